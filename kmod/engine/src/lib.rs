@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Pure switching logic, shared by the kernel module and the userspace front.
+//!
+//! Sans-I/O: bytes and time in, decisions out. No allocation, no clock, no socket, no `unsafe`, and
+//! no panic: the module's object must not refer to `core::panicking` at all, even where overflow
+//! checks are compiled in, so slices are read with `get` and sums are checked or wrapping.
+#![no_std]
+
+pub mod http1;
+pub mod sched;
+pub mod siphash;
+pub mod table;
+pub mod tls;
+pub mod uri;

@@ -1,0 +1,2 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! SipHash, the keyed hash of Aumasson and Bernstein (2012).

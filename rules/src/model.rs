@@ -1,0 +1,520 @@
+// SPDX-License-Identifier: MIT
+//! The checked model: what a rule file means once every name in it is resolved.
+//!
+//! Nothing here can be inconsistent: pools are indices that exist, weights of a split sum to more
+//! than zero, addresses are parsed. The front works from these types; the kernel gets the table
+//! that [`crate::compile`] makes of them. Order in every `Vec` is the order in the rule file.
+
+use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+/// Everything that a rule file says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Model {
+    /// Virtual services, sorted by name; a service's index here is its number in the table.
+    pub services: Vec<Service>,
+    /// Pools of real servers, sorted by name; indices in [`PoolShare`] point here.
+    pub pools: Vec<Pool>,
+}
+
+/// A virtual service: what clients connect to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Service {
+    /// Name, the key below `service`.
+    pub name: String,
+    /// Addresses that it listens on.
+    pub listen: Vec<SocketAddr>,
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// Which data path may serve it.
+    pub datapath: Datapath,
+    /// What in a path is let through that is refused by default.
+    pub allow: AllowPath,
+    /// Certificates; not empty for [`Protocol::Https`], empty otherwise.
+    pub certificates: Vec<Certificate>,
+    /// Bounds on what a client may do.
+    pub limits: Limits,
+    /// Proxies in front of the switch whose X-Forwarded-* and Forwarded fields are believed.
+    pub trusted: Vec<IpNet>,
+    /// Routes in the order of the file.
+    pub routes: Vec<Route>,
+}
+
+/// Protocol of a virtual service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP/1.0, HTTP/1.1 and HTTP/2 with prior knowledge, in clear text.
+    Http,
+    /// The same over TLS, which the switch terminates.
+    Https,
+    /// TLS passed through unopened, routed by server name.
+    Tls,
+    /// Bytes; routed by source address only.
+    Tcp,
+}
+
+impl Protocol {
+    /// The word in the rule language.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Tls => "tls",
+            Self::Tcp => "tcp",
+        }
+    }
+
+    /// Whether requests can be seen, so that paths, methods and fields can be matched.
+    pub const fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Https)
+    }
+}
+
+/// Which data path serves a service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Datapath {
+    /// The kernel's where the module is loaded and can decide, the front's otherwise.
+    #[default]
+    Auto,
+    /// The kernel's; the front only as its slow path.
+    Kernel,
+    /// Always the front's.
+    Front,
+}
+
+/// Path contents that are refused with 400 unless a service allows them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct AllowPath {
+    /// `%2F`; compared as `%2F`, never as a separator.
+    pub encoded_slash: bool,
+    /// `%00`; compared as `%00`.
+    pub nul: bool,
+    /// `\` and `%5C`; compared as they stand.
+    pub backslash: bool,
+    /// A `%` that is not followed by two hexadecimal digits; compared as it stands.
+    pub bad_escape: bool,
+}
+
+/// A certificate chain and its key, PEM files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Certificate {
+    /// Chain, leaf first. Relative paths were resolved against the rule file's folder.
+    pub cert: PathBuf,
+    /// Private key (PKCS#8, PKCS#1 or SEC1).
+    pub key: PathBuf,
+}
+
+/// Bounds on what one client may do to a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// Longest request head (request line, fields, empty line), bytes. Longer: 431, or 414 when it
+    /// is the target alone.
+    pub head: usize,
+    /// Most field lines in a head. More: 431.
+    pub fields: usize,
+    /// Time from the first byte of a head (or of a TLS handshake) to its last. Longer: 408.
+    pub head_timeout: Duration,
+    /// Time that a connection may be silent between requests, or a tunnel in both directions,
+    /// before it is closed.
+    pub idle_timeout: Duration,
+    /// Client connections at a time on this service; further ones wait in the listen queue.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head: 16 * 1024,
+            fields: 100,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            connections: 65_536,
+        }
+    }
+}
+
+/// A route: conditions, filters and an action.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Route {
+    /// Name, where one was given.
+    pub name: Option<String>,
+    /// Greater wins; 0 unless given.
+    pub priority: i32,
+    /// Alternatives; empty: any host.
+    pub hosts: Vec<HostMatch>,
+    /// Alternatives; empty: any path.
+    pub paths: Vec<PathMatch>,
+    /// Alternatives, in capitals as sent (methods have case); empty: any.
+    pub methods: Vec<String>,
+    /// All required; names in lower case.
+    pub headers: Vec<FieldMatch>,
+    /// All required.
+    pub query: Vec<FieldMatch>,
+    /// All required.
+    pub cookies: Vec<FieldMatch>,
+    /// Alternatives; empty: any.
+    pub sources: Vec<IpNet>,
+    /// What is changed on the way.
+    pub filters: Filters,
+    /// What is done with a request.
+    pub action: Action,
+}
+
+impl Route {
+    /// The name, or `#n` with the route's position in its service, counted from 1.
+    pub fn label(&self, position: usize) -> String {
+        match &self.name {
+            Some(name) => name.clone(),
+            None => format!("#{}", position + 1),
+        }
+    }
+}
+
+/// A host that a route takes; names in lower case without trailing dot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HostMatch {
+    /// This name or address.
+    Exact(String),
+    /// One or more labels in front of this name (`*.` taken off).
+    Wildcard(String),
+}
+
+/// A path that a route takes, in comparison form (RFC 3986, 6.2.2).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PathMatch {
+    /// This path.
+    Exact(String),
+    /// This path and whatever lies below it by whole segments; no trailing slash; "" is the root.
+    Prefix(String),
+    /// A path in which this regular expression is found.
+    Regex(String),
+}
+
+/// A condition on a header field, query parameter or cookie.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct FieldMatch {
+    /// Name; lower case for header fields.
+    pub name: String,
+    /// What its value must be.
+    pub value: ValueMatch,
+}
+
+/// What a value must be.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ValueMatch {
+    /// Present (true) or absent (false).
+    Present(bool),
+    /// One of these; not empty.
+    Any(Vec<ValueTest>),
+}
+
+/// One alternative of a value.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ValueTest {
+    /// Exactly these bytes.
+    Exact(String),
+    /// A value in which this regular expression is found.
+    Regex(String),
+}
+
+/// What is done with a request.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Forward to one of these pools, chosen by weight; not empty, weights sum to more than zero.
+    Forward(Vec<PoolShare>),
+    /// Answer from the switch.
+    Respond(Respond),
+    /// Send the client elsewhere.
+    Redirect(Redirect),
+}
+
+/// A pool's part in a weighted split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct PoolShare {
+    /// Index in [`Model::pools`].
+    pub pool: usize,
+    /// Weight relative to the other shares; 0 gets nothing.
+    pub weight: u32,
+}
+
+/// A fixed response.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Respond {
+    /// Status code, 200 to 599.
+    pub status: u16,
+    /// Content.
+    pub body: String,
+    /// Content-Type.
+    pub content_type: String,
+}
+
+/// A redirect; parts not given are taken from the request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Redirect {
+    /// `http` or `https`.
+    pub scheme: Option<String>,
+    /// Host name.
+    pub hostname: Option<String>,
+    /// Port.
+    pub port: Option<u16>,
+    /// Path.
+    pub path: Option<PathRewrite>,
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+}
+
+/// What is changed in requests and responses on their way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Filters {
+    /// Applied to the request before it is forwarded.
+    pub request_headers: HeaderEdit,
+    /// Applied to the response before it is sent on.
+    pub response_headers: HeaderEdit,
+    /// Host that the real server sees in place of the client's.
+    pub rewrite_hostname: Option<String>,
+    /// Path that the real server sees.
+    pub rewrite_path: Option<PathRewrite>,
+    /// Time for the whole response to begin, after the request was sent: 504 when it passes.
+    /// In place of the pool's `response_timeout`.
+    pub response_timeout: Option<Duration>,
+}
+
+impl Filters {
+    /// Whether anything is changed: then the kernel cannot forward the request by itself.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Header fields removed, set and added, in this order. Names in lower case.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct HeaderEdit {
+    /// Fields taken out.
+    pub remove: Vec<String>,
+    /// Fields that replace all of their name.
+    pub set: Vec<(String, String)>,
+    /// Fields put beside others of their name.
+    pub add: Vec<(String, String)>,
+}
+
+/// A new path, as in the Gateway API's HTTPPathModifier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PathRewrite {
+    /// The whole path; the query stays.
+    ReplaceFull(String),
+    /// The matched prefix; only on routes whose paths are all prefixes.
+    ReplacePrefix(String),
+}
+
+/// A pool of real servers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Pool {
+    /// Name, the key below `pool`.
+    pub name: String,
+    /// How a server is chosen.
+    pub scheduler: Scheduler,
+    /// How packets reach it on the kernel's data path.
+    pub forward: Forward,
+    /// Real servers; no address twice.
+    pub servers: Vec<RealServer>,
+    /// Active checks.
+    pub health: Option<Health>,
+    /// Passive checks.
+    pub passive: Passive,
+    /// Time for a TCP connection to a server to be established.
+    pub connect_timeout: Duration,
+    /// Time from the end of the request to the first byte of the response: 504 when it passes.
+    pub response_timeout: Duration,
+    /// Other servers that are tried when the chosen one refuses or does not answer the connection.
+    pub retries: u32,
+    /// Idle connections kept per server.
+    pub keepalive: usize,
+    /// How long an idle connection is kept.
+    pub keepalive_timeout: Duration,
+}
+
+/// Scheduler of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Scheduler {
+    /// Which one.
+    pub kind: SchedulerKind,
+    /// What is hashed, for those that hash.
+    pub key: HashKey,
+    /// Bounded load of [`SchedulerKind::Ch`]: no server gets more than this many percent of its
+    /// fair share (by weight) of outstanding requests. At least 101; 0: no bound.
+    pub load_percent: u32,
+}
+
+/// The schedulers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SchedulerKind {
+    /// Round robin.
+    Rr,
+    /// Smooth weighted round robin.
+    Wrr,
+    /// Least connections.
+    Lc,
+    /// Weighted least connections.
+    Wlc,
+    /// Shortest expected delay.
+    Sed,
+    /// Never queue.
+    Nq,
+    /// Power of two choices.
+    P2c,
+    /// Source hashing.
+    Sh,
+    /// Maglev hashing.
+    Mh,
+    /// Consistent hashing with bounded load.
+    Ch,
+    /// Least peak-EWMA of time to first byte times outstanding requests.
+    Fastest,
+}
+
+impl SchedulerKind {
+    /// Every scheduler, in the order of the reference.
+    pub const ALL: [Self; 11] = [
+        Self::Rr,
+        Self::Wrr,
+        Self::Lc,
+        Self::Wlc,
+        Self::Sed,
+        Self::Nq,
+        Self::P2c,
+        Self::Sh,
+        Self::Mh,
+        Self::Ch,
+        Self::Fastest,
+    ];
+
+    /// The word in the rule language.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rr => "rr",
+            Self::Wrr => "wrr",
+            Self::Lc => "lc",
+            Self::Wlc => "wlc",
+            Self::Sed => "sed",
+            Self::Nq => "nq",
+            Self::P2c => "p2c",
+            Self::Sh => "sh",
+            Self::Mh => "mh",
+            Self::Ch => "ch",
+            Self::Fastest => "fastest",
+        }
+    }
+
+    /// Whether the choice depends on a hash of [`Scheduler::key`].
+    pub const fn hashes(self) -> bool {
+        matches!(self, Self::Sh | Self::Mh | Self::Ch)
+    }
+}
+
+/// What a hashing scheduler hashes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HashKey {
+    /// The client's address, without port.
+    #[default]
+    Source,
+    /// The normalised path.
+    Path,
+    /// The normalised host.
+    Host,
+    /// A header field's combined value; absent: the source.
+    Header(String),
+    /// A cookie's value; absent: the source.
+    Cookie(String),
+}
+
+/// Forwarding method on the kernel's data path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Forward {
+    /// The server sees the client's address and routes its answers back through the switch.
+    #[default]
+    Nat,
+    /// The server sees an address of the switch.
+    Fullnat,
+}
+
+/// A real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct RealServer {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Weight, 0 to 65535; 0 gets nothing new, as in IPVS.
+    pub weight: u32,
+}
+
+/// Active checks of a pool's servers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// What is tried.
+    pub probe: Probe,
+    /// Time between the starts of two checks of one server.
+    pub interval: Duration,
+    /// Time after which a check has failed.
+    pub timeout: Duration,
+    /// Successes in a row that bring a server up.
+    pub rise: u32,
+    /// Failures in a row that take a server down.
+    pub fall: u32,
+}
+
+/// What an active check tries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Probe {
+    /// The TCP connection is accepted.
+    Tcp,
+    /// `GET` answers with one of `status`.
+    Http {
+        /// Target in origin form.
+        path: String,
+        /// Host field; the server's address unless given.
+        host: Option<String>,
+        /// Lowest and highest status taken as healthy.
+        status: (u16, u16),
+    },
+}
+
+/// Passive checks: requests that clients sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Passive {
+    /// Failures in a row (refused, reset or timed-out connection, no response) after which a
+    /// server is taken out; 0: never.
+    pub failures: u32,
+    /// For how long it is taken out.
+    pub eject: Duration,
+}
+
+impl Default for Passive {
+    fn default() -> Self {
+        Self { failures: 3, eject: Duration::from_secs(10) }
+    }
+}
+
+/// An IP address as the table and the schedulers see it: 16 bytes, network order, IPv4 as
+/// IPv4-mapped IPv6 (RFC 4291, 2.5.5.2).
+pub fn address_bytes(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}

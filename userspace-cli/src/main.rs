@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: MIT
+//! l7ctl.
+fn main() {}
