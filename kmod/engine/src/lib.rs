@@ -7,6 +7,8 @@
 #![no_std]
 
 pub mod http1;
+#[cfg(no_panic_probe)]
+pub mod probe;
 pub mod sched;
 pub mod siphash;
 pub mod table;
