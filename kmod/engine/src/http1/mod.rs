@@ -4,6 +4,7 @@
 //! A message that two readers could understand differently is refused: the server behind the switch
 //! would be the second reader, and what it takes for the next request was never routed.
 
+mod body;
 mod bytes;
 mod error;
 mod facts;
@@ -12,6 +13,11 @@ mod parser;
 mod preface;
 mod target;
 
+pub use body::BodyError;
+pub use body::BodyTracker;
+pub use body::Progress;
+pub use body::EXTENSION_MAX;
+pub use body::TRAILER_MAX;
 pub use error::HeadError;
 pub use head::FieldIter;
 pub use head::Head;
