@@ -78,11 +78,8 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Goes past `length` bytes and gives a cursor over them.
+    /// Goes past `length` bytes, which fails if there are not so many, and gives a cursor over them.
     pub(super) fn take(&mut self, length: usize) -> Result<Self, HelloError> {
-        if length > self.left {
-            return Err(HelloError::Length);
-        }
         let mut vector = self.clone();
         vector.left = length;
         self.pass(length)?;
