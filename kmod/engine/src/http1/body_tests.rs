@@ -177,7 +177,13 @@ fn largest_chunk() {
 #[test]
 fn digits_are_counted_for_each_chunk() {
     let body = format!("{}0\r\n\r\n", "01\r\nx\r\n".repeat(20));
-    assert_eq!(chunked(&body), Ok(Progress { consumed: body.len(), done: true }));
+    assert_eq!(
+        chunked(&body),
+        Ok(Progress {
+            consumed: body.len(),
+            done: true
+        })
+    );
 }
 
 #[test]
