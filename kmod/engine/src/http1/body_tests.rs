@@ -175,6 +175,18 @@ fn largest_chunk() {
 }
 
 #[test]
+fn digits_are_counted_for_each_chunk() {
+    let body = format!("{}0\r\n\r\n", "01\r\nx\r\n".repeat(20));
+    assert_eq!(
+        chunked(&body),
+        Ok(Progress {
+            consumed: body.len(),
+            done: true
+        })
+    );
+}
+
+#[test]
 fn extensions_are_bounded_for_each_chunk() {
     let max = usize::try_from(EXTENSION_MAX).unwrap();
     let line = |length: usize| format!("1;{}\r\nx\r\n", "e".repeat(length));
