@@ -3,7 +3,6 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,10 +46,6 @@ const MAX_STREAMS: u32 = 128;
 /// How often an HTTP/2 connection is asked whether it still lives.
 const PING: Duration = Duration::from_secs(20);
 
-/// How long a connection that was accepted may take to make its first request when the switch is
-/// about to end.
-const LAST_CHANCE: Duration = Duration::from_secs(1);
-
 /// Serves a connection.
 pub async fn serve(
     client: Client,
@@ -90,7 +85,7 @@ async fn clear(client: Client, mut stream: SharedStream, handle: StreamHandle, l
     let first = client.core.shutdown.draining();
     let outcome = tokio::select! {
         outcome = preface(&mut stream, &mut received, &limits) => outcome,
-        () = async { first.await; tokio::time::sleep(LAST_CHANCE).await } => return,
+        () = async { first.await; client.core.shutdown.last_chance().await } => return,
     };
     match outcome {
         Ok(Preface::Yes) => {
@@ -174,11 +169,10 @@ async fn h1<S>(
                 told = true;
                 if shared.seen() == 0 {
                     // Accepted and not served yet: its first answer says that it is the last.
-                    draining.set(client.core.shutdown.draining());
                     tokio::select! {
                         result = &mut connection => break result,
                         () = handle.broken() => return,
-                        () = tokio::time::sleep(LAST_CHANCE) => (),
+                        () = client.core.shutdown.last_chance() => (),
                     }
                 }
                 connection.as_mut().graceful_shutdown();
@@ -243,9 +237,4 @@ where
             }
         }
     }
-}
-
-/// An address as logs show it: an IPv4-mapped one as IPv4.
-pub fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -182,7 +182,7 @@ fn authority(request: &Parts) -> Result<Option<HeaderValue>, Refusal> {
 }
 
 /// The pool of a weighted split for a random number.
-fn share(shares: &[PoolShare], random: u64) -> Option<usize> {
+pub(crate) fn share(shares: &[PoolShare], random: u64) -> Option<usize> {
     if let [only] = shares {
         return Some(only.pool);
     }

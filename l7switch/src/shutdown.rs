@@ -9,6 +9,9 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
 
+/// See [`Shutdown::last_chance`].
+const LAST_CHANCE: Duration = Duration::from_secs(1);
+
 /// The switch's end, as the rest of it sees it.
 #[derive(Debug)]
 pub struct Shutdown {
@@ -48,6 +51,12 @@ impl Shutdown {
             // An error means that the switch is gone altogether.
             let _ = watch.wait_for(|draining| *draining).await;
         }
+    }
+
+    /// The time that a connection that was accepted has to make its first request when the switch is
+    /// about to end.
+    pub async fn last_chance(&self) {
+        tokio::time::sleep(LAST_CHANCE).await;
     }
 
     /// Says that something works that has to be waited for.

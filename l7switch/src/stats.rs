@@ -2,6 +2,7 @@
 //! What is counted: for a virtual service and its routes, over all generations of the rules.
 
 use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -98,10 +99,10 @@ impl ServiceStats {
         counter
     }
 
-    /// Forgets routes that no generation in force has.
-    pub fn keep_routes(&self, keep: impl Fn(&str) -> bool) {
+    /// Forgets routes that the generation in force does not have.
+    pub fn keep_routes(&self, keep: &HashSet<&str>) {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        routes.retain(|label, _| keep(label));
+        routes.retain(|label, _| keep.contains(label.as_str()));
     }
 
     /// Client connections now.

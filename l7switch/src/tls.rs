@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use l7switch_rules::model::Certificate;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring;
@@ -12,11 +13,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::server::ClientHello;
-use rustls::server::ParsedCertificate;
 use rustls::server::ResolvesServerCert;
 use rustls::sign::CertifiedKey;
-use l7switch_rules::model::Certificate;
 use thiserror::Error;
+use webpki::EndEntityCert;
 
 /// Why a certificate cannot be used.
 #[derive(Debug, Error)]
@@ -110,14 +110,16 @@ struct ByName {
 
 impl ByName {
     fn add(&mut self, pair: Arc<CertifiedKey>) -> Result<(), TlsError> {
-        let certificate = ParsedCertificate::try_from(pair.end_entity_cert()?)?;
-        for name in names(&certificate) {
+        let certificate = EndEntityCert::try_from(pair.end_entity_cert()?)
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        for name in certificate.valid_dns_names() {
+            let name = name.to_ascii_lowercase();
             let (map, key) = match name.strip_prefix("*.") {
-                Some(parent) => (&mut self.wildcard, parent),
-                None => (&mut self.exact, name.as_str()),
+                Some(parent) => (&mut self.wildcard, parent.to_owned()),
+                None => (&mut self.exact, name),
             };
             // The first certificate for a name keeps it.
-            map.entry(key.to_owned()).or_insert_with(|| Arc::clone(&pair));
+            map.entry(key).or_insert_with(|| Arc::clone(&pair));
         }
         self.first.get_or_insert(pair);
         Ok(())
@@ -131,10 +133,6 @@ impl ByName {
             self.wildcard.get(parent)
         })
     }
-}
-
-fn names(_: &ParsedCertificate<'_>) -> Vec<String> {
-    Vec::new()
 }
 
 impl ResolvesServerCert for ByName {
