@@ -6,6 +6,9 @@
 //! checks are compiled in, so slices are read with `get` and sums are checked or wrapping.
 #![no_std]
 
+#[cfg(test)]
+extern crate std;
+
 pub mod http1;
 #[cfg(no_panic_probe)]
 pub mod probe;
