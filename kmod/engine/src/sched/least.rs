@@ -152,13 +152,13 @@ mod tests {
                 let bench = bench(kind, &load);
                 bench.picks(start);
                 let picked = bench.pick(0).unwrap();
-                let cost = |&(active, weight): &(u32, u32)| match kind {
+                let cost = |(active, weight): (u32, u32)| match kind {
                     Kind::Lc => f64::from(active),
                     Kind::Wlc => f64::from(active) / f64::from(weight),
                     Kind::Nq if active == 0 => 0.0,
                     _ => f64::from(active + 1) / f64::from(weight),
                 };
-                let costs: Vec<f64> = load.iter().map(cost).collect();
+                let costs: Vec<f64> = load.iter().copied().map(cost).collect();
                 let least = costs.iter().copied().fold(f64::INFINITY, f64::min);
                 prop_assert_eq!(costs[picked], least);
             }

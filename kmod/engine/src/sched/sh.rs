@@ -141,7 +141,7 @@ mod tests {
         bench.servers[1].set_weight(0);
         for (bucket, before) in before.into_iter().enumerate() {
             let after = pick(&bench, bucket);
-            assert!(before == Some(1) && after != before || after == before);
+            assert_eq!(after == before, before != Some(1));
         }
     }
 
