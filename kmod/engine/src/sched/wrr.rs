@@ -156,7 +156,7 @@ mod tests {
         let weights = [5_usize, 1, 1, 7, 2];
         let total: usize = weights.iter().sum();
         let bench = Bench::new(Kind::Wrr, &weights.map(|weight| weight as u32));
-        let mut picks = bench.picks_in_threads(4, total * 1000);
+        let mut picks = bench.picks_in_threads(4, total * 10_000);
 
         let counts = bench.count(&picks);
         let owed = weights

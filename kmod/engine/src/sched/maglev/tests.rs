@@ -198,6 +198,12 @@ fn an_unavailable_servers_keys_spread_and_others_stay() {
             .count()
             == 4
     );
+    // Whoever has found a substitute stays with it when another server goes.
+    bench.servers[4].set_available(false);
+    for (&before, later) in after.iter().zip(bench.picks(8000)) {
+        assert!(before == later || before == 4);
+    }
+    bench.servers[4].set_available(true);
     bench.servers[2].set_available(true);
     assert_eq!(bench.picks(8000), before);
 }
