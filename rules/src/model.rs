@@ -506,7 +506,10 @@ pub struct Passive {
 
 impl Default for Passive {
     fn default() -> Self {
-        Self { failures: 3, eject: Duration::from_secs(10) }
+        Self {
+            failures: 3,
+            eject: Duration::from_secs(10),
+        }
     }
 }
 

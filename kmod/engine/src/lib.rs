@@ -10,6 +10,8 @@
 extern crate std;
 
 pub mod http1;
+#[cfg(no_panic_probe)]
+pub mod probe;
 pub mod sched;
 pub mod siphash;
 pub mod table;

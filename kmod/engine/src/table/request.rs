@@ -8,7 +8,7 @@ pub trait Fields {
 }
 
 /// A request, or as much of one as the protocol shows: what is not there is empty.
-pub struct Request<'a, F> {
+pub struct Request<'a, F: ?Sized> {
     /// Host or server name in comparison form, see [`crate::uri::host`]; empty: none.
     pub host: &'a [u8],
     /// Method, as sent.

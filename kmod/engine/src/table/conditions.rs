@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Conditions other than host and path: method, header fields, query parameters, cookies, source.
+
+use core::ops::Deref;
+
+use super::automaton::Walk;
+use super::format::ConditionRecord;
+use super::format::IntervalRecord;
+use super::format::RouteRecord;
+use super::format::SourcesRecord;
+use super::format::ValueRecord;
+use super::Fields;
+use super::Request;
+use super::Table;
+use super::METHODS;
+use crate::uri;
+
+/// What separates the values of several fields of one name (RFC 9110, 5.2).
+const JOIN: &[u8] = b", ";
+
+/// A value as it is found in a request.
+enum Value<'r, F: ?Sized> {
+    /// One header field or cookie.
+    Plain(&'r [u8]),
+    /// Several header fields of one name: to be joined.
+    Joined(&'r F, &'r [u8]),
+    /// A query parameter, to be read in comparison form.
+    Query(&'r [u8]),
+}
+
+/// Takes white space off both ends (RFC 9110, 5.6.3: OWS).
+fn trim(mut text: &[u8]) -> &[u8] {
+    while let Some((b' ' | b'\t', rest)) = text.split_first() {
+        text = rest;
+    }
+    while let Some((b' ' | b'\t', rest)) = text.split_last() {
+        text = rest;
+    }
+    text
+}
+
+/// Splits at the first `=`.
+fn pair(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = text.iter().position(|&b| b == b'=')?;
+    let (name, rest) = text.split_at_checked(at)?;
+    Some((name, rest.get(1..)?))
+}
+
+fn header<'r, F: Fields + ?Sized>(fields: &'r F, name: &'r [u8]) -> Option<Value<'r, F>> {
+    let mut found = fields
+        .iter()
+        .filter(|(n, _)| n.eq_ignore_ascii_case(name))
+        .map(|(_, v)| v);
+    let first = found.next()?;
+    Some(if found.next().is_some() {
+        Value::Joined(fields, name)
+    } else {
+        Value::Plain(first)
+    })
+}
+
+/// The first parameter of that name; one without `=` has an empty value.
+fn query<'r, F: ?Sized>(query: &'r [u8], name: &[u8]) -> Option<Value<'r, F>> {
+    query
+        .split(|&b| b == b'&')
+        .filter(|p| !p.is_empty())
+        .map(|p| pair(p).unwrap_or((p, b"")))
+        .find(|(n, _)| uri::same_text(n, name))
+        .map(|(_, value)| Value::Query(value))
+}
+
+/// The first cookie of that name, over all Cookie fields (RFC 6265, 4.2.1; RFC 9113, 8.2.3).
+pub(super) fn cookie<'r, F: Fields + ?Sized>(fields: &'r F, name: &[u8]) -> Option<&'r [u8]> {
+    fields
+        .iter()
+        .filter(|(n, _)| n.eq_ignore_ascii_case(b"cookie"))
+        .flat_map(|(_, value)| value.split(|&b| b == b';'))
+        .filter_map(|c| pair(trim(c)))
+        .find(|(n, _)| *n == name)
+        .map(|(_, value)| value)
+}
+
+impl<F: Fields + ?Sized> Value<'_, F> {
+    /// Gives the value's bytes to `to` in order.
+    fn feed(&self, mut to: impl FnMut(u8)) {
+        match *self {
+            Value::Plain(text) => text.iter().for_each(|&b| to(b)),
+            Value::Joined(fields, name) => {
+                let mut join: &[u8] = b"";
+                for (_, value) in fields.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)) {
+                    join.iter().chain(value).for_each(|&b| to(b));
+                    join = JOIN;
+                }
+            }
+            Value::Query(mut text) => {
+                while let Some(unit) = uri::next_unit(&mut text) {
+                    uri::each_byte(&unit, &mut to);
+                }
+            }
+        }
+    }
+
+    fn is(&self, wanted: &[u8]) -> bool {
+        match *self {
+            Value::Plain(text) => text == wanted,
+            Value::Query(text) => uri::same_text(text, wanted),
+            Value::Joined(..) => {
+                let mut rest = wanted.iter();
+                let mut same = true;
+                self.feed(|b| same &= rest.next() == Some(&b));
+                same && rest.next().is_none()
+            }
+        }
+    }
+}
+
+impl<B: Deref<Target = [u8]>> Table<B> {
+    fn value_matches<F: Fields + ?Sized>(&self, value: &Value<'_, F>, test: &ValueRecord) -> bool {
+        if test.kind == 0 {
+            return value.is(self.text(test.value, test.value_len));
+        }
+        let Some(mut walk) = Walk::new(self, test.value) else {
+            return false;
+        };
+        match *value {
+            Value::Plain(text) => walk.push_all(text),
+            _ => value.feed(|b| walk.push(b)),
+        }
+        walk.accept() != 0
+    }
+
+    /// Whether a condition holds.
+    fn holds<F: Fields + ?Sized>(
+        &self,
+        condition: &ConditionRecord,
+        request: &Request<'_, F>,
+    ) -> bool {
+        let name = self.text(condition.name, condition.name_len);
+        let value = match condition.kind_test & 0xff {
+            0 => header(request.fields, name),
+            1 => query(request.query, name),
+            _ => cookie(request.fields, name).map(Value::Plain),
+        };
+        match (condition.kind_test >> 8, value) {
+            (1, value) => value.is_some(),
+            (2, value) => value.is_none(),
+            (_, None) => false,
+            (_, Some(value)) => self
+                .records::<ValueRecord>(condition.values, condition.values_len)
+                .any(|test| self.value_matches(&value, &test)),
+        }
+    }
+
+    /// Length + 1 of the longest of a route's source prefixes that holds an address, or 0.
+    fn source_prefix(&self, sources: &SourcesRecord, address: [u8; 16]) -> u32 {
+        let wanted = u128::from_be_bytes(address);
+        // The last interval that starts at the address or before it.
+        let (mut low, mut high) = (0u32, sources.intervals_len);
+        let mut matched = 0;
+        while low < high {
+            let middle = low.wrapping_add(high.wrapping_sub(low) >> 1);
+            let Some(i) = self.get::<IntervalRecord>(sources.intervals.wrapping_add(middle)) else {
+                return 0;
+            };
+            let words = [i.a0, i.a1, i.a2, i.a3];
+            let start = words.iter().fold(0u128, |n, &w| (n << 32) | u128::from(w));
+            if start <= wanted {
+                matched = i.matched;
+                low = middle.wrapping_add(1);
+            } else {
+                high = middle;
+            }
+        }
+        matched
+    }
+
+    /// Whether a route takes a request whose host and path it takes: then the length + 1 of the source
+    /// prefix that matched, or 0 where the route names no source. `cost` counts the conditions tried.
+    pub(super) fn conditions<F: Fields + ?Sized>(
+        &self,
+        route: &RouteRecord,
+        request: &Request<'_, F>,
+        cost: &mut u32,
+    ) -> Option<u32> {
+        if (route.methods != 0 || route.other_methods_len != 0)
+            && !self.method(route, request.method)
+        {
+            return None;
+        }
+        let source = match route.sources.checked_sub(1) {
+            None => 0,
+            Some(index) => {
+                let matched = self.source_prefix(&self.get(index)?, request.source);
+                if matched == 0 {
+                    return None;
+                }
+                matched
+            }
+        };
+        *cost = cost.saturating_add(route.conditions_len);
+        self.records::<ConditionRecord>(route.conditions, route.conditions_len)
+            .all(|condition| self.holds(&condition, request))
+            .then_some(source)
+    }
+
+    fn method(&self, route: &RouteRecord, method: &[u8]) -> bool {
+        match METHODS.iter().position(|&known| known == method) {
+            Some(bit) => route.methods >> (bit & 31) & 1 == 1,
+            None => self
+                .records::<ValueRecord>(route.other_methods, route.other_methods_len)
+                .any(|v| self.text(v.value, v.value_len) == method),
+        }
+    }
+
+    /// The records of a range.
+    #[inline]
+    pub(super) fn records<R: super::format::Record>(
+        &self,
+        start: u32,
+        len: u32,
+    ) -> impl Iterator<Item = R> + '_ {
+        (start..start.saturating_add(len)).map_while(|index| self.get(index))
+    }
+}

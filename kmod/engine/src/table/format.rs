@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The layout of a compiled table: sections of fixed-size records that name each other by index.
+//!
+//! All numbers are 32 bits, little-endian, unless said otherwise. A header (see [`HEADER_WORDS`]) names
+//! the sections by offset and count; a record refers to others by section index, never by address, so
+//! the buffer can lie anywhere, be sent over netlink and mapped read-only. "index + 1, or 0" is how a
+//! record says that there may be none. A *range* is a start index and a length.
+
+/// `L7ST` in ASCII, the first word.
+pub const MAGIC: u32 = u32::from_le_bytes(*b"L7ST");
+/// Version of this layout, the second word: another number is refused.
+pub const VERSION: u32 = 1;
+/// Words in the header: magic, version, length of the buffer in bytes, hash seed, longest host probe,
+/// longest edge probe, then offset (bytes) and count (records) of every section.
+pub const HEADER_WORDS: usize = 6 + 2 * SECTIONS;
+/// Longest run of slots that a hash lookup may have to look at.
+pub const MAX_PROBE: u32 = 64;
+/// Most states of an automaton: transitions are 16 bits.
+pub const MAX_DFA_STATES: u32 = 65_535;
+/// Added to the length of an IPv4 prefix to get its length as an IPv4-mapped one.
+pub const V4_PREFIX: u32 = 96;
+/// In [`EntryRecord::flags`]: the route has neither methods, fields nor sources to look at.
+pub const ENTRY_UNCONDITIONAL: u32 = 1;
+/// Service, pool or route index that means none.
+pub const NONE: u32 = u32::MAX;
+
+/// A fixed-size record of some section.
+pub trait Record: Sized {
+    /// Number of the section that holds these records.
+    const SECTION: usize;
+    /// Size, bytes.
+    const SIZE: usize;
+    /// Reads one from the head of `bytes`.
+    fn read(bytes: &[u8]) -> Option<Self>;
+    /// Gives its words in order.
+    fn write(&self, word: &mut impl FnMut(u32));
+}
+
+macro_rules! records {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident = $section:literal, $words:literal {
+            $($(#[$field_doc:meta])* $field:ident,)*
+        }
+    )*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+        #[allow(missing_docs, reason = "the words of one range share one comment")]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: u32,)*
+        }
+
+        impl Record for $name {
+            const SECTION: usize = $section;
+            const SIZE: usize = $words * 4;
+
+            #[inline]
+            fn read(bytes: &[u8]) -> Option<Self> {
+                let rest: &[u8] = bytes.first_chunk::<{ $words * 4 }>()?;
+                $(
+                    let (word, rest) = rest.split_first_chunk::<4>()?;
+                    let $field = u32::from_le_bytes(*word);
+                )*
+                let _ = rest;
+                Some(Self { $($field,)* })
+            }
+
+            fn write(&self, word: &mut impl FnMut(u32)) {
+                $(word(self.$field);)*
+            }
+        }
+    )*};
+}
+
+/// Number of sections.
+pub const SECTIONS: usize = 23;
+/// Section of raw bytes (count in bytes): names, literals, byte classes of automata.
+pub const BYTES: usize = 0;
+/// Section of transitions (count in 16-bit words).
+pub const TRANSITIONS: usize = 1;
+
+records! {
+    /// A virtual service.
+    ServiceRecord = 2, 11 {
+        /// Name in the bytes.
+        name, name_len,
+        /// Protocol: 0 http, 1 https, 2 tls, 3 tcp.
+        protocol,
+        /// Data path: 0 auto, 1 kernel, 2 front.
+        datapath,
+        /// [`crate::uri::Allow`] bits.
+        allow,
+        /// Range of [`ListenRecord`]s.
+        listens, listens_len,
+        /// [`PathsRecord`] of routes without a host: index + 1, or 0.
+        any_host,
+        /// Most labels in a wildcard of this service: shorter suffixes are not looked up.
+        wildcard_labels,
+        /// Range of [`RouteRecord`]s, in the order of the file.
+        routes, routes_len,
+    }
+    /// An address that a service listens on.
+    ListenRecord = 3, 5 {
+        /// Address, IPv4 as IPv4-mapped; the 128-bit number's words, most significant first.
+        a0, a1, a2, a3,
+        /// Port.
+        port,
+    }
+    /// A slot of the host hash table: index + 1 of a [`HostRecord`], or 0. Their count is a power of two.
+    HostSlot = 4, 1 {
+        /// Index + 1, or 0.
+        host,
+    }
+    /// A name that routes have as a host.
+    HostRecord = 5, 5 {
+        /// Service.
+        service,
+        /// Name in the bytes, comparison form, without `*.`.
+        name, name_len,
+        /// [`PathsRecord`] for exactly this name: index + 1, or 0.
+        exact,
+        /// [`PathsRecord`] for names below this one: index + 1, or 0.
+        wildcard,
+    }
+    /// The paths of one host.
+    PathsRecord = 6, 6 {
+        /// Lowest class of all entries below.
+        class,
+        /// Root [`NodeRecord`].
+        root,
+        /// Range of [`GroupRecord`]s.
+        groups, groups_len,
+        /// Range of [`EntryRecord`]s of routes without a path.
+        any, any_len,
+    }
+    /// A node of a path trie; its edges are whole segments.
+    NodeRecord = 7, 5 {
+        /// Range of entries for exactly this path.
+        exact, exact_len,
+        /// Range of entries for this path as a prefix.
+        prefix, prefix_len,
+        /// Nearest node above with prefix entries: index + 1, or 0; less than this node's.
+        up,
+    }
+    /// A slot of the edge hash table: index + 1 of an [`EdgeRecord`], or 0. Their count is a power of two.
+    EdgeSlot = 8, 1 {
+        /// Index + 1, or 0.
+        edge,
+    }
+    /// An edge of a path trie.
+    EdgeRecord = 9, 4 {
+        /// Node above.
+        parent,
+        /// Segment in the bytes.
+        segment, segment_len,
+        /// Node below.
+        child,
+    }
+    /// Regular expressions of one host's paths, in one automaton.
+    GroupRecord = 10, 3 {
+        /// Automaton; what a state accepts is a [`SetRecord`].
+        dfa,
+        /// First set: the automaton's accept number n > 0 is the set at `sets + n - 1`.
+        sets,
+        /// Lowest class of all entries.
+        class,
+    }
+    /// The entries of all expressions that an automaton's state accepts.
+    SetRecord = 11, 2 {
+        /// Range of [`EntryRecord`]s.
+        entries, entries_len,
+    }
+    /// An automaton: complete, deterministic; its first states are absorbing: they lead to themselves only.
+    DfaRecord = 12, 7 {
+        /// 256 byte classes in the bytes.
+        classes,
+        /// Binary logarithm of the row length.
+        shift,
+        /// Number of states.
+        states,
+        /// First transition: row of state s starts at `transitions + (s << shift)`. Automata follow each
+        /// other without gap, in transitions and in accepts, so that verification is linear.
+        transitions,
+        /// First [`AcceptRecord`]: one a state.
+        accepts,
+        /// Start state in the lower 16 bits, number of absorbing states above.
+        start_absorbing,
+        /// Greatest accept number.
+        accept_max,
+    }
+    /// What an automaton accepts when the text ends in a state: 0 nothing, else see [`GroupRecord::sets`].
+    AcceptRecord = 13, 1 {
+        /// Accept number.
+        accept,
+    }
+    /// A route as a candidate: lists of these are sorted by class, then descending `max_source`, then route.
+    EntryRecord = 14, 3 {
+        /// Rank by priority, host, path, method and counts of conditions; lower wins.
+        class,
+        /// Route.
+        route,
+        /// Longest source prefix + 1 (as IPv4-mapped), or 0, in the lower 16 bits; flags above.
+        flags_max_source,
+    }
+    /// A route's conditions other than host and path, and its action.
+    RouteRecord = 15, 12 {
+        /// Service.
+        service,
+        /// Name in the bytes; length 0: none.
+        name, name_len,
+        /// Bit n: method n of [`crate::table::METHODS`].
+        methods,
+        /// Range of [`ValueRecord`]s (exact): other methods.
+        other_methods, other_methods_len,
+        /// Range of [`ConditionRecord`]s.
+        conditions, conditions_len,
+        /// [`SourcesRecord`]: index + 1, or 0.
+        sources,
+        /// 0 forward; 1 an action of the front's (respond, redirect); 2 forward by the front, for its filters.
+        action,
+        /// Range of [`ShareRecord`]s.
+        shares, shares_len,
+    }
+    /// A condition on a header field (0), query parameter (1) or cookie (2).
+    ConditionRecord = 16, 5 {
+        /// Kind in the lower 8 bits; above: 0 one of the values, 1 present, 2 absent.
+        kind_test,
+        /// Name in the bytes.
+        name, name_len,
+        /// Range of [`ValueRecord`]s.
+        values, values_len,
+    }
+    /// One alternative of a value.
+    ValueRecord = 17, 3 {
+        /// 0: exact; 1: regular expression.
+        kind,
+        /// Exact: range of bytes. Expression: index of a [`DfaRecord`], and 0.
+        value, value_len,
+    }
+    /// Source prefixes of a route, as disjoint intervals.
+    SourcesRecord = 18, 2 {
+        /// Range of [`IntervalRecord`]s, sorted by address; the first is address 0.
+        intervals, intervals_len,
+    }
+    /// From this address to the next interval's: the longest prefix that holds it.
+    IntervalRecord = 19, 5 {
+        /// Address as 128-bit number, most significant word first.
+        a0, a1, a2, a3,
+        /// Prefix length + 1, or 0 for none.
+        matched,
+    }
+    /// A pool.
+    PoolRecord = 20, 11 {
+        /// Name in the bytes.
+        name, name_len,
+        /// Scheduler, in the order of [`crate::sched::Kind`].
+        scheduler,
+        /// Hash key: 0 source, 1 path, 2 host, 3 header, 4 cookie.
+        key,
+        /// Name of the header or cookie in the bytes.
+        key_name, key_name_len,
+        /// Bounded load, percent.
+        load_percent,
+        /// 0 nat, 1 fullnat.
+        forward,
+        /// Range of [`ServerRecord`]s.
+        servers, servers_len,
+        /// Other servers tried when one does not answer.
+        retries,
+    }
+    /// A real server of a pool.
+    ServerRecord = 21, 6 {
+        /// Address, IPv4 as IPv4-mapped; the 128-bit number's words, most significant first.
+        a0, a1, a2, a3,
+        /// Port.
+        port,
+        /// Weight.
+        weight,
+    }
+    /// A pool's part in a route's weighted split.
+    ShareRecord = 22, 2 {
+        /// Pool.
+        pool,
+        /// Weight.
+        weight,
+    }
+}
+
+/// Hash of a host in a service, or of its parts from the right: FNV-1a over the bytes in reverse, so that
+/// one walk over a name gives the hash of every parent domain.
+#[derive(Clone, Copy)]
+pub struct HostHash(u32);
+
+impl HostHash {
+    /// Begins with no byte.
+    pub const fn new(seed: u32, service: u32) -> Self {
+        Self(seed ^ 0x811c_9dc5 ^ service.wrapping_mul(0x9e37_79b1))
+    }
+
+    /// Takes the byte in front of those taken so far.
+    #[inline]
+    #[must_use]
+    pub const fn push(self, byte: u8) -> Self {
+        Self((self.0 ^ byte as u32).wrapping_mul(0x0100_0193))
+    }
+
+    /// The hash of the bytes so far.
+    #[inline]
+    pub const fn finish(self) -> u32 {
+        mix(self.0)
+    }
+}
+
+/// Hash of an edge: FNV-1a over the segment, begun with the node above.
+#[inline]
+pub fn edge_hash(seed: u32, parent: u32, segment: &[u8]) -> u32 {
+    let start = seed ^ 0x811c_9dc5 ^ parent.wrapping_mul(0x9e37_79b1);
+    mix(segment
+        .iter()
+        .fold(start, |h, &b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193)))
+}
+
+#[inline]
+const fn mix(hash: u32) -> u32 {
+    let hash = (hash ^ (hash >> 15)).wrapping_mul(0x2c1b_3c6d);
+    hash ^ (hash >> 13)
+}

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Verification of a table: every offset, length and reference, once, in time linear in its size.
+
+use core::fmt;
+use core::ops::Deref;
+
+use super::format::*;
+use super::Section;
+use super::Table;
+
+/// Why a buffer is not a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableError {
+    /// Shorter than a header, or than the header says, or longer.
+    Length,
+    /// Does not begin with the magic number.
+    Magic,
+    /// Another version of the layout: the number found.
+    Version(u32),
+    /// A section is not aligned or not inside the buffer.
+    Section(u32),
+    /// A number in the header is out of its range.
+    Header,
+    /// A record of this section is inconsistent: section and index.
+    Record(u32, u32),
+}
+
+impl fmt::Display for TableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Length => f.write_str("the table's length is not what its header says"),
+            Self::Magic => f.write_str("this is not a rule table"),
+            Self::Version(found) => {
+                write!(
+                    f,
+                    "the table has layout version {found}, this program reads {VERSION}"
+                )
+            }
+            Self::Section(section) => write!(f, "section {section} is not inside the table"),
+            Self::Header => f.write_str("a number in the table's header is out of range"),
+            Self::Record(section, index) => {
+                write!(
+                    f,
+                    "record {index} of section {section} refers to what is not there"
+                )
+            }
+        }
+    }
+}
+
+impl core::error::Error for TableError {}
+
+/// The bounds that references are checked against.
+struct Bounds<'t, B> {
+    table: &'t Table<B>,
+}
+
+impl<B: Deref<Target = [u8]>> Bounds<'_, B> {
+    fn range<R: Record>(&self, start: u32, len: u32) -> bool {
+        start
+            .checked_add(len)
+            .is_some_and(|end| end <= self.table.count::<R>())
+    }
+
+    fn index<R: Record>(&self, index: u32) -> bool {
+        index < self.table.count::<R>()
+    }
+
+    /// An index + 1, or 0.
+    fn maybe<R: Record>(&self, index: u32) -> bool {
+        index <= self.table.count::<R>()
+    }
+
+    fn text(&self, start: u32, len: u32) -> bool {
+        let [blob, ..] = &self.table.sections;
+        start.checked_add(len).is_some_and(|end| end <= blob.count)
+    }
+
+    /// Checks every record of a kind.
+    fn each<R: Record>(&self, mut good: impl FnMut(u32, R) -> bool) -> Result<(), TableError> {
+        for index in 0..self.table.count::<R>() {
+            if !self.table.get::<R>(index).is_some_and(|r| good(index, r)) {
+                return Err(TableError::Record(
+                    u32::try_from(R::SECTION).unwrap_or(NONE),
+                    index,
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Size of a section's records, bytes.
+fn record_size(section: usize) -> u32 {
+    let size = match section {
+        BYTES => 1,
+        TRANSITIONS => 2,
+        ServiceRecord::SECTION => ServiceRecord::SIZE,
+        ListenRecord::SECTION => ListenRecord::SIZE,
+        HostSlot::SECTION => HostSlot::SIZE,
+        HostRecord::SECTION => HostRecord::SIZE,
+        PathsRecord::SECTION => PathsRecord::SIZE,
+        NodeRecord::SECTION => NodeRecord::SIZE,
+        EdgeSlot::SECTION => EdgeSlot::SIZE,
+        EdgeRecord::SECTION => EdgeRecord::SIZE,
+        GroupRecord::SECTION => GroupRecord::SIZE,
+        SetRecord::SECTION => SetRecord::SIZE,
+        DfaRecord::SECTION => DfaRecord::SIZE,
+        AcceptRecord::SECTION => AcceptRecord::SIZE,
+        EntryRecord::SECTION => EntryRecord::SIZE,
+        RouteRecord::SECTION => RouteRecord::SIZE,
+        ConditionRecord::SECTION => ConditionRecord::SIZE,
+        ValueRecord::SECTION => ValueRecord::SIZE,
+        SourcesRecord::SECTION => SourcesRecord::SIZE,
+        IntervalRecord::SECTION => IntervalRecord::SIZE,
+        PoolRecord::SECTION => PoolRecord::SIZE,
+        ServerRecord::SECTION => ServerRecord::SIZE,
+        _ => ShareRecord::SIZE,
+    };
+    // Records have a few dozen bytes.
+    u32::try_from(size).unwrap_or(NONE)
+}
+
+fn word(bytes: &[u8], index: usize) -> Option<u32> {
+    let at = index.checked_mul(4)?;
+    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk::<4>()?))
+}
+
+impl<B: Deref<Target = [u8]>> Table<B> {
+    /// Checks a buffer and takes it as a table.
+    ///
+    /// # Errors
+    ///
+    /// See [`TableError`]: what is wrong first.
+    pub fn verify(bytes: B) -> Result<Self, TableError> {
+        let head = |index| word(&bytes, index).ok_or(TableError::Length);
+        if head(0)? != MAGIC {
+            return Err(TableError::Magic);
+        }
+        let version = head(1)?;
+        if version != VERSION {
+            return Err(TableError::Version(version));
+        }
+        let len = head(2)?;
+        if usize::try_from(len) != Ok(bytes.len()) {
+            return Err(TableError::Length);
+        }
+        let (seed, host_probe, edge_probe) = (head(3)?, head(4)?, head(5)?);
+        if host_probe > MAX_PROBE || edge_probe > MAX_PROBE {
+            return Err(TableError::Header);
+        }
+        let mut sections = [Section::default(); SECTIONS];
+        for (number, section) in sections.iter_mut().enumerate() {
+            let at = number.wrapping_mul(2).wrapping_add(6);
+            let (offset, count) = (head(at)?, head(at.wrapping_add(1))?);
+            let end = count
+                .checked_mul(record_size(number))
+                .and_then(|n| n.checked_add(offset));
+            let header_len = HEADER_WORDS.wrapping_mul(4);
+            let before = usize::try_from(offset).is_ok_and(|o| o < header_len);
+            if offset & 3 != 0 || before || end.is_none_or(|end| end > len) {
+                return Err(TableError::Section(u32::try_from(number).unwrap_or(NONE)));
+            }
+            *section = Section { offset, count };
+        }
+        let table = Self {
+            bytes,
+            sections,
+            seed,
+            host_probe,
+            edge_probe,
+        };
+        let hosts = table.count::<HostSlot>();
+        let edges = table.count::<EdgeSlot>();
+        if (hosts != 0 && !hosts.is_power_of_two()) || (edges != 0 && !edges.is_power_of_two()) {
+            return Err(TableError::Header);
+        }
+        table.verify_services()?;
+        table.verify_paths()?;
+        table.verify_automata()?;
+        table.verify_routes()?;
+        table.verify_pools()?;
+        Ok(table)
+    }
+
+    fn verify_services(&self) -> Result<(), TableError> {
+        let b = Bounds { table: self };
+        let mut next_route = 0u32;
+        b.each(|_, s: ServiceRecord| {
+            // Routes follow each other, service by service: a route belongs to one service.
+            let contiguous = s.routes == next_route;
+            next_route = next_route.saturating_add(s.routes_len);
+            contiguous
+                && b.text(s.name, s.name_len)
+                && s.protocol <= 3
+                && s.datapath <= 2
+                && b.range::<ListenRecord>(s.listens, s.listens_len)
+                && b.maybe::<PathsRecord>(s.any_host)
+                && b.range::<RouteRecord>(s.routes, s.routes_len)
+        })?;
+        b.each(|_, l: ListenRecord| l.port <= 0xffff)?;
+        b.each(|_, s: HostSlot| b.maybe::<HostRecord>(s.host))?;
+        b.each(|_, h: HostRecord| {
+            b.index::<ServiceRecord>(h.service)
+                && b.text(h.name, h.name_len)
+                && b.maybe::<PathsRecord>(h.exact)
+                && b.maybe::<PathsRecord>(h.wildcard)
+        })
+    }
+
+    fn verify_paths(&self) -> Result<(), TableError> {
+        let b = Bounds { table: self };
+        b.each(|_, p: PathsRecord| {
+            b.index::<NodeRecord>(p.root)
+                && b.range::<GroupRecord>(p.groups, p.groups_len)
+                && b.range::<EntryRecord>(p.any, p.any_len)
+        })?;
+        b.each(|index, n: NodeRecord| {
+            b.range::<EntryRecord>(n.exact, n.exact_len)
+                && b.range::<EntryRecord>(n.prefix, n.prefix_len)
+                && n.up <= index
+        })?;
+        b.each(|_, s: EdgeSlot| b.maybe::<EdgeRecord>(s.edge))?;
+        b.each(|_, e: EdgeRecord| {
+            b.index::<NodeRecord>(e.parent)
+                && b.index::<NodeRecord>(e.child)
+                && e.parent < e.child
+                && b.text(e.segment, e.segment_len)
+        })?;
+        b.each(|_, g: GroupRecord| {
+            self.get::<DfaRecord>(g.dfa)
+                .is_some_and(|d| b.range::<SetRecord>(g.sets, d.accept_max))
+        })?;
+        b.each(|_, s: SetRecord| b.range::<EntryRecord>(s.entries, s.entries_len))?;
+        b.each(|_, e: EntryRecord| b.index::<RouteRecord>(e.route))
+    }
+
+    fn verify_automata(&self) -> Result<(), TableError> {
+        let b = Bounds { table: self };
+        let (mut transitions, mut accepts) = (0u32, 0u32);
+        let [_, all_transitions, ..] = &self.sections;
+        b.each(|_, d: DfaRecord| {
+            let (start, absorbing) = (d.start_absorbing & 0xffff, d.start_absorbing >> 16);
+            if d.shift > 8 || d.states == 0 || d.states > MAX_DFA_STATES {
+                return false;
+            }
+            let row = 1u32.wrapping_shl(d.shift);
+            let cells = d.states.wrapping_shl(d.shift);
+            let contiguous = d.transitions == transitions && d.accepts == accepts;
+            let end = transitions
+                .checked_add(cells)
+                .filter(|&end| end <= all_transitions.count);
+            let (Some(end), true) = (end, b.range::<AcceptRecord>(accepts, d.states)) else {
+                return false;
+            };
+            if !contiguous || start >= d.states || absorbing > d.states || !b.text(d.classes, 256) {
+                return false;
+            }
+            let good = self
+                .text(d.classes, 256)
+                .iter()
+                .all(|&c| u32::from(c) < row)
+                && (transitions..end).all(|t| u32::from(self.transition(t)) < d.states)
+                && self
+                    .records(accepts, d.states)
+                    .all(|a: AcceptRecord| a.accept <= d.accept_max);
+            transitions = end;
+            accepts = accepts.saturating_add(d.states);
+            good
+        })
+    }
+
+    fn verify_routes(&self) -> Result<(), TableError> {
+        let b = Bounds { table: self };
+        b.each(|index, r: RouteRecord| {
+            let owner = self.get::<ServiceRecord>(r.service);
+            let owned = owner.is_some_and(|s| {
+                index
+                    .checked_sub(s.routes)
+                    .is_some_and(|position| position < s.routes_len)
+            });
+            owned
+                && b.text(r.name, r.name_len)
+                && b.range::<ValueRecord>(r.other_methods, r.other_methods_len)
+                && b.range::<ConditionRecord>(r.conditions, r.conditions_len)
+                && b.maybe::<SourcesRecord>(r.sources)
+                && r.action <= 2
+                && b.range::<ShareRecord>(r.shares, r.shares_len)
+        })?;
+        b.each(|_, c: ConditionRecord| {
+            c.kind_test & 0xff <= 2
+                && c.kind_test >> 8 <= 2
+                && b.text(c.name, c.name_len)
+                && b.range::<ValueRecord>(c.values, c.values_len)
+        })?;
+        b.each(|_, v: ValueRecord| match v.kind {
+            0 => b.text(v.value, v.value_len),
+            1 => b.index::<DfaRecord>(v.value),
+            _ => false,
+        })?;
+        b.each(|_, s: SourcesRecord| b.range::<IntervalRecord>(s.intervals, s.intervals_len))?;
+        b.each(|_, i: IntervalRecord| i.matched <= 129)
+    }
+
+    fn verify_pools(&self) -> Result<(), TableError> {
+        let b = Bounds { table: self };
+        b.each(|_, p: PoolRecord| {
+            b.text(p.name, p.name_len)
+                && p.scheduler <= 10
+                && p.key <= 4
+                && b.text(p.key_name, p.key_name_len)
+                && p.forward <= 1
+                && b.range::<ServerRecord>(p.servers, p.servers_len)
+        })?;
+        b.each(|_, s: ServerRecord| s.port <= 0xffff && s.weight <= 0xffff)?;
+        b.each(|_, s: ShareRecord| b.index::<PoolRecord>(s.pool))
+    }
+}
