@@ -89,3 +89,83 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::hash::Hasher;
+    use std::collections::hash_map::DefaultHasher;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Key 00 01 … 0f, as the authors' vectors and the kernel's lib/siphash_kunit.c use it.
+    const KEY: Key = [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908];
+
+    /// Of the messages of 0 to 63 bytes 00 01 02 …, by length.
+    const SIPHASH24: [(usize, u64); 12] = [
+        (0, 0x726f_db47_dd0e_0e31),
+        (1, 0x74f8_39c5_93dc_67fd),
+        (2, 0x0d6c_8009_d9a9_4f5a),
+        (7, 0xab02_00f5_8b01_d137),
+        (8, 0x93f5_f579_9a93_2462),
+        (9, 0x9e00_82df_0ba9_e4b0),
+        (15, 0xa129_ca61_49be_45e5),
+        (16, 0x3f2a_cc7f_57c2_9bdb),
+        (31, 0x32d8_92fa_d841_c342),
+        (32, 0x7127_512f_72f2_7cce),
+        (47, 0xd06c_98cd_5c09_75eb),
+        (63, 0x958a_324c_eb06_4572),
+    ];
+
+    /// The kernel's hsiphash on a machine of 64 bits, of the same messages.
+    const HSIPHASH: [(usize, u32); 10] = [
+        (0, 0x050f_c4dc),
+        (1, 0x7d57_ca93),
+        (3, 0xe7dd_f7fb),
+        (4, 0x88d3_8328),
+        (7, 0x9bb1_1140),
+        (8, 0x8d29_9a8e),
+        (15, 0x2a51_9956),
+        (16, 0x7d90_8b66),
+        (32, 0x16a7_b60d),
+        (63, 0xb7bb_b3a8),
+    ];
+
+    fn message(length: usize) -> Vec<u8> {
+        (0_u8..64).take(length).collect()
+    }
+
+    #[test]
+    fn siphash24_gives_the_authors_vectors() {
+        for (length, hash) in SIPHASH24 {
+            assert_eq!(siphash24(KEY, &message(length)), hash, "length {length}");
+        }
+    }
+
+    #[test]
+    fn siphash13_gives_the_kernels_vectors_in_its_low_half() {
+        for (length, hash) in HSIPHASH {
+            assert_eq!(
+                siphash13(KEY, &message(length)) & 0xffff_ffff,
+                u64::from(hash)
+            );
+        }
+    }
+
+    #[test]
+    fn hsiphash_of_a_word_is_that_of_its_four_bytes() {
+        assert_eq!(hsiphash_u32(KEY, 0x0302_0100), 0x88d3_8328);
+    }
+
+    proptest! {
+        /// The standard library's hasher is SipHash-1-3 with a key of zeros.
+        #[test]
+        fn siphash13_agrees_with_the_standard_library(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            let mut theirs = DefaultHasher::new();
+            theirs.write(&bytes);
+            prop_assert_eq!(siphash13([0, 0], &bytes), theirs.finish());
+        }
+    }
+}

@@ -140,19 +140,149 @@ impl PeakEwma {
     }
 }
 
-/// `value` × 2^(−`passed_ns` / [`HALF_LIFE_NS`]), too small by at most 2^−15 of it and 1. `value`
-/// is at most [`LONGEST_NS`].
+/// `value` × 2^(−`passed_ns` / [`HALF_LIFE_NS`]), wrong by at most 2^−15 of it and 1.
 fn decayed(value: u64, passed_ns: u64) -> u64 {
     let halvings = u32::try_from(passed_ns / HALF_LIFE_NS).unwrap_or(u32::MAX);
-    // The rest in 1/65536 of a half-life, rounded down; below 2^33 before the shift.
+    // The rest in 1/65536 of a half-life; below 2^33 before the shift.
     let mut fraction = ((passed_ns % HALF_LIFE_NS) << 16) / HALF_LIFE_NS;
-    let mut value = value.checked_shr(halvings).unwrap_or(0);
+    // Fixed point with 32 bits behind the point.
+    let mut factor = 1_u64 << 32;
     for root in ROOTS {
         if fraction & 0x8000 != 0 {
-            let product = u128::from(value).wrapping_mul(u128::from(root));
-            value = u64::try_from(product >> 32).unwrap_or(value);
+            factor = factor.wrapping_mul(u64::from(root)) >> 32;
         }
         fraction <<= 1;
     }
-    value
+    let product = u128::from(value).wrapping_mul(u128::from(factor)) >> 32;
+    u64::try_from(product)
+        .unwrap_or(u64::MAX)
+        .checked_shr(halvings)
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::sched::tests::Bench;
+    use crate::sched::Ask;
+    use crate::sched::Kind;
+
+    const MS: u64 = 1_000_000;
+    const SECOND: u64 = 1_000 * MS;
+
+    /// How often each is picked in 100 picks at this time.
+    fn counts(bench: &Bench, now_ns: u64) -> std::vec::Vec<usize> {
+        let picks: std::vec::Vec<usize> = (0..100)
+            .map(|random| {
+                bench
+                    .pool()
+                    .pick(
+                        &Ask {
+                            hash: 0,
+                            random,
+                            now_ns,
+                        },
+                        |_| false,
+                    )
+                    .unwrap()
+            })
+            .collect();
+        bench.count(&picks)
+    }
+
+    proptest! {
+        #[test]
+        fn decay_is_near_the_exponential(
+            value in prop_oneof![0..100_000_u64, 0..=LONGEST_NS],
+            passed in 0..12 * HALF_LIFE_NS,
+        ) {
+            let exact = value as f64 * (-(passed as f64) / HALF_LIFE_NS as f64).exp2();
+            let error = decayed(value, passed) as f64 - exact;
+            prop_assert!(error.abs() <= exact / 32768.0 + 1.0, "{} {}", error, exact);
+        }
+
+        /// Against the definition in floating point, at samples far enough apart that each decays.
+        #[test]
+        fn follows_the_definition(
+            samples in prop::collection::vec((1_u64..10 * SECOND, STEP_NS..5 * SECOND), 1..100),
+        ) {
+            let ewma = PeakEwma::new();
+            let (mut exact, mut now) = (0_f64, 0);
+            for (sample, gap) in samples {
+                now += gap;
+                ewma.observe(sample, now);
+                let (sample, gap) = (sample as f64, gap as f64);
+                let weight = (-gap / (10 * SECOND) as f64).exp();
+                exact = if sample > exact { sample } else { exact * weight + sample * (1.0 - weight) };
+                let ours = ewma.at(now).unwrap() as f64;
+                prop_assert!((ours - exact).abs() <= exact / 1000.0 + 100.0, "{} {}", ours, exact);
+            }
+        }
+    }
+
+    #[test]
+    fn rises_at_once_and_falls_slowly() {
+        let ewma = PeakEwma::new();
+        assert_eq!(ewma.at(0), None);
+        ewma.observe(10 * MS, SECOND);
+        ewma.observe(500 * MS, SECOND + 1);
+        assert_eq!(ewma.at(SECOND + 1), Some(500 * MS));
+        let later = SECOND + HALF_LIFE_NS;
+        ewma.observe(10 * MS, later);
+        let halved = ewma.at(later).unwrap();
+        assert!(halved.abs_diff(255 * MS) < MS, "{halved}");
+    }
+
+    /// Many samples in a short time decay as much as few: no sample's rounding counts.
+    #[test]
+    fn decays_by_time_and_not_by_samples() {
+        let ewma = PeakEwma::new();
+        ewma.observe(1_000_000, 0);
+        for tick in 1..=1_000_000 {
+            ewma.observe(100_000, tick * HALF_LIFE_NS / 1_000_000);
+        }
+        let average = ewma.at(HALF_LIFE_NS).unwrap();
+        assert!(average.abs_diff(550_000) < 2_000, "{average}");
+    }
+
+    #[test]
+    fn the_lower_product_of_latency_and_outstanding_wins() {
+        let bench = Bench::new(Kind::Fastest, &[1, 1]);
+        bench.servers[0].observe(10 * MS, 0);
+        bench.servers[1].observe(25 * MS, 0);
+        assert_eq!(counts(&bench, 0), [100, 0]);
+        bench.servers[0].start();
+        // 20 against 25.
+        assert_eq!(counts(&bench, 0), [100, 0]);
+        bench.servers[0].start();
+        assert_eq!(counts(&bench, 0), [0, 100]);
+        // 30/2 against 25.
+        bench.servers[0].set_weight(2);
+        assert_eq!(counts(&bench, 0), [100, 0]);
+    }
+
+    #[test]
+    fn a_server_without_a_sample_is_probed_and_not_flooded() {
+        let bench = Bench::new(Kind::Fastest, &[1, 1]);
+        bench.servers[0].observe(1000, 0);
+        assert_eq!(counts(&bench, 0), [0, 100]);
+        bench.servers[1].start();
+        assert_eq!(counts(&bench, 0), [100, 0]);
+        bench.servers[1].finish();
+        bench.servers[1].observe(5 * MS, 0);
+        assert_eq!(counts(&bench, 0), [100, 0]);
+        // Left alone for long, it is probed again.
+        bench.servers[0].observe(1000, STALE_NS);
+        assert_eq!(counts(&bench, STALE_NS), [0, 100]);
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_harms_nothing() {
+        let ewma = PeakEwma::new();
+        ewma.observe(MS, SECOND);
+        ewma.observe(2 * MS, 0);
+        assert_eq!(ewma.at(0), Some(2 * MS));
+    }
 }

@@ -65,3 +65,113 @@ pub(super) fn pick<S: Borrow<Server>, F: Fn(usize) -> bool>(
     cursor.next.store(picked.wrapping_add(1), Relaxed);
     Some(picked)
 }
+
+#[cfg(test)]
+mod tests {
+    use core::sync::atomic::Ordering::Relaxed;
+    use std::vec;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use crate::sched::tests::Bench;
+    use crate::sched::Kind;
+
+    fn bench(kind: Kind, load: &[(u32, u32)]) -> Bench {
+        let weights: Vec<u32> = load.iter().map(|&(_, weight)| weight).collect();
+        let bench = Bench::new(kind, &weights);
+        for (server, &(active, _)) in bench.servers.iter().zip(load) {
+            for _ in 0..active {
+                server.start();
+            }
+        }
+        bench
+    }
+
+    /// (outstanding, weight) of each server, and who is picked.
+    #[test]
+    fn each_takes_its_own_least() {
+        let load = [(6, 5), (2, 1), (3, 2), (7, 6)];
+        // lc: 6 2 3 7. wlc: 1.2 2 1.5 1.17. sed and nq: 1.4 3 2 1.33.
+        for (kind, least) in [(Kind::Lc, 1), (Kind::Wlc, 3), (Kind::Sed, 3), (Kind::Nq, 3)] {
+            assert_eq!(bench(kind, &load).pick(0), Some(least), "{kind:?}");
+        }
+        // An idle slow server: wlc and nq take it, sed rather queues at the fast one.
+        let load = [(1, 10), (0, 1)];
+        for (kind, least) in [(Kind::Lc, 1), (Kind::Wlc, 1), (Kind::Sed, 0), (Kind::Nq, 1)] {
+            assert_eq!(bench(kind, &load).pick(0), Some(least), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn sed_fills_servers_by_weight() {
+        let bench = Bench::new(Kind::Sed, &[3, 1]);
+        let picks: Vec<usize> = (0..8)
+            .map(|_| {
+                let picked = bench.pick(0).unwrap();
+                bench.servers[picked].start();
+                picked
+            })
+            .collect();
+        assert_eq!(bench.count(&picks), [6, 2]);
+    }
+
+    #[test]
+    fn equals_take_turns() {
+        for kind in [Kind::Lc, Kind::Wlc, Kind::Nq] {
+            assert_eq!(
+                bench(kind, &[(0, 1), (1, 1), (0, 4), (0, 2)]).picks(6),
+                [0, 2, 3, 0, 2, 3]
+            );
+        }
+        assert_eq!(
+            bench(Kind::Sed, &[(0, 1), (1, 2), (1, 1), (3, 4)]).picks(6),
+            [0, 1, 3, 0, 1, 3]
+        );
+    }
+
+    #[test]
+    fn great_counts_and_weights_do_not_overflow() {
+        for kind in [Kind::Lc, Kind::Wlc, Kind::Sed, Kind::Nq] {
+            let bench = Bench::new(kind, &[65534, 65535]);
+            bench.servers[0].active.store(u32::MAX - 1, Relaxed);
+            bench.servers[1].active.store(u32::MAX, Relaxed);
+            // By weight the second is ahead by 1/65535, and behind by 1/2^32.
+            let least = if kind == Kind::Lc { 0 } else { 1 };
+            assert_eq!(bench.pick(0), Some(least), "{kind:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_choice_is_a_minimum(
+            load in prop::collection::vec((0..20_u32, 1..20_u32), 1..10),
+            start in 0..10_usize,
+        ) {
+            for kind in [Kind::Lc, Kind::Wlc, Kind::Sed, Kind::Nq] {
+                let bench = bench(kind, &load);
+                bench.picks(start);
+                let picked = bench.pick(0).unwrap();
+                let cost = |(active, weight): (u32, u32)| match kind {
+                    Kind::Lc => f64::from(active),
+                    Kind::Wlc => f64::from(active) / f64::from(weight),
+                    Kind::Nq if active == 0 => 0.0,
+                    _ => f64::from(active + 1) / f64::from(weight),
+                };
+                let costs: Vec<f64> = load.iter().copied().map(cost).collect();
+                let least = costs.iter().copied().fold(f64::INFINITY, f64::min);
+                prop_assert_eq!(costs[picked], least);
+            }
+        }
+    }
+
+    #[test]
+    fn keeps_outstanding_requests_level() {
+        let bench = Bench::new(Kind::Lc, &[1; 7]);
+        for _ in 0..70 {
+            bench.servers[bench.pick(0).unwrap()].start();
+        }
+        let active: Vec<u32> = bench.servers.iter().map(|server| server.active()).collect();
+        assert_eq!(active, vec![10; 7]);
+    }
+}

@@ -12,6 +12,9 @@
 //! switches agree only if they were filled alike. [`fill`] sorts by [`Identity`], so that the
 //! table depends on the set of servers and weights alone.
 
+#[cfg(test)]
+mod tests;
+
 use core::borrow::Borrow;
 
 use super::candidates::mix;
@@ -169,15 +172,17 @@ fn prepare(turns: &mut [Turn], size: usize, bits: u32) {
 
 /// What IPVS hashes of a server: its port plus its address, an IPv6 address folded to 32 bits.
 fn place(identity: Identity) -> u32 {
-    let mut words = [0_u32; 4];
-    for (word, bytes) in words.iter_mut().zip(identity.address.chunks_exact(4)) {
-        *word = bytes
-            .iter()
-            .fold(0, |word, &byte| (word << 8) | u32::from(byte));
-    }
-    let [a, b, c, d] = words;
-    let mapped = (a, b, c) == (0, 0, 0xffff);
-    let folded = if mapped { d } else { a ^ b ^ c ^ d };
+    let [.., a, b, c, d] = identity.address;
+    let last = u32::from_be_bytes([a, b, c, d]);
+    let address = u128::from_be_bytes(identity.address);
+    let mapped = address >> 32 == 0xffff;
+    let halves = address ^ (address >> 64);
+    let [.., w, x, y, z] = (halves ^ (halves >> 32)).to_be_bytes();
+    let folded = if mapped {
+        last
+    } else {
+        u32::from_be_bytes([w, x, y, z])
+    };
     folded.wrapping_add(u32::from(identity.port))
 }
 

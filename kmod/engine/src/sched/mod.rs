@@ -12,6 +12,17 @@
 //! The state is read while others change it, so that "is" means "was, during the pick". A pick
 //! itself counts nothing as outstanding: the caller calls [`Server::start`] when it has taken the
 //! server, and picks that overlap do not see each other's choice.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "tests compute with numbers that they know; the build without tests checks the rest"
+    )
+)]
 
 mod candidates;
 mod fastest;

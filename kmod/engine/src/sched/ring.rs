@@ -210,3 +210,170 @@ impl Bound {
             < self.capacity.wrapping_mul(u128::from(weight))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::sched::tests::identity;
+    use crate::sched::tests::servers;
+    use crate::sched::tests::Bench;
+    use crate::sched::Kind;
+
+    fn filled(servers: &[Server]) -> Vec<Point> {
+        let mut points = vec![Point::default(); points_needed(servers)];
+        fill(&mut points, servers).unwrap();
+        points
+    }
+
+    /// Which server each of `keys` keys gets, by its port, which numbers servers here.
+    fn ports(bench: &Bench, keys: usize) -> Vec<u16> {
+        bench
+            .picks(keys)
+            .iter()
+            .map(|&index| bench.servers[index].identity().port)
+            .collect()
+    }
+
+    fn numbered(weights: &[(u16, u32)]) -> Bench {
+        let server = |&(port, weight): &(u16, u32)| {
+            Server::new(
+                Identity {
+                    port,
+                    ..identity(1)
+                },
+                weight,
+            )
+        };
+        Bench::of(Kind::Ch, weights.iter().map(server).collect())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(30))]
+
+        /// Without one server its keys move, and no other; read backwards: one that comes only
+        /// takes keys.
+        #[test]
+        fn only_the_keys_of_who_goes_move(
+            weights in prop::collection::vec(1..8_u32, 2..10),
+            gone in 0..10_usize,
+        ) {
+            let mut list: Vec<(u16, u32)> = (0..).zip(weights).collect();
+            let all = numbered(&list);
+            let (gone, _) = list.remove(gone % list.len());
+            let rest = numbered(&list);
+            for (before, after) in ports(&all, 500).into_iter().zip(ports(&rest, 500)) {
+                prop_assert!(before == after || before == gone);
+                prop_assert_ne!(after, gone);
+            }
+        }
+
+        /// A server that may not be picked is as if it were gone.
+        #[test]
+        fn unavailable_is_as_removed(weights in prop::collection::vec(1..8_u32, 2..10)) {
+            let mut list: Vec<(u16, u32)> = (0..).zip(weights).collect();
+            let all = numbered(&list);
+            all.servers[0].set_available(false);
+            list.remove(0);
+            prop_assert_eq!(ports(&all, 500), ports(&numbered(&list), 500));
+        }
+
+        #[test]
+        fn the_order_of_the_list_changes_nothing(weights in prop::collection::vec(0..8_u32, 1..10)) {
+            let mut list: Vec<(u16, u32)> = (0..).zip(weights).collect();
+            list.push((999, 1));
+            let one = ports(&numbered(&list), 200);
+            list.reverse();
+            prop_assert_eq!(one, ports(&numbered(&list), 200));
+        }
+
+        /// After every request, and after any that finished, the server just picked is within
+        /// ceil(percent/100 × outstanding of all × weight / weights).
+        #[test]
+        fn the_bound_is_never_exceeded(
+            weights in prop::collection::vec(1..6_u32, 1..8),
+            load_percent in 100..200_u32,
+            steps in prop::collection::vec((any::<u8>(), any::<bool>()), 1..300),
+        ) {
+            let mut bench = Bench::new(Kind::Ch, &weights);
+            bench.load_percent = load_percent;
+            let mut outstanding: Vec<usize> = vec![];
+            let shares = 100 * u64::from(weights.iter().sum::<u32>());
+            for (random, arrives) in steps {
+                if !arrives && !outstanding.is_empty() {
+                    let done = outstanding.swap_remove(usize::from(random) % outstanding.len());
+                    bench.servers[done].finish();
+                    continue;
+                }
+                // Few keys, so that without the bound one server would have most.
+                let picked = bench.pick(u64::from(random % 3)).unwrap();
+                bench.servers[picked].start();
+                outstanding.push(picked);
+                let all = outstanding.len() as u64;
+                let bound = u64::from(load_percent) * all * u64::from(weights[picked]);
+                let active = u64::from(bench.servers[picked].active());
+                prop_assert!(active <= bound.div_ceil(shares), "{} of {}", active, all);
+            }
+        }
+    }
+
+    #[test]
+    fn one_key_fills_servers_up_to_the_bound() {
+        let mut bench = Bench::new(Kind::Ch, &[1; 4]);
+        bench.load_percent = 125;
+        let home = bench.pick(7).unwrap();
+        for _ in 0..400 {
+            bench.servers[bench.pick(7).unwrap()].start();
+        }
+        assert_eq!(bench.servers[home].active(), 125);
+        assert!(bench.servers.iter().all(|server| server.active() <= 125));
+        bench.load_percent = 0;
+        assert_eq!(bench.pick(7), Some(home));
+    }
+
+    #[test]
+    fn shares_follow_weights() {
+        let bench = Bench::new(Kind::Ch, &[10, 20, 30]);
+        let picks = bench.picks(60_000);
+        let counts = bench.count(&picks);
+        for (count, expected) in counts.iter().zip([10_000_usize, 20_000, 30_000]) {
+            assert!(count.abs_diff(expected) < expected / 10, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn a_ring_is_bounded_and_leaves_nobody_out() {
+        let servers = servers(&[1, 65535, 65535, 0, 2]);
+        let points = filled(&servers);
+        assert!(points.len() <= MAX_POINTS && points.len() > MAX_POINTS / 4);
+        for (index, server) in servers.iter().enumerate() {
+            let has = points.iter().any(|point| point.server() == index);
+            assert_eq!(has, server.weight() > 0);
+        }
+        assert!(points
+            .windows(2)
+            .all(|pair| pair[0].place() <= pair[1].place()));
+    }
+
+    #[test]
+    fn refuses_a_slice_of_another_length() {
+        let servers = servers(&[1]);
+        assert_eq!(
+            fill(&mut [Point::default(); 159], &servers),
+            Err(FillError::Points)
+        );
+        assert_eq!(fill(&mut [Point::default(); 160], &servers), Ok(()));
+    }
+
+    #[test]
+    fn search_finds_the_first_at_or_behind() {
+        let points = [1, 3, 3, 7].map(|place: u64| Point::new(place << 16, 0));
+        for (place, index) in [(0, 0), (1, 0), (2, 1), (3, 1), (4, 3), (7, 3), (8, 4)] {
+            assert_eq!(search(&points, place << 16), index);
+        }
+    }
+}

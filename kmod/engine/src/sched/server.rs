@@ -34,7 +34,7 @@ pub struct Server {
     weight: AtomicU32,
     last_weight: AtomicU32,
     available: AtomicBool,
-    active: AtomicU32,
+    pub(super) active: AtomicU32,
     /// What smooth weighted round robin keeps for a server.
     pub(super) current: AtomicI64,
     pub(super) latency: PeakEwma,
