@@ -178,16 +178,30 @@ impl AccessLog {
     pub fn open(target: &Target, format: Format) -> io::Result<Self> {
         let sink = match target {
             Target::Off => {
-                return Ok(Self { queue: None, format, dropped: AtomicU64::new(0) });
+                return Ok(Self {
+                    queue: None,
+                    format,
+                    dropped: AtomicU64::new(0),
+                });
             }
-            Target::Stdout => Sink { path: None, out: None },
-            Target::File(path) => Sink { out: Some(append(path)?), path: Some(path.clone()) },
+            Target::Stdout => Sink {
+                path: None,
+                out: None,
+            },
+            Target::File(path) => Sink {
+                out: Some(append(path)?),
+                path: Some(path.clone()),
+            },
         };
         let (queue, commands) = mpsc::sync_channel(QUEUE);
         std::thread::Builder::new()
             .name("access-log".to_owned())
             .spawn(move || write_lines(sink, &commands))?;
-        Ok(Self { queue: Some(queue), format, dropped: AtomicU64::new(0) })
+        Ok(Self {
+            queue: Some(queue),
+            format,
+            dropped: AtomicU64::new(0),
+        })
     }
 
     /// Whether lines are wanted at all.
@@ -265,7 +279,9 @@ impl Sink {
 }
 
 fn append(path: &PathBuf) -> io::Result<BufWriter<File>> {
-    Ok(BufWriter::new(OpenOptions::new().create(true).append(true).open(path)?))
+    Ok(BufWriter::new(
+        OpenOptions::new().create(true).append(true).open(path)?,
+    ))
 }
 
 fn write_lines(mut sink: Sink, commands: &Receiver<Command>) {
@@ -344,6 +360,12 @@ mod tests {
         log.write(&line());
         log.flush();
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
-        assert_eq!(std::fs::read_to_string(folder.path().join("old")).unwrap().lines().count(), 1);
+        assert_eq!(
+            std::fs::read_to_string(folder.path().join("old"))
+                .unwrap()
+                .lines()
+                .count(),
+            1
+        );
     }
 }

@@ -26,7 +26,11 @@ fn respond(
     exchange.responded(status);
     let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
     let length = content.len();
-    let sent = if bodiless || *method == Method::HEAD { Bytes::new() } else { content };
+    let sent = if bodiless || *method == Method::HEAD {
+        Bytes::new()
+    } else {
+        content
+    };
     let mut response = Response::new(ResponseBody::own(sent, Some(exchange)));
     *response.status_mut() = status;
     if !bodiless {
@@ -55,10 +59,17 @@ pub fn refuse(
         status.canonical_reason().unwrap_or("Error"),
         refusal.detail
     );
-    let mut response =
-        respond(status, "text/plain; charset=utf-8", Bytes::from(text), method, exchange);
+    let mut response = respond(
+        status,
+        "text/plain; charset=utf-8",
+        Bytes::from(text),
+        method,
+        exchange,
+    );
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
 }
@@ -80,8 +91,13 @@ pub fn redirect(
     let mut text = b"see ".to_vec();
     text.extend_from_slice(location.as_bytes());
     text.push(b'\n');
-    let mut response =
-        respond(status, "text/plain; charset=utf-8", Bytes::from(text), method, exchange);
+    let mut response = respond(
+        status,
+        "text/plain; charset=utf-8",
+        Bytes::from(text),
+        method,
+        exchange,
+    );
     response.headers_mut().insert(header::LOCATION, location);
     response
 }

@@ -87,7 +87,13 @@ impl RequestBody {
             failed: AtomicBool::new(false),
             moved_ns: AtomicU64::new(now_ns()),
         });
-        (Self { inner, progress: Arc::clone(&progress) }, progress)
+        (
+            Self {
+                inner,
+                progress: Arc::clone(&progress),
+            },
+            progress,
+        )
     }
 }
 
@@ -132,7 +138,10 @@ fn length(data: &Bytes) -> u64 {
 #[derive(Debug)]
 enum Content {
     Own(Option<Bytes>),
-    Server { inner: Incoming, lease: Option<Lease> },
+    Server {
+        inner: Incoming,
+        lease: Option<Lease>,
+    },
 }
 
 /// A response's content on its way to the client, with the record of the exchange, which is closed
@@ -147,13 +156,20 @@ impl ResponseBody {
     /// Content from the switch.
     pub fn own(content: Bytes, exchange: Option<Box<Exchange>>) -> Self {
         let content = Some(content).filter(|content| !content.is_empty());
-        Self { content: Content::Own(content), exchange }.closed_if_empty()
+        Self {
+            content: Content::Own(content),
+            exchange,
+        }
+        .closed_if_empty()
     }
 
     /// Content from a server.
     pub fn server(inner: Incoming, lease: Lease, exchange: Box<Exchange>) -> Self {
         Self {
-            content: Content::Server { inner, lease: Some(lease) },
+            content: Content::Server {
+                inner,
+                lease: Some(lease),
+            },
             exchange: Some(exchange),
         }
         .closed_if_empty()

@@ -89,7 +89,13 @@ async fn clear(client: Client, mut stream: SharedStream, handle: StreamHandle, l
     };
     match outcome {
         Ok(Preface::Yes) => {
-            h2(client, Prefixed::new(received.freeze(), stream), handle, limits).await;
+            h2(
+                client,
+                Prefixed::new(received.freeze(), stream),
+                handle,
+                limits,
+            )
+            .await;
         }
         // What was begun and not ended is for the gate to judge.
         Ok(Preface::No | Preface::Maybe) if !received.is_empty() => {
@@ -131,13 +137,8 @@ fn service(
     service_fn(move |request| proxy::serve(Arc::clone(&client), request))
 }
 
-async fn h1<S>(
-    client: Client,
-    stream: S,
-    received: BytesMut,
-    handle: StreamHandle,
-    limits: Limits,
-) where
+async fn h1<S>(client: Client, stream: S, received: BytesMut, handle: StreamHandle, limits: Limits)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (gate, shared) = Gate::new(stream, received, limits);

@@ -107,7 +107,7 @@ impl Exchange {
     }
 
     /// The exchange is over: in order, or for this reason.
-    pub fn close(mut self: Box<Self>, reason: Option<Reason>) {
+    pub fn close(mut self, reason: Option<Reason>) {
         self.finish(reason);
     }
 

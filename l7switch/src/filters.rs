@@ -51,7 +51,11 @@ impl Edit {
             Ok((name(field)?, parsed))
         };
         Ok(Self {
-            remove: edit.remove.iter().map(|field| name(field)).collect::<Result<_, _>>()?,
+            remove: edit
+                .remove
+                .iter()
+                .map(|field| name(field))
+                .collect::<Result<_, _>>()?,
             set: edit.set.iter().map(pair).collect::<Result<_, String>>()?,
             add: edit.add.iter().map(pair).collect::<Result<_, String>>()?,
         })
@@ -89,7 +93,11 @@ impl Filters {
     ///
     /// See [`Edit::new`].
     pub fn new(filters: &model::Filters) -> Result<Self, String> {
-        let hostname = filters.rewrite_hostname.as_deref().map(HeaderValue::from_str).transpose();
+        let hostname = filters
+            .rewrite_hostname
+            .as_deref()
+            .map(HeaderValue::from_str)
+            .transpose();
         Ok(Self {
             request: Edit::new(&filters.request_headers)?,
             response: Edit::new(&filters.response_headers)?,
@@ -122,7 +130,11 @@ pub fn rewritten_path(rewrite: &PathRewrite, paths: &[PathMatch], normalised: &s
                 .unwrap_or_default();
             let rest = normalised.strip_prefix(matched).unwrap_or(normalised);
             let joined = format!("{}{rest}", replacement.trim_end_matches('/'));
-            if joined.is_empty() { "/".to_owned() } else { joined }
+            if joined.is_empty() {
+                "/".to_owned()
+            } else {
+                joined
+            }
         }
     }
 }
@@ -158,12 +170,16 @@ pub fn location(
         if moved { None } else { own_port }
     });
     let default = if scheme == "https" { 443 } else { 80 };
-    let port = port.filter(|port| *port != default).map_or_else(String::new, |p| format!(":{p}"));
+    let port = port
+        .filter(|port| *port != default)
+        .map_or_else(String::new, |p| format!(":{p}"));
     let path = match &redirect.path {
         Some(rewrite) => rewritten_path(rewrite, paths, request.normalised),
         None => request.path.to_owned(),
     };
-    let query = request.query.map_or_else(String::new, |query| format!("?{query}"));
+    let query = request
+        .query
+        .map_or_else(String::new, |query| format!("?{query}"));
     format!("{scheme}://{name}{port}{path}{query}")
 }
 
@@ -195,7 +211,9 @@ mod tests {
     use super::*;
 
     fn prefixes(list: &[&str]) -> Vec<PathMatch> {
-        list.iter().map(|prefix| PathMatch::Prefix((*prefix).to_owned())).collect()
+        list.iter()
+            .map(|prefix| PathMatch::Prefix((*prefix).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -209,7 +227,10 @@ mod tests {
             ("/foo", "/xyz/", "/foo/", "/xyz/"),
             ("", "/api", "/a", "/api/a"),
         ] {
-            assert_eq!(rewritten_path(&rewrite(to), &prefixes(&[prefix]), path), wanted);
+            assert_eq!(
+                rewritten_path(&rewrite(to), &prefixes(&[prefix]), path),
+                wanted
+            );
         }
         let longest = rewritten_path(&rewrite("/n"), &prefixes(&["/a", "/a/b"]), "/a/b/c");
         assert_eq!(longest, "/n/c");
@@ -228,12 +249,18 @@ mod tests {
         headers.insert("x-b", HeaderValue::from_static("1"));
         edit.apply(&mut headers);
         assert!(!headers.contains_key("x-a"));
-        assert_eq!(headers.get_all("x-b").iter().collect::<Vec<_>>(), ["2", "3"]);
+        assert_eq!(
+            headers.get_all("x-b").iter().collect::<Vec<_>>(),
+            ["2", "3"]
+        );
     }
 
     #[test]
     fn framing_cannot_be_edited() {
-        let edit = HeaderEdit { remove: vec!["content-length".to_owned()], ..Default::default() };
+        let edit = HeaderEdit {
+            remove: vec!["content-length".to_owned()],
+            ..Default::default()
+        };
         assert!(Edit::new(&edit).is_err());
     }
 
@@ -254,10 +281,25 @@ mod tests {
             status: 302,
         };
         let go = |r: model::Redirect| location(&r, &request, &[]);
-        assert_eq!(go(redirect(Some("https"), None, None)), "https://a.example/p?q=1");
-        assert_eq!(go(redirect(None, Some("b.example"), None)), "http://b.example/p?q=1");
-        assert_eq!(go(redirect(None, None, None)), "http://a.example:8080/p?q=1");
-        assert_eq!(go(redirect(Some("https"), None, Some(8443))), "https://a.example:8443/p?q=1");
-        assert_eq!(go(redirect(Some("https"), None, Some(443))), "https://a.example/p?q=1");
+        assert_eq!(
+            go(redirect(Some("https"), None, None)),
+            "https://a.example/p?q=1"
+        );
+        assert_eq!(
+            go(redirect(None, Some("b.example"), None)),
+            "http://b.example/p?q=1"
+        );
+        assert_eq!(
+            go(redirect(None, None, None)),
+            "http://a.example:8080/p?q=1"
+        );
+        assert_eq!(
+            go(redirect(Some("https"), None, Some(8443))),
+            "https://a.example:8443/p?q=1"
+        );
+        assert_eq!(
+            go(redirect(Some("https"), None, Some(443))),
+            "https://a.example/p?q=1"
+        );
     }
 }

@@ -130,11 +130,17 @@ impl Forward<'_> {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(self.change_protocol(head, content, asked, sent.lease, exchange));
         }
-        Ok(Response::from_parts(head, ResponseBody::server(content, sent.lease, exchange)))
+        Ok(Response::from_parts(
+            head,
+            ResponseBody::server(content, sent.lease, exchange),
+        ))
     }
 
     fn patience(&self) -> Duration {
-        self.route.filters.response_timeout.unwrap_or(self.pool.config().response_timeout)
+        self.route
+            .filters
+            .response_timeout
+            .unwrap_or(self.pool.config().response_timeout)
     }
 
     fn request_fields(&self, parts: &mut request::Parts, asked: &Asked, body: &RequestBody) {
@@ -149,13 +155,16 @@ impl Forward<'_> {
             // HTTP/1.0 knows none, but the server gets HTTP/1.1, which must have one.
             None => fields.remove(header::HOST),
         };
-        forwarded::apply(fields, &Facts {
-            peer: self.client.peer.ip(),
-            trusted: forwarded::is_trusted(&self.service.trusted, self.client.peer.ip()),
-            scheme: self.client.scheme,
-            host: self.host.as_ref(),
-            version: parts.version,
-        });
+        forwarded::apply(
+            fields,
+            &Facts {
+                peer: self.client.peer.ip(),
+                trusted: forwarded::is_trusted(&self.service.trusted, self.client.peer.ip()),
+                scheme: self.client.scheme,
+                host: self.host.as_ref(),
+                version: parts.version,
+            },
+        );
         self.state.filters.request.apply(fields);
         if let Some(host) = &self.state.filters.hostname {
             fields.insert(header::HOST, host.clone());
@@ -183,13 +192,15 @@ impl Forward<'_> {
         }
         if !body.is_end_stream() && !fields.contains_key(header::CONTENT_LENGTH) {
             // Said here, because hyper would send a GET without length without its content.
-            fields.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            fields.insert(
+                header::TRANSFER_ENCODING,
+                HeaderValue::from_static("chunked"),
+            );
         }
     }
 
     fn response_fields(&self, head: &mut response::Parts, asked: &Asked) -> Result<(), Refusal> {
-        let invalid =
-            |what| Refusal::new(Reason::BadResponse, StatusCode::BAD_GATEWAY, what);
+        let invalid = |what| Refusal::new(Reason::BadResponse, StatusCode::BAD_GATEWAY, what);
         let switching = head.status == StatusCode::SWITCHING_PROTOCOLS;
         if switching && asked.upgrade.is_none() {
             return Err(invalid("the server changed the protocol unasked"));
@@ -198,17 +209,20 @@ impl Forward<'_> {
         let fields = &mut head.headers;
         if fields.contains_key(header::TRANSFER_ENCODING) {
             let mut codings = headers::tokens(fields, header::TRANSFER_ENCODING);
-            let only = codings.next().is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"))
+            let only = codings
+                .next()
+                .is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"))
                 && codings.next().is_none();
             drop(codings);
             if !only {
-                return Err(invalid("the server used a transfer coding that nobody asked for"));
+                return Err(invalid(
+                    "the server used a transfer coding that nobody asked for",
+                ));
             }
             // Chunked overrides it (RFC 9112, 6.3).
             fields.remove(header::CONTENT_LENGTH);
         }
-        one_length(fields)
-            .map_err(|()| invalid("the server's response has no clear length"))?;
+        one_length(fields).map_err(|()| invalid("the server's response has no clear length"))?;
         headers::remove_hop_by_hop(fields);
         if head.status == StatusCode::NO_CONTENT {
             fields.remove(header::CONTENT_LENGTH);
@@ -340,6 +354,9 @@ mod tests {
         fields.append(header::COOKIE, HeaderValue::from_static("a=1"));
         fields.append(header::COOKIE, HeaderValue::from_static("b=2"));
         join_cookies(&mut fields);
-        assert_eq!(fields.get_all(header::COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2"]);
+        assert_eq!(
+            fields.get_all(header::COOKIE).iter().collect::<Vec<_>>(),
+            ["a=1; b=2"]
+        );
     }
 }

@@ -47,7 +47,12 @@ pub fn is_trusted(trusted: &[IpNet], peer: IpAddr) -> bool {
 /// Sets the fields of a request that is forwarded.
 pub fn apply(headers: &mut HeaderMap, facts: &Facts<'_>) {
     if !facts.trusted {
-        for name in [&X_FORWARDED_FOR, &X_FORWARDED_PROTO, &X_FORWARDED_HOST, &header::FORWARDED] {
+        for name in [
+            &X_FORWARDED_FOR,
+            &X_FORWARDED_PROTO,
+            &X_FORWARDED_HOST,
+            &header::FORWARDED,
+        ] {
             headers.remove(name);
         }
     }
@@ -68,7 +73,11 @@ pub fn apply(headers: &mut HeaderMap, facts: &Facts<'_>) {
 
 /// Enters the switch in Via: a message came with this version.
 pub fn via(headers: &mut HeaderMap, version: Version) {
-    append_to_list(headers, header::VIA, &format!("{} {PSEUDONYM}", version_word(version)));
+    append_to_list(
+        headers,
+        header::VIA,
+        &format!("{} {PSEUDONYM}", version_word(version)),
+    );
 }
 
 /// The version as Via and the access log name it.
@@ -115,15 +124,21 @@ mod tests {
             ("forwarded", "for=9.9.9.9"),
             ("via", "1.1 front"),
         ] {
-            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+            headers.insert(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
         }
-        apply(&mut headers, &Facts {
-            peer: peer.parse().unwrap(),
-            trusted,
-            scheme: "http",
-            host: Some(host),
-            version: Version::HTTP_11,
-        });
+        apply(
+            &mut headers,
+            &Facts {
+                peer: peer.parse().unwrap(),
+                trusted,
+                scheme: "http",
+                host: Some(host),
+                version: Version::HTTP_11,
+            },
+        );
         headers
     }
 
@@ -139,7 +154,11 @@ mod tests {
 
     #[test]
     fn a_trusted_proxy_is() {
-        let headers = facts("2001:db8::1", true, &HeaderValue::from_static("a.example:81"));
+        let headers = facts(
+            "2001:db8::1",
+            true,
+            &HeaderValue::from_static("a.example:81"),
+        );
         assert_eq!(headers["x-forwarded-for"], "9.9.9.9, 2001:db8::1");
         assert_eq!(headers["x-forwarded-proto"], "https");
         assert_eq!(headers["x-forwarded-host"], "evil");
@@ -151,7 +170,10 @@ mod tests {
 
     #[test]
     fn trust_is_by_network() {
-        let nets = ["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
+        let nets = [
+            "10.0.0.0/8".parse().unwrap(),
+            "2001:db8::/32".parse().unwrap(),
+        ];
         assert!(is_trusted(&nets, "10.1.2.3".parse().unwrap()));
         assert!(is_trusted(&nets, "2001:db8::5".parse().unwrap()));
         assert!(!is_trusted(&nets, "11.1.2.3".parse().unwrap()));

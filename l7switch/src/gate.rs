@@ -85,14 +85,22 @@ impl Shared {
 
     /// Why the gate cut the current body short, if it did.
     pub fn broken_body(&self) -> Option<Refusal> {
-        self.broken_body.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.broken_body
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// For the handler, before it answers: whether the answer is 101, behind which the connection
     /// is another protocol's.
     pub fn decide_upgrade(&self, number: u64, changes: bool) {
-        self.decided.store(number.wrapping_shl(1) | u64::from(changes), Release);
-        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.decided
+            .store(number.wrapping_shl(1) | u64::from(changes), Release);
+        let waker = self
+            .waker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -145,7 +153,9 @@ pub struct Gate<S> {
 
 impl<S> std::fmt::Debug for Gate<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gate").field("waiting", &self.inbound.len()).finish_non_exhaustive()
+        f.debug_struct("Gate")
+            .field("waiting", &self.inbound.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -162,7 +172,10 @@ enum Waiting {
 impl<S> Gate<S> {
     /// A gate at the start of a connection of which `received` was read already.
     pub fn new(stream: S, received: BytesMut, limits: Limits) -> (Self, Arc<Shared>) {
-        let shared = Arc::new(Shared { clean: AtomicBool::new(true), ..Shared::default() });
+        let shared = Arc::new(Shared {
+            clean: AtomicBool::new(true),
+            ..Shared::default()
+        });
         let gate = Self {
             stream,
             shared: Arc::clone(&shared),
@@ -179,8 +192,11 @@ impl<S> Gate<S> {
 
     fn refuse(&mut self, refusal: Refusal) {
         let number = self.shared.passed.fetch_add(1, AcqRel).wrapping_add(1);
-        *self.shared.refusal.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((number, refusal));
+        *self
+            .shared
+            .refusal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some((number, refusal));
         self.shared.clean.store(false, Release);
         self.inbound.clear();
         self.synthetic = Bytes::from_static(SYNTHETIC);
@@ -190,7 +206,11 @@ impl<S> Gate<S> {
 
     fn cut_body(&mut self, refusal: Refusal) -> io::Error {
         let error = io::Error::new(io::ErrorKind::InvalidData, refusal.detail.clone());
-        *self.shared.broken_body.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+        *self
+            .shared
+            .broken_body
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(refusal);
         self.shared.clean.store(false, Release);
         self.state = State::Ended;
         error
@@ -198,7 +218,9 @@ impl<S> Gate<S> {
 
     fn next_head(&mut self) {
         self.state = State::Head(Box::new(fresh(&self.limits)));
-        self.shared.clean.store(self.inbound.len() == self.passable, Release);
+        self.shared
+            .clean
+            .store(self.inbound.len() == self.passable, Release);
     }
 
     /// Looks at what was received; true when there is something to hand up or the state changed.
@@ -247,8 +269,11 @@ impl<S> Gate<S> {
                 let number = self.shared.passed.load(Acquire);
                 match self.shared.decision(number) {
                     None => {
-                        *self.shared.waker.lock().unwrap_or_else(PoisonError::into_inner) =
-                            Some(cx.waker().clone());
+                        *self
+                            .shared
+                            .waker
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
                         // It may have been decided between the look and the registration.
                         Ok(self.shared.decision(number).is_some())
                     }
@@ -281,7 +306,9 @@ impl<S> Gate<S> {
     fn after_body(&mut self, upgrade: bool) {
         if upgrade {
             self.state = State::Hold;
-            self.shared.clean.store(self.inbound.len() == self.passable, Release);
+            self.shared
+                .clean
+                .store(self.inbound.len() == self.passable, Release);
         } else {
             self.next_head();
         }
@@ -298,12 +325,16 @@ impl<S> Gate<S> {
 
     /// Called when nothing can be read: whether the time for it has passed.
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Waiting> {
-        let Some(waiting) = self.waiting() else { return Poll::Pending };
+        let Some(waiting) = self.waiting() else {
+            return Poll::Pending;
+        };
         let patience = match waiting {
             Waiting::Idle | Waiting::Body => self.limits.idle_timeout,
             Waiting::Head => self.limits.head_timeout,
         };
-        let timer = self.read_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        let timer = self
+            .read_timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
         ready!(timer.as_mut().poll(cx));
         self.read_timer = None;
         Poll::Ready(waiting)
@@ -335,17 +366,17 @@ fn refusal_of(error: http1::HeadError) -> Refusal {
 }
 
 fn body_refusal(error: http1::BodyError) -> Refusal {
-    Refusal::new(Reason::BadRequest, status(error.status()), error.to_string())
+    Refusal::new(
+        Reason::BadRequest,
+        status(error.status()),
+        error.to_string(),
+    )
 }
 
 impl<S: AsyncRead + Unpin> Gate<S> {
     /// Bytes of the current body that may be read straight into the reader's buffer, because
     /// nothing is waiting before them.
-    fn poll_direct(
-        &mut self,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_direct(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         match Pin::new(&mut self.stream).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => (),
@@ -404,7 +435,9 @@ impl<S: AsyncRead + Unpin> Gate<S> {
 
     fn on_end(&mut self) {
         if matches!(self.state, State::Head(_)) && !self.inbound.is_empty() {
-            self.refuse(Refusal::bad_request("the connection ended within a request head"));
+            self.refuse(Refusal::bad_request(
+                "the connection ended within a request head",
+            ));
         } else {
             self.state = State::Ended;
         }
@@ -492,7 +525,9 @@ impl<S: AsyncWrite + Unpin> Gate<S> {
             return result;
         }
         let patience = self.limits.idle_timeout;
-        let timer = self.write_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        let timer = self
+            .write_timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
         ready!(timer.as_mut().poll(cx));
         timer.as_mut().reset(Instant::now() + patience);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))

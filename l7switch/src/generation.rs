@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
+use l7switch_rules::RuleSet;
 use l7switch_rules::model;
-use l7switch_rules::model::Model;
 use l7switch_rules::model::Protocol;
 use thiserror::Error;
 
@@ -21,16 +21,13 @@ use crate::upstream::Pool;
 /// Why a rule set that the check has passed cannot be put in force.
 #[derive(Debug, Error)]
 pub enum BuildError {
-    /// The table is none.
-    #[error("the compiled table is not valid: {0}")]
-    Table(String),
     /// A certificate cannot be used.
     #[error("service `{service}`: {error}")]
     Certificate {
         /// The service.
         service: String,
         /// Why.
-        error: tls::TlsError,
+        error: Box<tls::TlsError>,
     },
     /// A filter cannot be applied.
     #[error("service `{service}`, route `{route}`: {error}")]
@@ -50,17 +47,19 @@ pub enum BuildError {
 ///
 /// See [`BuildError`].
 pub fn build(
-    model: Model,
-    table: Vec<u8>,
+    rules: RuleSet,
     before: Option<&Generation>,
     stats: &mut StatsRegistry,
 ) -> Result<Generation, BuildError> {
-    let services = model
+    let rules = Rules::from(rules);
+    let services = rules
+        .model
         .services
         .iter()
         .map(|service| build_service(service, stats))
         .collect::<Result<_, _>>()?;
-    let pools = model
+    let pools = rules
+        .model
         .pools
         .iter()
         .map(|pool| {
@@ -70,7 +69,7 @@ pub fn build(
         .collect();
     Ok(Generation {
         number: before.map_or(1, |before| before.number.wrapping_add(1)),
-        rules: Rules::new(model, table).map_err(|error| BuildError::Table(error.to_string()))?,
+        rules,
         services,
         pools,
     })
@@ -83,7 +82,10 @@ fn build_service(
     let tls = (service.protocol == Protocol::Https)
         .then(|| tls::server_config(&service.certificates))
         .transpose()
-        .map_err(|error| BuildError::Certificate { service: service.name.clone(), error })?;
+        .map_err(|error| BuildError::Certificate {
+            service: service.name.clone(),
+            error: Box::new(error),
+        })?;
     let stats = stats.service(&service.name);
     let routes = service
         .routes
@@ -96,7 +98,11 @@ fn build_service(
                 route: label.clone(),
                 error,
             })?;
-            Ok(Route { requests: stats.route(&label), label, filters })
+            Ok(Route {
+                requests: stats.route(&label),
+                label,
+                filters,
+            })
         })
         .collect::<Result<_, BuildError>>()?;
     Ok(Service { stats, routes, tls })
@@ -109,6 +115,8 @@ pub fn activate(generation: &Generation) {
         pool.activate();
     }
     for service in &generation.services {
-        service.stats.keep_routes(&service.routes.iter().map(|r| r.label.as_str()).collect());
+        service
+            .stats
+            .keep_routes(&service.routes.iter().map(|r| r.label.as_str()).collect());
     }
 }

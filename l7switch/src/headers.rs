@@ -65,12 +65,16 @@ pub fn upgrade_wanted(headers: &HeaderMap) -> Option<HeaderValue> {
         return None;
     }
     let mut lines = headers.get_all(header::UPGRADE).into_iter();
-    let (only, None) = (lines.next()?, lines.next()) else { return None };
+    let (only, None) = (lines.next()?, lines.next()) else {
+        return None;
+    };
     let text = only.to_str().ok()?;
     let name = text.split('/').next().unwrap_or(text).trim();
     let passed = !text.contains(',')
         && !name.is_empty()
-        && !["h2c", "h2", "http", "tls"].iter().any(|known| name.eq_ignore_ascii_case(known));
+        && !["h2c", "h2", "http", "tls"]
+            .iter()
+            .any(|known| name.eq_ignore_ascii_case(known));
     passed.then(|| only.clone())
 }
 
@@ -96,7 +100,12 @@ mod tests {
     fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
         fields
             .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
             .collect()
     }
 
@@ -146,8 +155,9 @@ mod tests {
     fn lists_grow_at_the_end() {
         let mut headers = map(&[("via", "1.0 a"), ("via", "1.1 b")]);
         append_to_list(&mut headers, header::VIA, "1.1 l7switch");
-        assert_eq!(headers.get_all(header::VIA).iter().collect::<Vec<_>>(), [
-            "1.0 a, 1.1 b, 1.1 l7switch"
-        ]);
+        assert_eq!(
+            headers.get_all(header::VIA).iter().collect::<Vec<_>>(),
+            ["1.0 a, 1.1 b, 1.1 l7switch"]
+        );
     }
 }

@@ -8,11 +8,14 @@
 //! rules in force are a [`state::Generation`]; a reload replaces it whole.
 
 pub mod access_log;
+pub mod admin;
 pub mod answer;
 pub mod body;
+pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod conn;
+pub mod demo;
 pub mod exchange;
 pub mod filters;
 pub mod forward;
@@ -20,9 +23,11 @@ pub mod forwarded;
 pub mod gate;
 pub mod generation;
 pub mod headers;
+pub mod health;
 pub mod io;
 pub mod limit;
 pub mod listen;
+pub mod metrics;
 pub mod passthrough;
 pub mod plan;
 pub mod proxy;
@@ -31,6 +36,12 @@ pub mod routing;
 pub mod shutdown;
 pub mod state;
 pub mod stats;
+pub mod switch;
 pub mod tls;
 pub mod tunnel;
 pub mod upstream;
+pub mod watch;
+
+pub use switch::Options;
+pub use switch::SetError;
+pub use switch::Switch;

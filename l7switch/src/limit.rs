@@ -27,7 +27,9 @@ fn due(reason: Reason, now: u64) -> Option<u64> {
     let (next, suppressed) = GATES.get(reason as usize)?;
     let before = next.load(Relaxed);
     let taken = now >= before
-        && next.compare_exchange(before, now.saturating_add(SECOND), Relaxed, Relaxed).is_ok();
+        && next
+            .compare_exchange(before, now.saturating_add(SECOND), Relaxed, Relaxed)
+            .is_ok();
     if taken {
         Some(suppressed.swap(0, Relaxed))
     } else {

@@ -72,8 +72,19 @@ impl Listener {
         let bound = socket.local_addr()?;
         let service = Arc::new(ArcSwap::from_pointee(service.to_owned()));
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(accept(Arc::clone(core), socket, Arc::clone(&service), stopped));
-        Ok(Self { configured, bound, service, stop, task })
+        let task = tokio::spawn(accept(
+            Arc::clone(core),
+            socket,
+            Arc::clone(&service),
+            stopped,
+        ));
+        Ok(Self {
+            configured,
+            bound,
+            service,
+            stop,
+            task,
+        })
     }
 
     /// The address that the rule file names.
@@ -172,7 +183,11 @@ fn serve(core: &Arc<Core>, service: &str, stream: tokio::net::TcpStream, peer: S
         // The service was taken away between two looks.
         return;
     };
-    let scheme = if model.protocol == Protocol::Https { "https" } else { "http" };
+    let scheme = if model.protocol == Protocol::Https {
+        "https"
+    } else {
+        "http"
+    };
     let stats = Arc::clone(&state.stats);
     let client = Client::new(Arc::clone(core), service.into(), stats, peer, scheme);
     if model.protocol.is_http() {

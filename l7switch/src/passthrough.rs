@@ -56,11 +56,14 @@ impl Refused {
 /// Serves a connection of a `tls` or `tcp` service.
 pub async fn serve(client: Client, stream: TcpStream) {
     let (mut stream, handle) = SharedStream::new(stream);
-    let mut exchange =
-        Exchange::begin(Arc::clone(&client.stats), Arc::clone(&client.core.log), |line| {
+    let mut exchange = Exchange::begin(
+        Arc::clone(&client.stats),
+        Arc::clone(&client.core.log),
+        |line| {
             line.client = client.peer.to_string();
             line.service = client.service.to_string();
-        });
+        },
+    );
     let drained = async {
         client.core.shutdown.draining().await;
         client.core.shutdown.last_chance().await;
@@ -113,8 +116,9 @@ async fn open(
 ) -> Result<Opened, Refused> {
     let limits = {
         let generation = client.core.active.load();
-        let (_, model, _) =
-            generation.service(&client.service).ok_or(Refused::silently(Reason::Draining))?;
+        let (_, model, _) = generation
+            .service(&client.service)
+            .ok_or(Refused::silently(Reason::Draining))?;
         (model.protocol == Protocol::Tls).then_some(model.limits)
     };
     let mut received = BytesMut::new();
@@ -128,10 +132,14 @@ async fn open(
     }
     // The rules may have changed while the client was slow.
     let generation = client.core.active.load_full();
-    let (index, model, service) =
-        generation.service(&client.service).ok_or(Refused::silently(Reason::Draining))?;
+    let (index, model, service) = generation
+        .service(&client.service)
+        .ok_or(Refused::silently(Reason::Draining))?;
     let no_route = if limits.is_some() {
-        Refused { reason: Reason::UnknownName, alert: &UNRECOGNIZED_NAME }
+        Refused {
+            reason: Reason::UnknownName,
+            alert: &UNRECOGNIZED_NAME,
+        }
     } else {
         Refused::silently(Reason::NoRoute)
     };
@@ -189,10 +197,18 @@ fn route<'a>(
 ) -> Option<(usize, &'a Arc<Pool>, u64)> {
     let source = address_bytes(client.peer.ip());
     let no_fields: &[(&[u8], &[u8])] = &[];
-    let asked =
-        Request { host: name, method: b"", path: b"", query: b"", source, fields: no_fields };
+    let asked = Request {
+        host: name,
+        method: b"",
+        path: b"",
+        query: b"",
+        source,
+        fields: no_fields,
+    };
     let position = generation.rules.route(service, &asked)?;
-    let Action::Forward(shares) = &model.routes.get(position)?.action else { return None };
+    let Action::Forward(shares) = &model.routes.get(position)?.action else {
+        return None;
+    };
     let pool = generation.pools.get(share(shares, fastrand::u64(..))?)?;
     let key: &[u8] = match &pool.config().scheduler.key {
         HashKey::Host if !name.is_empty() => name,

@@ -78,10 +78,11 @@ pub fn plan(
 ) -> Result<Plan, Refusal> {
     let host = authority(request)?;
     let mut host_space = [0_u8; uri::MAX_HOST];
-    let host_form = uri::host(host.as_ref().map_or(b"", HeaderValue::as_bytes), &mut host_space)
-        .map_err(|error| {
-            Refusal::new(Reason::BadHost, StatusCode::BAD_REQUEST, error.to_string())
-        })?;
+    let host_form = uri::host(
+        host.as_ref().map_or(b"", HeaderValue::as_bytes),
+        &mut host_space,
+    )
+    .map_err(|error| Refusal::new(Reason::BadHost, StatusCode::BAD_REQUEST, error.to_string()))?;
     let raw_path = request.uri.path();
     let mut path_space = vec![0_u8; raw_path.len()];
     let path_form = uri::normalise(raw_path.as_bytes(), allowed(model.allow), &mut path_space)
@@ -116,7 +117,10 @@ pub fn plan(
         Action::Redirect(redirect) => {
             let source = RedirectSource {
                 scheme,
-                authority: host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default(),
+                authority: host
+                    .as_ref()
+                    .and_then(|host| host.to_str().ok())
+                    .unwrap_or_default(),
                 path: raw_path,
                 normalised: text(path_form)?,
                 query,
@@ -148,7 +152,11 @@ pub fn plan(
             }
         }
     };
-    Ok(Plan { route: position, host, step })
+    Ok(Plan {
+        route: position,
+        host,
+        step,
+    })
 }
 
 /// The host that a request names: of the target, else of Host (RFC 9112, 3.2.2; RFC 9113, 8.3.1).
@@ -167,14 +175,20 @@ fn authority(request: &Parts) -> Result<Option<HeaderValue>, Refusal> {
         return Ok(field.filter(|host| !host.is_empty()).cloned());
     };
     if authority.as_str().contains('@') {
-        return Err(Refusal::bad_request("user information in the target (RFC 9110, 4.2.4)"));
+        return Err(Refusal::bad_request(
+            "user information in the target (RFC 9110, 4.2.4)",
+        ));
     }
     if request.version == Version::HTTP_2
         && field.is_some_and(|host| {
-            !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())
+            !host
+                .as_bytes()
+                .eq_ignore_ascii_case(authority.as_str().as_bytes())
         })
     {
-        return Err(Refusal::bad_request(":authority and Host differ (RFC 9113, 8.3.1)"));
+        return Err(Refusal::bad_request(
+            ":authority and Host differ (RFC 9113, 8.3.1)",
+        ));
     }
     HeaderValue::from_str(authority.as_str())
         .map(Some)
@@ -254,7 +268,10 @@ pub fn last_stop(request: &mut Parts) -> bool {
     match left {
         Some(0) => true,
         Some(left) => {
-            request.headers.insert(header::MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
+            request.headers.insert(
+                header::MAX_FORWARDS,
+                HeaderValue::from(left.saturating_sub(1)),
+            );
             false
         }
         None => false,
@@ -272,7 +289,9 @@ mod tests {
             PoolShare { pool: 5, weight: 0 },
             PoolShare { pool: 6, weight: 1 },
         ];
-        let picked: Vec<_> = (0..10).map(|random| share(&shares, random).unwrap()).collect();
+        let picked: Vec<_> = (0..10)
+            .map(|random| share(&shares, random).unwrap())
+            .collect();
         assert_eq!(picked, [4, 4, 4, 4, 4, 4, 4, 4, 4, 6]);
         assert_eq!(share(&shares[1..2], 3), Some(5));
     }

@@ -47,7 +47,9 @@ pub async fn serve(
     }
     let last = malformed || client.core.shutdown.is_draining();
     if last && version != Version::HTTP_2 && !switching {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
 }
@@ -61,8 +63,10 @@ async fn handle(
     let (mut parts, body) = request.into_parts();
     let method = parts.method.clone();
     let known = refusal.is_none();
-    let mut exchange =
-        Exchange::begin(Arc::clone(&client.stats), Arc::clone(&client.core.log), |line| {
+    let mut exchange = Exchange::begin(
+        Arc::clone(&client.stats),
+        Arc::clone(&client.core.log),
+        |line| {
             line.client = client.peer.to_string();
             line.service = client.service.to_string();
             if known {
@@ -74,7 +78,8 @@ async fn handle(
                     .map_or_else(String::new, |path| path.as_str().to_owned());
                 line.version = version_word(parts.version);
             }
-        });
+        },
+    );
     exchange.holding(working);
     if let Some(refusal) = refusal {
         limit::hostile(refusal.reason, client.peer, &refusal.detail);
@@ -92,16 +97,22 @@ async fn handle(
         );
         return answer::refuse(&refusal, &method, exchange);
     };
-    let plan =
-        match plan::plan(&generation, index, model, client.peer.ip(), client.scheme, &parts) {
-            Ok(plan) => plan,
-            Err(refusal) => {
-                if refusal.reason != Reason::NoRoute {
-                    limit::hostile(refusal.reason, client.peer, &refusal.detail);
-                }
-                return answer::refuse(&refusal, &method, exchange);
+    let plan = match plan::plan(
+        &generation,
+        index,
+        model,
+        client.peer.ip(),
+        client.scheme,
+        &parts,
+    ) {
+        Ok(plan) => plan,
+        Err(refusal) => {
+            if refusal.reason != Reason::NoRoute {
+                limit::hostile(refusal.reason, client.peer, &refusal.detail);
             }
-        };
+            return answer::refuse(&refusal, &method, exchange);
+        }
+    };
     let (Some(route), Some(state)) = (model.routes.get(plan.route), service.routes.get(plan.route))
     else {
         return answer::refuse(&Refusal::internal("no such route"), &method, exchange);
@@ -165,8 +176,11 @@ fn unwanted(parts: &http::request::Parts) -> Option<Refusal> {
 fn host_text(parts: &http::request::Parts) -> String {
     match parts.uri.authority() {
         Some(authority) => authority.as_str().to_owned(),
-        None => parts.headers.get(header::HOST).map_or_else(String::new, |host| {
-            String::from_utf8_lossy(host.as_bytes()).into_owned()
-        }),
+        None => parts
+            .headers
+            .get(header::HOST)
+            .map_or_else(String::new, |host| {
+                String::from_utf8_lossy(host.as_bytes()).into_owned()
+            }),
     }
 }

@@ -89,12 +89,12 @@ pub struct Refusal {
 
 impl Refusal {
     /// A refusal with this answer.
-    pub fn new(
-        reason: Reason,
-        status: StatusCode,
-        detail: impl Into<Cow<'static, str>>,
-    ) -> Self {
-        Self { reason, status, detail: detail.into() }
+    pub fn new(reason: Reason, status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            reason,
+            status,
+            detail: detail.into(),
+        }
     }
 
     /// 400 for a broken rule of the protocol.

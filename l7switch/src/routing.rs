@@ -5,8 +5,8 @@ use http::HeaderMap;
 use l7switch_engine::table::Fields;
 use l7switch_engine::table::Request;
 use l7switch_engine::table::Table;
-use l7switch_engine::table::TableError;
 use l7switch_engine::uri::Allow;
+use l7switch_rules::RuleSet;
 use l7switch_rules::model::AllowPath;
 use l7switch_rules::model::Model;
 
@@ -18,16 +18,16 @@ pub struct Rules {
     table: Table<Vec<u8>>,
 }
 
-impl Rules {
-    /// Verifies the table that was compiled from the model.
-    ///
-    /// # Errors
-    ///
-    /// The bytes are no table.
-    pub fn new(model: Model, table: Vec<u8>) -> Result<Self, TableError> {
-        Ok(Self { model, table: Table::verify(table)? })
+impl From<RuleSet> for Rules {
+    fn from(rules: RuleSet) -> Self {
+        Self {
+            model: rules.model,
+            table: rules.table,
+        }
     }
+}
 
+impl Rules {
     /// The route that takes a request, by its position in `model.services[service].routes`.
     pub fn route<F: Fields + ?Sized>(
         &self,
@@ -41,7 +41,10 @@ impl Rules {
     /// The number of a service.
     pub fn service(&self, name: &str) -> Option<usize> {
         // Services are sorted by name.
-        self.model.services.binary_search_by(|service| service.name.as_str().cmp(name)).ok()
+        self.model
+            .services
+            .binary_search_by(|service| service.name.as_str().cmp(name))
+            .ok()
     }
 }
 
@@ -50,7 +53,9 @@ pub struct HeaderFields<'a>(pub &'a HeaderMap);
 
 impl Fields for HeaderFields<'_> {
     fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.0.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
     }
 }
 

@@ -62,7 +62,9 @@ impl Shutdown {
     /// Says that something works that has to be waited for.
     pub fn busy(&self) -> Busy {
         let alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
-        Busy { _alive: alive.clone() }
+        Busy {
+            _alive: alive.clone(),
+        }
     }
 
     /// Tells everybody that the switch ends.
@@ -72,7 +74,10 @@ impl Shutdown {
 
     /// Waits until everybody is done, but not longer than `patience`. Gives whether they were.
     pub async fn wait(&self, patience: Duration) -> bool {
-        self.alive.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.alive
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let mut ended = self.ended.lock().await;
         // The channel ends with the last of its senders; nothing is ever sent.
         tokio::time::timeout(patience, ended.recv()).await.is_ok()

@@ -59,7 +59,11 @@ impl Generation {
     /// A service as the model and as this generation have it.
     pub fn service(&self, name: &str) -> Option<(usize, &model::Service, &Service)> {
         let index = self.rules.service(name)?;
-        Some((index, self.rules.model.services.get(index)?, self.services.get(index)?))
+        Some((
+            index,
+            self.rules.model.services.get(index)?,
+            self.services.get(index)?,
+        ))
     }
 
     /// A pool by name.
@@ -97,7 +101,12 @@ impl Core {
 
     /// The counts of all services so far, for the next generation.
     pub fn stats(&self) -> StatsRegistry {
-        StatsRegistry(self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        StatsRegistry(
+            self.stats
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+        )
     }
 
     /// Keeps the counts that the next generation has added.

@@ -85,7 +85,9 @@ impl ServiceStats {
 
     /// How often a reason occurred.
     pub fn refusals_of(&self, reason: Reason) -> u64 {
-        self.refused.get(reason as usize).map_or(0, |count| count.load(Relaxed))
+        self.refused
+            .get(reason as usize)
+            .map_or(0, |count| count.load(Relaxed))
     }
 
     /// The counter of a route; the same one for the same label in each generation.
@@ -155,7 +157,10 @@ mod tests {
         stats.responded(StatusCode::GONE);
         stats.refused(Reason::NoRoute);
         let classes: Vec<_> = stats.classes().collect();
-        assert_eq!(classes, [("1xx", 0), ("2xx", 1), ("3xx", 0), ("4xx", 2), ("5xx", 0)]);
+        assert_eq!(
+            classes,
+            [("1xx", 0), ("2xx", 1), ("3xx", 0), ("4xx", 2), ("5xx", 0)]
+        );
         assert_eq!(stats.refusals().collect::<Vec<_>>(), [(Reason::NoRoute, 1)]);
     }
 

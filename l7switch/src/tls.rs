@@ -96,7 +96,10 @@ fn file_error(path: &Path, error: &rustls::pki_types::pem::Error) -> TlsError {
         Error::NoItemsFound => "no private key in it".to_owned(),
         other => other.to_string(),
     };
-    TlsError::File { path: path.display().to_string(), why }
+    TlsError::File {
+        path: path.display().to_string(),
+        why,
+    }
 }
 
 /// Certificates by the names that they have.
@@ -137,6 +140,10 @@ impl ByName {
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        hello.server_name().and_then(|name| self.find(name)).or(self.first.as_ref()).cloned()
+        hello
+            .server_name()
+            .and_then(|name| self.find(name))
+            .or(self.first.as_ref())
+            .cloned()
     }
 }

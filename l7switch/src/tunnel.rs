@@ -55,7 +55,11 @@ where
         }
         () = silence(&moved, idle) => Some(Reason::IdleTimeout),
     };
-    Outcome { forth: from_client.load(Relaxed), back: from_server.load(Relaxed), reason }
+    Outcome {
+        forth: from_client.load(Relaxed),
+        back: from_server.load(Relaxed),
+        reason,
+    }
 }
 
 /// Waits until nothing has moved for `idle`.
@@ -79,7 +83,12 @@ struct Watched<S> {
 
 impl<S> Watched<S> {
     fn new(inner: S, moved: &Arc<AtomicU64>, read: &Arc<AtomicU64>) -> Self {
-        Self { inner, moved: Arc::clone(moved), read: Arc::clone(read), failed: false }
+        Self {
+            inner,
+            moved: Arc::clone(moved),
+            read: Arc::clone(read),
+            failed: false,
+        }
     }
 
     fn note<T>(&mut self, polled: &Poll<io::Result<T>>) {
@@ -100,7 +109,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
         let count = buf.filled().len().saturating_sub(before);
-        self.read.fetch_add(u64::try_from(count).unwrap_or(0), Relaxed);
+        self.read
+            .fetch_add(u64::try_from(count).unwrap_or(0), Relaxed);
         self.note(&polled);
         polled
     }
@@ -162,7 +172,14 @@ mod tests {
         client.read_to_end(&mut got).await.unwrap();
         assert_eq!(got, b"a longer answer");
         let outcome = tunnel.await.unwrap();
-        assert_eq!(outcome, Outcome { forth: 8, back: 15, reason: None });
+        assert_eq!(
+            outcome,
+            Outcome {
+                forth: 8,
+                back: 15,
+                reason: None
+            }
+        );
     }
 
     #[tokio::test]

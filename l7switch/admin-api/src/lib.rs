@@ -160,7 +160,11 @@ pub enum Health {
 pub struct ServerChange {
     /// A weight, 0 to 65535, in place of the rule file's; `null` gives the rule file's back;
     /// absent leaves it.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
     pub weight: Option<Option<u32>>,
     /// Take it out or put it back; absent leaves it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -195,13 +199,16 @@ pub struct Reloaded {
 }
 
 /// Every error: the body that goes with a status of 400 and above.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
     /// What is wrong, for people.
     pub error: String,
     /// Names that exist, where an unknown one was given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub known: Vec<String>,
+    /// For a refused reload: what is wrong in the rule file, as `l7ctl check --json` says it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diagnostics: Vec<serde_json::Value>,
 }
 
 #[cfg(test)]
@@ -215,7 +222,13 @@ mod tests {
         let absent: ServerChange = serde_json::from_str("{}").unwrap();
         assert_eq!(absent.weight, None);
         let five: ServerChange = serde_json::from_str(r#"{"weight":5,"state":"drain"}"#).unwrap();
-        assert_eq!(five, ServerChange { weight: Some(Some(5)), state: Some(WantedState::Drain) });
+        assert_eq!(
+            five,
+            ServerChange {
+                weight: Some(Some(5)),
+                state: Some(WantedState::Drain)
+            }
+        );
         assert_eq!(serde_json::to_string(&null).unwrap(), r#"{"weight":null}"#);
     }
 

@@ -75,5 +75,9 @@ impl LookupTable {
 
 /// What the scheduler is told of a request whose key has this hash.
 pub(super) fn ask(hash: u64) -> sched::Ask {
-    sched::Ask { hash, random: fastrand::u64(..), now_ns: crate::clock::now_ns() }
+    sched::Ask {
+        hash,
+        random: fastrand::u64(..),
+        now_ns: crate::clock::now_ns(),
+    }
 }

@@ -59,7 +59,9 @@ pub async fn connect_tcp(
 /// Sets what every connection of the switch has: no Nagle, and probes that find a dead peer.
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let probes = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3);
+    let probes = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE / 3);
     SockRef::from(stream).set_tcp_keepalive(&probes)
 }
 
@@ -75,7 +77,10 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let io = TokioIo::new(Tolerant { stream, broken: false });
+    let io = TokioIo::new(Tolerant {
+        stream,
+        broken: false,
+    });
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(BUFFER)
         .max_headers(MAX_FIELDS)
@@ -101,7 +106,11 @@ struct Tolerant {
 }
 
 impl Tolerant {
-    fn settle(&mut self, wanted: usize, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn settle(
+        &mut self,
+        wanted: usize,
+        result: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         match result {
             Poll::Ready(Err(_)) => {
                 self.broken = true;

@@ -57,8 +57,15 @@ impl Lease {
     /// too; otherwise nobody knows what the server takes the rest for.
     pub fn completed(self) {
         if self.upload.is_done() {
-            let Self { pool, outstanding, sender, .. } = self;
-            outstanding.server().keep_idle(sender, pool.config().keepalive);
+            let Self {
+                pool,
+                outstanding,
+                sender,
+                ..
+            } = self;
+            outstanding
+                .server()
+                .keep_idle(sender, pool.config().keepalive);
         }
     }
 

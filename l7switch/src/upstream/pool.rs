@@ -40,9 +40,11 @@ impl Pool {
             .map(|server| {
                 Member(match known.get(&server.address) {
                     Some(known) => Arc::clone(known),
-                    None => {
-                        Arc::new(RealServer::new(Arc::clone(&name), server.address, server.weight))
-                    }
+                    None => Arc::new(RealServer::new(
+                        Arc::clone(&name),
+                        server.address,
+                        server.weight,
+                    )),
                 })
             })
             .collect();
@@ -107,7 +109,11 @@ mod tests {
     fn config(kind: SchedulerKind, servers: &[(&str, u32)]) -> model::Pool {
         model::Pool {
             name: "p".to_owned(),
-            scheduler: model::Scheduler { kind, key: HashKey::Source, load_percent: 0 },
+            scheduler: model::Scheduler {
+                kind,
+                key: HashKey::Source,
+                load_percent: 0,
+            },
             forward: model::Forward::Nat,
             servers: servers
                 .iter()
@@ -129,7 +135,10 @@ mod tests {
     #[test]
     fn every_scheduler_picks_and_passes_over_what_was_tried() {
         for kind in SchedulerKind::ALL {
-            let pool = Pool::new(config(kind, &[("127.0.0.1:1", 1), ("127.0.0.1:2", 1)]), None);
+            let pool = Pool::new(
+                config(kind, &[("127.0.0.1:1", 1), ("127.0.0.1:2", 1)]),
+                None,
+            );
             pool.activate();
             let (first, held) = pool.pick(7, &[]).unwrap();
             let (second, _) = pool.pick(7, &[first]).unwrap();

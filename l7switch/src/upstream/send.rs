@@ -44,7 +44,7 @@ pub struct Failure {
 /// Why one attempt failed, and what is left of it.
 enum Attempt {
     /// Nothing was sent: the request is as good as new.
-    Unsent(Request<RequestBody>),
+    Unsent(Box<Request<RequestBody>>),
     /// The request may have been seen by the server: it must not be sent again.
     Spent(Refusal),
 }
@@ -94,7 +94,12 @@ pub async fn send(
             match attempt(&server, sender, request, upload, response_timeout).await {
                 Ok((response, sender)) => {
                     let upload = Arc::clone(upload);
-                    let lease = Lease { pool: Arc::clone(pool), outstanding, sender, upload };
+                    let lease = Lease {
+                        pool: Arc::clone(pool),
+                        outstanding,
+                        sender,
+                        upload,
+                    };
                     return Ok(Sent { response, lease });
                 }
                 Err(Attempt::Spent(refusal)) => {
@@ -102,9 +107,12 @@ pub async fn send(
                     if refusal.reason != Reason::BodyBroken {
                         server.failed(&config.passive);
                     }
-                    return Err(Failure { refusal, server: Some(server) });
+                    return Err(Failure {
+                        refusal,
+                        server: Some(server),
+                    });
                 }
-                Err(Attempt::Unsent(back)) => request = back,
+                Err(Attempt::Unsent(back)) => request = *back,
             }
             if !reused {
                 break Refusal::new(
@@ -118,7 +126,10 @@ pub async fn send(
         };
         server.failed(&config.passive);
         tried.push(index);
-        let failure = Failure { refusal, server: Some(server) };
+        let failure = Failure {
+            refusal,
+            server: Some(server),
+        };
         if tried.len() > usize::try_from(config.retries).unwrap_or(usize::MAX) {
             return Err(failure);
         }
@@ -128,7 +139,9 @@ pub async fn send(
 
 async fn connect(server: &RealServer, patience: Duration) -> Result<Sender, ConnectError> {
     let stream = connect_tcp(server.address(), patience).await?;
-    handshake(stream).await.map_err(|error| ConnectError::Refused(std::io::Error::other(error)))
+    handshake(stream)
+        .await
+        .map_err(|error| ConnectError::Refused(std::io::Error::other(error)))
 }
 
 fn connect_refusal(error: &ConnectError) -> Refusal {
@@ -190,7 +203,7 @@ async fn attempt(
 
 fn unsent_or_spent(mut error: TrySendError<Request<RequestBody>>, upload: &Progress) -> Attempt {
     if let Some(request) = error.take_message() {
-        return Attempt::Unsent(request);
+        return Attempt::Unsent(Box::new(request));
     }
     if upload.failed() {
         return Attempt::Spent(Refusal::new(

@@ -64,7 +64,10 @@ struct Control {
 impl RealServer {
     /// A server that is up.
     pub fn new(pool: Arc<str>, address: SocketAddr, weight: u32) -> Self {
-        let identity = Identity { address: address_bytes(address.ip()), port: address.port() };
+        let identity = Identity {
+            address: address_bytes(address.ip()),
+            port: address.port(),
+        };
         Self {
             pool,
             address,
@@ -108,7 +111,8 @@ impl RealServer {
         let before = self.sched.weight();
         let weight = control.effective_weight();
         self.sched.set_weight(weight);
-        self.sched.set_available(control.health != Some(Health::Down) && !control.ejected);
+        self.sched
+            .set_available(control.health != Some(Health::Down) && !control.ejected);
         weight != before
     }
 
@@ -148,9 +152,10 @@ impl RealServer {
     pub fn checked(&self, healthy: bool, rise: u32, fall: u32) -> Option<Health> {
         let mut changed = None;
         self.change(|control| {
-            let (Some(health), result) =
-                (control.health, if healthy { Health::Up } else { Health::Down })
-            else {
+            let (Some(health), result) = (
+                control.health,
+                if healthy { Health::Up } else { Health::Down },
+            ) else {
                 return;
             };
             if result == health {
@@ -227,7 +232,9 @@ impl RealServer {
         let smoothed = if before == 0 {
             first_byte_ns
         } else {
-            before.saturating_sub(before / 8).saturating_add(first_byte_ns / 8)
+            before
+                .saturating_sub(before / 8)
+                .saturating_add(first_byte_ns / 8)
         };
         self.ewma_ns.store(smoothed, Relaxed);
     }
@@ -295,7 +302,11 @@ impl RealServer {
 
 impl Control {
     fn effective_weight(&self) -> u32 {
-        if self.draining { 0 } else { self.admin_weight.unwrap_or(self.configured) }
+        if self.draining {
+            0
+        } else {
+            self.admin_weight.unwrap_or(self.configured)
+        }
     }
 
     fn state(&self) -> ServerState {
@@ -326,7 +337,11 @@ mod tests {
     use super::*;
 
     fn server() -> Arc<RealServer> {
-        Arc::new(RealServer::new("p".into(), "127.0.0.1:1".parse().unwrap(), 5))
+        Arc::new(RealServer::new(
+            "p".into(),
+            "127.0.0.1:1".parse().unwrap(),
+            5,
+        ))
     }
 
     #[test]
@@ -362,7 +377,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn failures_in_a_row_eject_for_a_while() {
         let server = server();
-        let passive = Passive { failures: 2, eject: Duration::from_secs(10) };
+        let passive = Passive {
+            failures: 2,
+            eject: Duration::from_secs(10),
+        };
         server.failed(&passive);
         server.succeeded();
         server.failed(&passive);
