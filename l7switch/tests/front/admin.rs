@@ -16,6 +16,7 @@ use crate::support::Server;
 use crate::support::address;
 use crate::support::closed_port;
 use crate::support::get;
+use crate::support::placed;
 use crate::support::simple;
 use crate::support::start;
 use crate::support::status;
@@ -79,7 +80,7 @@ async fn status_servers_and_metrics() {
 #[tokio::test]
 async fn a_server_is_taken_out_over_a_reload_and_put_back() {
     let (a, b) = (Server::saying("a").await, Server::saying("b").await);
-    let rules = simple(&[a.address, b.address], "", "scheduler = \"rr\"");
+    let rules = placed(&simple(&[a.address, b.address], "", "scheduler = \"rr\"")).await;
     let folder = tempfile::tempdir().unwrap();
     let (file, path) = (
         folder.path().join("rules.toml"),

@@ -271,7 +271,7 @@ async fn tcp_is_joined_with_half_closes() {
     })
     .await;
     let rules = format!(
-        "[service.raw]\nlisten = \"127.0.0.1:0\"\nprotocol = \"tcp\"\n[[service.raw.route]]\n\
+        "[service.raw]\nlisten = \"127.0.0.1:1\"\nprotocol = \"tcp\"\n[[service.raw.route]]\n\
          source = \"127.0.0.0/8\"\npool = \"p\"\n[pool.p]\nservers = [\"{}\"]\n",
         server.address
     );

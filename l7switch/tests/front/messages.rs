@@ -255,7 +255,7 @@ async fn actions_and_filters() {
     let rules = format!(
         r#"
         [service.web]
-        listen = "127.0.0.1:0"
+        listen = "127.0.0.1:1"
         protocol = "http"
         [[service.web.route]]
         name = "fixed"

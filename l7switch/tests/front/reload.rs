@@ -15,16 +15,12 @@ use crate::support::Raw;
 use crate::support::Server;
 use crate::support::address;
 use crate::support::get;
+use crate::support::load;
+use crate::support::placed;
 use crate::support::simple;
 use crate::support::soon;
 use crate::support::start;
 use crate::support::until;
-
-fn load(text: &str) -> l7switch_rules::RuleSet {
-    l7switch_rules::load_text("test.toml", text)
-        .map_err(|report| report.render(false))
-        .unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_reloads_under_load_fail_no_request() {
@@ -82,7 +78,7 @@ async fn listeners_come_and_go() {
     let server = Server::saying("fine").await;
     let service = |name: &str, ip: &str| {
         format!(
-            "[service.{name}]\nlisten = \"{ip}:0\"\nprotocol = \"http\"\n[[service.{name}.route]]\npool = \"p\"\n"
+            "[service.{name}]\nlisten = \"{ip}:1\"\nprotocol = \"http\"\n[[service.{name}.route]]\npool = \"p\"\n"
         )
     };
     let pool = format!("[pool.p]\nservers = [\"{}\"]\n", server.address);
@@ -124,7 +120,7 @@ async fn an_address_in_use_changes_nothing() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let rules =
-        simple(&[server.address], "", "").replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+        simple(&[server.address], "", "").replace("127.0.0.1:1\"", &format!("127.0.0.1:{port}\""));
     let error = switch.set(load(&rules)).unwrap_err().to_string();
     assert!(
         error.contains("web") && error.contains(&port.to_string()),
@@ -139,7 +135,9 @@ async fn the_file_is_watched_and_a_bad_one_keeps_the_old_rules() {
     let (a, b) = (Server::saying("a").await, Server::saying("b").await);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rules.toml");
-    std::fs::write(&path, simple(&[a.address], "", "")).unwrap();
+    let first = simple(&[a.address], "", "");
+    let first = placed(&first).await;
+    std::fs::write(&path, &first).unwrap();
     let rules = l7switch_rules::load(&path).unwrap();
     let switch = Switch::start(rules, Some(path.clone()), &Options::default()).unwrap();
     let _watch = Watch::start(&switch, &path).unwrap();
@@ -159,7 +157,11 @@ async fn the_file_is_watched_and_a_bad_one_keeps_the_old_rules() {
 
     // As editors do: another file renamed over it.
     let fresh = folder.path().join("rules.toml.new");
-    std::fs::write(&fresh, simple(&[b.address], "", "")).unwrap();
+    std::fs::write(
+        &fresh,
+        first.replace(&a.address.to_string(), &b.address.to_string()),
+    )
+    .unwrap();
     std::fs::rename(&fresh, &path).unwrap();
     until(|| switch.reload_status().succeeded == 1).await;
     assert!(switch.reload_status().last_error.is_none());

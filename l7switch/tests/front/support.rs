@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use l7switch::Options;
 use l7switch::Switch;
+use l7switch_rules::RuleSet;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -41,18 +42,44 @@ pub(crate) fn start(rules: &str) -> Arc<Switch> {
 }
 
 pub(crate) fn start_with(rules: &str, options: &Options) -> Arc<Switch> {
-    let rules = match l7switch_rules::load_text("test.toml", rules) {
+    let rules = load(rules);
+    Switch::start(rules, None, options).unwrap()
+}
+
+/// Rules from a text. The language knows no port 0: port 1 stands for it.
+pub(crate) fn load(text: &str) -> RuleSet {
+    let mut rules = match l7switch_rules::load_text("test.toml", text) {
         Ok(rules) => rules,
         Err(report) => panic!("{}", report.render(false)),
     };
-    Switch::start(rules, None, options).unwrap()
+    for address in rules
+        .model
+        .services
+        .iter_mut()
+        .flat_map(|service| &mut service.listen)
+    {
+        if address.port() == 1 {
+            address.set_port(0);
+        }
+    }
+    rules
+}
+
+/// The text of rules, with an address that is free in place of port 1: for rule files.
+pub(crate) async fn placed(text: &str) -> String {
+    // Its own loopback address: nobody else binds there between now and then.
+    let port = closed_port().await.port();
+    text.replace(
+        "127.0.0.1:1\"",
+        &format!("127.77.{}.{}:{port}\"", port >> 8, port & 255),
+    )
 }
 
 /// Rules with one service `web` before one pool `p`; `service` and `pool` are further lines of them.
 pub(crate) fn simple(servers: &[SocketAddr], service: &str, pool: &str) -> String {
     let servers: Vec<String> = servers.iter().map(|s| format!("\"{s}\"")).collect();
     format!(
-        "[service.web]\nlisten = \"127.0.0.1:0\"\nprotocol = \"http\"\n{service}\n\
+        "[service.web]\nlisten = \"127.0.0.1:1\"\nprotocol = \"http\"\n{service}\n\
          [[service.web.route]]\npool = \"p\"\n\
          [pool.p]\nservers = [{}]\n{pool}\n",
         servers.join(", ")

@@ -33,6 +33,7 @@ use crate::support::Raw;
 use crate::support::Server;
 use crate::support::address;
 use crate::support::field;
+use crate::support::load;
 use crate::support::soon;
 use crate::support::start;
 use crate::support::until;
@@ -88,7 +89,7 @@ fn https(server: SocketAddr, certificates: &[(String, String)]) -> String {
         .map(|(cert, key)| format!("{{ cert = \"{cert}\", key = \"{key}\" }}"))
         .collect();
     format!(
-        "[service.secure]\nlisten = \"127.0.0.1:0\"\nprotocol = \"https\"\ncertificates = [{}]\n\
+        "[service.secure]\nlisten = \"127.0.0.1:1\"\nprotocol = \"https\"\ncertificates = [{}]\n\
          [[service.secure.route]]\npool = \"p\"\n[pool.p]\nservers = [\"{server}\"]\n",
         list.join(", ")
     )
@@ -181,7 +182,7 @@ async fn a_new_certificate_comes_with_a_reload_and_a_bad_one_does_not() {
     let rules = https(server.address, std::slice::from_ref(&files));
     let switch = start(&rules);
     let secure = address(&switch, "secure");
-    let load = || l7switch_rules::load_text("test.toml", &rules).unwrap();
+    let load = || load(&rules);
     write(folder.path(), "cert", &new);
     switch.set(load()).unwrap();
     let config = client(&[&old, &new], &[]);
@@ -232,7 +233,7 @@ async fn tls_is_passed_through_by_name() {
         certificate(&["b.two.example"]),
     );
     let rules = format!(
-        "[service.sni]\nlisten = \"127.0.0.1:0\"\nprotocol = \"tls\"\nlimits = {{ head_timeout = \"300ms\" }}\n\
+        "[service.sni]\nlisten = \"127.0.0.1:1\"\nprotocol = \"tls\"\nlimits = {{ head_timeout = \"300ms\" }}\n\
          [[service.sni.route]]\nhost = \"one.example\"\npool = \"one\"\n\
          [[service.sni.route]]\nhost = \"*.two.example\"\npool = \"two\"\n\
          [pool.one]\nservers = [\"{}\"]\n[pool.two]\nservers = [\"{}\"]\n",
