@@ -177,8 +177,16 @@ async fn dispatch(switch: &Arc<Switch>, request: Request<Incoming>) -> Result<An
         return Err(Problem::unknown(format!("there is no {path}"), endpoints()));
     }
     if *request.method() != allowed {
-        let why = format!("{path} takes {allowed}, not {}", request.method());
-        return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, why));
+        let error = format!("{path} takes {allowed}, not {}", request.method());
+        let failure = Failure {
+            error,
+            ..Failure::default()
+        };
+        let mut answer = json(StatusCode::METHOD_NOT_ALLOWED, &failure);
+        if let Ok(allowed) = HeaderValue::from_str(allowed.as_str()) {
+            answer.headers_mut().insert(header::ALLOW, allowed);
+        }
+        return Ok(answer);
     }
     match segments.as_slice() {
         ["v1", "status"] => Ok(json(StatusCode::OK, &status(switch))),

@@ -55,13 +55,14 @@ impl Progress {
         self.failed.load(Acquire)
     }
 
-    /// Since when the server has everything that it can have, as [`now_ns`]; `None` while the
-    /// client is to send.
-    pub fn waiting_for_server_since(&self) -> Option<u64> {
-        match self.waiting_for.load(Acquire) {
-            CLIENT => None,
-            _ => Some(self.moved_ns.load(Relaxed)),
-        }
+    /// Whether the client is to send, and the server has all that it can have.
+    pub fn waiting_for_client(&self) -> bool {
+        self.waiting_for.load(Acquire) == CLIENT
+    }
+
+    /// When content was last handed over, as [`now_ns`]; at first, when the request came.
+    pub fn moved_ns(&self) -> u64 {
+        self.moved_ns.load(Relaxed)
     }
 
     fn moved(&self, waiting_for: u8) {

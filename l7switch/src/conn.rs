@@ -187,6 +187,8 @@ where
             tracing::debug!(%error, client = %client.peer, "connection");
             handle.linger().await;
         }
+        // Others have the stream now.
+        Ok(()) if shared.has_changed() => (),
         Ok(()) if !shared.is_clean() || handle.has_unread() => handle.linger().await,
         Ok(()) => (),
     }

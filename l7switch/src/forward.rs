@@ -3,7 +3,6 @@
 //! 6 and 9).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::HeaderMap;
 use http::HeaderValue;
@@ -35,6 +34,7 @@ use crate::state;
 use crate::tunnel;
 use crate::upstream;
 use crate::upstream::Lease;
+use crate::upstream::Patience;
 use crate::upstream::Pool;
 
 /// A request on its way to a pool.
@@ -136,11 +136,12 @@ impl Forward<'_> {
         ))
     }
 
-    fn patience(&self) -> Duration {
-        self.route
-            .filters
-            .response_timeout
-            .unwrap_or(self.pool.config().response_timeout)
+    fn patience(&self) -> Patience {
+        let own = self.route.filters.response_timeout;
+        Patience {
+            response: own.unwrap_or(self.pool.config().response_timeout),
+            upload: self.service.limits.idle_timeout,
+        }
     }
 
     fn request_fields(&self, parts: &mut request::Parts, asked: &Asked, body: &RequestBody) {

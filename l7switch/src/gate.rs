@@ -112,6 +112,11 @@ impl Shared {
         (decided.wrapping_shr(1) == number).then_some(decided & 1 == 1)
     }
 
+    /// Whether the connection is another protocol's by now.
+    pub fn has_changed(&self) -> bool {
+        self.decided.load(Acquire) & 1 == 1
+    }
+
     /// Whether everything that was received belonged to requests that are complete.
     pub fn is_clean(&self) -> bool {
         self.clean.load(Acquire)

@@ -44,6 +44,9 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// How often a service that has as many connections as it may have asks for its limit again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// A listener and its accept loop. Dropped, it stops; connections live on.
 #[derive(Debug)]
 pub struct Listener {
@@ -131,19 +134,26 @@ async fn accept(
 ) {
     loop {
         let stats = limit_and_stats(&core, &service.load());
-        let ready = async {
+        let room = async {
             if let Some((limit, stats)) = &stats {
                 stats.below(*limit).await;
             }
-            socket.accept().await
+        };
+        let ready = async {
+            match tokio::time::timeout(LOOK_AGAIN, room).await {
+                Ok(()) => Some(socket.accept().await),
+                // The limit may be another by now.
+                Err(_) => None,
+            }
         };
         let accepted = tokio::select! {
             accepted = ready => accepted,
             _ = stopped.wait_for(|stop| *stop) => break,
         };
         match accepted {
-            Ok((stream, peer)) => serve(&core, &service.load_full(), stream, peer),
-            Err(error) => rest(&error).await,
+            Some(Ok((stream, peer))) => serve(&core, &service.load_full(), stream, peer),
+            Some(Err(error)) => rest(&error).await,
+            None => (),
         }
     }
     // What clients take for accepted, because the kernel has completed it, must not be reset.

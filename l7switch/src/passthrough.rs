@@ -77,12 +77,15 @@ pub async fn serve(client: Client, stream: TcpStream) {
         Ok(opened) => {
             let idle = opened.idle;
             let stream = Prefixed::new(opened.received, stream);
-            let outcome = tunnel::join(stream, opened.server, idle).await;
+            let (server, server_handle) = SharedStream::new(opened.server);
+            let outcome = tunnel::join(stream, server, idle).await;
             exchange.received(outcome.forth);
             exchange.sent(outcome.back);
-            if outcome.reason == Some(Reason::BadResponse) {
-                // Not an orderly end: the client must not take it for one.
-                handle.abort();
+            match outcome.reason {
+                // Not an orderly end: nobody must take it for one.
+                Some(Reason::BadResponse) => handle.abort(),
+                Some(Reason::ClientGone) => server_handle.abort(),
+                _ => (),
             }
             exchange.close(outcome.reason);
         }

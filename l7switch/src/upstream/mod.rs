@@ -16,6 +16,7 @@ pub use lease::Lease;
 pub use lease::Outstanding;
 pub use pool::Pool;
 pub use send::Failure;
+pub use send::Patience;
 pub use send::Sent;
 pub use send::send;
 pub use server::RealServer;

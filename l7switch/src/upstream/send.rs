@@ -32,6 +32,15 @@ pub struct Sent {
     pub lease: Lease,
 }
 
+/// How long is waited for whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For the server to begin its response, from when it has all of the request that there is.
+    pub response: Duration,
+    /// For the client to go on with the content.
+    pub upload: Duration,
+}
+
 /// No response.
 #[derive(Debug)]
 pub struct Failure {
@@ -64,7 +73,7 @@ pub async fn send(
     hash: u64,
     mut request: Request<RequestBody>,
     upload: &Arc<Progress>,
-    response_timeout: Duration,
+    patience: Patience,
 ) -> Result<Sent, Failure> {
     let config = pool.config();
     let mut tried = Vec::new();
@@ -91,7 +100,7 @@ pub async fn send(
                     Err(error) => break connect_refusal(&error),
                 },
             };
-            match attempt(&server, sender, request, upload, response_timeout).await {
+            match attempt(&server, sender, request, upload, patience).await {
                 Ok((response, sender)) => {
                     let upload = Arc::clone(upload);
                     let lease = Lease {
@@ -104,7 +113,7 @@ pub async fn send(
                 }
                 Err(Attempt::Spent(refusal)) => {
                     // A client that broke off is no fault of the server.
-                    if refusal.reason != Reason::BodyBroken {
+                    if !matches!(refusal.reason, Reason::BodyBroken | Reason::BodyTimeout) {
                         server.failed(&config.passive);
                     }
                     return Err(Failure {
@@ -164,28 +173,42 @@ async fn attempt(
     mut sender: Sender,
     request: Request<RequestBody>,
     upload: &Progress,
-    patience: Duration,
+    patience: Patience,
 ) -> Result<(Response<Incoming>, Sender), Attempt> {
     let began = now_ns();
     let sending = sender.try_send_request(request);
     tokio::pin!(sending);
     let result = loop {
-        // The time runs while the server has all that the client has sent.
-        let waited = upload.waiting_for_server_since().map(|since| {
-            let elapsed = now_ns().saturating_sub(since.max(began));
-            Duration::from_nanos(elapsed)
-        });
-        let left = match waited {
-            Some(waited) if waited >= patience => {
-                return Err(Attempt::Spent(Refusal::new(
+        // The server's time runs while it has all that the client has sent, the client's while the
+        // server waits for more.
+        let client = upload.waiting_for_client();
+        let allowed = if client {
+            patience.upload
+        } else {
+            patience.response
+        };
+        let since = upload.moved_ns().max(began);
+        let waited = Duration::from_nanos(now_ns().saturating_sub(since));
+        if waited >= allowed {
+            return Err(Attempt::Spent(if client {
+                Refusal::new(
+                    Reason::BodyTimeout,
+                    StatusCode::REQUEST_TIMEOUT,
+                    "the content of the request did not arrive in time",
+                )
+            } else {
+                Refusal::new(
                     Reason::ResponseTimeout,
                     StatusCode::GATEWAY_TIMEOUT,
                     "the server did not begin its response in time",
-                )));
-            }
-            Some(waited) => patience.saturating_sub(waited),
-            None => patience,
-        };
+                )
+            }));
+        }
+        // Whose time it is may change meanwhile, so that the shorter one is slept at most.
+        let left = allowed
+            .saturating_sub(waited)
+            .min(patience.response)
+            .min(patience.upload);
         if let Ok(result) = tokio::time::timeout(left, &mut sending).await {
             break result;
         }

@@ -153,6 +153,31 @@ async fn an_upgrade_becomes_a_tunnel() {
 }
 
 #[tokio::test]
+async fn bytes_sent_before_the_upgrade_was_answered_belong_to_the_tunnel() {
+    let server = Server::start(|mut conn, _, _| async move {
+        conn.head().await.unwrap();
+        conn.send("HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+            .await;
+        let got = conn.exactly(5).await;
+        conn.send(got).await;
+        let got = conn.exactly(4).await;
+        conn.send(got).await;
+    })
+    .await;
+    let switch = start(&simple(&[server.address], "", ""));
+    for _ in 0..10 {
+        let mut client = Raw::connect(address(&switch, "web")).await;
+        client
+            .send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n\0GET ")
+            .await;
+        assert_eq!(status(&client.head().await.unwrap()), 101);
+        assert_eq!(client.exactly(5).await, b"\0GET ");
+        client.send("more").await;
+        assert_eq!(client.rest().await.unwrap(), b"more");
+    }
+}
+
+#[tokio::test]
 async fn an_upgrade_that_is_not_taken_leaves_the_connection_http() {
     let server = Server::saying("no").await;
     let switch = start(&simple(&[server.address], "", ""));

@@ -138,6 +138,39 @@ async fn trailers_come_through() {
 }
 
 #[tokio::test]
+async fn content_that_stops_is_answered() {
+    let server = Server::echo().await;
+    let limits = "limits = { idle_timeout = \"200ms\" }";
+    let switch = start(&simple(&[server.address], limits, ""));
+    let stream = TcpStream::connect(address(&switch, "web")).await.unwrap();
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    // A body that never comes.
+    let response = soon(sender.send_request(Request::post("http://a/").body(Never).unwrap()));
+    assert_eq!(
+        response.await.unwrap().status(),
+        StatusCode::REQUEST_TIMEOUT
+    );
+}
+
+/// Content that never comes.
+struct Never;
+
+impl hyper::body::Body for Never {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+}
+
+#[tokio::test]
 async fn an_idle_connection_is_told_to_go() {
     let server = Server::echo().await;
     let limits = "limits = { idle_timeout = \"200ms\" }";

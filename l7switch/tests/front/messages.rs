@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: MIT
 //! What is done to messages on their way: fields, framing, versions, trailers.
 
+use std::path::Path;
+
+use l7switch::Options;
+use l7switch::Switch;
+use l7switch::access_log::Target;
+
 use crate::support::Raw;
 use crate::support::Server;
 use crate::support::address;
@@ -8,6 +14,8 @@ use crate::support::field;
 use crate::support::get;
 use crate::support::simple;
 use crate::support::start;
+use crate::support::start_with;
+use crate::support::until;
 
 #[tokio::test]
 async fn fields_of_one_connection_stay_there() {
@@ -309,6 +317,48 @@ async fn actions_and_filters() {
     assert_eq!(field(&request, "x-set").unwrap(), "1");
     assert!(field(&request, "x-gone").is_none());
     assert_eq!(request.matches("x-add:").count(), 2);
+}
+
+#[tokio::test]
+async fn a_request_is_one_line_in_the_access_log() {
+    let server = Server::saying("fine").await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let options = Options {
+        access_log: Target::File(path.clone()),
+        log_format: l7switch::access_log::Format::Json,
+    };
+    let switch = start_with(&simple(&[server.address], "", ""), &options);
+    let web = address(&switch, "web");
+    assert_eq!(get(web, "/a?b=\"c").await.0, 400);
+    assert_eq!(get(web, "/a?b=c").await.0, 200);
+    dbg!(lines(&switch, &path));
+    until(|| lines(&switch, &path).len() == 2).await;
+    let lines = lines(&switch, &path);
+    assert_eq!(lines[0]["status"], 400);
+    assert_eq!(lines[0]["end"], "bad_request");
+    for (key, value) in [
+        ("service", "web"),
+        ("route", "#1"),
+        ("pool", "p"),
+        ("server", &server.address.to_string()),
+        ("method", "GET"),
+        ("host", "test.example"),
+        ("path", "/a?b=c"),
+        ("version", "1.1"),
+        ("end", "ok"),
+    ] {
+        assert_eq!(lines[1][key], value, "{key}");
+    }
+    assert_eq!(lines[1]["bytes_out"], 4);
+}
+
+fn lines(switch: &Switch, path: &Path) -> Vec<serde_json::Value> {
+    switch.core().log.flush();
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 #[tokio::test]
