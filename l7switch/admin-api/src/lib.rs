@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: MIT
+//! The admin socket's requests and answers, shared by `l7switch` and `l7ctl`.
+//!
+//! HTTP/1 with JSON over a Unix socket; `docs/admin-api.md` is the reference. Fields may be added;
+//! readers ignore those that they do not know.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::Serialize;
+
+/// The admin socket unless another is named: `$XDG_RUNTIME_DIR/l7switch.sock`, as root
+/// `/run/l7switch.sock`, otherwise `/tmp/l7switch-UID.sock`.
+pub fn default_path() -> PathBuf {
+    let uid = own_uid();
+    if let Some(folder) = std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()) {
+        return PathBuf::from(folder).join("l7switch.sock");
+    }
+    match uid {
+        Some(0) => PathBuf::from("/run/l7switch.sock"),
+        Some(uid) => PathBuf::from(format!("/tmp/l7switch-{uid}.sock")),
+        None => PathBuf::from("/tmp/l7switch.sock"),
+    }
+}
+
+/// The user whose process this is, as procfs shows it: no foreign function is needed for it.
+fn own_uid() -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").ok().map(|data| data.uid())
+}
+
+/// Answer to `GET /v1/status`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the running switch.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Seconds since it began.
+    pub uptime: f64,
+    /// Number of the rule set in force; 1 is the first, each successful reload adds one.
+    pub generation: u64,
+    /// Rule file or folder.
+    pub rules: Option<PathBuf>,
+    /// Successful reloads.
+    pub reloads: u64,
+    /// Refused reloads.
+    pub reload_failures: u64,
+    /// Why the last reload was refused; absent when it succeeded.
+    pub last_error: Option<String>,
+    /// Whether the switch is draining before it ends.
+    pub draining: bool,
+    /// Lines that the access log lost because its reader was too slow.
+    pub access_log_dropped: u64,
+    /// Virtual services, by name.
+    pub services: BTreeMap<String, ServiceStatus>,
+}
+
+/// A virtual service's counts since the switch began.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// `http`, `https`, `tls` or `tcp`.
+    pub protocol: String,
+    /// Addresses that are bound, in the order of the rule file.
+    pub listen: Vec<SocketAddr>,
+    /// Client connections now.
+    pub active: u64,
+    /// Client connections since the start.
+    pub connections: u64,
+    /// Requests (connections, for `tls` and `tcp`).
+    pub requests: u64,
+    /// Content bytes from clients.
+    pub bytes_in: u64,
+    /// Content bytes to clients.
+    pub bytes_out: u64,
+    /// Responses by class: keys `1xx` to `5xx`.
+    pub responses: BTreeMap<String, u64>,
+    /// What was refused, by reason; reasons that did not occur are absent.
+    pub refused: BTreeMap<String, u64>,
+    /// Requests by route: the name, or `#n` by position.
+    pub routes: BTreeMap<String, u64>,
+}
+
+/// Answer to `GET /v1/servers` and, with the changed entries, to `PATCH`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Servers {
+    /// One entry for every server of every pool.
+    pub servers: Vec<ServerStatus>,
+}
+
+/// A real server as a member of one pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// The pool.
+    pub pool: String,
+    /// The server.
+    pub address: SocketAddr,
+    /// Weight in the rule file.
+    pub weight: u32,
+    /// Weight in force: what an administrator set, 0 while draining.
+    pub effective_weight: u32,
+    /// Whether it gets requests.
+    pub state: ServerState,
+    /// What the active check says; absent without one.
+    pub health: Option<Health>,
+    /// Requests (or connections) now.
+    pub active: u64,
+    /// Requests (or connections) since the start.
+    pub total: u64,
+    /// Those that failed.
+    pub failures: u64,
+    /// Idle connections kept for reuse.
+    pub idle: u64,
+    /// Peak-EWMA of the time to first byte, milliseconds.
+    pub ewma_ms: f64,
+}
+
+/// Whether a real server gets requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServerState {
+    /// It does.
+    Up,
+    /// The active check failed.
+    Down,
+    /// An administrator took it out; requests in progress end in peace.
+    Draining,
+    /// Passive checks took it out for a while.
+    Ejected,
+}
+
+impl ServerState {
+    /// The word in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Draining => "draining",
+            Self::Ejected => "ejected",
+        }
+    }
+}
+
+/// What the active check says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// Healthy.
+    Up,
+    /// Not.
+    Down,
+}
+
+/// Body of `PATCH /v1/servers/{pool}/{address}` and of `PATCH /v1/servers/{address}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerChange {
+    /// A weight, 0 to 65535, in place of the rule file's; `null` gives the rule file's back;
+    /// absent leaves it.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub weight: Option<Option<u32>>,
+    /// Take it out or put it back; absent leaves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<WantedState>,
+}
+
+/// Tells `null` from an absent key.
+fn present<'de, D>(deserializer: D) -> Result<Option<Option<u32>>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    Option::<u32>::deserialize(deserializer).map(Some)
+}
+
+/// What an administrator wants of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WantedState {
+    /// No new requests.
+    Drain,
+    /// Requests again; also ends an ejection.
+    Up,
+}
+
+/// Answer to a successful `POST /v1/reload`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Number of the rule set now in force.
+    pub generation: u64,
+    /// What the check warned of.
+    pub warnings: Vec<String>,
+}
+
+/// Every error: the body that goes with a status of 400 and above.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What is wrong, for people.
+    pub error: String,
+    /// Names that exist, where an unknown one was given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn null_weight_is_not_an_absent_weight() {
+        let null: ServerChange = serde_json::from_str(r#"{"weight":null}"#).unwrap();
+        assert_eq!(null.weight, Some(None));
+        let absent: ServerChange = serde_json::from_str("{}").unwrap();
+        assert_eq!(absent.weight, None);
+        let five: ServerChange = serde_json::from_str(r#"{"weight":5,"state":"drain"}"#).unwrap();
+        assert_eq!(five, ServerChange { weight: Some(Some(5)), state: Some(WantedState::Drain) });
+        assert_eq!(serde_json::to_string(&null).unwrap(), r#"{"weight":null}"#);
+    }
+
+    #[test]
+    fn unknown_keys_in_a_change_are_refused() {
+        assert!(serde_json::from_str::<ServerChange>(r#"{"wieght":5}"#).is_err());
+    }
+}
