@@ -31,6 +31,35 @@ fn overlaps(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && (x == y || one_is_all)
 }
 
+/// What is wrong with two addresses that overlap.
+fn listen_conflict(first: &Listen, second: &Listen) -> Diagnostic {
+    let address = second.address;
+    let message = if first.service == second.service {
+        format!("{address} is listed twice")
+    } else if first.protocol != second.protocol {
+        format!(
+            "{address} is used by service `{}` with another protocol ({}, here {})",
+            first.service,
+            first.protocol.as_str(),
+            second.protocol.as_str(),
+        )
+    } else {
+        format!("{address} is used by service `{}` already", first.service)
+    };
+    let help = if first.address != address {
+        let all = if address.ip().is_unspecified() { address } else { first.address };
+        format!("{all} takes in every address of that port: name single addresses in its place")
+    } else if first.service == second.service || first.protocol != second.protocol {
+        "take one of them out, or give it another port".to_owned()
+    } else {
+        "join the two services: routes tell them apart by host".to_owned()
+    };
+    Diagnostic::error("listen-conflict", second.span, message)
+        .label("again")
+        .related(first.span, "first here")
+        .help(help)
+}
+
 impl Check<'_> {
     /// Checks a service; beside it the places of its routes.
     pub(super) fn service(
@@ -116,45 +145,19 @@ impl Check<'_> {
         address: &At<SocketAddr>,
         listens: &mut Vec<Listen>,
     ) {
-        if let Some(other) = listens.iter().find(|l| overlaps(l.address, address.value)) {
-            let message = if other.service == service {
-                format!("{} is listed twice", address.value)
-            } else if other.protocol != protocol {
-                format!(
-                    "{} is used by service `{}` with another protocol ({}, here {})",
-                    address.value,
-                    other.service,
-                    other.protocol.as_str(),
-                    protocol.as_str(),
-                )
-            } else {
-                format!(
-                    "{} is used by service `{}` already",
-                    address.value, other.service
-                )
-            };
-            let help = if other.address != address.value {
-                format!(
-                    "{} covers the other address too: give every address of its own",
-                    other.address
-                )
-            } else if other.service == service || other.protocol != protocol {
-                "take one of them out, or give it another port".to_owned()
-            } else {
-                "join the two services: routes tell them apart by host".to_owned()
-            };
-            let diagnostic = Diagnostic::error("listen-conflict", address.span, message)
-                .label("again")
-                .related(other.span, "first here")
-                .help(help);
-            self.note(diagnostic);
-        }
-        listens.push(Listen {
+        let new = Listen {
             address: address.value,
             span: address.span,
             service: service.to_owned(),
             protocol,
-        });
+        };
+        if let Some(other) = listens.iter().find(|l| overlaps(l.address, new.address)) {
+            // Services come in the order of their names: in the text the other one may be the second.
+            let (first, second) = if other.span < new.span { (other, &new) } else { (&new, other) };
+            let conflict = listen_conflict(first, second);
+            self.note(conflict);
+        }
+        listens.push(new);
     }
 
     fn certificates(
