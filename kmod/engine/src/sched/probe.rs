@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Concrete callers of the generic entry points, so that `no-panic.sh` has their code in an object.
 
+use super::maglev;
+use super::ring;
 use super::Ask;
 use super::Pool;
 use super::Server;
-use super::maglev;
-use super::ring;
 
 /// [`Pool::pick`] for servers behind pointers.
 #[inline(never)]
