@@ -207,7 +207,7 @@ const fn hex(digit: u8) -> Option<u8> {
 }
 
 /// The next character of a path, query name or value in comparison form.
-pub(crate) enum Unit {
+enum Unit {
     /// One byte, as it is or decoded from an escape of an unreserved character.
     Byte(u8),
     /// An escape that stays: the byte that it stands for.
@@ -219,7 +219,7 @@ pub(crate) enum Unit {
 /// Reads one character in comparison form (RFC 3986, 6.2.2.2: escapes of unreserved characters are
 /// decoded, others stay); `None` at the end.
 #[inline]
-pub(crate) fn next_unit(bytes: &mut &[u8]) -> Option<Unit> {
+fn next_unit(bytes: &mut &[u8]) -> Option<Unit> {
     let (&first, rest) = bytes.split_first()?;
     *bytes = rest;
     if first != b'%' {
@@ -363,21 +363,26 @@ pub fn normalise<'a>(
     Ok(buf.get(..len).unwrap_or(&[]))
 }
 
+/// Gives the comparison form of a query parameter's name or value, byte by byte: escapes of unreserved
+/// characters decoded, other escapes in capitals.
+pub fn query_text(mut text: &[u8], mut to: impl FnMut(u8)) {
+    while let Some(unit) = next_unit(&mut text) {
+        each_byte(&unit, &mut to);
+    }
+}
+
 /// Whether `text` in comparison form (escapes of unreserved characters decoded, other escapes in
 /// capitals) is `wanted`, which is in that form already. For query parameters.
-pub(crate) fn same_text(mut text: &[u8], wanted: &[u8]) -> bool {
+pub(crate) fn same_text(text: &[u8], wanted: &[u8]) -> bool {
     let mut wanted = wanted.iter();
     let mut matches = true;
-    let mut expect = |byte: u8| matches &= wanted.next() == Some(&byte);
-    while let Some(unit) = next_unit(&mut text) {
-        each_byte(&unit, &mut expect);
-    }
+    query_text(text, |byte| matches &= wanted.next() == Some(&byte));
     matches && wanted.next().is_none()
 }
 
 /// Gives every byte of a character in comparison form to `to`.
 #[inline]
-pub(crate) fn each_byte(unit: &Unit, to: &mut impl FnMut(u8)) {
+fn each_byte(unit: &Unit, to: &mut impl FnMut(u8)) {
     let digit = |nibble: u8| {
         if nibble < 10 {
             b'0'.wrapping_add(nibble)

@@ -69,15 +69,16 @@ fn query<'r, F: ?Sized>(query: &'r [u8], name: &[u8]) -> Option<Value<'r, F>> {
         .map(|(_, value)| Value::Query(value))
 }
 
-/// The first cookie of that name, over all Cookie fields (RFC 6265, 4.2.1; RFC 9113, 8.2.3).
-pub(super) fn cookie<'r, F: Fields + ?Sized>(fields: &'r F, name: &[u8]) -> Option<&'r [u8]> {
+/// The value of the first cookie of that name, over all Cookie fields (RFC 6265, 4.2.1; RFC 9113, 8.2.3).
+/// White space around name and value does not count.
+pub fn cookie<'r, F: Fields + ?Sized>(fields: &'r F, name: &[u8]) -> Option<&'r [u8]> {
     fields
         .iter()
         .filter(|(n, _)| n.eq_ignore_ascii_case(b"cookie"))
         .flat_map(|(_, value)| value.split(|&b| b == b';'))
-        .filter_map(|c| pair(trim(c)))
-        .find(|(n, _)| *n == name)
-        .map(|(_, value)| value)
+        .filter_map(pair)
+        .find(|(n, _)| trim(n) == name)
+        .map(|(_, value)| trim(value))
 }
 
 impl<F: Fields + ?Sized> Value<'_, F> {
@@ -92,11 +93,7 @@ impl<F: Fields + ?Sized> Value<'_, F> {
                     join = JOIN;
                 }
             }
-            Value::Query(mut text) => {
-                while let Some(unit) = uri::next_unit(&mut text) {
-                    uri::each_byte(&unit, &mut to);
-                }
-            }
+            Value::Query(text) => uri::query_text(text, to),
         }
     }
 

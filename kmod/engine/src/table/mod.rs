@@ -17,6 +17,7 @@ mod verify;
 
 use core::ops::Deref;
 
+pub use conditions::cookie;
 pub use matching::OverBudget;
 pub use request::Fields;
 pub use request::Request;

@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Where a message body ends (RFC 9112, 6 and 7.1).
+
+use core::fmt;
+
+use super::bytes;
+use super::Framing;
+
+/// Longest extension part of one chunk-size line, in bytes from the first semicolon.
+pub const EXTENSION_MAX: u32 = 1024;
+
+/// Longest trailer section, in bytes, without the empty line that ends it.
+pub const TRAILER_MAX: u32 = 8192;
+
+/// Length of `transfer-encoding`, the longest name that is looked for in a trailer section.
+const NAME_MAX: usize = 17;
+
+/// A rule that a body broke. Where the message ends is not known, so the connection can only be
+/// closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BodyError {
+    /// A chunk that does not start with a hexadecimal digit.
+    ChunkSize,
+    /// More than 16 digits of size.
+    ChunkSizeTooLong,
+    /// A chunk extension that does not follow the grammar, or with white space in it.
+    ChunkExtension,
+    /// Chunk extensions longer than [`EXTENSION_MAX`].
+    ChunkExtensionTooLong,
+    /// Chunk data that do not end where the size says.
+    ChunkEnd,
+    /// A line feed without a carriage return before it.
+    BareLf,
+    /// A carriage return without a line feed after it.
+    BareCr,
+    /// A folded trailer field.
+    ObsFold,
+    /// A trailer field's name is missing or no token, or followed by anything but its colon.
+    TrailerName,
+    /// A control character in a trailer field's value.
+    TrailerValue,
+    /// A trailer field that says how long the message is, or whom it is for.
+    TrailerForbidden,
+    /// A trailer section longer than [`TRAILER_MAX`].
+    TrailerTooLong,
+}
+
+impl BodyError {
+    /// Status code of the response that the client is owed.
+    pub const fn status(self) -> u16 {
+        self.describe().0
+    }
+
+    /// The document and section that has the rule, as `RFC 9112, 7.1`.
+    pub const fn rule(self) -> &'static str {
+        self.describe().1
+    }
+
+    const fn describe(self) -> (u16, &'static str, &'static str) {
+        match self {
+            Self::ChunkSize => (
+                400,
+                "RFC 9112, 7.1",
+                "chunk size is not a hexadecimal number",
+            ),
+            Self::ChunkSizeTooLong => (400, "RFC 9112, 7.1", "chunk size has over 16 digits"),
+            Self::ChunkExtension => (400, "RFC 9112, 7.1.1", "chunk extension is malformed"),
+            Self::ChunkExtensionTooLong => (400, "RFC 9112, 7.1.1", "chunk extension is too long"),
+            Self::ChunkEnd => (
+                400,
+                "RFC 9112, 7.1",
+                "chunk data do not end where their size says",
+            ),
+            Self::BareLf => (400, "RFC 9112, 2.2", "line feed without carriage return"),
+            Self::BareCr => (400, "RFC 9112, 2.2", "carriage return without line feed"),
+            Self::ObsFold => (400, "RFC 9112, 5.2", "trailer field folded over lines"),
+            Self::TrailerName => (400, "RFC 9112, 5.1", "name of trailer field is malformed"),
+            Self::TrailerValue => (400, "RFC 9110, 5.5", "control character in trailer field"),
+            Self::TrailerForbidden => (
+                400,
+                "RFC 9110, 6.5.1",
+                "Host, Content-Length or Transfer-Encoding as trailer",
+            ),
+            Self::TrailerTooLong => (431, "RFC 6585, 5", "trailer section is too long"),
+        }
+    }
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (_, rule, text) = self.describe();
+        write!(f, "{text} ({rule})")
+    }
+}
+
+impl core::error::Error for BodyError {}
+
+/// What the next byte belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// A body whose length was given.
+    Counted,
+    /// A chunk size of which nothing has been seen.
+    SizeStart,
+    Size,
+    SizeEnd,
+    ExtensionNameStart,
+    ExtensionName,
+    ExtensionValueStart,
+    ExtensionToken,
+    ExtensionQuoted,
+    ExtensionEscaped,
+    ExtensionUnquoted,
+    Data,
+    DataCr,
+    DataLf,
+    TrailerStart,
+    TrailerName,
+    TrailerValue,
+    TrailerLf,
+    EndLf,
+    Done,
+    Failed(BodyError),
+}
+
+/// How far a call of [`BodyTracker::consume`] came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of the buffer, from its start, that belong to this body.
+    pub consumed: usize,
+    /// Whether the body ends after them. If not, they are the whole buffer.
+    pub done: bool,
+}
+
+/// Follows a message body to its end without keeping any of it. Data are skipped by arithmetic; the
+/// framing of chunks and the trailer section are checked byte by byte.
+#[derive(Clone, Debug)]
+pub struct BodyTracker {
+    /// Bytes of data still to come.
+    left: u64,
+    /// Bytes of the extensions or of the trailer section so far.
+    section: u32,
+    /// Digits of the size, or bytes of the name so far; stops at the most that can matter.
+    count: u8,
+    /// A trailer field's name in lower case.
+    name: [u8; NAME_MAX],
+    state: State,
+}
+
+impl BodyTracker {
+    /// At the first byte after a head with this framing.
+    pub const fn new(framing: Framing) -> Self {
+        let (left, state) = match framing {
+            Framing::None | Framing::Length(0) => (0, State::Done),
+            Framing::Length(length) => (length, State::Counted),
+            Framing::Chunked => (0, State::SizeStart),
+        };
+        Self {
+            left,
+            section: 0,
+            count: 0,
+            name: [0; NAME_MAX],
+            state,
+        }
+    }
+
+    /// Whether the body has ended; true from the start if there is none.
+    pub const fn done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    /// Goes on through `buf`, whose first byte follows the last one consumed. Any division of the
+    /// same bytes gives the same end or the same error.
+    ///
+    /// # Errors
+    ///
+    /// The rule that was broken; again by every later call.
+    pub fn consume(&mut self, buf: &[u8]) -> Result<Progress, BodyError> {
+        let mut rest = buf;
+        loop {
+            match self.state {
+                State::Counted => match self.skip(&mut rest) {
+                    0 => self.state = State::Done,
+                    _ => break,
+                },
+                State::Data => match self.skip(&mut rest) {
+                    0 => self.state = State::DataCr,
+                    _ => break,
+                },
+                State::Done => break,
+                State::Failed(error) => return Err(error),
+                state => {
+                    let Some((&byte, tail)) = rest.split_first() else {
+                        break;
+                    };
+                    rest = tail;
+                    self.state = self.step(state, byte).unwrap_or_else(State::Failed);
+                }
+            }
+        }
+        let consumed = buf.len().wrapping_sub(rest.len());
+        Ok(Progress {
+            consumed,
+            done: self.done(),
+        })
+    }
+
+    /// Skips data and gives how much of them is still to come.
+    fn skip(&mut self, rest: &mut &[u8]) -> u64 {
+        let take = usize::try_from(self.left).map_or(rest.len(), |left| left.min(rest.len()));
+        *rest = rest.get(take..).unwrap_or_default();
+        // A usize has at most 64 bits.
+        self.left = self
+            .left
+            .saturating_sub(u64::try_from(take).unwrap_or(u64::MAX));
+        self.left
+    }
+
+    fn step(&mut self, state: State, byte: u8) -> Result<State, BodyError> {
+        match state {
+            State::SizeStart | State::Size => self.size(state, byte),
+            State::SizeEnd => match (byte, self.left) {
+                (b'\n', 0) => {
+                    self.section = 0;
+                    Ok(State::TrailerStart)
+                }
+                (b'\n', _) => Ok(State::Data),
+                _ => Err(BodyError::BareCr),
+            },
+            State::DataCr if byte == b'\r' => Ok(State::DataLf),
+            State::DataCr => Err(BodyError::ChunkEnd),
+            State::DataLf if byte == b'\n' => {
+                self.count = 0;
+                Ok(State::SizeStart)
+            }
+            State::DataLf => Err(BodyError::ChunkEnd),
+            State::TrailerStart | State::TrailerName | State::TrailerValue | State::TrailerLf => {
+                self.trailer(state, byte)
+            }
+            State::EndLf if byte == b'\n' => Ok(State::Done),
+            State::EndLf => Err(BodyError::BareCr),
+            _ => self.extension(state, byte),
+        }
+    }
+
+    fn size(&mut self, state: State, byte: u8) -> Result<State, BodyError> {
+        let digit = match byte {
+            b'0'..=b'9' => byte.wrapping_sub(b'0'),
+            b'a'..=b'f' => byte.wrapping_sub(b'a').wrapping_add(10),
+            b'A'..=b'F' => byte.wrapping_sub(b'A').wrapping_add(10),
+            b'\n' => return Err(BodyError::BareLf),
+            b'\r' if state == State::Size => return Ok(State::SizeEnd),
+            b';' if state == State::Size => {
+                self.section = 0;
+                return Ok(State::ExtensionNameStart);
+            }
+            _ => return Err(BodyError::ChunkSize),
+        };
+        // 16 digits are 64 bits.
+        if self.count >= 16 {
+            return Err(BodyError::ChunkSizeTooLong);
+        }
+        self.count = self.count.wrapping_add(1);
+        self.left = self.left.wrapping_shl(4) | u64::from(digit);
+        Ok(State::Size)
+    }
+
+    /// RFC 9112, 7.1.1. The white space that its grammar tolerates around `;` and `=` is refused:
+    /// readers differ about where a size followed by white space ends.
+    fn extension(&mut self, state: State, byte: u8) -> Result<State, BodyError> {
+        self.section = self.section.saturating_add(1);
+        let quoted = matches!(state, State::ExtensionQuoted | State::ExtensionEscaped);
+        match (state, byte) {
+            (_, b'\n') => Err(BodyError::BareLf),
+            (State::ExtensionName | State::ExtensionToken | State::ExtensionUnquoted, b'\r') => {
+                Ok(State::SizeEnd)
+            }
+            _ if self.section >= EXTENSION_MAX => Err(BodyError::ChunkExtensionTooLong),
+            (State::ExtensionName | State::ExtensionToken | State::ExtensionUnquoted, b';') => {
+                Ok(State::ExtensionNameStart)
+            }
+            (State::ExtensionName, b'=') => Ok(State::ExtensionValueStart),
+            (State::ExtensionNameStart | State::ExtensionName, _) if bytes::is_token(byte) => {
+                Ok(State::ExtensionName)
+            }
+            (State::ExtensionValueStart, b'"') => Ok(State::ExtensionQuoted),
+            (State::ExtensionValueStart | State::ExtensionToken, _) if bytes::is_token(byte) => {
+                Ok(State::ExtensionToken)
+            }
+            (State::ExtensionQuoted, b'"') => Ok(State::ExtensionUnquoted),
+            (State::ExtensionQuoted, b'\\') => Ok(State::ExtensionEscaped),
+            _ if quoted && bytes::is_value(byte) => Ok(State::ExtensionQuoted),
+            _ => Err(BodyError::ChunkExtension),
+        }
+    }
+
+    fn trailer(&mut self, state: State, byte: u8) -> Result<State, BodyError> {
+        if state == State::TrailerStart && byte == b'\r' {
+            return Ok(State::EndLf);
+        }
+        self.section = self.section.saturating_add(1);
+        if self.section > TRAILER_MAX {
+            return Err(BodyError::TrailerTooLong);
+        }
+        match (state, byte) {
+            (State::TrailerLf, b'\n') => Ok(State::TrailerStart),
+            (State::TrailerLf, _) => Err(BodyError::BareCr),
+            (_, b'\n') => Err(BodyError::BareLf),
+            (State::TrailerStart, b' ' | b'\t') => Err(BodyError::ObsFold),
+            (State::TrailerStart, _) if bytes::is_token(byte) => {
+                self.count = 0;
+                self.push_name(byte);
+                Ok(State::TrailerName)
+            }
+            (State::TrailerName, _) if bytes::is_token(byte) => {
+                self.push_name(byte);
+                Ok(State::TrailerName)
+            }
+            (State::TrailerName, b':') if self.forbidden() => Err(BodyError::TrailerForbidden),
+            (State::TrailerName, b':') => Ok(State::TrailerValue),
+            (State::TrailerStart | State::TrailerName, _) => Err(BodyError::TrailerName),
+            (_, b'\r') => Ok(State::TrailerLf),
+            _ if bytes::is_value(byte) => Ok(State::TrailerValue),
+            _ => Err(BodyError::TrailerValue),
+        }
+    }
+
+    fn push_name(&mut self, byte: u8) {
+        if let Some(place) = self.name.get_mut(usize::from(self.count)) {
+            *place = byte.to_ascii_lowercase();
+        }
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// Whether a recipient that merged the trailer field into the head would read another message.
+    fn forbidden(&self) -> bool {
+        let name = self.name.get(..usize::from(self.count)).unwrap_or_default();
+        matches!(name, b"host" | b"content-length" | b"transfer-encoding")
+    }
+}
+
+#[cfg(test)]
+#[path = "body_tests.rs"]
+mod tests;

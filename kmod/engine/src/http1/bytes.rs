@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Classes of bytes and the scans over them.
+//!
+//! A scan gives the index of the first byte that stops it, or the length of the buffer. Values are
+//! scanned eight bytes at a time in an ordinary register: the kernel may not touch vector registers
+//! in softirq without saving them, which costs more than a head has bytes.
+
+/// `tchar` (RFC 9110, 5.6.2).
+const TOKEN: u8 = 1;
+/// What a request target may be made of: visible ASCII, but no fragment (RFC 9112, 3.2).
+const TARGET: u8 = 1 << 1;
+/// What a host name may be made of: the unreserved characters of RFC 3986, 2.3.
+const HOST: u8 = 1 << 2;
+
+static CLASSES: [u8; 256] = classes();
+
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "runs in the compiler only"
+)]
+const fn classes() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut index = 0;
+    while index < table.len() {
+        let byte = index as u8;
+        let mut class = 0;
+        if byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'!' | b'#'
+                    | b'$'
+                    | b'%'
+                    | b'&'
+                    | b'\''
+                    | b'*'
+                    | b'+'
+                    | b'-'
+                    | b'.'
+                    | b'^'
+                    | b'_'
+                    | b'`'
+                    | b'|'
+                    | b'~'
+            )
+        {
+            class |= TOKEN;
+        }
+        if byte.is_ascii_graphic() && byte != b'#' {
+            class |= TARGET;
+        }
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            class |= HOST;
+        }
+        table[index] = class;
+        index += 1;
+    }
+    table
+}
+
+#[inline]
+fn has(byte: u8, class: u8) -> bool {
+    CLASSES
+        .get(usize::from(byte))
+        .is_some_and(|&classes| classes & class != 0)
+}
+
+/// Whether the byte may be part of a token (RFC 9110, 5.6.2).
+#[inline]
+pub(super) fn is_token(byte: u8) -> bool {
+    has(byte, TOKEN)
+}
+
+/// Whether all of it is one token.
+pub(super) fn all_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&byte| is_token(byte))
+}
+
+/// Whether the byte may be part of a host name.
+pub(super) fn is_host(byte: u8) -> bool {
+    has(byte, HOST)
+}
+
+/// Whether the byte may stand in a field value: HTAB, SP, visible ASCII and obs-text
+/// (RFC 9110, 5.5).
+#[inline]
+pub(super) fn is_value(byte: u8) -> bool {
+    byte == b'\t' || (byte >= 0x20 && byte != 0x7f)
+}
+
+/// The first byte at or after `from` that is no token character.
+#[inline]
+pub(super) fn skip_token(buf: &[u8], from: usize) -> usize {
+    skip(buf, from, TOKEN)
+}
+
+/// The first byte at or after `from` that may not stand in a request target.
+#[inline]
+pub(super) fn skip_target(buf: &[u8], from: usize) -> usize {
+    skip(buf, from, TARGET)
+}
+
+#[inline]
+fn skip(buf: &[u8], from: usize, class: u8) -> usize {
+    let rest = buf.get(from..).unwrap_or_default();
+    match rest.iter().position(|&byte| !has(byte, class)) {
+        Some(length) => from.wrapping_add(length),
+        None => buf.len(),
+    }
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+
+/// Sets the high bit of each byte of `word` that is zero. A borrow may also set it above such a
+/// byte, so only the lowest one set is exact; that is the one that is asked for.
+#[inline]
+const fn zeros(word: u64) -> u64 {
+    word.wrapping_sub(ONES) & !word & HIGHS
+}
+
+/// Likewise for each control character except those at 0x80 and above.
+#[inline]
+const fn controls(word: u64) -> u64 {
+    let below_space = word.wrapping_sub(ONES.wrapping_mul(0x20)) & !word & HIGHS;
+    below_space | zeros(word ^ ONES.wrapping_mul(0x7f))
+}
+
+/// Index of the byte with the lowest bit set.
+#[inline]
+fn lowest(hits: u64) -> usize {
+    // At most 7.
+    usize::try_from(hits.trailing_zeros() >> 3).unwrap_or(0)
+}
+
+/// The first byte at or after `from` that may not stand in a field value.
+#[inline]
+pub(super) fn skip_value(buf: &[u8], from: usize) -> usize {
+    let mut rest = buf.get(from..).unwrap_or_default();
+    while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
+        let hits = controls(u64::from_le_bytes(*chunk));
+        if hits == 0 {
+            rest = tail;
+            continue;
+        }
+        rest = rest.get(lowest(hits)..).unwrap_or_default();
+        match rest.split_first() {
+            Some((b'\t', tail)) => rest = tail,
+            _ => return buf.len().wrapping_sub(rest.len()),
+        }
+    }
+    let valid = rest
+        .iter()
+        .position(|&byte| !is_value(byte))
+        .unwrap_or(rest.len());
+    buf.len().wrapping_sub(rest.len()).wrapping_add(valid)
+}
+
+/// The first `byte` in `buf`.
+#[inline]
+pub(super) fn find(buf: &[u8], byte: u8) -> Option<usize> {
+    let pattern = ONES.wrapping_mul(u64::from(byte));
+    let mut rest = buf;
+    while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
+        let hits = zeros(u64::from_le_bytes(*chunk) ^ pattern);
+        if hits != 0 {
+            return Some(
+                buf.len()
+                    .wrapping_sub(rest.len())
+                    .wrapping_add(lowest(hits)),
+            );
+        }
+        rest = tail;
+    }
+    let length = rest.iter().position(|&other| other == byte)?;
+    Some(buf.len().wrapping_sub(rest.len()).wrapping_add(length))
+}
+
+/// Takes optional white space off both ends (RFC 9110, 5.6.3).
+#[inline]
+pub(super) fn trim(mut value: &[u8]) -> &[u8] {
+    while let Some((b' ' | b'\t', rest)) = value.split_first() {
+        value = rest;
+    }
+    while let Some((b' ' | b'\t', rest)) = value.split_last() {
+        value = rest;
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn token_characters_are_those_of_rfc_9110() {
+        let others: Vec<u8> = (0x21..0x7f).filter(|&byte| !is_token(byte)).collect();
+        assert_eq!(others, b"\"(),/:;<=>?@[\\]{}");
+        assert!((0..=0x20).chain(0x7f..=0xff).all(|byte| !is_token(byte)));
+    }
+
+    #[test]
+    fn every_byte_is_classed_the_same_at_every_place_in_a_word() {
+        for byte in 0..=u8::MAX {
+            for place in 0..24 {
+                let mut buf = vec![b'a'; 24];
+                buf[place] = byte;
+                let expected = if is_value(byte) { buf.len() } else { place };
+                assert_eq!(skip_value(&buf, 0), expected, "{byte:#x} at {place}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn scans_agree_with_their_definitions(
+            buf in proptest::collection::vec(prop_oneof![8 => 0x20_u8..0x7f, 1 => any::<u8>()], 0..80),
+            from in 0_usize..90,
+            byte in any::<u8>(),
+        ) {
+            let rest = buf.get(from..).unwrap_or_default();
+            let stop = rest.iter().position(|&b| !is_value(b)).map_or(buf.len(), |at| from.wrapping_add(at));
+            prop_assert_eq!(skip_value(&buf, from), stop);
+            prop_assert_eq!(find(&buf, byte), buf.iter().position(|&b| b == byte));
+        }
+    }
+}

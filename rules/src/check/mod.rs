@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: MIT
+//! The check: from text to the model, with every mistake that can be known from the text.
+
+mod fields;
+mod pool;
+mod route;
+mod service;
+mod shadow;
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use toml::de::DeTable;
+use toml::de::DeValue;
+
+use crate::automata::Alphabet;
+use crate::automata::AutomatonError;
+use crate::automata::Cache;
+use crate::model::Model;
+use crate::text::diagnostic::Diagnostic;
+use crate::text::language::PoolText;
+use crate::text::language::RuleFile;
+use crate::text::language::ServiceText;
+use crate::text::read::Read;
+use crate::text::read::Reader;
+use crate::text::source::At;
+use crate::text::source::Sources;
+use crate::text::source::Span;
+
+/// What the parts of the check share.
+pub(crate) struct Check<'s> {
+    sources: &'s Sources,
+    diagnostics: Vec<Diagnostic>,
+    cache: Cache,
+}
+
+/// Reads and checks rule texts. The model is complete and consistent where no error was noted.
+pub(crate) fn check(sources: &Sources) -> (Model, Vec<Diagnostic>, Cache) {
+    let mut check = Check {
+        sources,
+        diagnostics: Vec::new(),
+        cache: Cache::default(),
+    };
+    let mut services: HashMap<String, (Span, ServiceText)> = HashMap::new();
+    let mut pools: HashMap<String, (Span, At<PoolText>)> = HashMap::new();
+    let mut syntax_is_good = true;
+    for (file, source) in sources.iter() {
+        let Some(rules) = check.parse(file, source.text(), &mut syntax_is_good) else {
+            continue;
+        };
+        for (name, pool) in rules.pool.unwrap_or_default().0 {
+            check.name(&name, "pool");
+            if let Some((first, _)) = pools.get(&name.value) {
+                let message = format!("pool `{}` is defined twice", name.value);
+                check.note(
+                    Diagnostic::error("duplicate", name.span, message)
+                        .label("again")
+                        .related(*first, "first here"),
+                );
+            } else {
+                pools.insert(name.value, (name.span, pool));
+            }
+        }
+        for (name, text) in rules.service.unwrap_or_default().0 {
+            check.name(&name, "service");
+            match services.remove(&name.value) {
+                None => {
+                    services.insert(name.value, (name.span, text.value));
+                }
+                Some((first, known)) => {
+                    let merged = check.merge(&name, first, known, text.value);
+                    services.insert(name.value, (first, merged));
+                }
+            }
+        }
+    }
+    let mut services: Vec<(String, (Span, ServiceText))> = services.into_iter().collect();
+    services.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut pools: Vec<(String, (Span, At<PoolText>))> = pools.into_iter().collect();
+    pools.sort_by(|a, b| a.0.cmp(&b.0));
+
+    let numbers: HashMap<&str, usize> = pools
+        .iter()
+        .enumerate()
+        .map(|(n, (name, _))| (name.as_str(), n))
+        .collect();
+    let mut used = vec![false; pools.len()];
+    let mut model = Model::default();
+    let mut listens = Vec::new();
+    let mut places = Vec::with_capacity(services.len());
+    for (name, (span, text)) in services {
+        let mut names = route::Pools {
+            numbers: &numbers,
+            used: &mut used,
+            known: syntax_is_good,
+        };
+        let (service, routes) = check.service(&name, span, text, &mut names, &mut listens);
+        model.services.push(service);
+        places.push(routes);
+    }
+    for (number, (name, (span, text))) in pools.iter().enumerate() {
+        let pool = check.pool(name, *span, text);
+        model.pools.push(pool);
+        if syntax_is_good && !used.get(number).is_some_and(|u| *u) {
+            let message = format!("no route uses pool `{name}`");
+            check.note(Diagnostic::warning("unused-pool", *span, message).label("never used"));
+        }
+    }
+    if check
+        .diagnostics
+        .iter()
+        .all(|d| d.severity != crate::text::diagnostic::Severity::Error)
+    {
+        for (service, routes) in model.services.iter().zip(&places) {
+            shadow::check(&mut check, service, routes);
+        }
+    }
+    (model, check.diagnostics, check.cache)
+}
+
+impl Check<'_> {
+    fn note(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    /// Parses one file; syntax errors are noted, and what is left is read all the same.
+    fn parse(&mut self, file: u32, text: &str, good: &mut bool) -> Option<RuleFile> {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            *good = false;
+            let word = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+            let range = error.span().unwrap_or(0..0);
+            let span = Span {
+                file,
+                start: word(range.start),
+                end: word(range.end),
+            };
+            let message = error.message().trim_end().replace('\n', "; ");
+            self.note(Diagnostic::error(
+                "syntax",
+                span,
+                format!("not TOML: {message}"),
+            ));
+        }
+        let range = table.span();
+        let node = toml::Spanned::new(range, DeValue::Table(table.into_inner()));
+        let mut reader = Reader {
+            file,
+            diagnostics: &mut self.diagnostics,
+        };
+        RuleFile::read(&node, &mut reader)
+    }
+
+    /// Whether something was noted inside a place already: what is missing there may have been unreadable.
+    fn has_errors_in(&self, place: Span) -> bool {
+        self.diagnostics.iter().filter_map(|d| d.span).any(|span| {
+            span.file == place.file && span.start >= place.start && span.end <= place.end
+        })
+    }
+
+    /// Notes a key that is missing, unless it was there and could not be read.
+    fn missing(&mut self, place: Span, name: Span, message: String, help: &str) {
+        if !self.has_errors_in(place) {
+            self.note(Diagnostic::error("missing-key", name, message).help(help));
+        }
+    }
+
+    fn name(&mut self, name: &At<String>, what: &str) {
+        let good = !name.value.is_empty()
+            && name.value.len() <= 64
+            && name
+                .value
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+        if !good {
+            let message = format!("`{}` is not a name for a {what}", name.value);
+            self.note(
+                Diagnostic::error("bad-name", name.span, message)
+                    .help("names have 1 to 64 letters, digits, `-`, `_` and `.`"),
+            );
+        }
+    }
+
+    /// A whole number in a range.
+    fn number<T: TryFrom<i64>>(&mut self, given: &At<i64>, low: i64, high: i64) -> Option<T> {
+        if (low..=high).contains(&given.value) {
+            return T::try_from(given.value).ok();
+        }
+        let message = format!("{} is out of range", given.value);
+        self.note(
+            Diagnostic::error("out-of-range", given.span, message)
+                .help(format!("give a number from {low} to {high}")),
+        );
+        None
+    }
+
+    /// Checks a regular expression; the mark is at the mistake where the text shows it unescaped.
+    fn regex(&mut self, pattern: &At<String>, alphabet: Alphabet) {
+        let Err(error) = self.cache.get(&pattern.value, alphabet) else {
+            return;
+        };
+        let diagnostic = match &error {
+            AutomatonError::Syntax(what, range) => {
+                let span = self.inside(pattern, range.clone());
+                Diagnostic::error(
+                    "regex-syntax",
+                    span,
+                    format!("not a regular expression: {what}"),
+                )
+                .help("the syntax is that of the `regex` crate: no look-around, no back-references")
+            }
+            AutomatonError::TooLarge => {
+                let message = format!("this regular expression is too large: {error}");
+                Diagnostic::error("regex-size", pattern.span, message)
+                    .help("shorten counted repetitions, anchor it with ^, or use several routes")
+            }
+        };
+        self.note(diagnostic);
+    }
+
+    /// The place of a part of a string, where the string stands as it is between quotes.
+    fn inside(&self, string: &At<String>, range: std::ops::Range<usize>) -> Span {
+        let span = string.span;
+        let raw = self
+            .sources
+            .file(span.file)
+            .and_then(|f| f.text().get(span.start as usize..span.end as usize));
+        let quoted = raw.and_then(|r| r.get(1..r.len().saturating_sub(1)));
+        if quoted != Some(string.value.as_str()) || range.is_empty() {
+            return span;
+        }
+        let word = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let start = span.start + 1 + word(range.start);
+        Span {
+            start,
+            end: (span.start + 1 + word(range.end)).min(span.end),
+            ..span
+        }
+    }
+
+    /// The folder that relative paths of a file are resolved against.
+    fn folder(&self, span: Span) -> &Path {
+        self.sources
+            .file(span.file)
+            .and_then(|f| f.path().parent())
+            .unwrap_or_else(|| Path::new(""))
+    }
+
+    /// One service from two files: routes are joined, other keys stand in one of them.
+    fn merge(
+        &mut self,
+        name: &At<String>,
+        first: Span,
+        mut known: ServiceText,
+        more: ServiceText,
+    ) -> ServiceText {
+        let mut twice = Vec::new();
+        macro_rules! merge_keys {
+            ($($key:ident),*) => {$(
+                if known.$key.is_some() && more.$key.is_some() {
+                    twice.push(stringify!($key));
+                } else if more.$key.is_some() {
+                    known.$key = more.$key;
+                }
+            )*};
+        }
+        merge_keys!(
+            listen,
+            protocol,
+            datapath,
+            allow,
+            certificates,
+            limits,
+            trusted
+        );
+        if !twice.is_empty() {
+            let message = format!(
+                "service `{}` has `{}` in two files",
+                name.value,
+                twice.join("`, `")
+            );
+            self.note(
+                Diagnostic::error("duplicate", name.span, message)
+                    .label("again")
+                    .related(first, "first here")
+                    .help("a service's routes may stand in several files, its other keys in one"),
+            );
+        }
+        known
+            .route
+            .get_or_insert_default()
+            .extend(more.route.unwrap_or_default());
+        known
+    }
+}

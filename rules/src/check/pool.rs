@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: MIT
+//! Checking pools: servers, scheduler, health.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::Check;
+use super::fields::is_token;
+use crate::model::*;
+use crate::text::diagnostic::Diagnostic;
+use crate::text::language::*;
+use crate::text::source::At;
+use crate::text::source::Span;
+use crate::text::value::Time;
+
+fn time(given: Option<&Time>, default: Duration) -> Duration {
+    given.map_or(default, |t| t.0)
+}
+
+impl Check<'_> {
+    pub(super) fn pool(&mut self, name: &str, span: Span, text: &At<PoolText>) -> Pool {
+        let given = &text.value;
+        let passive = Passive::default();
+        let servers = match &given.servers {
+            Some(servers) => self.servers(name, servers),
+            None => {
+                let help = "add: servers = [\"10.0.0.1:8080\"]";
+                self.missing(
+                    text.span,
+                    span,
+                    format!("pool `{name}` has no servers"),
+                    help,
+                );
+                Vec::new()
+            }
+        };
+        let number = |check: &mut Self, given: &Option<At<i64>>, high: i64, default: u32| {
+            given
+                .as_ref()
+                .map_or(Some(default), |n| check.number(n, 0, high))
+                .unwrap_or(default)
+        };
+        Pool {
+            name: name.to_owned(),
+            scheduler: self.scheduler(given.scheduler.as_ref()),
+            forward: given.forward.map_or_else(Forward::default, |f| f.0),
+            servers,
+            health: given.health.as_ref().and_then(|h| self.health(h)),
+            passive: given.passive.as_ref().map_or(passive, |p| Passive {
+                failures: number(self, &p.failures, 1000, passive.failures),
+                eject: time(p.eject.as_ref(), passive.eject),
+            }),
+            connect_timeout: time(given.connect_timeout.as_ref(), Duration::from_secs(2)),
+            response_timeout: time(given.response_timeout.as_ref(), Duration::from_secs(60)),
+            retries: number(self, &given.retries, 100, 2),
+            keepalive: usize::try_from(number(self, &given.keepalive, 100_000, 128)).unwrap_or(128),
+            keepalive_timeout: time(given.keepalive_timeout.as_ref(), Duration::from_secs(30)),
+        }
+    }
+
+    fn servers(&mut self, pool: &str, given: &At<Vec<At<ServerChoice>>>) -> Vec<RealServer> {
+        let mut seen: HashMap<SocketAddr, Span> = HashMap::new();
+        let mut servers = Vec::with_capacity(given.value.len());
+        for At { value, span } in &given.value {
+            let (address, weight) = match value {
+                ServerChoice::Address(address) => (Some(address), None),
+                ServerChoice::Table(table) => (table.address.as_ref(), table.weight.as_ref()),
+            };
+            let Some(address) = address else {
+                let help = "add: address = \"10.0.0.1:8080\"";
+                self.missing(*span, *span, "the server has no address".to_owned(), help);
+                continue;
+            };
+            let weight = weight
+                .map_or(Some(1), |w| self.number(w, 0, 65_535))
+                .unwrap_or(1);
+            let At {
+                value: address,
+                span,
+            } = At {
+                value: address.value.0,
+                span: address.span,
+            };
+            if address.ip().is_unspecified() || address.ip().is_multicast() {
+                let message = format!("{} is no address of a server", address.ip());
+                self.note(Diagnostic::error("bad-value", span, message));
+            }
+            match seen.get(&address) {
+                Some(&first) => {
+                    let message = format!("{address} is listed twice in pool `{pool}`");
+                    self.note(
+                        Diagnostic::error("duplicate", span, message)
+                            .label("again")
+                            .related(first, "first here")
+                            .help("to give it more work, raise its weight"),
+                    );
+                }
+                None => {
+                    seen.insert(address, span);
+                    servers.push(RealServer { address, weight });
+                }
+            }
+        }
+        if given.value.is_empty() {
+            let message = format!("pool `{pool}` has no servers");
+            self.note(Diagnostic::error("missing-key", given.span, message));
+        } else if !servers.is_empty() && servers.iter().all(|s| s.weight == 0) {
+            let message = format!("no server of pool `{pool}` gets anything: all weights are zero");
+            self.note(Diagnostic::warning("no-weight", given.span, message));
+        }
+        servers
+    }
+
+    fn scheduler(&mut self, given: Option<&SchedulerChoice>) -> Scheduler {
+        let plain = |kind| Scheduler {
+            kind,
+            key: HashKey::default(),
+            load_percent: 125,
+        };
+        let text = match given {
+            None => return plain(SchedulerKind::Wlc),
+            Some(SchedulerChoice::Word(word)) => return plain(word.0),
+            Some(SchedulerChoice::Table(text)) => text,
+        };
+        let kind = text.name.as_ref().map_or(SchedulerKind::Wlc, |n| n.value.0);
+        let mut scheduler = plain(kind);
+        let places = [
+            text.key.as_ref().map(|k| k.span),
+            text.load.as_ref().map(|l| l.span),
+        ];
+        if text.name.is_none() {
+            if let Some(span) = places.into_iter().flatten().next() {
+                self.missing(
+                    span,
+                    span,
+                    "which scheduler?".to_owned(),
+                    "add: name = \"mh\"",
+                );
+            }
+            return scheduler;
+        }
+        if let Some(key) = &text.key {
+            if !kind.hashes() {
+                let message = format!("scheduler {} hashes nothing", kind.as_str());
+                self.note(
+                    Diagnostic::error("impossible", key.span, message)
+                        .help("`key` goes with sh, mh and ch"),
+                );
+            }
+            scheduler.key = self.hash_key(key);
+        }
+        if let Some(load) = &text.load {
+            if kind != SchedulerKind::Ch {
+                let message = format!("scheduler {} has no bounded load", kind.as_str());
+                self.note(
+                    Diagnostic::error("impossible", load.span, message).help("`load` goes with ch"),
+                );
+            }
+            if load.value != 0 {
+                scheduler.load_percent = self.number(load, 101, 10_000).unwrap_or(125);
+            } else {
+                scheduler.load_percent = 0;
+            }
+        }
+        scheduler
+    }
+
+    fn hash_key(&mut self, key: &At<KeyChoice>) -> HashKey {
+        let table = match &key.value {
+            KeyChoice::Word(KeyWord::Source) => return HashKey::Source,
+            KeyChoice::Word(KeyWord::Path) => return HashKey::Path,
+            KeyChoice::Word(KeyWord::Host) => return HashKey::Host,
+            KeyChoice::Table(table) => table,
+        };
+        let name = match (&table.header, &table.cookie) {
+            (Some(name), None) | (None, Some(name)) => name,
+            _ => {
+                self.exactly_one(key.span, "header or cookie");
+                return HashKey::Source;
+            }
+        };
+        if !is_token(&name.value) {
+            let message = format!("`{}` is not a field or cookie name", name.value);
+            self.note(Diagnostic::error("bad-name", name.span, message));
+        }
+        if table.header.is_some() {
+            HashKey::Header(name.value.to_ascii_lowercase())
+        } else {
+            HashKey::Cookie(name.value.clone())
+        }
+    }
+
+    fn health(&mut self, given: &At<HealthText>) -> Option<Health> {
+        let text = &given.value;
+        let probe = match (&text.http, text.tcp.unwrap_or(false)) {
+            (Some(path), false) => {
+                let raw = path.value.as_str();
+                if !raw.starts_with('/') || raw.bytes().any(|b| b <= b' ' || b >= 0x7f || b == b'#')
+                {
+                    let message = "this is not a path as it is sent";
+                    self.note(
+                        Diagnostic::error("bad-path", path.span, message)
+                            .help("write it as \"/healthz\""),
+                    );
+                }
+                Probe::Http {
+                    path: path.value.clone(),
+                    host: text.host.as_ref().map(|h| h.value.clone()),
+                    status: text
+                        .status
+                        .as_ref()
+                        .map_or(Some((200, 399)), |s| self.status(s))?,
+                }
+            }
+            (None, true) => {
+                let http_only = [
+                    text.host.as_ref().map(|h| ("host", h.span)),
+                    text.status.as_ref().map(|s| ("status", s.span)),
+                ];
+                for (key, span) in http_only.into_iter().flatten() {
+                    let message = format!("`{key}` goes with http checks");
+                    self.note(Diagnostic::error("impossible", span, message));
+                }
+                Probe::Tcp
+            }
+            _ => {
+                self.exactly_one(given.span, "http = \"/path\" or tcp = true");
+                return None;
+            }
+        };
+        if let Some(host) = &text.host {
+            let mut buf = [0; l7switch_engine::uri::MAX_HOST];
+            if l7switch_engine::uri::host(host.value.as_bytes(), &mut buf).is_err() {
+                let message = format!("`{}` is not a host name", host.value);
+                self.note(Diagnostic::error("bad-value", host.span, message));
+            }
+        }
+        let count = |check: &mut Self, given: &Option<At<i64>>, default: u32| {
+            given
+                .as_ref()
+                .map_or(Some(default), |n| check.number(n, 1, 1000))
+                .unwrap_or(default)
+        };
+        Some(Health {
+            probe,
+            interval: time(text.interval.as_ref(), Duration::from_secs(2)),
+            timeout: time(text.timeout.as_ref(), Duration::from_secs(1)),
+            rise: count(self, &text.rise, 2),
+            fall: count(self, &text.fall, 3),
+        })
+    }
+
+    fn status(&mut self, given: &At<StatusChoice>) -> Option<(u16, u16)> {
+        let range = match &given.value {
+            StatusChoice::Code(code) => u16::try_from(*code).ok().map(|c| (c, c)),
+            StatusChoice::Range(text) => {
+                let (low, high) = text.split_once('-').unwrap_or((text, text));
+                low.parse().ok().zip(high.parse().ok())
+            }
+        };
+        match range {
+            Some((low, high)) if (100..=599).contains(&low) && low <= high && high <= 599 => range,
+            _ => {
+                let message = "this is not a status code or a range of such";
+                self.note(
+                    Diagnostic::error("bad-value", given.span, message)
+                        .help("write it as 200 or \"200-399\""),
+                );
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: MIT
+//! Checking routes: conditions that the protocol shows, one action, pools that exist.
+
+use std::collections::HashMap;
+
+use super::Check;
+use super::fields::Kind;
+use super::fields::is_token;
+use crate::automata::Alphabet;
+use crate::compile::allow;
+use crate::model::*;
+use crate::text::diagnostic::Diagnostic;
+use crate::text::language::*;
+use crate::text::read::nearest;
+use crate::text::source::At;
+use crate::text::source::Span;
+
+/// The pools that routes may name.
+pub(super) struct Pools<'p> {
+    pub(super) numbers: &'p HashMap<&'p str, usize>,
+    pub(super) used: &'p mut Vec<bool>,
+    /// Whether all files could be read: otherwise a pool may be there and not be known.
+    pub(super) known: bool,
+}
+
+/// What a route may do, as it was given: pool, pools, respond, redirect.
+type Actions = (
+    Option<At<String>>,
+    Option<At<Vec<At<ShareText>>>>,
+    Option<At<RespondText>>,
+    Option<At<RedirectText>>,
+);
+
+/// Names of routes of one service so far.
+#[derive(Default)]
+pub(super) struct Seen(HashMap<String, Span>);
+
+impl Check<'_> {
+    pub(super) fn route(
+        &mut self,
+        service: &Service,
+        route: At<RouteText>,
+        pools: &mut Pools<'_>,
+        seen: &mut Seen,
+    ) -> Route {
+        let At { value: text, span } = route;
+        self.visible(service.protocol, &text);
+        if let Some(name) = &text.name {
+            self.route_name(name, seen);
+        }
+        if let Some(hosts) = text.host.as_ref().filter(|h| h.value.0.is_empty()) {
+            self.empty_list(hosts.span, "`host`");
+        }
+        if let Some(sources) = text.source.as_ref().filter(|s| s.value.0.is_empty()) {
+            self.empty_list(sources.span, "`source`");
+        }
+        let paths = self.paths(service, text.path);
+        let filters = Filters {
+            request_headers: self.header_edit(text.request_headers),
+            response_headers: self.header_edit(text.response_headers),
+            rewrite_hostname: text
+                .rewrite
+                .as_ref()
+                .and_then(|r| r.value.hostname.as_ref())
+                .and_then(|h| self.hostname(h)),
+            rewrite_path: text
+                .rewrite
+                .as_ref()
+                .and_then(|r| r.value.path.as_ref())
+                .and_then(|p| self.path_rewrite(p, &paths)),
+            response_timeout: text.response_timeout.map(|t| t.value.0),
+        };
+        let mut sources: Vec<_> = text
+            .source
+            .map_or_else(Vec::new, |s| s.value.0.iter().map(|p| p.0).collect());
+        sources.sort_unstable();
+        sources.dedup();
+        let mut hosts: Vec<_> = text
+            .host
+            .map_or_else(Vec::new, |h| h.value.0.into_iter().map(|h| h.0).collect());
+        hosts.sort_unstable();
+        hosts.dedup();
+        let action = self.action(
+            span,
+            (text.pool, text.pools, text.respond, text.redirect),
+            &paths,
+            pools,
+        );
+        Route {
+            name: text.name.map(|n| n.value),
+            priority: text
+                .priority
+                .and_then(|p| self.number(&p, i64::from(i32::MIN), i64::from(i32::MAX)))
+                .unwrap_or(0),
+            hosts,
+            paths,
+            methods: self.methods(text.method),
+            headers: self.conditions(Kind::Header, text.headers),
+            query: self.conditions(Kind::Query, text.query),
+            cookies: self.conditions(Kind::Cookie, text.cookies),
+            sources,
+            filters,
+            action,
+        }
+    }
+
+    /// Notes conditions and actions that need a request where the protocol shows none.
+    fn visible(&mut self, protocol: Protocol, text: &RouteText) {
+        let mut hidden: Vec<(&str, Span)> = Vec::new();
+        macro_rules! hide {
+            ($($key:ident),*) => {$(
+                hidden.extend(text.$key.as_ref().map(|given| (stringify!($key), given.span)));
+            )*};
+        }
+        if protocol.is_http() {
+            return;
+        }
+        hide!(
+            path,
+            method,
+            headers,
+            query,
+            cookies,
+            respond,
+            redirect,
+            request_headers,
+            response_headers,
+            rewrite,
+            response_timeout
+        );
+        if protocol == Protocol::Tcp {
+            hide!(host);
+        }
+        let shown = match protocol {
+            Protocol::Tls => {
+                "a tls service is passed through unopened: it shows the server name \
+                              (`host`) and the client's address (`source`)"
+            }
+            _ => "a tcp service shows the client's address (`source`) only",
+        };
+        for (key, span) in hidden {
+            let message = format!(
+                "`{key}` cannot be used with protocol = \"{}\"",
+                protocol.as_str()
+            );
+            self.note(Diagnostic::error("impossible", span, message).help(shown));
+        }
+    }
+
+    fn route_name(&mut self, name: &At<String>, seen: &mut Seen) {
+        if name.value.is_empty()
+            || name.value.starts_with('#')
+            || name.value.chars().any(char::is_control)
+        {
+            let message =
+                "a route's name is not empty, does not start with # and holds no control character";
+            self.note(Diagnostic::error("bad-name", name.span, message));
+        }
+        match seen.0.get(&name.value) {
+            Some(&first) => {
+                let message = format!("two routes are named `{}`", name.value);
+                let diagnostic = Diagnostic::error("duplicate", name.span, message)
+                    .label("again")
+                    .related(first, "first here");
+                self.note(diagnostic);
+            }
+            None => {
+                seen.0.insert(name.value.clone(), name.span);
+            }
+        }
+    }
+
+    fn methods(
+        &mut self,
+        given: Option<At<crate::text::value::OneOrMany<At<String>>>>,
+    ) -> Vec<String> {
+        let Some(At { value: given, span }) = given else {
+            return Vec::new();
+        };
+        if given.0.is_empty() {
+            self.empty_list(span, "`method`");
+        }
+        let mut methods: Vec<String> = Vec::with_capacity(given.0.len());
+        for At { value, span } in given.0 {
+            let upper = value.to_ascii_uppercase();
+            let known = l7switch_engine::table::METHODS.contains(&upper.as_bytes());
+            if !is_token(&value) {
+                self.note(
+                    Diagnostic::error("bad-name", span, format!("`{value}` is not a method"))
+                        .help("methods are tokens (RFC 9110, 9.1)"),
+                );
+            } else if known && upper != value {
+                self.note(
+                    Diagnostic::error("bad-name", span, "methods have case (RFC 9110, 9.1)")
+                        .help(format!("write \"{upper}\"")),
+                );
+            } else if !methods.contains(&value) {
+                methods.push(value);
+            }
+        }
+        methods
+    }
+
+    fn paths(
+        &mut self,
+        service: &Service,
+        given: Option<At<crate::text::value::OneOrMany<At<PathText>>>>,
+    ) -> Vec<PathMatch> {
+        let Some(At { value: given, span }) = given else {
+            return Vec::new();
+        };
+        if given.0.is_empty() {
+            self.empty_list(span, "`path`");
+        }
+        let allow = allow(service.allow);
+        let mut paths = Vec::with_capacity(given.0.len());
+        for At { value, span } in given.0 {
+            let path = match (value.exact, value.prefix, value.regex) {
+                (Some(path), None, None) => self.path(&path, allow).map(PathMatch::Exact),
+                (None, Some(path), None) => self
+                    .path(&path, allow)
+                    .map(|p| PathMatch::Prefix(p.trim_end_matches('/').to_owned())),
+                (None, None, Some(pattern)) => {
+                    self.regex(&pattern, Alphabet::Ascii);
+                    Some(PathMatch::Regex(pattern.value))
+                }
+                _ => {
+                    self.exactly_one(span, "exact, prefix or regex");
+                    None
+                }
+            };
+            paths.extend(path.filter(|p| !paths.contains(p)));
+        }
+        paths
+    }
+
+    fn hostname(&mut self, name: &At<String>) -> Option<String> {
+        let mut buf = [0; l7switch_engine::uri::MAX_HOST];
+        match l7switch_engine::uri::host(name.value.as_bytes(), &mut buf) {
+            Ok(form) if !form.is_empty() => Some(name.value.clone()),
+            _ => {
+                let message = format!("`{}` is not a host name", name.value);
+                self.note(Diagnostic::error("bad-value", name.span, message));
+                None
+            }
+        }
+    }
+
+    fn path_rewrite(
+        &mut self,
+        given: &At<PathRewriteText>,
+        paths: &[PathMatch],
+    ) -> Option<PathRewrite> {
+        let (path, rewrite): (&At<String>, fn(String) -> PathRewrite) =
+            match (&given.value.replace_full, &given.value.replace_prefix) {
+                (Some(path), None) => (path, PathRewrite::ReplaceFull),
+                (None, Some(path)) => (path, PathRewrite::ReplacePrefix),
+                _ => {
+                    self.exactly_one(given.span, "replace_full or replace_prefix");
+                    return None;
+                }
+            };
+        let is_prefix = |p: &PathMatch| matches!(p, PathMatch::Prefix(_));
+        if given.value.replace_prefix.is_some()
+            && (paths.is_empty() || !paths.iter().all(is_prefix))
+        {
+            let message = "there is no prefix to replace";
+            self.note(
+                Diagnostic::error("impossible", path.span, message)
+                    .help("give every `path` of the route as { prefix = \"…\" }"),
+            );
+        }
+        if !path.value.starts_with('/')
+            || path
+                .value
+                .bytes()
+                .any(|b| b <= b' ' || b >= 0x7f || b == b'#' || b == b'?')
+        {
+            let message = "this is not a path as it is sent";
+            self.note(
+                Diagnostic::error("bad-path", path.span, message)
+                    .help("start it with a slash, without query, other characters as %XX"),
+            );
+            return None;
+        }
+        Some(rewrite(path.value.clone()))
+    }
+
+    fn action(
+        &mut self,
+        span: Span,
+        given: Actions,
+        paths: &[PathMatch],
+        pools: &mut Pools<'_>,
+    ) -> Action {
+        match given {
+            (Some(pool), None, None, None) => {
+                let pool = self.pool_number(&pool, pools);
+                Action::Forward(
+                    pool.map(|pool| PoolShare { pool, weight: 1 })
+                        .into_iter()
+                        .collect(),
+                )
+            }
+            (None, Some(shares), None, None) => Action::Forward(self.shares(shares, pools)),
+            (None, None, Some(respond), None) => Action::Respond(self.respond(respond)),
+            (None, None, None, Some(redirect)) => Action::Redirect(self.redirect(redirect, paths)),
+            (None, None, None, None) => {
+                self.missing(
+                    span,
+                    span,
+                    "the route does nothing".to_owned(),
+                    "give it one of: pool, pools, respond, redirect",
+                );
+                Action::Forward(Vec::new())
+            }
+            (pool, shares, respond, redirect) => {
+                let second = [
+                    redirect.map(|r| r.span),
+                    respond.map(|r| r.span),
+                    shares.map(|s| s.span),
+                    pool.map(|p| p.span),
+                ];
+                let at = second.into_iter().flatten().next().unwrap_or(span);
+                self.note(
+                    Diagnostic::error("not-one", at, "the route has more than one action")
+                        .help("keep one of: pool, pools, respond, redirect"),
+                );
+                Action::Forward(Vec::new())
+            }
+        }
+    }
+
+    fn pool_number(&mut self, name: &At<String>, pools: &mut Pools<'_>) -> Option<usize> {
+        if let Some(&number) = pools.numbers.get(name.value.as_str()) {
+            if let Some(used) = pools.used.get_mut(number) {
+                *used = true;
+            }
+            return Some(number);
+        }
+        if pools.known {
+            let help = match nearest(&name.value, pools.numbers.keys().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("add a table [pool.{}] with its servers", name.value),
+            };
+            let message = format!("there is no pool `{}`", name.value);
+            self.note(
+                Diagnostic::error("unknown-pool", name.span, message)
+                    .label("not known")
+                    .help(help),
+            );
+        }
+        None
+    }
+
+    fn shares(&mut self, given: At<Vec<At<ShareText>>>, pools: &mut Pools<'_>) -> Vec<PoolShare> {
+        let mut shares: Vec<PoolShare> = Vec::with_capacity(given.value.len());
+        for At { value, span } in given.value {
+            let Some(name) = value.name else {
+                self.missing(span, span, "which pool?".to_owned(), "add: name = \"…\"");
+                continue;
+            };
+            let weight = value
+                .weight
+                .map_or(Some(1), |w| self.number(&w, 0, 1_000_000));
+            let pool = self.pool_number(&name, pools);
+            let (Some(pool), Some(weight)) = (pool, weight) else {
+                continue;
+            };
+            if shares.iter().any(|s| s.pool == pool) {
+                let message = format!("pool `{}` is listed twice", name.value);
+                self.note(
+                    Diagnostic::error("duplicate", name.span, message)
+                        .help("add their weights up in one entry"),
+                );
+                continue;
+            }
+            shares.push(PoolShare { pool, weight });
+        }
+        if shares.iter().all(|s| s.weight == 0) && !self.has_errors_in(given.span) {
+            let message = "no pool gets anything: the weights sum to zero";
+            self.note(Diagnostic::error("bad-value", given.span, message));
+        }
+        shares
+    }
+
+    fn respond(&mut self, given: At<RespondText>) -> Respond {
+        let At { value, span } = given;
+        if value.status.is_none() {
+            self.missing(span, span, "which status?".to_owned(), "add: status = 404");
+        }
+        let status = value
+            .status
+            .and_then(|s| self.number(&s, 200, 599))
+            .unwrap_or(500);
+        let content_type = match value.content_type {
+            Some(kind) => {
+                if kind.value.bytes().any(|b| !(b' '..0x7f).contains(&b)) {
+                    let message = "this is not a media type";
+                    self.note(
+                        Diagnostic::error("bad-value", kind.span, message)
+                            .help("write it as \"text/html; charset=utf-8\""),
+                    );
+                }
+                kind.value
+            }
+            None => "text/plain; charset=utf-8".to_owned(),
+        };
+        Respond {
+            status,
+            body: value.body.unwrap_or_default(),
+            content_type,
+        }
+    }
+
+    fn redirect(&mut self, given: At<RedirectText>, paths: &[PathMatch]) -> Redirect {
+        let At { value, span } = given;
+        let status = value.status.unwrap_or(At { value: 302, span });
+        if ![301, 302, 303, 307, 308].contains(&status.value) {
+            let message = format!("{} is not a redirect", status.value);
+            self.note(
+                Diagnostic::error("out-of-range", status.span, message)
+                    .help("use 301, 302, 303, 307 or 308"),
+            );
+        }
+        let nothing = value.scheme.is_none()
+            && value.hostname.is_none()
+            && value.port.is_none()
+            && value.path.is_none();
+        if nothing {
+            let message = "the redirect leads back to where it came from".to_owned();
+            self.missing(
+                span,
+                span,
+                message,
+                "give one of: scheme, hostname, port, path",
+            );
+        }
+        Redirect {
+            scheme: value.scheme.map(|s| s.0.to_owned()),
+            hostname: value.hostname.and_then(|h| self.hostname(&h)),
+            port: value.port.and_then(|p| self.number(&p, 1, 65_535)),
+            path: value.path.and_then(|p| self.path_rewrite(&p, paths)),
+            status: u16::try_from(status.value).unwrap_or(302),
+        }
+    }
+}

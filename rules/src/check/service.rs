@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: MIT
+//! Checking virtual services: listen addresses, protocol, certificates, limits.
+
+use std::net::SocketAddr;
+
+use super::Check;
+use super::route::Pools;
+use super::route::Seen;
+use crate::model::*;
+use crate::text::diagnostic::Diagnostic;
+use crate::text::language::CertificateText;
+use crate::text::language::LimitsText;
+use crate::text::language::ServiceText;
+use crate::text::source::At;
+use crate::text::source::Span;
+use crate::text::value::Allowed;
+use crate::text::value::OneOrMany;
+
+/// A listen address that was seen already.
+pub(super) struct Listen {
+    address: SocketAddr,
+    span: Span,
+    service: String,
+    protocol: Protocol,
+}
+
+/// Whether two sockets cannot listen at the same time.
+fn overlaps(a: SocketAddr, b: SocketAddr) -> bool {
+    let (x, y) = (a.ip(), b.ip());
+    let one_is_all = x.is_ipv4() == y.is_ipv4() && (x.is_unspecified() || y.is_unspecified());
+    a.port() == b.port() && (x == y || one_is_all)
+}
+
+impl Check<'_> {
+    /// Checks a service; beside it the places of its routes.
+    pub(super) fn service(
+        &mut self,
+        name: &str,
+        span: Span,
+        text: ServiceText,
+        pools: &mut Pools<'_>,
+        listens: &mut Vec<Listen>,
+    ) -> (Service, Vec<Span>) {
+        let protocol = text.protocol.as_ref().map_or(Protocol::Http, |p| p.value.0);
+        let mut service = Service {
+            name: name.to_owned(),
+            listen: Vec::new(),
+            protocol,
+            datapath: text
+                .datapath
+                .as_ref()
+                .map_or_else(Datapath::default, |d| d.value.0),
+            allow: AllowPath::default(),
+            certificates: Vec::new(),
+            limits: Limits::default(),
+            trusted: text
+                .trusted
+                .map_or_else(Vec::new, |t| t.0.iter().map(|p| p.0).collect()),
+            routes: Vec::new(),
+        };
+        match &text.listen {
+            Some(addresses) => {
+                for address in &addresses.0 {
+                    service.listen.push(address.value.0);
+                    let address = At {
+                        value: address.value.0,
+                        span: address.span,
+                    };
+                    self.listen(name, protocol, &address, listens);
+                }
+            }
+            None => self.missing(
+                span,
+                span,
+                format!("service `{name}` listens nowhere"),
+                "add a line such as: listen = \"0.0.0.0:80\"",
+            ),
+        }
+        if let (Some(path), Datapath::Kernel, Protocol::Https) =
+            (&text.datapath, service.datapath, protocol)
+        {
+            let message = "the kernel cannot terminate TLS";
+            self.note(Diagnostic::error("impossible", path.span, message).help(
+                "use datapath = \"auto\" for https, or protocol = \"tls\" to pass it through",
+            ));
+        }
+        for allowed in text.allow.unwrap_or_default().0 {
+            match allowed.0 {
+                Allowed::EncodedSlash => service.allow.encoded_slash = true,
+                Allowed::Nul => service.allow.nul = true,
+                Allowed::Backslash => service.allow.backslash = true,
+                Allowed::BadEscape => service.allow.bad_escape = true,
+            }
+        }
+        self.certificates(&mut service, span, text.certificates);
+        self.limits(&mut service.limits, text.limits);
+        let routes = text.route.unwrap_or_default();
+        if routes.is_empty() && !self.has_errors_in(span) {
+            let message = format!("service `{name}` has no route: every request is refused");
+            self.note(Diagnostic::warning("no-route", span, message));
+        }
+        let mut places = Vec::with_capacity(routes.len());
+        let mut seen = Seen::default();
+        for route in routes {
+            places.push(route.span);
+            let checked = self.route(&service, route, pools, &mut seen);
+            service.routes.push(checked);
+        }
+        (service, places)
+    }
+
+    fn listen(
+        &mut self,
+        service: &str,
+        protocol: Protocol,
+        address: &At<SocketAddr>,
+        listens: &mut Vec<Listen>,
+    ) {
+        if let Some(other) = listens.iter().find(|l| overlaps(l.address, address.value)) {
+            let message = if other.service == service {
+                format!("{} is listed twice", address.value)
+            } else if other.protocol != protocol {
+                format!(
+                    "{} is used by service `{}` with another protocol ({}, here {})",
+                    address.value,
+                    other.service,
+                    other.protocol.as_str(),
+                    protocol.as_str(),
+                )
+            } else {
+                format!(
+                    "{} is used by service `{}` already",
+                    address.value, other.service
+                )
+            };
+            let help = if other.address != address.value {
+                format!(
+                    "{} covers the other address too: give every address of its own",
+                    other.address
+                )
+            } else if other.service == service || other.protocol != protocol {
+                "take one of them out, or give it another port".to_owned()
+            } else {
+                "join the two services: routes tell them apart by host".to_owned()
+            };
+            let diagnostic = Diagnostic::error("listen-conflict", address.span, message)
+                .label("again")
+                .related(other.span, "first here")
+                .help(help);
+            self.note(diagnostic);
+        }
+        listens.push(Listen {
+            address: address.value,
+            span: address.span,
+            service: service.to_owned(),
+            protocol,
+        });
+    }
+
+    fn certificates(
+        &mut self,
+        service: &mut Service,
+        span: Span,
+        given: Option<OneOrMany<At<CertificateText>>>,
+    ) {
+        let https = service.protocol == Protocol::Https;
+        let Some(given) = given else {
+            if https {
+                let message = format!("service `{}` has no certificate", service.name);
+                let help = "add: certificates = [{ cert = \"chain.pem\", key = \"key.pem\" }]";
+                self.missing(span, span, message, help);
+            }
+            return;
+        };
+        for At { value, span } in given.0 {
+            if !https {
+                let message = "certificates are for protocol = \"https\"";
+                self.note(
+                    Diagnostic::error("impossible", span, message).help(
+                        "a tls service passes TLS through; the real server has the certificate",
+                    ),
+                );
+            }
+            let (Some(cert), Some(key)) = (value.cert, value.key) else {
+                let message = "a certificate needs `cert` and `key`".to_owned();
+                self.missing(span, span, message, "give both as paths of PEM files");
+                continue;
+            };
+            service.certificates.push(Certificate {
+                cert: self.folder(cert.span).join(cert.value),
+                key: self.folder(key.span).join(key.value),
+            });
+        }
+    }
+
+    fn limits(&mut self, limits: &mut Limits, given: Option<LimitsText>) {
+        let Some(given) = given else { return };
+        if let Some(head) = given.head {
+            if (256..=1 << 20).contains(&head.value.0) {
+                limits.head = head.value.0;
+            } else {
+                let message = format!("{} bytes is out of range", head.value.0);
+                self.note(
+                    Diagnostic::error("out-of-range", head.span, message)
+                        .help("give a size from 256 to 1MiB"),
+                );
+            }
+        }
+        if let Some(fields) = given.fields.and_then(|f| self.number(&f, 1, 1000)) {
+            limits.fields = fields;
+        }
+        if let Some(connections) = given
+            .connections
+            .and_then(|c| self.number(&c, 1, 10_000_000))
+        {
+            limits.connections = connections;
+        }
+        if let Some(time) = given.head_timeout {
+            limits.head_timeout = time.0;
+        }
+        if let Some(time) = given.idle_timeout {
+            limits.idle_timeout = time.0;
+        }
+    }
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT
+//! The two hash tables, of hosts and of trie edges: open addressing, linear probing, a seed with which no
+//! look-up takes more than a few steps.
+
+use l7switch_engine::table::format::*;
+
+use super::CompileError;
+use super::writer::Hashing;
+use super::writer::Writer;
+
+/// Seeds tried before a table is made larger.
+const SEEDS: u32 = 8;
+/// A probe this short is good enough not to try another seed.
+const GOOD_PROBE: u32 = 16;
+
+/// Places indices by hash; the longest probe, or `None` where one would be too long.
+fn place(slots: &mut Vec<u32>, size: usize, hashes: &[u32]) -> Option<u32> {
+    slots.clear();
+    slots.resize(size, 0);
+    let mut longest = 0;
+    for (index, &hash) in (1u32..).zip(hashes) {
+        let mut probe = 0;
+        loop {
+            let at = hash.wrapping_add(probe) as usize & (size - 1);
+            probe += 1;
+            if probe > MAX_PROBE {
+                return None;
+            }
+            if let Some(slot @ 0) = slots.get_mut(at) {
+                *slot = index;
+                break;
+            }
+        }
+        longest = longest.max(probe);
+    }
+    Some(longest)
+}
+
+/// Smallest table of at most half load in which some seed gives short probes.
+fn search(
+    count: usize,
+    hashes: impl Fn(u32) -> Vec<u32>,
+    seed: Option<u32>,
+) -> Result<(Vec<u32>, u32, u32), CompileError> {
+    let mut slots = Vec::new();
+    let mut size = (count * 2).next_power_of_two();
+    loop {
+        let seeds = seed.map_or(0..SEEDS, |seed| seed..seed + 1);
+        let mut best = None;
+        for seed in seeds {
+            if let Some(probe) = place(&mut slots, size, &hashes(seed)) {
+                if best.is_none_or(|(_, shortest)| probe < shortest) {
+                    best = Some((seed, probe));
+                }
+                if probe <= GOOD_PROBE {
+                    break;
+                }
+            }
+        }
+        if let Some((seed, _)) = best {
+            let probe = place(&mut slots, size, &hashes(seed)).ok_or(CompileError::TooLarge)?;
+            return Ok((slots, seed, probe));
+        }
+        size = size
+            .checked_mul(2)
+            .filter(|&s| s <= 1 << 30)
+            .ok_or(CompileError::TooLarge)?;
+    }
+}
+
+/// Writes both tables. `hosts`: name and service of each [`HostRecord`], in their order.
+pub(super) fn write(hosts: &[(&str, u32)], writer: &mut Writer) -> Result<Hashing, CompileError> {
+    let mut hashing = Hashing::default();
+    let edges = writer.count::<EdgeRecord>();
+    if edges > 0 {
+        let keys: Vec<(u32, Vec<u8>)> = (0..edges)
+            .filter_map(|i| writer.get::<EdgeRecord>(i))
+            .map(|e| (e.parent, writer.text_at(e.segment, e.segment_len).to_vec()))
+            .collect();
+        let hashes = |seed| {
+            keys.iter()
+                .map(|(parent, segment)| edge_hash(seed, *parent, segment))
+                .collect()
+        };
+        let (slots, seed, probe) = search(keys.len(), hashes, None)?;
+        writer.extend(slots.into_iter().map(|edge| EdgeSlot { edge }));
+        (hashing.seed, hashing.edge_probe) = (seed, probe);
+    }
+    if !hosts.is_empty() {
+        let hashes = |seed| {
+            hosts
+                .iter()
+                .map(|(name, service)| {
+                    name.bytes()
+                        .rev()
+                        .fold(HostHash::new(seed, *service), |hash, byte| hash.push(byte))
+                        .finish()
+                })
+                .collect()
+        };
+        // One seed serves both tables: this one grows where the edges' seed does not suit it.
+        let seed = (edges > 0).then_some(hashing.seed);
+        let (slots, seed, probe) = search(hosts.len(), hashes, seed)?;
+        writer.extend(slots.into_iter().map(|host| HostSlot { host }));
+        (hashing.seed, hashing.host_probe) = (seed, probe);
+    }
+    Ok(hashing)
+}

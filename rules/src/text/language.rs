@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: MIT
+//! The rule language as types: what may stand in a rule file, and its JSON Schema.
+//!
+//! These types are the one definition of the language: keys are read by them, unknown keys are told from
+//! them, and editors get a schema made from them. What the values mean together is checked in
+//! [`crate::check`].
+
+use schemars::JsonSchema;
+use schemars::Schema;
+use schemars::SchemaGenerator;
+use schemars::json_schema;
+use toml::de::DeValue;
+
+use super::read::Node;
+use super::read::Read;
+use super::read::Reader;
+use super::source::At;
+use super::value::*;
+
+/// Defines tables of the language: a key a field, all optional here.
+macro_rules! tables {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, JsonSchema)]
+        #[schemars(deny_unknown_fields)]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: Option<$type>,)*
+        }
+
+        impl Read for $name {
+            fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+                let mut table = Self::default();
+                for (key, value) in reader.table(node)?.iter() {
+                    match key.get_ref().as_ref() {
+                        $(stringify!($field) => table.$field = Read::read(value, reader),)*
+                        _ => reader.unknown_key(key, &[$(stringify!($field)),*]),
+                    }
+                }
+                Some(table)
+            }
+        }
+    )*};
+}
+
+tables! {
+    /// A rule file of l7switch: virtual services, their routes, and pools of real servers.
+    RuleFile {
+        /// Virtual services by name.
+        service: Entries<At<ServiceText>>,
+        /// Pools of real servers by name.
+        pool: Entries<At<PoolText>>,
+    }
+
+    /// A virtual service: what clients connect to.
+    ServiceText {
+        /// Addresses to listen on.
+        listen: OneOrMany<At<Address>>,
+        /// What is spoken there: http (unless given), https, tls (passed through by server name), tcp.
+        protocol: At<ProtocolWord>,
+        /// Which data path serves it: auto (unless given), kernel, front.
+        datapath: At<DatapathWord>,
+        /// What a path may hold that is refused with 400 otherwise.
+        allow: OneOrMany<AllowWord>,
+        /// Certificates of an https service, chosen by server name; the first where none fits.
+        certificates: OneOrMany<At<CertificateText>>,
+        /// Bounds on what a client may do.
+        limits: LimitsText,
+        /// Proxies in front of the switch whose X-Forwarded-* and Forwarded fields are believed.
+        trusted: OneOrMany<Prefix>,
+        /// Routes; which one wins does not depend on their order until the last step.
+        route: Vec<At<RouteText>>,
+    }
+
+    /// A certificate chain and its key.
+    CertificateText {
+        /// PEM file of the chain, leaf first; relative to the rule file.
+        cert: At<String>,
+        /// PEM file of the private key; relative to the rule file.
+        key: At<String>,
+    }
+
+    /// Bounds on what a client may do to a service.
+    LimitsText {
+        /// Longest request head; 16KiB unless given.
+        head: At<Size>,
+        /// Most field lines in a head; 100 unless given.
+        fields: At<i64>,
+        /// Time for a head or a TLS handshake to be complete; 10s unless given.
+        head_timeout: Time,
+        /// Time that a connection may be silent; 60s unless given.
+        idle_timeout: Time,
+        /// Client connections at a time; 65536 unless given.
+        connections: At<i64>,
+    }
+
+    /// A route: conditions, filters, and one action (pool, pools, respond or redirect).
+    RouteText {
+        /// Name, shown by explain, logs and metrics.
+        name: At<String>,
+        /// Greater wins over all else; 0 unless given.
+        priority: At<i64>,
+        /// Hosts (TLS server names for protocol tls), any of them.
+        host: At<OneOrMany<Host>>,
+        /// Paths, any of them.
+        path: At<OneOrMany<At<PathText>>>,
+        /// Methods, any of them.
+        method: At<OneOrMany<At<String>>>,
+        /// Header fields, all of them.
+        headers: At<Entries<ValueText>>,
+        /// Query parameters, all of them.
+        query: At<Entries<ValueText>>,
+        /// Cookies, all of them.
+        cookies: At<Entries<ValueText>>,
+        /// Client addresses, any of them.
+        source: At<OneOrMany<Prefix>>,
+        /// Forward to this pool.
+        pool: At<String>,
+        /// Forward to these pools by weight.
+        pools: At<Vec<At<ShareText>>>,
+        /// Answer from the switch.
+        respond: At<RespondText>,
+        /// Send the client elsewhere.
+        redirect: At<RedirectText>,
+        /// Changes to the request's header fields.
+        request_headers: At<HeaderEditText>,
+        /// Changes to the response's header fields.
+        response_headers: At<HeaderEditText>,
+        /// Host and path that the real server sees.
+        rewrite: At<RewriteText>,
+        /// Time for the response to begin; the pool's unless given.
+        response_timeout: At<Time>,
+    }
+
+    /// A path: exactly one of these.
+    PathText {
+        /// This path.
+        exact: At<String>,
+        /// This path and what lies below it, by whole segments.
+        prefix: At<String>,
+        /// A path in which this regular expression is found.
+        regex: At<String>,
+    }
+
+    /// A pool's part in a split.
+    ShareText {
+        /// Pool.
+        name: At<String>,
+        /// Weight relative to the others; 1 unless given.
+        weight: At<i64>,
+    }
+
+    /// A fixed response.
+    RespondText {
+        /// Status code.
+        status: At<i64>,
+        /// Content; empty unless given.
+        body: String,
+        /// Content-Type; text/plain; charset=utf-8 unless given.
+        content_type: At<String>,
+    }
+
+    /// A redirect; what is not given is taken from the request.
+    RedirectText {
+        /// http or https.
+        scheme: SchemeWord,
+        /// Host name.
+        hostname: At<String>,
+        /// Port.
+        port: At<i64>,
+        /// Path.
+        path: At<PathRewriteText>,
+        /// 301, 302 (unless given), 303, 307 or 308.
+        status: At<i64>,
+    }
+
+    /// Header fields removed, set and added, in this order.
+    HeaderEditText {
+        /// Names.
+        remove: OneOrMany<At<String>>,
+        /// Fields that replace all of their name.
+        set: Entries<At<String>>,
+        /// Fields put beside others of their name.
+        add: Entries<At<String>>,
+    }
+
+    /// What the real server sees in place of what the client sent.
+    RewriteText {
+        /// Host.
+        hostname: At<String>,
+        /// Path.
+        path: At<PathRewriteText>,
+    }
+
+    /// A new path: exactly one of these.
+    PathRewriteText {
+        /// The whole path; the query stays.
+        replace_full: At<String>,
+        /// In place of the matched prefix; only where every path of the route is a prefix.
+        replace_prefix: At<String>,
+    }
+
+    /// A pool of real servers.
+    PoolText {
+        /// How a server is chosen: a scheduler's name or a table; wlc unless given.
+        scheduler: SchedulerChoice,
+        /// Forwarding method of the kernel's data path: nat (unless given) or fullnat.
+        forward: ForwardWord,
+        /// Real servers.
+        servers: At<Vec<At<ServerChoice>>>,
+        /// Active checks; none unless given.
+        health: At<HealthText>,
+        /// Passive checks.
+        passive: PassiveText,
+        /// Time for a connection to a server; 2s unless given.
+        connect_timeout: Time,
+        /// Time for the response to begin; 60s unless given.
+        response_timeout: Time,
+        /// Other servers tried when one cannot be reached; 2 unless given.
+        retries: At<i64>,
+        /// Idle connections kept per server; 128 unless given.
+        keepalive: At<i64>,
+        /// How long an idle connection is kept; 30s unless given.
+        keepalive_timeout: Time,
+    }
+
+    /// A scheduler with what it needs to know.
+    SchedulerText {
+        /// Which scheduler.
+        name: At<SchedulerWord>,
+        /// What is hashed by sh, mh and ch; the source unless given.
+        key: At<KeyChoice>,
+        /// ch: no server gets more than this many percent of its fair share; 125 unless given, 0: no bound.
+        load: At<i64>,
+    }
+
+    /// A header field or cookie to be hashed: exactly one of these.
+    KeyText {
+        /// Name of a header field.
+        header: At<String>,
+        /// Name of a cookie.
+        cookie: At<String>,
+    }
+
+    /// A real server with its weight.
+    ServerText {
+        /// Address and port.
+        address: At<Address>,
+        /// Weight, 0 to 65535; 1 unless given.
+        weight: At<i64>,
+    }
+
+    /// Active checks: http or tcp.
+    HealthText {
+        /// Path of a GET request that must be answered.
+        http: At<String>,
+        /// Whether an accepted connection is enough.
+        tcp: bool,
+        /// Host field of the request; the server's address unless given.
+        host: At<String>,
+        /// Status, or range such as "200-399", taken as healthy; 200-399 unless given.
+        status: At<StatusChoice>,
+        /// Time between two checks; 2s unless given.
+        interval: Time,
+        /// Time for a check; 1s unless given.
+        timeout: Time,
+        /// Successes in a row that bring a server up; 2 unless given.
+        rise: At<i64>,
+        /// Failures in a row that take it down; 3 unless given.
+        fall: At<i64>,
+    }
+
+    /// Passive checks: what clients' requests show.
+    PassiveText {
+        /// Failures in a row after which a server is taken out; 3 unless given, 0: never.
+        failures: At<i64>,
+        /// For how long; 10s unless given.
+        eject: Time,
+    }
+
+    /// Conditions on a value in the form of a table: exactly one of these.
+    ValueTable {
+        /// Exactly this.
+        exact: At<String>,
+        /// A value in which this regular expression is found.
+        regex: At<String>,
+        /// Whether it must be there.
+        present: bool,
+    }
+}
+
+/// Defines values that may be written in several ways, by the kind of the TOML value.
+macro_rules! choices {
+    ($($(#[$doc:meta])* $name:ident { $($variant:ident($type:ty) = $kind:pat,)* } else $what:literal)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        #[allow(missing_docs, reason = "the types say it")]
+        pub enum $name {
+            $($variant($type),)*
+        }
+
+        impl Read for $name {
+            fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+                match node.get_ref() {
+                    $($kind => Read::read(node, reader).map(Self::$variant),)*
+                    #[allow(unreachable_patterns, reason = "some choices are exhaustive")]
+                    _ => {
+                        reader.expected($what, node);
+                        None
+                    }
+                }
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "anyOf": [$(generator.subschema_for::<$type>()),*] })
+            }
+        }
+    )*};
+}
+
+choices! {
+    /// A scheduler.
+    SchedulerChoice {
+        Word(SchedulerWord) = DeValue::String(_),
+        Table(SchedulerText) = DeValue::Table(_),
+    } else "a scheduler's name or a table"
+
+    /// What is hashed.
+    KeyChoice {
+        Word(KeyWord) = DeValue::String(_),
+        Table(KeyText) = DeValue::Table(_),
+    } else "\"source\", \"path\", \"host\" or a table"
+
+    /// A real server.
+    ServerChoice {
+        Address(At<Address>) = DeValue::String(_),
+        Table(ServerText) = DeValue::Table(_),
+    } else "an address such as \"10.0.0.1:80\" or a table"
+
+    /// Status codes.
+    StatusChoice {
+        Code(i64) = DeValue::Integer(_),
+        Range(String) = DeValue::String(_),
+    } else "a status code or a range such as \"200-399\""
+
+    /// One alternative of a value.
+    ValueChoice {
+        Exact(At<String>) = DeValue::String(_),
+        Table(At<ValueTable>) = DeValue::Table(_),
+    } else "a string, { regex = \"…\" } or { present = true }"
+
+    /// A condition on a value: one or several alternatives.
+    ValueText {
+        Many(At<Vec<ValueChoice>>) = DeValue::Array(_),
+        One(ValueChoice) = _,
+    } else "a string, { regex = \"…\" }, { present = true } or a list"
+}
+
+/// What is hashed, as a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the words say it")]
+pub enum KeyWord {
+    Source,
+    Path,
+    Host,
+}
+
+impl Read for KeyWord {
+    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        reader.word(
+            node,
+            &[
+                ("source", Self::Source),
+                ("path", Self::Path),
+                ("host", Self::Host),
+            ],
+        )
+    }
+}
+
+impl JsonSchema for KeyWord {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "KeyWord".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": ["source", "path", "host"] })
+    }
+}
+
+/// The JSON Schema of the language, for editors.
+pub fn json_schema() -> serde_json::Value {
+    let mut schema = schemars::schema_for!(RuleFile);
+    schema.insert("title".into(), "l7switch rules".into());
+    schema.to_value()
+}

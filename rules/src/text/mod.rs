@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT
+//! Rule text: files, positions in them, and reading TOML into the language's types with every mistake noted.
+
+pub mod diagnostic;
+pub mod language;
+pub(crate) mod read;
+pub mod source;
+pub mod value;

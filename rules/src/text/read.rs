@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT
+//! Reading TOML values with their places, noting every mistake and going on.
+
+use std::fmt;
+
+use toml::Spanned;
+use toml::de::DeTable;
+use toml::de::DeValue;
+
+use super::diagnostic::Diagnostic;
+use super::source::At;
+use super::source::Span;
+
+/// A TOML value and its place.
+pub(crate) type Node<'i> = Spanned<DeValue<'i>>;
+
+/// What reading leaves behind besides values.
+pub(crate) struct Reader<'d> {
+    pub(crate) file: u32,
+    pub(crate) diagnostics: &'d mut Vec<Diagnostic>,
+}
+
+/// A type of the language that can be read from a TOML value. `None`: it could not, and why was noted.
+pub(crate) trait Read: Sized {
+    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self>;
+}
+
+/// The known word nearest to a mistyped one, when it is near enough to be meant.
+pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    let lower = word.to_lowercase();
+    known
+        .into_iter()
+        .map(|k| (strsim::osa_distance(&lower, &k.to_lowercase()), k))
+        .filter(|(distance, k)| *distance <= 1 + k.len().max(word.len()) / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, k)| k)
+}
+
+/// Words for a list: `a, b or c`.
+pub(crate) fn choices<'k>(known: impl IntoIterator<Item = &'k str>) -> String {
+    let words: Vec<&str> = known.into_iter().collect();
+    match words.split_last() {
+        None => String::new(),
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+    }
+}
+
+/// What kind of value it is, for messages.
+fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a number with a point",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+impl Reader<'_> {
+    pub(crate) fn span<T>(&self, at: &Spanned<T>) -> Span {
+        let range = at.span();
+        // Files over 4 GiB are refused when they are read.
+        let word = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Span {
+            file: self.file,
+            start: word(range.start),
+            end: word(range.end),
+        }
+    }
+
+    pub(crate) fn note(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    /// Notes that a value is of the wrong kind.
+    pub(crate) fn expected(&mut self, what: &str, node: &Node<'_>) {
+        let found = kind(node.get_ref());
+        self.note(
+            Diagnostic::error(
+                "wrong-type",
+                self.span(node),
+                format!("{what} is wanted here"),
+            )
+            .label(format!("this is {found}")),
+        );
+    }
+
+    /// Notes that a value cannot be what it should be, and how it would look.
+    pub(crate) fn invalid(&mut self, node: &Node<'_>, message: impl fmt::Display, help: &str) {
+        let diagnostic = Diagnostic::error("bad-value", self.span(node), message.to_string());
+        self.note(if help.is_empty() {
+            diagnostic
+        } else {
+            diagnostic.help(help)
+        });
+    }
+
+    pub(crate) fn unknown_key(&mut self, key: &Spanned<std::borrow::Cow<'_, str>>, known: &[&str]) {
+        let word = key.get_ref().as_ref();
+        let help = match nearest(word, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known here: {}", choices(known.iter().copied())),
+        };
+        let message = format!("unknown key `{word}`");
+        self.note(
+            Diagnostic::error("unknown-key", self.span(key), message)
+                .label("not known")
+                .help(help),
+        );
+    }
+
+    pub(crate) fn table<'n, 'i>(&mut self, node: &'n Node<'i>) -> Option<&'n DeTable<'i>> {
+        match node.get_ref() {
+            DeValue::Table(table) => Some(table),
+            _ => {
+                self.expected("a table", node);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn string<'n>(&mut self, node: &'n Node<'_>, what: &str) -> Option<&'n str> {
+        match node.get_ref() {
+            DeValue::String(text) => Some(text),
+            _ => {
+                self.expected(what, node);
+                None
+            }
+        }
+    }
+
+    /// Reads one of a set of words.
+    pub(crate) fn word<T: Copy>(&mut self, node: &Node<'_>, words: &[(&str, T)]) -> Option<T> {
+        let known = || words.iter().map(|(w, _)| *w);
+        let text = self.string(node, &choices(known()))?;
+        if let Some((_, value)) = words.iter().find(|(w, _)| *w == text) {
+            return Some(*value);
+        }
+        let help = match nearest(text, known()) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => format!("known here: {}", choices(known())),
+        };
+        self.note(
+            Diagnostic::error(
+                "unknown-word",
+                self.span(node),
+                format!("\"{text}\" is not known here"),
+            )
+            .label("not known")
+            .help(help),
+        );
+        None
+    }
+}
+
+impl Read for String {
+    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        reader.string(node, "a string").map(str::to_owned)
+    }
+}
+
+impl Read for bool {
+    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        match node.get_ref() {
+            DeValue::Boolean(value) => Some(*value),
+            _ => {
+                reader.expected("true or false", node);
+                None
+            }
+        }
+    }
+}
+
+impl Read for i64 {
+    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        let DeValue::Integer(integer) = node.get_ref() else {
+            reader.expected("an integer", node);
+            return None;
+        };
+        match Self::from_str_radix(integer.as_str(), integer.radix()) {
+            Ok(value) => Some(value),
+            Err(_) => {
+                reader.invalid(node, "the number is too large", "");
+                None
+            }
+        }
+    }
+}
+
+impl<T: Read> Read for At<T> {
+    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        let span = reader.span(node);
+        T::read(node, reader).map(|value| Self { value, span })
+    }
+}
+
+impl<T: Read> Read for Vec<T> {
+    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        match node.get_ref() {
+            DeValue::Array(items) => Some(
+                items
+                    .iter()
+                    .filter_map(|item| T::read(item, reader))
+                    .collect(),
+            ),
+            _ => {
+                reader.expected("a list", node);
+                None
+            }
+        }
+    }
+}

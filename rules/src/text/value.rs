@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: MIT
+//! Values of the language that are more than strings: lists or single values, addresses, prefixes, hosts,
+//! durations, sizes, words. Each reads itself and has its JSON Schema.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use schemars::Schema;
+use schemars::SchemaGenerator;
+use schemars::json_schema;
+use toml::de::DeValue;
+
+use super::read::Node;
+use super::read::Read;
+use super::read::Reader;
+use super::source::At;
+use crate::model::Datapath;
+use crate::model::Forward;
+use crate::model::HostMatch;
+use crate::model::Protocol;
+use crate::model::SchedulerKind;
+
+/// Implements a schema that is written in place.
+macro_rules! inline_schema {
+    ($type:ty, $name:expr, $generator:ident => $schema:expr) => {
+        impl JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                $name.into()
+            }
+
+            fn json_schema($generator: &mut SchemaGenerator) -> Schema {
+                let _ = &$generator;
+                $schema
+            }
+        }
+    };
+}
+
+impl<T: JsonSchema> JsonSchema for At<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
+/// A value or a list of such.
+#[derive(Clone, Debug)]
+pub struct OneOrMany<T>(pub Vec<T>);
+
+impl<T> Default for OneOrMany<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: Read> Read for OneOrMany<T> {
+    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        match node.get_ref() {
+            DeValue::Array(_) => Vec::read(node, reader).map(Self),
+            _ => T::read(node, reader).map(|one| Self(vec![one])),
+        }
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("OneOrMany{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<T>();
+        json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
+    }
+}
+
+/// A table whose keys are names, in the order of the text.
+#[derive(Clone, Debug)]
+pub struct Entries<T>(pub Vec<(At<String>, T)>);
+
+impl<T> Default for Entries<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: Read> Read for Entries<T> {
+    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        let table = reader.table(node)?;
+        let mut entries = Vec::new();
+        for (key, value) in table.iter() {
+            let name = At {
+                value: key.get_ref().to_string(),
+                span: reader.span(key),
+            };
+            if let Some(value) = T::read(value, reader) {
+                entries.push((name, value));
+            }
+        }
+        entries.sort_by_key(|(name, _)| name.span);
+        Some(Self(entries))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Entries<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("Entries{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let value = generator.subschema_for::<T>();
+        json_schema!({ "type": "object", "additionalProperties": value })
+    }
+}
+
+/// An IP address and port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address(pub SocketAddr);
+
+inline_schema!(Address, "Address", generator => json_schema!({
+    "type": "string",
+    "description": "An IP address and a port, \"10.0.0.1:80\" or \"[2001:db8::1]:80\"; names are not looked up.",
+}));
+
+impl Read for Address {
+    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = reader.string(node, "an address such as \"10.0.0.1:80\"")?;
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            if address.port() == 0 {
+                reader.invalid(node, "port 0 is no port", "give a port from 1 to 65535");
+                return None;
+            }
+            return Some(Self(address));
+        }
+        let bare = text.trim_start_matches('[').trim_end_matches(']');
+        let (message, help) = match bare.parse::<IpAddr>() {
+            Ok(IpAddr::V4(ip)) => ("the port is missing", format!("write \"{ip}:80\"")),
+            Ok(IpAddr::V6(ip)) => ("the port is missing", format!("write \"[{ip}]:80\"")),
+            Err(_) => match text.rsplit_once(':') {
+                Some((host, port))
+                    if port.parse::<u16>().is_ok() && host.parse::<IpAddr>().is_ok() =>
+                {
+                    (
+                        "an IPv6 address needs brackets",
+                        format!("write \"[{host}]:{port}\""),
+                    )
+                }
+                Some((host, port))
+                    if port.parse::<u16>().is_ok()
+                        && host.contains(|c: char| c.is_ascii_alphabetic())
+                        && !host.contains(['[', ']']) =>
+                {
+                    let help = "give the IP address: names are not looked up, so that a table means \
+                                the same everywhere";
+                    ("this is a name, not an address", help.to_owned())
+                }
+                _ => (
+                    "this is not an address with a port",
+                    "write it as \"10.0.0.1:80\" or \"[2001:db8::1]:80\"".to_owned(),
+                ),
+            },
+        };
+        reader.invalid(node, message, &help);
+        None
+    }
+}
+
+/// An address prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix(pub IpNet);
+
+inline_schema!(Prefix, "Prefix", generator => json_schema!({
+    "type": "string",
+    "description": "An address prefix, \"10.0.0.0/8\" or \"2001:db8::/32\"; an address alone is a prefix of full length.",
+}));
+
+impl Read for Prefix {
+    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = reader.string(node, "an address prefix such as \"10.0.0.0/8\"")?;
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Some(Self(address.into()));
+        }
+        match text.parse::<IpNet>() {
+            Ok(net) if net == net.trunc() => Some(Self(net)),
+            Ok(net) => {
+                let help = format!("write \"{}\"", net.trunc());
+                reader.invalid(node, "the prefix has bits set beyond its length", &help);
+                None
+            }
+            Err(_) => {
+                let help = "write it as \"10.0.0.0/8\" or \"2001:db8::/32\"";
+                reader.invalid(node, "this is not an address prefix", help);
+                None
+            }
+        }
+    }
+}
+
+/// A host or wildcard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host(pub HostMatch);
+
+inline_schema!(Host, "Host", generator => json_schema!({
+    "type": "string",
+    "description": "A host name without port, or \"*.\" and a domain for one or more labels in front of it.",
+}));
+
+impl Read for Host {
+    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = reader.string(node, "a host name")?;
+        let (wildcard, name) = match text.strip_prefix("*.") {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let bare_v6 = name.parse::<std::net::Ipv6Addr>();
+        let mut buf = [0; l7switch_engine::uri::MAX_HOST];
+        let form = l7switch_engine::uri::host(name.as_bytes(), &mut buf);
+        let (message, help) = match form {
+            _ if text == "*" => (
+                "\"*\" alone is not a host",
+                "leave `host` out to match every host".to_owned(),
+            ),
+            _ if bare_v6.is_ok() => (
+                "an IPv6 address needs brackets",
+                format!("write \"[{name}]\""),
+            ),
+            _ if name.contains('*') => (
+                "a wildcard can only be the first label",
+                "write \"*.example.com\"; it takes one or more labels".to_owned(),
+            ),
+            Ok([]) => (
+                "the host is empty",
+                "leave `host` out to match every host".to_owned(),
+            ),
+            Ok(form) => {
+                let with_port = !name.starts_with('[') && name.contains(':') || name.contains("]:");
+                // Comparison form is ASCII.
+                let form = String::from_utf8_lossy(form).into_owned();
+                if with_port {
+                    (
+                        "a host is matched without its port",
+                        format!("write \"{form}\""),
+                    )
+                } else if form.split('.').any(str::is_empty) {
+                    (
+                        "the host has an empty label",
+                        "take the double dot out".to_owned(),
+                    )
+                } else if wildcard {
+                    return Some(Self(HostMatch::Wildcard(form)));
+                } else {
+                    return Some(Self(HostMatch::Exact(form)));
+                }
+            }
+            Err(_) if !name.is_ascii() => (
+                "the host has characters beyond ASCII",
+                "write internationalised names in their xn-- form (RFC 5891)".to_owned(),
+            ),
+            Err(_) => (
+                "this is not a host name",
+                "write it as \"www.example.com\"".to_owned(),
+            ),
+        };
+        reader.invalid(node, message, &help);
+        None
+    }
+}
+
+/// A duration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time(pub Duration);
+
+inline_schema!(Time, "Time", generator => json_schema!({
+    "type": "string",
+    "pattern": "^[0-9]+(ms|s|m|h)$",
+    "description": "A duration: \"500ms\", \"2s\", \"1m\", \"1h\".",
+}));
+
+/// Longest duration, a day: longer ones are mistakes.
+const MAX_TIME: Duration = Duration::from_secs(86_400);
+
+impl Read for Time {
+    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        const HELP: &str = "write it as \"500ms\", \"2s\", \"1m\" or \"1h\"";
+        let DeValue::String(text) = node.get_ref() else {
+            reader.expected("a duration such as \"2s\"", node);
+            return None;
+        };
+        let digits = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let milliseconds = match unit {
+            "ms" => Some(1),
+            "s" => Some(1000),
+            "m" => Some(60_000),
+            "h" => Some(3_600_000),
+            _ => None,
+        };
+        let time = number
+            .parse::<u64>()
+            .ok()
+            .zip(milliseconds)
+            .and_then(|(n, ms)| n.checked_mul(ms));
+        match time.map(Duration::from_millis) {
+            Some(time) if time > MAX_TIME => {
+                reader.invalid(node, "the duration is longer than a day", HELP);
+                None
+            }
+            Some(Duration::ZERO) => {
+                reader.invalid(node, "the duration is zero", HELP);
+                None
+            }
+            Some(time) => Some(Self(time)),
+            None => {
+                reader.invalid(node, "this is not a duration", HELP);
+                None
+            }
+        }
+    }
+}
+
+/// A size in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub usize);
+
+inline_schema!(Size, "Size", generator => json_schema!({
+    "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "string", "pattern": "^[0-9]+(B|KiB|MiB)?$" }],
+    "description": "A size in bytes: 16384 or \"16KiB\".",
+}));
+
+impl Read for Size {
+    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        let size = match node.get_ref() {
+            DeValue::Integer(_) => usize::try_from(i64::read(node, reader)?).ok(),
+            DeValue::String(text) => {
+                let digits = text
+                    .find(|c: char| !c.is_ascii_digit())
+                    .unwrap_or(text.len());
+                let (number, unit) = text.split_at(digits);
+                let factor = match unit {
+                    "" | "B" => Some(1),
+                    "KiB" => Some(1 << 10),
+                    "MiB" => Some(1 << 20),
+                    _ => None,
+                };
+                number
+                    .parse::<usize>()
+                    .ok()
+                    .zip(factor)
+                    .and_then(|(n, f)| n.checked_mul(f))
+            }
+            _ => {
+                reader.expected("a size such as \"16KiB\"", node);
+                return None;
+            }
+        };
+        if size.is_none() {
+            reader.invalid(node, "this is not a size", "write it as 16384 or \"16KiB\"");
+        }
+        size.map(Self)
+    }
+}
+
+/// Words that stand for values.
+macro_rules! words {
+    ($($(#[$doc:meta])* $name:ident($type:ty) { $($word:literal => $value:expr,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $name(pub $type);
+
+        impl Read for $name {
+            fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+                reader.word(node, &[$(($word, $value)),*]).map(Self)
+            }
+        }
+
+        inline_schema!($name, stringify!($name), generator => {
+            json_schema!({ "type": "string", "enum": [$($word),*] })
+        });
+    )*};
+}
+
+/// One of [`crate::model::AllowPath`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "see AllowPath")]
+pub enum Allowed {
+    EncodedSlash,
+    Nul,
+    Backslash,
+    BadEscape,
+}
+
+words! {
+    /// Protocol of a service.
+    ProtocolWord(Protocol) {
+        "http" => Protocol::Http,
+        "https" => Protocol::Https,
+        "tls" => Protocol::Tls,
+        "tcp" => Protocol::Tcp,
+    }
+    /// Data path of a service.
+    DatapathWord(Datapath) {
+        "auto" => Datapath::Auto,
+        "kernel" => Datapath::Kernel,
+        "front" => Datapath::Front,
+    }
+    /// Forwarding method.
+    ForwardWord(Forward) {
+        "nat" => Forward::Nat,
+        "fullnat" => Forward::Fullnat,
+    }
+    /// What a path may hold.
+    AllowWord(Allowed) {
+        "encoded-slash" => Allowed::EncodedSlash,
+        "nul" => Allowed::Nul,
+        "backslash" => Allowed::Backslash,
+        "bad-escape" => Allowed::BadEscape,
+    }
+    /// Scheduler.
+    SchedulerWord(SchedulerKind) {
+        "rr" => SchedulerKind::Rr,
+        "wrr" => SchedulerKind::Wrr,
+        "lc" => SchedulerKind::Lc,
+        "wlc" => SchedulerKind::Wlc,
+        "sed" => SchedulerKind::Sed,
+        "nq" => SchedulerKind::Nq,
+        "p2c" => SchedulerKind::P2c,
+        "sh" => SchedulerKind::Sh,
+        "mh" => SchedulerKind::Mh,
+        "ch" => SchedulerKind::Ch,
+        "fastest" => SchedulerKind::Fastest,
+    }
+    /// Scheme of a redirect.
+    SchemeWord(&'static str) {
+        "http" => "http",
+        "https" => "https",
+    }
+}
