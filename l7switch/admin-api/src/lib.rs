@@ -160,7 +160,11 @@ pub enum Health {
 pub struct ServerChange {
     /// A weight, 0 to 65535, in place of the rule file's; `null` gives the rule file's back;
     /// absent leaves it.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
     pub weight: Option<Option<u32>>,
     /// Take it out or put it back; absent leaves it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -215,7 +219,13 @@ mod tests {
         let absent: ServerChange = serde_json::from_str("{}").unwrap();
         assert_eq!(absent.weight, None);
         let five: ServerChange = serde_json::from_str(r#"{"weight":5,"state":"drain"}"#).unwrap();
-        assert_eq!(five, ServerChange { weight: Some(Some(5)), state: Some(WantedState::Drain) });
+        assert_eq!(
+            five,
+            ServerChange {
+                weight: Some(Some(5)),
+                state: Some(WantedState::Drain)
+            }
+        );
         assert_eq!(serde_json::to_string(&null).unwrap(), r#"{"weight":null}"#);
     }
 

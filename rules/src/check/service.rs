@@ -47,7 +47,11 @@ fn listen_conflict(first: &Listen, second: &Listen) -> Diagnostic {
         format!("{address} is used by service `{}` already", first.service)
     };
     let help = if first.address != address {
-        let all = if address.ip().is_unspecified() { address } else { first.address };
+        let all = if address.ip().is_unspecified() {
+            address
+        } else {
+            first.address
+        };
         format!("{all} takes in every address of that port: name single addresses in its place")
     } else if first.service == second.service || first.protocol != second.protocol {
         "take one of them out, or give it another port".to_owned()
@@ -153,7 +157,11 @@ impl Check<'_> {
         };
         if let Some(other) = listens.iter().find(|l| overlaps(l.address, new.address)) {
             // Services come in the order of their names: in the text the other one may be the second.
-            let (first, second) = if other.span < new.span { (other, &new) } else { (&new, other) };
+            let (first, second) = if other.span < new.span {
+                (other, &new)
+            } else {
+                (&new, other)
+            };
             let conflict = listen_conflict(first, second);
             self.note(conflict);
         }
