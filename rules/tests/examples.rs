@@ -2,7 +2,13 @@
 //! Every example of rules/examples is good, and what its `#>` lines say is true.
 //!
 //! A line is `#> [METHOD] URL [| Name: value]… [@ SOURCE] => ROUTE`, ROUTE `none` for no route.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
 
 use std::path::Path;
 
@@ -17,7 +23,11 @@ fn question(text: &str) -> Question {
     let mut parts = text.split(" | ");
     let request = parts.next().unwrap().trim();
     let headers = parts
-        .map(|h| h.split_once(": ").map(|(n, v)| (n.trim().to_owned(), v.trim().to_owned())).unwrap())
+        .map(|h| {
+            h.split_once(": ")
+                .map(|(n, v)| (n.trim().to_owned(), v.trim().to_owned()))
+                .unwrap()
+        })
         .collect();
     let (method, url) = request.split_once(' ').unwrap_or(("GET", request));
     Question {
@@ -33,7 +43,8 @@ fn question(text: &str) -> Question {
 #[test]
 fn examples_say_what_they_do() {
     let mut files = 0;
-    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).unwrap() {
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).unwrap()
+    {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let rules = l7switch_rules::load(&path).unwrap_or_else(|report| panic!("{report}"));
@@ -53,7 +64,10 @@ fn examples_say_what_they_do() {
         for service in &rules.model.services {
             for (position, route) in service.routes.iter().enumerate() {
                 let label = route.label(position);
-                assert!(taken.contains(&label), "{name}: no line shows route {label}");
+                assert!(
+                    taken.contains(&label),
+                    "{name}: no line shows route {label}"
+                );
             }
         }
         files += 1;

@@ -103,7 +103,7 @@ impl Check<'_> {
                 }
             }
             None => self.missing(
-                span,
+                text.broken,
                 span,
                 format!("service `{name}` listens nowhere"),
                 "add a line such as: listen = \"0.0.0.0:80\"",
@@ -125,10 +125,10 @@ impl Check<'_> {
                 Allowed::BadEscape => service.allow.bad_escape = true,
             }
         }
-        self.certificates(&mut service, span, text.certificates);
+        self.certificates(&mut service, (text.broken, span), text.certificates);
         self.limits(&mut service.limits, text.limits);
         let routes = text.route.unwrap_or_default();
-        if routes.is_empty() && !self.has_errors_in(span) {
+        if routes.is_empty() && !text.broken && self.syntax_is_good {
             let message = format!("service `{name}` has no route: every request is refused");
             self.note(Diagnostic::warning("no-route", span, message));
         }
@@ -171,7 +171,7 @@ impl Check<'_> {
     fn certificates(
         &mut self,
         service: &mut Service,
-        span: Span,
+        (broken, span): (bool, Span),
         given: Option<OneOrMany<At<CertificateText>>>,
     ) {
         let https = service.protocol == Protocol::Https;
@@ -179,7 +179,7 @@ impl Check<'_> {
             if https {
                 let message = format!("service `{}` has no certificate", service.name);
                 let help = "add: certificates = [{ cert = \"chain.pem\", key = \"key.pem\" }]";
-                self.missing(span, span, message, help);
+                self.missing(broken, span, message, help);
             }
             return;
         };
@@ -194,7 +194,12 @@ impl Check<'_> {
             }
             let (Some(cert), Some(key)) = (value.cert, value.key) else {
                 let message = "a certificate needs `cert` and `key`".to_owned();
-                self.missing(span, span, message, "give both as paths of PEM files");
+                self.missing(
+                    value.broken,
+                    span,
+                    message,
+                    "give both as paths of PEM files",
+                );
                 continue;
             };
             service.certificates.push(Certificate {
