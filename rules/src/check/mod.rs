@@ -148,11 +148,13 @@ impl Check<'_> {
         }
         let range = table.span();
         let node = toml::Spanned::new(range, DeValue::Table(table.into_inner()));
-        let mut reader = Reader {
-            file,
-            diagnostics: &mut self.diagnostics,
+        let mut torn = Vec::new();
+        let diagnostics = if table_is_whole {
+            &mut self.diagnostics
+        } else {
+            &mut torn
         };
-        RuleFile::read(&node, &mut reader)
+        RuleFile::read(&node, &mut Reader { file, diagnostics })
     }
 
     /// Whether something was noted inside a place already: what is missing there may have been unreadable.
