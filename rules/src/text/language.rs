@@ -2,8 +2,7 @@
 //! The rule language as types: what may stand in a rule file, and its JSON Schema.
 //!
 //! These types are the one definition of the language: keys are read by them, unknown keys are told from
-//! them, and editors get a schema made from them. What the values mean together is checked in
-//! [`crate::check`].
+//! them, and editors get a schema made from them. What the values mean together, [`crate::load`] checks.
 
 use schemars::JsonSchema;
 use schemars::Schema;
