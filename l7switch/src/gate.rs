@@ -28,6 +28,7 @@ use bytes::Buf;
 use bytes::Bytes;
 use bytes::BytesMut;
 use http::StatusCode;
+use http::Uri;
 use l7switch_engine::http1;
 use l7switch_engine::http1::BodyTracker;
 use l7switch_engine::http1::HeadParser;
@@ -238,6 +239,12 @@ impl<S> Gate<S> {
                 self.shared.clean.store(false, Release);
                 match parser.parse(&self.inbound) {
                     Ok(None) => Ok(false),
+                    Ok(Some(head)) if !is_uri(&self.inbound, head.len()) => {
+                        self.refuse(Refusal::bad_request(
+                            "character not allowed in request target (RFC 3986, 3.3)",
+                        ));
+                        Ok(true)
+                    }
                     Ok(Some(head)) => {
                         self.passable = head.len();
                         let upgrade = head.upgrade().is_some();
@@ -344,6 +351,14 @@ impl<S> Gate<S> {
         self.read_timer = None;
         Poll::Ready(waiting)
     }
+}
+
+/// Whether the target is one that hyper reads too. hyper would answer others itself, with nothing
+/// counted and nothing logged.
+fn is_uri(received: &[u8], head: usize) -> bool {
+    let line = received.get(..head).unwrap_or_default().trim_ascii_start();
+    let target = line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+    Uri::try_from(target).is_ok()
 }
 
 fn fresh(limits: &Limits) -> HeadParser {

@@ -332,7 +332,6 @@ async fn a_request_is_one_line_in_the_access_log() {
     let web = address(&switch, "web");
     assert_eq!(get(web, "/a?b=\"c").await.0, 400);
     assert_eq!(get(web, "/a?b=c").await.0, 200);
-    dbg!(lines(&switch, &path));
     until(|| lines(&switch, &path).len() == 2).await;
     let lines = lines(&switch, &path);
     assert_eq!(lines[0]["status"], 400);

@@ -154,6 +154,7 @@ impl Check<'_> {
                         present: Some(present),
                         exact,
                         regex,
+                        ..
                     },
                 span,
             })) => {

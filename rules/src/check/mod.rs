@@ -32,6 +32,8 @@ pub(crate) struct Check<'s> {
     sources: &'s Sources,
     diagnostics: Vec<Diagnostic>,
     cache: Cache,
+    /// Whether every file is TOML: otherwise what is missing may stand where nothing could be read.
+    syntax_is_good: bool,
 }
 
 /// Reads and checks rule texts. The model is complete and consistent where no error was noted.
@@ -40,12 +42,12 @@ pub(crate) fn check(sources: &Sources) -> (Model, Vec<Diagnostic>, Cache) {
         sources,
         diagnostics: Vec::new(),
         cache: Cache::default(),
+        syntax_is_good: true,
     };
     let mut services: HashMap<String, (Span, ServiceText)> = HashMap::new();
     let mut pools: HashMap<String, (Span, At<PoolText>)> = HashMap::new();
-    let mut syntax_is_good = true;
     for (file, source) in sources.iter() {
-        let Some(rules) = check.parse(file, source.text(), &mut syntax_is_good) else {
+        let Some(rules) = check.parse(file, source.text()) else {
             continue;
         };
         for (name, pool) in rules.pool.unwrap_or_default().0 {
@@ -92,7 +94,7 @@ pub(crate) fn check(sources: &Sources) -> (Model, Vec<Diagnostic>, Cache) {
         let mut names = route::Pools {
             numbers: &numbers,
             used: &mut used,
-            known: syntax_is_good,
+            known: check.syntax_is_good,
         };
         let (service, routes) = check.service(&name, span, text, &mut names, &mut listens);
         model.services.push(service);
@@ -101,7 +103,7 @@ pub(crate) fn check(sources: &Sources) -> (Model, Vec<Diagnostic>, Cache) {
     for (number, (name, (span, text))) in pools.iter().enumerate() {
         let pool = check.pool(name, *span, text);
         model.pools.push(pool);
-        if syntax_is_good && !used.get(number).is_some_and(|u| *u) {
+        if check.syntax_is_good && !used.get(number).is_some_and(|u| *u) {
             let message = format!("no route uses pool `{name}`");
             check.note(Diagnostic::warning("unused-pool", *span, message).label("never used"));
         }
@@ -123,11 +125,13 @@ impl Check<'_> {
         self.diagnostics.push(diagnostic);
     }
 
-    /// Parses one file; syntax errors are noted, and what is left is read all the same.
-    fn parse(&mut self, file: u32, text: &str, good: &mut bool) -> Option<RuleFile> {
+    /// Parses one file. Of one that is not TOML only that is noted: what was recovered from it may have been
+    /// torn out of its place.
+    fn parse(&mut self, file: u32, text: &str) -> Option<RuleFile> {
         let (table, errors) = DeTable::parse_recoverable(text);
+        let table_is_whole = errors.is_empty();
+        self.syntax_is_good &= table_is_whole;
         for error in errors {
-            *good = false;
             let word = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
             let range = error.span().unwrap_or(0..0);
             let span = Span {
@@ -144,23 +148,26 @@ impl Check<'_> {
         }
         let range = table.span();
         let node = toml::Spanned::new(range, DeValue::Table(table.into_inner()));
-        let mut reader = Reader {
-            file,
-            diagnostics: &mut self.diagnostics,
+        let mut torn = Vec::new();
+        let diagnostics = if table_is_whole {
+            &mut self.diagnostics
+        } else {
+            &mut torn
         };
-        RuleFile::read(&node, &mut reader)
+        RuleFile::read(&node, &mut Reader { file, diagnostics })
     }
 
     /// Whether something was noted inside a place already: what is missing there may have been unreadable.
     fn has_errors_in(&self, place: Span) -> bool {
-        self.diagnostics.iter().filter_map(|d| d.span).any(|span| {
-            span.file == place.file && span.start >= place.start && span.end <= place.end
-        })
+        !self.syntax_is_good
+            || self.diagnostics.iter().filter_map(|d| d.span).any(|span| {
+                span.file == place.file && span.start >= place.start && span.end <= place.end
+            })
     }
 
-    /// Notes a key that is missing, unless it was there and could not be read.
-    fn missing(&mut self, place: Span, name: Span, message: String, help: &str) {
-        if !self.has_errors_in(place) {
+    /// Notes a key that is missing in a table, unless something in the table could not be read: that may be it.
+    fn missing(&mut self, broken: bool, name: Span, message: String, help: &str) {
+        if !broken && self.syntax_is_good {
             self.note(Diagnostic::error("missing-key", name, message).help(help));
         }
     }

@@ -12,6 +12,7 @@ use crate::text::diagnostic::Diagnostic;
 use crate::text::language::*;
 use crate::text::source::At;
 use crate::text::source::Span;
+use crate::text::value::OneOrMany;
 use crate::text::value::Time;
 
 fn time(given: Option<&Time>, default: Duration) -> Duration {
@@ -27,7 +28,7 @@ impl Check<'_> {
             None => {
                 let help = "add: servers = [\"10.0.0.1:8080\"]";
                 self.missing(
-                    text.span,
+                    given.broken,
                     span,
                     format!("pool `{name}` has no servers"),
                     help,
@@ -59,17 +60,18 @@ impl Check<'_> {
         }
     }
 
-    fn servers(&mut self, pool: &str, given: &At<Vec<At<ServerChoice>>>) -> Vec<RealServer> {
+    fn servers(&mut self, pool: &str, given: &At<OneOrMany<At<ServerChoice>>>) -> Vec<RealServer> {
         let mut seen: HashMap<SocketAddr, Span> = HashMap::new();
-        let mut servers = Vec::with_capacity(given.value.len());
-        for At { value, span } in &given.value {
+        let mut servers = Vec::with_capacity(given.value.0.len());
+        for At { value, span } in &given.value.0 {
             let (address, weight) = match value {
                 ServerChoice::Address(address) => (Some(address), None),
                 ServerChoice::Table(table) => (table.address.as_ref(), table.weight.as_ref()),
             };
             let Some(address) = address else {
                 let help = "add: address = \"10.0.0.1:8080\"";
-                self.missing(*span, *span, "the server has no address".to_owned(), help);
+                let broken = matches!(value, ServerChoice::Table(table) if table.broken);
+                self.missing(broken, *span, "the server has no address".to_owned(), help);
                 continue;
             };
             let weight = weight
@@ -102,7 +104,7 @@ impl Check<'_> {
                 }
             }
         }
-        if given.value.is_empty() {
+        if given.value.0.is_empty() && !self.has_errors_in(given.span) {
             let message = format!("pool `{pool}` has no servers");
             self.note(Diagnostic::error("missing-key", given.span, message));
         } else if !servers.is_empty() && servers.iter().all(|s| s.weight == 0) {
@@ -132,7 +134,7 @@ impl Check<'_> {
         if text.name.is_none() {
             if let Some(span) = places.into_iter().flatten().next() {
                 self.missing(
-                    span,
+                    text.broken,
                     span,
                     "which scheduler?".to_owned(),
                     "add: name = \"mh\"",

@@ -81,7 +81,7 @@ impl Check<'_> {
         hosts.sort_unstable();
         hosts.dedup();
         let action = self.action(
-            span,
+            (text.broken, span),
             (text.pool, text.pools, text.respond, text.redirect),
             &paths,
             pools,
@@ -288,7 +288,7 @@ impl Check<'_> {
 
     fn action(
         &mut self,
-        span: Span,
+        (broken, span): (bool, Span),
         given: Actions,
         paths: &[PathMatch],
         pools: &mut Pools<'_>,
@@ -307,7 +307,7 @@ impl Check<'_> {
             (None, None, None, Some(redirect)) => Action::Redirect(self.redirect(redirect, paths)),
             (None, None, None, None) => {
                 self.missing(
-                    span,
+                    broken,
                     span,
                     "the route does nothing".to_owned(),
                     "give it one of: pool, pools, respond, redirect",
@@ -357,7 +357,12 @@ impl Check<'_> {
         let mut shares: Vec<PoolShare> = Vec::with_capacity(given.value.len());
         for At { value, span } in given.value {
             let Some(name) = value.name else {
-                self.missing(span, span, "which pool?".to_owned(), "add: name = \"…\"");
+                self.missing(
+                    value.broken,
+                    span,
+                    "which pool?".to_owned(),
+                    "add: name = \"…\"",
+                );
                 continue;
             };
             let weight = value
@@ -387,7 +392,12 @@ impl Check<'_> {
     fn respond(&mut self, given: At<RespondText>) -> Respond {
         let At { value, span } = given;
         if value.status.is_none() {
-            self.missing(span, span, "which status?".to_owned(), "add: status = 404");
+            self.missing(
+                value.broken,
+                span,
+                "which status?".to_owned(),
+                "add: status = 404",
+            );
         }
         let status = value
             .status
@@ -430,7 +440,7 @@ impl Check<'_> {
         if nothing {
             let message = "the redirect leads back to where it came from".to_owned();
             self.missing(
-                span,
+                value.broken,
                 span,
                 message,
                 "give one of: scheme, hostname, port, path",

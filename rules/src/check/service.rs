@@ -31,6 +31,39 @@ fn overlaps(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && (x == y || one_is_all)
 }
 
+/// What is wrong with two addresses that overlap.
+fn listen_conflict(first: &Listen, second: &Listen) -> Diagnostic {
+    let address = second.address;
+    let message = if first.service == second.service {
+        format!("{address} is listed twice")
+    } else if first.protocol != second.protocol {
+        format!(
+            "{address} is used by service `{}` with another protocol ({}, here {})",
+            first.service,
+            first.protocol.as_str(),
+            second.protocol.as_str(),
+        )
+    } else {
+        format!("{address} is used by service `{}` already", first.service)
+    };
+    let help = if first.address != address {
+        let all = if address.ip().is_unspecified() {
+            address
+        } else {
+            first.address
+        };
+        format!("{all} takes in every address of that port: name single addresses in its place")
+    } else if first.service == second.service || first.protocol != second.protocol {
+        "take one of them out, or give it another port".to_owned()
+    } else {
+        "join the two services: routes tell them apart by host".to_owned()
+    };
+    Diagnostic::error("listen-conflict", second.span, message)
+        .label("again")
+        .related(first.span, "first here")
+        .help(help)
+}
+
 impl Check<'_> {
     /// Checks a service; beside it the places of its routes.
     pub(super) fn service(
@@ -70,7 +103,7 @@ impl Check<'_> {
                 }
             }
             None => self.missing(
-                span,
+                text.broken,
                 span,
                 format!("service `{name}` listens nowhere"),
                 "add a line such as: listen = \"0.0.0.0:80\"",
@@ -92,10 +125,10 @@ impl Check<'_> {
                 Allowed::BadEscape => service.allow.bad_escape = true,
             }
         }
-        self.certificates(&mut service, span, text.certificates);
+        self.certificates(&mut service, (text.broken, span), text.certificates);
         self.limits(&mut service.limits, text.limits);
         let routes = text.route.unwrap_or_default();
-        if routes.is_empty() && !self.has_errors_in(span) {
+        if routes.is_empty() && !text.broken && self.syntax_is_good {
             let message = format!("service `{name}` has no route: every request is refused");
             self.note(Diagnostic::warning("no-route", span, message));
         }
@@ -116,51 +149,29 @@ impl Check<'_> {
         address: &At<SocketAddr>,
         listens: &mut Vec<Listen>,
     ) {
-        if let Some(other) = listens.iter().find(|l| overlaps(l.address, address.value)) {
-            let message = if other.service == service {
-                format!("{} is listed twice", address.value)
-            } else if other.protocol != protocol {
-                format!(
-                    "{} is used by service `{}` with another protocol ({}, here {})",
-                    address.value,
-                    other.service,
-                    other.protocol.as_str(),
-                    protocol.as_str(),
-                )
-            } else {
-                format!(
-                    "{} is used by service `{}` already",
-                    address.value, other.service
-                )
-            };
-            let help = if other.address != address.value {
-                format!(
-                    "{} covers the other address too: give every address of its own",
-                    other.address
-                )
-            } else if other.service == service || other.protocol != protocol {
-                "take one of them out, or give it another port".to_owned()
-            } else {
-                "join the two services: routes tell them apart by host".to_owned()
-            };
-            let diagnostic = Diagnostic::error("listen-conflict", address.span, message)
-                .label("again")
-                .related(other.span, "first here")
-                .help(help);
-            self.note(diagnostic);
-        }
-        listens.push(Listen {
+        let new = Listen {
             address: address.value,
             span: address.span,
             service: service.to_owned(),
             protocol,
-        });
+        };
+        if let Some(other) = listens.iter().find(|l| overlaps(l.address, new.address)) {
+            // Services come in the order of their names: in the text the other one may be the second.
+            let (first, second) = if other.span < new.span {
+                (other, &new)
+            } else {
+                (&new, other)
+            };
+            let conflict = listen_conflict(first, second);
+            self.note(conflict);
+        }
+        listens.push(new);
     }
 
     fn certificates(
         &mut self,
         service: &mut Service,
-        span: Span,
+        (broken, span): (bool, Span),
         given: Option<OneOrMany<At<CertificateText>>>,
     ) {
         let https = service.protocol == Protocol::Https;
@@ -168,7 +179,7 @@ impl Check<'_> {
             if https {
                 let message = format!("service `{}` has no certificate", service.name);
                 let help = "add: certificates = [{ cert = \"chain.pem\", key = \"key.pem\" }]";
-                self.missing(span, span, message, help);
+                self.missing(broken, span, message, help);
             }
             return;
         };
@@ -183,7 +194,12 @@ impl Check<'_> {
             }
             let (Some(cert), Some(key)) = (value.cert, value.key) else {
                 let message = "a certificate needs `cert` and `key`".to_owned();
-                self.missing(span, span, message, "give both as paths of PEM files");
+                self.missing(
+                    value.broken,
+                    span,
+                    message,
+                    "give both as paths of PEM files",
+                );
                 continue;
             };
             service.certificates.push(Certificate {

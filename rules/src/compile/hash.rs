@@ -68,40 +68,52 @@ fn search(
     }
 }
 
-/// Writes both tables. `hosts`: name and service of each [`HostRecord`], in their order.
-pub(super) fn write(hosts: &[(&str, u32)], writer: &mut Writer) -> Result<Hashing, CompileError> {
+/// The record of a slot, empty where the slot is.
+fn slot<R: Copy + Default>(records: &[R], slot: u32) -> R {
+    let index = usize::try_from(slot).ok().and_then(|s| s.checked_sub(1));
+    index
+        .and_then(|i| records.get(i))
+        .copied()
+        .unwrap_or_default()
+}
+
+/// Writes both tables. `hosts`: names and their records.
+pub(super) fn write(
+    hosts: &[(&str, HostRecord)],
+    writer: &mut Writer,
+) -> Result<Hashing, CompileError> {
     let mut hashing = Hashing::default();
-    let edges = writer.count::<EdgeRecord>();
-    if edges > 0 {
-        let keys: Vec<(u32, Vec<u8>)> = (0..edges)
-            .filter_map(|i| writer.get::<EdgeRecord>(i))
-            .map(|e| (e.parent, writer.text_at(e.segment, e.segment_len).to_vec()))
-            .collect();
+    let edges = std::mem::take(&mut writer.edges);
+    if !edges.is_empty() {
         let hashes = |seed| {
-            keys.iter()
-                .map(|(parent, segment)| edge_hash(seed, *parent, segment))
+            edges
+                .iter()
+                .map(|e| edge_hash(seed, e.parent, writer.text_at(e.segment, e.segment_len)))
                 .collect()
         };
-        let (slots, seed, probe) = search(keys.len(), hashes, None)?;
-        writer.extend(slots.into_iter().map(|edge| EdgeSlot { edge }));
+        let (slots, seed, probe) = search(edges.len(), hashes, None)?;
+        writer.extend(slots.into_iter().map(|s| slot(&edges, s)));
         (hashing.seed, hashing.edge_probe) = (seed, probe);
     }
     if !hosts.is_empty() {
         let hashes = |seed| {
             hosts
                 .iter()
-                .map(|(name, service)| {
+                .map(|(name, record)| {
                     name.bytes()
                         .rev()
-                        .fold(HostHash::new(seed, *service), |hash, byte| hash.push(byte))
+                        .fold(HostHash::new(seed, record.service), |hash, byte| {
+                            hash.push(byte)
+                        })
                         .finish()
                 })
                 .collect()
         };
         // One seed serves both tables: this one grows where the edges' seed does not suit it.
-        let seed = (edges > 0).then_some(hashing.seed);
+        let seed = (!edges.is_empty()).then_some(hashing.seed);
         let (slots, seed, probe) = search(hosts.len(), hashes, seed)?;
-        writer.extend(slots.into_iter().map(|host| HostSlot { host }));
+        let records: Vec<HostRecord> = hosts.iter().map(|(_, record)| *record).collect();
+        writer.extend(slots.into_iter().map(|s| slot(&records, s)));
         (hashing.seed, hashing.host_probe) = (seed, probe);
     }
     Ok(hashing)

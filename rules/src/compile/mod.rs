@@ -210,8 +210,7 @@ pub(crate) fn compile_with(model: &Model, cache: &mut Cache) -> Result<Vec<u8>, 
                 name_len,
                 ..record
             };
-            writer.push(record);
-            hosts.push((text, number));
+            hosts.push((text, record));
         }
         let (name, name_len) = writer.text(service.name.as_bytes());
         writer.push(ServiceRecord {
@@ -238,8 +237,8 @@ pub(crate) fn compile_with(model: &Model, cache: &mut Cache) -> Result<Vec<u8>, 
         });
     }
     automata.write(&mut writer);
-    let seed = hash::write(&hosts, &mut writer)?;
-    writer.finish(seed)
+    let hashing = hash::write(&hosts, &mut writer)?;
+    writer.finish(hashing)
 }
 
 /// A count or index as the table stores it. Over 2³² of anything does not fit [`Writer::finish`]'s length

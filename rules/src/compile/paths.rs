@@ -86,7 +86,7 @@ impl<'m> Paths<'m> {
                     nodes.push(NodeRecord::default());
                     parents.push(at);
                     let (start, segment_len) = writer.text(segment.as_bytes());
-                    writer.push(EdgeRecord {
+                    writer.edges.push(EdgeRecord {
                         parent: base + to_u32(at),
                         segment: start,
                         segment_len,

@@ -13,6 +13,8 @@ use super::to_u32;
 pub(super) struct Writer {
     sections: Vec<Vec<u8>>,
     counts: Vec<u32>,
+    /// Edges of all tries, in no order: they are placed by hash when all are known.
+    pub(super) edges: Vec<format::EdgeRecord>,
     texts: HashMap<Vec<u8>, u32>,
 }
 
@@ -21,6 +23,7 @@ impl Default for Writer {
         Self {
             sections: vec![Vec::new(); format::SECTIONS],
             counts: vec![0; format::SECTIONS],
+            edges: Vec::new(),
             texts: HashMap::new(),
         }
     }
@@ -59,15 +62,6 @@ impl Writer {
             self.push(record);
         }
         first
-    }
-
-    /// Reads a record back.
-    pub(super) fn get<R: Record>(&self, index: u32) -> Option<R> {
-        R::read(
-            self.sections
-                .get(R::SECTION)?
-                .get(index as usize * R::SIZE..)?,
-        )
     }
 
     /// Reads bytes back.

@@ -6,6 +6,7 @@ use std::fmt;
 use miette::GraphicalReportHandler;
 use miette::GraphicalTheme;
 use miette::LabeledSpan;
+use miette::SourceSpan;
 use serde::Serialize;
 
 use super::source::SourceFile;
@@ -281,22 +282,22 @@ impl miette::Diagnostic for Shown<'_> {
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let own = self.diagnostic.span?;
-        let mark = |span: Span, text: &str| {
-            let text = (!text.is_empty()).then(|| text.to_owned());
+        let place = |span: Span| {
             let len = (span.end - span.start).max(1) as usize;
-            LabeledSpan::new(text, span.start as usize, len)
+            SourceSpan::new((span.start as usize).into(), len)
         };
         let related = self
             .diagnostic
             .related
             .iter()
             .filter(move |(span, _)| span.file == own.file)
-            .map(move |(span, text)| mark(*span, text));
+            .map(move |(span, text)| LabeledSpan::new_with_span(Some(text.clone()), place(*span)));
         let label = if self.diagnostic.label.is_empty() {
             "here"
         } else {
             &self.diagnostic.label
         };
-        Some(Box::new(std::iter::once(mark(own, label)).chain(related)))
+        let own = LabeledSpan::new_primary_with_span(Some(label.to_owned()), place(own));
+        Some(Box::new(std::iter::once(own).chain(related)))
     }
 }

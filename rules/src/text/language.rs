@@ -2,8 +2,7 @@
 //! The rule language as types: what may stand in a rule file, and its JSON Schema.
 //!
 //! These types are the one definition of the language: keys are read by them, unknown keys are told from
-//! them, and editors get a schema made from them. What the values mean together is checked in
-//! [`crate::check`].
+//! them, and editors get a schema made from them. What the values mean together, [`crate::load`] checks.
 
 use schemars::JsonSchema;
 use schemars::Schema;
@@ -25,21 +24,44 @@ macro_rules! tables {
         #[schemars(deny_unknown_fields)]
         pub struct $name {
             $($(#[$field_doc])* pub $field: Option<$type>,)*
+            /// Whether a key was unknown or unreadable: then a key that is missing may have been meant.
+            #[schemars(skip)]
+            pub broken: bool,
         }
 
         impl Read for $name {
             fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
                 let mut table = Self::default();
-                for (key, value) in reader.table(node)?.iter() {
+                for (key, value) in reader.table(node, wanted(stringify!($name)))?.iter() {
                     match key.get_ref().as_ref() {
-                        $(stringify!($field) => table.$field = Read::read(value, reader),)*
-                        _ => reader.unknown_key(key, &[$(stringify!($field)),*]),
+                        $(stringify!($field) => {
+                            table.$field = Read::read(value, reader);
+                            table.broken |= table.$field.is_none();
+                        })*
+                        _ => {
+                            reader.unknown_key(key, &[$(stringify!($field)),*]);
+                            table.broken = true;
+                        }
                     }
                 }
                 Some(table)
             }
         }
     )*};
+}
+
+/// What a table of the language looks like, for those whose place invites a plain value.
+fn wanted(table: &str) -> &'static str {
+    match table {
+        "PathText" => "a table such as { prefix = \"/img\" }",
+        "PathRewriteText" => "a table such as { replace_prefix = \"/\" }",
+        "RespondText" => "a table such as { status = 404 }",
+        "RedirectText" => "a table such as { scheme = \"https\" }",
+        "CertificateText" => "a table such as { cert = \"chain.pem\", key = \"key.pem\" }",
+        "ShareText" => "a table such as { name = \"v1\", weight = 9 }",
+        "HealthText" => "a table such as { http = \"/healthz\" }",
+        _ => "a table",
+    }
 }
 
 tables! {
@@ -206,7 +228,7 @@ tables! {
         /// Forwarding method of the kernel's data path: nat (unless given) or fullnat.
         forward: ForwardWord,
         /// Real servers.
-        servers: At<Vec<At<ServerChoice>>>,
+        servers: At<OneOrMany<At<ServerChoice>>>,
         /// Active checks; none unless given.
         health: At<HealthText>,
         /// Passive checks.
@@ -397,5 +419,29 @@ impl JsonSchema for KeyWord {
 pub fn json_schema() -> serde_json::Value {
     let mut schema = schemars::schema_for!(RuleFile);
     schema.insert("title".into(), "l7switch rules".into());
-    schema.to_value()
+    let mut value = schema.to_value();
+    drop_null(&mut value);
+    value
+}
+
+/// Takes `null` out of a schema: a key that is not given is not there, TOML has no null.
+fn drop_null(schema: &mut serde_json::Value) {
+    use serde_json::Value;
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(drop_null),
+        Value::Object(object) => {
+            if let Some(Value::Array(types)) = object.get_mut("type") {
+                types.retain(|t| t != "null");
+                if let [only] = types.as_slice() {
+                    let only = only.clone();
+                    object.insert("type".into(), only);
+                }
+            }
+            if let Some(Value::Array(choices)) = object.get_mut("anyOf") {
+                choices.retain(|c| c.get("type").is_none_or(|t| t != "null"));
+            }
+            object.values_mut().for_each(drop_null);
+        }
+        _ => {}
+    }
 }

@@ -112,11 +112,15 @@ impl Reader<'_> {
         );
     }
 
-    pub(crate) fn table<'n, 'i>(&mut self, node: &'n Node<'i>) -> Option<&'n DeTable<'i>> {
+    pub(crate) fn table<'n, 'i>(
+        &mut self,
+        node: &'n Node<'i>,
+        what: &str,
+    ) -> Option<&'n DeTable<'i>> {
         match node.get_ref() {
             DeValue::Table(table) => Some(table),
             _ => {
-                self.expected("a table", node);
+                self.expected(what, node);
                 None
             }
         }

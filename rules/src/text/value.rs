@@ -104,7 +104,7 @@ impl<T> Default for Entries<T> {
 
 impl<T: Read> Read for Entries<T> {
     fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
-        let table = reader.table(node)?;
+        let table = reader.table(node, "a table")?;
         let mut entries = Vec::new();
         for (key, value) in table.iter() {
             let name = At {
@@ -157,7 +157,18 @@ impl Read for Address {
         let bare = text.trim_start_matches('[').trim_end_matches(']');
         let (message, help) = match bare.parse::<IpAddr>() {
             Ok(IpAddr::V4(ip)) => ("the port is missing", format!("write \"{ip}:80\"")),
-            Ok(IpAddr::V6(ip)) => ("the port is missing", format!("write \"[{ip}]:80\"")),
+            Ok(IpAddr::V6(ip)) => {
+                let help = match text.rsplit_once(':') {
+                    Some((host, port)) if host.parse::<IpAddr>().is_ok() => {
+                        format!("write \"[{host}]:{port}\", or \"[{ip}]:80\" with the port behind")
+                    }
+                    _ => format!("write \"[{ip}]:80\""),
+                };
+                (
+                    "an IPv6 address stands in brackets, a port behind them",
+                    help,
+                )
+            }
             Err(_) => match text.rsplit_once(':') {
                 Some((host, port))
                     if port.parse::<u16>().is_ok() && host.parse::<IpAddr>().is_ok() =>

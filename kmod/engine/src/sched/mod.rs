@@ -29,6 +29,8 @@ mod fastest;
 mod least;
 pub mod maglev;
 mod p2c;
+#[cfg(no_panic_probe)]
+pub mod probe;
 pub mod ring;
 mod rr;
 mod server;

@@ -13,7 +13,7 @@ pub const VERSION: u32 = 1;
 /// Words in the header: magic, version, length of the buffer in bytes, hash seed, longest host probe,
 /// longest edge probe, then offset (bytes) and count (records) of every section.
 pub const HEADER_WORDS: usize = 6 + 2 * SECTIONS;
-/// Longest run of slots that a hash lookup may have to look at.
+/// Most slots that a hash look-up may have to look at.
 pub const MAX_PROBE: u32 = 64;
 /// Most states of an automaton: transitions are 16 bits.
 pub const MAX_DFA_STATES: u32 = 65_535;
@@ -73,7 +73,7 @@ macro_rules! records {
 }
 
 /// Number of sections.
-pub const SECTIONS: usize = 23;
+pub const SECTIONS: usize = 21;
 /// Section of raw bytes (count in bytes): names, literals, byte classes of automata.
 pub const BYTES: usize = 0;
 /// Section of transitions (count in 16-bit words).
@@ -106,13 +106,9 @@ records! {
         /// Port.
         port,
     }
-    /// A slot of the host hash table: index + 1 of a [`HostRecord`], or 0. Their count is a power of two.
-    HostSlot = 4, 1 {
-        /// Index + 1, or 0.
-        host,
-    }
-    /// A name that routes have as a host.
-    HostRecord = 5, 5 {
+    /// A name that routes have as a host. The section is a hash table by [`HostHash`] with linear probing; its
+    /// length is a power of two, and a record without a name is an empty slot, all zero.
+    HostRecord = 4, 5 {
         /// Service.
         service,
         /// Name in the bytes, comparison form, without `*.`.
@@ -123,7 +119,7 @@ records! {
         wildcard,
     }
     /// The paths of one host.
-    PathsRecord = 6, 6 {
+    PathsRecord = 5, 6 {
         /// Lowest class of all entries below.
         class,
         /// Root [`NodeRecord`].
@@ -134,7 +130,7 @@ records! {
         any, any_len,
     }
     /// A node of a path trie; its edges are whole segments.
-    NodeRecord = 7, 5 {
+    NodeRecord = 6, 5 {
         /// Range of entries for exactly this path.
         exact, exact_len,
         /// Range of entries for this path as a prefix.
@@ -142,13 +138,9 @@ records! {
         /// Nearest node above with prefix entries: index + 1, or 0; less than this node's.
         up,
     }
-    /// A slot of the edge hash table: index + 1 of an [`EdgeRecord`], or 0. Their count is a power of two.
-    EdgeSlot = 8, 1 {
-        /// Index + 1, or 0.
-        edge,
-    }
-    /// An edge of a path trie.
-    EdgeRecord = 9, 4 {
+    /// An edge of a path trie. The section is a hash table by [`edge_hash`] with linear probing; its length is a
+    /// power of two, and a record without a child is an empty slot, all zero.
+    EdgeRecord = 7, 4 {
         /// Node above.
         parent,
         /// Segment in the bytes.
@@ -157,7 +149,7 @@ records! {
         child,
     }
     /// Regular expressions of one host's paths, in one automaton.
-    GroupRecord = 10, 3 {
+    GroupRecord = 8, 3 {
         /// Automaton; what a state accepts is a [`SetRecord`].
         dfa,
         /// First set: the automaton's accept number n > 0 is the set at `sets + n - 1`.
@@ -166,12 +158,12 @@ records! {
         class,
     }
     /// The entries of all expressions that an automaton's state accepts.
-    SetRecord = 11, 2 {
+    SetRecord = 9, 2 {
         /// Range of [`EntryRecord`]s.
         entries, entries_len,
     }
     /// An automaton: complete, deterministic; its first states are absorbing: they lead to themselves only.
-    DfaRecord = 12, 7 {
+    DfaRecord = 10, 7 {
         /// 256 byte classes in the bytes.
         classes,
         /// Binary logarithm of the row length.
@@ -189,12 +181,12 @@ records! {
         accept_max,
     }
     /// What an automaton accepts when the text ends in a state: 0 nothing, else see [`GroupRecord::sets`].
-    AcceptRecord = 13, 1 {
+    AcceptRecord = 11, 1 {
         /// Accept number.
         accept,
     }
     /// A route as a candidate: lists of these are sorted by class, then descending `max_source`, then route.
-    EntryRecord = 14, 3 {
+    EntryRecord = 12, 3 {
         /// Rank by priority, host, path, method and counts of conditions; lower wins.
         class,
         /// Route.
@@ -203,7 +195,7 @@ records! {
         flags_max_source,
     }
     /// A route's conditions other than host and path, and its action.
-    RouteRecord = 15, 12 {
+    RouteRecord = 13, 12 {
         /// Service.
         service,
         /// Name in the bytes; length 0: none.
@@ -222,7 +214,7 @@ records! {
         shares, shares_len,
     }
     /// A condition on a header field (0), query parameter (1) or cookie (2).
-    ConditionRecord = 16, 5 {
+    ConditionRecord = 14, 5 {
         /// Kind in the lower 8 bits; above: 0 one of the values, 1 present, 2 absent.
         kind_test,
         /// Name in the bytes.
@@ -231,26 +223,26 @@ records! {
         values, values_len,
     }
     /// One alternative of a value.
-    ValueRecord = 17, 3 {
+    ValueRecord = 15, 3 {
         /// 0: exact; 1: regular expression.
         kind,
         /// Exact: range of bytes. Expression: index of a [`DfaRecord`], and 0.
         value, value_len,
     }
     /// Source prefixes of a route, as disjoint intervals.
-    SourcesRecord = 18, 2 {
+    SourcesRecord = 16, 2 {
         /// Range of [`IntervalRecord`]s, sorted by address; the first is address 0.
         intervals, intervals_len,
     }
     /// From this address to the next interval's: the longest prefix that holds it.
-    IntervalRecord = 19, 5 {
+    IntervalRecord = 17, 5 {
         /// Address as 128-bit number, most significant word first.
         a0, a1, a2, a3,
         /// Prefix length + 1, or 0 for none.
         matched,
     }
     /// A pool.
-    PoolRecord = 20, 11 {
+    PoolRecord = 18, 11 {
         /// Name in the bytes.
         name, name_len,
         /// Scheduler, in the order of [`crate::sched::Kind`].
@@ -269,7 +261,7 @@ records! {
         retries,
     }
     /// A real server of a pool.
-    ServerRecord = 21, 6 {
+    ServerRecord = 19, 6 {
         /// Address, IPv4 as IPv4-mapped; the 128-bit number's words, most significant first.
         a0, a1, a2, a3,
         /// Port.
@@ -278,7 +270,7 @@ records! {
         weight,
     }
     /// A pool's part in a route's weighted split.
-    ShareRecord = 22, 2 {
+    ShareRecord = 20, 2 {
         /// Pool.
         pool,
         /// Weight.

@@ -12,12 +12,10 @@ use core::ops::Deref;
 use super::automaton::Walk;
 use super::format::edge_hash;
 use super::format::EdgeRecord;
-use super::format::EdgeSlot;
 use super::format::EntryRecord;
 use super::format::GroupRecord;
 use super::format::HostHash;
 use super::format::HostRecord;
-use super::format::HostSlot;
 use super::format::NodeRecord;
 use super::format::PathsRecord;
 use super::format::RouteRecord;
@@ -115,7 +113,7 @@ impl<B: Deref<Target = [u8]>> Table<B> {
         request: &Request<'_, F>,
         best: &mut Best,
     ) -> Result<(), OverBudget> {
-        if request.host.is_empty() || self.count::<HostSlot>() == 0 {
+        if request.host.is_empty() || self.count::<HostRecord>() == 0 {
             return Ok(());
         }
         let mut hash = HostHash::new(self.seed, service);
@@ -142,10 +140,12 @@ impl<B: Deref<Target = [u8]>> Table<B> {
     }
 
     fn find_host(&self, hash: u32, service: u32, name: &[u8]) -> Option<HostRecord> {
-        let mask = self.count::<HostSlot>().wrapping_sub(1);
+        let mask = self.count::<HostRecord>().wrapping_sub(1);
         for probe in 0..self.host_probe {
-            let slot: HostSlot = self.get(hash.wrapping_add(probe) & mask)?;
-            let host: HostRecord = self.get(slot.host.checked_sub(1)?)?;
+            let host: HostRecord = self.get(hash.wrapping_add(probe) & mask)?;
+            if host.name_len == 0 {
+                return None;
+            }
             if host.service == service && self.text(host.name, host.name_len) == name {
                 return Some(host);
             }
@@ -221,11 +221,13 @@ impl<B: Deref<Target = [u8]>> Table<B> {
     }
 
     fn find_edge(&self, parent: u32, segment: &[u8]) -> Option<u32> {
-        let mask = self.count::<EdgeSlot>().checked_sub(1)?;
+        let mask = self.count::<EdgeRecord>().checked_sub(1)?;
         let hash = edge_hash(self.seed, parent, segment);
         for probe in 0..self.edge_probe {
-            let slot: EdgeSlot = self.get(hash.wrapping_add(probe) & mask)?;
-            let edge: EdgeRecord = self.get(slot.edge.checked_sub(1)?)?;
+            let edge: EdgeRecord = self.get(hash.wrapping_add(probe) & mask)?;
+            if edge.child == 0 {
+                return None;
+            }
             if edge.parent == parent && self.text(edge.segment, edge.segment_len) == segment {
                 return Some(edge.child);
             }

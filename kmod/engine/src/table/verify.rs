@@ -97,11 +97,9 @@ fn record_size(section: usize) -> u32 {
         TRANSITIONS => 2,
         ServiceRecord::SECTION => ServiceRecord::SIZE,
         ListenRecord::SECTION => ListenRecord::SIZE,
-        HostSlot::SECTION => HostSlot::SIZE,
         HostRecord::SECTION => HostRecord::SIZE,
         PathsRecord::SECTION => PathsRecord::SIZE,
         NodeRecord::SECTION => NodeRecord::SIZE,
-        EdgeSlot::SECTION => EdgeSlot::SIZE,
         EdgeRecord::SECTION => EdgeRecord::SIZE,
         GroupRecord::SECTION => GroupRecord::SIZE,
         SetRecord::SECTION => SetRecord::SIZE,
@@ -170,8 +168,8 @@ impl<B: Deref<Target = [u8]>> Table<B> {
             host_probe,
             edge_probe,
         };
-        let hosts = table.count::<HostSlot>();
-        let edges = table.count::<EdgeSlot>();
+        let hosts = table.count::<HostRecord>();
+        let edges = table.count::<EdgeRecord>();
         if (hosts != 0 && !hosts.is_power_of_two()) || (edges != 0 && !edges.is_power_of_two()) {
             return Err(TableError::Header);
         }
@@ -199,8 +197,10 @@ impl<B: Deref<Target = [u8]>> Table<B> {
                 && b.range::<RouteRecord>(s.routes, s.routes_len)
         })?;
         b.each(|_, l: ListenRecord| l.port <= 0xffff)?;
-        b.each(|_, s: HostSlot| b.maybe::<HostRecord>(s.host))?;
         b.each(|_, h: HostRecord| {
+            if h.name_len == 0 {
+                return h == HostRecord::default();
+            }
             b.index::<ServiceRecord>(h.service)
                 && b.text(h.name, h.name_len)
                 && b.maybe::<PathsRecord>(h.exact)
@@ -220,8 +220,10 @@ impl<B: Deref<Target = [u8]>> Table<B> {
                 && b.range::<EntryRecord>(n.prefix, n.prefix_len)
                 && n.up <= index
         })?;
-        b.each(|_, s: EdgeSlot| b.maybe::<EdgeRecord>(s.edge))?;
         b.each(|_, e: EdgeRecord| {
+            if e.child == 0 {
+                return e == EdgeRecord::default();
+            }
             b.index::<NodeRecord>(e.parent)
                 && b.index::<NodeRecord>(e.child)
                 && e.parent < e.child

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: MIT
+//! Speaking with a running switch: HTTP with JSON over its admin socket, see docs/admin-api.md.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use http::Request;
+use http::StatusCode;
+use http_body_util::BodyExt as _;
+use http_body_util::Full;
+use http_body_util::Limited;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use l7switch_admin_api::Failure;
+use l7switch_admin_api::Reloaded;
+use l7switch_admin_api::ServerChange;
+use l7switch_admin_api::Servers;
+use l7switch_admin_api::Status;
+use l7switch_admin_api::WantedState;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use crate::Outcome;
+use crate::cli::Running;
+use crate::print;
+use crate::print_json;
+use crate::show;
+
+/// A reload of very many routes takes seconds; nothing takes longer.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest answer that is read, bytes.
+const ANSWER: usize = 256 << 20;
+
+/// An answer's status and content.
+struct Answer {
+    status: StatusCode,
+    body: Bytes,
+}
+
+async fn exchange(
+    socket: &Path,
+    method: Method,
+    target: &str,
+    body: Vec<u8>,
+) -> Result<Answer, String> {
+    let at = socket.display();
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                format!(
+                    "no switch is running at {at} ({error}); name its admin socket with --admin"
+                )
+            }
+            _ => format!("{at}: {error}"),
+        })?;
+    let failed = |error: hyper::Error| format!("{at}: {error}");
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(failed)?;
+    // Its end is seen by the request.
+    drop(tokio::spawn(connection));
+    let request = Request::builder()
+        .method(method)
+        .uri(target)
+        .header(http::header::HOST, "l7switch")
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|error| error.to_string())?;
+    let response = sender.send_request(request).await.map_err(failed)?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), ANSWER)
+        .collect()
+        .await
+        .map_err(|error| format!("{at}: {error}"))?
+        .to_bytes();
+    Ok(Answer { status, body })
+}
+
+/// One request to the switch, and its answer whatever its status.
+fn ask(socket: &Path, method: Method, target: &str, body: Vec<u8>) -> Result<Answer, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    runtime.block_on(async {
+        tokio::time::timeout(TIMEOUT, exchange(socket, method, target, body))
+            .await
+            .map_err(|_| format!("{}: no answer in {} s", socket.display(), TIMEOUT.as_secs()))?
+    })
+}
+
+fn parse<T: DeserializeOwned>(answer: &Answer) -> Result<T, String> {
+    if !answer.status.is_success() {
+        return Err(failure(answer));
+    }
+    serde_json::from_slice(&answer.body).map_err(|error| format!("the switch's answer: {error}"))
+}
+
+/// An error answer in words.
+fn failure(answer: &Answer) -> String {
+    match serde_json::from_slice::<Failure>(&answer.body) {
+        Ok(failure) if failure.known.is_empty() => failure.error,
+        Ok(failure) => format!("{}; there are: {}", failure.error, failure.known.join(", ")),
+        Err(_) => format!("the switch answered {}", answer.status),
+    }
+}
+
+pub(crate) fn run(socket: &Path, command: Running, out: &mut impl io::Write) -> Outcome {
+    match command {
+        Running::Status { json } => {
+            let status: Status = parse(&ask(socket, Method::GET, "/v1/status", Vec::new())?)?;
+            if json {
+                print_json(out, &status)?
+            } else {
+                print(out, &show::status(&status))?
+            }
+        }
+        Running::Servers { json } => {
+            let servers: Servers = parse(&ask(socket, Method::GET, "/v1/servers", Vec::new())?)?;
+            if json {
+                print_json(out, &servers)?
+            } else {
+                print(out, &show::servers(&servers))?
+            }
+        }
+        Running::Reload => {
+            let answer = ask(socket, Method::POST, "/v1/reload", Vec::new())?;
+            if answer.status == StatusCode::UNPROCESSABLE_ENTITY {
+                print(out, &format!("{}\n", failure(&answer)))?;
+                return Ok(false);
+            }
+            let reloaded: Reloaded = parse(&answer)?;
+            for warning in &reloaded.warnings {
+                print(out, &format!("{warning}\n"))?;
+            }
+            print(
+                out,
+                &format!("reloaded: generation {}\n", reloaded.generation),
+            )?;
+        }
+        Running::Drain { server } => {
+            change(
+                socket,
+                &server,
+                ServerChange {
+                    state: Some(WantedState::Drain),
+                    weight: None,
+                },
+                out,
+            )?;
+        }
+        Running::Undrain { server } => {
+            change(
+                socket,
+                &server,
+                ServerChange {
+                    state: Some(WantedState::Up),
+                    weight: None,
+                },
+                out,
+            )?;
+        }
+        Running::Weight { server, weight } => {
+            change(
+                socket,
+                &server,
+                ServerChange {
+                    state: None,
+                    weight: Some(weight.0),
+                },
+                out,
+            )?;
+        }
+    }
+    Ok(true)
+}
+
+/// Changes a server in the pools that it is in, and shows what it is now.
+fn change(
+    socket: &Path,
+    server: &str,
+    change: ServerChange,
+    out: &mut impl io::Write,
+) -> Result<(), String> {
+    let target = target(server)?;
+    let body = serde_json::to_vec(&change).map_err(|error| error.to_string())?;
+    let changed: Servers = parse(&ask(socket, Method::PATCH, &target, body)?)?;
+    print(out, &show::servers(&changed))
+}
+
+/// `ADDRESS:PORT` or `POOL/ADDRESS:PORT` as a target.
+fn target(server: &str) -> Result<String, String> {
+    let (pool, address) = match server.rsplit_once('/') {
+        Some((pool, address)) => (Some(pool), address),
+        None => (None, server),
+    };
+    let address: std::net::SocketAddr = address.parse().map_err(|_| {
+        format!("`{address}` is no server: write ADDRESS:PORT or POOL/ADDRESS:PORT")
+    })?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    // Brackets do not stand in a path (RFC 3986, 3.3).
+    let address = address.to_string().replace('[', "%5B").replace(']', "%5D");
+    match pool {
+        None => Ok(format!("/v1/servers/{address}")),
+        Some(pool) if !pool.is_empty() && pool.bytes().all(plain) => {
+            Ok(format!("/v1/servers/{pool}/{address}"))
+        }
+        Some(pool) => Err(format!("`{pool}` is no name of a pool")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_named_with_or_without_their_pool() {
+        assert_eq!(
+            target("10.0.0.1:80").as_deref(),
+            Ok("/v1/servers/10.0.0.1:80")
+        );
+        assert_eq!(
+            target("web/[::1]:80").as_deref(),
+            Ok("/v1/servers/web/%5B::1%5D:80")
+        );
+        assert!(target("10.0.0.1").is_err());
+        assert!(target("a b/10.0.0.1:80").is_err());
+        assert!(target("/10.0.0.1:80").is_err());
+    }
+
+    #[test]
+    fn a_switch_that_is_not_there_is_said_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = ask(
+            &folder.path().join("x.sock"),
+            Method::GET,
+            "/v1/status",
+            Vec::new(),
+        );
+        assert!(error.err().unwrap().contains("no switch is running at"));
+    }
+}

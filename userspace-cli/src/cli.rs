@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT
+//! The command line: what may be typed, and its help.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::Parser;
+use clap::Subcommand;
+use clap_complete::Shell;
+
+/// Checks and explains the rules of l7switch; shows and changes a running switch.
+#[derive(Debug, Parser)]
+#[command(
+    name = "l7ctl",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+#[command(
+    after_help = "Exit status: 0 all is well; 1 the answer is bad news (rules with errors, a \
+                        refused reload); 2 the question could not be answered."
+)]
+pub(crate) struct Cli {
+    /// Admin socket of the running switch
+    #[arg(long, global = true, value_name = "PATH", env = "L7SWITCH_ADMIN",
+          default_value_os_t = l7switch_admin_api::default_path())]
+    pub(crate) admin: PathBuf,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check rules: every error, with its line and a proposal
+    Check {
+        /// Rule file, or folder of *.toml files
+        rules: PathBuf,
+        /// Print JSON: { ok, errors, warnings, … }
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say which route takes a request, why, and what fails in the others
+    Explain(Explain),
+    /// Print the JSON Schema of the rule language, for editors
+    Schema,
+    /// Print a completion script
+    Completions {
+        /// Shell
+        shell: Shell,
+    },
+    /// Write man pages
+    Man {
+        /// Folder that gets them
+        folder: PathBuf,
+    },
+    #[command(flatten)]
+    Running(Running),
+}
+
+/// Say which route takes a request.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// Rule file, or folder of *.toml files
+    pub(crate) rules: PathBuf,
+    /// URL, such as http://www.example.com/img/a.png?x=1, or a path
+    pub(crate) request: String,
+    /// Header field
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    pub(crate) headers: Vec<(String, String)>,
+    /// Method
+    #[arg(long, short = 'X', default_value = "GET")]
+    pub(crate) method: String,
+    /// Address of the client
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) source: Option<IpAddr>,
+    /// TLS server name, where it is not the URL's host
+    #[arg(long, value_name = "NAME")]
+    pub(crate) sni: Option<String>,
+    /// Service, where the URL leads to several
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What is asked of a running switch.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Running {
+    /// Show services, their requests, and the state of the rules
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show real servers
+    Servers {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take the rule file anew
+    Reload,
+    /// Give a real server nothing new; what runs there ends in peace
+    Drain {
+        /// ADDRESS:PORT in every pool, or POOL/ADDRESS:PORT in one
+        server: String,
+    },
+    /// Undo drain
+    Undrain {
+        /// ADDRESS:PORT in every pool, or POOL/ADDRESS:PORT in one
+        server: String,
+    },
+    /// Set a real server's weight
+    Weight {
+        /// ADDRESS:PORT in every pool, or POOL/ADDRESS:PORT in one
+        server: String,
+        /// 0 to 65535, or "default" for the rule file's
+        #[arg(value_parser = weight)]
+        weight: Weight,
+    },
+}
+
+/// A weight, or the rule file's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Weight(pub(crate) Option<u32>);
+
+fn weight(text: &str) -> Result<Weight, String> {
+    if text == "default" {
+        return Ok(Weight(None));
+    }
+    match text.parse::<u16>() {
+        Ok(weight) => Ok(Weight(Some(weight.into()))),
+        Err(_) => Err("a weight is a number from 0 to 65535, or \"default\"".to_owned()),
+    }
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    match text.split_once(':') {
+        Some((name, value)) => Ok((name.to_owned(), value.trim().to_owned())),
+        None => Err("write it as 'Name: value'".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn weights_and_headers() {
+        assert_eq!(weight("default"), Ok(Weight(None)));
+        assert_eq!(weight("65535"), Ok(Weight(Some(65_535))));
+        assert!(weight("65536").is_err() && weight("-1").is_err());
+        assert_eq!(header("A:  b:c "), Ok(("A".into(), "b:c".into())));
+        assert!(header("A").is_err());
+    }
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT
+//! `l7ctl check` and `l7ctl explain`: what needs rules and no running switch.
+
+use std::io;
+use std::io::IsTerminal as _;
+use std::path::Path;
+
+use l7switch_rules::explain::Question;
+use l7switch_rules::model::Model;
+use l7switch_rules::text::diagnostic::Report;
+use l7switch_rules::text::diagnostic::Severity;
+use serde_json::json;
+
+use crate::Outcome;
+use crate::cli::Explain;
+use crate::print;
+use crate::print_json;
+
+/// Whether a person with a terminal reads along, who has not asked for no colour (no-color.org).
+fn colour() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
+fn count(model: &Model) -> (usize, usize, usize) {
+    let routes = model.services.iter().map(|s| s.routes.len()).sum();
+    (model.services.len(), routes, model.pools.len())
+}
+
+fn by_severity(report: &Report, severity: Severity) -> Vec<serde_json::Value> {
+    let all = match report.to_json() {
+        serde_json::Value::Array(all) => all,
+        _ => Vec::new(),
+    };
+    let word = serde_json::to_value(severity).unwrap_or_default();
+    all.into_iter()
+        .filter(|d| d.get("severity") == Some(&word))
+        .collect()
+}
+
+pub(crate) fn check(path: &Path, as_json: bool, out: &mut impl io::Write) -> Outcome {
+    match l7switch_rules::load(path) {
+        Ok(rules) => {
+            let (services, routes, pools) = count(&rules.model);
+            let bytes = rules.table.as_bytes().len();
+            if as_json {
+                let answer = json!({
+                    "ok": true,
+                    "errors": [],
+                    "warnings": by_severity(&rules.warnings, Severity::Warning),
+                    "services": services,
+                    "routes": routes,
+                    "pools": pools,
+                    "table_bytes": bytes,
+                });
+                print_json(out, &answer)?;
+            } else {
+                print(out, &rules.warnings.render(colour()))?;
+                let line = format!(
+                    "{}: good: {}, {}, {}; the table has {bytes} bytes\n",
+                    path.display(),
+                    plural(services, "service"),
+                    plural(routes, "route"),
+                    plural(pools, "pool"),
+                );
+                print(out, &line)?;
+            }
+            Ok(true)
+        }
+        Err(report) => {
+            let errors = by_severity(&report, Severity::Error);
+            let warnings = by_severity(&report, Severity::Warning);
+            if as_json {
+                print_json(
+                    out,
+                    &json!({ "ok": false, "errors": errors, "warnings": warnings }),
+                )?;
+            } else {
+                print(out, &report.render(colour()))?;
+                let line = format!("{}: {}\n", path.display(), plural(errors.len(), "error"));
+                print(out, &line)?;
+            }
+            Ok(false)
+        }
+    }
+}
+
+fn plural(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+pub(crate) fn explain(given: Explain, out: &mut impl io::Write) -> Outcome {
+    let rules = match l7switch_rules::load(&given.rules) {
+        Ok(rules) => rules,
+        Err(report) => {
+            if given.json {
+                let errors = by_severity(&report, Severity::Error);
+                print_json(
+                    out,
+                    &json!({ "error": "the rules have errors", "errors": errors }),
+                )?;
+            } else {
+                print(out, &report.render(colour()))?;
+            }
+            return Ok(false);
+        }
+    };
+    let question = Question {
+        url: given.request,
+        method: Some(given.method),
+        headers: given.headers,
+        source: given.source,
+        sni: given.sni,
+        service: given.service,
+    };
+    let explanation =
+        l7switch_rules::explain::explain(&rules, &question).map_err(|error| error.to_string())?;
+    if given.json {
+        print_json(out, &explanation)?;
+    } else {
+        print(out, &explanation.to_string())?;
+    }
+    Ok(true)
+}

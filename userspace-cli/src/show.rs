@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: MIT
+//! Answers of a running switch as tables for people.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use l7switch_admin_api::Health;
+use l7switch_admin_api::Servers;
+use l7switch_admin_api::Status;
+
+/// Lines of cells as columns; the first line is the heading, numbers stand to the right.
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let is_number =
+        |cell: &String| cell.chars().all(|c| c.is_ascii_digit() || c == '.') && !cell.is_empty();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, (cell, &width)) in row.iter().zip(&widths).enumerate() {
+            let right = rows
+                .iter()
+                .skip(1)
+                .filter_map(|r| r.get(column))
+                .all(is_number);
+            // Writing to a String does not fail.
+            let _ = if right {
+                write!(line, "{cell:>width$}  ")
+            } else {
+                write!(line, "{cell:<width$}  ")
+            };
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn cells<const N: usize>(words: [&str; N]) -> Vec<String> {
+    words.into_iter().map(str::to_owned).collect()
+}
+
+/// Bytes with a unit.
+fn bytes(n: u64) -> String {
+    const UNITS: [(&str, u32); 4] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    for (unit, shift) in UNITS {
+        if n >> shift > 0 {
+            let tenths = (n >> (shift - 10)).saturating_mul(10) >> 10;
+            return format!("{}.{} {unit}", tenths / 10, tenths % 10);
+        }
+    }
+    format!("{n} B")
+}
+
+fn duration(time: Duration) -> String {
+    let s = time.as_secs();
+    match s {
+        0..60 => format!("{s} s"),
+        60..3600 => format!("{} min {} s", s / 60, s % 60),
+        3600..86_400 => format!("{} h {} min", s / 3600, s % 3600 / 60),
+        _ => format!("{} d {} h", s / 86_400, s % 86_400 / 3600),
+    }
+}
+
+pub(crate) fn status(status: &Status) -> String {
+    let mut text = String::new();
+    let up = Duration::try_from_secs_f64(status.uptime).unwrap_or_default();
+    let _ = write!(
+        text,
+        "l7switch {}, process {}, up {}",
+        status.version,
+        status.pid,
+        duration(up)
+    );
+    text.push_str(if status.draining {
+        ", draining\n"
+    } else {
+        "\n"
+    });
+    if let Some(rules) = &status.rules {
+        let _ = write!(text, "rules {}, ", rules.display());
+    }
+    let _ = writeln!(
+        text,
+        "generation {}, {} reloads, {} refused",
+        status.generation, status.reloads, status.reload_failures
+    );
+    if let Some(error) = &status.last_error {
+        let _ = writeln!(
+            text,
+            "the last reload was refused, the rules before it are in force:\n{error}"
+        );
+    }
+    let heading = cells([
+        "SERVICE",
+        "PROTOCOL",
+        "LISTEN",
+        "ACTIVE",
+        "CONNECTIONS",
+        "REQUESTS",
+        "IN",
+        "OUT",
+        "2xx",
+        "3xx",
+        "4xx",
+        "5xx",
+    ]);
+    let mut rows = vec![heading];
+    for (name, service) in &status.services {
+        let listen: Vec<String> = service.listen.iter().map(ToString::to_string).collect();
+        let class = |c: &str| service.responses.get(c).copied().unwrap_or(0).to_string();
+        rows.push(vec![
+            name.clone(),
+            service.protocol.clone(),
+            listen.join(","),
+            service.active.to_string(),
+            service.connections.to_string(),
+            service.requests.to_string(),
+            bytes(service.bytes_in),
+            bytes(service.bytes_out),
+            class("2xx"),
+            class("3xx"),
+            class("4xx"),
+            class("5xx"),
+        ]);
+    }
+    let _ = write!(text, "\n{}", table(&rows));
+    let mut routes = vec![cells(["SERVICE", "ROUTE", "REQUESTS"])];
+    let mut refused = vec![cells(["SERVICE", "REFUSED", "COUNT"])];
+    for (name, service) in &status.services {
+        for (list, counts) in [
+            (&mut routes, &service.routes),
+            (&mut refused, &service.refused),
+        ] {
+            list.extend(
+                counts
+                    .iter()
+                    .map(|(what, n)| vec![name.clone(), what.clone(), n.to_string()]),
+            );
+        }
+    }
+    for list in [routes, refused] {
+        if list.len() > 1 {
+            let _ = write!(text, "\n{}", table(&list));
+        }
+    }
+    text
+}
+
+pub(crate) fn servers(servers: &Servers) -> String {
+    let heading = cells([
+        "POOL",
+        "SERVER",
+        "STATE",
+        "HEALTH",
+        "WEIGHT",
+        "ACTIVE",
+        "TOTAL",
+        "FAILURES",
+        "IDLE",
+        "FIRST BYTE",
+    ]);
+    let mut rows = vec![heading];
+    for server in &servers.servers {
+        let weight = if server.weight == server.effective_weight {
+            server.weight.to_string()
+        } else {
+            format!("{} ({})", server.effective_weight, server.weight)
+        };
+        let health = match server.health {
+            Some(Health::Up) => "up",
+            Some(Health::Down) => "down",
+            None => "-",
+        };
+        rows.push(vec![
+            server.pool.clone(),
+            server.address.to_string(),
+            server.state.as_str().to_owned(),
+            health.to_owned(),
+            weight,
+            server.active.to_string(),
+            server.total.to_string(),
+            server.failures.to_string(),
+            server.idle.to_string(),
+            format!("{:.1} ms", server.ewma_ms),
+        ]);
+    }
+    table(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [
+            cells(["NAME", "N"]),
+            cells(["a", "5"]),
+            cells(["long", "123"]),
+        ];
+        assert_eq!(table(&rows), "NAME    N\na       5\nlong  123\n");
+    }
+
+    #[test]
+    fn units() {
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(u64::MAX), "16777215.9 TiB");
+        assert_eq!(duration(Duration::from_secs(3_700)), "1 h 1 min");
+    }
+
+    #[test]
+    fn a_status_shows_what_was_refused() {
+        let mut shown = Status {
+            version: "1".into(),
+            last_error: Some("bad".into()),
+            ..Status::default()
+        };
+        let mut service = l7switch_admin_api::ServiceStatus {
+            protocol: "http".into(),
+            ..Default::default()
+        };
+        service.refused.insert("host-repeated".into(), 2);
+        shown.services.insert("web".into(), service);
+        let text = status(&shown);
+        assert!(text.contains("the last reload was refused"), "{text}");
+        assert!(text.contains("web      host-repeated      2"), "{text}");
+    }
+}
