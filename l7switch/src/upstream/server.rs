@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //! A real server as a member of one pool: its state over all generations of the rules.
 //!
-//! Two hands are on a server's weight (rule file, administrator) and three on its availability (active
-//! checks, passive checks, administrator). Each writes what it knows; [`RealServer::settle`] draws the
-//! conclusion for the scheduler.
+//! Two hands are on a server's weight (rule file, administrator) and three on its availability
+//! (active checks, passive checks, administrator). Each writes what it knows;
+//! [`RealServer::settle`] draws the conclusion for the scheduler.
 
 use std::borrow::Borrow;
 use std::collections::VecDeque;
