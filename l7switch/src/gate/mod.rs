@@ -26,6 +26,7 @@ use http::Uri;
 use l7switch_engine::http1;
 use l7switch_engine::http1::BodyTracker;
 use l7switch_engine::http1::HeadParser;
+use l7switch_engine::http1::Target;
 use l7switch_rules::model::Limits;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
@@ -37,6 +38,7 @@ use crate::reason::Reason;
 use crate::reason::Refusal;
 
 pub use shared::Shared;
+pub use shared::Ticket;
 
 /// Stands in the stream where a refused request stood.
 const SYNTHETIC: &[u8] = b"GET / HTTP/1.1\r\nHost: l7switch\r\nConnection: close\r\n\r\n";
@@ -153,7 +155,10 @@ impl<S> Gate<S> {
                         self.passable = head.len();
                         let upgrade = head.upgrade().is_some();
                         let tracker = BodyTracker::new(head.framing());
-                        self.shared.pass();
+                        let number = self.shared.pass();
+                        if head.path() == b"*" && matches!(head.target(), Target::Absolute { .. }) {
+                            self.shared.pass_asterisk(number);
+                        }
                         self.read_timer = None;
                         self.after_head(tracker, upgrade);
                         Ok(true)

@@ -14,6 +14,18 @@ use std::task::Waker;
 
 use crate::reason::Refusal;
 
+/// What the gate knows of a request and its handler does not see.
+#[derive(Debug)]
+pub struct Ticket {
+    /// Counted from 1 on each connection.
+    pub number: u64,
+    /// What is wrong, if the request is synthetic.
+    pub refusal: Option<Refusal>,
+    /// Whether this is an OPTIONS request for a URI without path or query: it asks for `*`, not for
+    /// `/` (RFC 9112, 3.2.4), which is what hyper makes of it.
+    pub asterisk: bool,
+}
+
 /// What gate and request handler know together of one connection.
 #[derive(Debug)]
 pub struct Shared {
@@ -23,6 +35,8 @@ pub struct Shared {
     seen: AtomicU64,
     /// Number of the synthetic request and what is wrong.
     refusal: Mutex<Option<(u64, Refusal)>>,
+    /// Number of the latest request whose target is an authority alone, but for the scheme.
+    asterisk: AtomicU64,
     /// Why the body that is being read was cut short.
     broken_body: Mutex<Option<Refusal>>,
     /// Number of the latest request whose answer is known, times two, plus one if it is 101.
@@ -33,16 +47,19 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// For the handler, once for each request in order: its number, counted from 1, and the refusal
-    /// if it is synthetic.
-    pub fn begin(&self) -> (u64, Option<Refusal>) {
+    /// For the handler, once for each request in order.
+    pub fn begin(&self) -> Ticket {
         let number = self.seen.fetch_add(1, AcqRel).wrapping_add(1);
         let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
         let why = match &*refusal {
             Some((synthetic, _)) if *synthetic == number => refusal.take().map(|(_, why)| why),
             _ => None,
         };
-        (number, why)
+        Ticket {
+            number,
+            refusal: why,
+            asterisk: self.asterisk.load(Acquire) == number,
+        }
     }
 
     /// Requests that the handler has seen.
@@ -93,6 +110,11 @@ impl Shared {
         self.passed.fetch_add(1, AcqRel).wrapping_add(1)
     }
 
+    /// For the gate: the request that was just handed up asks for `*`.
+    pub(super) fn pass_asterisk(&self, number: u64) {
+        self.asterisk.store(number, Release);
+    }
+
     /// For the gate: the synthetic request is handed up in place of one that is refused.
     pub(super) fn refuse(&self, why: Refusal) {
         let number = self.pass();
@@ -133,6 +155,7 @@ impl Default for Shared {
             passed: AtomicU64::new(0),
             seen: AtomicU64::new(0),
             refusal: Mutex::default(),
+            asterisk: AtomicU64::new(0),
             broken_body: Mutex::default(),
             decided: AtomicU64::new(0),
             waker: Mutex::default(),
