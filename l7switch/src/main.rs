@@ -1,3 +1,234 @@
 // SPDX-License-Identifier: MIT
-//! The front.
-fn main() {}
+//! `l7switch`: the userspace front as a daemon.
+
+use std::io;
+use std::io::IsTerminal;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use l7switch::Options;
+use l7switch::SetError;
+use l7switch::Switch;
+use l7switch::access_log::Target;
+use l7switch::admin::Admin;
+use l7switch::cli::Cli;
+use l7switch::demo;
+use l7switch::watch::Watch;
+use l7switch_rules::RuleSet;
+use l7switch_rules::text::diagnostic::Report;
+use rustix::process::Resource;
+use rustix::process::Rlimit;
+use rustix::process::getrlimit;
+use rustix::process::setrlimit;
+use tokio::signal::unix::Signal;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(cli.log_level.as_deref());
+    raise_descriptor_limit();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all();
+    if let Some(threads) = cli.threads {
+        builder.worker_threads(usize::from(threads));
+    }
+    let outcome = builder
+        .build()
+        .map_err(|error| format!("the runtime cannot be started: {error}"))
+        .and_then(|runtime| {
+            let outcome = runtime.block_on(run(&cli));
+            // What is still in progress has had its time.
+            runtime.shutdown_background();
+            outcome
+        });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            let _ = writeln!(io::stderr(), "l7switch: {}", message.trim_end());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_log(level: Option<&str>) {
+    let filter = match level {
+        Some(level) => EnvFilter::new(level),
+        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+}
+
+/// Each request may need two descriptors, and what shells give is often 1024.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files stays at {:?}", limit.current);
+    }
+}
+
+fn report(report: &Report) -> String {
+    format!(
+        "the rules are not valid\n{}",
+        report.render(io::stderr().is_terminal())
+    )
+}
+
+fn load(cli: &Cli) -> Result<RuleSet, String> {
+    let loaded = match &cli.rules {
+        Some(path) => l7switch_rules::load(path),
+        None => demo::rules(),
+    };
+    loaded.map_err(|error| report(&error))
+}
+
+async fn run(cli: &Cli) -> Result<(), String> {
+    let rules = load(cli)?;
+    if !rules.warnings.is_empty() {
+        let _ = write!(
+            io::stderr(),
+            "{}",
+            rules.warnings.render(io::stderr().is_terminal())
+        );
+    }
+    let mut signals = Signals::new().map_err(|error| format!("no signals: {error}"))?;
+    let curl_lines = cli.demo.then(|| demo::curl_lines(&rules.model));
+    if cli.demo {
+        demo::start_servers(&rules.model).map_err(|(address, error)| {
+            format!("a real server cannot listen on {address}: {error}")
+        })?;
+    }
+    let log_default = if cli.demo {
+        Target::Stdout
+    } else {
+        Target::Off
+    };
+    let options = Options {
+        access_log: cli.access_log.clone().unwrap_or(log_default),
+        log_format: cli.log_format,
+    };
+    let switch =
+        Switch::start(rules, cli.rules.clone(), &options).map_err(|error| match error {
+            SetError::Rules(error) => report(&error),
+            other => other.to_string(),
+        })?;
+    let admin_path = cli
+        .admin
+        .clone()
+        .unwrap_or_else(l7switch_admin_api::default_path);
+    let _admin = Admin::start(Arc::clone(&switch), &admin_path)
+        .await
+        .map_err(|error| {
+            format!(
+                "the admin socket {} cannot be opened: {error}",
+                admin_path.display()
+            )
+        })?;
+    let _watch = cli
+        .rules
+        .as_ref()
+        .filter(|_| !cli.no_watch)
+        .and_then(|path| {
+            Watch::start(&switch, path)
+                .inspect_err(|error| tracing::warn!(%error, "the rule file is not watched"))
+                .ok()
+        });
+    say_ready(&switch);
+    if let Some(lines) = curl_lines {
+        say(&format!(
+            "\nTry, in another terminal:\n  {}",
+            lines.join("\n  ")
+        ));
+        say(&format!(
+            "\nAdmin socket: {}\nCtrl-C ends it all.\n",
+            admin_path.display()
+        ));
+    }
+    loop {
+        tokio::select! {
+            _ = signals.reload.recv() => {
+                let switch = Arc::clone(&switch);
+                // The outcome is logged and counted there.
+                tokio::spawn(async move { switch.reload().await.is_ok() });
+            }
+            _ = signals.reopen.recv() => switch.core().log.reopen(),
+            () = signals.end.recv() => break,
+        }
+    }
+    tracing::info!("ending after the requests in progress");
+    tokio::select! {
+        finished = switch.drain(cli.drain_timeout) => {
+            if !finished {
+                tracing::warn!("some requests were not done in {:?}", cli.drain_timeout);
+            }
+            Ok(())
+        }
+        () = signals.end.recv() => {
+            switch.core().log.flush();
+            Ok(())
+        }
+    }
+}
+
+struct Signals {
+    reload: Signal,
+    reopen: Signal,
+    end: End,
+}
+
+/// SIGTERM or SIGINT.
+struct End {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            reload: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined1())?,
+            end: End {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            },
+        })
+    }
+}
+
+impl End {
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => (),
+            _ = self.interrupt.recv() => (),
+        }
+    }
+}
+
+fn say_ready(switch: &Switch) {
+    let bound = switch.bound();
+    let count = switch.generation().services.len();
+    let addresses: Vec<String> = bound.values().flatten().map(ToString::to_string).collect();
+    let noun = if count == 1 { "service" } else { "services" };
+    say(&format!(
+        "l7switch: ready, {count} {noun} on {}",
+        addresses.join(", ")
+    ));
+}
+
+fn say(text: &str) {
+    let mut out = io::stdout().lock();
+    // Nobody may be reading.
+    let _ = writeln!(out, "{text}");
+    let _ = out.flush();
+}

@@ -199,13 +199,16 @@ pub struct Reloaded {
 }
 
 /// Every error: the body that goes with a status of 400 and above.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
     /// What is wrong, for people.
     pub error: String,
     /// Names that exist, where an unknown one was given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub known: Vec<String>,
+    /// For a refused reload: what is wrong in the rule file, as `l7ctl check --json` says it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diagnostics: Vec<serde_json::Value>,
 }
 
 #[cfg(test)]

@@ -1,0 +1,441 @@
+// SPDX-License-Identifier: MIT
+//! The admin socket: HTTP/1 with JSON over a Unix socket; docs/admin-api.md is its reference.
+
+use std::convert::Infallible;
+use std::fs::Permissions;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http::Method;
+use http::Request;
+use http::Response;
+use http::StatusCode;
+use http::header;
+use http_body_util::BodyExt;
+use http_body_util::Full;
+use http_body_util::Limited;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::rt::TokioTimer;
+use l7switch_admin_api::Failure;
+use l7switch_admin_api::Reloaded;
+use l7switch_admin_api::ServerChange;
+use l7switch_admin_api::ServerStatus;
+use l7switch_admin_api::Servers;
+use l7switch_admin_api::ServiceStatus;
+use l7switch_admin_api::Status;
+use l7switch_admin_api::WantedState;
+use serde::Serialize;
+use tokio::net::UnixListener;
+use tokio::net::UnixStream;
+
+use crate::metrics;
+use crate::switch::SetError;
+use crate::switch::Switch;
+
+/// Longest content of a request.
+const CONTENT_MAX: usize = 64 * 1024;
+
+/// The admin socket. Dropped, it is removed.
+#[derive(Debug)]
+pub struct Admin {
+    path: PathBuf,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        self.task.abort();
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl Admin {
+    /// Opens the socket, readable and writable for its owner only. One that a dead switch has left
+    /// is replaced.
+    ///
+    /// # Errors
+    ///
+    /// A living switch has it, or the file system says no.
+    pub async fn start(switch: Arc<Switch>, path: &Path) -> io::Result<Self> {
+        if UnixStream::connect(path).await.is_ok() {
+            let why = "another switch is running there";
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
+        }
+        // Bound under another name until its mode is right.
+        let mut hidden = path.as_os_str().to_owned();
+        hidden.push(format!(".{}", std::process::id()));
+        let hidden = PathBuf::from(hidden);
+        let _ = std::fs::remove_file(&hidden);
+        let socket = UnixListener::bind(&hidden)?;
+        let placed = std::fs::set_permissions(&hidden, Permissions::from_mode(0o600))
+            .and_then(|()| std::fs::rename(&hidden, path));
+        if let Err(error) = placed {
+            let _ = std::fs::remove_file(&hidden);
+            return Err(error);
+        }
+        let task = tokio::spawn(accept(switch, socket));
+        Ok(Self {
+            path: path.to_owned(),
+            task,
+        })
+    }
+}
+
+async fn accept(switch: Arc<Switch>, socket: UnixListener) {
+    loop {
+        match socket.accept().await {
+            Ok((stream, _)) => {
+                let switch = Arc::clone(&switch);
+                tokio::spawn(async move {
+                    let handler = service_fn(move |request| serve(Arc::clone(&switch), request));
+                    let result = http1::Builder::new()
+                        .timer(TokioTimer::new())
+                        .serve_connection(TokioIo::new(stream), handler)
+                        .await;
+                    if let Err(error) = result {
+                        tracing::debug!(%error, "admin connection");
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "admin socket");
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+type Answer = Response<Full<Bytes>>;
+
+/// An answer that tells what is wrong.
+struct Problem(StatusCode, Box<Failure>);
+
+impl Problem {
+    fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self(
+            status,
+            Box::new(Failure {
+                error: error.into(),
+                ..Failure::default()
+            }),
+        )
+    }
+
+    fn unknown(error: String, known: Vec<String>) -> Self {
+        let failure = Failure {
+            error,
+            known,
+            ..Failure::default()
+        };
+        Self(StatusCode::NOT_FOUND, Box::new(failure))
+    }
+}
+
+async fn serve(switch: Arc<Switch>, request: Request<Incoming>) -> Result<Answer, Infallible> {
+    Ok(match dispatch(&switch, request).await {
+        Ok(answer) => answer,
+        Err(Problem(status, failure)) => json(status, &*failure),
+    })
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+    let mut text = serde_json::to_vec(value).unwrap_or_default();
+    text.push(b'\n');
+    answer(status, "application/json", text)
+}
+
+fn answer(status: StatusCode, content_type: &'static str, content: Vec<u8>) -> Answer {
+    let mut response = Response::new(Full::new(Bytes::from(content)));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+async fn dispatch(switch: &Arc<Switch>, request: Request<Incoming>) -> Result<Answer, Problem> {
+    let path = request.uri().path().to_owned();
+    let segments: Vec<String> = path.split('/').skip(1).map(percent_decoded).collect();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let (allowed, known) = match segments.as_slice() {
+        ["v1", "status" | "servers"] | ["metrics"] => (Method::GET, true),
+        ["v1", "reload"] => (Method::POST, true),
+        ["v1", "servers", _] | ["v1", "servers", _, _] => (Method::PATCH, true),
+        _ => (Method::GET, false),
+    };
+    if !known {
+        return Err(Problem::unknown(format!("there is no {path}"), endpoints()));
+    }
+    if *request.method() != allowed {
+        let error = format!("{path} takes {allowed}, not {}", request.method());
+        let failure = Failure {
+            error,
+            ..Failure::default()
+        };
+        let mut answer = json(StatusCode::METHOD_NOT_ALLOWED, &failure);
+        if let Ok(allowed) = HeaderValue::from_str(allowed.as_str()) {
+            answer.headers_mut().insert(header::ALLOW, allowed);
+        }
+        return Ok(answer);
+    }
+    match segments.as_slice() {
+        ["v1", "status"] => Ok(json(StatusCode::OK, &status(switch))),
+        ["v1", "servers"] => Ok(json(
+            StatusCode::OK,
+            &Servers {
+                servers: servers(switch),
+            },
+        )),
+        ["metrics"] => {
+            let text = metrics::render(&status(switch), &servers(switch));
+            Ok(answer(
+                StatusCode::OK,
+                metrics::CONTENT_TYPE,
+                text.into_bytes(),
+            ))
+        }
+        ["v1", "reload"] => reload(switch).await,
+        ["v1", "servers", address] => change(switch, None, address, request).await,
+        ["v1", "servers", pool, address] => change(switch, Some(pool), address, request).await,
+        _ => Err(Problem::new(StatusCode::NOT_FOUND, "not found")),
+    }
+}
+
+fn endpoints() -> Vec<String> {
+    [
+        "GET /v1/status",
+        "GET /v1/servers",
+        "POST /v1/reload",
+        "PATCH /v1/servers/{pool}/{address}",
+        "PATCH /v1/servers/{address}",
+        "GET /metrics",
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+/// What `GET /v1/status` answers.
+pub fn status(switch: &Switch) -> Status {
+    let core = switch.core();
+    let generation = switch.generation();
+    let reloads = switch.reload_status();
+    let mut bound = switch.bound();
+    let services = generation
+        .rules
+        .model
+        .services
+        .iter()
+        .zip(&generation.services)
+        .map(|(model, service)| {
+            let stats = &service.stats;
+            let counts = ServiceStatus {
+                protocol: model.protocol.as_str().to_owned(),
+                listen: bound.remove(&model.name).unwrap_or_default(),
+                active: u64::try_from(stats.active()).unwrap_or(u64::MAX),
+                connections: stats.connections.load(Relaxed),
+                requests: stats.requests.load(Relaxed),
+                bytes_in: stats.bytes_in.load(Relaxed),
+                bytes_out: stats.bytes_out.load(Relaxed),
+                responses: stats
+                    .classes()
+                    .map(|(class, n)| (class.to_owned(), n))
+                    .collect(),
+                refused: stats
+                    .refusals()
+                    .map(|(r, n)| (r.as_str().to_owned(), n))
+                    .collect(),
+                routes: service
+                    .routes
+                    .iter()
+                    .map(|route| (route.label.clone(), route.requests.load(Relaxed)))
+                    .collect(),
+            };
+            (model.name.clone(), counts)
+        });
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        uptime: core.started.elapsed().as_secs_f64(),
+        generation: generation.number,
+        rules: switch.rules_path().map(Path::to_owned),
+        reloads: reloads.succeeded,
+        reload_failures: reloads.refused,
+        last_error: reloads.last_error,
+        draining: core.shutdown.is_draining(),
+        access_log_dropped: core.log.dropped(),
+        services: services.collect(),
+    }
+}
+
+fn servers(switch: &Switch) -> Vec<ServerStatus> {
+    let generation = switch.generation();
+    generation
+        .pools
+        .iter()
+        .flat_map(|pool| pool.servers())
+        .map(|server| server.status())
+        .collect()
+}
+
+async fn reload(switch: &Arc<Switch>) -> Result<Answer, Problem> {
+    match switch.reload().await {
+        Ok(warnings) => {
+            let generation = switch.generation().number;
+            Ok(json(
+                StatusCode::OK,
+                &Reloaded {
+                    generation,
+                    warnings,
+                },
+            ))
+        }
+        Err(error) => {
+            let status = match error {
+                SetError::Draining => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::UNPROCESSABLE_ENTITY,
+            };
+            let diagnostics = match &error {
+                SetError::Rules(report) => match report.to_json() {
+                    serde_json::Value::Array(list) => list,
+                    other => vec![other],
+                },
+                _ => Vec::new(),
+            };
+            let failure = Failure {
+                error: error.to_string(),
+                known: Vec::new(),
+                diagnostics,
+            };
+            Err(Problem(status, Box::new(failure)))
+        }
+    }
+}
+
+async fn change(
+    switch: &Arc<Switch>,
+    pool: Option<&str>,
+    address: &str,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let content = Limited::new(request.into_body(), CONTENT_MAX)
+        .collect()
+        .await
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?
+        .to_bytes();
+    let change: ServerChange = serde_json::from_slice(&content)
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+    if let Some(Some(weight)) = change.weight
+        && weight > l7switch_engine::sched::MAX_WEIGHT
+    {
+        let why = format!(
+            "weight {weight} is over {}",
+            l7switch_engine::sched::MAX_WEIGHT
+        );
+        return Err(Problem::new(StatusCode::BAD_REQUEST, why));
+    }
+    let generation = switch.generation();
+    if let Some(name) = pool
+        && generation.pool(name).is_none()
+    {
+        let known = generation
+            .pools
+            .iter()
+            .map(|pool| pool.config().name.clone())
+            .collect();
+        return Err(Problem::unknown(
+            format!("there is no pool `{name}`"),
+            known,
+        ));
+    }
+    let wanted: Option<SocketAddr> = address.parse().ok();
+    let pools: Vec<_> = generation
+        .pools
+        .iter()
+        .filter(|candidate| pool.is_none_or(|name| candidate.config().name == name))
+        .collect();
+    let mut changed = Vec::new();
+    for pool in &pools {
+        let found = pool
+            .servers()
+            .find(|server| Some(server.address()) == wanted);
+        let Some(server) = found else { continue };
+        if let Some(weight) = change.weight {
+            server.set_admin_weight(weight);
+        }
+        if let Some(state) = change.state {
+            server.set_draining(state == WantedState::Drain);
+        }
+        pool.rebuild_lookup();
+        let after = server.status();
+        tracing::info!(
+            pool = after.pool,
+            server = %after.address,
+            weight = after.effective_weight,
+            state = after.state.as_str(),
+            "changed by an administrator"
+        );
+        changed.push(after);
+    }
+    if changed.is_empty() {
+        let mut known: Vec<_> = pools
+            .iter()
+            .flat_map(|pool| pool.servers())
+            .map(|server| server.address().to_string())
+            .collect();
+        known.sort();
+        known.dedup();
+        let place = pool.map_or_else(String::new, |name| format!(" in pool `{name}`"));
+        return Err(Problem::unknown(
+            format!("there is no server `{address}`{place}"),
+            known,
+        ));
+    }
+    Ok(json(StatusCode::OK, &Servers { servers: changed }))
+}
+
+/// A path segment as it was before it was put into a URL (RFC 3986, 2.1); bad escapes stay.
+fn percent_decoded(segment: &str) -> String {
+    let mut out = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let escape = (first == b'%')
+            .then(|| tail.first_chunk::<2>())
+            .flatten()
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match escape {
+            Some(byte) => {
+                out.push(byte);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            None => {
+                out.push(first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_decoded() {
+        assert_eq!(percent_decoded("%5B::1%5d:80"), "[::1]:80");
+        assert_eq!(percent_decoded("a%2"), "a%2");
+        assert_eq!(percent_decoded("%+1"), "%+1");
+    }
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+//! Responses of the switch's own.
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http::Method;
+use http::Response;
+use http::StatusCode;
+use http::header;
+use l7switch_rules::model::Respond;
+
+use crate::body::ResponseBody;
+use crate::exchange::Exchange;
+use crate::reason::Reason;
+use crate::reason::Refusal;
+
+/// A response with this content. To HEAD it has the head only, with the length of what GET would get
+/// (RFC 9110, 9.3.2).
+fn respond(
+    status: StatusCode,
+    content_type: &str,
+    content: Bytes,
+    method: &Method,
+    mut exchange: Box<Exchange>,
+) -> Response<ResponseBody> {
+    exchange.responded(status);
+    let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    let length = content.len();
+    let sent = if bodiless || *method == Method::HEAD {
+        Bytes::new()
+    } else {
+        content
+    };
+    let mut response = Response::new(ResponseBody::own(sent, Some(exchange)));
+    *response.status_mut() = status;
+    if !bodiless {
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        if let Ok(value) = HeaderValue::from_str(content_type)
+            && length > 0
+        {
+            headers.insert(header::CONTENT_TYPE, value);
+        }
+    }
+    response
+}
+
+/// The answer to a request that is refused.
+pub fn refuse(
+    refusal: &Refusal,
+    method: &Method,
+    mut exchange: Box<Exchange>,
+) -> Response<ResponseBody> {
+    exchange.refused(refusal.reason);
+    let status = refusal.status;
+    let text = format!(
+        "{} {}: {}\n",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or("Error"),
+        refusal.detail
+    );
+    let mut response = respond(
+        status,
+        "text/plain; charset=utf-8",
+        Bytes::from(text),
+        method,
+        exchange,
+    );
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// A route's fixed response.
+pub fn fixed(fixed: &Respond, method: &Method, exchange: Box<Exchange>) -> Response<ResponseBody> {
+    let status = StatusCode::from_u16(fixed.status).unwrap_or(StatusCode::OK);
+    let content = Bytes::copy_from_slice(fixed.body.as_bytes());
+    respond(status, &fixed.content_type, content, method, exchange)
+}
+
+/// A redirect.
+pub fn redirect(
+    status: StatusCode,
+    location: HeaderValue,
+    method: &Method,
+    exchange: Box<Exchange>,
+) -> Response<ResponseBody> {
+    let mut text = b"see ".to_vec();
+    text.extend_from_slice(location.as_bytes());
+    text.push(b'\n');
+    let mut response = respond(
+        status,
+        "text/plain; charset=utf-8",
+        Bytes::from(text),
+        method,
+        exchange,
+    );
+    response.headers_mut().insert(header::LOCATION, location);
+    response
+}
+
+/// The answer to OPTIONS or TRACE that may go no further (RFC 9110, 7.6.2): the switch is its
+/// recipient. It does not echo a TRACE, which may hold credentials.
+pub fn last_stop(method: &Method, exchange: Box<Exchange>) -> Response<ResponseBody> {
+    if *method == Method::TRACE {
+        let refusal = Refusal::new(
+            Reason::NotImplemented,
+            StatusCode::NOT_IMPLEMENTED,
+            "the switch does not echo requests",
+        );
+        return refuse(&refusal, method, exchange);
+    }
+    respond(StatusCode::OK, "text/plain", Bytes::new(), method, exchange)
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::access_log::Format;
+use crate::access_log::Target;
+
+/// Switches HTTP, HTTPS, TLS and TCP by the rules of a rule file.
+///
+/// SIGHUP reloads the rules (as a change of the file does), SIGUSR1 opens the access log anew, SIGTERM
+/// and SIGINT end the switch after the requests in progress, a second one at once.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "l7switch", version)]
+pub struct Cli {
+    /// Rule file, or folder of rule files (*.toml).
+    #[arg(
+        env = "L7SWITCH_RULES",
+        required_unless_present = "demo",
+        conflicts_with = "demo"
+    )]
+    pub rules: Option<PathBuf>,
+
+    /// Admin socket [default: $XDG_RUNTIME_DIR/l7switch.sock, as root /run/l7switch.sock, else
+    /// /tmp/l7switch-UID.sock].
+    #[arg(long, value_name = "PATH", env = "L7SWITCH_ADMIN")]
+    pub admin: Option<PathBuf>,
+
+    /// Where the access log goes: a file, - for standard output, or off.
+    #[arg(long, value_name = "FILE", env = "L7SWITCH_ACCESS_LOG", value_parser = target)]
+    pub access_log: Option<Target>,
+
+    /// How its lines look.
+    #[arg(long, value_enum, default_value_t, env = "L7SWITCH_LOG_FORMAT")]
+    pub log_format: Format,
+
+    /// Worker threads [default: one for each CPU].
+    #[arg(long, value_name = "N", env = "L7SWITCH_THREADS", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+
+    /// How long requests in progress may go on after SIGTERM.
+    #[arg(long, value_name = "TIME", default_value = "30s", env = "L7SWITCH_DRAIN_TIMEOUT", value_parser = humantime::parse_duration)]
+    pub drain_timeout: Duration,
+
+    /// Do not reload when the rule file changes.
+    #[arg(long, env = "L7SWITCH_NO_WATCH")]
+    pub no_watch: bool,
+
+    /// What is logged to standard error: error, warn, info, debug or trace, or a filter as in
+    /// RUST_LOG, which it overrides.
+    #[arg(long, value_name = "FILTER", env = "L7SWITCH_LOG_LEVEL")]
+    pub log_level: Option<String>,
+
+    /// Run the quickstart: small real servers on loopback and a switch before them.
+    #[arg(long)]
+    pub demo: bool,
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "clap's form of a value parser")]
+fn target(text: &str) -> Result<Target, String> {
+    Ok(match text {
+        "off" => Target::Off,
+        "-" => Target::Stdout,
+        path => Target::File(PathBuf::from(path)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+        let cli = Cli::parse_from(["l7switch", "rules.toml", "--access-log", "-"]);
+        assert_eq!(cli.access_log, Some(Target::Stdout));
+        assert_eq!(cli.drain_timeout, Duration::from_secs(30));
+        assert!(Cli::try_parse_from(["l7switch"]).is_err());
+        assert!(Cli::try_parse_from(["l7switch", "--demo"]).is_ok());
+    }
+}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: MIT
+//! Monotonic time in the form that the schedulers take.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+use std::time::Instant;
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Nanoseconds since the first call in this process.
+pub fn now_ns() -> u64 {
+    nanos(START.elapsed())
+}
+
+/// A duration in nanoseconds, at most `u64::MAX`.
+pub fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT
+//! The record of one request and its response: what is counted and logged when it is over.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+use std::time::SystemTime;
+
+use http::StatusCode;
+
+use crate::access_log::AccessLog;
+use crate::access_log::Line;
+use crate::body::Progress;
+use crate::client::Working;
+use crate::reason::Reason;
+use crate::stats::ServiceStats;
+
+/// An exchange in progress. Dropped without [`Exchange::close`], the client has gone.
+#[derive(Debug)]
+pub struct Exchange {
+    stats: Arc<ServiceStats>,
+    log: Arc<AccessLog>,
+    /// The access log's line; absent where there is no log.
+    line: Option<Box<Line>>,
+    began: Instant,
+    first_byte: Option<f64>,
+    status: Option<StatusCode>,
+    bytes_out: u64,
+    bytes_in: u64,
+    upload: Option<Arc<Progress>>,
+    refused: Option<Reason>,
+    /// The connection, which is busy for as long.
+    working: Option<Working>,
+    closed: bool,
+}
+
+impl Exchange {
+    /// A request has come. `describe` fills in the line, if one is wanted.
+    pub fn begin(
+        stats: Arc<ServiceStats>,
+        log: Arc<AccessLog>,
+        describe: impl FnOnce(&mut Line),
+    ) -> Box<Self> {
+        stats.requests.fetch_add(1, Relaxed);
+        let line = log.enabled().then(|| {
+            let mut line = Box::new(Line {
+                time: Line::timestamp(SystemTime::now()),
+                ..Line::default()
+            });
+            describe(&mut line);
+            line
+        });
+        Box::new(Self {
+            stats,
+            log,
+            line,
+            began: Instant::now(),
+            first_byte: None,
+            status: None,
+            bytes_out: 0,
+            bytes_in: 0,
+            upload: None,
+            refused: None,
+            working: None,
+            closed: false,
+        })
+    }
+
+    /// Adds to the line, if one is wanted.
+    pub fn describe(&mut self, describe: impl FnOnce(&mut Line)) {
+        if let Some(line) = &mut self.line {
+            describe(line);
+        }
+    }
+
+    /// The connection is busy until the exchange is over.
+    pub fn holding(&mut self, working: Working) {
+        self.working = Some(working);
+    }
+
+    /// Where the request's content is counted.
+    pub fn uploading(&mut self, progress: Arc<Progress>) {
+        self.upload = Some(progress);
+    }
+
+    /// The response begins.
+    pub fn responded(&mut self, status: StatusCode) {
+        self.status = Some(status);
+        self.first_byte = Some(self.began.elapsed().as_secs_f64());
+        self.stats.responded(status);
+    }
+
+    /// The switch answers with an error for this reason.
+    pub fn refused(&mut self, reason: Reason) {
+        self.refused = Some(reason);
+        self.stats.refused(reason);
+    }
+
+    /// Content went to the client.
+    pub fn sent(&mut self, bytes: u64) {
+        self.bytes_out = self.bytes_out.saturating_add(bytes);
+    }
+
+    /// Content came from the client, where no [`Progress`] counts it.
+    pub fn received(&mut self, bytes: u64) {
+        self.bytes_in = self.bytes_in.saturating_add(bytes);
+    }
+
+    /// The exchange is over: in order, or for this reason.
+    pub fn close(mut self, reason: Option<Reason>) {
+        self.finish(reason);
+    }
+
+    fn finish(&mut self, reason: Option<Reason>) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        let upload = self.upload.as_ref().map_or(0, |progress| progress.bytes());
+        let bytes_in = self.bytes_in.saturating_add(upload);
+        self.stats.bytes_in.fetch_add(bytes_in, Relaxed);
+        self.stats.bytes_out.fetch_add(self.bytes_out, Relaxed);
+        if let Some(reason) = reason
+            && self.refused.is_none()
+        {
+            self.stats.refused(reason);
+        }
+        if let Some(line) = &mut self.line {
+            line.status = self.status.map_or(0, |status| status.as_u16());
+            line.bytes_in = bytes_in;
+            line.bytes_out = self.bytes_out;
+            line.duration = self.began.elapsed().as_secs_f64();
+            line.first_byte = self.first_byte;
+            line.end = self.refused.or(reason).map_or("ok", Reason::as_str);
+            self.log.write(line);
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.finish(Some(Reason::ClientGone));
+    }
+}

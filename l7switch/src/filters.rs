@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: MIT
+//! Filters: what a route changes in requests and responses.
+
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+use http::Uri;
+use http::header;
+use l7switch_rules::model;
+use l7switch_rules::model::HeaderEdit;
+use l7switch_rules::model::PathMatch;
+use l7switch_rules::model::PathRewrite;
+
+/// Header edits with names and values in the form in which messages have them.
+#[derive(Clone, Debug, Default)]
+pub struct Edit {
+    remove: Vec<HeaderName>,
+    set: Vec<(HeaderName, HeaderValue)>,
+    add: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Fields that tell where a message ends or belong to one connection: changing them would break the
+/// message.
+const UNTOUCHABLE: [HeaderName; 6] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::TE,
+    header::TRAILER,
+];
+
+impl Edit {
+    /// The edits of a rule file.
+    ///
+    /// # Errors
+    ///
+    /// A name or value that no message can have, or a field that must not be changed.
+    pub fn new(edit: &HeaderEdit) -> Result<Self, String> {
+        let name = |name: &str| {
+            let parsed = HeaderName::from_bytes(name.as_bytes())
+                .map_err(|_| format!("`{name}` is not a field name"))?;
+            if UNTOUCHABLE.contains(&parsed) {
+                return Err(format!("`{name}` cannot be changed by a filter"));
+            }
+            Ok(parsed)
+        };
+        let pair = |(field, value): &(String, String)| {
+            let parsed = HeaderValue::from_bytes(value.as_bytes())
+                .map_err(|_| format!("the value of `{field}` cannot stand in a field"))?;
+            Ok((name(field)?, parsed))
+        };
+        Ok(Self {
+            remove: edit
+                .remove
+                .iter()
+                .map(|field| name(field))
+                .collect::<Result<_, _>>()?,
+            set: edit.set.iter().map(pair).collect::<Result<_, String>>()?,
+            add: edit.add.iter().map(pair).collect::<Result<_, String>>()?,
+        })
+    }
+
+    /// Applies them: remove, then set, then add.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (name, value) in &self.set {
+            headers.insert(name.clone(), value.clone());
+        }
+        for (name, value) in &self.add {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+}
+
+/// A route's filters, ready to be applied.
+#[derive(Clone, Debug, Default)]
+pub struct Filters {
+    /// Edits of the request.
+    pub request: Edit,
+    /// Edits of the response.
+    pub response: Edit,
+    /// Host that the server sees.
+    pub hostname: Option<HeaderValue>,
+}
+
+impl Filters {
+    /// The filters of a rule file.
+    ///
+    /// # Errors
+    ///
+    /// See [`Edit::new`].
+    pub fn new(filters: &model::Filters) -> Result<Self, String> {
+        let hostname = filters
+            .rewrite_hostname
+            .as_deref()
+            .map(HeaderValue::from_str)
+            .transpose();
+        Ok(Self {
+            request: Edit::new(&filters.request_headers)?,
+            response: Edit::new(&filters.response_headers)?,
+            hostname: hostname.map_err(|_| "`rewrite_hostname` is not a host".to_owned())?,
+        })
+    }
+}
+
+/// The path that follows from a rewrite, without query.
+///
+/// `normalised` is the request's path in comparison form. Where the whole of it is replaced nothing
+/// of it is left; where a prefix is, the rest is taken from the comparison form, because in the form
+/// that was sent nobody can say where the prefix ends.
+pub fn rewritten_path(rewrite: &PathRewrite, paths: &[PathMatch], normalised: &str) -> String {
+    match rewrite {
+        PathRewrite::ReplaceFull(path) => path.clone(),
+        PathRewrite::ReplacePrefix(replacement) => {
+            let matched = paths
+                .iter()
+                .filter_map(|path| match path {
+                    PathMatch::Prefix(prefix) => Some(prefix.trim_end_matches('/')),
+                    PathMatch::Exact(_) | PathMatch::Regex(_) => None,
+                })
+                .filter(|prefix| {
+                    normalised
+                        .strip_prefix(prefix)
+                        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                })
+                .max_by_key(|prefix| prefix.len())
+                .unwrap_or_default();
+            let rest = normalised.strip_prefix(matched).unwrap_or(normalised);
+            let joined = format!("{}{rest}", replacement.trim_end_matches('/'));
+            if joined.is_empty() {
+                "/".to_owned()
+            } else {
+                joined
+            }
+        }
+    }
+}
+
+/// Path and query as an origin-form target.
+///
+/// # Errors
+///
+/// They do not form one.
+pub fn target(path: &str, query: Option<&str>) -> Result<Uri, http::uri::InvalidUri> {
+    match query {
+        Some(query) => format!("{path}?{query}").parse(),
+        None => path.parse(),
+    }
+}
+
+/// What Location says for a redirect: parts that it does not name are those of the request
+/// (RFC 9110, 10.2.2).
+///
+/// `authority` is the request's host with its port, as sent; a port that is the scheme's own is left
+/// out. Where only the scheme changes, the port of the request goes, since it belongs to the other
+/// scheme.
+pub fn location(
+    redirect: &model::Redirect,
+    request: &RedirectSource<'_>,
+    paths: &[PathMatch],
+) -> String {
+    let scheme = redirect.scheme.as_deref().unwrap_or(request.scheme);
+    let (own_name, own_port) = split_authority(request.authority);
+    let name = redirect.hostname.as_deref().unwrap_or(own_name);
+    let port = redirect.port.or_else(|| {
+        let moved = redirect.scheme.is_some() || redirect.hostname.is_some();
+        if moved { None } else { own_port }
+    });
+    let default = if scheme == "https" { 443 } else { 80 };
+    let port = port
+        .filter(|port| *port != default)
+        .map_or_else(String::new, |p| format!(":{p}"));
+    let path = match &redirect.path {
+        Some(rewrite) => rewritten_path(rewrite, paths, request.normalised),
+        None => request.path.to_owned(),
+    };
+    let query = request
+        .query
+        .map_or_else(String::new, |query| format!("?{query}"));
+    format!("{scheme}://{name}{port}{path}{query}")
+}
+
+/// What a redirect takes from the request.
+#[derive(Clone, Copy, Debug)]
+pub struct RedirectSource<'a> {
+    /// `http` or `https`.
+    pub scheme: &'a str,
+    /// Host with its port, as sent.
+    pub authority: &'a str,
+    /// Path, as sent.
+    pub path: &'a str,
+    /// Path in comparison form.
+    pub normalised: &'a str,
+    /// Query without the question mark.
+    pub query: Option<&'a str>,
+}
+
+fn split_authority(authority: &str) -> (&str, Option<u16>) {
+    match authority.rsplit_once(':') {
+        // A colon within brackets belongs to the address.
+        Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
+        _ => (authority, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefixes(list: &[&str]) -> Vec<PathMatch> {
+        list.iter()
+            .map(|prefix| PathMatch::Prefix((*prefix).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn a_prefix_is_replaced_by_whole_segments() {
+        let rewrite = |to: &str| PathRewrite::ReplacePrefix(to.to_owned());
+        for (prefix, to, path, wanted) in [
+            ("/foo", "/xyz", "/foo/bar", "/xyz/bar"),
+            ("/foo", "/xyz", "/foo", "/xyz"),
+            ("/foo", "/", "/foo/bar", "/bar"),
+            ("/foo", "/", "/foo", "/"),
+            ("/foo", "/xyz/", "/foo/", "/xyz/"),
+            ("", "/api", "/a", "/api/a"),
+        ] {
+            assert_eq!(
+                rewritten_path(&rewrite(to), &prefixes(&[prefix]), path),
+                wanted
+            );
+        }
+        let longest = rewritten_path(&rewrite("/n"), &prefixes(&["/a", "/a/b"]), "/a/b/c");
+        assert_eq!(longest, "/n/c");
+    }
+
+    #[test]
+    fn edits_come_in_order() {
+        let edit = Edit::new(&HeaderEdit {
+            remove: vec!["x-a".to_owned()],
+            set: vec![("x-b".to_owned(), "2".to_owned())],
+            add: vec![("x-b".to_owned(), "3".to_owned())],
+        })
+        .unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert("x-a", HeaderValue::from_static("1"));
+        headers.insert("x-b", HeaderValue::from_static("1"));
+        edit.apply(&mut headers);
+        assert!(!headers.contains_key("x-a"));
+        assert_eq!(
+            headers.get_all("x-b").iter().collect::<Vec<_>>(),
+            ["2", "3"]
+        );
+    }
+
+    #[test]
+    fn framing_cannot_be_edited() {
+        let edit = HeaderEdit {
+            remove: vec!["content-length".to_owned()],
+            ..Default::default()
+        };
+        assert!(Edit::new(&edit).is_err());
+    }
+
+    #[test]
+    fn a_redirect_takes_what_it_does_not_name_from_the_request() {
+        let request = RedirectSource {
+            scheme: "http",
+            authority: "a.example:8080",
+            path: "/p",
+            normalised: "/p",
+            query: Some("q=1"),
+        };
+        let redirect = |scheme: Option<&str>, hostname: Option<&str>, port| model::Redirect {
+            scheme: scheme.map(str::to_owned),
+            hostname: hostname.map(str::to_owned),
+            port,
+            path: None,
+            status: 302,
+        };
+        let go = |r: model::Redirect| location(&r, &request, &[]);
+        assert_eq!(
+            go(redirect(Some("https"), None, None)),
+            "https://a.example/p?q=1"
+        );
+        assert_eq!(
+            go(redirect(None, Some("b.example"), None)),
+            "http://b.example/p?q=1"
+        );
+        assert_eq!(
+            go(redirect(None, None, None)),
+            "http://a.example:8080/p?q=1"
+        );
+        assert_eq!(
+            go(redirect(Some("https"), None, Some(8443))),
+            "https://a.example:8443/p?q=1"
+        );
+        assert_eq!(
+            go(redirect(Some("https"), None, Some(443))),
+            "https://a.example/p?q=1"
+        );
+    }
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+//! A generation made from a rule set: certificates loaded, filters prepared, servers and counts of
+//! the generation before taken over.
+
+use std::sync::Arc;
+
+use l7switch_rules::RuleSet;
+use l7switch_rules::model;
+use l7switch_rules::model::Protocol;
+use thiserror::Error;
+
+use crate::filters::Filters;
+use crate::routing::Rules;
+use crate::state::Generation;
+use crate::state::Route;
+use crate::state::Service;
+use crate::state::StatsRegistry;
+use crate::tls;
+use crate::upstream::Pool;
+
+/// Why a rule set that the check has passed cannot be put in force.
+#[derive(Debug, Error)]
+pub enum BuildError {
+    /// A certificate cannot be used.
+    #[error("service `{service}`: {error}")]
+    Certificate {
+        /// The service.
+        service: String,
+        /// Why.
+        error: Box<tls::TlsError>,
+    },
+    /// A filter cannot be applied.
+    #[error("service `{service}`, route `{route}`: {error}")]
+    Filter {
+        /// The service.
+        service: String,
+        /// The route.
+        route: String,
+        /// Why.
+        error: String,
+    },
+}
+
+/// Makes the generation that follows `before`. Nothing is in force yet; see [`activate`].
+///
+/// # Errors
+///
+/// See [`BuildError`].
+pub fn build(
+    rules: RuleSet,
+    before: Option<&Generation>,
+    stats: &mut StatsRegistry,
+) -> Result<Generation, BuildError> {
+    let rules = Rules::from(rules);
+    let services = rules
+        .model
+        .services
+        .iter()
+        .map(|service| build_service(service, stats))
+        .collect::<Result<_, _>>()?;
+    let pools = rules
+        .model
+        .pools
+        .iter()
+        .map(|pool| {
+            let known = before.and_then(|before| before.pool(&pool.name));
+            Arc::new(Pool::new(pool.clone(), known.map(AsRef::as_ref)))
+        })
+        .collect();
+    Ok(Generation {
+        number: before.map_or(1, |before| before.number.wrapping_add(1)),
+        rules,
+        services,
+        pools,
+    })
+}
+
+fn build_service(
+    service: &model::Service,
+    stats: &mut StatsRegistry,
+) -> Result<Service, BuildError> {
+    let tls = (service.protocol == Protocol::Https)
+        .then(|| tls::server_config(&service.certificates))
+        .transpose()
+        .map_err(|error| BuildError::Certificate {
+            service: service.name.clone(),
+            error: Box::new(error),
+        })?;
+    let stats = stats.service(&service.name);
+    let routes = service
+        .routes
+        .iter()
+        .enumerate()
+        .map(|(position, route)| {
+            let label = route.label(position);
+            let filters = Filters::new(&route.filters).map_err(|error| BuildError::Filter {
+                service: service.name.clone(),
+                route: label.clone(),
+                error,
+            })?;
+            Ok(Route {
+                requests: stats.route(&label),
+                label,
+                filters,
+            })
+        })
+        .collect::<Result<_, BuildError>>()?;
+    Ok(Service { stats, routes, tls })
+}
+
+/// Does what has to be done when a generation comes into force: the servers that it shares with the
+/// one before get its weights.
+pub fn activate(generation: &Generation) {
+    for pool in &generation.pools {
+        pool.activate();
+    }
+    for service in &generation.services {
+        service
+            .stats
+            .keep_routes(&service.routes.iter().map(|r| r.label.as_str()).collect());
+    }
+}

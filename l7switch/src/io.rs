@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: MIT
+//! The client's TCP stream as the layers above share it: one reader and writer, and beside it one who
+//! watches for a reset and may abort.
+
+use std::io;
+use std::io::IoSlice;
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+use std::task::ready;
+use std::time::Duration;
+
+use bytes::Buf;
+use bytes::Bytes;
+use socket2::SockRef;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::io::Interest;
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
+
+/// How long a connection that is closed before the client has sent everything is still read from:
+/// closing it at once would reset it, and the reset could overtake the response.
+const LINGER: Duration = Duration::from_secs(3);
+
+/// A TCP stream with one reader and one writer.
+#[derive(Debug)]
+pub struct SharedStream(Arc<TcpStream>);
+
+/// The same stream for one who watches.
+#[derive(Clone, Debug)]
+pub struct StreamHandle(Arc<TcpStream>);
+
+impl SharedStream {
+    /// Takes a stream over and switches Nagle's algorithm off.
+    pub fn new(stream: TcpStream) -> (Self, StreamHandle) {
+        // Without it a small write would wait for the acknowledgement of the one before.
+        let _ = stream.set_nodelay(true);
+        let stream = Arc::new(stream);
+        (Self(Arc::clone(&stream)), StreamHandle(stream))
+    }
+}
+
+impl StreamHandle {
+    /// Waits until the peer has reset the connection or it broke. An orderly end of what the peer
+    /// sends is not an end of the connection (RFC 9293, 3.6), so it does not count.
+    pub async fn broken(&self) {
+        if self.0.ready(Interest::ERROR).await.is_err() {
+            // The runtime ends; whoever waits beside this ends too.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Makes the end of the connection a reset, so that the peer cannot take it for an orderly one.
+    pub fn abort(&self) {
+        let _ = SockRef::from(&*self.0).set_linger(Some(Duration::ZERO));
+    }
+
+    /// Whether bytes were received that nobody has read.
+    pub fn has_unread(&self) -> bool {
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        matches!(SockRef::from(&*self.0).peek(&mut byte), Ok(count) if count > 0)
+    }
+
+    /// Ends the sending direction, then reads and forgets what the client still sends, for a while.
+    pub async fn linger(&self) {
+        let _ = SockRef::from(&*self.0).shutdown(Shutdown::Write);
+        let drain = async {
+            let mut waste = vec![0; 16 * 1024];
+            loop {
+                if self.0.readable().await.is_err() {
+                    return;
+                }
+                match self.0.try_read(&mut waste) {
+                    Ok(0) => return,
+                    Ok(_) => (),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
+                    Err(_) => return,
+                }
+            }
+        };
+        let _ = tokio::time::timeout(LINGER, drain).await;
+    }
+}
+
+impl AsyncRead for SharedStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            ready!(self.0.poll_read_ready(cx))?;
+            match self.0.try_read_buf(buf) {
+                Ok(_) => return Poll::Ready(Ok(())),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for SharedStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_write_ready(cx))?;
+            match self.0.try_write(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_write_ready(cx))?;
+            match self.0.try_write_vectored(bufs) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(match SockRef::from(&*self.0).shutdown(Shutdown::Write) {
+            // The peer was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            result => result,
+        })
+    }
+}
+
+/// A stream of which some bytes were read already.
+#[derive(Debug)]
+pub struct Prefixed<S> {
+    prefix: Bytes,
+    inner: S,
+}
+
+impl<S> Prefixed<S> {
+    /// `inner` with `prefix` before what it will give.
+    pub const fn new(prefix: Bytes, inner: S) -> Self {
+        Self { prefix, inner }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.prefix.is_empty() {
+            return Pin::new(&mut self.inner).poll_read(cx, buf);
+        }
+        let count = self.prefix.len().min(buf.remaining());
+        if let Some(part) = self.prefix.get(..count) {
+            buf.put_slice(part);
+        }
+        self.prefix.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

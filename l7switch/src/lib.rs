@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+//! The userspace front of l7switch: a reverse proxy and load balancer that switches by the rules of
+//! one rule file.
+//!
+//! A connection is accepted by [`listen`], served by [`conn`] (HTTP, below which [`gate`] lets only
+//! strictly valid messages pass) or [`passthrough`]. A request goes through [`proxy`]: [`plan`] decides
+//! by the rules, [`forward`] sends it to a pool of [`upstream`] servers, or [`answer`] answers it. The
+//! rules in force are a [`state::Generation`]; a reload replaces it whole.
+
+pub mod access_log;
+pub mod admin;
+pub mod answer;
+pub mod body;
+pub mod cli;
+pub mod client;
+pub mod clock;
+pub mod conn;
+pub mod demo;
+pub mod exchange;
+pub mod filters;
+pub mod forward;
+pub mod forwarded;
+pub mod gate;
+pub mod generation;
+pub mod headers;
+pub mod health;
+pub mod io;
+pub mod limit;
+pub mod listen;
+pub mod metrics;
+pub mod passthrough;
+pub mod plan;
+pub mod proxy;
+pub mod reason;
+pub mod routing;
+pub mod shutdown;
+pub mod state;
+pub mod stats;
+pub mod switch;
+pub mod tls;
+pub mod tunnel;
+pub mod upstream;
+pub mod watch;
+
+pub use switch::Options;
+pub use switch::SetError;
+pub use switch::Switch;

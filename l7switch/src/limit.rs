@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+//! Log lines that hostile input causes: at most one a second for each reason.
+
+use std::net::SocketAddr;
+use std::sync::LazyLock;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::clock::now_ns;
+use crate::reason::Reason;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// For each reason: when the next line may be written, and how many were not.
+static GATES: LazyLock<Vec<(AtomicU64, AtomicU64)>> =
+    LazyLock::new(|| Reason::ALL.iter().map(|_| Default::default()).collect());
+
+/// Logs what a client did, unless the same reason was logged within the last second.
+pub fn hostile(reason: Reason, peer: SocketAddr, detail: &str) {
+    if let Some(suppressed) = due(reason, now_ns()) {
+        tracing::info!(reason = reason.as_str(), client = %peer, detail, suppressed, "refused");
+    }
+}
+
+/// How many lines were not written since the last, if one may be written now.
+fn due(reason: Reason, now: u64) -> Option<u64> {
+    let (next, suppressed) = GATES.get(reason as usize)?;
+    let before = next.load(Relaxed);
+    let taken = now >= before
+        && next
+            .compare_exchange(before, now.saturating_add(SECOND), Relaxed, Relaxed)
+            .is_ok();
+    if taken {
+        Some(suppressed.swap(0, Relaxed))
+    } else {
+        suppressed.fetch_add(1, Relaxed);
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_a_second_for_each_reason() {
+        let start = 1_000 * SECOND;
+        assert_eq!(due(Reason::Internal, start), Some(0));
+        assert_eq!(due(Reason::Internal, start + 5), None);
+        assert_eq!(due(Reason::Draining, start + 5), Some(0));
+        assert_eq!(due(Reason::Internal, start + SECOND), Some(1));
+    }
+}

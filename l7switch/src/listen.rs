@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT
+//! Listening: sockets, and the loop that accepts.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use l7switch_rules::model::Protocol;
+use socket2::Domain;
+use socket2::Socket;
+use socket2::Type;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::client::Client;
+use crate::conn;
+use crate::passthrough;
+use crate::state::Core;
+
+/// Connections that may wait in the kernel to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// How long accepting rests when the process or system has no room for another connection.
+const REST: Duration = Duration::from_millis(50);
+
+/// Opens a listening socket.
+///
+/// # Errors
+///
+/// As the kernel says: the address is in use, is not one of this host, or needs a privilege.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        // 0.0.0.0 and [::] are then two addresses, each with its own listener.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// How often a service that has as many connections as it may have asks for its limit again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A listener and its accept loop. Dropped, it stops; connections live on.
+#[derive(Debug)]
+pub struct Listener {
+    /// The address of the rule file.
+    configured: SocketAddr,
+    /// The address that is bound: another where the rule file says port 0.
+    bound: SocketAddr,
+    /// The service that the connections are for, which a reload may change.
+    service: Arc<ArcSwap<String>>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Listener {
+    /// Starts to accept for a service.
+    ///
+    /// # Errors
+    ///
+    /// The socket has no address.
+    pub fn start(
+        core: &Arc<Core>,
+        socket: TcpListener,
+        configured: SocketAddr,
+        service: &str,
+    ) -> io::Result<Self> {
+        let bound = socket.local_addr()?;
+        let service = Arc::new(ArcSwap::from_pointee(service.to_owned()));
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(accept(
+            Arc::clone(core),
+            socket,
+            Arc::clone(&service),
+            stopped,
+        ));
+        Ok(Self {
+            configured,
+            bound,
+            service,
+            stop,
+            task,
+        })
+    }
+
+    /// The address that the rule file names.
+    pub const fn configured(&self) -> SocketAddr {
+        self.configured
+    }
+
+    /// The address that is bound.
+    pub const fn bound(&self) -> SocketAddr {
+        self.bound
+    }
+
+    /// The service.
+    pub fn service(&self) -> Arc<String> {
+        self.service.load_full()
+    }
+
+    /// Connections are from now on for this service.
+    pub fn assign(&self, service: &str) {
+        if **self.service.load() != service {
+            self.service.store(Arc::new(service.to_owned()));
+        }
+    }
+
+    /// Stops accepting: what is in the kernel's queue is accepted first, then the socket is closed.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // Also where nobody waits for it.
+        self.stop.send_replace(true);
+    }
+}
+
+async fn accept(
+    core: Arc<Core>,
+    socket: TcpListener,
+    service: Arc<ArcSwap<String>>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    loop {
+        let stats = limit_and_stats(&core, &service.load());
+        let room = async {
+            if let Some((limit, stats)) = &stats {
+                stats.below(*limit).await;
+            }
+        };
+        let ready = async {
+            match tokio::time::timeout(LOOK_AGAIN, room).await {
+                Ok(()) => Some(socket.accept().await),
+                // The limit may be another by now.
+                Err(_) => None,
+            }
+        };
+        let accepted = tokio::select! {
+            accepted = ready => accepted,
+            _ = stopped.wait_for(|stop| *stop) => break,
+        };
+        match accepted {
+            Some(Ok((stream, peer))) => serve(&core, &service.load_full(), stream, peer),
+            Some(Err(error)) => rest(&error).await,
+            None => (),
+        }
+    }
+    // What clients take for accepted, because the kernel has completed it, must not be reset.
+    loop {
+        let next = tokio::time::timeout(Duration::ZERO, socket.accept()).await;
+        match next {
+            Ok(Ok((stream, peer))) => serve(&core, &service.load_full(), stream, peer),
+            Ok(Err(_)) | Err(_) => return,
+        }
+    }
+}
+
+/// Waits where waiting helps: a process without free descriptors would spin.
+async fn rest(error: &io::Error) {
+    match error.kind() {
+        io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::Interrupted => (),
+        _ => {
+            tracing::warn!(%error, "no connection can be accepted");
+            tokio::time::sleep(REST).await;
+        }
+    }
+}
+
+type LimitAndStats = (usize, Arc<crate::stats::ServiceStats>);
+
+fn limit_and_stats(core: &Core, service: &str) -> Option<LimitAndStats> {
+    let generation = core.active.load();
+    let (_, model, state) = generation.service(service)?;
+    Some((model.limits.connections, Arc::clone(&state.stats)))
+}
+
+fn serve(core: &Arc<Core>, service: &str, stream: tokio::net::TcpStream, peer: SocketAddr) {
+    let generation = core.active.load();
+    let Some((_, model, state)) = generation.service(service) else {
+        // The service was taken away between two looks.
+        return;
+    };
+    let scheme = if model.protocol == Protocol::Https {
+        "https"
+    } else {
+        "http"
+    };
+    let stats = Arc::clone(&state.stats);
+    let client = Client::new(Arc::clone(core), service.into(), stats, peer, scheme);
+    if model.protocol.is_http() {
+        tokio::spawn(conn::serve(client, stream, model.limits, state.tls.clone()));
+    } else {
+        tokio::spawn(passthrough::serve(client, stream));
+    }
+}

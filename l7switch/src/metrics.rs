@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT
+//! The counts in the Prometheus text exposition format.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::fmt::Write as _;
+
+use l7switch_admin_api::ServerState;
+use l7switch_admin_api::ServerStatus;
+use l7switch_admin_api::ServiceStatus;
+use l7switch_admin_api::Status;
+
+/// The content type of the format.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+struct Text(String);
+
+impl Text {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(
+            self.0,
+            "# HELP l7switch_{name} {help}\n# TYPE l7switch_{name} {kind}"
+        );
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        let _ = write!(self.0, "l7switch_{name}");
+        for (index, (label, text)) in labels.iter().enumerate() {
+            let _ = write!(self.0, "{}{label}=\"", if index == 0 { '{' } else { ',' });
+            for character in text.chars() {
+                match character {
+                    '\\' => self.0.push_str("\\\\"),
+                    '"' => self.0.push_str("\\\""),
+                    '\n' => self.0.push_str("\\n"),
+                    other => self.0.push(other),
+                }
+            }
+            self.0.push('"');
+        }
+        let end = if labels.is_empty() { "" } else { "}" };
+        let _ = writeln!(self.0, "{end} {value}");
+    }
+}
+
+/// Everything that [`Status`] and the servers' status say.
+pub fn render(status: &Status, servers: &[ServerStatus]) -> String {
+    let mut out = Text(String::new());
+    out.family("uptime_seconds", "gauge", "Time since the switch began.");
+    out.sample("uptime_seconds", &[], status.uptime);
+    out.family("generation", "gauge", "Number of the rule set in force.");
+    out.sample("generation", &[], status.generation);
+    out.family("reloads_total", "counter", "Reloads by result.");
+    out.sample("reloads_total", &[("result", "ok")], status.reloads);
+    out.sample(
+        "reloads_total",
+        &[("result", "refused")],
+        status.reload_failures,
+    );
+    out.family(
+        "access_log_dropped_total",
+        "counter",
+        "Lines that the access log lost.",
+    );
+    out.sample("access_log_dropped_total", &[], status.access_log_dropped);
+    services(&mut out, status);
+    real_servers(&mut out, servers);
+    out.0
+}
+
+fn services(out: &mut Text, status: &Status) {
+    type Value = fn(&ServiceStatus) -> u64;
+    let plain: [(&str, &str, &str, Value); 5] = [
+        (
+            "connections_active",
+            "gauge",
+            "Client connections now.",
+            |s| s.active,
+        ),
+        ("connections_total", "counter", "Client connections.", |s| {
+            s.connections
+        }),
+        (
+            "requests_total",
+            "counter",
+            "Requests, or joined connections.",
+            |s| s.requests,
+        ),
+        (
+            "received_bytes_total",
+            "counter",
+            "Content bytes from clients.",
+            |s| s.bytes_in,
+        ),
+        (
+            "sent_bytes_total",
+            "counter",
+            "Content bytes to clients.",
+            |s| s.bytes_out,
+        ),
+    ];
+    for (name, kind, help, value) in plain {
+        out.family(name, kind, help);
+        for (service, counts) in &status.services {
+            out.sample(name, &[("service", service)], value(counts));
+        }
+    }
+    type Keyed = for<'a> fn(&'a ServiceStatus) -> &'a BTreeMap<String, u64>;
+    let keyed: [(&str, &str, &str, Keyed); 3] = [
+        (
+            "responses_total",
+            "class",
+            "Responses by class.",
+            |s: &l7switch_admin_api::ServiceStatus| &s.responses,
+        ),
+        (
+            "refused_total",
+            "reason",
+            "What was refused or ended early, by reason.",
+            |s| &s.refused,
+        ),
+        ("route_requests_total", "route", "Requests by route.", |s| {
+            &s.routes
+        }),
+    ];
+    for (name, label, help, values) in keyed {
+        out.family(name, "counter", help);
+        for (service, counts) in &status.services {
+            for (key, value) in values(counts) {
+                out.sample(name, &[("service", service), (label, key)], value);
+            }
+        }
+    }
+}
+
+fn real_servers(out: &mut Text, servers: &[ServerStatus]) {
+    type Value = fn(&ServerStatus) -> f64;
+    let families: [(&str, &str, &str, Value); 6] = [
+        ("server_up", "gauge", "1: the server gets requests.", |s| {
+            f64::from(s.state == ServerState::Up)
+        }),
+        ("server_weight", "gauge", "Weight in force.", |s| {
+            f64::from(s.effective_weight)
+        }),
+        (
+            "server_active",
+            "gauge",
+            "Requests or connections now.",
+            |s| whole(s.active),
+        ),
+        (
+            "server_requests_total",
+            "counter",
+            "Requests or connections.",
+            |s| whole(s.total),
+        ),
+        (
+            "server_failures_total",
+            "counter",
+            "Failed requests or connections.",
+            |s| whole(s.failures),
+        ),
+        (
+            "server_first_byte_seconds",
+            "gauge",
+            "Smoothed time to first byte.",
+            |s| s.ewma_ms / 1000.0,
+        ),
+    ];
+    for (name, kind, help, value) in families {
+        out.family(name, kind, help);
+        for server in servers {
+            let address = server.address.to_string();
+            let labels = [("pool", server.pool.as_str()), ("server", address.as_str())];
+            out.sample(name, &labels, value(server));
+        }
+    }
+}
+
+/// A count as Prometheus keeps it: exact up to 2⁵³.
+fn whole(count: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "Prometheus keeps no more")]
+    let value = count as f64;
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_escaped_and_families_typed() {
+        let mut status = Status {
+            generation: 3,
+            ..Status::default()
+        };
+        let mut service = ServiceStatus {
+            requests: 7,
+            ..ServiceStatus::default()
+        };
+        service.routes.insert("a\"b\\".to_owned(), 2);
+        status.services.insert("web".to_owned(), service);
+        let text = render(&status, &[]);
+        assert!(text.contains("# TYPE l7switch_requests_total counter\n"));
+        assert!(text.contains("l7switch_requests_total{service=\"web\"} 7\n"));
+        assert!(text.contains("l7switch_generation 3\n"));
+        let route = "l7switch_route_requests_total{service=\"web\",route=\"a\\\"b\\\\\"} 2\n";
+        assert!(text.contains(route));
+    }
+}

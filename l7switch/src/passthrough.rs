@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: MIT
+//! Connections that are joined unopened: TLS by server name, TCP by source.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::Bytes;
+use bytes::BytesMut;
+use l7switch_engine::sched::hash_key;
+use l7switch_engine::table::Request;
+use l7switch_engine::tls::ClientHelloParser;
+use l7switch_rules::model;
+use l7switch_rules::model::Action;
+use l7switch_rules::model::HashKey;
+use l7switch_rules::model::Protocol;
+use l7switch_rules::model::address_bytes;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::client::Client;
+use crate::exchange::Exchange;
+use crate::io::Prefixed;
+use crate::io::SharedStream;
+use crate::io::StreamHandle;
+use crate::limit;
+use crate::plan::share;
+use crate::reason::Reason;
+use crate::state::Generation;
+use crate::tunnel;
+use crate::upstream::ConnectError;
+use crate::upstream::Outstanding;
+use crate::upstream::Pool;
+use crate::upstream::connect_tcp;
+
+/// Longest ClientHello that is waited for, with its record headers.
+const HELLO_MAX: usize = 80 * 1024;
+
+/// The fatal alert unrecognized_name (RFC 8446, 6.2; RFC 6066, 3) as a record of TLS 1.0, which every
+/// version reads.
+const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 3, 1, 0, 2, 2, 0x70];
+
+/// Why a connection was not joined, and what the client is told.
+struct Refused {
+    reason: Reason,
+    alert: &'static [u8],
+}
+
+impl Refused {
+    const fn silently(reason: Reason) -> Self {
+        Self { reason, alert: b"" }
+    }
+}
+
+/// Serves a connection of a `tls` or `tcp` service.
+pub async fn serve(client: Client, stream: TcpStream) {
+    let (mut stream, handle) = SharedStream::new(stream);
+    let mut exchange = Exchange::begin(
+        Arc::clone(&client.stats),
+        Arc::clone(&client.core.log),
+        |line| {
+            line.client = client.peer.to_string();
+            line.service = client.service.to_string();
+        },
+    );
+    let drained = async {
+        client.core.shutdown.draining().await;
+        client.core.shutdown.last_chance().await;
+    };
+    let opened = tokio::select! {
+        opened = open(&client, &mut stream, &mut exchange) => opened,
+        () = drained => Err(Refused::silently(Reason::Draining)),
+        () = handle.broken() => Err(Refused::silently(Reason::ClientGone)),
+    };
+    match opened {
+        Ok(opened) => {
+            let idle = opened.idle;
+            let stream = Prefixed::new(opened.received, stream);
+            let (server, server_handle) = SharedStream::new(opened.server);
+            let outcome = tunnel::join(stream, server, idle).await;
+            exchange.received(outcome.forth);
+            exchange.sent(outcome.back);
+            match outcome.reason {
+                // Not an orderly end: nobody must take it for one.
+                Some(Reason::BadResponse) => handle.abort(),
+                Some(Reason::ClientGone) => server_handle.abort(),
+                _ => (),
+            }
+            exchange.close(outcome.reason);
+        }
+        Err(refused) => {
+            exchange.refused(refused.reason);
+            exchange.close(Some(refused.reason));
+            refuse(stream, handle, refused.alert).await;
+        }
+    }
+}
+
+async fn refuse(mut stream: SharedStream, handle: StreamHandle, alert: &[u8]) {
+    if !alert.is_empty() && stream.write_all(alert).await.is_ok() {
+        handle.linger().await;
+    }
+}
+
+/// A connection that can be joined.
+struct Opened {
+    server: TcpStream,
+    /// What the client has sent so far.
+    received: Bytes,
+    idle: std::time::Duration,
+    _outstanding: Outstanding,
+}
+
+async fn open(
+    client: &Client,
+    stream: &mut SharedStream,
+    exchange: &mut Exchange,
+) -> Result<Opened, Refused> {
+    let limits = {
+        let generation = client.core.active.load();
+        let (_, model, _) = generation
+            .service(&client.service)
+            .ok_or(Refused::silently(Reason::Draining))?;
+        (model.protocol == Protocol::Tls).then_some(model.limits)
+    };
+    let mut received = BytesMut::new();
+    let mut name = Vec::new();
+    if let Some(limits) = limits {
+        let hello = hello(client, stream, &mut received);
+        name = tokio::time::timeout(limits.head_timeout, hello)
+            .await
+            .map_err(|_| Refused::silently(Reason::HeadTimeout))??;
+        exchange.describe(|line| line.host = String::from_utf8_lossy(&name).into_owned());
+    }
+    // The rules may have changed while the client was slow.
+    let generation = client.core.active.load_full();
+    let (index, model, service) = generation
+        .service(&client.service)
+        .ok_or(Refused::silently(Reason::Draining))?;
+    let no_route = if limits.is_some() {
+        Refused {
+            reason: Reason::UnknownName,
+            alert: &UNRECOGNIZED_NAME,
+        }
+    } else {
+        Refused::silently(Reason::NoRoute)
+    };
+    let Some((position, pool, hash)) = route(&generation, index, model, client, &name) else {
+        return Err(no_route);
+    };
+    if let Some(state) = service.routes.get(position) {
+        state.requests.fetch_add(1, Relaxed);
+        exchange.describe(|line| line.route.clone_from(&state.label));
+    }
+    exchange.describe(|line| line.pool.clone_from(&pool.config().name));
+    let (server, outstanding) = connect(pool, hash).await.map_err(Refused::silently)?;
+    exchange.describe(|line| line.server = outstanding.server().address().to_string());
+    Ok(Opened {
+        server,
+        received: received.freeze(),
+        idle: model.limits.idle_timeout,
+        _outstanding: outstanding,
+    })
+}
+
+/// Reads the ClientHello and gives the server name, empty if there is none.
+async fn hello(
+    client: &Client,
+    stream: &mut SharedStream,
+    received: &mut BytesMut,
+) -> Result<Vec<u8>, Refused> {
+    let mut parser = ClientHelloParser::new();
+    loop {
+        if received.len() > HELLO_MAX {
+            return Err(Refused::silently(Reason::NotTls));
+        }
+        match stream.read_buf(received).await {
+            Ok(0) | Err(_) => return Err(Refused::silently(Reason::ClientGone)),
+            Ok(_) => (),
+        }
+        match parser.parse(received) {
+            Ok(None) => (),
+            Ok(Some(hello)) => return Ok(hello.server_name().unwrap_or_default().to_vec()),
+            Err(error) => {
+                limit::hostile(Reason::NotTls, client.peer, &error.to_string());
+                return Err(Refused::silently(Reason::NotTls));
+            }
+        }
+    }
+}
+
+/// The route, its pool and the hash of the pool's key.
+fn route<'a>(
+    generation: &'a Generation,
+    service: usize,
+    model: &model::Service,
+    client: &Client,
+    name: &[u8],
+) -> Option<(usize, &'a Arc<Pool>, u64)> {
+    let source = address_bytes(client.peer.ip());
+    let no_fields: &[(&[u8], &[u8])] = &[];
+    let asked = Request {
+        host: name,
+        method: b"",
+        path: b"",
+        query: b"",
+        source,
+        fields: no_fields,
+    };
+    let position = generation.rules.route(service, &asked)?;
+    let Action::Forward(shares) = &model.routes.get(position)?.action else {
+        return None;
+    };
+    let pool = generation.pools.get(share(shares, fastrand::u64(..))?)?;
+    let key: &[u8] = match &pool.config().scheduler.key {
+        HashKey::Host if !name.is_empty() => name,
+        _ => &source,
+    };
+    Some((position, pool, hash_key(key)))
+}
+
+/// Connects to a server of the pool, to others where that fails.
+async fn connect(pool: &Arc<Pool>, hash: u64) -> Result<(TcpStream, Outstanding), Reason> {
+    let config = pool.config();
+    let mut tried = Vec::new();
+    let mut last = Reason::NoServer;
+    while let Some((index, outstanding)) = pool.pick(hash, &tried) {
+        let server = Arc::clone(outstanding.server());
+        match connect_tcp(server.address(), config.connect_timeout).await {
+            Ok(stream) => {
+                server.succeeded();
+                return Ok((stream, outstanding));
+            }
+            Err(error) => {
+                server.failed(&config.passive);
+                log_failure(server.address(), &error);
+                last = match error {
+                    ConnectError::Refused(_) => Reason::ConnectFailed,
+                    ConnectError::Timeout(_) => Reason::ConnectTimeout,
+                };
+            }
+        }
+        tried.push(index);
+        if tried.len() > usize::try_from(config.retries).unwrap_or(usize::MAX) {
+            break;
+        }
+    }
+    Err(last)
+}
+
+fn log_failure(server: SocketAddr, error: &ConnectError) {
+    tracing::debug!(%server, %error, "no connection");
+}

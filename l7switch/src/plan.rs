@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: MIT
+//! What is to be done with a request: host and path brought into comparison form, the route that takes
+//! it, and what follows from the route.
+
+use std::net::IpAddr;
+
+use http::HeaderMap;
+use http::HeaderValue;
+use http::Method;
+use http::StatusCode;
+use http::Uri;
+use http::Version;
+use http::header;
+use http::request::Parts;
+use l7switch_engine::sched::hash_key;
+use l7switch_engine::table::Request;
+use l7switch_engine::uri;
+use l7switch_rules::model;
+use l7switch_rules::model::Action;
+use l7switch_rules::model::HashKey;
+use l7switch_rules::model::PoolShare;
+use l7switch_rules::model::address_bytes;
+
+use crate::filters;
+use crate::filters::RedirectSource;
+use crate::reason::Reason;
+use crate::reason::Refusal;
+use crate::routing::HeaderFields;
+use crate::routing::allowed;
+use crate::state::Generation;
+
+/// What is to be done with a request.
+#[derive(Debug)]
+pub struct Plan {
+    /// The route, by its position in the service.
+    pub route: usize,
+    /// The client's host as sent, for Host and X-Forwarded-Host; absent in HTTP/1.0.
+    pub host: Option<HeaderValue>,
+    /// What to do.
+    pub step: Step,
+}
+
+/// What a route does.
+#[derive(Debug)]
+pub enum Step {
+    /// Send to a pool.
+    Forward {
+        /// By the model's number.
+        pool: usize,
+        /// Target in origin or asterisk form.
+        target: Uri,
+        /// Hash of the key that the pool's scheduler hashes; 0 where it hashes none.
+        hash: u64,
+    },
+    /// Answer as the route says.
+    Respond,
+    /// Answer with this Location.
+    Redirect {
+        /// 301, 302, 303, 307 or 308.
+        status: StatusCode,
+        /// Where to.
+        location: HeaderValue,
+    },
+}
+
+/// Plans a request of a service.
+///
+/// # Errors
+///
+/// The request is not one that may be routed, or no route takes it.
+pub fn plan(
+    generation: &Generation,
+    service: usize,
+    model: &model::Service,
+    peer: IpAddr,
+    scheme: &'static str,
+    request: &Parts,
+) -> Result<Plan, Refusal> {
+    let host = authority(request)?;
+    let mut host_space = [0_u8; uri::MAX_HOST];
+    let host_form = uri::host(
+        host.as_ref().map_or(b"", HeaderValue::as_bytes),
+        &mut host_space,
+    )
+    .map_err(|error| Refusal::new(Reason::BadHost, StatusCode::BAD_REQUEST, error.to_string()))?;
+    let raw_path = request.uri.path();
+    let mut path_space = vec![0_u8; raw_path.len()];
+    let path_form = uri::normalise(raw_path.as_bytes(), allowed(model.allow), &mut path_space)
+        .map_err(|error| {
+            Refusal::new(Reason::BadPath, StatusCode::BAD_REQUEST, error.to_string())
+        })?;
+    let source = address_bytes(peer);
+    let query = request.uri.query();
+    let fields = HeaderFields(&request.headers);
+    let asked = Request {
+        host: host_form,
+        method: request.method.as_str().as_bytes(),
+        path: path_form,
+        query: query.unwrap_or_default().as_bytes(),
+        source,
+        fields: &fields,
+    };
+    let route = generation.rules.route(service, &asked);
+    let (Some(position), Some(route)) = (route, route.and_then(|at| model.routes.get(at))) else {
+        return Err(Refusal::new(
+            Reason::NoRoute,
+            StatusCode::NOT_FOUND,
+            "no route takes this request",
+        ));
+    };
+    let text = |bytes| {
+        std::str::from_utf8(bytes)
+            .map_err(|_| Refusal::bad_request("the path is not ASCII (RFC 3986, 2)"))
+    };
+    let step = match &route.action {
+        Action::Respond(_) => Step::Respond,
+        Action::Redirect(redirect) => {
+            let source = RedirectSource {
+                scheme,
+                authority: host
+                    .as_ref()
+                    .and_then(|host| host.to_str().ok())
+                    .unwrap_or_default(),
+                path: raw_path,
+                normalised: text(path_form)?,
+                query,
+            };
+            let location = filters::location(redirect, &source, &route.paths);
+            Step::Redirect {
+                status: StatusCode::from_u16(redirect.status).unwrap_or(StatusCode::FOUND),
+                location: HeaderValue::from_str(&location)
+                    .map_err(|_| Refusal::bad_request("there is no Location for this request"))?,
+            }
+        }
+        Action::Forward(shares) => {
+            let pool = share(shares, fastrand::u64(..))
+                .ok_or_else(|| Refusal::internal("the route has no pool"))?;
+            let target = match &route.filters.rewrite_path {
+                Some(rewrite) if path_form != b"*" => filters::target(
+                    &filters::rewritten_path(rewrite, &route.paths, text(path_form)?),
+                    query,
+                ),
+                _ => filters::target(raw_path, query),
+            };
+            Step::Forward {
+                pool,
+                target: target
+                    .map_err(|_| Refusal::bad_request("the request target is not valid"))?,
+                hash: generation.pools.get(pool).map_or(0, |pool| {
+                    key_hash(&pool.config().scheduler, &asked, &request.headers)
+                }),
+            }
+        }
+    };
+    Ok(Plan {
+        route: position,
+        host,
+        step,
+    })
+}
+
+/// The host that a request names: of the target, else of Host (RFC 9112, 3.2.2; RFC 9113, 8.3.1).
+fn authority(request: &Parts) -> Result<Option<HeaderValue>, Refusal> {
+    let mut fields = request.headers.get_all(header::HOST).into_iter();
+    let field = fields.next();
+    if fields.next().is_some() {
+        return Err(Refusal::bad_request("more than one Host (RFC 9112, 3.2)"));
+    }
+    let Some(authority) = request.uri.authority() else {
+        if request.version == Version::HTTP_2 && field.is_none() {
+            return Err(Refusal::bad_request(
+                "neither :authority nor Host (RFC 9113, 8.3.1)",
+            ));
+        }
+        return Ok(field.filter(|host| !host.is_empty()).cloned());
+    };
+    if authority.as_str().contains('@') {
+        return Err(Refusal::bad_request(
+            "user information in the target (RFC 9110, 4.2.4)",
+        ));
+    }
+    if request.version == Version::HTTP_2
+        && field.is_some_and(|host| {
+            !host
+                .as_bytes()
+                .eq_ignore_ascii_case(authority.as_str().as_bytes())
+        })
+    {
+        return Err(Refusal::bad_request(
+            ":authority and Host differ (RFC 9113, 8.3.1)",
+        ));
+    }
+    HeaderValue::from_str(authority.as_str())
+        .map(Some)
+        .map_err(|_| Refusal::bad_request("the host cannot stand in a field"))
+}
+
+/// The pool of a weighted split for a random number.
+pub(crate) fn share(shares: &[PoolShare], random: u64) -> Option<usize> {
+    if let [only] = shares {
+        return Some(only.pool);
+    }
+    let total: u64 = shares.iter().map(|share| u64::from(share.weight)).sum();
+    let mut left = random.checked_rem(total)?;
+    for share in shares {
+        let weight = u64::from(share.weight);
+        if left < weight {
+            return Some(share.pool);
+        }
+        left = left.saturating_sub(weight);
+    }
+    None
+}
+
+fn key_hash<F: ?Sized>(
+    scheduler: &model::Scheduler,
+    request: &Request<'_, F>,
+    headers: &HeaderMap,
+) -> u64 {
+    if !scheduler.kind.hashes() {
+        return 0;
+    }
+    let value = match &scheduler.key {
+        HashKey::Source => None,
+        HashKey::Path => return hash_key(request.path),
+        HashKey::Host => return hash_key(request.host),
+        HashKey::Header(name) => combined(headers, name),
+        HashKey::Cookie(name) => cookie(headers, name),
+    };
+    hash_key(value.as_deref().unwrap_or(&request.source))
+}
+
+/// All values of a field, joined by comma (RFC 9110, 5.3).
+fn combined(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
+    let mut values = headers.get_all(name).into_iter();
+    let mut all = values.next()?.as_bytes().to_vec();
+    for value in values {
+        all.extend_from_slice(b", ");
+        all.extend_from_slice(value.as_bytes());
+    }
+    Some(all)
+}
+
+/// The first cookie of a name (RFC 6265, 4.2.1).
+fn cookie(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
+    headers
+        .get_all(header::COOKIE)
+        .into_iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b';'))
+        .find_map(|pair| {
+            let pair = pair.trim_ascii();
+            let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+            Some(value.to_vec())
+        })
+}
+
+/// What a proxy has to do with Max-Forwards (RFC 9110, 7.6.2): `true` when the request has come as
+/// far as it may, otherwise the field is counted down.
+pub fn last_stop(request: &mut Parts) -> bool {
+    if request.method != Method::OPTIONS && request.method != Method::TRACE {
+        return false;
+    }
+    let left = request
+        .headers
+        .get(header::MAX_FORWARDS)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.parse::<u32>().ok());
+    match left {
+        Some(0) => true,
+        Some(left) => {
+            request.headers.insert(
+                header::MAX_FORWARDS,
+                HeaderValue::from(left.saturating_sub(1)),
+            );
+            false
+        }
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_split_follows_its_weights() {
+        let shares = [
+            PoolShare { pool: 4, weight: 9 },
+            PoolShare { pool: 5, weight: 0 },
+            PoolShare { pool: 6, weight: 1 },
+        ];
+        let picked: Vec<_> = (0..10)
+            .map(|random| share(&shares, random).unwrap())
+            .collect();
+        assert_eq!(picked, [4, 4, 4, 4, 4, 4, 4, 4, 4, 6]);
+        assert_eq!(share(&shares[1..2], 3), Some(5));
+    }
+
+    #[test]
+    fn cookies_are_found_by_name() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::COOKIE, HeaderValue::from_static("ab=1; a=2;b=3"));
+        headers.append(header::COOKIE, HeaderValue::from_static("a=4"));
+        assert_eq!(cookie(&headers, "a").as_deref(), Some(&b"2"[..]));
+        assert_eq!(cookie(&headers, "b").as_deref(), Some(&b"3"[..]));
+        assert_eq!(cookie(&headers, "c"), None);
+    }
+
+    #[test]
+    fn max_forwards_counts_down_for_two_methods_only() {
+        let parts = |method: Method, left: u32| {
+            http::Request::builder()
+                .method(method)
+                .header(header::MAX_FORWARDS, left)
+                .body(())
+                .unwrap()
+                .into_parts()
+                .0
+        };
+        let mut request = parts(Method::OPTIONS, 3);
+        assert!(!last_stop(&mut request));
+        assert_eq!(request.headers[header::MAX_FORWARDS], "2");
+        assert!(last_stop(&mut parts(Method::TRACE, 0)));
+        assert!(!last_stop(&mut parts(Method::GET, 0)));
+    }
+}

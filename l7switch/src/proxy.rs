@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT
+//! The handler of every request: plan it, act on the plan, and see to it that there is an answer.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use http::HeaderValue;
+use http::Method;
+use http::Request;
+use http::Response;
+use http::StatusCode;
+use http::Version;
+use http::header;
+use hyper::body::Incoming;
+use l7switch_rules::model::Action;
+
+use crate::answer;
+use crate::body::ResponseBody;
+use crate::client::Client;
+use crate::exchange::Exchange;
+use crate::forward::Forward;
+use crate::forwarded::version_word;
+use crate::limit;
+use crate::plan;
+use crate::plan::Step;
+use crate::reason::Reason;
+use crate::reason::Refusal;
+
+/// Handles a request.
+///
+/// # Errors
+///
+/// Never: every error has an answer.
+pub async fn serve(
+    client: Arc<Client>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let ticket = client.gate().map(crate::gate::Shared::begin);
+    let (number, refusal) = ticket.unzip();
+    let version = request.version();
+    let malformed = refusal.as_ref().is_some_and(Option::is_some);
+    let mut response = handle(&client, request, refusal.flatten()).await;
+    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if let (Some(gate), Some(number)) = (client.gate(), number) {
+        gate.decide_upgrade(number, switching);
+    }
+    let last = malformed || client.core.shutdown.is_draining();
+    if last && version != Version::HTTP_2 && !switching {
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
+}
+
+async fn handle(
+    client: &Arc<Client>,
+    request: Request<Incoming>,
+    refusal: Option<Refusal>,
+) -> Response<ResponseBody> {
+    let working = client.working();
+    let (mut parts, body) = request.into_parts();
+    let method = parts.method.clone();
+    let known = refusal.is_none();
+    let mut exchange = Exchange::begin(
+        Arc::clone(&client.stats),
+        Arc::clone(&client.core.log),
+        |line| {
+            line.client = client.peer.to_string();
+            line.service = client.service.to_string();
+            if known {
+                line.method = method.to_string();
+                line.host = host_text(&parts);
+                line.path = parts
+                    .uri
+                    .path_and_query()
+                    .map_or_else(String::new, |path| path.as_str().to_owned());
+                line.version = version_word(parts.version);
+            }
+        },
+    );
+    exchange.holding(working);
+    if let Some(refusal) = refusal {
+        limit::hostile(refusal.reason, client.peer, &refusal.detail);
+        return answer::refuse(&refusal, &Method::GET, exchange);
+    }
+    if let Some(refusal) = unwanted(&parts) {
+        return answer::refuse(&refusal, &method, exchange);
+    }
+    let generation = client.core.active.load_full();
+    let Some((index, model, service)) = generation.service(&client.service) else {
+        let refusal = Refusal::new(
+            Reason::Draining,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the service was taken out of the rules",
+        );
+        let mut response = answer::refuse(&refusal, &method, exchange);
+        if parts.version != Version::HTTP_2 {
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        return response;
+    };
+    let plan = match plan::plan(
+        &generation,
+        index,
+        model,
+        client.peer.ip(),
+        client.scheme,
+        &parts,
+    ) {
+        Ok(plan) => plan,
+        Err(refusal) => {
+            if refusal.reason != Reason::NoRoute {
+                limit::hostile(refusal.reason, client.peer, &refusal.detail);
+            }
+            return answer::refuse(&refusal, &method, exchange);
+        }
+    };
+    let (Some(route), Some(state)) = (model.routes.get(plan.route), service.routes.get(plan.route))
+    else {
+        return answer::refuse(&Refusal::internal("no such route"), &method, exchange);
+    };
+    state.requests.fetch_add(1, Relaxed);
+    exchange.describe(|line| line.route.clone_from(&state.label));
+    let mut response = match (plan.step, &route.action) {
+        (Step::Forward { .. }, _) if plan::last_stop(&mut parts) => {
+            return answer::last_stop(&method, exchange);
+        }
+        (Step::Forward { pool, target, hash }, _) => {
+            let Some(pool) = generation.pools.get(pool) else {
+                return answer::refuse(&Refusal::internal("no such pool"), &method, exchange);
+            };
+            let forward = Forward {
+                client,
+                service: model,
+                route,
+                state,
+                pool,
+                target,
+                hash,
+                host: plan.host,
+            };
+            return match forward.run(parts, body, exchange).await {
+                Ok(response) => response,
+                Err((refusal, exchange)) => answer::refuse(&refusal, &method, exchange),
+            };
+        }
+        (Step::Redirect { status, location }, _) => {
+            answer::redirect(status, location, &method, exchange)
+        }
+        (Step::Respond, Action::Respond(fixed)) => answer::fixed(fixed, &method, exchange),
+        (Step::Respond, _) => {
+            return answer::refuse(&Refusal::internal("no response"), &method, exchange);
+        }
+    };
+    state.filters.response.apply(response.headers_mut());
+    response
+}
+
+/// Requests that no rule can allow.
+fn unwanted(parts: &http::request::Parts) -> Option<Refusal> {
+    if parts.method == Method::CONNECT {
+        return Some(Refusal::new(
+            Reason::NotImplemented,
+            StatusCode::NOT_IMPLEMENTED,
+            "the switch opens no tunnels",
+        ));
+    }
+    let expectation = parts.headers.get(header::EXPECT)?;
+    (!expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")).then(|| {
+        Refusal::new(
+            Reason::BadRequest,
+            StatusCode::EXPECTATION_FAILED,
+            "the only expectation that can be met is 100-continue (RFC 9110, 10.1.1)",
+        )
+    })
+}
+
+fn host_text(parts: &http::request::Parts) -> String {
+    match parts.uri.authority() {
+        Some(authority) => authority.as_str().to_owned(),
+        None => parts
+            .headers
+            .get(header::HOST)
+            .map_or_else(String::new, |host| {
+                String::from_utf8_lossy(host.as_bytes()).into_owned()
+            }),
+    }
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT
+//! Why something was refused or ended early: the words of logs and metrics, and whose fault it is.
+
+use std::borrow::Cow;
+
+use http::StatusCode;
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
+        /// Why a request or connection was refused or ended early.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Reason {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Reason {
+            /// Every reason.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The word in logs and metrics.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $word,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The client broke a rule of the protocol.
+    BadRequest = "bad_request",
+    /// The client's host is none.
+    BadHost = "bad_host",
+    /// The client's path can be read in two ways.
+    BadPath = "bad_path",
+    /// The client's head is longer, or has more fields, than the service allows.
+    HeadTooLarge = "head_too_large",
+    /// The client's target is longer than the service allows.
+    TargetTooLong = "target_too_long",
+    /// The client sent its head too slowly.
+    HeadTimeout = "head_timeout",
+    /// The client stopped sending in the middle of the content.
+    BodyTimeout = "body_timeout",
+    /// The client broke off in the middle of the content.
+    BodyBroken = "body_broken",
+    /// The client asked for a method or coding that the switch does not have.
+    NotImplemented = "not_implemented",
+    /// The client's HTTP version is none that the switch speaks.
+    BadVersion = "bad_version",
+    /// The client went away.
+    ClientGone = "client_gone",
+    /// No route takes the request.
+    NoRoute = "no_route",
+    /// No server of the pool is healthy, or has a weight.
+    NoServer = "no_server",
+    /// The servers refused the connection.
+    ConnectFailed = "connect_failed",
+    /// The servers did not answer the connection.
+    ConnectTimeout = "connect_timeout",
+    /// The server did not begin its response in time.
+    ResponseTimeout = "response_timeout",
+    /// The server's response is none, or ended early.
+    BadResponse = "bad_response",
+    /// The TLS handshake failed.
+    TlsHandshake = "tls_handshake",
+    /// What came is no TLS.
+    NotTls = "not_tls",
+    /// No route takes the TLS server name.
+    UnknownName = "unknown_name",
+    /// A tunnel was silent for too long.
+    IdleTimeout = "idle_timeout",
+    /// The switch ended, or the service was taken away by a reload.
+    Draining = "draining",
+    /// A fault of the switch.
+    Internal = "internal",
+}
+
+/// A request that is answered by the switch with an error.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Why, for counters and logs.
+    pub reason: Reason,
+    /// Status of the answer.
+    pub status: StatusCode,
+    /// Why, for the client.
+    pub detail: Cow<'static, str>,
+}
+
+impl Refusal {
+    /// A refusal with this answer.
+    pub fn new(reason: Reason, status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            reason,
+            status,
+            detail: detail.into(),
+        }
+    }
+
+    /// 400 for a broken rule of the protocol.
+    pub fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Reason::BadRequest, StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// 500 for a fault of the switch.
+    pub fn internal(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Reason::Internal, StatusCode::INTERNAL_SERVER_ERROR, detail)
+    }
+}

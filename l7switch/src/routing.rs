@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+//! The rules in force: the checked model, and the table that is matched.
+
+use http::HeaderMap;
+use l7switch_engine::table::Fields;
+use l7switch_engine::table::Request;
+use l7switch_engine::table::Table;
+use l7switch_engine::uri::Allow;
+use l7switch_rules::RuleSet;
+use l7switch_rules::model::AllowPath;
+use l7switch_rules::model::Model;
+
+/// A rule set that has been verified.
+#[derive(Debug)]
+pub struct Rules {
+    /// What the rule file says.
+    pub model: Model,
+    table: Table<Vec<u8>>,
+}
+
+impl From<RuleSet> for Rules {
+    fn from(rules: RuleSet) -> Self {
+        Self {
+            model: rules.model,
+            table: rules.table,
+        }
+    }
+}
+
+impl Rules {
+    /// The route that takes a request, by its position in `model.services[service].routes`.
+    pub fn route<F: Fields + ?Sized>(
+        &self,
+        service: usize,
+        request: &Request<'_, F>,
+    ) -> Option<usize> {
+        let route = self.table.route(u32::try_from(service).ok()?, request)?;
+        usize::try_from(route).ok()
+    }
+
+    /// The number of a service.
+    pub fn service(&self, name: &str) -> Option<usize> {
+        // Services are sorted by name.
+        self.model
+            .services
+            .binary_search_by(|service| service.name.as_str().cmp(name))
+            .ok()
+    }
+}
+
+/// Header fields as the matcher reads them.
+pub struct HeaderFields<'a>(pub &'a HeaderMap);
+
+impl Fields for HeaderFields<'_> {
+    fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
+    }
+}
+
+/// What a service lets through in paths, as the engine names it.
+pub fn allowed(allow: AllowPath) -> Allow {
+    let mut set = Allow::NONE;
+    for (wanted, flag) in [
+        (allow.encoded_slash, Allow::ENCODED_SLASH),
+        (allow.nul, Allow::NUL),
+        (allow.backslash, Allow::BACKSLASH),
+        (allow.bad_escape, Allow::BAD_ESCAPE),
+    ] {
+        if wanted {
+            set = set.with(flag);
+        }
+    }
+    set
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT
+//! What the running switch knows: the generation of the rules in force, and what lives longer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use l7switch_rules::model;
+use rustls::ServerConfig;
+
+use crate::access_log::AccessLog;
+use crate::filters::Filters;
+use crate::routing::Rules;
+use crate::shutdown::Shutdown;
+use crate::stats::ServiceStats;
+use crate::upstream::Pool;
+
+/// One generation of the rules, complete and unchanging, in force or still used by a request that
+/// began under it.
+#[derive(Debug)]
+pub struct Generation {
+    /// Counted from 1.
+    pub number: u64,
+    /// Model and table.
+    pub rules: Rules,
+    /// By the model's number.
+    pub services: Vec<Service>,
+    /// By the model's number.
+    pub pools: Vec<Arc<Pool>>,
+}
+
+/// A virtual service in one generation.
+#[derive(Debug)]
+pub struct Service {
+    /// Counts, shared with the generations before and after.
+    pub stats: Arc<ServiceStats>,
+    /// By the model's number.
+    pub routes: Vec<Route>,
+    /// For `https`.
+    pub tls: Option<Arc<ServerConfig>>,
+}
+
+/// A route in one generation.
+#[derive(Debug)]
+pub struct Route {
+    /// Name, or `#n`.
+    pub label: String,
+    /// Requests, shared with the generations before and after.
+    pub requests: Arc<AtomicU64>,
+    /// Filters, ready to be applied.
+    pub filters: Filters,
+}
+
+impl Generation {
+    /// A service as the model and as this generation have it.
+    pub fn service(&self, name: &str) -> Option<(usize, &model::Service, &Service)> {
+        let index = self.rules.service(name)?;
+        Some((
+            index,
+            self.rules.model.services.get(index)?,
+            self.services.get(index)?,
+        ))
+    }
+
+    /// A pool by name.
+    pub fn pool(&self, name: &str) -> Option<&Arc<Pool>> {
+        self.pools.iter().find(|pool| pool.config().name == name)
+    }
+}
+
+/// What the parts of a running switch share.
+#[derive(Debug)]
+pub struct Core {
+    /// The generation in force.
+    pub active: ArcSwap<Generation>,
+    /// Counts of services, also of those that a reload took away: they may come back.
+    stats: Mutex<BTreeMap<String, Arc<ServiceStats>>>,
+    /// The access log.
+    pub log: Arc<AccessLog>,
+    /// How the switch ends.
+    pub shutdown: Shutdown,
+    /// When it began.
+    pub started: Instant,
+}
+
+impl Core {
+    /// The state of a switch that starts with this generation.
+    pub fn new(first: Generation, stats: StatsRegistry, log: AccessLog) -> Self {
+        Self {
+            active: ArcSwap::from_pointee(first),
+            stats: Mutex::new(stats.0),
+            log: Arc::new(log),
+            shutdown: Shutdown::default(),
+            started: Instant::now(),
+        }
+    }
+
+    /// The counts of all services so far, for the next generation.
+    pub fn stats(&self) -> StatsRegistry {
+        StatsRegistry(
+            self.stats
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+        )
+    }
+
+    /// Keeps the counts that the next generation has added.
+    pub fn keep_stats(&self, stats: StatsRegistry) {
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats.0;
+    }
+}
+
+/// Counts of services by name.
+#[derive(Clone, Debug, Default)]
+pub struct StatsRegistry(BTreeMap<String, Arc<ServiceStats>>);
+
+impl StatsRegistry {
+    /// The counts of a service; from zero for a name that is new.
+    pub fn service(&mut self, name: &str) -> Arc<ServiceStats> {
+        Arc::clone(self.0.entry(name.to_owned()).or_default())
+    }
+}

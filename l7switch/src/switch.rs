@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: MIT
+//! The switch as a whole: started, reloaded, drained.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use l7switch_rules::RuleSet;
+use l7switch_rules::text::diagnostic::Report;
+use thiserror::Error;
+use tokio::net::TcpListener;
+
+use crate::access_log;
+use crate::access_log::AccessLog;
+use crate::generation;
+use crate::generation::BuildError;
+use crate::health::Checks;
+use crate::listen::Listener;
+use crate::listen::bind;
+use crate::state::Core;
+use crate::state::Generation;
+use crate::state::StatsRegistry;
+
+/// How often idle connections to servers are looked through.
+const PRUNE: Duration = Duration::from_secs(1);
+
+/// How a switch is set up besides its rules.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the access log goes.
+    pub access_log: access_log::Target,
+    /// How its lines look.
+    pub log_format: access_log::Format,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            access_log: access_log::Target::Off,
+            log_format: access_log::Format::Text,
+        }
+    }
+}
+
+/// Why rules were not put in force. The rules before stay in force.
+#[derive(Debug, Error)]
+pub enum SetError {
+    /// The rule file is wrong.
+    #[error("{}", .0.render(false))]
+    Rules(Box<Report>),
+    /// The rule file is right, but what it needs is not.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// An address cannot be listened on.
+    #[error("service `{service}` cannot listen on {address}: {error}")]
+    Bind {
+        /// The service.
+        service: String,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// The access log cannot be opened.
+    #[error("the access log cannot be opened: {0}")]
+    AccessLog(io::Error),
+    /// There is no rule file to load: the switch was started with rules from elsewhere.
+    #[error("the switch has no rule file to reload")]
+    NoFile,
+    /// The switch is about to end.
+    #[error("the switch is about to end")]
+    Draining,
+}
+
+/// What is known of reloads.
+#[derive(Clone, Debug, Default)]
+pub struct ReloadStatus {
+    /// Successful ones.
+    pub succeeded: u64,
+    /// Refused ones.
+    pub refused: u64,
+    /// Why the last was refused; absent when it succeeded.
+    pub last_error: Option<String>,
+}
+
+/// A running switch.
+#[derive(Debug)]
+pub struct Switch {
+    core: Arc<Core>,
+    rules_path: Option<PathBuf>,
+    listeners: Mutex<Vec<Listener>>,
+    checks: Mutex<Checks>,
+    status: Mutex<ReloadStatus>,
+    /// One reload at a time.
+    reloading: tokio::sync::Mutex<()>,
+}
+
+impl Switch {
+    /// Starts a switch: all listeners are bound when it is returned.
+    ///
+    /// # Errors
+    ///
+    /// See [`SetError`].
+    pub fn start(
+        rules: RuleSet,
+        rules_path: Option<PathBuf>,
+        options: &Options,
+    ) -> Result<Arc<Self>, SetError> {
+        let mut stats = StatsRegistry::default();
+        let first = generation::build(rules, None, &mut stats)?;
+        let sockets = open(&first, &[])?;
+        let log = AccessLog::open(&options.access_log, options.log_format)
+            .map_err(SetError::AccessLog)?;
+        generation::activate(&first);
+        let switch = Arc::new(Self {
+            core: Arc::new(Core::new(first, stats, log)),
+            rules_path,
+            listeners: Mutex::default(),
+            checks: Mutex::default(),
+            status: Mutex::default(),
+            reloading: tokio::sync::Mutex::default(),
+        });
+        switch.follow(sockets)?;
+        tokio::spawn(prune(Arc::downgrade(&switch.core)));
+        Ok(switch)
+    }
+
+    /// What its parts share.
+    pub const fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// The rule file or folder.
+    pub fn rules_path(&self) -> Option<&Path> {
+        self.rules_path.as_deref()
+    }
+
+    /// The generation in force.
+    pub fn generation(&self) -> Arc<Generation> {
+        self.core.active.load_full()
+    }
+
+    /// What is known of reloads.
+    pub fn reload_status(&self) -> ReloadStatus {
+        self.status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Addresses that are bound, by service.
+    pub fn bound(&self) -> BTreeMap<String, Vec<SocketAddr>> {
+        let mut bound = BTreeMap::<String, Vec<SocketAddr>>::new();
+        for listener in self
+            .listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
+            bound
+                .entry((*listener.service()).clone())
+                .or_default()
+                .push(listener.bound());
+        }
+        bound
+    }
+
+    /// Loads the rule file again. A file that is wrong changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// See [`SetError`].
+    pub async fn reload(self: &Arc<Self>) -> Result<Vec<String>, SetError> {
+        let _one = self.reloading.lock().await;
+        let result = self.load_and_set().await;
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        match &result {
+            Ok(_) => {
+                status.succeeded = status.succeeded.saturating_add(1);
+                status.last_error = None;
+                tracing::info!(generation = self.generation().number, "rules reloaded");
+            }
+            Err(error) => {
+                status.refused = status.refused.saturating_add(1);
+                status.last_error = Some(error.to_string());
+                tracing::error!("the rules were not reloaded, the old ones stay:\n{error}");
+            }
+        }
+        result
+    }
+
+    async fn load_and_set(&self) -> Result<Vec<String>, SetError> {
+        let path = self.rules_path.clone().ok_or(SetError::NoFile)?;
+        let loaded = tokio::task::spawn_blocking(move || l7switch_rules::load(&path)).await;
+        let rules = match loaded {
+            Ok(result) => result.map_err(|report| SetError::Rules(Box::new(report)))?,
+            // The runtime ends.
+            Err(_) => return Err(SetError::Draining),
+        };
+        self.set(rules)
+    }
+
+    /// Puts rules in force; see [`Switch::reload`]. Gives what the check warned of.
+    ///
+    /// # Errors
+    ///
+    /// See [`SetError`].
+    pub fn set(&self, rules: RuleSet) -> Result<Vec<String>, SetError> {
+        if self.core.shutdown.is_draining() {
+            return Err(SetError::Draining);
+        }
+        let warnings = warnings(&rules.warnings);
+        let mut stats = self.core.stats();
+        let before = self.generation();
+        let next = generation::build(rules, Some(&before), &mut stats)?;
+        // New listeners are bound before anything changes: if one cannot be, nothing has.
+        let have: Vec<SocketAddr> = {
+            let listeners = self
+                .listeners
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            listeners.iter().map(Listener::configured).collect()
+        };
+        let sockets = open(&next, &have)?;
+        generation::activate(&next);
+        self.core.keep_stats(stats);
+        self.core.active.store(Arc::new(next));
+        self.follow(sockets)?;
+        Ok(warnings)
+    }
+
+    /// Gives the listeners the shape that the generation in force wants.
+    fn follow(&self, mut sockets: HashMap<SocketAddr, TcpListener>) -> Result<(), SetError> {
+        let generation = self.generation();
+        self.checks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .follow(&generation);
+        let mut listeners = self
+            .listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut before = std::mem::take(&mut *listeners);
+        for service in &generation.rules.model.services {
+            for &address in &service.listen {
+                let known = before
+                    .iter()
+                    .position(|known| known.configured() == address);
+                if let Some(known) = known {
+                    let listener = before.swap_remove(known);
+                    listener.assign(&service.name);
+                    listeners.push(listener);
+                } else if let Some(socket) = sockets.remove(&address) {
+                    let listener = Listener::start(&self.core, socket, address, &service.name)
+                        .map_err(|error| SetError::Bind {
+                            service: service.name.clone(),
+                            address,
+                            error,
+                        })?;
+                    listeners.push(listener);
+                }
+            }
+        }
+        // Those that are left stop as they are dropped; their connections live on.
+        Ok(())
+    }
+
+    /// Ends the switch: stops accepting, lets what is in progress end for as long as `patience`.
+    /// Gives whether all of it did.
+    pub async fn drain(&self, patience: Duration) -> bool {
+        let listeners = std::mem::take(
+            &mut *self
+                .listeners
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        for listener in listeners {
+            listener.stop().await;
+        }
+        self.core.shutdown.drain();
+        *self.checks.lock().unwrap_or_else(PoisonError::into_inner) = Checks::default();
+        let finished = self.core.shutdown.wait(patience).await;
+        self.core.log.flush();
+        finished
+    }
+}
+
+/// The warnings of a check, each as one text.
+fn warnings(report: &Report) -> Vec<String> {
+    report
+        .diagnostics()
+        .iter()
+        .map(|diagnostic| diagnostic.message.clone())
+        .collect()
+}
+
+/// Opens the listening sockets that a generation needs beside those that there are.
+fn open(
+    generation: &Generation,
+    have: &[SocketAddr],
+) -> Result<HashMap<SocketAddr, TcpListener>, SetError> {
+    let mut sockets = HashMap::new();
+    for service in &generation.rules.model.services {
+        for &address in &service.listen {
+            if have.contains(&address) {
+                continue;
+            }
+            let socket = bind(address).map_err(|error| SetError::Bind {
+                service: service.name.clone(),
+                address,
+                error,
+            })?;
+            sockets.insert(address, socket);
+        }
+    }
+    Ok(sockets)
+}
+
+/// Closes idle connections to servers that have grown old.
+async fn prune(core: std::sync::Weak<Core>) {
+    loop {
+        tokio::time::sleep(PRUNE).await;
+        let Some(core) = core.upgrade() else { return };
+        for pool in &core.active.load().pools {
+            for server in pool.servers() {
+                server.prune_idle(pool.config().keepalive_timeout);
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+//! The engine's schedulers over a pool's servers.
+
+use l7switch_engine::sched;
+use l7switch_engine::sched::Kind;
+use l7switch_engine::sched::Lookup;
+use l7switch_engine::sched::maglev;
+use l7switch_engine::sched::ring;
+use l7switch_rules::model::SchedulerKind;
+
+use super::server::Member;
+
+/// The scheduler's name in the engine.
+pub(super) const fn kind(kind: SchedulerKind) -> Kind {
+    match kind {
+        SchedulerKind::Rr => Kind::Rr,
+        SchedulerKind::Wrr => Kind::Wrr,
+        SchedulerKind::Lc => Kind::Lc,
+        SchedulerKind::Wlc => Kind::Wlc,
+        SchedulerKind::Sed => Kind::Sed,
+        SchedulerKind::Nq => Kind::Nq,
+        SchedulerKind::P2c => Kind::P2c,
+        SchedulerKind::Sh => Kind::Sh,
+        SchedulerKind::Mh => Kind::Mh,
+        SchedulerKind::Ch => Kind::Ch,
+        SchedulerKind::Fastest => Kind::Fastest,
+    }
+}
+
+/// What a hashing scheduler looks keys up in.
+#[derive(Debug)]
+pub(super) enum LookupTable {
+    None,
+    Maglev(Vec<u16>),
+    Ring(Vec<ring::Point>),
+}
+
+impl LookupTable {
+    /// The table for these servers with the weights that they have now.
+    pub(super) fn build(scheduler: SchedulerKind, servers: &[Member]) -> Self {
+        match scheduler {
+            SchedulerKind::Mh => {
+                let mut table = vec![0; maglev::size_for(servers.len())];
+                let mut scratch = vec![maglev::Turn::default(); servers.len()];
+                match maglev::fill(&mut table, &mut scratch, servers) {
+                    Ok(()) => Self::Maglev(table),
+                    Err(error) => {
+                        tracing::error!(?error, "the Maglev table was not filled");
+                        Self::None
+                    }
+                }
+            }
+            SchedulerKind::Ch => {
+                let mut points = vec![ring::Point::default(); ring::points_needed(servers)];
+                match ring::fill(&mut points, servers) {
+                    Ok(()) => Self::Ring(points),
+                    Err(error) => {
+                        tracing::error!(?error, "the ring was not filled");
+                        Self::None
+                    }
+                }
+            }
+            _ => Self::None,
+        }
+    }
+
+    pub(super) fn as_lookup(&self) -> Lookup<'_> {
+        match self {
+            Self::None => Lookup::None,
+            Self::Maglev(table) => Lookup::Maglev(table),
+            Self::Ring(points) => Lookup::Ring(points),
+        }
+    }
+}
+
+/// What the scheduler is told of a request whose key has this hash.
+pub(super) fn ask(hash: u64) -> sched::Ask {
+    sched::Ask {
+        hash,
+        random: fastrand::u64(..),
+        now_ns: crate::clock::now_ns(),
+    }
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+//! A server that is in use: counted as outstanding until the lease ends, its connection kept or closed
+//! by how it ended.
+
+use std::sync::Arc;
+
+use super::pool::Pool;
+use super::server::RealServer;
+use super::server::Sender;
+use crate::body::Progress;
+
+/// A request or connection that a server has. Counted until it is dropped.
+#[derive(Debug)]
+pub struct Outstanding {
+    server: Arc<RealServer>,
+}
+
+impl Outstanding {
+    pub(super) fn new(server: Arc<RealServer>) -> Self {
+        server.start();
+        Self { server }
+    }
+
+    /// The server.
+    pub const fn server(&self) -> &Arc<RealServer> {
+        &self.server
+    }
+}
+
+impl Drop for Outstanding {
+    fn drop(&mut self) {
+        self.server.sched().finish();
+    }
+}
+
+/// A server whose response is being read. Dropped, the connection is closed.
+#[derive(Debug)]
+pub struct Lease {
+    pub(super) pool: Arc<Pool>,
+    pub(super) outstanding: Outstanding,
+    pub(super) sender: Sender,
+    pub(super) upload: Arc<Progress>,
+}
+
+impl Lease {
+    /// The server.
+    pub const fn server(&self) -> &Arc<RealServer> {
+        self.outstanding.server()
+    }
+
+    /// The pool.
+    pub const fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// The response was read to its end. The connection is free if the request was sent to its end
+    /// too; otherwise nobody knows what the server takes the rest for.
+    pub fn completed(self) {
+        if self.upload.is_done() {
+            let Self {
+                pool,
+                outstanding,
+                sender,
+                ..
+            } = self;
+            outstanding
+                .server()
+                .keep_idle(sender, pool.config().keepalive);
+        }
+    }
+
+    /// The response broke off.
+    pub fn failed(self) {
+        self.server().failed(&self.pool.config().passive);
+    }
+
+    /// The connection becomes another protocol's: only the count is left.
+    pub fn into_outstanding(self) -> Outstanding {
+        self.outstanding
+    }
+}

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT
+//! Real servers: pools, the choice among them, connections that are kept alive, and requests sent on
+//! them.
+
+mod balance;
+mod connect;
+mod lease;
+mod pool;
+mod send;
+mod server;
+
+pub use connect::ConnectError;
+pub use connect::connect_tcp;
+pub use connect::handshake;
+pub use lease::Lease;
+pub use lease::Outstanding;
+pub use pool::Pool;
+pub use send::Failure;
+pub use send::Patience;
+pub use send::Sent;
+pub use send::send;
+pub use server::RealServer;

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: MIT
+//! A request sent to a pool: the choice, the connection, the retries, the times.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::Request;
+use http::Response;
+use http::StatusCode;
+use http::header;
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+
+use super::connect::ConnectError;
+use super::connect::connect_tcp;
+use super::connect::handshake;
+use super::lease::Lease;
+use super::pool::Pool;
+use super::server::RealServer;
+use super::server::Sender;
+use crate::body::Progress;
+use crate::body::RequestBody;
+use crate::clock::now_ns;
+use crate::reason::Reason;
+use crate::reason::Refusal;
+
+/// A response whose content follows.
+#[derive(Debug)]
+pub struct Sent {
+    /// The head, and what gives the content.
+    pub response: Response<Incoming>,
+    /// The server in use.
+    pub lease: Lease,
+}
+
+/// How long is waited for whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For the server to begin its response, from when it has all of the request that there is.
+    pub response: Duration,
+    /// For the client to go on with the content.
+    pub upload: Duration,
+}
+
+/// No response.
+#[derive(Debug)]
+pub struct Failure {
+    /// What the client is told.
+    pub refusal: Refusal,
+    /// The server that was tried last.
+    pub server: Option<Arc<RealServer>>,
+}
+
+/// Why one attempt failed, and what is left of it.
+enum Attempt {
+    /// Nothing was sent: the request is as good as new.
+    Unsent(Box<Request<RequestBody>>),
+    /// The request may have been seen by the server: it must not be sent again.
+    Spent(Refusal),
+}
+
+/// Sends a request to a server of the pool.
+///
+/// A connection that is refused or not answered leads to the next server, as often as the pool
+/// allows. A kept connection that turns out to be closed before anything was sent on it leads to a
+/// fresh one. What may have reached a server is never sent again, whatever the method is: the server
+/// may have acted on it.
+///
+/// # Errors
+///
+/// No server, no connection, or no response.
+pub async fn send(
+    pool: &Arc<Pool>,
+    hash: u64,
+    mut request: Request<RequestBody>,
+    upload: &Arc<Progress>,
+    patience: Patience,
+) -> Result<Sent, Failure> {
+    let config = pool.config();
+    // An HTTP/1.0 client may name no host, but HTTP/1.1, which the server gets, must have one.
+    let unnamed = !request.headers().contains_key(header::HOST);
+    let mut tried = Vec::new();
+    let mut last: Option<Failure> = None;
+    loop {
+        let Some((index, outstanding)) = pool.pick(hash, &tried) else {
+            return Err(last.unwrap_or_else(|| Failure {
+                refusal: Refusal::new(
+                    Reason::NoServer,
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "no server is available",
+                ),
+                server: None,
+            }));
+        };
+        let server = Arc::clone(outstanding.server());
+        if unnamed && let Ok(host) = HeaderValue::from_str(&server.address().to_string()) {
+            request.headers_mut().insert(header::HOST, host);
+        }
+        let mut kept = server.take_idle();
+        let refusal = loop {
+            let reused = kept.is_some();
+            let sender = match kept.take() {
+                Some(sender) => sender,
+                None => match connect(&server, config.connect_timeout).await {
+                    Ok(sender) => sender,
+                    Err(error) => break connect_refusal(&error),
+                },
+            };
+            match attempt(&server, sender, request, upload, patience).await {
+                Ok((response, sender)) => {
+                    let upload = Arc::clone(upload);
+                    let lease = Lease {
+                        pool: Arc::clone(pool),
+                        outstanding,
+                        sender,
+                        upload,
+                    };
+                    return Ok(Sent { response, lease });
+                }
+                Err(Attempt::Spent(refusal)) => {
+                    // A client that broke off is no fault of the server.
+                    if !matches!(refusal.reason, Reason::BodyBroken | Reason::BodyTimeout) {
+                        server.failed(&config.passive);
+                    }
+                    return Err(Failure {
+                        refusal,
+                        server: Some(server),
+                    });
+                }
+                Err(Attempt::Unsent(back)) => request = *back,
+            }
+            if !reused {
+                break Refusal::new(
+                    Reason::ConnectFailed,
+                    StatusCode::BAD_GATEWAY,
+                    "the server closed the connection at once",
+                );
+            }
+            // The kept connection was closed meanwhile, which says nothing about the server. Others
+            // that were kept may be closed too: a fresh one is not.
+        };
+        server.failed(&config.passive);
+        tried.push(index);
+        let failure = Failure {
+            refusal,
+            server: Some(server),
+        };
+        if tried.len() > usize::try_from(config.retries).unwrap_or(usize::MAX) {
+            return Err(failure);
+        }
+        last = Some(failure);
+    }
+}
+
+async fn connect(server: &RealServer, patience: Duration) -> Result<Sender, ConnectError> {
+    let stream = connect_tcp(server.address(), patience).await?;
+    handshake(stream)
+        .await
+        .map_err(|error| ConnectError::Refused(std::io::Error::other(error)))
+}
+
+fn connect_refusal(error: &ConnectError) -> Refusal {
+    match error {
+        ConnectError::Refused(_) => Refusal::new(
+            Reason::ConnectFailed,
+            StatusCode::BAD_GATEWAY,
+            "no server accepts the connection",
+        ),
+        ConnectError::Timeout(_) => Refusal::new(
+            Reason::ConnectTimeout,
+            StatusCode::GATEWAY_TIMEOUT,
+            "no server answered the connection in time",
+        ),
+    }
+}
+
+async fn attempt(
+    server: &RealServer,
+    mut sender: Sender,
+    request: Request<RequestBody>,
+    upload: &Progress,
+    patience: Patience,
+) -> Result<(Response<Incoming>, Sender), Attempt> {
+    let began = now_ns();
+    let sending = sender.try_send_request(request);
+    tokio::pin!(sending);
+    let result = loop {
+        // The server's time runs while it has all that the client has sent, the client's while the
+        // server waits for more.
+        let client = upload.waiting_for_client();
+        let allowed = if client {
+            patience.upload
+        } else {
+            patience.response
+        };
+        let since = upload.moved_ns().max(began);
+        let waited = Duration::from_nanos(now_ns().saturating_sub(since));
+        if waited >= allowed {
+            return Err(Attempt::Spent(if client {
+                Refusal::new(
+                    Reason::BodyTimeout,
+                    StatusCode::REQUEST_TIMEOUT,
+                    "the content of the request did not arrive in time",
+                )
+            } else {
+                Refusal::new(
+                    Reason::ResponseTimeout,
+                    StatusCode::GATEWAY_TIMEOUT,
+                    "the server did not begin its response in time",
+                )
+            }));
+        }
+        // Whose time it is may change meanwhile, so that the shorter one is slept at most.
+        let left = allowed
+            .saturating_sub(waited)
+            .min(patience.response)
+            .min(patience.upload);
+        if let Ok(result) = tokio::time::timeout(left, &mut sending).await {
+            break result;
+        }
+    };
+    match result {
+        Ok(response) => {
+            let now = now_ns();
+            server.observe(now.saturating_sub(began), now);
+            server.succeeded();
+            Ok((response, sender))
+        }
+        Err(error) => Err(unsent_or_spent(error, upload)),
+    }
+}
+
+fn unsent_or_spent(mut error: TrySendError<Request<RequestBody>>, upload: &Progress) -> Attempt {
+    if let Some(request) = error.take_message() {
+        return Attempt::Unsent(Box::new(request));
+    }
+    if upload.failed() {
+        return Attempt::Spent(Refusal::new(
+            Reason::BodyBroken,
+            StatusCode::BAD_REQUEST,
+            "the content of the request broke off",
+        ));
+    }
+    tracing::debug!(error = %error.error(), "no response");
+    Attempt::Spent(Refusal::new(
+        Reason::BadResponse,
+        StatusCode::BAD_GATEWAY,
+        "the server gave no valid response",
+    ))
+}

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: MIT
+//! A real server as a member of one pool: its state over all generations of the rules.
+//!
+//! Two hands are on a server's weight (rule file, administrator) and three on its availability (active
+//! checks, passive checks, administrator). Each writes what it knows; [`RealServer::settle`] draws the
+//! conclusion for the scheduler.
+
+use std::borrow::Borrow;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use std::time::Instant;
+
+use hyper::client::conn::http1::SendRequest;
+use l7switch_admin_api::Health;
+use l7switch_admin_api::ServerState;
+use l7switch_admin_api::ServerStatus;
+use l7switch_engine::sched;
+use l7switch_engine::sched::Identity;
+use l7switch_rules::model::Passive;
+use l7switch_rules::model::address_bytes;
+
+use crate::body::RequestBody;
+
+/// An HTTP/1 connection to a server that is free.
+pub(super) type Sender = SendRequest<RequestBody>;
+
+/// A real server in one pool.
+#[derive(Debug)]
+pub struct RealServer {
+    pool: Arc<str>,
+    address: SocketAddr,
+    sched: sched::Server,
+    idle: Mutex<VecDeque<(Sender, Instant)>>,
+    control: Mutex<Control>,
+    total: AtomicU64,
+    failures: AtomicU64,
+    ewma_ns: AtomicU64,
+}
+
+/// What the hands on a server have said.
+#[derive(Debug)]
+struct Control {
+    configured: u32,
+    admin_weight: Option<u32>,
+    draining: bool,
+    /// What the active check says; absent: there is none.
+    health: Option<Health>,
+    /// Checks in a row with the result that contradicts `health`.
+    against: u32,
+    /// Failures of requests in a row.
+    failed_in_row: u32,
+    /// Number of the present ejection; counts up, so that the end of an old one is not the end of a
+    /// new one.
+    ejection: u64,
+    ejected: bool,
+}
+
+impl RealServer {
+    /// A server that is up.
+    pub fn new(pool: Arc<str>, address: SocketAddr, weight: u32) -> Self {
+        let identity = Identity {
+            address: address_bytes(address.ip()),
+            port: address.port(),
+        };
+        Self {
+            pool,
+            address,
+            sched: sched::Server::new(identity, weight),
+            idle: Mutex::default(),
+            control: Mutex::new(Control {
+                configured: weight,
+                admin_weight: None,
+                draining: false,
+                health: None,
+                against: 0,
+                failed_in_row: 0,
+                ejection: 0,
+                ejected: false,
+            }),
+            total: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            ewma_ns: AtomicU64::new(0),
+        }
+    }
+
+    /// The pool.
+    pub fn pool(&self) -> &str {
+        &self.pool
+    }
+
+    /// The address.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The server as the schedulers see it.
+    pub const fn sched(&self) -> &sched::Server {
+        &self.sched
+    }
+
+    /// Changes what the hands say, then draws the conclusion. Gives whether the weight changed.
+    fn change(&self, change: impl FnOnce(&mut Control)) -> bool {
+        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut control);
+        let before = self.sched.weight();
+        let weight = control.effective_weight();
+        self.sched.set_weight(weight);
+        self.sched
+            .set_available(control.health != Some(Health::Down) && !control.ejected);
+        weight != before
+    }
+
+    /// The rule file's weight.
+    pub fn configure(&self, weight: u32) {
+        self.change(|control| control.configured = weight);
+    }
+
+    /// An administrator's weight, `None` to go back to the rule file's.
+    pub fn set_admin_weight(&self, weight: Option<u32>) {
+        self.change(|control| control.admin_weight = weight.map(|w| w.min(sched::MAX_WEIGHT)));
+    }
+
+    /// An administrator takes the server out, or puts it back.
+    pub fn set_draining(&self, draining: bool) {
+        self.change(|control| {
+            control.draining = draining;
+            if !draining {
+                control.ejected = false;
+                control.failed_in_row = 0;
+            }
+        });
+    }
+
+    /// Active checks begin (`true`: the server starts up, unless it is known already) or end.
+    pub fn set_checked(&self, checked: bool) {
+        self.change(|control| {
+            control.health = match (checked, control.health) {
+                (false, _) => None,
+                (true, known) => Some(known.unwrap_or(Health::Up)),
+            };
+            control.against = 0;
+        });
+    }
+
+    /// Enters the result of an active check. Gives the new health when it changed.
+    pub fn checked(&self, healthy: bool, rise: u32, fall: u32) -> Option<Health> {
+        let mut changed = None;
+        self.change(|control| {
+            let (Some(health), result) = (
+                control.health,
+                if healthy { Health::Up } else { Health::Down },
+            ) else {
+                return;
+            };
+            if result == health {
+                control.against = 0;
+                return;
+            }
+            control.against = control.against.saturating_add(1);
+            let needed = if healthy { rise } else { fall };
+            if control.against >= needed {
+                control.against = 0;
+                control.health = Some(result);
+                changed = Some(result);
+            }
+        });
+        changed
+    }
+
+    /// A request has ended well.
+    pub fn succeeded(&self) {
+        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        control.failed_in_row = 0;
+    }
+
+    /// A request has failed by the server's fault: refused, reset, timed out, no response.
+    pub fn failed(self: &Arc<Self>, passive: &Passive) {
+        self.failures.fetch_add(1, Relaxed);
+        let mut ejection = None;
+        self.change(|control| {
+            control.failed_in_row = control.failed_in_row.saturating_add(1);
+            let enough = passive.failures > 0 && control.failed_in_row >= passive.failures;
+            if enough && !control.ejected {
+                control.ejected = true;
+                control.failed_in_row = 0;
+                control.ejection = control.ejection.wrapping_add(1);
+                ejection = Some(control.ejection);
+            }
+        });
+        if let Some(number) = ejection {
+            tracing::warn!(pool = %self.pool, server = %self.address, "ejected for {:?}", passive.eject);
+            let server = Arc::clone(self);
+            let eject = passive.eject;
+            tokio::spawn(async move {
+                tokio::time::sleep(eject).await;
+                server.readmit(number);
+            });
+        }
+    }
+
+    fn readmit(&self, number: u64) {
+        let mut back = false;
+        self.change(|control| {
+            if control.ejection == number && control.ejected {
+                control.ejected = false;
+                control.failed_in_row = 0;
+                back = true;
+            }
+        });
+        if back {
+            tracing::info!(pool = %self.pool, server = %self.address, "back after ejection");
+        }
+    }
+
+    /// One more request or connection; see [`super::Outstanding`] for its end.
+    pub(super) fn start(&self) {
+        self.total.fetch_add(1, Relaxed);
+        self.sched.start();
+    }
+
+    /// The first byte of a response came so long after the request.
+    pub(super) fn observe(&self, first_byte_ns: u64, now_ns: u64) {
+        self.sched.observe(first_byte_ns, now_ns);
+        // For people: a plain EWMA with weight 1/8, as of a smoothed round-trip time.
+        let before = self.ewma_ns.load(Relaxed);
+        let smoothed = if before == 0 {
+            first_byte_ns
+        } else {
+            before
+                .saturating_sub(before / 8)
+                .saturating_add(first_byte_ns / 8)
+        };
+        self.ewma_ns.store(smoothed, Relaxed);
+    }
+
+    /// A free connection that is still open, the one used last first: the others may then grow old
+    /// and be closed.
+    pub(super) fn take_idle(&self) -> Option<Sender> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unready = Vec::new();
+        let mut found = None;
+        while let Some((sender, since)) = idle.pop_back() {
+            if sender.is_closed() {
+                continue;
+            }
+            if sender.is_ready() {
+                found = Some(sender);
+                break;
+            }
+            // Its task has not come round to the end of the last exchange.
+            unready.push((sender, since));
+        }
+        idle.extend(unready);
+        found
+    }
+
+    /// Keeps a connection for reuse, or closes it where there are enough.
+    pub(super) fn keep_idle(&self, sender: Sender, most: usize) {
+        if most == 0 || sender.is_closed() {
+            return;
+        }
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.push_back((sender, Instant::now()));
+        while idle.len() > most {
+            idle.pop_front();
+        }
+    }
+
+    /// Closes idle connections that are older than `patience`, and forgets those that are closed.
+    pub fn prune_idle(&self, patience: Duration) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < patience);
+    }
+
+    /// What an administrator sees.
+    pub fn status(&self) -> ServerStatus {
+        let control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        ServerStatus {
+            pool: self.pool.to_string(),
+            address: self.address,
+            weight: control.configured,
+            effective_weight: control.effective_weight(),
+            state: control.state(),
+            health: control.health,
+            active: u64::from(self.sched.active()),
+            total: self.total.load(Relaxed),
+            failures: self.failures.load(Relaxed),
+            idle: self
+                .idle
+                .lock()
+                .map_or(0, |idle| u64::try_from(idle.len()).unwrap_or(u64::MAX)),
+            ewma_ms: Duration::from_nanos(self.ewma_ns.load(Relaxed)).as_secs_f64() * 1000.0,
+        }
+    }
+}
+
+impl Control {
+    fn effective_weight(&self) -> u32 {
+        if self.draining {
+            0
+        } else {
+            self.admin_weight.unwrap_or(self.configured)
+        }
+    }
+
+    fn state(&self) -> ServerState {
+        if self.draining {
+            ServerState::Draining
+        } else if self.health == Some(Health::Down) {
+            ServerState::Down
+        } else if self.ejected {
+            ServerState::Ejected
+        } else {
+            ServerState::Up
+        }
+    }
+}
+
+/// A server in the list that a scheduler picks from.
+#[derive(Clone, Debug)]
+pub(super) struct Member(pub(super) Arc<RealServer>);
+
+impl Borrow<sched::Server> for Member {
+    fn borrow(&self) -> &sched::Server {
+        &self.0.sched
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server() -> Arc<RealServer> {
+        Arc::new(RealServer::new(
+            "p".into(),
+            "127.0.0.1:1".parse().unwrap(),
+            5,
+        ))
+    }
+
+    #[test]
+    fn checks_need_so_many_results_in_a_row() {
+        let server = server();
+        server.set_checked(true);
+        assert_eq!(server.checked(false, 2, 3), None);
+        assert_eq!(server.checked(true, 2, 3), None);
+        assert_eq!(server.checked(false, 2, 3), None);
+        assert_eq!(server.checked(false, 2, 3), None);
+        assert_eq!(server.checked(false, 2, 3), Some(Health::Down));
+        assert!(!server.sched().available());
+        assert_eq!(server.status().state, ServerState::Down);
+        assert_eq!(server.checked(true, 2, 3), None);
+        assert_eq!(server.checked(true, 2, 3), Some(Health::Up));
+        assert!(server.sched().available());
+    }
+
+    #[test]
+    fn what_an_administrator_set_survives_a_new_rule_file() {
+        let server = server();
+        server.set_admin_weight(Some(9));
+        server.configure(2);
+        assert_eq!(server.status().weight, 2);
+        assert_eq!(server.status().effective_weight, 9);
+        server.set_draining(true);
+        assert_eq!(server.sched().weight(), 0);
+        server.set_draining(false);
+        server.set_admin_weight(None);
+        assert_eq!(server.sched().weight(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_in_a_row_eject_for_a_while() {
+        let server = server();
+        let passive = Passive {
+            failures: 2,
+            eject: Duration::from_secs(10),
+        };
+        server.failed(&passive);
+        server.succeeded();
+        server.failed(&passive);
+        assert!(server.sched().available());
+        server.failed(&passive);
+        assert_eq!(server.status().state, ServerState::Ejected);
+        assert!(!server.sched().available());
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        assert!(server.sched().available());
+        assert_eq!(server.status().failures, 3);
+    }
+}

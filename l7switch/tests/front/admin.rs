@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MIT
+//! The admin socket.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use l7switch::admin::Admin;
+use serde_json::Value;
+use serde_json::json;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+
+use crate::support::Server;
+use crate::support::address;
+use crate::support::closed_port;
+use crate::support::get;
+use crate::support::placed;
+use crate::support::simple;
+use crate::support::start;
+use crate::support::status;
+
+async fn ask(path: &Path, method: &str, target: &str, body: &str) -> (u16, String) {
+    let mut stream = UnixStream::connect(path).await.unwrap();
+    let length = body.len();
+    let request = format!(
+        "{method} {target} HTTP/1.1\r\nHost: l7switch\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (status(head), body.to_owned())
+}
+
+async fn ask_json(path: &Path, method: &str, target: &str, body: &str) -> (u16, Value) {
+    let (status, text) = ask(path, method, target, body).await;
+    (status, serde_json::from_str(&text).unwrap())
+}
+
+#[tokio::test]
+async fn status_servers_and_metrics() {
+    let server = Server::saying("fine").await;
+    let switch = start(&simple(&[server.address], "", ""));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin.sock");
+    let _admin = Admin::start(Arc::clone(&switch), &path).await.unwrap();
+    assert_eq!(
+        std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    assert_eq!(get(address(&switch, "web"), "/").await.0, 200);
+
+    let (code, status) = ask_json(&path, "GET", "/v1/status", "").await;
+    assert_eq!(code, 200);
+    assert_eq!(status["generation"], 1);
+    assert_eq!(status["services"]["web"]["requests"], 1);
+    assert_eq!(status["services"]["web"]["responses"]["2xx"], 1);
+    assert_eq!(status["services"]["web"]["routes"]["#1"], 1);
+    assert_eq!(
+        status["services"]["web"]["listen"][0],
+        address(&switch, "web").to_string()
+    );
+
+    let (_, servers) = ask_json(&path, "GET", "/v1/servers", "").await;
+    assert_eq!(servers["servers"][0]["pool"], "p");
+    assert_eq!(servers["servers"][0]["total"], 1);
+    assert_eq!(servers["servers"][0]["state"], "up");
+    assert_eq!(servers["servers"][0]["health"], Value::Null);
+
+    let (code, metrics) = ask(&path, "GET", "/metrics", "").await;
+    assert_eq!(code, 200);
+    assert!(
+        metrics.contains("l7switch_requests_total{service=\"web\"} 1\n"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_is_taken_out_over_a_reload_and_put_back() {
+    let (a, b) = (Server::saying("a").await, Server::saying("b").await);
+    let rules = placed(&simple(&[a.address, b.address], "", "scheduler = \"rr\"")).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (file, path) = (
+        folder.path().join("rules.toml"),
+        folder.path().join("admin.sock"),
+    );
+    std::fs::write(&file, &rules).unwrap();
+    let set = l7switch_rules::load(&file).unwrap();
+    let switch =
+        l7switch::Switch::start(set, Some(file.clone()), &l7switch::Options::default()).unwrap();
+    let _admin = Admin::start(Arc::clone(&switch), &path).await.unwrap();
+    let web = address(&switch, "web");
+
+    let target = format!("/v1/servers/p/{}", a.address);
+    let (code, changed) = ask_json(&path, "PATCH", &target, r#"{"state":"drain"}"#).await;
+    assert_eq!(code, 200);
+    assert_eq!(changed["servers"][0]["state"], "draining");
+    assert_eq!(changed["servers"][0]["effective_weight"], 0);
+    let (code, reloaded) = ask_json(&path, "POST", "/v1/reload", "").await;
+    assert_eq!((code, &reloaded["generation"]), (200, &json!(2)));
+    for _ in 0..4 {
+        assert_eq!(get(web, "/").await.2, b"b");
+    }
+    let target = format!("/v1/servers/{}", a.address);
+    let (code, _) = ask_json(&path, "PATCH", &target, r#"{"state":"up","weight":7}"#).await;
+    assert_eq!(code, 200);
+    let (_, servers) = ask_json(&path, "GET", "/v1/servers", "").await;
+    assert_eq!(servers["servers"][0]["effective_weight"], 7);
+    let (_, after) = ask_json(&path, "PATCH", &target, r#"{"weight":null}"#).await;
+    assert_eq!(after["servers"][0]["effective_weight"], 1);
+    let mut said = Vec::new();
+    for _ in 0..4 {
+        said.push(get(web, "/").await.2);
+    }
+    assert!(said.contains(&b"a".to_vec()));
+
+    std::fs::write(&file, rules.replace("pool = \"p\"", "pool = \"q\"")).unwrap();
+    let (code, refused) = ask_json(&path, "POST", "/v1/reload", "").await;
+    assert_eq!(code, 422);
+    assert_eq!(refused["diagnostics"][0]["severity"], "error");
+    let (_, status) = ask_json(&path, "GET", "/v1/status", "").await;
+    assert_eq!(status["reload_failures"], 1);
+    assert_eq!(status["generation"], 2);
+    assert_eq!(get(web, "/").await.0, 200);
+}
+
+#[tokio::test]
+async fn every_error_is_json() {
+    let dead = closed_port().await;
+    let switch = start(&simple(&[dead], "", ""));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin.sock");
+    let _admin = Admin::start(switch, &path).await.unwrap();
+    for (method, target, body, wanted) in [
+        ("GET", "/nothing", "", 404),
+        ("POST", "/v1/status", "", 405),
+        ("GET", "/v1/reload", "", 405),
+        ("POST", "/v1/reload", "", 422),
+        ("PATCH", "/v1/servers/10.0.0.1:1", r#"{"weight":1}"#, 404),
+        ("PATCH", "/v1/servers/q/10.0.0.1:1", r#"{"weight":1}"#, 404),
+        ("PATCH", "/v1/servers/10.0.0.1:1", r#"{"weight":-1}"#, 400),
+        (
+            "PATCH",
+            "/v1/servers/10.0.0.1:1",
+            r#"{"weight":70000}"#,
+            400,
+        ),
+        (
+            "PATCH",
+            "/v1/servers/10.0.0.1:1",
+            r#"{"state":"asleep"}"#,
+            400,
+        ),
+        ("PATCH", "/v1/servers/10.0.0.1:1", "not json", 400),
+    ] {
+        let (code, answer) = ask_json(&path, method, target, body).await;
+        assert_eq!(code, wanted, "{method} {target} {body}");
+        assert!(answer["error"].is_string());
+    }
+    let (_, answer) = ask_json(&path, "PATCH", "/v1/servers/10.0.0.1:1", r#"{"weight":1}"#).await;
+    assert_eq!(answer["known"][0], dead.to_string());
+}
+
+#[tokio::test]
+async fn a_dead_socket_is_replaced_and_a_living_one_is_not() {
+    let dead = closed_port().await;
+    let switch = start(&simple(&[dead], "", ""));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let admin = Admin::start(Arc::clone(&switch), &path).await.unwrap();
+    let error = Admin::start(switch, &path).await.unwrap_err();
+    assert!(error.to_string().contains("another switch"), "{error}");
+    drop(admin);
+    assert!(!path.exists());
+}

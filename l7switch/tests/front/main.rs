@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT
+//! The front in process, over raw sockets, byte by byte.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "tests"
+)]
+
+mod admin;
+mod connections;
+mod http2;
+mod messages;
+mod reload;
+mod strict;
+mod support;
+mod tls;
+mod upstream;
