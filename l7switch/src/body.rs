@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Message bodies on their way: counted, never collected.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -11,12 +12,16 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::Ordering::Release;
 use std::task::Context;
 use std::task::Poll;
+use std::task::ready;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Body;
 use http_body::Frame;
 use http_body::SizeHint;
 use hyper::body::Incoming;
+use tokio::time::Sleep;
+use tokio::time::sleep;
 
 use crate::clock::now_ns;
 use crate::exchange::Exchange;
@@ -74,7 +79,8 @@ impl Progress {
 /// A request's content on its way to a server.
 #[derive(Debug)]
 pub struct RequestBody {
-    inner: Incoming,
+    /// `None`: there is none.
+    inner: Option<Incoming>,
     progress: Arc<Progress>,
 }
 
@@ -90,11 +96,19 @@ impl RequestBody {
         });
         (
             Self {
-                inner,
+                inner: Some(inner),
                 progress: Arc::clone(&progress),
             },
             progress,
         )
+    }
+
+    /// The same again, where there is no content.
+    pub fn again(&self) -> Option<Self> {
+        self.is_end_stream().then(|| Self {
+            inner: None,
+            progress: Arc::clone(&self.progress),
+        })
     }
 }
 
@@ -106,7 +120,11 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        let Some(inner) = &mut self.inner else {
+            return Poll::Ready(None);
+        };
+        let polled = Pin::new(&mut *inner).poll_frame(cx);
+        let ended = inner.is_end_stream();
         let progress = &self.progress;
         match &polled {
             Poll::Pending => progress.waiting_for.store(CLIENT, Release),
@@ -116,7 +134,7 @@ impl Body for RequestBody {
                 if let Some(data) = frame.data_ref() {
                     progress.bytes.fetch_add(length(data), Relaxed);
                 }
-                let done = frame.is_trailers() || self.inner.is_end_stream();
+                let done = frame.is_trailers() || ended;
                 progress.moved(if done { DONE } else { SERVER });
             }
         }
@@ -124,11 +142,14 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match &self.inner {
+            Some(inner) => inner.size_hint(),
+            None => SizeHint::with_exact(0),
+        }
     }
 }
 
@@ -142,8 +163,32 @@ enum Content {
     Server {
         inner: Incoming,
         lease: Option<Lease>,
+        /// How long the server may be silent.
+        patience: Duration,
+        /// Runs while it is.
+        silence: Option<Pin<Box<Sleep>>>,
     },
 }
+
+/// Why a response's content ended early.
+#[derive(Debug)]
+pub enum Broken {
+    /// The connection to the server failed.
+    Connection(hyper::Error),
+    /// The server went silent in the middle.
+    Silent,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connection(error) => error.fmt(f),
+            Self::Silent => f.write_str("the server went silent in the middle of its response"),
+        }
+    }
+}
+
+impl std::error::Error for Broken {}
 
 /// A response's content on its way to the client, with the record of the exchange, which is closed
 /// when the content has ended or is dropped.
@@ -164,12 +209,19 @@ impl ResponseBody {
         .closed_if_empty()
     }
 
-    /// Content from a server.
-    pub fn server(inner: Incoming, lease: Lease, exchange: Box<Exchange>) -> Self {
+    /// Content from a server, which may be silent for as long as `patience`.
+    pub fn server(
+        inner: Incoming,
+        lease: Lease,
+        exchange: Box<Exchange>,
+        patience: Duration,
+    ) -> Self {
         Self {
             content: Content::Server {
                 inner,
                 lease: Some(lease),
+                patience,
+                silence: None,
             },
             exchange: Some(exchange),
         }
@@ -191,7 +243,7 @@ impl ResponseBody {
         {
             match reason {
                 None => lease.completed(),
-                Some(Reason::BadResponse) => lease.failed(),
+                Some(Reason::BadResponse | Reason::ResponseTimeout) => lease.failed(),
                 Some(_) => (),
             }
         }
@@ -201,22 +253,42 @@ impl ResponseBody {
     }
 }
 
+impl Content {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match self {
+            Self::Own(content) => Poll::Ready(content.take().map(|data| Ok(Frame::data(data)))),
+            Self::Server {
+                inner,
+                patience,
+                silence,
+                ..
+            } => match Pin::new(inner).poll_frame(cx) {
+                Poll::Ready(frame) => {
+                    *silence = None;
+                    Poll::Ready(frame.map(|frame| frame.map_err(Broken::Connection)))
+                }
+                Poll::Pending => {
+                    let timer = silence.get_or_insert_with(|| Box::pin(sleep(*patience)));
+                    ready!(timer.as_mut().poll(cx));
+                    Poll::Ready(Some(Err(Broken::Silent)))
+                }
+            },
+        }
+    }
+}
+
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broken;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = &mut *self;
-        let polled = match &mut this.content {
-            Content::Own(content) => Poll::Ready(content.take().map(|data| Ok(Frame::data(data)))),
-            Content::Server { inner, .. } => Pin::new(inner).poll_frame(cx),
-        };
+        let polled = ready!(this.content.poll_frame(cx));
         match &polled {
-            Poll::Pending => return polled,
-            Poll::Ready(Some(Ok(frame))) => {
+            Some(Ok(frame)) => {
                 if let (Some(data), Some(exchange)) = (frame.data_ref(), &mut this.exchange) {
                     exchange.sent(length(data));
                 }
@@ -224,10 +296,11 @@ impl Body for ResponseBody {
                     this.close(None);
                 }
             }
-            Poll::Ready(Some(Err(_))) => this.close(Some(Reason::BadResponse)),
-            Poll::Ready(None) => this.close(None),
+            Some(Err(Broken::Connection(_))) => this.close(Some(Reason::BadResponse)),
+            Some(Err(Broken::Silent)) => this.close(Some(Reason::ResponseTimeout)),
+            None => this.close(None),
         }
-        polled
+        Poll::Ready(polled)
     }
 
     fn is_end_stream(&self) -> bool {

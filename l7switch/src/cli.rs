@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use clap_complete::Shell;
 
 use crate::access_log::Format;
 use crate::access_log::Target;
@@ -19,7 +20,7 @@ pub struct Cli {
     /// Rule file, or folder of rule files (*.toml).
     #[arg(
         env = "L7SWITCH_RULES",
-        required_unless_present = "demo",
+        required_unless_present_any = ["demo", "man", "completions"],
         conflicts_with = "demo"
     )]
     pub rules: Option<PathBuf>,
@@ -57,6 +58,14 @@ pub struct Cli {
     /// Run the quickstart: small real servers on loopback and a switch before them.
     #[arg(long)]
     pub demo: bool,
+
+    /// Print the man page.
+    #[arg(long, hide = true)]
+    pub man: bool,
+
+    /// Print a completion script for this shell.
+    #[arg(long, value_name = "SHELL", hide = true)]
+    pub completions: Option<Shell>,
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "clap's form of a value parser")]

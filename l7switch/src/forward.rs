@@ -132,7 +132,7 @@ impl Forward<'_> {
         }
         Ok(Response::from_parts(
             head,
-            ResponseBody::server(content, sent.lease, exchange),
+            ResponseBody::server(content, sent.lease, exchange, patience.response),
         ))
     }
 

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use clap::CommandFactory as _;
 use clap::Parser;
 use l7switch::Options;
 use l7switch::SetError;
@@ -29,6 +30,9 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if cli.man || cli.completions.is_some() {
+        return describe(&cli);
+    }
     start_log(cli.log_level.as_deref());
     raise_descriptor_limit();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -51,6 +55,23 @@ fn main() -> ExitCode {
             let _ = writeln!(io::stderr(), "l7switch: {}", message.trim_end());
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Prints the man page or a completion script, both made from the definition of the command line.
+fn describe(cli: &Cli) -> ExitCode {
+    let mut text = Vec::new();
+    let mut command = Cli::command();
+    let written = match cli.completions {
+        Some(shell) => {
+            clap_complete::generate(shell, &mut command, "l7switch", &mut text);
+            Ok(())
+        }
+        None => clap_mangen::Man::new(command).render(&mut text),
+    };
+    match written.and_then(|()| io::stdout().write_all(&text)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

@@ -18,6 +18,7 @@ use l7switch_engine::uri;
 use l7switch_rules::model;
 use l7switch_rules::model::Action;
 use l7switch_rules::model::HashKey;
+use l7switch_rules::model::Limits;
 use l7switch_rules::model::PoolShare;
 use l7switch_rules::model::address_bytes;
 
@@ -76,6 +77,7 @@ pub fn plan(
     scheme: &'static str,
     request: &Parts,
 ) -> Result<Plan, Refusal> {
+    within_limits(request, &model.limits)?;
     let host = authority(request)?;
     let mut host_space = [0_u8; uri::MAX_HOST];
     let host_form = uri::host(
@@ -157,6 +159,24 @@ pub fn plan(
         host,
         step,
     })
+}
+
+/// What the gate has checked of an HTTP/1 request holds for one of HTTP/2 too.
+fn within_limits(request: &Parts, limits: &Limits) -> Result<(), Refusal> {
+    if request.headers.len() > limits.fields {
+        return Err(Refusal::new(
+            Reason::HeadTooLarge,
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "more field lines than the limit",
+        ));
+    }
+    let target = request.uri.path_and_query().map_or("", |t| t.as_str());
+    if target.bytes().any(|byte| !byte.is_ascii_graphic()) {
+        return Err(Refusal::bad_request(
+            "character not allowed in request target (RFC 3986, 2)",
+        ));
+    }
+    Ok(())
 }
 
 /// The host that a request names: of the target, else of Host (RFC 9112, 3.2.2; RFC 9113, 8.3.1).

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 //! A request sent to a pool: the choice, the connection, the retries, the times.
 
+use std::error::Error as _;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use http::Method;
 use http::Request;
 use http::Response;
 use http::StatusCode;
@@ -56,8 +59,25 @@ pub struct Failure {
 enum Attempt {
     /// Nothing was sent: the request is as good as new.
     Unsent(Box<Request<RequestBody>>),
+    /// The request may have been seen by the server, which closed the connection before it answered: only a
+    /// request that may be repeated may be sent again.
+    Closed(Refusal),
     /// The request may have been seen by the server: it must not be sent again.
     Spent(Refusal),
+}
+
+/// A copy of a request that may be sent again after it may have been seen: of a safe method and without
+/// content (RFC 9110, 9.2.1 and 9.2.2).
+fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let safe = [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE];
+    if !safe.contains(request.method()) || request.headers().contains_key(header::UPGRADE) {
+        return None;
+    }
+    let mut copy = Request::new(request.body().again()?);
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    copy.headers_mut().clone_from(request.headers());
+    Some(copy)
 }
 
 /// Sends a request to a server of the pool.
@@ -107,8 +127,10 @@ pub async fn send(
                     Err(error) => break connect_refusal(&error),
                 },
             };
-            match attempt(&server, sender, request, upload, patience).await {
-                Ok((response, sender)) => {
+            let copy = if reused { repeatable(&request) } else { None };
+            let outcome = attempt(&server, sender, request, upload, patience).await;
+            match (outcome, copy) {
+                (Ok((response, sender)), _) => {
                     let upload = Arc::clone(upload);
                     let lease = Lease {
                         pool: Arc::clone(pool),
@@ -118,7 +140,8 @@ pub async fn send(
                     };
                     return Ok(Sent { response, lease });
                 }
-                Err(Attempt::Spent(refusal)) => {
+                (Err(Attempt::Closed(_)), Some(copy)) => request = copy,
+                (Err(Attempt::Spent(refusal) | Attempt::Closed(refusal)), _) => {
                     // A client that broke off is no fault of the server.
                     if !matches!(refusal.reason, Reason::BodyBroken | Reason::BodyTimeout) {
                         server.failed(&config.passive);
@@ -128,7 +151,7 @@ pub async fn send(
                         server: Some(server),
                     });
                 }
-                Err(Attempt::Unsent(back)) => request = *back,
+                (Err(Attempt::Unsent(back)), _) => request = *back,
             }
             if !reused {
                 break Refusal::new(
@@ -242,10 +265,31 @@ fn unsent_or_spent(mut error: TrySendError<Request<RequestBody>>, upload: &Progr
             "the content of the request broke off",
         ));
     }
-    tracing::debug!(error = %error.error(), "no response");
-    Attempt::Spent(Refusal::new(
+    let error = error.error();
+    tracing::debug!(%error, "no response");
+    let refusal = Refusal::new(
         Reason::BadResponse,
         StatusCode::BAD_GATEWAY,
         "the server gave no valid response",
-    ))
+    );
+    if error.is_incomplete_message() || is_reset(error) {
+        Attempt::Closed(refusal)
+    } else {
+        Attempt::Spent(refusal)
+    }
+}
+
+/// Whether the server's end of the connection is gone.
+fn is_reset(error: &hyper::Error) -> bool {
+    let cause = error
+        .source()
+        .and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| {
+        matches!(
+            cause.kind(),
+            io::ErrorKind::ConnectionReset
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::NotConnected
+        )
+    })
 }

@@ -210,3 +210,25 @@ async fn a_preface_in_pieces_and_a_method_that_starts_alike() {
     assert_eq!(client.response().await.0, 200);
     assert!(server.heads()[0].starts_with("PRINT / "));
 }
+
+#[tokio::test]
+async fn the_limit_on_fields_holds() {
+    let server = Server::echo().await;
+    let switch = start(&simple(&[server.address], "limits = { fields = 5 }", ""));
+    let mut sender = connect(address(&switch, "web")).await;
+    let mut large = request("http://two.example/", "");
+    for number in 0..6 {
+        large.headers_mut().insert(
+            http::HeaderName::try_from(format!("x-{number}")).unwrap(),
+            http::HeaderValue::from_static("1"),
+        );
+    }
+    let response = sender.send_request(large).await.unwrap();
+    assert_eq!(response.status(), 431);
+    let small = sender
+        .send_request(request("http://two.example/", ""))
+        .await
+        .unwrap();
+    assert_eq!(small.status(), 200);
+    assert_eq!(server.heads().len(), 1);
+}

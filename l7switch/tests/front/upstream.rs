@@ -284,3 +284,83 @@ async fn active_checks_take_a_server_out_and_put_it_back() {
     healthy.store(true, SeqCst);
     soon(async { while get(web, "/").await.0 != 200 {} }).await;
 }
+
+/// A server that answers the first request of each connection and breaks off at the second, once it has read it.
+async fn breaks_off_at_the_second() -> Server {
+    Server::start(|mut conn, _, seen| async move {
+        for number in 0..2 {
+            let Some(head) = conn.head().await else {
+                return;
+            };
+            conn.body(&head).await;
+            seen.lock().unwrap().push(head);
+            if number == 0 {
+                conn.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                    .await;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_safe_request_is_repeated_when_a_kept_connection_breaks_off() {
+    let server = breaks_off_at_the_second().await;
+    let switch = start(&simple(&[server.address], "", ""));
+    for _ in 0..10 {
+        assert_eq!(get(address(&switch, "web"), "/").await.0, 200);
+    }
+    // Each but the first was seen twice, and answered once.
+    assert_eq!(server.heads().len(), 19);
+}
+
+#[tokio::test]
+async fn what_is_not_safe_is_never_repeated() {
+    let server = breaks_off_at_the_second().await;
+    let switch = start(&simple(&[server.address], "", ""));
+    let web = address(&switch, "web");
+    assert_eq!(get(web, "/").await.0, 200);
+    let mut client = Raw::connect(web).await;
+    client
+        .send("POST /once HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody")
+        .await;
+    assert_eq!(client.response().await.0, 502);
+    let posts = server
+        .heads()
+        .iter()
+        .filter(|h| h.starts_with("POST"))
+        .count();
+    assert_eq!(posts, 1);
+}
+
+#[tokio::test]
+async fn a_server_that_goes_silent_in_its_response_is_cut_off() {
+    let server = Server::start(|mut conn, _, _| async move {
+        conn.head().await.unwrap();
+        conn.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+            .await;
+        // Keeps the connection open until the switch gives it up.
+        let _ = conn.rest().await;
+    })
+    .await;
+    let switch = start(&simple(
+        &[server.address],
+        "",
+        "response_timeout = \"200ms\"",
+    ));
+    let mut client = Raw::connect(address(&switch, "web")).await;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    // The connection ends, and not as if the response were whole.
+    let got = soon(client.rest()).await.unwrap_or_default();
+    assert!(!got.ends_with(b"\r\n0\r\n\r\n"));
+    soon(async {
+        while l7switch::admin::status(&switch).services["web"]
+            .refused
+            .get("response_timeout")
+            != Some(&1)
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
