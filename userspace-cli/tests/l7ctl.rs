@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: MIT
+//! l7ctl as a person or a script runs it: rules alone, and against a running switch.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Output;
+
+use l7switch::admin::Admin;
+use l7switch::switch::Options;
+use l7switch::switch::Switch;
+use serde_json::Value;
+
+fn l7ctl(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_l7ctl"))
+        .args(args)
+        .env_remove("L7SWITCH_ADMIN")
+        .output()
+        .unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn example(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules/examples");
+    path.join(name).to_string_lossy().into_owned()
+}
+
+fn bad(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules/tests/bad");
+    path.join(name).to_string_lossy().into_owned()
+}
+
+#[test]
+fn check_tells_good_from_bad() {
+    let good = l7ctl(&["check", &example("canary.toml")]);
+    assert_eq!(good.status.code(), Some(0));
+    assert!(out(&good).contains("good: 1 service, 5 routes, 2 pools"));
+    let good = json(&l7ctl(&["check", "--json", &example("canary.toml")]));
+    assert_eq!(good["ok"], true);
+    assert_eq!(good["routes"], 5);
+
+    let wrong = l7ctl(&["check", &bad("unknown-key.toml")]);
+    assert_eq!(wrong.status.code(), Some(1));
+    let text = out(&wrong);
+    assert!(
+        text.contains("unknown key `protocl`") && text.contains("3 errors"),
+        "{text}"
+    );
+    let wrong = l7ctl(&["check", "--json", &bad("unknown-key.toml")]);
+    assert_eq!(wrong.status.code(), Some(1));
+    let errors = json(&wrong)["errors"].as_array().unwrap().clone();
+    assert_eq!(errors.len(), 3);
+    assert_eq!(errors[0]["line"], 4);
+    assert_eq!(errors[0]["help"], "did you mean `protocol`?");
+
+    let warned = l7ctl(&["check", &bad("warnings.toml")]);
+    assert_eq!(warned.status.code(), Some(0), "a warning is no error");
+    assert!(out(&warned).contains("no route uses pool `spare`"));
+    let absent = l7ctl(&["check", "/nonexistent/rules.toml"]);
+    assert_eq!(absent.status.code(), Some(1));
+    assert!(out(&absent).contains("/nonexistent/rules.toml: No such file"));
+}
+
+#[test]
+fn explain_has_its_keys() {
+    let explained = l7ctl(&[
+        "explain",
+        &example("canary.toml"),
+        "http://www.example.com/a?b=c",
+        "-H",
+        "Cookie: x=y; canary=1",
+        "--json",
+    ]);
+    assert_eq!(explained.status.code(), Some(0));
+    let answer = json(&explained);
+    assert_eq!(answer["service"], "web");
+    assert_eq!(answer["route"], "testers");
+    assert_eq!(answer["pool"], "v2");
+    assert_eq!(answer["action"], "forward");
+    let considered = answer["considered"].as_array().unwrap();
+    assert_eq!(considered.len(), 5);
+    let of = |name: &str| {
+        considered
+            .iter()
+            .find(|c| c["route"] == name)
+            .unwrap()
+            .clone()
+    };
+    assert_eq!(of("split")["beaten_by"], "more cookies");
+    assert_eq!(of("asked-for")["failed"][0]["condition"], "header x-canary");
+    assert_eq!(of("asked-for")["failed"][0]["found"], Value::Null);
+
+    let by_source = l7ctl(&[
+        "explain",
+        &example("canary.toml"),
+        "/",
+        "-H",
+        "Host: www.example.com",
+        "--source",
+        "10.20.30.1",
+    ]);
+    assert!(out(&by_source).contains("route    office"));
+    let by_name = l7ctl(&[
+        "explain",
+        &example("tls-passthrough.toml"),
+        "tls://203.0.113.1",
+        "--sni",
+        "MAIL.example.com",
+        "--json",
+    ]);
+    assert_eq!(json(&by_name)["route"], "mail");
+    let refused = l7ctl(&[
+        "explain",
+        &example("canary.toml"),
+        "http://www.example.com/a%2fb",
+        "--json",
+    ]);
+    assert_eq!(json(&refused)["action"], "refuse");
+    assert_eq!(json(&refused)["status"], 400);
+    let unnamed = l7ctl(&[
+        "explain",
+        &bad("warnings.toml"),
+        "http://a/",
+        "--service",
+        "web",
+        "--json",
+    ]);
+    assert_eq!(json(&unnamed)["route"], "#1");
+    let nonsense = l7ctl(&["explain", &example("https.toml"), "gopher://a/"]);
+    assert_eq!(nonsense.status.code(), Some(2));
+}
+
+#[test]
+fn completions_and_man_pages_are_made() {
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(out(&l7ctl(&["completions", shell])).contains("explain"));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    assert!(
+        l7ctl(&["man", folder.path().to_str().unwrap()])
+            .status
+            .success()
+    );
+    let page = std::fs::read_to_string(folder.path().join("l7ctl-explain.1")).unwrap();
+    assert!(page.contains("source"));
+}
+
+/// A switch in this process, with its admin socket.
+struct Running {
+    _runtime: tokio::runtime::Runtime,
+    _admin: Admin,
+    _folder: tempfile::TempDir,
+    socket: PathBuf,
+    rules: PathBuf,
+}
+
+const RULES: &str = "[service.web]
+listen = \"127.0.0.1:LISTEN\"
+[[service.web.route]]
+pool = \"one\"
+[[service.web.route]]
+path = { prefix = \"/two\" }
+pool = \"two\"
+[pool.one]
+servers = [\"127.0.0.1:1\", { address = \"127.0.0.1:2\", weight = 3 }]
+[pool.two]
+servers = [\"127.0.0.1:1\", \"[::1]:2\"]
+";
+
+fn running() -> Running {
+    // Rules name no port 0: one that is free now.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let folder = tempfile::tempdir().unwrap();
+    let rules = folder.path().join("rules.toml");
+    std::fs::write(&rules, RULES.replace("LISTEN", &port.to_string())).unwrap();
+    let socket = folder.path().join("admin.sock");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let admin = runtime.block_on(async {
+        let set = l7switch_rules::load(&rules).unwrap();
+        let switch = Switch::start(set, Some(rules.clone()), &Options::default()).unwrap();
+        Admin::start(switch, &socket).await.unwrap()
+    });
+    Running {
+        _runtime: runtime,
+        _admin: admin,
+        _folder: folder,
+        socket,
+        rules,
+    }
+}
+
+impl Running {
+    fn l7ctl(&self, args: &[&str]) -> Output {
+        let socket = self.socket.to_str().unwrap();
+        l7ctl(&[&["--admin", socket], args].concat())
+    }
+
+    fn server(&self, pool: &str, address: &str) -> Value {
+        let servers = json(&self.l7ctl(&["servers", "--json"]));
+        let all = servers["servers"].as_array().unwrap().clone();
+        all.into_iter()
+            .find(|s| s["pool"] == pool && s["address"] == address)
+            .unwrap()
+    }
+}
+
+#[test]
+fn a_running_switch_is_shown_and_changed() {
+    let switch = running();
+    let status = switch.l7ctl(&["status"]);
+    assert_eq!(status.status.code(), Some(0));
+    assert!(out(&status).contains("generation 1"), "{}", out(&status));
+    assert_eq!(json(&switch.l7ctl(&["status", "--json"]))["generation"], 1);
+
+    let drained = switch.l7ctl(&["drain", "127.0.0.1:1"]);
+    assert!(drained.status.success());
+    assert_eq!(
+        out(&drained).matches("draining").count(),
+        2,
+        "in both pools"
+    );
+    assert!(
+        switch
+            .l7ctl(&["undrain", "two/127.0.0.1:1"])
+            .status
+            .success()
+    );
+    assert!(
+        switch
+            .l7ctl(&["weight", "one/127.0.0.1:2", "7"])
+            .status
+            .success()
+    );
+    assert!(switch.l7ctl(&["drain", "[::1]:2"]).status.success());
+
+    // What was changed by hand survives a reload.
+    let reloaded = switch.l7ctl(&["reload"]);
+    assert_eq!(out(&reloaded), "reloaded: generation 2\n");
+    assert_eq!(switch.server("one", "127.0.0.1:1")["state"], "draining");
+    assert_eq!(switch.server("two", "127.0.0.1:1")["state"], "up");
+    assert_eq!(switch.server("two", "[::1]:2")["state"], "draining");
+    assert_eq!(switch.server("one", "127.0.0.1:2")["effective_weight"], 7);
+    assert!(
+        switch
+            .l7ctl(&["weight", "127.0.0.1:2", "default"])
+            .status
+            .success()
+    );
+    assert_eq!(switch.server("one", "127.0.0.1:2")["effective_weight"], 3);
+
+    let unknown = switch.l7ctl(&["drain", "127.0.0.1:9"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    let message = String::from_utf8(unknown.stderr).unwrap();
+    assert!(message.contains("127.0.0.1:2"), "{message}");
+}
+
+#[test]
+fn a_refused_reload_says_why() {
+    let switch = running();
+    std::fs::write(&switch.rules, "[service.web]\nlisten = 5\n").unwrap();
+    let refused = switch.l7ctl(&["reload"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        out(&refused).contains("rules.toml:2:10"),
+        "{}",
+        out(&refused)
+    );
+    let status = json(&switch.l7ctl(&["status", "--json"]));
+    assert_eq!(status["generation"], 1);
+    assert_eq!(status["reload_failures"], 1);
+    assert!(out(&switch.l7ctl(&["status"])).contains("the last reload was refused"));
+}
