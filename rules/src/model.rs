@@ -11,7 +11,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+pub use l7switch_engine::sched::Kind as SchedulerKind;
 use serde::Serialize;
+use serde::Serializer;
 
 /// Everything that a rule file says.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -350,6 +352,7 @@ pub struct Pool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Scheduler {
     /// Which one.
+    #[serde(serialize_with = "scheduler_word")]
     pub kind: SchedulerKind,
     /// What is hashed, for those that hash.
     pub key: HashKey,
@@ -358,71 +361,8 @@ pub struct Scheduler {
     pub load_percent: u32,
 }
 
-/// The schedulers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SchedulerKind {
-    /// Round robin.
-    Rr,
-    /// Smooth weighted round robin.
-    Wrr,
-    /// Least connections.
-    Lc,
-    /// Weighted least connections.
-    Wlc,
-    /// Shortest expected delay.
-    Sed,
-    /// Never queue.
-    Nq,
-    /// Power of two choices.
-    P2c,
-    /// Source hashing.
-    Sh,
-    /// Maglev hashing.
-    Mh,
-    /// Consistent hashing with bounded load.
-    Ch,
-    /// Least peak-EWMA of time to first byte times outstanding requests.
-    Fastest,
-}
-
-impl SchedulerKind {
-    /// Every scheduler, in the order of the reference.
-    pub const ALL: [Self; 11] = [
-        Self::Rr,
-        Self::Wrr,
-        Self::Lc,
-        Self::Wlc,
-        Self::Sed,
-        Self::Nq,
-        Self::P2c,
-        Self::Sh,
-        Self::Mh,
-        Self::Ch,
-        Self::Fastest,
-    ];
-
-    /// The word in the rule language.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Rr => "rr",
-            Self::Wrr => "wrr",
-            Self::Lc => "lc",
-            Self::Wlc => "wlc",
-            Self::Sed => "sed",
-            Self::Nq => "nq",
-            Self::P2c => "p2c",
-            Self::Sh => "sh",
-            Self::Mh => "mh",
-            Self::Ch => "ch",
-            Self::Fastest => "fastest",
-        }
-    }
-
-    /// Whether the choice depends on a hash of [`Scheduler::key`].
-    pub const fn hashes(self) -> bool {
-        matches!(self, Self::Sh | Self::Mh | Self::Ch)
-    }
+fn scheduler_word<S: Serializer>(kind: &SchedulerKind, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(kind.as_str())
 }
 
 /// What a hashing scheduler hashes.

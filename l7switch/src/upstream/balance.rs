@@ -6,26 +6,8 @@ use l7switch_engine::sched::Kind;
 use l7switch_engine::sched::Lookup;
 use l7switch_engine::sched::maglev;
 use l7switch_engine::sched::ring;
-use l7switch_rules::model::SchedulerKind;
 
 use super::server::Member;
-
-/// The scheduler's name in the engine.
-pub(super) const fn kind(kind: SchedulerKind) -> Kind {
-    match kind {
-        SchedulerKind::Rr => Kind::Rr,
-        SchedulerKind::Wrr => Kind::Wrr,
-        SchedulerKind::Lc => Kind::Lc,
-        SchedulerKind::Wlc => Kind::Wlc,
-        SchedulerKind::Sed => Kind::Sed,
-        SchedulerKind::Nq => Kind::Nq,
-        SchedulerKind::P2c => Kind::P2c,
-        SchedulerKind::Sh => Kind::Sh,
-        SchedulerKind::Mh => Kind::Mh,
-        SchedulerKind::Ch => Kind::Ch,
-        SchedulerKind::Fastest => Kind::Fastest,
-    }
-}
 
 /// What a hashing scheduler looks keys up in.
 #[derive(Debug)]
@@ -37,9 +19,9 @@ pub(super) enum LookupTable {
 
 impl LookupTable {
     /// The table for these servers with the weights that they have now.
-    pub(super) fn build(scheduler: SchedulerKind, servers: &[Member]) -> Self {
+    pub(super) fn build(scheduler: Kind, servers: &[Member]) -> Self {
         match scheduler {
-            SchedulerKind::Mh => {
+            Kind::Mh => {
                 let mut table = vec![0; maglev::size_for(servers.len())];
                 let mut scratch = vec![maglev::Turn::default(); servers.len()];
                 match maglev::fill(&mut table, &mut scratch, servers) {
@@ -50,7 +32,7 @@ impl LookupTable {
                     }
                 }
             }
-            SchedulerKind::Ch => {
+            Kind::Ch => {
                 let mut points = vec![ring::Point::default(); ring::points_needed(servers)];
                 match ring::fill(&mut points, servers) {
                     Ok(()) => Self::Ring(points),

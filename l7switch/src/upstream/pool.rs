@@ -86,7 +86,7 @@ impl Pool {
     pub fn pick(&self, hash: u64, tried: &[usize]) -> Option<(usize, Outstanding)> {
         let lookup = self.lookup.load();
         let pool = sched::Pool {
-            kind: balance::kind(self.config.scheduler.kind),
+            kind: self.config.scheduler.kind,
             load_percent: self.config.scheduler.load_percent,
             servers: &self.members,
             cursor: &self.cursor,

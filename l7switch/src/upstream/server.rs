@@ -3,7 +3,7 @@
 //!
 //! Two hands are on a server's weight (rule file, administrator) and three on its availability
 //! (active checks, passive checks, administrator). Each writes what it knows;
-//! [`RealServer::settle`] draws the conclusion for the scheduler.
+//! `change` draws the conclusion for the scheduler.
 
 use std::borrow::Borrow;
 use std::collections::VecDeque;

@@ -78,6 +78,45 @@ pub enum Kind {
     Fastest,
 }
 
+impl Kind {
+    /// Every scheduler, in the order of the reference; a table stores the position in this list.
+    pub const ALL: [Self; 11] = [
+        Self::Rr,
+        Self::Wrr,
+        Self::Lc,
+        Self::Wlc,
+        Self::Sed,
+        Self::Nq,
+        Self::P2c,
+        Self::Sh,
+        Self::Mh,
+        Self::Ch,
+        Self::Fastest,
+    ];
+
+    /// The word in the rule language.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rr => "rr",
+            Self::Wrr => "wrr",
+            Self::Lc => "lc",
+            Self::Wlc => "wlc",
+            Self::Sed => "sed",
+            Self::Nq => "nq",
+            Self::P2c => "p2c",
+            Self::Sh => "sh",
+            Self::Mh => "mh",
+            Self::Ch => "ch",
+            Self::Fastest => "fastest",
+        }
+    }
+
+    /// Whether the choice depends on [`Ask::hash`].
+    pub const fn hashes(self) -> bool {
+        matches!(self, Self::Sh | Self::Mh | Self::Ch)
+    }
+}
+
 /// The table that a hashing scheduler looks a key up in.
 #[derive(Clone, Copy, Debug)]
 pub enum Lookup<'a> {

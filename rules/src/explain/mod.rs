@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: MIT
+//! The explanation of a match: which service and route take a request, why, and what fails in the others.
+
+mod question;
+mod show;
+
+use serde::Serialize;
+
+use crate::RuleSet;
+use crate::automata::Cache;
+use crate::evaluate::Failure;
+use crate::evaluate::Verdict;
+use crate::evaluate::describe_path;
+use crate::evaluate::evaluate_all;
+use crate::model::*;
+
+pub use question::Question;
+pub use question::QuestionError;
+
+use question::ask;
+use question::find_service;
+use question::split_url;
+
+/// What is done with the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Forwarded to a pool.
+    Forward,
+    /// Answered by the switch.
+    Respond,
+    /// Sent elsewhere.
+    Redirect,
+    /// Refused with 400 before any route is tried.
+    Refuse,
+    /// No route takes it: 404, or a closed connection where there is no HTTP.
+    None,
+}
+
+/// A pool and its part of the requests.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Share {
+    /// Pool.
+    pub name: String,
+    /// Weight.
+    pub weight: u32,
+    /// Scheduler of the pool.
+    pub scheduler: &'static str,
+    /// Its servers with their weights.
+    pub servers: Vec<RealServer>,
+}
+
+/// One route and how it fared.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Considered {
+    /// Name or `#n`.
+    pub route: String,
+    /// Whether it takes the request.
+    pub matched: bool,
+    /// Conditions that failed.
+    pub failed: Vec<Failure>,
+    /// Where it takes the request and does not win: the step of the order that decides.
+    pub beaten_by: Option<&'static str>,
+}
+
+/// The explanation. The JSON form has these keys.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Explanation {
+    /// Service.
+    pub service: String,
+    /// How the service was found.
+    pub service_why: String,
+    /// Winning route: name, or `#n` by position from 1.
+    pub route: Option<String>,
+    /// Pool; of several the one with the greatest weight (all are in `pools`).
+    pub pool: Option<String>,
+    /// All pools of the route.
+    pub pools: Vec<Share>,
+    /// What is done.
+    pub action: Outcome,
+    /// Status of the answer where the switch answers itself.
+    pub status: Option<u16>,
+    /// Why the request is refused.
+    pub refused: Option<String>,
+    /// What decided, in words.
+    pub why: String,
+    /// What was compared: host, path, method.
+    pub host: String,
+    /// Path in comparison form.
+    pub path: String,
+    /// Method.
+    pub method: String,
+    /// Filters of the route.
+    pub filters: Filters,
+    /// Details of a redirect.
+    pub redirect: Option<Redirect>,
+    /// Every route of the service: those that take the request first, by rank.
+    pub considered: Vec<Considered>,
+}
+
+/// The step of the order in which a winner ranks before another route.
+fn deciding_step(winner: &Verdict, other: &Verdict) -> &'static str {
+    let (a, a_source, _) = &winner.rank;
+    let (b, b_source, _) = &other.rank;
+    a.differs_from(b).unwrap_or(if a_source != b_source {
+        "longer source prefix"
+    } else {
+        "earlier in the file"
+    })
+}
+
+/// Explains what happens to a request.
+///
+/// # Errors
+///
+/// [`QuestionError`] where the question itself makes no sense, or leads to no service.
+pub fn explain(rules: &RuleSet, question: &Question) -> Result<Explanation, QuestionError> {
+    let model = &rules.model;
+    let url = split_url(&question.url)?;
+    let (number, service, service_why) = find_service(model, &url, question.service.as_deref())?;
+    let (ask, refused) = ask(question, &url, service)?;
+    let mut explanation = Explanation {
+        service: service.name.clone(),
+        service_why,
+        route: None,
+        pool: None,
+        pools: Vec::new(),
+        action: Outcome::None,
+        status: None,
+        refused: None,
+        why: String::new(),
+        host: ask.host.clone(),
+        path: ask.path.clone(),
+        method: ask.method.clone(),
+        filters: Filters::default(),
+        redirect: None,
+        considered: Vec::new(),
+    };
+    if let Some(why) = refused {
+        explanation.action = Outcome::Refuse;
+        explanation.status = Some(400);
+        explanation.why = format!("refused before any route is tried: {why}");
+        explanation.refused = Some(why);
+        return Ok(explanation);
+    }
+    let verdicts = evaluate_all(service, &ask, &mut Cache::default());
+    // The table decides, as it does for real requests; the verdicts say why.
+    let winner = u32::try_from(number)
+        .ok()
+        .and_then(|number| rules.table.route(number, &ask.as_request()))
+        .and_then(|position| usize::try_from(position).ok());
+    let winning = verdicts.iter().find(|v| Some(v.position) == winner);
+    explanation.considered = verdicts
+        .iter()
+        .map(|verdict| Considered {
+            route: label(service, verdict.position),
+            matched: verdict.failed.is_empty(),
+            failed: verdict.failed.clone(),
+            beaten_by: winning
+                .filter(|w| verdict.failed.is_empty() && w.position != verdict.position)
+                .map(|w| deciding_step(w, verdict)),
+        })
+        .collect();
+    let Some((winning, route)) = winning.and_then(|w| Some((w, service.routes.get(w.position)?)))
+    else {
+        explanation.why = "no route takes it".to_owned();
+        explanation.status = service.protocol.is_http().then_some(404);
+        return Ok(explanation);
+    };
+    explanation.route = Some(label(service, winning.position));
+    explanation.why = why(winning, &explanation.considered);
+    explanation.filters = route.filters.clone();
+    match &route.action {
+        Action::Forward(shares) => {
+            explanation.action = Outcome::Forward;
+            explanation.pools = shares.iter().filter_map(|s| share(model, s)).collect();
+            let heaviest = shares.iter().rev().max_by_key(|s| s.weight);
+            explanation.pool = heaviest
+                .and_then(|s| model.pools.get(s.pool))
+                .map(|p| p.name.clone());
+        }
+        Action::Respond(respond) => {
+            explanation.action = Outcome::Respond;
+            explanation.status = Some(respond.status);
+        }
+        Action::Redirect(redirect) => {
+            explanation.action = Outcome::Redirect;
+            explanation.status = Some(redirect.status);
+            explanation.redirect = Some(redirect.clone());
+        }
+    }
+    Ok(explanation)
+}
+
+fn label(service: &Service, position: usize) -> String {
+    service
+        .routes
+        .get(position)
+        .map_or_else(String::new, |r| r.label(position))
+}
+
+fn share(model: &Model, share: &PoolShare) -> Option<Share> {
+    let pool = model.pools.get(share.pool)?;
+    Some(Share {
+        name: pool.name.clone(),
+        weight: share.weight,
+        scheduler: pool.scheduler.kind.as_str(),
+        servers: pool.servers.clone(),
+    })
+}
+
+fn why(winning: &Verdict, considered: &[Considered]) -> String {
+    let mut by = Vec::new();
+    match &winning.host {
+        Some(HostMatch::Exact(name)) => by.push(format!("host {name}")),
+        Some(HostMatch::Wildcard(domain)) => by.push(format!("host *.{domain}")),
+        None => {}
+    }
+    by.extend(
+        winning
+            .path
+            .as_ref()
+            .map(|p| format!("path {}", describe_path(p))),
+    );
+    by.extend(
+        winning
+            .source
+            .map(|length| format!("source prefix /{length}")),
+    );
+    let taken = if by.is_empty() {
+        "takes every request".to_owned()
+    } else {
+        format!("takes it by {}", by.join(", "))
+    };
+    let others = considered.iter().filter(|c| c.beaten_by.is_some()).count();
+    match others {
+        0 => format!("{taken}; no other route takes it"),
+        1 => format!("{taken}; it ranks before 1 other that takes it too"),
+        n => format!("{taken}; it ranks before {n} others that take it too"),
+    }
+}

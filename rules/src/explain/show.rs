@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MIT
+//! An explanation as a person reads it.
+
+use std::fmt;
+
+use super::Explanation;
+use super::Outcome;
+use crate::model::PathRewrite;
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "service  {}  ({})", self.service, self.service_why)?;
+        let what: Vec<&str> = [self.method.as_str(), self.host.as_str(), self.path.as_str()]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect();
+        writeln!(f, "request  {}", what.join(" "))?;
+        writeln!(f, "route    {}", self.route.as_deref().unwrap_or("none"))?;
+        writeln!(f, "why      {}", self.why)?;
+        match (self.action, self.status, &self.redirect) {
+            (Outcome::Forward, ..) => {
+                let total: u64 = self.pools.iter().map(|p| u64::from(p.weight)).sum();
+                for pool in &self.pools {
+                    write!(f, "pool     {}", pool.name)?;
+                    if self.pools.len() > 1 {
+                        write!(f, "  {} of {total} requests", pool.weight)?;
+                    }
+                    let servers: Vec<String> = pool
+                        .servers
+                        .iter()
+                        .map(|s| format!("{} weight {}", s.address, s.weight))
+                        .collect();
+                    writeln!(f, "  scheduler {}: {}", pool.scheduler, servers.join(", "))?;
+                }
+            }
+            (Outcome::Redirect, Some(status), Some(redirect)) => {
+                write!(f, "action   redirect {status}")?;
+                for (key, value) in [("scheme", &redirect.scheme), ("host", &redirect.hostname)] {
+                    if let Some(value) = value {
+                        write!(f, " {key} {value}")?;
+                    }
+                }
+                if let Some(port) = redirect.port {
+                    write!(f, " port {port}")?;
+                }
+                match &redirect.path {
+                    Some(PathRewrite::ReplaceFull(path)) => write!(f, " path {path}")?,
+                    Some(PathRewrite::ReplacePrefix(path)) => write!(f, " prefix becomes {path}")?,
+                    None => {}
+                }
+                writeln!(f)?;
+            }
+            (Outcome::Respond, Some(status), _) => writeln!(f, "action   respond {status}")?,
+            (_, Some(status), _) => writeln!(f, "action   answered {status} by the switch")?,
+            _ => writeln!(f, "action   the connection is closed")?,
+        }
+        self.fmt_filters(f)?;
+        const SHOWN: usize = 20;
+        for other in self
+            .considered
+            .iter()
+            .filter(|c| Some(&c.route) != self.route.as_ref())
+            .take(SHOWN)
+        {
+            write!(f, "other    {}: ", other.route)?;
+            match other.beaten_by {
+                Some(step) => writeln!(f, "takes it too, but the winner is preferred by: {step}")?,
+                None => {
+                    let failures: Vec<String> = other
+                        .failed
+                        .iter()
+                        .map(|x| {
+                            let found = x.found.as_deref().unwrap_or("nothing");
+                            format!("{} wants {}, found {found}", x.condition, x.wants)
+                        })
+                        .collect();
+                    writeln!(f, "{}", failures.join("; "))?;
+                }
+            }
+        }
+        let rest = self
+            .considered
+            .len()
+            .saturating_sub(SHOWN + usize::from(self.route.is_some()));
+        if rest > 0 {
+            writeln!(f, "         and {rest} more (all with --json)")?;
+        }
+        Ok(())
+    }
+}
+
+impl Explanation {
+    fn fmt_filters(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let filters = &self.filters;
+        for (what, edit) in [
+            ("request", &filters.request_headers),
+            ("response", &filters.response_headers),
+        ] {
+            for name in &edit.remove {
+                writeln!(f, "filter   {what}: remove {name}")?;
+            }
+            for (name, value) in &edit.set {
+                writeln!(f, "filter   {what}: set {name}: {value}")?;
+            }
+            for (name, value) in &edit.add {
+                writeln!(f, "filter   {what}: add {name}: {value}")?;
+            }
+        }
+        if let Some(host) = &filters.rewrite_hostname {
+            writeln!(f, "filter   rewrite host to {host}")?;
+        }
+        match &filters.rewrite_path {
+            Some(PathRewrite::ReplaceFull(path)) => writeln!(f, "filter   rewrite path to {path}")?,
+            Some(PathRewrite::ReplacePrefix(path)) => {
+                writeln!(f, "filter   rewrite prefix to {path}")?
+            }
+            None => {}
+        }
+        if let Some(time) = filters.response_timeout {
+            writeln!(f, "filter   response timeout {} ms", time.as_millis())?;
+        }
+        Ok(())
+    }
+}
