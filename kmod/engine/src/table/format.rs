@@ -19,7 +19,7 @@ pub const MAX_PROBE: u32 = 64;
 pub const MAX_DFA_STATES: u32 = 65_535;
 /// Added to the length of an IPv4 prefix to get its length as an IPv4-mapped one.
 pub const V4_PREFIX: u32 = 96;
-/// In [`EntryRecord::flags`]: the route has neither methods, fields nor sources to look at.
+/// In the upper half of [`EntryRecord::flags_max_source`]: the route has neither methods, fields nor sources to look at.
 pub const ENTRY_UNCONDITIONAL: u32 = 1;
 /// Service, pool or route index that means none.
 pub const NONE: u32 = u32::MAX;
