@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+//! What the tests run: processes that end with their test, and clients.
+
+pub(crate) mod certs;
+pub(crate) mod counting;
+pub(crate) mod curl;
+pub(crate) mod nginx;
+pub(crate) mod process;
+pub(crate) mod python;
+pub(crate) mod raw;
+pub(crate) mod switch;
+
+use std::path::Path;
+use std::time::Duration;
+use std::time::Instant;
+
+use process::run;
+
+/// Longer than anything here may take; what passes it hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until a condition holds.
+#[track_caller]
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The SHA-256 of a file, as `sha256sum` prints it.
+pub(crate) fn sha256(path: &Path) -> String {
+    let out = run("sha256sum", "coreutils", [path]);
+    out.split(' ').next().unwrap().to_owned()
+}
+
+/// `count` bytes of the sequence that the Python server sends for `/length` and its like.
+pub(crate) fn pattern(count: usize) -> Vec<u8> {
+    (0..=250).cycle().take(count).collect()
+}
