@@ -100,7 +100,7 @@ fn a_change_of_the_file_is_enough() {
     switch.replace_rules(&second);
     until("the new rules are in force", || answers(&switch) == "two");
     // Not renamed but written over.
-    std::fs::write(switch.folder().join("rules.toml"), &first).unwrap();
+    switch.overwrite_rules(&first);
     until("the old rules are in force again", || answers(&switch) == "one");
 }
 
@@ -113,7 +113,7 @@ fn bad_rules_change_nothing() {
         "[service.web",
         &second.replace("'mh'", "'best'"),
         &second.replace("pool = 'other'", "pool = 'nowhere'"),
-        &second.replace("127.0.0.1:0", "127.0.0.1:x"),
+        &second.replace("'127.0.0.1:0'", "'127.0.0.1:x'"),
         "",
     ];
     for (number, rules) in (1..).zip(bad) {

@@ -119,7 +119,7 @@ fn patience_has_an_end() {
 fn bad_rules_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let rules = folder.path().join("rules.toml");
-    std::fs::write(&rules, "[service.web]\nlisten = '127.0.0.1:0'\n[[service.web.route]]\npool = 'x'\n").unwrap();
+    std::fs::write(&rules, "[service.web]\nlisten = '127.0.0.1:9'\n[[service.web.route]]\npool = 'x'\n").unwrap();
     let out = std::process::Command::new(env!("CARGO_BIN_EXE_l7switch"))
         .arg(&rules)
         .arg("--admin")

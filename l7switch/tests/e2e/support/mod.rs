@@ -10,6 +10,12 @@ pub(crate) mod python;
 pub(crate) mod raw;
 pub(crate) mod switch;
 
+use std::hash::BuildHasher;
+use std::hash::Hasher;
+use std::hash::RandomState;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 use std::time::Instant;
@@ -18,6 +24,22 @@ use process::run;
 
 /// Longer than anything here may take; what passes it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+/// A port of `host` that is free now, and that no client is given by itself: so no connection can take
+/// it while a server is down.
+pub(crate) fn free_port(host: Ipv4Addr) -> SocketAddr {
+    loop {
+        // Each has a key of its own, which is all that is random here.
+        let random = RandomState::new().build_hasher().finish() % 21_760;
+        let port = u16::try_from(10_240 + random).unwrap();
+        let address = SocketAddr::from((host, port));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
 
 /// Waits until a condition holds.
 #[track_caller]

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: MIT
 //! nginx as a real server, with a configuration, a prefix and ports of its own.
 
-use std::hash::BuildHasher;
-use std::hash::Hasher;
-use std::hash::RandomState;
 use std::net::SocketAddr;
-use std::net::TcpListener;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Stdio;
 
 use tempfile::TempDir;
 
+use super::LOCALHOST;
+use super::free_port;
 use super::process::Process;
 use super::process::program;
 
@@ -45,7 +43,7 @@ impl Nginx {
         std::fs::create_dir(folder.path().join("root")).unwrap();
         std::fs::create_dir(folder.path().join("temp")).unwrap();
         for _ in 0..TRIES {
-            let address = free_address();
+            let address = free_port(LOCALHOST);
             std::fs::write(folder.path().join("conf"), configuration(name, address, tls)).unwrap();
             if let Some(process) = launch(folder.path(), address) {
                 return Self { process: Some(process), folder, address };
@@ -82,20 +80,6 @@ impl Nginx {
         let process = launch(self.folder.path(), self.address);
         assert!(process.is_some(), "nginx: {}", log(self.folder.path()));
         self.process = process;
-    }
-}
-
-/// An address that is free now, with a port that no client is given by itself: so no connection can
-/// take it while nginx is down.
-fn free_address() -> SocketAddr {
-    loop {
-        // Each has a key of its own, which is all that is random here.
-        let random = RandomState::new().build_hasher().finish() % 21_760;
-        let port = u16::try_from(10_240 + random).unwrap();
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        if TcpListener::bind(address).is_ok() {
-            return address;
-        }
     }
 }
 

@@ -107,16 +107,18 @@ impl Process {
     /// Waits for a line that begins so, and gives the rest of it.
     #[track_caller]
     pub(crate) fn line(&self, beginning: &str) -> String {
+        let line = self.try_line(beginning);
+        line.unwrap_or_else(|| panic!("{}: no line `{beginning}…`", self.name))
+    }
+
+    /// The same; nothing where the program ends or hangs before.
+    pub(crate) fn try_line(&self, beginning: &str) -> Option<String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.lines.recv_timeout(left) {
-                Ok(line) => {
-                    if let Some(rest) = line.strip_prefix(beginning) {
-                        return rest.to_owned();
-                    }
-                }
-                Err(error) => panic!("{}: no line `{beginning}…`: {error}", self.name),
+            let line = self.lines.recv_timeout(left).ok()?;
+            if let Some(rest) = line.strip_prefix(beginning) {
+                return Some(rest.to_owned());
             }
         }
     }

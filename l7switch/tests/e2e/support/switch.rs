@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! The switch under test: the program itself, its rule file, its admin socket.
 
+use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
@@ -14,7 +15,9 @@ use l7switch_admin_api::Servers;
 use l7switch_admin_api::Status;
 use tempfile::TempDir;
 
+use super::LOCALHOST;
 use super::curl::curl;
+use super::free_port;
 use super::process::Process;
 
 /// A running switch with one folder for its rules, admin socket and log.
@@ -22,7 +25,31 @@ use super::process::Process;
 pub(crate) struct Switch {
     process: Process,
     folder: TempDir,
+    ports: Ports,
 }
+
+/// What `127.0.0.1:0` and `127.0.0.2:0` stand for in the rules of one switch, from first to last.
+#[derive(Debug)]
+struct Ports([(String, SocketAddr); 2]);
+
+impl Ports {
+    fn find() -> Self {
+        let hosts = [LOCALHOST, Ipv4Addr::new(127, 0, 0, 2)];
+        Self(hosts.map(|host| (format!("{host}:0"), free_port(host))))
+    }
+
+    fn put_into(&self, rules: &str) -> String {
+        self.0.iter().fold(rules.to_owned(), |rules, (word, address)| {
+            // The quotation mark tells it from a longer port.
+            ["'", "\""].iter().fold(rules, |rules, quote| {
+                rules.replace(&format!("{word}{quote}"), &format!("{address}{quote}"))
+            })
+        })
+    }
+}
+
+/// How often other ports are tried when somebody else was faster.
+const TRIES: usize = 10;
 
 impl Switch {
     /// A switch with these rules, which is ready.
@@ -33,8 +60,21 @@ impl Switch {
     /// The same with more arguments. The rule file is not watched unless they say `--watch`, which
     /// is a word of these tests only: where a reload is asked for, no second one may come by itself.
     pub(crate) fn start_with(rules: &str, arguments: &[&str]) -> Self {
+        for _ in 0..TRIES {
+            let switch = Self::launch(rules, arguments);
+            if switch.process.try_line("l7switch: ready").is_some() {
+                return switch;
+            }
+            let log = switch.log();
+            assert!(log.contains("Address already in use"), "the switch does not start:\n{log}");
+        }
+        panic!("no port is free");
+    }
+
+    fn launch(rules: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("rules.toml"), rules).unwrap();
+        let ports = Ports::find();
+        std::fs::write(folder.path().join("rules.toml"), ports.put_into(rules)).unwrap();
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_l7switch"));
         for (name, _) in std::env::vars_os() {
@@ -51,9 +91,7 @@ impl Switch {
         if !arguments.contains(&"--watch") {
             command.arg("--no-watch");
         }
-        let switch = Self { process: Process::start(command), folder };
-        switch.process.line("l7switch: ready");
-        switch
+        Self { process: Process::start(command), folder, ports }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -118,8 +156,13 @@ impl Switch {
     /// Replaces the rule file at once, as a careful editor does.
     pub(crate) fn replace_rules(&self, rules: &str) {
         let new = self.folder().join("rules.new");
-        std::fs::write(&new, rules).unwrap();
+        std::fs::write(&new, self.ports.put_into(rules)).unwrap();
         std::fs::rename(&new, self.folder().join("rules.toml")).unwrap();
+    }
+
+    /// Writes over the rule file, as a careless editor does.
+    pub(crate) fn overwrite_rules(&self, rules: &str) {
+        std::fs::write(self.folder().join("rules.toml"), self.ports.put_into(rules)).unwrap();
     }
 
     /// Replaces the rules and has them loaded.
