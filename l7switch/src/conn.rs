@@ -181,11 +181,10 @@ where
         }
     };
     match result {
-        // The response was cut short: the client must not take what it has for the whole.
-        Err(error) if error.is_user() || error.is_body_write_aborted() => handle.abort(),
+        // A response was cut short, or not taken: the client must not take what it has for the whole.
         Err(error) => {
             tracing::debug!(%error, client = %client.peer, "connection");
-            handle.linger().await;
+            handle.abort();
         }
         // Others have the stream now.
         Ok(()) if shared.has_changed() => (),

@@ -153,7 +153,7 @@ impl Forward<'_> {
         join_cookies(fields);
         match &self.host {
             Some(host) => fields.insert(header::HOST, host.clone()),
-            // HTTP/1.0 knows none, but the server gets HTTP/1.1, which must have one.
+            // Each server then gets its own, see `upstream::send`.
             None => fields.remove(header::HOST),
         };
         forwarded::apply(
@@ -169,12 +169,6 @@ impl Forward<'_> {
         self.state.filters.request.apply(fields);
         if let Some(host) = &self.state.filters.hostname {
             fields.insert(header::HOST, host.clone());
-        }
-        if !fields.contains_key(header::HOST)
-            && let Some(server) = self.pool.config().servers.first()
-            && let Ok(host) = HeaderValue::from_str(&server.address.to_string())
-        {
-            fields.insert(header::HOST, host);
         }
         let options = match (asked.upgrade.is_some(), trailers) {
             (true, true) => Some("upgrade, te"),

@@ -587,3 +587,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gate<S> {
         self.poll_stalled(cx, result)
     }
 }
+
+#[cfg(test)]
+#[path = "gate_tests.rs"]
+mod tests;

@@ -95,7 +95,13 @@ async fn handle(
             StatusCode::SERVICE_UNAVAILABLE,
             "the service was taken out of the rules",
         );
-        return answer::refuse(&refusal, &method, exchange);
+        let mut response = answer::refuse(&refusal, &method, exchange);
+        if parts.version != Version::HTTP_2 {
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        return response;
     };
     let plan = match plan::plan(
         &generation,

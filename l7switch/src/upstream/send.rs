@@ -4,9 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use http::Request;
 use http::Response;
 use http::StatusCode;
+use http::header;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 
@@ -76,6 +78,8 @@ pub async fn send(
     patience: Patience,
 ) -> Result<Sent, Failure> {
     let config = pool.config();
+    // An HTTP/1.0 client may name no host, but HTTP/1.1, which the server gets, must have one.
+    let unnamed = !request.headers().contains_key(header::HOST);
     let mut tried = Vec::new();
     let mut last: Option<Failure> = None;
     loop {
@@ -90,6 +94,9 @@ pub async fn send(
             }));
         };
         let server = Arc::clone(outstanding.server());
+        if unnamed && let Ok(host) = HeaderValue::from_str(&server.address().to_string()) {
+            request.headers_mut().insert(header::HOST, host);
+        }
         let mut kept = server.take_idle();
         let refusal = loop {
             let reused = kept.is_some();
