@@ -14,7 +14,8 @@ use crate::support::switch::simple;
 use crate::support::until;
 
 const CHECKED: &str = "scheduler = 'rr'\n\
-    health = { http = '/healthz', interval = '200ms', timeout = '200ms', rise = 1, fall = 2 }";
+    health = { http = '/healthz', interval = '200ms', timeout = '200ms', rise = 1, fall = 2 }\n\
+    passive = { failures = 0 }";
 
 #[test]
 fn a_server_killed_under_load() {
@@ -29,9 +30,20 @@ fn a_server_killed_under_load() {
     // What was already with the server when it died cannot be answered by it. Every such client is
     // told with 502; there are at most as many as there are clients, and nothing else goes wrong.
     assert!(during.failures.is_empty(), "{during:?}");
-    let lost: u64 = during.answers.iter().filter(|((status, _), _)| *status != 200).map(|(_, n)| n).sum();
+    let lost: u64 = during
+        .answers
+        .iter()
+        .filter(|((status, _), _)| *status != 200)
+        .map(|(_, n)| n)
+        .sum();
     assert!(lost <= 4, "{during:?}");
-    assert!(during.answers.keys().all(|(status, _)| [200, 502].contains(status)), "{during:?}");
+    assert!(
+        during
+            .answers
+            .keys()
+            .all(|(status, _)| [200, 502].contains(status)),
+        "{during:?}"
+    );
     // It is known to be down: nobody notices any more.
     clients.go_on(500);
     let down = clients.take();
@@ -86,7 +98,9 @@ fn an_ejected_server_is_tried_again() {
     let clients = Clients::start(2, switch.address("web"), "/name");
     switch.until_server(one.address, ServerState::Ejected);
     one.restart();
-    until("it serves again", || clients.take().servers().contains(&"one"));
+    until("it serves again", || {
+        clients.take().servers().contains(&"one")
+    });
     clients.take();
     clients.go_on(100);
     assert_eq!(clients.stop().bad(), Vec::<String>::new());
@@ -110,11 +124,17 @@ fn no_server_at_all_is_told_at_once() {
 #[test]
 fn a_response_that_does_not_come() {
     let python = Python::start("python");
-    let switch = Switch::start(&simple(&[python.address], "", "response_timeout = '300ms'"));
+    let switch = Switch::start(&simple(
+        &[python.address],
+        "",
+        "response_timeout = '300ms'\npassive = { failures = 0 }",
+    ));
     let url = switch.url("web");
     let gate = python.gate("never");
     for version in ["--http1.1", "--http2-prior-knowledge"] {
-        let answer = curl().arg(version).get(&format!("{url}/before?file={}", gate.display()));
+        let answer = curl()
+            .arg(version)
+            .get(&format!("{url}/before?file={}", gate.display()));
         assert_eq!((answer.exit, answer.status), (0, 504), "{version}");
         let answer = curl().arg(version).get(&format!("{url}/drop"));
         assert_eq!((answer.exit, answer.status), (0, 502), "{version}");
@@ -150,8 +170,9 @@ fn draining_by_the_administrator() {
     let switch = Switch::start(&simple(&[one.address, two.address], "", "scheduler = 'rr'"));
     let url = switch.url("web");
     let who = |count: usize| {
-        let mut names: Vec<_> =
-            (0..count).map(|_| Echo::parse(&curl().ok(&format!("{url}/echo")).body).server).collect();
+        let mut names: Vec<_> = (0..count)
+            .map(|_| Echo::parse(&curl().ok(&format!("{url}/echo")).body).server)
+            .collect();
         names.sort();
         names.dedup();
         names
@@ -161,21 +182,33 @@ fn draining_by_the_administrator() {
     let slow: Vec<_> = [&one, &two]
         .map(|python| {
             let before = [one.seen().len(), two.seen().len()];
-            let target = format!("{url}/gate?bytes=100000&file={}", python.gate("open").display());
+            let target = format!(
+                "{url}/gate?bytes=100000&file={}",
+                python.gate("open").display()
+            );
             let thread = std::thread::spawn(move || curl().get(&target));
-            until("it has arrived", || [one.seen().len(), two.seen().len()] != before);
+            until("it has arrived", || {
+                [one.seen().len(), two.seen().len()] != before
+            });
             thread
         })
         .into();
     assert_eq!(switch.server(one.address).active, 1);
     switch.change_server("main", one.address, r#"{"state":"drain"}"#);
     let drained = switch.server(one.address);
-    assert_eq!((drained.state, drained.effective_weight), (ServerState::Draining, 0));
+    assert_eq!(
+        (drained.state, drained.effective_weight),
+        (ServerState::Draining, 0)
+    );
     let seen = one.seen().len();
     assert_eq!(who(20), ["two"]);
     assert_eq!(one.seen().len(), seen);
     // It survives a reload.
-    switch.reload(&simple(&[one.address, two.address], "", "scheduler = 'rr'\nretries = 1"));
+    switch.reload(&simple(
+        &[one.address, two.address],
+        "",
+        "scheduler = 'rr'\nretries = 1",
+    ));
     assert_eq!(who(4), ["two"]);
     assert_eq!(switch.server(one.address).active, 1);
     // What was in progress ends whole.
@@ -187,7 +220,9 @@ fn draining_by_the_administrator() {
         assert_eq!((answer.exit, answer.status), (0, 200));
         assert!(answer.body == crate::support::pattern(100_000));
     }
-    until("nothing is in progress", || switch.server(one.address).active == 0);
+    until("nothing is in progress", || {
+        switch.server(one.address).active == 0
+    });
     switch.change_server("main", one.address, r#"{"state":"up"}"#);
     assert_eq!(who(4), ["one", "two"]);
 }

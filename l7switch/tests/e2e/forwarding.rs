@@ -23,14 +23,19 @@ fn ask(service: &str, version: &str, claims: &[&str]) -> (Echo, Option<String>) 
         call = call.header(claim);
     }
     let answer = call.ok(&(switch.url("web") + "/echo"));
-    (Echo::parse(&answer.body), answer.field("via").map(str::to_owned))
+    (
+        Echo::parse(&answer.body),
+        answer.field("via").map(str::to_owned),
+    )
 }
 
 #[test]
 fn the_client_as_the_switch_sees_it() {
-    for (version, word) in
-        [("--http1.0", "1.0"), ("--http1.1", "1.1"), ("--http2-prior-knowledge", "2")]
-    {
+    for (version, word) in [
+        ("--http1.0", "1.0"),
+        ("--http1.1", "1.1"),
+        ("--http2-prior-knowledge", "2"),
+    ] {
         let (echo, via) = ask("", version, &[]);
         assert_eq!(echo.field("x-forwarded-for"), "127.0.0.1", "{version}");
         assert_eq!(echo.field("x-forwarded-proto"), "http");
@@ -58,7 +63,10 @@ fn a_trusted_proxy_is() {
     assert_eq!(echo.field("x-forwarded-for"), "203.0.113.7, 127.0.0.1");
     assert_eq!(echo.field("x-forwarded-proto"), "https");
     assert_eq!(echo.field("x-forwarded-host"), "claimed.example");
-    assert!(echo.field("forwarded").starts_with("for=203.0.113.7, for=127.0.0.1"));
+    assert!(
+        echo.field("forwarded")
+            .starts_with("for=203.0.113.7, for=127.0.0.1")
+    );
     assert_eq!(echo.field("via"), "1.0 proxy, 1.1 l7switch");
 }
 
@@ -84,15 +92,27 @@ fn filters_reach_real_programs() {
         .header("X-A: was")
         .header("X-B: first")
         .ok(&format!("{url}/old/a?b=c"));
-    assert_eq!((answer.field("x-served-by"), answer.field("x-c")), (None, Some("c")));
+    assert_eq!(
+        (answer.field("x-served-by"), answer.field("x-c")),
+        (None, Some("c"))
+    );
     let echo = Echo::parse(&answer.body);
-    assert_eq!((echo.target.as_str(), echo.field("host")), ("/echo/a?b=c", "inner.example"));
+    assert_eq!(
+        (echo.target.as_str(), echo.field("host")),
+        ("/echo/a?b=c", "inner.example")
+    );
     assert_eq!((echo.field("cookie"), echo.field("x-a")), ("", "set"));
     assert_eq!(echo.all("x-b").join(", "), "first, more");
     let answer = curl().get(&format!("{url}/moved/far?q=1"));
     assert_eq!(answer.status, 308);
-    assert_eq!(answer.field("location"), Some("http://new.example:81/here?q=1"));
+    assert_eq!(
+        answer.field("location"),
+        Some("http://new.example:81/here?q=1")
+    );
     let answer = curl().get(&url);
-    assert_eq!((answer.status, answer.text().as_str()), (418, "short and stout\n"));
+    assert_eq!(
+        (answer.status, answer.text().as_str()),
+        (418, "short and stout\n")
+    );
     assert_eq!(python.seen().len(), 1);
 }

@@ -11,7 +11,9 @@ use crate::support::until;
 
 fn served_by(switch: &Switch) -> Vec<String> {
     let url = switch.url("web") + "/echo";
-    let mut names: Vec<_> = (0..6).map(|_| curl().ok(&url).served_by().to_owned()).collect();
+    let mut names: Vec<_> = (0..6)
+        .map(|_| curl().ok(&url).served_by().to_owned())
+        .collect();
     names.sort();
     names.dedup();
     names
@@ -23,10 +25,17 @@ fn a_sick_server_gets_nothing_until_it_is_well() {
     let pool = "scheduler = 'rr'\n\
         health = { http = '/healthz', host = 'check.example', interval = '50ms', rise = 2, fall = 2 }";
     let switch = Switch::start(&simple(&[one.address, two.address], "", pool));
-    until("both are asked", || one.has_seen("/healthz") && two.has_seen("/healthz"));
+    until("both are asked", || {
+        one.has_seen("/healthz") && two.has_seen("/healthz")
+    });
     let check = one.seen()[0].head.clone();
     assert_eq!(check[0], "GET /healthz HTTP/1.1");
-    assert!(check.iter().any(|line| line.eq_ignore_ascii_case("host: check.example")), "{check:?}");
+    assert!(
+        check
+            .iter()
+            .any(|line| line.eq_ignore_ascii_case("host: check.example")),
+        "{check:?}"
+    );
     assert_eq!(served_by(&switch), ["one", "two"]);
     one.set_sick(true);
     switch.until_server(one.address, ServerState::Down);

@@ -30,10 +30,18 @@ fn big_file(path: &Path) {
 
 /// Whether curl gets from the URL what is in the file.
 fn same(arguments: &[&str], url: &str, file: &Path) {
-    let mut download =
-        curl().args(arguments).command(url).stdout(Stdio::piped()).spawn().unwrap();
+    let mut download = curl()
+        .args(arguments)
+        .command(url)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let content = download.stdout.take().unwrap();
-    let compared = program("cmp", "diffutils").arg("-").arg(file).stdin(content).status();
+    let compared = program("cmp", "diffutils")
+        .arg("-")
+        .arg(file)
+        .stdin(content)
+        .status();
     assert!(download.wait().unwrap().success(), "{arguments:?}");
     assert!(compared.unwrap().success(), "{arguments:?}");
 }
@@ -48,7 +56,11 @@ fn a_gibibyte_unchanged_in_constant_memory() {
     for version in ["--http1.1", "--http2-prior-knowledge"] {
         same(&[version], &url, &file);
         let peak = switch.peak_memory();
-        assert!(peak < MEMORY_MAX, "{version}: {} KiB were resident", peak >> 10);
+        assert!(
+            peak < MEMORY_MAX,
+            "{version}: {} KiB were resident",
+            peak >> 10
+        );
     }
     crate::support::until("all is counted", || {
         switch.status().services["web"].bytes_out == 2 * LENGTH

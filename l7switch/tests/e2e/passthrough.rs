@@ -33,7 +33,11 @@ fn world() -> World {
         list(&[nginx[0].address]),
         list(&[nginx[1].address])
     );
-    World { authority, switch: Switch::start(&rules), nginx }
+    World {
+        authority,
+        switch: Switch::start(&rules),
+        nginx,
+    }
 }
 
 impl World {
@@ -51,7 +55,11 @@ impl World {
 #[test]
 fn tls_by_server_name() {
     let world = world();
-    for (name, server) in [("one.example", "one"), ("ONE.example", "one"), ("a.many.example", "many")] {
+    for (name, server) in [
+        ("one.example", "one"),
+        ("ONE.example", "one"),
+        ("a.many.example", "many"),
+    ] {
         for (arguments, version) in [
             (&["--http1.1"][..], "1.1"),
             (&["--http2"], "2"),
@@ -60,7 +68,10 @@ fn tls_by_server_name() {
             // curl trusts the authority, and the name fits: it is nginx's own certificate.
             let answer = world.ask(name, "/name", arguments);
             assert_eq!(answer.exit, 0, "{name} {arguments:?}: {}", answer.errors);
-            assert_eq!((answer.served_by(), answer.version.as_str()), (server, version));
+            assert_eq!(
+                (answer.served_by(), answer.version.as_str()),
+                (server, version)
+            );
         }
     }
     let status = world.switch.status();
@@ -75,7 +86,11 @@ fn an_unknown_name_or_none_is_refused() {
         let answer = world.ask(name, "/name", &[]);
         // CURLE_SSL_CONNECT_ERROR
         assert_eq!((answer.exit, answer.status), (35, 0), "{name}");
-        assert!(answer.errors.contains("unrecognized name"), "{name}: {}", answer.errors);
+        assert!(
+            answer.errors.contains("unrecognized name"),
+            "{name}: {}",
+            answer.errors
+        );
     }
     let out = program("openssl", "openssl")
         .args(["s_client", "-noservername", "-connect"])
@@ -88,14 +103,19 @@ fn an_unknown_name_or_none_is_refused() {
     for nginx in &world.nginx {
         assert!(nginx.requests().is_empty());
     }
-    assert_eq!(world.switch.status().services["web"].refused["unknown_name"], 4);
+    assert_eq!(
+        world.switch.status().services["web"].refused["unknown_name"],
+        4
+    );
 }
 
 #[test]
 fn what_is_no_tls_is_ended() {
     let world = world();
     let mut client = Raw::connect(world.switch.address("web")).unwrap();
-    client.send("GET / HTTP/1.1\r\nHost: one.example\r\n\r\n").unwrap();
+    client
+        .send("GET / HTTP/1.1\r\nHost: one.example\r\n\r\n")
+        .unwrap();
     assert_eq!(client.rest().unwrap_or_default(), b"");
     assert_eq!(world.switch.status().services["web"].refused["not_tls"], 1);
 }
@@ -121,13 +141,20 @@ fn tcp() {
         list(&[python.address])
     );
     let switch = Switch::start(&rules);
-    let answer = curl().args(["-d", "hello"]).ok(&(switch.url("plain") + "/echo"));
+    let answer = curl()
+        .args(["-d", "hello"])
+        .ok(&(switch.url("plain") + "/echo"));
     let echo = Echo::parse(&answer.body);
     assert_eq!(echo.length, 5);
     assert_eq!(echo.field("via"), "", "the bytes are not touched");
     // One side may end and still hear the other.
     let mut client = Raw::connect(switch.address("plain")).unwrap();
-    client.send("GET /until-close HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    client
+        .send("GET /until-close HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
     client.finish();
-    assert_eq!(client.response().unwrap().unwrap().body, crate::support::pattern(100_000));
+    assert_eq!(
+        client.response().unwrap().unwrap().body,
+        crate::support::pattern(100_000)
+    );
 }

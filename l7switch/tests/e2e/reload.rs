@@ -60,13 +60,16 @@ fn a_hundred_reloads_under_load() {
         // Whatever fails in here must not leave the load running for ever.
         let reloads = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for number in 1..=RELOADS {
-                let (rules, server) = [(&first, "one"), (&second, "two")][usize::from(number % 2 == 1)];
+                let (rules, server) =
+                    [(&first, "one"), (&second, "two")][usize::from(number % 2 == 1)];
                 if number % 4 < 2 {
                     switch.reload(rules);
                 } else {
                     switch.replace_rules(rules);
                     switch.signal("HUP");
-                    until("the signal has had its effect", || switch.status().reloads == number);
+                    until("the signal has had its effect", || {
+                        switch.status().reloads == number
+                    });
                 }
                 // From here on nobody new is sent by the old rules.
                 assert_eq!(answers(&switch), server, "reload {number}");
@@ -101,7 +104,9 @@ fn a_change_of_the_file_is_enough() {
     until("the new rules are in force", || answers(&switch) == "two");
     // Not renamed but written over.
     switch.overwrite_rules(&first);
-    until("the old rules are in force again", || answers(&switch) == "one");
+    until("the old rules are in force again", || {
+        answers(&switch) == "one"
+    });
 }
 
 #[test]
@@ -131,7 +136,9 @@ fn bad_rules_change_nothing() {
         clients.go_on(20);
     }
     switch.signal("HUP");
-    until("the signal was refused too", || switch.status().reload_failures == 6);
+    until("the signal was refused too", || {
+        switch.status().reload_failures == 6
+    });
     assert!(switch.log().contains("the rules were not reloaded"));
     switch.reload(&second);
     let status = switch.status();
@@ -152,7 +159,10 @@ fn an_error_says_what_and_where() {
     let diagnostics = content["diagnostics"].as_array().unwrap();
     assert_eq!(diagnostics.len(), 1, "{content:#}");
     let text = content.to_string();
-    assert!(text.contains("schedular") && text.contains("scheduler"), "{content:#}");
+    assert!(
+        text.contains("schedular") && text.contains("scheduler"),
+        "{content:#}"
+    );
     assert!(switch.status().last_error.unwrap().contains("schedular"));
 }
 
@@ -162,7 +172,11 @@ fn what_is_in_progress_ends_by_the_old_rules() {
     let nginx = Nginx::start("nginx");
     let switch = Switch::start(&simple(&[python.address], "", ""));
     let gate = python.gate("open");
-    let url = format!("{}/gate?bytes=1000000&file={}", switch.url("web"), gate.display());
+    let url = format!(
+        "{}/gate?bytes=1000000&file={}",
+        switch.url("web"),
+        gate.display()
+    );
     let slow = std::thread::spawn(move || curl().get(&url));
     until("the request has arrived", || python.has_seen("/gate"));
     switch.reload(&simple(&[nginx.address], "", ""));
@@ -189,4 +203,20 @@ fn services_come_and_go() {
     // CURLE_COULDNT_CONNECT
     until("nobody listens any more", || curl().get(&url).exit == 7);
     assert_eq!(answers(&switch), "one");
+}
+
+#[test]
+fn checks_follow_the_rules() {
+    let (one, two) = (Python::start("one"), Python::start("two"));
+    let check = "health = { http = '/healthz', interval = '50ms' }";
+    let switch = Switch::start(&simple(&[one.address], "", check));
+    until("the one is checked", || one.seen().len() > 3);
+    switch.reload(&simple(&[two.address], "", check));
+    until("the other is checked", || two.seen().len() > 3);
+    let (first, second) = (one.seen().len(), two.seen().len());
+    until("it is checked more often", || {
+        two.seen().len() > second + 10
+    });
+    // One check may have been on its way.
+    assert!(one.seen().len() <= first + 1, "the one is still checked");
 }

@@ -19,18 +19,36 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("images", "path = { prefix = '/img' }", "static"),
     ("robots", "path = { exact = '/robots.txt' }", "static"),
     ("users", "path = { regex = '^/v[0-9]+/users$' }", "api"),
-    ("write", "path = { prefix = '/doc' }\nmethod = ['PUT', 'DELETE']", "api"),
+    (
+        "write",
+        "path = { prefix = '/doc' }\nmethod = ['PUT', 'DELETE']",
+        "api",
+    ),
     ("read", "path = { prefix = '/doc' }", "beta"),
     ("version", "headers = { X-Version = 'two' }", "beta"),
-    ("mobile", "headers = { User-Agent = { regex = 'Mobile' } }", "beta"),
+    (
+        "mobile",
+        "headers = { User-Agent = { regex = 'Mobile' } }",
+        "beta",
+    ),
     ("page", "query = { page = '2' }", "api"),
     ("cookie", "cookies = { beta = '1' }", "beta"),
-    ("near", "path = { prefix = '/near' }\nsource = '127.0.0.9/32'", "beta"),
+    (
+        "near",
+        "path = { prefix = '/near' }\nsource = '127.0.0.9/32'",
+        "beta",
+    ),
     ("rest", "", "site"),
 ];
 
 /// Host, target, further arguments of curl; the real server and the route that have to answer.
-type Case = (&'static str, &'static str, &'static [&'static str], &'static str, &'static str);
+type Case = (
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+    &'static str,
+    &'static str,
+);
 
 const CASES: &[Case] = &[
     ("www.example.com", "/img/logo.txt", &[], "site", "site"),
@@ -40,29 +58,71 @@ const CASES: &[Case] = &[
     ("example.org", "/name", &[], "site", "rest"),
     ("other.example", "/img/logo.txt", &[], "static", "images"),
     ("other.example", "/imgs", &[], "site", "rest"),
-    ("other.example", "/x/../img/./logo.txt", &["--path-as-is"], "static", "images"),
+    (
+        "other.example",
+        "/x/../img/./logo.txt",
+        &["--path-as-is"],
+        "static",
+        "images",
+    ),
     ("other.example", "/%69mg/logo.txt", &[], "static", "images"),
     ("other.example", "/robots.txt", &[], "static", "robots"),
     ("other.example", "/robots.txt/", &[], "site", "rest"),
     ("other.example", "/v12/users", &[], "api", "users"),
     ("other.example", "/v/users", &[], "site", "rest"),
-    ("other.example", "/doc/1", &["-X", "PUT", "-d", "x"], "api", "write"),
+    (
+        "other.example",
+        "/doc/1",
+        &["-X", "PUT", "-d", "x"],
+        "api",
+        "write",
+    ),
     ("other.example", "/doc/1", &["-X", "DELETE"], "api", "write"),
     ("other.example", "/doc/1", &[], "beta", "read"),
-    ("other.example", "/", &["-H", "x-version: two"], "beta", "version"),
-    ("other.example", "/", &["-H", "x-version: twofold"], "site", "rest"),
-    ("other.example", "/", &["-A", "Some Mobile/1"], "beta", "mobile"),
+    (
+        "other.example",
+        "/",
+        &["-H", "x-version: two"],
+        "beta",
+        "version",
+    ),
+    (
+        "other.example",
+        "/",
+        &["-H", "x-version: twofold"],
+        "site",
+        "rest",
+    ),
+    (
+        "other.example",
+        "/",
+        &["-A", "Some Mobile/1"],
+        "beta",
+        "mobile",
+    ),
     ("other.example", "/?x=1&page=2", &[], "api", "page"),
     ("other.example", "/?page=1&page=2", &[], "site", "rest"),
-    ("other.example", "/", &["-b", "a=0; beta=1"], "beta", "cookie"),
+    (
+        "other.example",
+        "/",
+        &["-b", "a=0; beta=1"],
+        "beta",
+        "cookie",
+    ),
     ("other.example", "/", &["-b", "beta=10"], "site", "rest"),
-    ("other.example", "/near/1", &["--interface", "127.0.0.9"], "beta", "near"),
+    (
+        "other.example",
+        "/near/1",
+        &["--interface", "127.0.0.9"],
+        "beta",
+        "near",
+    ),
     ("other.example", "/near/1", &[], "site", "rest"),
 ];
 
 /// A version as curl is asked for it, the service, and the version in which the switch answers.
 const VERSIONS: &[(&str, &str, &str)] = &[
-    ("--http1.0", "web", "1.1"),
+    ("--http1.0", "web", "1.0"),
     ("--http1.1", "web", "1.1"),
     ("--http2-prior-knowledge", "web", "2"),
     ("--http1.1", "secure", "1.1"),
@@ -89,7 +149,12 @@ fn routes(service: &str) -> String {
 
 fn world() -> World {
     let authority = Authority::new();
-    let names = ["www.example.com", "example.org", "*.example.org", "*.b.example.org"];
+    let names = [
+        "www.example.com",
+        "example.org",
+        "*.example.org",
+        "*.b.example.org",
+    ];
     let certificate = authority.issue(&[&names[..], &["other.example"]].concat());
     let (site, files) = (Nginx::start("site"), Nginx::start("static"));
     std::fs::create_dir(files.root().join("img")).unwrap();
@@ -111,7 +176,12 @@ fn world() -> World {
     for (name, address) in pools {
         rules += &format!("[pool.{name}]\nservers = {}\n", list(&[address]));
     }
-    World { switch: Switch::start(&rules), authority, _nginx: [site, files], _python: [api, beta] }
+    World {
+        switch: Switch::start(&rules),
+        authority,
+        _nginx: [site, files],
+        _python: [api, beta],
+    }
 }
 
 impl World {
@@ -127,7 +197,9 @@ impl World {
     }
 
     fn curl(&self, version: &str) -> Curl {
-        curl().args([version, "--cacert"]).arg(self.authority.file())
+        curl()
+            .args([version, "--cacert"])
+            .arg(self.authority.file())
     }
 }
 
@@ -138,7 +210,10 @@ fn every_condition_over_every_version() {
     for &(version, service, spoken) in VERSIONS {
         for case in CASES {
             let answer = world.ask(version, service, case);
-            let got = (answer.served_by(), answer.field("x-route").unwrap_or_default());
+            let got = (
+                answer.served_by(),
+                answer.field("x-route").unwrap_or_default(),
+            );
             if got != (case.3, case.4) || answer.version != spoken || answer.exit != 0 {
                 wrong.push(format!("{version} {service} {case:?}: {answer:?}"));
             }
@@ -151,12 +226,21 @@ fn every_condition_over_every_version() {
 fn what_is_forwarded_is_what_was_sent() {
     let world = world();
     let target = "/x/../doc/%7Ea%2e;p=1/?a=%20b&c";
-    let case = ("other.example", target, &["--path-as-is"][..], "beta", "read");
+    let case = (
+        "other.example",
+        target,
+        &["--path-as-is"][..],
+        "beta",
+        "read",
+    );
     for &(version, service, _) in VERSIONS {
         let answer = world.ask(version, service, &case);
         let echo = Echo::parse(&answer.body);
         assert_eq!(echo.target, target, "{version} {service}");
-        assert_eq!((echo.method.as_str(), echo.version.as_str()), ("GET", "HTTP/1.1"));
+        assert_eq!(
+            (echo.method.as_str(), echo.version.as_str()),
+            ("GET", "HTTP/1.1")
+        );
         let port = world.switch.address(service).port();
         assert_eq!(echo.field("host"), format!("other.example:{port}"));
         assert_eq!(echo.field("user-agent").split('/').next(), Some("curl"));

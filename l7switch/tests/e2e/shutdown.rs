@@ -21,12 +21,17 @@ fn downloads_in_progress_end_whole() {
     let address = switch.address("web");
     let gate = python.gate("open");
     let slow = ["--http1.1", "--http2-prior-knowledge"].map(|version| {
-        let url = format!("http://{address}/gate?bytes=3000000&file={}", gate.display());
+        let url = format!(
+            "http://{address}/gate?bytes=3000000&file={}",
+            gate.display()
+        );
         std::thread::spawn(move || curl().arg(version).get(&url))
     });
     until("both have arrived", || python.seen().len() == 2);
     switch.signal("TERM");
-    until("nobody listens any more", || TcpStream::connect(address).is_err());
+    until("nobody listens any more", || {
+        TcpStream::connect(address).is_err()
+    });
     assert!(!switch.has_ended(), "it waits for what is in progress");
     std::fs::write(gate, "").unwrap();
     for thread in slow {
@@ -35,7 +40,10 @@ fn downloads_in_progress_end_whole() {
         assert!(answer.body == crate::support::pattern(3_000_000));
     }
     assert_eq!(switch.wait().code(), Some(0));
-    assert!(!switch.folder().join("admin").exists(), "the admin socket is removed");
+    assert!(
+        !switch.folder().join("admin").exists(),
+        "the admin socket is removed"
+    );
 }
 
 #[test]
@@ -43,7 +51,9 @@ fn an_upload_in_progress_ends_whole() {
     let python = Python::start("python");
     let mut switch = Switch::start(&simple(&[python.address], "", ""));
     let mut client = Raw::connect(switch.address("web")).unwrap();
-    client.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nfirst").unwrap();
+    client
+        .send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nfirst")
+        .unwrap();
     until("it has arrived", || python.has_seen("/echo"));
     switch.signal("TERM");
     until("it drains", || TcpStream::connect(client.peer()).is_err());
@@ -53,7 +63,6 @@ fn an_upload_in_progress_ends_whole() {
     assert_eq!(response.field("connection"), Some("close"));
     assert_eq!(switch.wait().code(), Some(0));
 }
-
 
 #[test]
 fn no_request_is_lost_under_load() {
@@ -66,8 +75,15 @@ fn no_request_is_lost_under_load() {
     let tally = clients.stop();
     // New connections fail once nobody listens. A request on a connection that was idle can meet its
     // end, which HTTP/1.1 cannot avoid (RFC 9112, 9.6); but no response is ever cut or an error.
-    let bad: Vec<_> = tally.bad().into_iter().filter(|bad| !bad.starts_with("connect: ")).collect();
-    let met: Vec<_> = bad.iter().filter(|bad| bad.starts_with("request ") && !bad.starts_with("request 0 ")).collect();
+    let bad: Vec<_> = tally
+        .bad()
+        .into_iter()
+        .filter(|bad| !bad.starts_with("connect: "))
+        .collect();
+    let met: Vec<_> = bad
+        .iter()
+        .filter(|bad| bad.starts_with("request ") && !bad.starts_with("request 0 "))
+        .collect();
     assert_eq!(bad.len(), met.len(), "{bad:#?}");
     assert!(met.len() <= 4, "{bad:#?}");
 }
@@ -75,7 +91,10 @@ fn no_request_is_lost_under_load() {
 #[test]
 fn idle_connections_do_not_hold_it_up() {
     let python = Python::start("python");
-    let mut switch = Switch::start_with(&simple(&[python.address], "", ""), &["--drain-timeout", "50s"]);
+    let mut switch = Switch::start_with(
+        &simple(&[python.address], "", ""),
+        &["--drain-timeout", "50s"],
+    );
     let address = switch.address("web");
     let mut silent = Raw::connect(address).unwrap();
     let mut kept = Raw::connect(address).unwrap();
@@ -85,7 +104,11 @@ fn idle_connections_do_not_hold_it_up() {
     assert_eq!(kept.rest().unwrap(), b"");
     assert_eq!(silent.rest().unwrap(), b"");
     assert_eq!(switch.wait().code(), Some(0));
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[test]
@@ -100,18 +123,26 @@ fn patience_has_an_end() {
         let before = python.seen().len();
         let gate = python.gate("never");
         client
-            .send(format!("GET /before?file={} HTTP/1.1\r\nHost: a\r\n\r\n", gate.display()))
+            .send(format!(
+                "GET /before?file={} HTTP/1.1\r\nHost: a\r\n\r\n",
+                gate.display()
+            ))
             .unwrap();
         until("it has arrived", || python.seen().len() > before);
         let began = Instant::now();
         for signal in signals {
             switch.signal(signal);
-            until("the signal has had its effect", || TcpStream::connect(address).is_err());
+            until("the signal has had its effect", || {
+                TcpStream::connect(address).is_err()
+            });
         }
         assert_eq!(switch.wait().code(), Some(0), "{signals:?}");
         assert!(began.elapsed() < Duration::from_secs(20), "{signals:?}");
         // Nobody takes what there is for a whole response.
-        assert!(client.response().is_ok_and(|response| response.is_none()) || client.response().is_err());
+        assert!(
+            client.response().is_ok_and(|response| response.is_none())
+                || client.response().is_err()
+        );
     }
 }
 
@@ -119,7 +150,11 @@ fn patience_has_an_end() {
 fn bad_rules_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let rules = folder.path().join("rules.toml");
-    std::fs::write(&rules, "[service.web]\nlisten = '127.0.0.1:9'\n[[service.web.route]]\npool = 'x'\n").unwrap();
+    std::fs::write(
+        &rules,
+        "[service.web]\nlisten = '127.0.0.1:9'\n[[service.web.route]]\npool = 'x'\n",
+    )
+    .unwrap();
     let out = std::process::Command::new(env!("CARGO_BIN_EXE_l7switch"))
         .arg(&rules)
         .arg("--admin")
@@ -128,7 +163,13 @@ fn bad_rules_at_the_start() {
         .unwrap();
     assert_eq!(out.status.code(), Some(1));
     let errors = String::from_utf8_lossy(&out.stderr);
-    assert!(errors.contains("rules.toml") && errors.contains("pool"), "{errors}");
-    assert!(!errors.contains('\u{1b}'), "no colours into a file: {errors}");
+    assert!(
+        errors.contains("rules.toml") && errors.contains("pool"),
+        "{errors}"
+    );
+    assert!(
+        !errors.contains('\u{1b}'),
+        "no colours into a file: {errors}"
+    );
     assert!(out.stdout.is_empty());
 }

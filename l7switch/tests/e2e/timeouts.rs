@@ -24,7 +24,9 @@ fn world(limits: &str) -> (Python, Switch) {
 fn a_trickled_head() {
     let (python, switch) = world("head_timeout = '600ms', idle_timeout = '30s'");
     let mut client = Raw::connect(switch.address("web")).unwrap();
-    client.send("GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ").unwrap();
+    client
+        .send("GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ")
+        .unwrap();
     let began = Instant::now();
     until("the switch ends it", || {
         std::thread::sleep(Duration::from_millis(50));
@@ -65,15 +67,22 @@ fn an_idle_connection_is_closed() {
     assert_eq!(kept.rest().unwrap(), b"");
     assert_eq!(silent.rest().unwrap(), b"");
     let elapsed = began.elapsed();
-    assert!((Duration::from_millis(300)..Duration::from_secs(20)).contains(&elapsed), "{elapsed:?}");
-    until("none is left", || switch.status().services["web"].active == 0);
+    assert!(
+        (Duration::from_millis(300)..Duration::from_secs(20)).contains(&elapsed),
+        "{elapsed:?}"
+    );
+    until("none is left", || {
+        switch.status().services["web"].active == 0
+    });
 }
 
 #[test]
 fn content_that_stops() {
     let (_python, switch) = world("idle_timeout = '400ms'");
     let mut client = Raw::connect(switch.address("web")).unwrap();
-    client.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf").unwrap();
+    client
+        .send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf")
+        .unwrap();
     assert_eq!(client.response().unwrap().unwrap().status, 408);
     assert_eq!(client.rest().unwrap(), b"");
 }
@@ -95,7 +104,12 @@ fn a_slow_server_is_no_idle_client() {
     std::fs::write(gate, "").unwrap();
     for thread in waiting {
         let answer = thread.join().unwrap();
-        assert_eq!((answer.exit, answer.text().as_str()), (0, "at last\n"), "{}", answer.errors);
+        assert_eq!(
+            (answer.exit, answer.text().as_str()),
+            (0, "at last\n"),
+            "{}",
+            answer.errors
+        );
     }
 }
 
@@ -104,12 +118,27 @@ fn heads_over_the_limits() {
     let (python, switch) = world("head = '4KiB', fields = 20");
     let url = switch.url("web") + "/echo";
     let long = "x".repeat(5000);
-    let many: Vec<String> = (0..30).flat_map(|n| ["-H".to_owned(), format!("X-{n}: 1")]).collect();
+    let many: Vec<String> = (0..30)
+        .flat_map(|n| ["-H".to_owned(), format!("X-{n}: 1")])
+        .collect();
     for version in ["--http1.1", "--http2-prior-knowledge"] {
-        let answer = curl().arg(version).header(&format!("X-Long: {long}")).get(&url);
-        assert_eq!((answer.exit, answer.status), (0, 431), "{version}: {}", answer.errors);
+        let answer = curl()
+            .arg(version)
+            .header(&format!("X-Long: {long}"))
+            .get(&url);
+        assert_eq!(
+            (answer.exit, answer.status),
+            (0, 431),
+            "{version}: {}",
+            answer.errors
+        );
         let answer = curl().arg(version).args(&many).get(&url);
-        assert_eq!((answer.exit, answer.status), (0, 431), "{version}: {}", answer.errors);
+        assert_eq!(
+            (answer.exit, answer.status),
+            (0, 431),
+            "{version}: {}",
+            answer.errors
+        );
     }
     let answer = curl().arg("--http1.1").get(&format!("{url}?{long}"));
     assert!([414, 431].contains(&answer.status), "{answer:?}");

@@ -19,10 +19,15 @@ fn world() -> (Python, Switch) {
 fn a_websocket() {
     let (_python, switch) = world();
     let port = switch.address("web").port().to_string();
-    let out = script("websocket.py").args([&port, "/websocket"]).output().unwrap();
+    let out = script("websocket.py")
+        .args([&port, "/websocket"])
+        .output()
+        .unwrap();
     let errors = String::from_utf8_lossy(&out.stderr);
     assert_eq!(String::from_utf8_lossy(&out.stdout), "207\n", "{errors}");
-    until("it is counted as ended", || switch.status().services["web"].active == 0);
+    until("it is counted as ended", || {
+        switch.status().services["web"].active == 0
+    });
     assert_eq!(switch.servers()[0].active, 0);
 }
 

@@ -38,10 +38,18 @@ fn a_hundred_megabytes_chunked_and_by_length() {
     for version in ["--http1.1", "--http2-prior-knowledge"] {
         for streamed in [true, false] {
             let curl = curl().arg(version);
-            let curl = if streamed { curl.upload_stream(&file) } else { curl.arg("-T").arg(&file) };
+            let curl = if streamed {
+                curl.upload_stream(&file)
+            } else {
+                curl.arg("-T").arg(&file)
+            };
             let echo = Echo::parse(&curl.ok(&url).body);
             let what = format!("{version}, streamed: {streamed}");
-            assert_eq!((echo.length, echo.sha256.as_str()), (LENGTH, hash.as_str()), "{what}");
+            assert_eq!(
+                (echo.length, echo.sha256.as_str()),
+                (LENGTH, hash.as_str()),
+                "{what}"
+            );
             assert_eq!(echo.method, "PUT");
             if streamed {
                 assert_eq!(echo.field("transfer-encoding"), "chunked", "{what}");
@@ -54,7 +62,9 @@ fn a_hundred_megabytes_chunked_and_by_length() {
     }
     let peak = switch.peak_memory();
     assert!(peak < MEMORY_MAX, "{} KiB were resident", peak >> 10);
-    until("all is counted", || switch.status().services["web"].bytes_in == 4 * LENGTH);
+    until("all is counted", || {
+        switch.status().services["web"].bytes_in == 4 * LENGTH
+    });
 }
 
 #[test]
@@ -106,14 +116,24 @@ fn a_server_that_does_not_read_holds_the_client_back() {
 fn content_that_breaks_off_is_no_request() {
     let python = Python::start("python");
     let switch = Switch::start(&simple(&[python.address], "", ""));
-    for head in ["Content-Length: 10\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n5\r\nha"] {
+    for head in [
+        "Content-Length: 10\r\n\r\nhalf",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nha",
+    ] {
         let mut client = Raw::connect(switch.address("web")).unwrap();
-        client.send(format!("POST /echo HTTP/1.1\r\nHost: a\r\n{head}")).unwrap();
+        client
+            .send(format!("POST /echo HTTP/1.1\r\nHost: a\r\n{head}"))
+            .unwrap();
         client.finish();
         let response = client.response().unwrap();
-        assert!(response.is_none_or(|response| response.status == 400), "{head}");
+        assert!(
+            response.is_none_or(|response| response.status == 400),
+            "{head}"
+        );
     }
     // The switch and its connections are as good as before.
-    let answer = curl().args(["-d", "whole"]).ok(&(switch.url("web") + "/echo"));
+    let answer = curl()
+        .args(["-d", "whole"])
+        .ok(&(switch.url("web") + "/echo"));
     assert_eq!(Echo::parse(&answer.body).length, 5);
 }

@@ -17,6 +17,8 @@ reads, before it acts on it. The first segment of the path says what is done:
     /close             a response that says that it is the last on its connection
     /vanish            a response that does not say so, and then the end of the connection
     /drop              the end of the connection instead of a response
+    /overlong          a response, and behind its end another that nobody asked for
+    /hints             103, then the response
     /cut?bytes=N       half of the N bytes that Content-Length promised, and then the end
     /early             413 before the content is read
     /gzip              content in a content coding
@@ -237,6 +239,16 @@ class Connection:
     def do_drop(self, request):
         request.read_content()
         return False
+
+    def do_overlong(self, request):
+        request.read_content()
+        forged = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
+        head = f"HTTP/1.1 200 OK\r\nX-Served-By: {self.server.name}\r\nContent-Length: 3\r\n\r\n"
+        self.send(head.encode() + b"abc" + forged)
+
+    def do_hints(self, request):
+        self.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n")
+        self.do_echo(request)
 
     def do_cut(self, request):
         request.read_content()

@@ -39,7 +39,9 @@ impl Authority {
         let stem = names[0].replace('*', "any");
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(names).unwrap();
-        params.distinguished_name.push(rcgen::DnType::CommonName, stem.as_str());
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, stem.as_str());
         let cert = params.signed_by(&key, &self.issuer).unwrap();
         let write = |end: &str, text: String| {
             let path = self.folder.path().join(format!("{stem}.{end}"));

@@ -29,7 +29,10 @@ pub(crate) struct Tally {
 impl Tally {
     /// All but responses with 200: what a client would call an error.
     pub(crate) fn bad(&self) -> Vec<String> {
-        let bad = self.answers.iter().filter(|((status, _), _)| *status != 200);
+        let bad = self
+            .answers
+            .iter()
+            .filter(|((status, _), _)| *status != 200);
         bad.map(|(answer, count)| format!("{answer:?} × {count}"))
             .chain(self.failures.iter().cloned())
             .collect()
@@ -65,7 +68,8 @@ impl Clients {
         let tally = Arc::<Mutex<Tally>>::default();
         let threads = (0..count)
             .map(|_| {
-                let (stop, asked, tally) = (Arc::clone(&stop), Arc::clone(&asked), Arc::clone(&tally));
+                let (stop, asked, tally) =
+                    (Arc::clone(&stop), Arc::clone(&asked), Arc::clone(&tally));
                 let target = target.to_owned();
                 std::thread::spawn(move || {
                     while !stop.load(SeqCst) {
@@ -74,7 +78,12 @@ impl Clients {
                 })
             })
             .collect();
-        let clients = Self { stop, asked, threads, tally };
+        let clients = Self {
+            stop,
+            asked,
+            threads,
+            tally,
+        };
         clients.go_on(10);
         clients
     }
@@ -83,7 +92,9 @@ impl Clients {
     #[track_caller]
     pub(crate) fn go_on(&self, more: u64) {
         let goal = self.asked.load(SeqCst) + more;
-        super::until("the clients have asked more", || self.asked.load(SeqCst) >= goal);
+        super::until("the clients have asked more", || {
+            self.asked.load(SeqCst) >= goal
+        });
     }
 
     fn end(&mut self) {
@@ -116,7 +127,11 @@ fn connection(
     let mut raw = match Raw::connect(address) {
         Ok(raw) => raw,
         Err(error) => {
-            tally.lock().unwrap().failures.push(format!("connect: {error}"));
+            tally
+                .lock()
+                .unwrap()
+                .failures
+                .push(format!("connect: {error}"));
             asked.fetch_add(1, SeqCst);
             return;
         }
@@ -144,7 +159,9 @@ fn note(tally: &mut Tally, number: usize, result: std::io::Result<Response>) {
             let server = response.field("x-served-by").unwrap_or_default().to_owned();
             *tally.answers.entry((response.status, server)).or_default() += 1;
         }
-        Err(error) => tally.failures.push(format!("request {number} of a connection: {error}")),
+        Err(error) => tally
+            .failures
+            .push(format!("request {number} of a connection: {error}")),
     }
 }
 
@@ -160,15 +177,34 @@ pub(crate) fn h2load(arguments: &[&str], requests: u64, url: &str) -> (u64, u64)
     all.push(url);
     let out = run("h2load", "nghttp2-client", all);
     // requests: 10 total, 10 started, 10 done, 10 succeeded, 0 failed, 0 errored, 0 timeout
-    let line = out.lines().find(|line| line.starts_with("requests:")).unwrap();
+    let line = out
+        .lines()
+        .find(|line| line.starts_with("requests:"))
+        .unwrap();
     let number = |what: &str| -> u64 {
-        let part = line.split([',', ':']).find(|part| part.ends_with(what)).unwrap();
+        let part = line
+            .split([',', ':'])
+            .find(|part| part.ends_with(what))
+            .unwrap();
         part.trim().split(' ').next().unwrap().parse().unwrap()
     };
     // What succeeded for h2load has a status below 400; let it be 200 here.
-    let codes = out.lines().find(|line| line.starts_with("status codes:")).unwrap();
-    let good = codes.split(':').nth(1).unwrap().trim().split(' ').next().unwrap();
+    let codes = out
+        .lines()
+        .find(|line| line.starts_with("status codes:"))
+        .unwrap();
+    let good = codes
+        .split(':')
+        .nth(1)
+        .unwrap()
+        .trim()
+        .split(' ')
+        .next()
+        .unwrap();
     let good: u64 = good.parse().unwrap();
     assert_eq!(number("total"), requests, "{out}");
-    (good.min(number("succeeded")), requests - good.min(number("succeeded")))
+    (
+        good.min(number("succeeded")),
+        requests - good.min(number("succeeded")),
+    )
 }

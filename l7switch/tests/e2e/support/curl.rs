@@ -2,6 +2,7 @@
 //! curl as a client.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
@@ -15,7 +16,7 @@ use super::process::program;
 pub(crate) struct Curl(Command);
 
 /// What curl got.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Answer {
     /// curl's exit status, see curl(1); 0 is success.
     pub(crate) exit: i32,
@@ -73,7 +74,13 @@ impl Curl {
     pub(crate) fn get(mut self, url: &str) -> Answer {
         let heads = tempfile::NamedTempFile::new().unwrap();
         self.0.arg("-D").arg(heads.path());
-        self.0.args(["-w", &format!("{}%{{http_code}} %{{http_version}}", MARK.replace('\n', "\\n"))]);
+        self.0.args([
+            "-w",
+            &format!(
+                "{}%{{http_code}} %{{http_version}}",
+                MARK.replace('\n', "\\n")
+            ),
+        ]);
         let out = self.command(url).output().unwrap();
         let errors = String::from_utf8_lossy(&out.stderr).into_owned();
         let mark = out
@@ -92,7 +99,10 @@ impl Curl {
                 "1" => "1.0".to_owned(),
                 other => other.to_owned(),
             },
-            heads: heads.split_inclusive("\r\n\r\n").map(str::to_owned).collect(),
+            heads: heads
+                .split_inclusive("\r\n\r\n")
+                .map(str::to_owned)
+                .collect(),
             body: out.stdout[..mark].to_vec(),
         }
     }
@@ -122,5 +132,23 @@ impl Answer {
     /// The real server that says it has answered; empty where none does.
     pub(crate) fn served_by(&self) -> &str {
         self.field("x-served-by").unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "curl {} {} {:?} ", self.exit, self.errors, self.heads)?;
+        shorten(&self.body).fmt(f)
+    }
+}
+
+/// The beginning of a body, for messages.
+pub(crate) fn shorten(body: &[u8]) -> String {
+    const LENGTH: usize = 300;
+    let shown = String::from_utf8_lossy(&body[..body.len().min(LENGTH)]).into_owned();
+    if body.len() > LENGTH {
+        format!("{shown}… ({} bytes)", body.len())
+    } else {
+        shown
     }
 }

@@ -44,9 +44,17 @@ impl Nginx {
         std::fs::create_dir(folder.path().join("temp")).unwrap();
         for _ in 0..TRIES {
             let address = free_port(LOCALHOST);
-            std::fs::write(folder.path().join("conf"), configuration(name, address, tls)).unwrap();
+            std::fs::write(
+                folder.path().join("conf"),
+                configuration(name, address, tls),
+            )
+            .unwrap();
             if let Some(process) = launch(folder.path(), address) {
-                return Self { process: Some(process), folder, address };
+                return Self {
+                    process: Some(process),
+                    folder,
+                    address,
+                };
             }
         }
         panic!("nginx does not start: {}", log(folder.path()));
@@ -91,7 +99,11 @@ fn log(folder: &Path) -> String {
 fn launch(folder: &Path, address: SocketAddr) -> Option<Process> {
     let _ = std::fs::remove_file(folder.join("pid"));
     let mut command = program("nginx", "nginx-light");
-    command.arg("-p").arg(folder).arg("-c").arg(folder.join("conf"));
+    command
+        .arg("-p")
+        .arg(folder)
+        .arg("-c")
+        .arg(folder.join("conf"));
     // Before it has read its configuration it wants to write to /var/log.
     command.args(["-e", "error"]).stderr(Stdio::null());
     let mut process = Process::start_group(command);

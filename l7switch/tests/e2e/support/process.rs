@@ -43,10 +43,18 @@ pub(crate) fn run<A: AsRef<OsStr>>(
     package: &str,
     arguments: impl IntoIterator<Item = A>,
 ) -> String {
-    let out = program(name, package).args(arguments).stdin(Stdio::null()).output().unwrap();
+    let out = program(name, package)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     let errors = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{name}: {}\n{text}\n{errors}", out.status);
+    assert!(
+        out.status.success(),
+        "{name}: {}\n{text}\n{errors}",
+        out.status
+    );
     text
 }
 
@@ -65,7 +73,9 @@ impl Drop for Process {
         // Errors say that it has ended already.
         if self.group && matches!(self.child.try_wait(), Ok(None)) {
             let group = format!("-{}", self.child.id());
-            let _ = program("kill", "procps").args(["-KILL", "--", &group]).status();
+            let _ = program("kill", "procps")
+                .args(["-KILL", "--", &group])
+                .status();
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -86,7 +96,11 @@ impl Process {
 
     fn spawn(mut command: Command, group: bool) -> Self {
         let name = command.get_program().to_string_lossy().into_owned();
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
         // Ends with the program, which closes the pipe.
@@ -97,7 +111,12 @@ impl Process {
                 }
             }
         });
-        Self { name, child, group, lines }
+        Self {
+            name,
+            child,
+            group,
+            lines,
+        }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -125,7 +144,11 @@ impl Process {
 
     /// Sends a signal, named as kill(1) names it.
     pub(crate) fn signal(&self, name: &str) {
-        run("kill", "procps", [format!("-{name}"), self.id().to_string()]);
+        run(
+            "kill",
+            "procps",
+            [format!("-{name}"), self.id().to_string()],
+        );
     }
 
     pub(crate) fn has_ended(&mut self) -> Option<ExitStatus> {

@@ -50,7 +50,10 @@ impl Echo {
 
     /// All fields of a name.
     pub(crate) fn all(&self, name: &str) -> Vec<&str> {
-        let named = self.fields.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
+        let named = self
+            .fields
+            .iter()
+            .filter(|(key, _)| key.eq_ignore_ascii_case(name));
         named.map(|(_, value)| value.as_str()).collect()
     }
 
@@ -75,7 +78,12 @@ impl Python {
     pub(crate) fn start(name: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (process, address) = launch(name, folder.path(), 0);
-        Self { process: Some(process), folder, name: name.to_owned(), address }
+        Self {
+            process: Some(process),
+            folder,
+            name: name.to_owned(),
+            address,
+        }
     }
 
     /// Kills it; its address stays.
@@ -95,7 +103,10 @@ impl Python {
         let text = std::fs::read_to_string(self.folder.path().join("seen")).unwrap();
         // The last line may be half written.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        whole
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     /// Whether a request with this text in its request line has arrived.

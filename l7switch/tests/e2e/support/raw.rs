@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! A client that sends whatever bytes it is told.
 
+use std::fmt;
 use std::io;
 use std::io::Read;
 use std::io::Write;
@@ -9,6 +10,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use super::PATIENCE;
+use super::curl::shorten;
 
 /// A connection to the switch.
 #[derive(Debug)]
@@ -18,11 +20,18 @@ pub(crate) struct Raw {
 }
 
 /// A response.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: Vec<u8>,
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} ", self.head)?;
+        shorten(&self.body).fmt(f)
+    }
 }
 
 impl Response {
@@ -39,7 +48,10 @@ fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 }
 
 fn short() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "the connection ended within a response")
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        "the connection ended within a response",
+    )
 }
 
 impl Raw {
@@ -48,7 +60,10 @@ impl Raw {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { stream, buffer: Vec::new() })
+        Ok(Self {
+            stream,
+            buffer: Vec::new(),
+        })
     }
 
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
@@ -58,7 +73,9 @@ impl Raw {
     /// Sends up to `limit` bytes, `block` again and again, until the peer has taken none of them for
     /// a second; gives how many were sent.
     pub(crate) fn send_until_stalled(&mut self, block: &[u8], limit: usize) -> usize {
-        self.stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+        self.stream
+            .set_write_timeout(Some(Duration::from_secs(1)))
+            .unwrap();
         let mut sent = 0;
         while sent < limit {
             let part = block.len().min(limit - sent);
@@ -168,7 +185,9 @@ impl Raw {
 
     /// A GET of this target on the connection, and its response.
     pub(crate) fn get(&mut self, target: &str) -> io::Result<Response> {
-        self.send(format!("GET {target} HTTP/1.1\r\nHost: raw.example\r\n\r\n"))?;
+        self.send(format!(
+            "GET {target} HTTP/1.1\r\nHost: raw.example\r\n\r\n"
+        ))?;
         self.response()?.ok_or_else(short)
     }
 }

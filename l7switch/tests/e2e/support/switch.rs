@@ -39,12 +39,14 @@ impl Ports {
     }
 
     fn put_into(&self, rules: &str) -> String {
-        self.0.iter().fold(rules.to_owned(), |rules, (word, address)| {
-            // The quotation mark tells it from a longer port.
-            ["'", "\""].iter().fold(rules, |rules, quote| {
-                rules.replace(&format!("{word}{quote}"), &format!("{address}{quote}"))
+        self.0
+            .iter()
+            .fold(rules.to_owned(), |rules, (word, address)| {
+                // The quotation mark tells it from a longer port.
+                ["'", "\""].iter().fold(rules, |rules, quote| {
+                    rules.replace(&format!("{word}{quote}"), &format!("{address}{quote}"))
+                })
             })
-        })
     }
 }
 
@@ -66,7 +68,10 @@ impl Switch {
                 return switch;
             }
             let log = switch.log();
-            assert!(log.contains("Address already in use"), "the switch does not start:\n{log}");
+            assert!(
+                log.contains("Address already in use"),
+                "the switch does not start:\n{log}"
+            );
         }
         panic!("no port is free");
     }
@@ -91,7 +96,11 @@ impl Switch {
         if !arguments.contains(&"--watch") {
             command.arg("--no-watch");
         }
-        Self { process: Process::start(command), folder, ports }
+        Self {
+            process: Process::start(command),
+            folder,
+            ports,
+        }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -136,7 +145,10 @@ impl Switch {
 
     #[track_caller]
     pub(crate) fn server(&self, address: SocketAddr) -> ServerStatus {
-        self.servers().into_iter().find(|server| server.address == address).unwrap()
+        self.servers()
+            .into_iter()
+            .find(|server| server.address == address)
+            .unwrap()
     }
 
     /// Waits until a server is in this state.
@@ -189,7 +201,10 @@ impl Switch {
     fn memory(&self, name: &str) -> u64 {
         let path = format!("/proc/{}/status", self.process.id());
         let text = std::fs::read_to_string(path).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap();
         let number = line.trim_start_matches(':').trim().trim_end_matches(" kB");
         number.parse::<u64>().unwrap() * 1024
     }
@@ -197,6 +212,13 @@ impl Switch {
     /// The most memory that was ever resident, bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         self.memory("VmHWM")
+    }
+
+    /// How many file descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.process.id()))
+            .unwrap()
+            .count()
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -226,6 +248,9 @@ pub(crate) fn simple(servers: &[SocketAddr], service: &str, pool: &str) -> Strin
 
 /// Addresses as a list of TOML.
 pub(crate) fn list(servers: &[SocketAddr]) -> String {
-    let quoted: Vec<String> = servers.iter().map(|server| format!("\"{server}\"")).collect();
+    let quoted: Vec<String> = servers
+        .iter()
+        .map(|server| format!("\"{server}\""))
+        .collect();
     format!("[{}]", quoted.join(", "))
 }
