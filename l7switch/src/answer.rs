@@ -14,8 +14,8 @@ use crate::exchange::Exchange;
 use crate::reason::Reason;
 use crate::reason::Refusal;
 
-/// A response with this content. To HEAD it has the head only, with the length of what GET would get
-/// (RFC 9110, 9.3.2).
+/// A response with this content. To HEAD it has the head only, with the length of what GET would
+/// get (RFC 9110, 9.3.2).
 fn respond(
     status: StatusCode,
     content_type: &str,

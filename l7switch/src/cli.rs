@@ -11,8 +11,8 @@ use crate::access_log::Target;
 
 /// Switches HTTP, HTTPS, TLS and TCP by the rules of a rule file.
 ///
-/// SIGHUP reloads the rules (as a change of the file does), SIGUSR1 opens the access log anew, SIGTERM
-/// and SIGINT end the switch after the requests in progress, a second one at once.
+/// SIGHUP reloads the rules (as a change of the file does), SIGUSR1 opens the access log anew,
+/// SIGTERM and SIGINT end the switch after the requests in progress, a second one at once.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "l7switch", version)]
 pub struct Cli {

@@ -105,8 +105,8 @@ async fn clear(client: Client, mut stream: SharedStream, handle: StreamHandle, l
     }
 }
 
-/// Reads until it is clear whether the connection begins with HTTP/2's preface, it ends, or the time
-/// for it has passed.
+/// Reads until it is clear whether the connection begins with HTTP/2's preface, it ends, or the
+/// time for it has passed.
 async fn preface(
     stream: &mut SharedStream,
     received: &mut BytesMut,
@@ -181,7 +181,8 @@ where
         }
     };
     match result {
-        // A response was cut short, or not taken: the client must not take what it has for the whole.
+        // A response was cut short, or not taken: the client must not take what it has for the
+        // whole.
         Err(error) => {
             tracing::debug!(%error, client = %client.peer, "connection");
             handle.abort();

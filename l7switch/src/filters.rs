@@ -109,8 +109,8 @@ impl Filters {
 /// The path that follows from a rewrite, without query.
 ///
 /// `normalised` is the request's path in comparison form. Where the whole of it is replaced nothing
-/// of it is left; where a prefix is, the rest is taken from the comparison form, because in the form
-/// that was sent nobody can say where the prefix ends.
+/// of it is left; where a prefix is, the rest is taken from the comparison form, because in the
+/// form that was sent nobody can say where the prefix ends.
 pub fn rewritten_path(rewrite: &PathRewrite, paths: &[PathMatch], normalised: &str) -> String {
     match rewrite {
         PathRewrite::ReplaceFull(path) => path.clone(),
@@ -154,9 +154,9 @@ pub fn target(path: &str, query: Option<&str>) -> Result<Uri, http::uri::Invalid
 /// What Location says for a redirect: parts that it does not name are those of the request
 /// (RFC 9110, 10.2.2).
 ///
-/// `authority` is the request's host with its port, as sent; a port that is the scheme's own is left
-/// out. Where only the scheme changes, the port of the request goes, since it belongs to the other
-/// scheme.
+/// `authority` is the request's host with its port, as sent; a port that is the scheme's own is
+/// left out. Where only the scheme changes, the port of the request goes, since it belongs to the
+/// other scheme.
 pub fn location(
     redirect: &model::Redirect,
     request: &RedirectSource<'_>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-//! A request forwarded to a real server and its response sent back (RFC 9110, 7.6 and 7.7; RFC 9112,
-//! 6 and 9).
+//! A request forwarded to a real server and its response sent back (RFC 9110, 7.6 and 7.7; RFC
+//! 9112, 6 and 9).
 
 use std::sync::Arc;
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //! Active checks of real servers.
 //!
-//! Each server of a pool with checks has a task. It lives over reloads as long as the rules of the check
-//! stay the same, so that a reload neither interrupts the count of results nor starts a burst of checks.
+//! Each server of a pool with checks has a task. It lives over reloads as long as the rules of the
+//! check stay the same, so that a reload neither interrupts the count of results nor starts a burst
+//! of checks.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

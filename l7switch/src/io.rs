@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-//! The client's TCP stream as the layers above share it: one reader and writer, and beside it one who
-//! watches for a reset and may abort.
+//! The client's TCP stream as the layers above share it: one reader and writer, and beside it one
+//! who watches for a reset and may abort.
 
 use std::io;
 use std::io::IoSlice;

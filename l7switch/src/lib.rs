@@ -3,9 +3,9 @@
 //! one rule file.
 //!
 //! A connection is accepted by [`listen`], served by [`conn`] (HTTP, below which [`gate`] lets only
-//! strictly valid messages pass) or [`passthrough`]. A request goes through [`proxy`]: [`plan`] decides
-//! by the rules, [`forward`] sends it to a pool of [`upstream`] servers, or [`answer`] answers it. The
-//! rules in force are a [`state::Generation`]; a reload replaces it whole.
+//! strictly valid messages pass) or [`passthrough`]. A request goes through [`proxy`]: [`plan`]
+//! decides by the rules, [`forward`] sends it to a pool of [`upstream`] servers, or [`answer`]
+//! answers it. The rules in force are a [`state::Generation`]; a reload replaces it whole.
 
 pub mod access_log;
 pub mod admin;

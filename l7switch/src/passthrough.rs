@@ -37,8 +37,8 @@ use crate::upstream::connect_tcp;
 /// Longest ClientHello that is waited for, with its record headers.
 const HELLO_MAX: usize = 80 * 1024;
 
-/// The fatal alert unrecognized_name (RFC 8446, 6.2; RFC 6066, 3) as a record of TLS 1.0, which every
-/// version reads.
+/// The fatal alert unrecognized_name (RFC 8446, 6.2; RFC 6066, 3) as a record of TLS 1.0, which
+/// every version reads.
 const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 3, 1, 0, 2, 2, 0x70];
 
 /// Why a connection was not joined, and what the client is told.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-//! What is to be done with a request: host and path brought into comparison form, the route that takes
-//! it, and what follows from the route.
+//! What is to be done with a request: host and path brought into comparison form, the route that
+//! takes it, and what follows from the route.
 
 use std::net::IpAddr;
 

@@ -10,6 +10,7 @@ use http::Method;
 use http::Request;
 use http::Response;
 use http::StatusCode;
+use http::Uri;
 use http::Version;
 use http::header;
 use hyper::body::Incoming;
@@ -21,6 +22,7 @@ use crate::client::Client;
 use crate::exchange::Exchange;
 use crate::forward::Forward;
 use crate::forwarded::version_word;
+use crate::gate;
 use crate::limit;
 use crate::plan;
 use crate::plan::Step;
@@ -34,13 +36,17 @@ use crate::reason::Refusal;
 /// Never: every error has an answer.
 pub async fn serve(
     client: Arc<Client>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
-    let ticket = client.gate().map(crate::gate::Shared::begin);
-    let (number, refusal) = ticket.unzip();
+    let ticket = client.gate().map(gate::Shared::begin);
+    let number = ticket.as_ref().map(|ticket| ticket.number);
+    if ticket.as_ref().is_some_and(|ticket| ticket.asterisk) {
+        into_asterisk_form(&mut request);
+    }
     let version = request.version();
-    let malformed = refusal.as_ref().is_some_and(Option::is_some);
-    let mut response = handle(&client, request, refusal.flatten()).await;
+    let refusal = ticket.and_then(|ticket| ticket.refusal);
+    let malformed = refusal.is_some();
+    let mut response = handle(&client, request, refusal).await;
     let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if let (Some(gate), Some(number)) = (client.gate(), number) {
         gate.decide_upgrade(number, switching);
@@ -177,6 +183,18 @@ fn unwanted(parts: &http::request::Parts) -> Option<Refusal> {
             "the only expectation that can be met is 100-continue (RFC 9110, 10.1.1)",
         )
     })
+}
+
+/// OPTIONS for a URI without path or query is OPTIONS for `*` (RFC 9112, 3.2.4).
+fn into_asterisk_form(request: &mut Request<Incoming>) {
+    let host = request
+        .uri()
+        .authority()
+        .map(|host| HeaderValue::from_str(host.as_str()));
+    if let Some(Ok(host)) = host {
+        request.headers_mut().insert(header::HOST, host);
+    }
+    *request.uri_mut() = Uri::from_static("*");
 }
 
 fn host_text(parts: &http::request::Parts) -> String {

@@ -53,8 +53,8 @@ impl Shutdown {
         }
     }
 
-    /// The time that a connection that was accepted has to make its first request when the switch is
-    /// about to end.
+    /// The time that a connection that was accepted has to make its first request when the switch
+    /// is about to end.
     pub async fn last_chance(&self) {
         tokio::time::sleep(LAST_CHANCE).await;
     }

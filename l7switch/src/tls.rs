@@ -44,8 +44,8 @@ pub enum TlsError {
     Config(#[from] rustls::Error),
 }
 
-/// The server configuration of an `https` service: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN, the
-/// first certificate for clients that name no name, or one that no certificate has.
+/// The server configuration of an `https` service: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN,
+/// the first certificate for clients that name no name, or one that no certificate has.
 ///
 /// # Errors
 ///

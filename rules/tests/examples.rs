@@ -74,3 +74,9 @@ fn examples_say_what_they_do() {
     }
     assert!(files >= 7, "{files} examples");
 }
+
+#[test]
+fn the_readme_shows_the_quickstart_as_it_is() {
+    let readme = include_str!("../../README.md");
+    assert!(readme.contains(include_str!("../examples/quickstart.toml")));
+}

@@ -63,7 +63,7 @@ pub(crate) enum Command {
 pub(crate) struct Explain {
     /// Rule file, or folder of *.toml files
     pub(crate) rules: PathBuf,
-    /// URL, such as http://www.example.com/img/a.png?x=1, or a path
+    #[arg(help = "URL, such as http://www.example.com/img/a.png?x=1, or a path")]
     pub(crate) request: String,
     /// Header field
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]

@@ -96,10 +96,10 @@ where
 
 /// A stream that goes on being read after writing has failed.
 ///
-/// A server that answers before it has read the whole request and closes, resets the connection when
-/// more comes. The response stands in our receive buffer all the same, but whoever stops at the
-/// failed write never reads it. So a write that fails is taken for done, and what is read next tells:
-/// the response, or the end of the connection.
+/// A server that answers before it has read the whole request and closes, resets the connection
+/// when more comes. The response stands in our receive buffer all the same, but whoever stops at
+/// the failed write never reads it. So a write that fails is taken for done, and what is read next
+/// tells: the response, or the end of the connection.
 struct Tolerant {
     stream: TcpStream,
     broken: bool,

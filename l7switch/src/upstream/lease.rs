@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-//! A server that is in use: counted as outstanding until the lease ends, its connection kept or closed
-//! by how it ended.
+//! A server that is in use: counted as outstanding until the lease ends, its connection kept or
+//! closed by how it ended.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-//! Real servers: pools, the choice among them, connections that are kept alive, and requests sent on
-//! them.
+//! Real servers: pools, the choice among them, connections that are kept alive, and requests sent
+//! on them.
 
 mod balance;
 mod connect;

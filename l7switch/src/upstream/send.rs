@@ -64,8 +64,8 @@ enum Attempt {
 ///
 /// A connection that is refused or not answered leads to the next server, as often as the pool
 /// allows. A kept connection that turns out to be closed before anything was sent on it leads to a
-/// fresh one. What may have reached a server is never sent again, whatever the method is: the server
-/// may have acted on it.
+/// fresh one. What may have reached a server is never sent again, whatever the method is: the
+/// server may have acted on it.
 ///
 /// # Errors
 ///

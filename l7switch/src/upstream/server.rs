@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //! A real server as a member of one pool: its state over all generations of the rules.
 //!
-//! Two hands are on a server's weight (rule file, administrator) and three on its availability (active
-//! checks, passive checks, administrator). Each writes what it knows; [`RealServer::settle`] draws the
-//! conclusion for the scheduler.
+//! Two hands are on a server's weight (rule file, administrator) and three on its availability
+//! (active checks, passive checks, administrator). Each writes what it knows;
+//! [`RealServer::settle`] draws the conclusion for the scheduler.
 
 use std::borrow::Borrow;
 use std::collections::VecDeque;
@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -40,6 +41,8 @@ pub struct RealServer {
     control: Mutex<Control>,
     total: AtomicU64,
     failures: AtomicU64,
+    /// Failures of requests in a row.
+    failed_in_row: AtomicU32,
     ewma_ns: AtomicU64,
 }
 
@@ -53,8 +56,6 @@ struct Control {
     health: Option<Health>,
     /// Checks in a row with the result that contradicts `health`.
     against: u32,
-    /// Failures of requests in a row.
-    failed_in_row: u32,
     /// Number of the present ejection; counts up, so that the end of an old one is not the end of a
     /// new one.
     ejection: u64,
@@ -79,12 +80,12 @@ impl RealServer {
                 draining: false,
                 health: None,
                 against: 0,
-                failed_in_row: 0,
                 ejection: 0,
                 ejected: false,
             }),
             total: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            failed_in_row: AtomicU32::new(0),
             ewma_ns: AtomicU64::new(0),
         }
     }
@@ -132,7 +133,7 @@ impl RealServer {
             control.draining = draining;
             if !draining {
                 control.ejected = false;
-                control.failed_in_row = 0;
+                self.failed_in_row.store(0, Relaxed);
             }
         });
     }
@@ -175,24 +176,27 @@ impl RealServer {
 
     /// A request has ended well.
     pub fn succeeded(&self) {
-        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        control.failed_in_row = 0;
+        // Written only where that changes something: this is the way of every request.
+        if self.failed_in_row.load(Relaxed) != 0 {
+            self.failed_in_row.store(0, Relaxed);
+        }
     }
 
     /// A request has failed by the server's fault: refused, reset, timed out, no response.
     pub fn failed(self: &Arc<Self>, passive: &Passive) {
         self.failures.fetch_add(1, Relaxed);
         let mut ejection = None;
-        self.change(|control| {
-            control.failed_in_row = control.failed_in_row.saturating_add(1);
-            let enough = passive.failures > 0 && control.failed_in_row >= passive.failures;
-            if enough && !control.ejected {
-                control.ejected = true;
-                control.failed_in_row = 0;
-                control.ejection = control.ejection.wrapping_add(1);
-                ejection = Some(control.ejection);
-            }
-        });
+        let in_row = self.failed_in_row.fetch_add(1, Relaxed).saturating_add(1);
+        if passive.failures > 0 && in_row >= passive.failures {
+            self.change(|control| {
+                if !control.ejected {
+                    control.ejected = true;
+                    control.ejection = control.ejection.wrapping_add(1);
+                    ejection = Some(control.ejection);
+                }
+            });
+            self.failed_in_row.store(0, Relaxed);
+        }
         if let Some(number) = ejection {
             tracing::warn!(pool = %self.pool, server = %self.address, "ejected for {:?}", passive.eject);
             let server = Arc::clone(self);
@@ -209,7 +213,7 @@ impl RealServer {
         self.change(|control| {
             if control.ejection == number && control.ejected {
                 control.ejected = false;
-                control.failed_in_row = 0;
+                self.failed_in_row.store(0, Relaxed);
                 back = true;
             }
         });

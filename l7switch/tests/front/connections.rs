@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-//! Connections: continue, early answers, half-closed clients, upgrades, broken bodies, TCP services.
+//! Connections: continue, early answers, half-closed clients, upgrades, broken bodies, TCP
+//! services.
 
 use std::sync::Arc;
 use std::time::Duration;

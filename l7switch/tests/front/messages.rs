@@ -118,6 +118,32 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test]
+async fn options_for_the_server_as_a_whole() {
+    let server = Server::saying("fine").await;
+    let switch = start(&simple(&[server.address], "", ""));
+    let mut client = Raw::connect(address(&switch, "web")).await;
+    for (target, forwarded) in [
+        ("*", "*"),
+        ("http://a.example", "*"),
+        ("http://a.example/", "/"),
+        ("http://a.example?q", "/?q"),
+    ] {
+        client
+            .send(format!(
+                "OPTIONS {target} HTTP/1.1\r\nHost: a.example\r\n\r\n"
+            ))
+            .await;
+        assert_eq!(client.response().await.0, 200);
+        let head = server.heads().pop().unwrap();
+        assert!(
+            head.starts_with(&format!("OPTIONS {forwarded} HTTP/1.1\r\n")),
+            "{head}"
+        );
+        assert_eq!(field(&head, "host").unwrap(), "a.example");
+    }
+}
+
+#[tokio::test]
 async fn a_request_in_single_bytes_is_the_same_request() {
     let server = Server::echo().await;
     let switch = start(&simple(&[server.address], "", ""));

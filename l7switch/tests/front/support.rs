@@ -75,7 +75,8 @@ pub(crate) async fn placed(text: &str) -> String {
     )
 }
 
-/// Rules with one service `web` before one pool `p`; `service` and `pool` are further lines of them.
+/// Rules with one service `web` before one pool `p`; `service` and `pool` are further lines of
+/// them.
 pub(crate) fn simple(servers: &[SocketAddr], service: &str, pool: &str) -> String {
     let servers: Vec<String> = servers.iter().map(|s| format!("\"{s}\"")).collect();
     format!(

@@ -13,15 +13,16 @@ const SEEDS: u32 = 8;
 /// A probe this short is good enough not to try another seed.
 const GOOD_PROBE: u32 = 16;
 
-/// Places indices by hash; the longest probe, or `None` where one would be too long.
-fn place(slots: &mut Vec<u32>, size: usize, hashes: &[u32]) -> Option<u32> {
+/// Places indices by hash; the longest probe, or `None` where one would be too long. Behind the `home` slots in
+/// which look-ups begin there are as many as the longest probe has.
+fn place(slots: &mut Vec<u32>, home: u32, hashes: &[u32]) -> Option<u32> {
     slots.clear();
-    slots.resize(size, 0);
+    slots.resize(home as usize + MAX_PROBE as usize, 0);
     let mut longest = 0;
     for (index, &hash) in (1u32..).zip(hashes) {
         let mut probe = 0;
         loop {
-            let at = hash.wrapping_add(probe) as usize & (size - 1);
+            let at = (slot_of(hash, home) + probe) as usize;
             probe += 1;
             if probe > MAX_PROBE {
                 return None;
@@ -33,22 +34,23 @@ fn place(slots: &mut Vec<u32>, size: usize, hashes: &[u32]) -> Option<u32> {
         }
         longest = longest.max(probe);
     }
+    slots.truncate(home as usize + longest as usize);
     Some(longest)
 }
 
-/// Smallest table of at most half load in which some seed gives short probes.
+/// Smallest table of at most two thirds load in which some seed gives short probes.
 fn search(
     count: usize,
     hashes: impl Fn(u32) -> Vec<u32>,
     seed: Option<u32>,
 ) -> Result<(Vec<u32>, u32, u32), CompileError> {
     let mut slots = Vec::new();
-    let mut size = (count * 2).next_power_of_two();
+    let mut home = u32::try_from(count.div_ceil(2) * 3).map_err(|_| CompileError::TooLarge)?;
     loop {
         let seeds = seed.map_or(0..SEEDS, |seed| seed..seed + 1);
         let mut best = None;
         for seed in seeds {
-            if let Some(probe) = place(&mut slots, size, &hashes(seed)) {
+            if let Some(probe) = place(&mut slots, home, &hashes(seed)) {
                 if best.is_none_or(|(_, shortest)| probe < shortest) {
                     best = Some((seed, probe));
                 }
@@ -58,12 +60,12 @@ fn search(
             }
         }
         if let Some((seed, _)) = best {
-            let probe = place(&mut slots, size, &hashes(seed)).ok_or(CompileError::TooLarge)?;
+            let probe = place(&mut slots, home, &hashes(seed)).ok_or(CompileError::TooLarge)?;
             return Ok((slots, seed, probe));
         }
-        size = size
+        home = home
             .checked_mul(2)
-            .filter(|&s| s <= 1 << 30)
+            .filter(|&h| h <= 1 << 30)
             .ok_or(CompileError::TooLarge)?;
     }
 }

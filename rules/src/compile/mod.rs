@@ -192,12 +192,28 @@ pub(crate) fn compile_with(model: &Model, cache: &mut Cache) -> Result<Vec<u8>, 
         let mut any_host = 0;
         let mut wildcard_labels = 0;
         for (host, paths) in by_host {
-            let index = paths.write(&mut writer, &mut automata)? + 1;
+            let paths = paths.write(&mut writer, &mut automata)?;
+            let no_exact = HostRecord {
+                root: NONE,
+                ..HostRecord::default()
+            };
             match host {
-                None => any_host = index,
-                Some(HostMatch::Exact(name)) => names.entry(name).or_default().exact = index,
+                None => any_host = writer.push(paths) + 1,
+                Some(HostMatch::Exact(name)) => {
+                    let record = names.entry(name).or_insert(no_exact);
+                    *record = HostRecord {
+                        wildcard: record.wildcard,
+                        class: paths.class,
+                        root: paths.root,
+                        groups: paths.groups,
+                        groups_len: paths.groups_len,
+                        any: paths.any,
+                        any_len: paths.any_len,
+                        ..no_exact
+                    };
+                }
                 Some(HostMatch::Wildcard(name)) => {
-                    names.entry(name).or_default().wildcard = index;
+                    names.entry(name).or_insert(no_exact).wildcard = writer.push(paths) + 1;
                     wildcard_labels = wildcard_labels.max(labels(name));
                 }
             }

@@ -48,12 +48,12 @@ impl<'m> Paths<'m> {
         }
     }
 
-    /// Writes everything; returns the index of the [`PathsRecord`].
+    /// Writes everything but the record itself.
     pub(super) fn write(
         self,
         writer: &mut Writer,
         automata: &mut Automata<'_>,
-    ) -> Result<u32, CompileError> {
+    ) -> Result<PathsRecord, CompileError> {
         let class = [&self.exact, &self.prefix, &self.regex]
             .into_iter()
             .flat_map(|lists| lists.values().flatten())
@@ -64,14 +64,14 @@ impl<'m> Paths<'m> {
         let root = self.write_trie_of(writer);
         let (groups, groups_len) = write_groups(self.regex, writer, automata)?;
         let (any, any_len) = write_list(self.any, writer);
-        Ok(writer.push(PathsRecord {
+        Ok(PathsRecord {
             class,
             root,
             groups,
             groups_len,
             any,
             any_len,
-        }))
+        })
     }
 
     fn write_trie_of(&self, writer: &mut Writer) -> u32 {

@@ -106,17 +106,18 @@ records! {
         /// Port.
         port,
     }
-    /// A name that routes have as a host. The section is a hash table by [`HostHash`] with linear probing; its
-    /// length is a power of two, and a record without a name is an empty slot, all zero.
-    HostRecord = 4, 5 {
+    /// A name that routes have as a host. The section is a hash table, see [`slot_of`], by [`HostHash`]; a
+    /// record without a name is an empty slot, all zero.
+    HostRecord = 4, 10 {
         /// Service.
         service,
         /// Name in the bytes, comparison form, without `*.`.
         name, name_len,
-        /// [`PathsRecord`] for exactly this name: index + 1, or 0.
-        exact,
         /// [`PathsRecord`] for names below this one: index + 1, or 0.
         wildcard,
+        /// The [`PathsRecord`] for exactly this name, in place, since nearly every request needs it; `root`
+        /// [`NONE`]: there is none.
+        class, root, groups, groups_len, any, any_len,
     }
     /// The paths of one host.
     PathsRecord = 5, 6 {
@@ -138,8 +139,8 @@ records! {
         /// Nearest node above with prefix entries: index + 1, or 0; less than this node's.
         up,
     }
-    /// An edge of a path trie. The section is a hash table by [`edge_hash`] with linear probing; its length is a
-    /// power of two, and a record without a child is an empty slot, all zero.
+    /// An edge of a path trie. The section is a hash table, see [`slot_of`], by [`edge_hash`]; a record
+    /// without a child is an empty slot, all zero.
     EdgeRecord = 7, 4 {
         /// Node above.
         parent,
@@ -278,6 +279,24 @@ records! {
     }
 }
 
+impl HostRecord {
+    /// The paths for exactly this name.
+    #[inline]
+    pub const fn exact(&self) -> Option<PathsRecord> {
+        if self.root == NONE {
+            return None;
+        }
+        Some(PathsRecord {
+            class: self.class,
+            root: self.root,
+            groups: self.groups,
+            groups_len: self.groups_len,
+            any: self.any,
+            any_len: self.any_len,
+        })
+    }
+}
+
 /// Hash of a host in a service, or of its parts from the right: FNV-1a over the bytes in reverse, so that
 /// one walk over a name gives the hash of every parent domain.
 #[derive(Clone, Copy)]
@@ -310,6 +329,15 @@ pub fn edge_hash(seed: u32, parent: u32, segment: &[u8]) -> u32 {
     mix(segment
         .iter()
         .fold(start, |h, &b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193)))
+}
+
+/// The slot in which a look-up begins: linear probing goes on from there, at most as far as the header says and
+/// never beyond the end. The hash is taken as a fraction of `home`, the number of slots in which one may begin,
+/// which is the section's length less the longest probe.
+#[inline]
+pub const fn slot_of(hash: u32, home: u32) -> u32 {
+    // The upper half of the product is less than `home`.
+    (((hash as u64).wrapping_mul(home as u64)) >> 32) as u32
 }
 
 #[inline]

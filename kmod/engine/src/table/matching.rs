@@ -11,6 +11,7 @@ use core::ops::Deref;
 
 use super::automaton::Walk;
 use super::format::edge_hash;
+use super::format::slot_of;
 use super::format::EdgeRecord;
 use super::format::EntryRecord;
 use super::format::GroupRecord;
@@ -101,7 +102,7 @@ impl<B: Deref<Target = [u8]>> Table<B> {
         };
         let mut best = Best::none(budget);
         self.by_host(service, &record, request, &mut best)?;
-        self.in_paths(record.any_host, request, &mut best)?;
+        self.in_paths(self.paths(record.any_host), request, &mut best)?;
         Ok((best.route != u32::MAX).then(|| best.route.wrapping_sub(record.routes)))
     }
 
@@ -125,7 +126,7 @@ impl<B: Deref<Target = [u8]>> Table<B> {
                     // A wildcard takes one or more labels in front: not the empty one of ".a.b".
                     if at > 0 {
                         if let Some(host) = self.find_host(hash.finish(), service, below) {
-                            self.in_paths(host.wildcard, request, best)?;
+                            self.in_paths(self.paths(host.wildcard), request, best)?;
                         }
                     }
                 }
@@ -134,15 +135,16 @@ impl<B: Deref<Target = [u8]>> Table<B> {
             hash = hash.push(byte);
         }
         if let Some(host) = self.find_host(hash.finish(), service, request.host) {
-            self.in_paths(host.exact, request, best)?;
+            self.in_paths(host.exact(), request, best)?;
         }
         Ok(())
     }
 
     fn find_host(&self, hash: u32, service: u32, name: &[u8]) -> Option<HostRecord> {
-        let mask = self.count::<HostRecord>().wrapping_sub(1);
+        let home = self.count::<HostRecord>().checked_sub(self.host_probe)?;
+        let slot = slot_of(hash, home);
         for probe in 0..self.host_probe {
-            let host: HostRecord = self.get(hash.wrapping_add(probe) & mask)?;
+            let host: HostRecord = self.get(slot.wrapping_add(probe))?;
             if host.name_len == 0 {
                 return None;
             }
@@ -153,17 +155,19 @@ impl<B: Deref<Target = [u8]>> Table<B> {
         None
     }
 
+    /// Paths by index + 1.
+    fn paths(&self, index: u32) -> Option<PathsRecord> {
+        self.get(index.checked_sub(1)?)
+    }
+
     /// Candidates of one host.
     fn in_paths<F: Fields + ?Sized>(
         &self,
-        paths: u32,
+        paths: Option<PathsRecord>,
         request: &Request<'_, F>,
         best: &mut Best,
     ) -> Result<(), OverBudget> {
-        let Some(paths) = paths
-            .checked_sub(1)
-            .and_then(|i| self.get::<PathsRecord>(i))
-        else {
+        let Some(paths) = paths else {
             return Ok(());
         };
         if paths.class > best.class {
@@ -221,10 +225,10 @@ impl<B: Deref<Target = [u8]>> Table<B> {
     }
 
     fn find_edge(&self, parent: u32, segment: &[u8]) -> Option<u32> {
-        let mask = self.count::<EdgeRecord>().checked_sub(1)?;
-        let hash = edge_hash(self.seed, parent, segment);
+        let home = self.count::<EdgeRecord>().checked_sub(self.edge_probe)?;
+        let slot = slot_of(edge_hash(self.seed, parent, segment), home);
         for probe in 0..self.edge_probe {
-            let edge: EdgeRecord = self.get(hash.wrapping_add(probe) & mask)?;
+            let edge: EdgeRecord = self.get(slot.wrapping_add(probe))?;
             if edge.child == 0 {
                 return None;
             }

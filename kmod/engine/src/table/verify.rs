@@ -168,11 +168,6 @@ impl<B: Deref<Target = [u8]>> Table<B> {
             host_probe,
             edge_probe,
         };
-        let hosts = table.count::<HostRecord>();
-        let edges = table.count::<EdgeRecord>();
-        if (hosts != 0 && !hosts.is_power_of_two()) || (edges != 0 && !edges.is_power_of_two()) {
-            return Err(TableError::Header);
-        }
         table.verify_services()?;
         table.verify_paths()?;
         table.verify_automata()?;
@@ -203,18 +198,21 @@ impl<B: Deref<Target = [u8]>> Table<B> {
             }
             b.index::<ServiceRecord>(h.service)
                 && b.text(h.name, h.name_len)
-                && b.maybe::<PathsRecord>(h.exact)
                 && b.maybe::<PathsRecord>(h.wildcard)
+                && h.exact().is_none_or(|paths| self.good_paths(&paths))
         })
+    }
+
+    fn good_paths(&self, paths: &PathsRecord) -> bool {
+        let b = Bounds { table: self };
+        b.index::<NodeRecord>(paths.root)
+            && b.range::<GroupRecord>(paths.groups, paths.groups_len)
+            && b.range::<EntryRecord>(paths.any, paths.any_len)
     }
 
     fn verify_paths(&self) -> Result<(), TableError> {
         let b = Bounds { table: self };
-        b.each(|_, p: PathsRecord| {
-            b.index::<NodeRecord>(p.root)
-                && b.range::<GroupRecord>(p.groups, p.groups_len)
-                && b.range::<EntryRecord>(p.any, p.any_len)
-        })?;
+        b.each(|_, p: PathsRecord| self.good_paths(&p))?;
         b.each(|index, n: NodeRecord| {
             b.range::<EntryRecord>(n.exact, n.exact_len)
                 && b.range::<EntryRecord>(n.prefix, n.prefix_len)

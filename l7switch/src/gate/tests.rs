@@ -44,7 +44,8 @@ async fn every_division_of_good_bytes_passes_unchanged() {
         let (first, second) = good.split_at(at);
         let (out, shared) = passed(&[first, second]).await;
         assert_eq!(out, good, "divided at {at}");
-        assert_eq!(shared.passed.load(Acquire), 4);
+        // The next would be the fifth.
+        assert_eq!(shared.pass(), 5);
         assert!(shared.is_clean());
     }
 }
@@ -59,10 +60,10 @@ async fn every_division_of_bad_bytes_is_replaced() {
         let (first, second) = all.split_at(at);
         let (out, shared) = passed(&[first, second]).await;
         assert_eq!(out, [good, SYNTHETIC].concat(), "divided at {at}");
-        assert_eq!(shared.begin().0, 1);
-        let (number, refusal) = shared.begin();
-        assert_eq!(number, 2);
-        assert_eq!(refusal.unwrap().status, StatusCode::BAD_REQUEST);
+        assert_eq!(shared.begin().number, 1);
+        let ticket = shared.begin();
+        assert_eq!(ticket.number, 2);
+        assert_eq!(ticket.refusal.unwrap().status, StatusCode::BAD_REQUEST);
         assert!(!shared.is_clean());
     }
 }
@@ -97,8 +98,7 @@ async fn behind_an_upgrade_nothing_is_looked_at() {
     // Held until the answer is known.
     let held = tokio::time::timeout(Duration::from_millis(20), gate.read(&mut byte)).await;
     assert!(held.is_err());
-    let (number, _) = shared.begin();
-    shared.decide_upgrade(number, true);
+    shared.decide_upgrade(shared.begin().number, true);
     gate.read_exact(&mut byte).await.unwrap();
     assert_eq!(&byte, b"\0no HTTP");
     assert!(shared.has_changed());
@@ -124,7 +124,7 @@ async fn patience_is_measured_from_the_first_byte_of_a_head() {
     }
     let (out, _gate) = reading.await.unwrap();
     assert_eq!(out, SYNTHETIC);
-    assert_eq!(shared.begin().1.unwrap().reason, Reason::HeadTimeout);
+    assert_eq!(shared.begin().refusal.unwrap().reason, Reason::HeadTimeout);
 }
 
 #[tokio::test(start_paused = true)]

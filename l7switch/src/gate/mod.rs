@@ -1,27 +1,21 @@
 // SPDX-License-Identifier: MIT
-//! The gate under hyper: no byte of an HTTP/1 connection passes that the engine's strict parser has not
-//! read and found right.
+//! The gate under hyper: no byte of an HTTP/1 connection passes that the engine's strict parser has
+//! not read and found right.
 //!
-//! Complete heads go up, bodies as they come, one message at a time. What breaks a rule, a limit or a
-//! time is kept back; in its place hyper reads one synthetic request, which the handler knows by its
-//! number and answers with the right status (see [`Shared::begin`]). Because that request stands
-//! in the stream where the bad one stood, the answers to earlier pipelined requests go out before it.
-//! After an upgrade the gate is opaque.
+//! Complete heads go up, bodies as they come, one message at a time. What breaks a rule, a limit or
+//! a time is kept back; in its place hyper reads one synthetic request, which the handler knows by
+//! its number and answers with the right status (see [`Shared::begin`]). Because that request
+//! stands in the stream where the bad one stood, the answers to earlier pipelined requests go out
+//! before it. After an upgrade the gate is opaque.
+
+mod shared;
 
 use std::io;
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::AcqRel;
-use std::sync::atomic::Ordering::Acquire;
-use std::sync::atomic::Ordering::Release;
 use std::task::Context;
 use std::task::Poll;
-use std::task::Waker;
 use std::task::ready;
 
 use bytes::Buf;
@@ -32,6 +26,7 @@ use http::Uri;
 use l7switch_engine::http1;
 use l7switch_engine::http1::BodyTracker;
 use l7switch_engine::http1::HeadParser;
+use l7switch_engine::http1::Target;
 use l7switch_rules::model::Limits;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
@@ -42,87 +37,14 @@ use tokio::time::Sleep;
 use crate::reason::Reason;
 use crate::reason::Refusal;
 
+pub use shared::Shared;
+pub use shared::Ticket;
+
 /// Stands in the stream where a refused request stood.
 const SYNTHETIC: &[u8] = b"GET / HTTP/1.1\r\nHost: l7switch\r\nConnection: close\r\n\r\n";
 
 /// Read at a time where bytes have to be looked at before they can be passed.
 const READ: usize = 16 * 1024;
-
-/// What gate and request handler know together of one connection.
-#[derive(Debug, Default)]
-pub struct Shared {
-    /// Requests that were handed up, the synthetic one included.
-    passed: AtomicU64,
-    /// Requests that the handler has seen.
-    seen: AtomicU64,
-    /// Number of the synthetic request and what is wrong.
-    refusal: Mutex<Option<(u64, Refusal)>>,
-    /// Why the body that is being read was cut short.
-    broken_body: Mutex<Option<Refusal>>,
-    /// Number of the latest request whose answer is known, times two, plus one if it is 101.
-    decided: AtomicU64,
-    waker: Mutex<Option<Waker>>,
-    /// Whether the last message was read to its end and nothing behind it.
-    clean: AtomicBool,
-}
-
-impl Shared {
-    /// For the handler, once for each request in order: its number, counted from 1, and the refusal
-    /// if it is synthetic.
-    pub fn begin(&self) -> (u64, Option<Refusal>) {
-        let number = self.seen.fetch_add(1, AcqRel).wrapping_add(1);
-        let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
-        let why = match &*refusal {
-            Some((synthetic, _)) if *synthetic == number => refusal.take().map(|(_, why)| why),
-            _ => None,
-        };
-        (number, why)
-    }
-
-    /// Requests that the handler has seen.
-    pub fn seen(&self) -> u64 {
-        self.seen.load(Acquire)
-    }
-
-    /// Why the gate cut the current body short, if it did.
-    pub fn broken_body(&self) -> Option<Refusal> {
-        self.broken_body
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    /// For the handler, before it answers: whether the answer is 101, behind which the connection
-    /// is another protocol's.
-    pub fn decide_upgrade(&self, number: u64, changes: bool) {
-        self.decided
-            .store(number.wrapping_shl(1) | u64::from(changes), Release);
-        let waker = self
-            .waker
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    /// Whether the answer to this request is known, and is 101.
-    fn decision(&self, number: u64) -> Option<bool> {
-        let decided = self.decided.load(Acquire);
-        (decided.wrapping_shr(1) == number).then_some(decided & 1 == 1)
-    }
-
-    /// Whether the connection is another protocol's by now.
-    pub fn has_changed(&self) -> bool {
-        self.decided.load(Acquire) & 1 == 1
-    }
-
-    /// Whether everything that was received belonged to requests that are complete.
-    pub fn is_clean(&self) -> bool {
-        self.clean.load(Acquire)
-    }
-}
 
 enum State {
     /// Between requests, or within a head.
@@ -178,10 +100,7 @@ enum Waiting {
 impl<S> Gate<S> {
     /// A gate at the start of a connection of which `received` was read already.
     pub fn new(stream: S, received: BytesMut, limits: Limits) -> (Self, Arc<Shared>) {
-        let shared = Arc::new(Shared {
-            clean: AtomicBool::new(true),
-            ..Shared::default()
-        });
+        let shared = Arc::<Shared>::default();
         let gate = Self {
             stream,
             shared: Arc::clone(&shared),
@@ -197,13 +116,7 @@ impl<S> Gate<S> {
     }
 
     fn refuse(&mut self, refusal: Refusal) {
-        let number = self.shared.passed.fetch_add(1, AcqRel).wrapping_add(1);
-        *self
-            .shared
-            .refusal
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some((number, refusal));
-        self.shared.clean.store(false, Release);
+        self.shared.refuse(refusal);
         self.inbound.clear();
         self.synthetic = Bytes::from_static(SYNTHETIC);
         self.state = State::Ended;
@@ -212,21 +125,14 @@ impl<S> Gate<S> {
 
     fn cut_body(&mut self, refusal: Refusal) -> io::Error {
         let error = io::Error::new(io::ErrorKind::InvalidData, refusal.detail.clone());
-        *self
-            .shared
-            .broken_body
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(refusal);
-        self.shared.clean.store(false, Release);
+        self.shared.cut_body(refusal);
         self.state = State::Ended;
         error
     }
 
     fn next_head(&mut self) {
         self.state = State::Head(Box::new(fresh(&self.limits)));
-        self.shared
-            .clean
-            .store(self.inbound.len() == self.passable, Release);
+        self.shared.set_clean(self.inbound.len() == self.passable);
     }
 
     /// Looks at what was received; true when there is something to hand up or the state changed.
@@ -236,7 +142,7 @@ impl<S> Gate<S> {
                 if self.inbound.is_empty() {
                     return Ok(false);
                 }
-                self.shared.clean.store(false, Release);
+                self.shared.set_clean(false);
                 match parser.parse(&self.inbound) {
                     Ok(None) => Ok(false),
                     Ok(Some(head)) if !is_uri(&self.inbound, head.len()) => {
@@ -249,7 +155,10 @@ impl<S> Gate<S> {
                         self.passable = head.len();
                         let upgrade = head.upgrade().is_some();
                         let tracker = BodyTracker::new(head.framing());
-                        self.shared.passed.fetch_add(1, AcqRel);
+                        let number = self.shared.pass();
+                        if head.path() == b"*" && matches!(head.target(), Target::Absolute { .. }) {
+                            self.shared.pass_asterisk(number);
+                        }
                         self.read_timer = None;
                         self.after_head(tracker, upgrade);
                         Ok(true)
@@ -277,28 +186,17 @@ impl<S> Gate<S> {
                     Err(error) => Err(self.cut_body(body_refusal(error))),
                 }
             }
-            State::Hold => {
-                let number = self.shared.passed.load(Acquire);
-                match self.shared.decision(number) {
-                    None => {
-                        *self
-                            .shared
-                            .waker
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
-                        // It may have been decided between the look and the registration.
-                        Ok(self.shared.decision(number).is_some())
-                    }
-                    Some(true) => {
-                        self.state = State::Opaque;
-                        Ok(true)
-                    }
-                    Some(false) => {
-                        self.next_head();
-                        Ok(true)
-                    }
+            State::Hold => match self.shared.poll_decision(cx) {
+                Poll::Pending => Ok(false),
+                Poll::Ready(true) => {
+                    self.state = State::Opaque;
+                    Ok(true)
                 }
-            }
+                Poll::Ready(false) => {
+                    self.next_head();
+                    Ok(true)
+                }
+            },
             State::Opaque => {
                 self.passable = self.inbound.len();
                 Ok(self.passable > 0)
@@ -318,9 +216,7 @@ impl<S> Gate<S> {
     fn after_body(&mut self, upgrade: bool) {
         if upgrade {
             self.state = State::Hold;
-            self.shared
-                .clean
-                .store(self.inbound.len() == self.passable, Release);
+            self.shared.set_clean(self.inbound.len() == self.passable);
         } else {
             self.next_head();
         }
@@ -589,5 +485,4 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gate<S> {
 }
 
 #[cfg(test)]
-#[path = "gate_tests.rs"]
 mod tests;
