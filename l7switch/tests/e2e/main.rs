@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT
+//! The switch as a program, between real programs on both ends: nginx and a Python server behind it,
+//! curl, h2load, wrk, openssl and raw sockets before it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+mod support;
+
+mod failure;
+mod forwarding;
+mod health;
+mod large;
+mod load;
+mod messages;
+mod passthrough;
+mod reload;
+mod routing;
+mod shutdown;
+mod smuggling;
+mod timeouts;
+mod tls;
+mod upgrade;
+mod uploads;
