@@ -187,6 +187,14 @@ fn counted(case: &str, hosts: usize, passes: usize, table: &str) {
     }
 }
 
+/// Most memory that this process has had, KiB.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    line.and_then(|l| l.trim().split(' ').next()?.parse().ok())
+        .unwrap_or(0)
+}
+
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
@@ -202,7 +210,16 @@ fn main() {
     let cases: Vec<_> = [1, 10_000]
         .into_iter()
         .map(|hosts| {
-            let rules = load_text("generated", &rules(hosts)).unwrap();
+            let text = rules(hosts);
+            let start = Instant::now();
+            let rules = load_text("generated", &text).unwrap();
+            println!(
+                "check and compile {:>7} routes ({:>9} bytes of text): {:>6} ms, peak memory {} MiB",
+                hosts * PER_HOST,
+                text.len(),
+                start.elapsed().as_millis(),
+                peak_memory() >> 10,
+            );
             let file = folder.path().join(hosts.to_string());
             std::fs::write(&file, rules.table.as_bytes()).unwrap();
             (hosts, rules.table, heads(hosts), file)
