@@ -23,15 +23,23 @@ fuzz_target!(|text: &str| {
     let mut cache = Cache::default();
     for (number, service) in (0u32..).zip(&rules.model.services) {
         // Requests made of what the routes themselves name.
-        let hosts = service.routes.iter().flat_map(|r| &r.hosts).map(|h| match h {
-            HostMatch::Exact(name) => name.clone(),
-            HostMatch::Wildcard(name) => format!("x.{name}"),
-        });
-        let paths = service.routes.iter().flat_map(|r| &r.paths).map(|p| match p {
-            PathMatch::Exact(path) => path.clone(),
-            PathMatch::Prefix(path) => format!("{path}/x"),
-            PathMatch::Regex(_) => "/a".to_owned(),
-        });
+        let hosts = service
+            .routes
+            .iter()
+            .flat_map(|r| &r.hosts)
+            .map(|h| match h {
+                HostMatch::Exact(name) => name.clone(),
+                HostMatch::Wildcard(name) => format!("x.{name}"),
+            });
+        let paths = service
+            .routes
+            .iter()
+            .flat_map(|r| &r.paths)
+            .map(|p| match p {
+                PathMatch::Exact(path) => path.clone(),
+                PathMatch::Prefix(path) => format!("{path}/x"),
+                PathMatch::Regex(_) => "/a".to_owned(),
+            });
         let hosts: Vec<String> = hosts.take(4).chain(["".into()]).collect();
         let paths: Vec<String> = paths.take(4).chain(["/".into()]).collect();
         for (host, path) in hosts.iter().flat_map(|h| paths.iter().map(move |p| (h, p))) {
@@ -47,7 +55,11 @@ fuzz_target!(|text: &str| {
                 .into_iter()
                 .find(|v| v.failed.is_empty())
                 .and_then(|v| u32::try_from(v.position).ok());
-            assert_eq!(rules.table.route(number, &ask.as_request()), winner, "{ask:?}");
+            assert_eq!(
+                rules.table.route(number, &ask.as_request()),
+                winner,
+                "{ask:?}"
+            );
         }
     }
 });

@@ -34,10 +34,18 @@ fn ask(table: &Table<&[u8]>) {
         (b"X-Canary", b"never"),
         (b"Cookie", b"canary=1; x"),
     ];
-    let hosts: [&[u8]; 4] = [b"", b"www.example.com", b"a.b.users.example.org", b"api.example.com"];
+    let hosts: [&[u8]; 4] = [
+        b"",
+        b"www.example.com",
+        b"a.b.users.example.org",
+        b"api.example.com",
+    ];
     let paths: [&[u8]; 4] = [b"/", b"/api/orders/export/x", b"/v2.1/a.png", b"*"];
     for service in 0..3 {
-        for (host, path) in hosts.into_iter().flat_map(|h| paths.into_iter().map(move |p| (h, p))) {
+        for (host, path) in hosts
+            .into_iter()
+            .flat_map(|h| paths.into_iter().map(move |p| (h, p)))
+        {
             let request = Request {
                 host,
                 method: b"OPTIONS",
