@@ -89,6 +89,11 @@ impl Admin {
             task,
         })
     }
+
+    /// Where the socket is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 async fn accept(switch: Arc<Switch>, socket: UnixListener) {

@@ -144,18 +144,7 @@ async fn run(cli: &Cli) -> Result<(), String> {
             SetError::Rules(error) => report(&error),
             other => other.to_string(),
         })?;
-    let admin_path = cli
-        .admin
-        .clone()
-        .unwrap_or_else(l7switch_admin_api::default_path);
-    let _admin = Admin::start(Arc::clone(&switch), &admin_path)
-        .await
-        .map_err(|error| {
-            format!(
-                "the admin socket {} cannot be opened: {error}",
-                admin_path.display()
-            )
-        })?;
+    let admin = admin(cli, &switch).await?;
     let _watch = cli
         .rules
         .as_ref()
@@ -171,10 +160,10 @@ async fn run(cli: &Cli) -> Result<(), String> {
             "\nTry, in another terminal:\n  {}",
             lines.join("\n  ")
         ));
-        say(&format!(
-            "\nAdmin socket: {}\nCtrl-C ends it all.\n",
-            admin_path.display()
-        ));
+        if let Some(admin) = &admin {
+            say(&format!("\nAdmin socket: {}", admin.path().display()));
+        }
+        say("Ctrl-C ends it all.\n");
     }
     loop {
         tokio::select! {
@@ -198,6 +187,29 @@ async fn run(cli: &Cli) -> Result<(), String> {
         () = signals.end.recv() => {
             switch.core().log.flush();
             Ok(())
+        }
+    }
+}
+
+/// Opens the admin socket. One that was asked for must be had; without the usual one, which another switch may
+/// have, requests are served all the same.
+async fn admin(cli: &Cli, switch: &Arc<Switch>) -> Result<Option<Admin>, String> {
+    let path = cli
+        .admin
+        .clone()
+        .unwrap_or_else(l7switch_admin_api::default_path);
+    match Admin::start(Arc::clone(switch), &path).await {
+        Ok(admin) => Ok(Some(admin)),
+        Err(error) if cli.admin.is_some() => Err(format!(
+            "the admin socket {} cannot be opened: {error}",
+            path.display()
+        )),
+        Err(error) => {
+            tracing::warn!(
+                "no admin socket: {} cannot be opened ({error}); name another with --admin",
+                path.display()
+            );
+            Ok(None)
         }
     }
 }

@@ -127,9 +127,9 @@ pub async fn send(
                     Err(error) => break connect_refusal(&error),
                 },
             };
-            let copy = if reused { repeatable(&request) } else { None };
+            let copy = repeatable(&request);
             let outcome = attempt(&server, sender, request, upload, patience).await;
-            match (outcome, copy) {
+            let refusal = match (outcome, copy) {
                 (Ok((response, sender)), _) => {
                     let upload = Arc::clone(upload);
                     let lease = Lease {
@@ -140,7 +140,10 @@ pub async fn send(
                     };
                     return Ok(Sent { response, lease });
                 }
-                (Err(Attempt::Closed(_)), Some(copy)) => request = copy,
+                (Err(Attempt::Closed(refusal)), Some(copy)) => {
+                    request = copy;
+                    refusal
+                }
                 (Err(Attempt::Spent(refusal) | Attempt::Closed(refusal)), _) => {
                     // A client that broke off is no fault of the server.
                     if !matches!(refusal.reason, Reason::BodyBroken | Reason::BodyTimeout) {
@@ -151,14 +154,17 @@ pub async fn send(
                         server: Some(server),
                     });
                 }
-                (Err(Attempt::Unsent(back)), _) => request = *back,
-            }
+                (Err(Attempt::Unsent(back)), _) => {
+                    request = *back;
+                    Refusal::new(
+                        Reason::ConnectFailed,
+                        StatusCode::BAD_GATEWAY,
+                        "the server closed the connection at once",
+                    )
+                }
+            };
             if !reused {
-                break Refusal::new(
-                    Reason::ConnectFailed,
-                    StatusCode::BAD_GATEWAY,
-                    "the server closed the connection at once",
-                );
+                break refusal;
             }
             // The kept connection was closed meanwhile, which says nothing about the server. Others
             // that were kept may be closed too: a fresh one is not.

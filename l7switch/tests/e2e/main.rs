@@ -22,6 +22,7 @@ mod reload;
 mod routing;
 mod shutdown;
 mod smuggling;
+mod start;
 mod timeouts;
 mod tls;
 mod upgrade;

@@ -364,3 +364,32 @@ async fn a_server_that_goes_silent_in_its_response_is_cut_off() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_safe_request_goes_to_the_next_server_when_a_fresh_connection_breaks_off() {
+    let broken = Server::start(|mut conn, _, seen| async move {
+        let head = conn.head().await.unwrap();
+        conn.body(&head).await;
+        seen.lock().unwrap().push(head);
+    })
+    .await;
+    let fine = Server::saying("fine").await;
+    let pool = "scheduler = \"rr\"\npassive = { failures = 0 }";
+    let switch = start(&simple(&[broken.address, fine.address], "", pool));
+    let web = address(&switch, "web");
+    for _ in 0..6 {
+        assert_eq!(get(web, "/").await.0, 200);
+    }
+    assert!(!broken.heads().is_empty());
+    // A POST that may have been acted on is not sent to anybody else.
+    let mut statuses = Vec::new();
+    for _ in 0..2 {
+        let mut client = Raw::connect(web).await;
+        client
+            .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody")
+            .await;
+        statuses.push(client.response().await.0);
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 502]);
+}
