@@ -5,6 +5,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::support::curl::curl;
+use crate::support::h2;
 use crate::support::python::Python;
 use crate::support::raw::Raw;
 use crate::support::switch::Switch;
@@ -85,6 +86,58 @@ fn content_that_stops() {
         .unwrap();
     assert_eq!(client.response().unwrap().unwrap().status, 408);
     assert_eq!(client.rest().unwrap(), b"");
+}
+
+fn h2_fields(method: &str, path: &str) -> Vec<(&'static str, String)> {
+    [
+        (":method", method),
+        (":scheme", "http"),
+        (":authority", "a"),
+        (":path", path),
+    ]
+    .map(|(name, value)| (name, value.to_owned()))
+    .to_vec()
+}
+
+#[test]
+fn content_that_stops_over_http2() {
+    let (_python, switch) = world("idle_timeout = '400ms'");
+    let mut client = h2::Connection::open(switch.address("web"), &[]);
+    client.headers(&h2_fields("POST", "/echo"), false);
+    client.data(b"half", false);
+    let outcome = client.outcome();
+    assert!(
+        matches!(
+            outcome,
+            h2::Outcome::Status(408) | h2::Outcome::Reset | h2::Outcome::Closed
+        ),
+        "{outcome:?}"
+    );
+    until("the server is free again", || {
+        switch.servers()[0].active == 0
+    });
+}
+
+/// A client that takes nothing: its TCP window is full, or its HTTP/2 window is.
+#[test]
+fn a_response_that_is_not_taken() {
+    let (_python, switch) = world("idle_timeout = '400ms'");
+    let target = "/length?bytes=200000000";
+    let mut first = Raw::connect(switch.address("web")).unwrap();
+    first
+        .send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"))
+        .unwrap();
+    // SETTINGS_INITIAL_WINDOW_SIZE
+    let mut second = h2::Connection::open(switch.address("web"), &[(4, 1000)]);
+    second.headers(&h2_fields("GET", target), true);
+    second.until_ended();
+    until("the server is free again", || {
+        switch.servers()[0].active == 0
+    });
+    assert!(
+        first.response().is_err(),
+        "a cut response does not look whole"
+    );
 }
 
 /// A request that takes longer than a connection may be idle is not idle.

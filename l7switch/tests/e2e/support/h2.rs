@@ -5,6 +5,7 @@ use std::io::Read;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::net::TcpStream;
+use std::time::Instant;
 
 use super::PATIENCE;
 
@@ -23,7 +24,9 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
@@ -55,42 +58,110 @@ fn string(text: &str, block: &mut Vec<u8>) {
 
 /// Sends one request with these fields, pseudo fields among them, and this content, as they are.
 pub(crate) fn request(address: SocketAddr, fields: &[(&str, String)], content: &[u8]) -> Outcome {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    bytes.extend(frame(SETTINGS, 0, 0, &[]));
-    let mut block = Vec::new();
-    for (name, value) in fields {
-        // Literal, not indexed, new name (RFC 7541, 6.2.2).
-        block.push(0);
-        string(name, &mut block);
-        string(value, &mut block);
-    }
-    let last = if content.is_empty() { END_STREAM } else { 0 };
-    bytes.extend(frame(HEADERS, END_HEADERS | last, 1, &block));
+    let mut connection = Connection::open(address, &[]);
+    connection.headers(fields, content.is_empty());
     if !content.is_empty() {
-        bytes.extend(frame(DATA, END_STREAM, 1, content));
+        connection.data(content, true);
     }
-    stream.write_all(&bytes).unwrap();
-    outcome(&mut stream)
+    connection.outcome()
 }
 
-fn outcome(stream: &mut TcpStream) -> Outcome {
-    loop {
-        let mut head = [0; 9];
-        if stream.read_exact(&mut head).is_err() {
-            return Outcome::Closed;
+/// A connection with one stream.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    deadline: Instant,
+}
+
+impl Connection {
+    /// Opens a connection with these settings (RFC 9113, 6.5.2).
+    pub(crate) fn open(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut payload = Vec::new();
+        for (name, value) in settings {
+            payload.extend(name.to_be_bytes());
+            payload.extend(value.to_be_bytes());
         }
+        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        bytes.extend(frame(SETTINGS, 0, 0, &payload));
+        stream.write_all(&bytes).unwrap();
+        Self {
+            stream,
+            deadline: Instant::now() + PATIENCE,
+        }
+    }
+
+    pub(crate) fn headers(&mut self, fields: &[(&str, String)], last: bool) {
+        let mut block = Vec::new();
+        for (name, value) in fields {
+            // Literal, not indexed, new name (RFC 7541, 6.2.2).
+            block.push(0);
+            string(name, &mut block);
+            string(value, &mut block);
+        }
+        let flags = END_HEADERS | if last { END_STREAM } else { 0 };
+        self.stream
+            .write_all(&frame(HEADERS, flags, 1, &block))
+            .unwrap();
+    }
+
+    pub(crate) fn data(&mut self, content: &[u8], last: bool) {
+        let flags = if last { END_STREAM } else { 0 };
+        // The switch may have ended the connection because of the fields.
+        let _ = self.stream.write_all(&frame(DATA, flags, 1, content));
+    }
+
+    /// Waits for a response head, a reset or the end.
+    pub(crate) fn outcome(&mut self) -> Outcome {
+        loop {
+            let Some((kind, payload)) = self.frame() else {
+                return Outcome::Closed;
+            };
+            match kind {
+                HEADERS => return Outcome::Status(status(&payload)),
+                RST_STREAM => return Outcome::Reset,
+                GOAWAY => return Outcome::Closed,
+                _ => (),
+            }
+        }
+    }
+
+    /// Reads until the stream is reset or the connection ended.
+    pub(crate) fn until_ended(&mut self) {
+        while let Some((kind, _)) = self.frame() {
+            if kind == RST_STREAM {
+                return;
+            }
+        }
+    }
+
+    /// The next frame, nothing at the end. Fails the test where neither comes.
+    fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        assert!(
+            Instant::now() < self.deadline,
+            "only pings come, and no end"
+        );
+        let mut head = [0; 9];
+        self.exact(&mut head)?;
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
         let mut payload = vec![0; usize::try_from(length).unwrap()];
-        if stream.read_exact(&mut payload).is_err() {
-            return Outcome::Closed;
+        self.exact(&mut payload)?;
+        // Answered, or the switch would take the client for dead.
+        if head[3] == PING && head[4] == 0 {
+            self.stream
+                .write_all(&frame(PING, ACK, 0, &payload))
+                .unwrap();
         }
-        match head[3] {
-            HEADERS => return Outcome::Status(status(&payload)),
-            RST_STREAM => return Outcome::Reset,
-            GOAWAY => return Outcome::Closed,
-            _ => (),
+        Some((head[3], payload))
+    }
+
+    fn exact(&mut self, buffer: &mut [u8]) -> Option<()> {
+        match self.stream.read_exact(buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                panic!("nothing comes, and no end");
+            }
+            result => result.ok(),
         }
     }
 }
