@@ -9,10 +9,10 @@ use http::StatusCode;
 use http::header;
 use l7switch_rules::model::Respond;
 
-use crate::body::ResponseBody;
 use crate::exchange::Exchange;
 use crate::reason::Reason;
 use crate::reason::Refusal;
+use crate::response_body::ResponseBody;
 
 /// A response with this content. To HEAD it has the head only, with the length of what GET would
 /// get (RFC 9110, 9.3.2).

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
-//! Message bodies on their way: counted, never collected.
+//! A request's content on its way to a server: counted, never collected.
 
-use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -12,21 +11,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::Ordering::Release;
 use std::task::Context;
 use std::task::Poll;
-use std::task::ready;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Body;
 use http_body::Frame;
 use http_body::SizeHint;
 use hyper::body::Incoming;
-use tokio::time::Sleep;
-use tokio::time::sleep;
 
 use crate::clock::now_ns;
-use crate::exchange::Exchange;
-use crate::reason::Reason;
-use crate::upstream::Lease;
 
 /// Nobody has asked for more content yet, or the server is to take what was handed over.
 const SERVER: u8 = 0;
@@ -153,173 +145,7 @@ impl Body for RequestBody {
     }
 }
 
-fn length(data: &Bytes) -> u64 {
+/// Bytes of a piece of content.
+pub(crate) fn length(data: &Bytes) -> u64 {
     u64::try_from(data.len()).unwrap_or(u64::MAX)
-}
-
-#[derive(Debug)]
-enum Content {
-    Own(Option<Bytes>),
-    Server {
-        inner: Incoming,
-        lease: Option<Lease>,
-        /// How long the server may be silent.
-        patience: Duration,
-        /// Runs while it is.
-        silence: Option<Pin<Box<Sleep>>>,
-    },
-}
-
-/// Why a response's content ended early.
-#[derive(Debug)]
-pub enum Broken {
-    /// The connection to the server failed.
-    Connection(hyper::Error),
-    /// The server went silent in the middle.
-    Silent,
-}
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Connection(error) => error.fmt(f),
-            Self::Silent => f.write_str("the server went silent in the middle of its response"),
-        }
-    }
-}
-
-impl std::error::Error for Broken {}
-
-/// A response's content on its way to the client, with the record of the exchange, which is closed
-/// when the content has ended or is dropped.
-#[derive(Debug)]
-pub struct ResponseBody {
-    content: Content,
-    exchange: Option<Box<Exchange>>,
-}
-
-impl ResponseBody {
-    /// Content from the switch.
-    pub fn own(content: Bytes, exchange: Option<Box<Exchange>>) -> Self {
-        let content = Some(content).filter(|content| !content.is_empty());
-        Self {
-            content: Content::Own(content),
-            exchange,
-        }
-        .closed_if_empty()
-    }
-
-    /// Content from a server, which may be silent for as long as `patience`.
-    pub fn server(
-        inner: Incoming,
-        lease: Lease,
-        exchange: Box<Exchange>,
-        patience: Duration,
-    ) -> Self {
-        Self {
-            content: Content::Server {
-                inner,
-                lease: Some(lease),
-                patience,
-                silence: None,
-            },
-            exchange: Some(exchange),
-        }
-        .closed_if_empty()
-    }
-
-    /// hyper does not ask an empty body for its end.
-    fn closed_if_empty(mut self) -> Self {
-        if self.is_end_stream() {
-            self.close(None);
-        }
-        self
-    }
-
-    /// The exchange is over: in order, or for this reason.
-    fn close(&mut self, reason: Option<Reason>) {
-        if let Content::Server { lease, .. } = &mut self.content
-            && let Some(lease) = lease.take()
-        {
-            match reason {
-                None => lease.completed(),
-                Some(Reason::BadResponse | Reason::ResponseTimeout) => lease.failed(),
-                Some(_) => (),
-            }
-        }
-        if let Some(exchange) = self.exchange.take() {
-            exchange.close(reason);
-        }
-    }
-}
-
-impl Content {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        match self {
-            Self::Own(content) => Poll::Ready(content.take().map(|data| Ok(Frame::data(data)))),
-            Self::Server {
-                inner,
-                patience,
-                silence,
-                ..
-            } => match Pin::new(inner).poll_frame(cx) {
-                Poll::Ready(frame) => {
-                    *silence = None;
-                    Poll::Ready(frame.map(|frame| frame.map_err(Broken::Connection)))
-                }
-                Poll::Pending => {
-                    let timer = silence.get_or_insert_with(|| Box::pin(sleep(*patience)));
-                    ready!(timer.as_mut().poll(cx));
-                    Poll::Ready(Some(Err(Broken::Silent)))
-                }
-            },
-        }
-    }
-}
-
-impl Body for ResponseBody {
-    type Data = Bytes;
-    type Error = Broken;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let this = &mut *self;
-        let polled = ready!(this.content.poll_frame(cx));
-        match &polled {
-            Some(Ok(frame)) => {
-                if let (Some(data), Some(exchange)) = (frame.data_ref(), &mut this.exchange) {
-                    exchange.sent(length(data));
-                }
-                if frame.is_trailers() || this.is_end_stream() {
-                    this.close(None);
-                }
-            }
-            Some(Err(Broken::Connection(_))) => this.close(Some(Reason::BadResponse)),
-            Some(Err(Broken::Silent)) => this.close(Some(Reason::ResponseTimeout)),
-            None => this.close(None),
-        }
-        Poll::Ready(polled)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::Own(content) => content.is_none(),
-            Content::Server { inner, .. } => inner.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.content {
-            Content::Own(content) => SizeHint::with_exact(content.as_ref().map_or(0, length)),
-            Content::Server { inner, .. } => inner.size_hint(),
-        }
-    }
-}
-
-impl Drop for ResponseBody {
-    fn drop(&mut self) {
-        self.close(Some(Reason::ClientGone));
-    }
 }

@@ -3,6 +3,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::Weak;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,10 +14,15 @@ use std::time::Duration;
 
 use crate::clock::now_ns;
 use crate::gate;
+use crate::response_body::ResponseBody;
+use crate::response_body::Watched;
 use crate::shutdown::Busy;
 use crate::state::Core;
 use crate::stats::Connected;
 use crate::stats::ServiceStats;
+
+/// Watched responses after which those that are over are taken out: more than a connection may have at a time.
+const MANY: usize = 256;
 
 /// A client's connection to a virtual service.
 #[derive(Debug)]
@@ -29,6 +38,8 @@ pub struct Client {
     /// `http` or `https`.
     pub scheme: &'static str,
     gate: Option<Arc<gate::Shared>>,
+    /// Responses on their way, where no gate sees whether the client takes them.
+    watched: Mutex<Vec<Weak<Watched>>>,
     requests: AtomicUsize,
     quiet_since: AtomicU64,
     _connected: Connected,
@@ -46,6 +57,7 @@ impl Client {
     ) -> Self {
         Self {
             gate: None,
+            watched: Mutex::new(Vec::new()),
             requests: AtomicUsize::new(0),
             quiet_since: AtomicU64::new(now_ns()),
             _connected: stats.connected(),
@@ -76,6 +88,34 @@ impl Client {
             return Duration::ZERO;
         }
         Duration::from_nanos(now_ns().saturating_sub(self.quiet_since.load(Relaxed)))
+    }
+
+    /// A response's content, watched where no gate does so.
+    pub fn watch(&self, body: ResponseBody) -> ResponseBody {
+        if self.gate.is_some() {
+            return body;
+        }
+        let (body, watched) = body.watched();
+        if let Some(watched) = watched {
+            let mut list = self.watched_list();
+            if list.len() >= MANY {
+                list.retain(|response| response.strong_count() > 0);
+            }
+            list.push(Arc::downgrade(&watched));
+        }
+        body
+    }
+
+    /// Gives up the responses of which the client has taken nothing for this long.
+    pub fn give_up_after(&self, patience: Duration) {
+        self.watched_list().retain(|response| {
+            let response = response.upgrade();
+            response.inspect(|r| r.give_up_after(patience)).is_some()
+        });
+    }
+
+    fn watched_list(&self) -> MutexGuard<'_, Vec<Weak<Watched>>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a request in progress until the guard is dropped.

@@ -27,7 +27,6 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use crate::body::ResponseBody;
 use crate::client::Client;
 use crate::gate::Gate;
 use crate::io::Prefixed;
@@ -36,6 +35,7 @@ use crate::io::StreamHandle;
 use crate::limit;
 use crate::proxy;
 use crate::reason::Reason;
+use crate::response_body::ResponseBody;
 
 /// hyper's least buffer for a connection, and ours for each direction.
 const BUFFER: usize = 128 * 1024;
@@ -226,6 +226,7 @@ where
                 connection.as_mut().graceful_shutdown();
             }
             () = tokio::time::sleep_until(look) => {
+                client.give_up_after(limits.idle_timeout);
                 let quiet = client.quiet_for();
                 if quiet < limits.idle_timeout {
                     look = Instant::now() + limits.idle_timeout.saturating_sub(quiet);

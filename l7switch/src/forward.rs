@@ -22,7 +22,6 @@ use hyper_util::rt::TokioIo;
 use l7switch_rules::model;
 
 use crate::body::RequestBody;
-use crate::body::ResponseBody;
 use crate::client::Client;
 use crate::exchange::Exchange;
 use crate::forwarded;
@@ -30,6 +29,7 @@ use crate::forwarded::Facts;
 use crate::headers;
 use crate::reason::Reason;
 use crate::reason::Refusal;
+use crate::response_body::ResponseBody;
 use crate::state;
 use crate::tunnel;
 use crate::upstream;
@@ -130,10 +130,8 @@ impl Forward<'_> {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(self.change_protocol(head, content, asked, sent.lease, exchange));
         }
-        Ok(Response::from_parts(
-            head,
-            ResponseBody::server(content, sent.lease, exchange, patience.response),
-        ))
+        let body = ResponseBody::server(content, sent.lease, exchange, patience.response);
+        Ok(Response::from_parts(head, self.client.watch(body)))
     }
 
     fn patience(&self) -> Patience {

@@ -32,6 +32,7 @@ pub mod passthrough;
 pub mod plan;
 pub mod proxy;
 pub mod reason;
+pub mod response_body;
 pub mod routing;
 pub mod shutdown;
 pub mod state;

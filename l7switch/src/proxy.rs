@@ -17,7 +17,6 @@ use hyper::body::Incoming;
 use l7switch_rules::model::Action;
 
 use crate::answer;
-use crate::body::ResponseBody;
 use crate::client::Client;
 use crate::exchange::Exchange;
 use crate::forward::Forward;
@@ -28,6 +27,7 @@ use crate::plan;
 use crate::plan::Step;
 use crate::reason::Reason;
 use crate::reason::Refusal;
+use crate::response_body::ResponseBody;
 
 /// Handles a request.
 ///
