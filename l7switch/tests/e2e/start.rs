@@ -9,6 +9,13 @@ use crate::support::curl::curl;
 use crate::support::free_port;
 use crate::support::process::Process;
 use crate::support::process::run;
+use crate::support::until;
+
+/// A port of `::1` that is free now.
+fn free_v6() -> std::net::SocketAddr {
+    let probe = std::net::TcpListener::bind("[::1]:0").unwrap();
+    probe.local_addr().unwrap()
+}
 
 fn rules(folder: &Path, name: &str) -> (std::path::PathBuf, String) {
     let address = free_port(Ipv4Addr::LOCALHOST);
@@ -72,4 +79,83 @@ fn no_folder_for_the_usual_admin_socket() {
     let running = Process::start(switch(&folder.path().join("absent"), &rules));
     running.line("l7switch: ready");
     assert_eq!(curl().get(&url).text(), "only.toml");
+}
+
+/// A folder of rule files, IPv6 on both sides, a file added while the switch runs, and the access log in JSON with
+/// one line for each request.
+#[test]
+fn a_folder_of_rules_over_ipv6_with_an_access_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = folder.path().join("rules");
+    std::fs::create_dir(&rules).unwrap();
+    let (front, server) = (free_v6(), free_v6());
+    let write = |name: &str, text: String| std::fs::write(rules.join(name), text).unwrap();
+    write(
+        "10-web.toml",
+        format!("[service.web]\nlisten = '{front}'\n[pool.v6]\nservers = ['{server}']\n"),
+    );
+    write(
+        "20-team.toml",
+        "[[service.web.route]]\nname = 'team'\npath = { prefix = '/team' }\npool = 'v6'\n"
+            .to_owned(),
+    );
+    let served = folder.path().join("served");
+    std::fs::create_dir_all(served.join("team")).unwrap();
+    std::fs::write(served.join("team/page"), "over IPv6").unwrap();
+    let mut python = crate::support::process::program("python3", "python3");
+    python
+        .args(["-u", "-m", "http.server", "--bind", "::1", "--directory"])
+        .arg(&served)
+        .arg(server.port().to_string());
+    let python = Process::start(python);
+    python.line("Serving HTTP");
+
+    let log = folder.path().join("access.log");
+    let mut command = switch(folder.path(), &rules);
+    command
+        .args(["--log-format", "json", "--access-log"])
+        .arg(&log);
+    let running = Process::start(command);
+    running.line("l7switch: ready");
+    let url = |path: &str| format!("http://{front}{path}");
+    assert_eq!(curl().get(&url("/team/page")).text(), "over IPv6");
+    assert_eq!(curl().get(&url("/other")).status, 404);
+
+    // Another team's file is taken up as soon as it is there.
+    write(
+        "30-other.toml",
+        "[[service.web.route]]\nname = 'other'\npath = { prefix = '/other' }\nrespond = { status = 299 }\n"
+            .to_owned(),
+    );
+    until("the new file is in force", || {
+        curl().get(&url("/other")).status == 299
+    });
+
+    let lines = || -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        let whole = text.lines().filter(|line| line.ends_with('}'));
+        whole
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    until("the log has the last request", || {
+        lines().iter().any(|line| line["status"] == 299)
+    });
+    let lines = lines();
+    let first = &lines[0];
+    assert_eq!(first["service"], "web");
+    assert_eq!(first["route"], "team");
+    assert_eq!(first["pool"], "v6");
+    assert_eq!(first["server"], server.to_string());
+    assert_eq!(first["method"], "GET");
+    assert_eq!(first["path"], "/team/page");
+    assert_eq!(first["status"], 200);
+    assert_eq!(first["bytes_out"], 9);
+    assert_eq!(first["end"], "ok");
+    assert!(first["client"].as_str().unwrap().starts_with("[::1]:"));
+    let second = &lines[1];
+    assert_eq!(
+        (&second["status"], &second["end"]),
+        (&404.into(), &"no_route".into())
+    );
 }
