@@ -85,7 +85,7 @@ async fn answer(
     Ok(Response::new(Full::new(Bytes::from(text))))
 }
 
-/// For each route a command line that leads to it.
+/// For each route a command line that leads to it, with who answers.
 pub fn curl_lines(model: &Model) -> Vec<String> {
     let mut lines = Vec::new();
     for service in model
@@ -97,13 +97,19 @@ pub fn curl_lines(model: &Model) -> Vec<String> {
             continue;
         };
         for (position, route) in service.routes.iter().enumerate() {
-            lines.push(curl_line(service, route, position, *address));
+            lines.push(curl_line(model, service, route, position, *address));
         }
     }
     lines
 }
 
-fn curl_line(service: &Service, route: &Route, position: usize, address: SocketAddr) -> String {
+fn curl_line(
+    model: &Model,
+    service: &Service,
+    route: &Route,
+    position: usize,
+    address: SocketAddr,
+) -> String {
     let host = route
         .hosts
         .first()
@@ -117,9 +123,17 @@ fn curl_line(service: &Service, route: &Route, position: usize, address: SocketA
         Some(PathMatch::Regex(_)) | None => "/".to_owned(),
     };
     let to = match &route.action {
-        Action::Forward(_) => "a server of its pool",
-        Action::Respond(_) => "the switch itself",
-        Action::Redirect(_) => "a redirect",
+        Action::Forward(shares) => {
+            let servers: Vec<String> = shares
+                .iter()
+                .filter_map(|share| model.pools.get(share.pool))
+                .flat_map(|pool| &pool.servers)
+                .map(|server| server.address.to_string())
+                .collect();
+            servers.join(" or ")
+        }
+        Action::Respond(_) => "the switch itself".to_owned(),
+        Action::Redirect(_) => "a redirect".to_owned(),
     };
     let scheme = service.protocol.as_str();
     let command = format!("curl{host} {scheme}://{address}{path}");

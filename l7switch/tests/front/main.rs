@@ -11,6 +11,7 @@
 
 mod admin;
 mod connections;
+mod demo;
 mod http2;
 mod messages;
 mod reload;
