@@ -219,3 +219,39 @@ impl<B: Deref<Target = [u8]>> Table<B> {
         (start..start.saturating_add(len)).map_while(|index| self.get(index))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookies_are_found_in_every_field_and_trimmed() {
+        let fields: &[(&[u8], &[u8])] = &[
+            (b"Cookie", b"a=1; b = 2 ;nothing; =x;c=\"q=r\""),
+            (b"X", b"d=4"),
+            (b"cookie", b"a=9;d=5"),
+        ];
+        let find = |name: &[u8]| cookie(fields, name);
+        assert_eq!(find(b"a"), Some(&b"1"[..]), "the first of a name");
+        assert_eq!(find(b"b"), Some(&b"2"[..]), "white space does not count");
+        assert_eq!(find(b"c"), Some(&b"\"q=r\""[..]));
+        assert_eq!(find(b"d"), Some(&b"5"[..]), "Cookie fields only");
+        assert_eq!(find(b"nothing"), None);
+        assert_eq!(find(b"A"), None, "names have case");
+    }
+
+    #[test]
+    fn query_parameters_are_found_in_comparison_form() {
+        let find = |text: &'static [u8], name: &[u8], wanted: &[u8]| {
+            query::<[(&[u8], &[u8])]>(text, name).map(|value| value.is(wanted))
+        };
+        assert_eq!(find(b"a=%31&a=2", b"a", b"1"), Some(true), "the first");
+        assert_eq!(find(b"%61=x%2fy", b"a", b"x%2Fy"), Some(true));
+        assert_eq!(
+            find(b"&&a", b"a", b""),
+            Some(true),
+            "no value is an empty one"
+        );
+        assert_eq!(find(b"ab=1", b"a", b"1"), None);
+    }
+}
