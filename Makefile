@@ -50,7 +50,8 @@ bench: needs
 fuzz: needs
 	.ci/fuzz $(FUZZ_SECONDS)
 
-install: build
+# After `make build`, which needs no privilege.
+install:
 	install -D -t $(DESTDIR)$(PREFIX)/bin target/release/l7switch target/release/l7ctl
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions

@@ -15,6 +15,7 @@ use http::Version;
 use http::header;
 use http::request;
 use http::response;
+use http_body_util::BodyExt as _;
 use hyper::body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -76,7 +77,7 @@ impl Forward<'_> {
     pub async fn run(
         self,
         mut parts: request::Parts,
-        body: Incoming,
+        mut body: Incoming,
         mut exchange: Box<Exchange>,
     ) -> Result<Response<ResponseBody>, (Refusal, Box<Exchange>)> {
         let asked = Asked {
@@ -88,6 +89,9 @@ impl Forward<'_> {
                 .flatten()
                 .zip(parts.extensions.remove::<OnUpgrade>()),
         };
+        if let Err(refusal) = self.really_empty(&parts, &mut body).await {
+            return Err((refusal, exchange));
+        }
         let (body, progress) = RequestBody::new(body);
         exchange.uploading(Arc::clone(&progress));
         self.request_fields(&mut parts, &asked, &body);
@@ -132,6 +136,41 @@ impl Forward<'_> {
         }
         let body = ResponseBody::server(content, sent.lease, exchange, patience.response);
         Ok(Response::from_parts(head, self.client.watch(body)))
+    }
+
+    /// Waits for the end of an HTTP/2 request that says to have no content and has not ended: with content it is
+    /// malformed (RFC 9113, 8.1.1), and nobody should have acted on it by then.
+    async fn really_empty(
+        &self,
+        parts: &request::Parts,
+        body: &mut Incoming,
+    ) -> Result<(), Refusal> {
+        let says_empty = parts
+            .headers
+            .get(header::CONTENT_LENGTH)
+            .is_some_and(|n| n == "0");
+        if parts.version != Version::HTTP_2 || !says_empty {
+            return Ok(());
+        }
+        while !body.is_end_stream() {
+            match tokio::time::timeout(self.service.limits.idle_timeout, body.frame()).await {
+                Ok(Some(Ok(_))) => (),
+                Ok(None) => break,
+                Ok(Some(Err(_))) => {
+                    return Err(Refusal::bad_request(
+                        "content where Content-Length says there is none (RFC 9113, 8.1.1)",
+                    ));
+                }
+                Err(_) => {
+                    return Err(Refusal::new(
+                        Reason::BodyTimeout,
+                        StatusCode::REQUEST_TIMEOUT,
+                        "the end of the request did not arrive in time",
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn patience(&self) -> Patience {

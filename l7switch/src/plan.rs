@@ -14,7 +14,9 @@ use http::header;
 use http::request::Parts;
 use l7switch_engine::sched::hash_key;
 use l7switch_engine::table::Request;
+use l7switch_engine::table::cookie;
 use l7switch_engine::uri;
+use l7switch_rules::compile::allow;
 use l7switch_rules::model;
 use l7switch_rules::model::Action;
 use l7switch_rules::model::HashKey;
@@ -27,7 +29,6 @@ use crate::filters::RedirectSource;
 use crate::reason::Reason;
 use crate::reason::Refusal;
 use crate::routing::HeaderFields;
-use crate::routing::allowed;
 use crate::state::Generation;
 
 /// What is to be done with a request.
@@ -87,7 +88,7 @@ pub fn plan(
     .map_err(|error| Refusal::new(Reason::BadHost, StatusCode::BAD_REQUEST, error.to_string()))?;
     let raw_path = request.uri.path();
     let mut path_space = vec![0_u8; raw_path.len()];
-    let path_form = uri::normalise(raw_path.as_bytes(), allowed(model.allow), &mut path_space)
+    let path_form = uri::normalise(raw_path.as_bytes(), allow(model.allow), &mut path_space)
         .map_err(|error| {
             Refusal::new(Reason::BadPath, StatusCode::BAD_REQUEST, error.to_string())
         })?;
@@ -245,7 +246,9 @@ fn key_hash<F: ?Sized>(
         HashKey::Path => return hash_key(request.path),
         HashKey::Host => return hash_key(request.host),
         HashKey::Header(name) => combined(headers, name),
-        HashKey::Cookie(name) => cookie(headers, name),
+        HashKey::Cookie(name) => {
+            cookie(&HeaderFields(headers), name.as_bytes()).map(<[u8]>::to_vec)
+        }
     };
     hash_key(value.as_deref().unwrap_or(&request.source))
 }
@@ -259,19 +262,6 @@ fn combined(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
         all.extend_from_slice(value.as_bytes());
     }
     Some(all)
-}
-
-/// The first cookie of a name (RFC 6265, 4.2.1).
-fn cookie(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
-    headers
-        .get_all(header::COOKIE)
-        .into_iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b';'))
-        .find_map(|pair| {
-            let pair = pair.trim_ascii();
-            let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-            Some(value.to_vec())
-        })
 }
 
 /// What a proxy has to do with Max-Forwards (RFC 9110, 7.6.2): `true` when the request has come as
@@ -314,16 +304,6 @@ mod tests {
             .collect();
         assert_eq!(picked, [4, 4, 4, 4, 4, 4, 4, 4, 4, 6]);
         assert_eq!(share(&shares[1..2], 3), Some(5));
-    }
-
-    #[test]
-    fn cookies_are_found_by_name() {
-        let mut headers = HeaderMap::new();
-        headers.append(header::COOKIE, HeaderValue::from_static("ab=1; a=2;b=3"));
-        headers.append(header::COOKIE, HeaderValue::from_static("a=4"));
-        assert_eq!(cookie(&headers, "a").as_deref(), Some(&b"2"[..]));
-        assert_eq!(cookie(&headers, "b").as_deref(), Some(&b"3"[..]));
-        assert_eq!(cookie(&headers, "c"), None);
     }
 
     #[test]

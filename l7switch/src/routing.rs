@@ -5,9 +5,7 @@ use http::HeaderMap;
 use l7switch_engine::table::Fields;
 use l7switch_engine::table::Request;
 use l7switch_engine::table::Table;
-use l7switch_engine::uri::Allow;
 use l7switch_rules::RuleSet;
-use l7switch_rules::model::AllowPath;
 use l7switch_rules::model::Model;
 
 /// A rule set that has been verified.
@@ -57,20 +55,4 @@ impl Fields for HeaderFields<'_> {
             .iter()
             .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
     }
-}
-
-/// What a service lets through in paths, as the engine names it.
-pub fn allowed(allow: AllowPath) -> Allow {
-    let mut set = Allow::NONE;
-    for (wanted, flag) in [
-        (allow.encoded_slash, Allow::ENCODED_SLASH),
-        (allow.nul, Allow::NUL),
-        (allow.backslash, Allow::BACKSLASH),
-        (allow.bad_escape, Allow::BAD_ESCAPE),
-    ] {
-        if wanted {
-            set = set.with(flag);
-        }
-    }
-    set
 }

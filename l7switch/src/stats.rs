@@ -83,13 +83,6 @@ impl ServiceStats {
             .filter(|(_, count)| *count > 0)
     }
 
-    /// How often a reason occurred.
-    pub fn refusals_of(&self, reason: Reason) -> u64 {
-        self.refused
-            .get(reason as usize)
-            .map_or(0, |count| count.load(Relaxed))
-    }
-
     /// The counter of a route; the same one for the same label in each generation.
     pub fn route(&self, label: &str) -> Arc<AtomicU64> {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);

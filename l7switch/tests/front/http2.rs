@@ -232,3 +232,39 @@ async fn the_limit_on_fields_holds() {
     assert_eq!(small.status(), 200);
     assert_eq!(server.heads().len(), 1);
 }
+
+#[tokio::test]
+async fn a_length_of_zero_that_is_true_is_no_hindrance() {
+    // The end comes after the head, as a frame of its own.
+    let server = Server::echo().await;
+    let switch = start(&simple(&[server.address], "", ""));
+    let stream = TcpStream::connect(address(&switch, "web")).await.unwrap();
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let (end, late) = tokio::sync::oneshot::channel::<()>();
+    let request = Request::post("http://two.example/")
+        .header("content-length", "0")
+        .body(Late(late))
+        .unwrap();
+    let answer = tokio::spawn(async move { sender.send_request(request).await });
+    end.send(()).unwrap();
+    assert_eq!(soon(answer).await.unwrap().unwrap().status(), 200);
+    assert_eq!(server.heads().len(), 1);
+}
+
+/// No content, which is known only when the other end says so.
+struct Late(tokio::sync::oneshot::Receiver<()>);
+
+impl http_body::Body for Late {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        std::pin::Pin::new(&mut self.0).poll(cx).map(|_| None)
+    }
+}

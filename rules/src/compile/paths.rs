@@ -12,12 +12,15 @@ use super::to_u32;
 use super::writer::Writer;
 use crate::model::PathMatch;
 
+/// Candidates by path or expression.
+type Lists<'m> = BTreeMap<&'m str, Vec<EntryRecord>>;
+
 /// Candidates of one host by path.
 #[derive(Default)]
 pub(super) struct Paths<'m> {
-    exact: BTreeMap<&'m str, Vec<EntryRecord>>,
-    prefix: BTreeMap<&'m str, Vec<EntryRecord>>,
-    regex: BTreeMap<&'m str, Vec<EntryRecord>>,
+    exact: Lists<'m>,
+    prefix: Lists<'m>,
+    regex: Lists<'m>,
     any: Vec<EntryRecord>,
 }
 
@@ -61,7 +64,7 @@ impl<'m> Paths<'m> {
             .map(|entry| entry.class)
             .min()
             .unwrap_or(NONE);
-        let root = self.write_trie_of(writer);
+        let root = write_trie(self.exact, self.prefix, writer);
         let (groups, groups_len) = write_groups(self.regex, writer, automata)?;
         let (any, any_len) = write_list(self.any, writer);
         Ok(PathsRecord {
@@ -73,61 +76,62 @@ impl<'m> Paths<'m> {
             any_len,
         })
     }
+}
 
-    fn write_trie_of(&self, writer: &mut Writer) -> u32 {
-        let base = writer.count::<NodeRecord>();
-        let mut nodes = vec![NodeRecord::default()];
-        let mut parents = vec![0usize];
-        let mut children: HashMap<(usize, &str), usize> = HashMap::new();
-        let mut reach = |path: &'m str, nodes: &mut Vec<NodeRecord>, writer: &mut Writer| {
-            segments(path).fold(0, |at, segment| {
-                *children.entry((at, segment)).or_insert_with(|| {
-                    let child = nodes.len();
-                    nodes.push(NodeRecord::default());
-                    parents.push(at);
-                    let (start, segment_len) = writer.text(segment.as_bytes());
-                    writer.edges.push(EdgeRecord {
-                        parent: base + to_u32(at),
-                        segment: start,
-                        segment_len,
-                        child: base + to_u32(child),
-                    });
-                    child
-                })
+/// Writes a trie of these paths; returns the index of its root.
+fn write_trie<'m>(exact: Lists<'m>, prefix: Lists<'m>, writer: &mut Writer) -> u32 {
+    let base = writer.count::<NodeRecord>();
+    let mut nodes = vec![NodeRecord::default()];
+    let mut parents = vec![0usize];
+    let mut children: HashMap<(usize, &str), usize> = HashMap::new();
+    let mut reach = |path: &'m str, nodes: &mut Vec<NodeRecord>, writer: &mut Writer| {
+        segments(path).fold(0, |at, segment| {
+            *children.entry((at, segment)).or_insert_with(|| {
+                let child = nodes.len();
+                nodes.push(NodeRecord::default());
+                parents.push(at);
+                let (start, segment_len) = writer.text(segment.as_bytes());
+                writer.edges.push(EdgeRecord {
+                    parent: base + to_u32(at),
+                    segment: start,
+                    segment_len,
+                    child: base + to_u32(child),
+                });
+                child
             })
-        };
-        for (path, entries) in &self.exact {
-            let at = reach(path, &mut nodes, writer);
-            let (exact, exact_len) = write_list(entries.clone(), writer);
-            if let Some(node) = nodes.get_mut(at) {
-                (node.exact, node.exact_len) = (exact, exact_len);
-            }
+        })
+    };
+    for (path, entries) in exact {
+        let at = reach(path, &mut nodes, writer);
+        let (exact, exact_len) = write_list(entries, writer);
+        if let Some(node) = nodes.get_mut(at) {
+            (node.exact, node.exact_len) = (exact, exact_len);
         }
-        for (path, entries) in &self.prefix {
-            let at = reach(path, &mut nodes, writer);
-            let (prefix, prefix_len) = write_list(entries.clone(), writer);
-            if let Some(node) = nodes.get_mut(at) {
-                (node.prefix, node.prefix_len) = (prefix, prefix_len);
-            }
-        }
-        // Parents come before their children.
-        for at in 1..nodes.len() {
-            let above = parents.get(at).copied().unwrap_or(0);
-            let up = match nodes.get(above) {
-                Some(parent) if parent.prefix_len > 0 => base + to_u32(above) + 1,
-                Some(parent) => parent.up,
-                None => 0,
-            };
-            if let Some(node) = nodes.get_mut(at) {
-                node.up = up;
-            }
-        }
-        writer.extend(nodes.into_iter())
     }
+    for (path, entries) in prefix {
+        let at = reach(path, &mut nodes, writer);
+        let (prefix, prefix_len) = write_list(entries, writer);
+        if let Some(node) = nodes.get_mut(at) {
+            (node.prefix, node.prefix_len) = (prefix, prefix_len);
+        }
+    }
+    // Parents come before their children.
+    for at in 1..nodes.len() {
+        let above = parents.get(at).copied().unwrap_or(0);
+        let up = match nodes.get(above) {
+            Some(parent) if parent.prefix_len > 0 => base + to_u32(above) + 1,
+            Some(parent) => parent.up,
+            None => 0,
+        };
+        if let Some(node) = nodes.get_mut(at) {
+            node.up = up;
+        }
+    }
+    writer.extend(nodes.into_iter())
 }
 
 fn write_groups(
-    regex: BTreeMap<&str, Vec<EntryRecord>>,
+    regex: Lists<'_>,
     writer: &mut Writer,
     automata: &mut Automata<'_>,
 ) -> Result<(u32, u32), CompileError> {
