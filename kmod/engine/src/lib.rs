@@ -10,6 +10,7 @@
 extern crate std;
 
 pub mod http1;
+pub mod netlink;
 #[cfg(no_panic_probe)]
 pub mod probe;
 pub mod sched;

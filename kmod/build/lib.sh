@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0 OR MIT
+# What the scripts of this folder share: where things are cached, how to become root, how to run a
+# command in the toolchain root. Sourced, not run.
+set -euo pipefail
+
+REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/l7switch
+# The suite whose compilers build the archive's 7.x kernels, and the suite that these come from.
+SUITE=trixie
+KERNEL_SUITE=$SUITE-backports
+TOOLCHAIN_PACKAGES="rustc rust-src rust-clippy bindgen rustfmt gcc-14 make flex bison bc libelf-dev
+libssl-dev pahole kmod xz-utils zstd python3 clang-19 llvm-19 cpio rsync ca-certificates"
+mkdir -p "$CACHE"
+
+say() { echo "l7switch: $*" >&2; }
+die() {
+    say "$*"
+    exit 1
+}
+
+# Runs a command as root: itself, or with sudo where that asks for no password.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif sudo -n true 2>/dev/null; then
+        sudo -n "$@"
+    else
+        die "needs root for: $* (run it as root, or allow sudo without a password)"
+    fi
+}
+
+# Whether this machine has the toolchain itself: Debian of the right suite with every package.
+host_has_toolchain() {
+    grep -q "VERSION_CODENAME=$SUITE" /etc/os-release 2>/dev/null || return 1
+    # shellcheck disable=SC2086
+    dpkg-query -W -f '${Status}\n' $TOOLCHAIN_PACKAGES 2>/dev/null | grep -vq 'install ok installed' && return 1
+    # shellcheck disable=SC2086
+    dpkg-query -W $TOOLCHAIN_PACKAGES >/dev/null 2>&1
+}
+
+# The machine's own mirror of Debian, from apt's configuration.
+mirror() {
+    apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 2>/dev/null |
+        head -n 1 | grep . || die "apt names no mirror of Debian: this needs a Debian machine"
+}
+
+# Runs a command with the toolchain: in the toolchain root, or here where the machine is one. The checkout and
+# the cache are at the same paths inside.
+in_toolchain() {
+    if [ -z "${TOOLCHAIN:-}" ]; then
+        TOOLCHAIN=$("$REPO/kmod/build/toolchain")
+    fi
+    if [ "$TOOLCHAIN" = / ]; then
+        "$@"
+        return
+    fi
+    # A mount namespace of its own: nothing is left mounted, whatever happens.
+    as_root unshare --mount --propagation private bash -euc '
+        root=$1 repo=$2 cache=$3 home=$4; shift 4
+        mkdir -p "$root$repo" "$root$cache"
+        mount --bind "$repo" "$root$repo"
+        mount --bind "$cache" "$root$cache"
+        mount -t proc proc "$root/proc"
+        mount --bind /dev "$root/dev"
+        cp /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null || true
+        exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
+            DEBIAN_FRONTEND=noninteractive KBUILD_VERBOSE="${KBUILD_VERBOSE:-0}" sh -c "cd \"\$0\" && exec \"\$@\"" "$home" "$@"
+    ' - "$TOOLCHAIN" "$REPO" "$CACHE" "$PWD" "$@"
+}
+
+# Takes a lock for the rest of the script: two builds of one thing would step on each other.
+lock() {
+    exec 9>"$CACHE/$1.lock"
+    flock 9
+}
