@@ -304,8 +304,13 @@ impl<B: Deref<Target = [u8]>> Table<B> {
 
     fn verify_pools(&self) -> Result<(), TableError> {
         let b = Bounds { table: self };
+        let mut next_server = 0u32;
         b.each(|_, p: PoolRecord| {
-            b.text(p.name, p.name_len)
+            // Servers follow each other, pool by pool: a server belongs to one pool.
+            let contiguous = p.servers == next_server;
+            next_server = next_server.saturating_add(p.servers_len);
+            contiguous
+                && b.text(p.name, p.name_len)
                 && p.scheduler <= 10
                 && p.key <= 4
                 && b.text(p.key_name, p.key_name_len)

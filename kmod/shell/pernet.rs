@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Data of the module's in every network namespace.
+//!
+//! C header: include/net/net_namespace.h (`struct pernet_operations`), include/net/netns/generic.h
+
+use core::cell::UnsafeCell;
+use core::ffi::c_int;
+use core::marker::PhantomData;
+use core::pin::Pin;
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::Ordering;
+
+use kernel::error::to_result;
+use kernel::prelude::*;
+use kernel::types::Opaque;
+
+use super::bindings;
+use super::net::Net;
+
+/// What the module keeps in a namespace.
+pub(crate) trait Namespace: Send + Sync + Sized + 'static {
+    /// Where the kernel's record of the type is. There is one for each type.
+    fn slot() -> &'static Slot<Self>;
+
+    /// Makes the data of a namespace that begins.
+    fn new(net: &Net) -> Result<Pin<KBox<Self>>>;
+
+    /// Begins to work, once the data is where it stays.
+    fn start(&self, net: &Net) -> Result;
+
+    /// Ends all work: when a grace period of RCU after it is over, the data is dropped.
+    fn stop(&self, net: &Net);
+}
+
+/// The kernel's record of one type of data.
+pub(crate) struct Slot<T> {
+    taken: AtomicBool,
+    id: UnsafeCell<core::ffi::c_uint>,
+    ops: Opaque<bindings::pernet_operations>,
+    _type: PhantomData<fn() -> T>,
+}
+
+// SAFETY: `id` is written by the kernel during registration only, which `taken` makes exclusive, and read between
+// registration and its end; `ops` is the kernel's, behind its own lock.
+unsafe impl<T> Sync for Slot<T> {}
+
+impl<T: Namespace> Slot<T> {
+    /// An unused one.
+    pub(crate) const fn new() -> Self {
+        Self {
+            taken: AtomicBool::new(false),
+            id: UnsafeCell::new(0),
+            ops: Opaque::uninit(),
+            _type: PhantomData,
+        }
+    }
+
+    /// Where the pointer to a namespace's data is.
+    ///
+    /// # Safety
+    ///
+    /// The type is registered, or just being registered or unregistered by the kernel for this namespace.
+    unsafe fn place(&self, net: &Net) -> *mut *mut T {
+        // SAFETY: the kernel wrote `id` before it called anything that leads here, and does not write it again before
+        // the registration has ended.
+        let id = unsafe { *self.id.get() };
+        // SAFETY: `id` is that of the registration, whose size is that of a pointer.
+        unsafe { bindings::l7_net_generic(net.as_raw(), id) }.cast()
+    }
+
+    /// The data of a namespace.
+    ///
+    /// # Safety
+    ///
+    /// The type is registered during `'n`, and the namespace is beyond its `init` and before its `exit`.
+    pub(super) unsafe fn get<'n>(&self, net: &'n Net) -> Option<&'n T> {
+        // SAFETY: the caller's promise.
+        let place = unsafe { self.place(net) };
+        // SAFETY: `init` stored a pointer from a box there, or nothing, and `exit` alone takes it away.
+        unsafe { (*place).as_ref() }
+    }
+}
+
+/// Called by the kernel for every namespace, those that are there at registration too. Returns 0 or a negative errno.
+unsafe extern "C" fn init<T: Namespace>(net: *mut bindings::net) -> c_int {
+    // SAFETY: the kernel gives a namespace that lives through the call.
+    let net = unsafe { Net::from_raw(net) };
+    let data = match T::new(net) {
+        Ok(data) => data,
+        Err(error) => return error.to_errno(),
+    };
+    if let Err(error) = data.start(net) {
+        data.stop(net);
+        kernel::sync::rcu::synchronize_rcu();
+        return error.to_errno();
+    }
+    // SAFETY: the data stays pinned: it is not moved out of its box until it is dropped in `exit`.
+    let data = KBox::into_raw(unsafe { Pin::into_inner_unchecked(data) });
+    // SAFETY: called during registration; the place is the namespace's own and nobody else writes it now.
+    unsafe { *T::slot().place(net) = data };
+    0
+}
+
+/// Called before a grace period that the kernel waits for.
+unsafe extern "C" fn pre_exit<T: Namespace>(net: *mut bindings::net) {
+    // SAFETY: the kernel gives a namespace that lives through the call.
+    let net = unsafe { Net::from_raw(net) };
+    // SAFETY: the kernel calls this between `init` and `exit`.
+    if let Some(data) = unsafe { T::slot().get(net) } {
+        data.stop(net);
+    }
+}
+
+/// Called after that grace period.
+unsafe extern "C" fn exit<T: Namespace>(net: *mut bindings::net) {
+    // SAFETY: the kernel gives a namespace that lives through the call.
+    let net = unsafe { Net::from_raw(net) };
+    // SAFETY: the kernel calls this between registration and its end.
+    let place = unsafe { T::slot().place(net) };
+    // SAFETY: nobody else uses the place any more.
+    let data = unsafe { core::ptr::replace(place, core::ptr::null_mut()) };
+    if !data.is_null() {
+        // SAFETY: the pointer came from `KBox::into_raw` in `init` and is taken back once.
+        drop(unsafe { KBox::from_raw(data) });
+    }
+}
+
+/// Every namespace has the data as long as this lives.
+pub(crate) struct Registration<T: Namespace>(PhantomData<T>);
+
+impl<T: Namespace> Registration<T> {
+    /// Makes the data in every namespace that is there, and in those that come.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` where there is a registration of the type already; what [`Namespace::new`] and [`Namespace::start`] give.
+    pub(crate) fn new() -> Result<Self> {
+        let slot = T::slot();
+        if slot.taken.swap(true, Ordering::Acquire) {
+            return Err(EBUSY);
+        }
+        let ops = bindings::pernet_operations {
+            init: Some(init::<T>),
+            pre_exit: Some(pre_exit::<T>),
+            exit: Some(exit::<T>),
+            id: slot.id.get(),
+            size: core::mem::size_of::<*mut T>(),
+            ..Default::default()
+        };
+        // SAFETY: `taken` was ours to set, so nobody else uses the record.
+        unsafe { slot.ops.get().write(ops) };
+        // SAFETY: the record is a static, so it stays where it is until it is unregistered.
+        let result = to_result(unsafe { bindings::register_pernet_subsys(slot.ops.get()) });
+        if result.is_err() {
+            slot.taken.store(false, Ordering::Release);
+        }
+        result.map(|()| Self(PhantomData))
+    }
+}
+
+impl<T: Namespace> Drop for Registration<T> {
+    fn drop(&mut self) {
+        let slot = T::slot();
+        // SAFETY: it was registered by `new`, and is unregistered once.
+        unsafe { bindings::unregister_pernet_subsys(slot.ops.get()) };
+        slot.taken.store(false, Ordering::Release);
+    }
+}
