@@ -4,6 +4,7 @@
 #include <linux/netfilter_ipv4.h>
 #include <linux/netfilter_ipv6.h>
 #include <linux/netlink.h>
+#include <linux/random.h>
 #include <linux/skbuff.h>
 #include <linux/timer.h>
 #include <net/genetlink.h>

@@ -3,6 +3,7 @@
 #include <linux/bottom_half.h>
 #include <linux/percpu.h>
 #include <linux/skbuff.h>
+#include <linux/timekeeping.h>
 #include <linux/timer.h>
 #include <net/genetlink.h>
 #include <net/ipv6.h>
@@ -117,6 +118,11 @@ u64 l7_percpu_sum(const u64 __percpu *counters, size_t index)
 	for_each_possible_cpu(cpu)
 		sum += READ_ONCE(per_cpu_ptr(counters, cpu)[index]);
 	return sum;
+}
+
+u64 l7_now_ns(void)
+{
+	return ktime_get_ns();
 }
 
 void l7_bh_disable(void)

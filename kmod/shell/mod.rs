@@ -8,6 +8,7 @@
 mod bindings;
 
 pub(crate) mod bottom_halves;
+pub(crate) mod clock;
 pub(crate) mod genl;
 pub(crate) mod net;
 pub(crate) mod netfilter;
@@ -15,5 +16,7 @@ pub(crate) mod packet;
 pub(crate) mod per_cpu;
 pub(crate) mod pernet;
 pub(crate) mod port_watch;
+pub(crate) mod random;
 pub(crate) mod rcu_box;
-pub(crate) mod timer;
+pub(crate) mod ticker;
+pub(crate) mod work;

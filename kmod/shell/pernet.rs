@@ -4,38 +4,45 @@
 //! C header: include/net/net_namespace.h (`struct pernet_operations`), include/net/netns/generic.h
 
 use core::cell::UnsafeCell;
-use core::ffi::c_int;
 use core::marker::PhantomData;
-use core::pin::Pin;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering;
 
+use kernel::error::from_result;
 use kernel::error::to_result;
+use kernel::ffi::c_int;
+use kernel::ffi::c_uint;
 use kernel::prelude::*;
+use kernel::sync::Arc;
+use kernel::sync::ArcBorrow;
 use kernel::types::Opaque;
 
 use super::bindings;
 use super::net::Net;
+use super::netfilter::PacketHook;
+use super::ticker::Tick;
+use super::work::Work;
 
 /// What the module keeps in a namespace.
-pub(crate) trait Namespace: Send + Sync + Sized + 'static {
+pub(crate) trait Namespace: PacketHook + Tick + Sized + 'static {
     /// Where the kernel's record of the type is. There is one for each type.
     fn slot() -> &'static Slot<Self>;
 
-    /// Makes the data of a namespace that begins.
-    fn new(net: &Net) -> Result<Pin<KBox<Self>>>;
+    /// Makes the data of a namespace that begins. What it does in the namespace besides answering, it does by `work`, which
+    /// ends before the namespace does.
+    fn new(work: Arc<Work<Self>>) -> Result<Arc<Self>>;
+}
 
-    /// Begins to work, once the data is where it stays.
-    fn start(&self, net: &Net) -> Result;
-
-    /// Ends all work: when a grace period of RCU after it is over, the data is dropped.
-    fn stop(&self, net: &Net);
+/// What the kernel's place in a namespace points to.
+struct Entry<T: Namespace> {
+    data: Arc<T>,
+    work: Arc<Work<T>>,
 }
 
 /// The kernel's record of one type of data.
 pub(crate) struct Slot<T> {
     taken: AtomicBool,
-    id: UnsafeCell<core::ffi::c_uint>,
+    id: UnsafeCell<c_uint>,
     ops: Opaque<bindings::pernet_operations>,
     _type: PhantomData<fn() -> T>,
 }
@@ -60,7 +67,7 @@ impl<T: Namespace> Slot<T> {
     /// # Safety
     ///
     /// The type is registered, or just being registered or unregistered by the kernel for this namespace.
-    unsafe fn place(&self, net: &Net) -> *mut *mut T {
+    unsafe fn place(&self, net: &Net) -> *mut *mut Entry<T> {
         // SAFETY: the kernel wrote `id` before it called anything that leads here, and does not write it again before
         // the registration has ended.
         let id = unsafe { *self.id.get() };
@@ -73,41 +80,39 @@ impl<T: Namespace> Slot<T> {
     /// # Safety
     ///
     /// The type is registered during `'n`, and the namespace is beyond its `init` and before its `exit`.
-    pub(super) unsafe fn get<'n>(&self, net: &'n Net) -> Option<&'n T> {
+    pub(super) unsafe fn get<'n>(&self, net: &'n Net) -> Option<ArcBorrow<'n, T>> {
         // SAFETY: the caller's promise.
         let place = unsafe { self.place(net) };
         // SAFETY: `init` stored a pointer from a box there, or nothing, and `exit` alone takes it away.
-        unsafe { (*place).as_ref() }
+        let entry = unsafe { (*place).as_ref() };
+        entry.map(|entry| entry.data.as_arc_borrow())
     }
 }
 
 /// Called by the kernel for every namespace, those that are there at registration too. Returns 0 or a negative errno.
 unsafe extern "C" fn init<T: Namespace>(net: *mut bindings::net) -> c_int {
-    // SAFETY: the kernel gives a namespace that lives through the call.
-    let net = unsafe { Net::from_raw(net) };
-    let data = match T::new(net) {
-        Ok(data) => data,
-        Err(error) => return error.to_errno(),
-    };
-    if let Err(error) = data.start(net) {
-        data.stop(net);
-        kernel::sync::rcu::synchronize_rcu();
-        return error.to_errno();
-    }
-    // SAFETY: the data stays pinned: it is not moved out of its box until it is dropped in `exit`.
-    let data = KBox::into_raw(unsafe { Pin::into_inner_unchecked(data) });
-    // SAFETY: called during registration; the place is the namespace's own and nobody else writes it now.
-    unsafe { *T::slot().place(net) = data };
-    0
+    from_result(|| {
+        // SAFETY: the kernel gives a namespace that lives through the call.
+        let net = unsafe { Net::from_raw(net) };
+        // SAFETY: `pre_exit` closes the work, which the kernel calls before the namespace is gone.
+        let work = unsafe { Work::new(net) }?;
+        let data = T::new(work.clone())?;
+        let entry = KBox::into_raw(KBox::new(Entry { data, work }, GFP_KERNEL_ACCOUNT)?);
+        // SAFETY: called during registration; the place is the namespace's own and nobody else writes it now.
+        unsafe { *T::slot().place(net) = entry };
+        Ok(0)
+    })
 }
 
 /// Called before a grace period that the kernel waits for.
 unsafe extern "C" fn pre_exit<T: Namespace>(net: *mut bindings::net) {
     // SAFETY: the kernel gives a namespace that lives through the call.
     let net = unsafe { Net::from_raw(net) };
-    // SAFETY: the kernel calls this between `init` and `exit`.
-    if let Some(data) = unsafe { T::slot().get(net) } {
-        data.stop(net);
+    // SAFETY: the kernel calls this between registration and its end.
+    let place = unsafe { T::slot().place(net) };
+    // SAFETY: `init` stored a pointer from a box there, or nothing, and `exit` alone takes it away.
+    if let Some(entry) = unsafe { (*place).as_ref() } {
+        entry.work.close();
     }
 }
 
@@ -118,10 +123,10 @@ unsafe extern "C" fn exit<T: Namespace>(net: *mut bindings::net) {
     // SAFETY: the kernel calls this between registration and its end.
     let place = unsafe { T::slot().place(net) };
     // SAFETY: nobody else uses the place any more.
-    let data = unsafe { core::ptr::replace(place, core::ptr::null_mut()) };
-    if !data.is_null() {
+    let entry = unsafe { core::ptr::replace(place, core::ptr::null_mut()) };
+    if !entry.is_null() {
         // SAFETY: the pointer came from `KBox::into_raw` in `init` and is taken back once.
-        drop(unsafe { KBox::from_raw(data) });
+        drop(unsafe { KBox::from_raw(entry) });
     }
 }
 
@@ -133,7 +138,7 @@ impl<T: Namespace> Registration<T> {
     ///
     /// # Errors
     ///
-    /// `EBUSY` where there is a registration of the type already; what [`Namespace::new`] and [`Namespace::start`] give.
+    /// `EBUSY` where there is a registration of the type already; what [`Namespace::new`] gives.
     pub(crate) fn new() -> Result<Self> {
         let slot = T::slot();
         if slot.taken.swap(true, Ordering::Acquire) {
@@ -144,7 +149,7 @@ impl<T: Namespace> Registration<T> {
             pre_exit: Some(pre_exit::<T>),
             exit: Some(exit::<T>),
             id: slot.id.get(),
-            size: core::mem::size_of::<*mut T>(),
+            size: core::mem::size_of::<*mut Entry<T>>() as _,
             ..Default::default()
         };
         // SAFETY: `taken` was ours to set, so nobody else uses the record.

@@ -3,13 +3,14 @@
 //!
 //! C header: include/linux/netlink.h (`NETLINK_URELEASE`), include/linux/notifier.h
 
-use core::ffi::c_int;
-use core::ffi::c_ulong;
-use core::ffi::c_void;
 use core::marker::PhantomData;
 
 use kernel::error::to_result;
+use kernel::ffi::c_int;
+use kernel::ffi::c_ulong;
+use kernel::ffi::c_void;
 use kernel::prelude::*;
+use kernel::sync::Arc;
 use kernel::types::Opaque;
 
 use super::bindings;
@@ -28,7 +29,7 @@ unsafe extern "C" fn closed<T: Watch>(
     event: c_ulong,
     data: *mut c_void,
 ) -> c_int {
-    if event == c_ulong::from(bindings::NETLINK_URELEASE) && !data.is_null() {
+    if event == bindings::NETLINK_URELEASE as c_ulong && !data.is_null() {
         // SAFETY: with this event the chain carries a `struct netlink_notify`.
         let notify = unsafe { &*data.cast::<bindings::netlink_notify>() };
         if u32::try_from(notify.protocol) == Ok(bindings::NETLINK_GENERIC) && !notify.net.is_null() {
@@ -49,7 +50,7 @@ unsafe extern "C" fn closed<T: Watch>(
 pub(crate) struct Registration<T: Watch> {
     block: Pin<KBox<Opaque<bindings::notifier_block>>>,
     // Dropped after the notifier was unregistered below.
-    _namespaces: kernel::sync::Arc<pernet::Registration<T>>,
+    _namespaces: Arc<pernet::Registration<T>>,
     _type: PhantomData<T>,
 }
 
@@ -64,7 +65,7 @@ impl<T: Watch> Registration<T> {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(namespaces: kernel::sync::Arc<pernet::Registration<T>>) -> Result<Self> {
+    pub(crate) fn new(namespaces: Arc<pernet::Registration<T>>) -> Result<Self> {
         let block = bindings::notifier_block {
             notifier_call: Some(closed::<T>),
             ..Default::default()

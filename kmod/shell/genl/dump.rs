@@ -64,6 +64,11 @@ impl<'a> Dump<'a> {
         self.place().position
     }
 
+    /// Goes on elsewhere, without an entry.
+    pub(crate) fn go_on_at(&mut self, position: u64) {
+        self.place().position = position;
+    }
+
     /// Says of which generation the list is: a client learns (`NLM_F_DUMP_INTR`) where it changed between parts.
     pub(crate) fn generation(&mut self, generation: u64) {
         // The kernel compares 32 bits, and takes 0 for none.
@@ -118,9 +123,9 @@ impl<'a> Dump<'a> {
     }
 
     /// Bytes written so far: what `dumpit` returns; 0 ends the dump.
-    pub(super) fn written(&self) -> core::ffi::c_int {
+    pub(super) fn written(&self) -> kernel::ffi::c_int {
         // SAFETY: by the invariant the buffer is valid.
         let len = unsafe { bindings::l7_skb_len(self.buffer.as_ptr()) };
-        core::ffi::c_int::try_from(len).unwrap_or(0)
+        kernel::ffi::c_int::try_from(len).unwrap_or(0)
     }
 }

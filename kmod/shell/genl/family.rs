@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! A family: its commands, who may give them, its events.
 
-use core::ffi::c_int;
+use kernel::ffi::c_int;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicBool;
@@ -11,6 +11,7 @@ use kernel::error::from_result;
 use kernel::error::to_result;
 use kernel::prelude::*;
 use kernel::sync::Arc;
+use kernel::sync::ArcBorrow;
 use kernel::types::Opaque;
 
 use l7switch_engine::netlink::Command;
@@ -35,7 +36,7 @@ pub(crate) trait Act {
     const POLICY: &'static [Policy];
 
     /// Does it. May sleep.
-    fn act(namespace: &Self::In, request: &mut Request<'_>) -> Result;
+    fn act(namespace: ArcBorrow<'_, Self::In>, request: &mut Request<'_>) -> Result;
 }
 
 /// A command that lists.
@@ -46,7 +47,7 @@ pub(crate) trait List {
     const COMMAND: Command;
 
     /// Writes entries from [`Dump::position`] on until the buffer is full or there are no more.
-    fn list(namespace: &Self::In, dump: &mut Dump<'_>) -> Result;
+    fn list(namespace: ArcBorrow<'_, Self::In>, dump: &mut Dump<'_>) -> Result;
 }
 
 /// A command of a family.
@@ -56,7 +57,7 @@ pub(crate) struct Operation(bindings::genl_split_ops);
 // SAFETY: it holds numbers and pointers to functions and statics.
 unsafe impl Sync for Operation {}
 
-const fn small(number: core::ffi::c_uint) -> u8 {
+const fn small(number: kernel::ffi::c_uint) -> u8 {
     number.to_le_bytes()[0]
 }
 
@@ -92,7 +93,7 @@ unsafe extern "C" fn dumpit<L: List>(
 }
 
 impl Operation {
-    const fn new(command: Command, policy: &'static [Policy], flags: core::ffi::c_uint) -> bindings::genl_split_ops {
+    const fn new(command: Command, policy: &'static [Policy], flags: kernel::ffi::c_uint) -> bindings::genl_split_ops {
         bindings::genl_split_ops {
             __bindgen_anon_1: bindings::genl_split_ops__bindgen_ty_1 {
                 __bindgen_anon_1: bindings::genl_split_ops__bindgen_ty_1__bindgen_ty_1 {
@@ -107,7 +108,7 @@ impl Operation {
             } else {
                 policy.as_ptr().cast()
             },
-            maxattr: last_of(policy) as core::ffi::c_uint,
+            maxattr: last_of(policy) as kernel::ffi::c_uint,
             cmd: command.number(),
             internal_flags: 0,
             // Who may: CAP_NET_ADMIN in the user namespace that owns the network namespace.
@@ -144,13 +145,13 @@ impl Operation {
 }
 
 /// A text in a fixed field, NUL behind it.
-const fn name<const N: usize>(text: &str) -> [core::ffi::c_char; N] {
+const fn name<const N: usize>(text: &str) -> [kernel::ffi::c_char; N] {
     let mut field = [0; N];
     let bytes = text.as_bytes();
     let mut index = 0;
     while index < bytes.len() {
         // In a constant: one that is too long does not compile.
-        field[index] = bytes[index] as core::ffi::c_char;
+        field[index] = bytes[index] as kernel::ffi::c_char;
         index += 1;
     }
     assert!(index < N);
@@ -162,7 +163,7 @@ pub(crate) struct Family {
     family: Opaque<bindings::genl_family>,
     group: bindings::genl_multicast_group,
     operations: &'static [Operation],
-    name: [core::ffi::c_char; 16],
+    name: [kernel::ffi::c_char; 16],
     version: u8,
     taken: AtomicBool,
 }

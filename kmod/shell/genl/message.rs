@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! A message that is being written.
 
-use core::ffi::c_int;
-use core::ffi::c_void;
+use kernel::ffi::c_int;
+use kernel::ffi::c_void;
 use core::ptr::NonNull;
 
 use kernel::error::to_result;

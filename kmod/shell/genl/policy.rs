@@ -25,7 +25,7 @@ pub(crate) struct Policy(bindings::nla_policy);
 unsafe impl Sync for Policy {}
 
 /// A constant of the bindings as the type byte that a policy holds; all are small.
-const fn small(number: core::ffi::c_uint) -> u8 {
+const fn small(number: kernel::ffi::c_uint) -> u8 {
     number.to_le_bytes()[0]
 }
 

@@ -77,7 +77,13 @@ pub fn cookie<'r, F: Fields + ?Sized>(fields: &'r F, name: &[u8]) -> Option<&'r 
     fields
         .iter()
         .filter(|(n, _)| n.eq_ignore_ascii_case(b"cookie"))
-        .flat_map(|(_, value)| value.split(|&b| b == b';'))
+        .find_map(|(_, value)| cookie_in(value, name))
+}
+
+/// The value of the first cookie of that name in one Cookie field.
+pub(crate) fn cookie_in<'r>(field: &'r [u8], name: &[u8]) -> Option<&'r [u8]> {
+    field
+        .split(|&b| b == b';')
         .filter_map(pair)
         .find(|(n, _)| trim(n) == name)
         .map(|(_, value)| trim(value))

@@ -21,6 +21,7 @@ use core::ops::Deref;
 use budget::Budget;
 pub use budget::OverBudget;
 pub use conditions::cookie;
+pub(crate) use conditions::cookie_in;
 pub use request::Fields;
 pub use request::Request;
 pub use verify::TableError;

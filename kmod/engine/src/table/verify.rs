@@ -178,11 +178,12 @@ impl<B: Deref<Target = [u8]>> Table<B> {
 
     fn verify_services(&self) -> Result<(), TableError> {
         let b = Bounds { table: self };
-        let mut next_route = 0u32;
+        let (mut next_route, mut next_listen) = (0u32, 0u32);
         b.each(|_, s: ServiceRecord| {
-            // Routes follow each other, service by service: a route belongs to one service.
-            let contiguous = s.routes == next_route;
+            // Routes and addresses follow each other, service by service: each belongs to one service.
+            let contiguous = s.routes == next_route && s.listens == next_listen;
             next_route = next_route.saturating_add(s.routes_len);
+            next_listen = next_listen.saturating_add(s.listens_len);
             contiguous
                 && b.text(s.name, s.name_len)
                 && s.protocol <= 3
