@@ -58,7 +58,10 @@ impl kernel::Module for L7switch {
         let namespaces = Arc::new(pernet::Registration::new()?, GFP_KERNEL)?;
         let ports = port_watch::Registration::new(namespaces.clone())?;
         let family = genl::Registration::new(&control::FAMILY, module, namespaces)?;
-        pr_info!("version {VERSION}, table layout {}\n", l7switch_engine::table::format::VERSION);
+        pr_info!(
+            "version {VERSION}, table layout {}\n",
+            l7switch_engine::table::format::VERSION
+        );
         Ok(Self {
             _family: family,
             _ports: ports,

@@ -45,7 +45,10 @@ static MATCH: [Policy; MatchAttr::Request.number() as usize + 1] = table(&[
     (MatchAttr::Service.number(), Policy::text(255)),
     (MatchAttr::Virtual.number(), Policy::nested(&ENDPOINT)),
     (MatchAttr::Source.number(), Policy::exact_bytes(16)),
-    (MatchAttr::Request.number(), Policy::bytes(MAX_ATTRIBUTE as u16)),
+    (
+        MatchAttr::Request.number(),
+        Policy::bytes(MAX_ATTRIBUTE as u16),
+    ),
 ]);
 
 /// `request-match`.
@@ -76,7 +79,8 @@ impl Act for Match {
             path: &mut path,
         };
         let decision = decide(&live.table, service, source, bytes, space);
-        let shares = (SHARES_SHOWN as usize).saturating_mul(3 * room(0) + room(256) + ENDPOINT_ROOM);
+        let shares =
+            (SHARES_SHOWN as usize).saturating_mul(3 * room(0) + room(256) + ENDPOINT_ROOM);
         let len = shares
             .saturating_add(decision.host.len())
             .saturating_add(decision.path.len())

@@ -86,7 +86,10 @@ fn put(live: &Live, pool: &Pool, member: &Member, message: &mut Message) -> Resu
     message.u32(ServerAttr::Weight.number(), member.weight())?;
     message.u32(ServerAttr::State.number(), member.state().number())?;
     message.u32(ServerAttr::TableWeight.number(), member.table_weight)?;
-    message.text(ServerAttr::Scheduler.number(), pool.kind.as_str().as_bytes())?;
+    message.text(
+        ServerAttr::Scheduler.number(),
+        pool.kind.as_str().as_bytes(),
+    )?;
     message.u32(ServerAttr::Active.number(), member.active())
 }
 

@@ -22,10 +22,10 @@ use crate::switch::ChunkError;
 use crate::switch::Control;
 use crate::switch::Counter;
 use crate::switch::Live;
-use crate::switch::LISTENS_MAX;
-use crate::switch::SERVICES_MAX;
 use crate::switch::Load;
 use crate::switch::Switch;
+use crate::switch::LISTENS_MAX;
+use crate::switch::SERVICES_MAX;
 
 const LAST: usize = TableAttr::Data.number() as usize;
 
@@ -34,7 +34,10 @@ static BEGIN: [Policy; LAST + 1] = table(&[(TableAttr::Len.number(), Policy::U32
 static CHUNK: [Policy; LAST + 1] = table(&[
     (TableAttr::Transaction.number(), Policy::U32),
     (TableAttr::Offset.number(), Policy::U32),
-    (TableAttr::Data.number(), Policy::bytes(MAX_ATTRIBUTE as u16)),
+    (
+        TableAttr::Data.number(),
+        Policy::bytes(MAX_ATTRIBUTE as u16),
+    ),
 ]);
 
 static TRANSACTION: [Policy; LAST + 1] = table(&[(TableAttr::Transaction.number(), Policy::U32)]);
@@ -131,14 +134,14 @@ fn own_load(switch: &Switch, control: &Control, request: &Request<'_>) -> Result
     match &control.load {
         Some(load) if load.transaction == transaction && load.port == request.port() => Ok(()),
         Some(load) if load.transaction == transaction => refused(
-            &switch,
+            switch,
             request,
             EPERM,
             TableAttr::Transaction,
             format_args!("this load is of another socket, netlink port {}", load.port),
         ),
         _ => refused(
-            &switch,
+            switch,
             request,
             ENOENT,
             TableAttr::Transaction,

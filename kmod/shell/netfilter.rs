@@ -27,6 +27,13 @@ const POINTS: [c_uint; 2] = [
     bindings::nf_inet_hooks_NF_INET_LOCAL_OUT,
 ];
 
+/// What the kernel calls.
+type Hook = unsafe extern "C" fn(
+    *mut c_void,
+    *mut bindings::sk_buff,
+    *const bindings::nf_hook_state,
+) -> c_uint;
+
 /// What is done with packets.
 pub(crate) trait PacketHook: Send + Sync {
     /// Sees an IPv4 packet. In softirq or process context, under RCU; must not sleep.
@@ -56,6 +63,9 @@ unsafe fn call<T: PacketHook>(
     bindings::NF_ACCEPT
 }
 
+/// # Safety
+///
+/// For the kernel only, with what a hook of IPv4 that [`Hooks`] registered is called with.
 unsafe extern "C" fn ipv4<T: PacketHook>(
     target: *mut c_void,
     buffer: *mut bindings::sk_buff,
@@ -65,6 +75,9 @@ unsafe extern "C" fn ipv4<T: PacketHook>(
     unsafe { call::<T>(target, buffer, T::ipv4) }
 }
 
+/// # Safety
+///
+/// For the kernel only, with what a hook of IPv6 that [`Hooks`] registered is called with.
 unsafe extern "C" fn ipv6<T: PacketHook>(
     target: *mut c_void,
     buffer: *mut bindings::sk_buff,
@@ -101,8 +114,8 @@ impl<T: PacketHook> Hooks<T> {
     /// `ENOMEM`.
     pub(super) unsafe fn new(net: &Net, target: Arc<T>) -> Result<Self> {
         let pointer = Arc::as_ptr(&target).cast_mut().cast::<c_void>();
-        let [in4, out4] = POINTS.map(|point| (point, bindings::NFPROTO_IPV4, ipv4::<T> as _));
-        let [in6, out6] = POINTS.map(|point| (point, bindings::NFPROTO_IPV6, ipv6::<T> as _));
+        let [in4, out4] = POINTS.map(|point| (point, bindings::NFPROTO_IPV4, ipv4::<T> as Hook));
+        let [in6, out6] = POINTS.map(|point| (point, bindings::NFPROTO_IPV6, ipv6::<T> as Hook));
         let ops = [in4, out4, in6, out6].map(|(point, family, hook)| {
             Opaque::new(bindings::nf_hook_ops {
                 hook: Some(hook),

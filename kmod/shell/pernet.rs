@@ -90,6 +90,10 @@ impl<T: Namespace> Slot<T> {
 }
 
 /// Called by the kernel for every namespace, those that are there at registration too. Returns 0 or a negative errno.
+///
+/// # Safety
+///
+/// For the kernel only, as `pernet_operations::init`.
 unsafe extern "C" fn init<T: Namespace>(net: *mut bindings::net) -> c_int {
     from_result(|| {
         // SAFETY: the kernel gives a namespace that lives through the call.
@@ -105,6 +109,10 @@ unsafe extern "C" fn init<T: Namespace>(net: *mut bindings::net) -> c_int {
 }
 
 /// Called before a grace period that the kernel waits for.
+///
+/// # Safety
+///
+/// For the kernel only, as `pernet_operations::pre_exit`.
 unsafe extern "C" fn pre_exit<T: Namespace>(net: *mut bindings::net) {
     // SAFETY: the kernel gives a namespace that lives through the call.
     let net = unsafe { Net::from_raw(net) };
@@ -117,6 +125,10 @@ unsafe extern "C" fn pre_exit<T: Namespace>(net: *mut bindings::net) {
 }
 
 /// Called after that grace period.
+///
+/// # Safety
+///
+/// For the kernel only, as `pernet_operations::exit`.
 unsafe extern "C" fn exit<T: Namespace>(net: *mut bindings::net) {
     // SAFETY: the kernel gives a namespace that lives through the call.
     let net = unsafe { Net::from_raw(net) };
@@ -149,7 +161,7 @@ impl<T: Namespace> Registration<T> {
             pre_exit: Some(pre_exit::<T>),
             exit: Some(exit::<T>),
             id: slot.id.get(),
-            size: core::mem::size_of::<*mut Entry<T>>() as _,
+            size: core::mem::size_of::<*mut Entry<T>>(),
             ..Default::default()
         };
         // SAFETY: `taken` was ours to set, so nobody else uses the record.

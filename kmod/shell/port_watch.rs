@@ -24,6 +24,9 @@ pub(crate) trait Watch: Namespace {
     fn port_closed(&self, port: u32);
 }
 
+/// # Safety
+///
+/// For the kernel only, as a notifier of the netlink chain.
 unsafe extern "C" fn closed<T: Watch>(
     _block: *mut bindings::notifier_block,
     event: c_ulong,
@@ -32,7 +35,8 @@ unsafe extern "C" fn closed<T: Watch>(
     if event == bindings::NETLINK_URELEASE as c_ulong && !data.is_null() {
         // SAFETY: with this event the chain carries a `struct netlink_notify`.
         let notify = unsafe { &*data.cast::<bindings::netlink_notify>() };
-        if u32::try_from(notify.protocol) == Ok(bindings::NETLINK_GENERIC) && !notify.net.is_null() {
+        if u32::try_from(notify.protocol) == Ok(bindings::NETLINK_GENERIC) && !notify.net.is_null()
+        {
             // SAFETY: the socket that is being closed holds its namespace.
             let net = unsafe { Net::from_raw(notify.net) };
             // SAFETY: `Registration` holds the registration of the namespaces' data; a namespace with a user's socket

@@ -33,6 +33,9 @@ pub(super) struct Ticker<T: Tick> {
 // SAFETY: the timer is the kernel's, which serialises; the target may be used from any CPU.
 unsafe impl<T: Tick> Send for Ticker<T> {}
 
+/// # Safety
+///
+/// For the kernel only, as the function of the timer of an `Inner<T>`.
 unsafe extern "C" fn expired<T: Tick>(timer: *mut bindings::timer_list) {
     // SAFETY: the timer is the first field of an `Inner<T>` that lives until `drop` has waited for this.
     let inner = unsafe { &*timer.cast::<Inner<T>>() };

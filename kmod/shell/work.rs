@@ -17,7 +17,10 @@ enum State<T: PacketHook + Tick> {
     /// Nothing is done.
     Idle,
     /// Hooks and ticker, in this order dropped.
-    Busy(#[expect(dead_code, reason = "they live")] Hooks<T>, #[expect(dead_code, reason = "they live")] Ticker<T>),
+    Busy(
+        #[expect(dead_code, reason = "they live")] Hooks<T>,
+        #[expect(dead_code, reason = "they live")] Ticker<T>,
+    ),
     /// The namespace ends: nothing is begun any more.
     Closed,
 }

@@ -135,7 +135,10 @@ impl Live {
                 let listen: ListenRecord = self.table.get(listen).ok_or(EINVAL)?;
                 let address = address([listen.a0, listen.a1, listen.a2, listen.a3]);
                 let port = u16::try_from(listen.port).unwrap_or(0);
-                put(&mut self.listens, (u128::from_be_bytes(address), port, index))?;
+                put(
+                    &mut self.listens,
+                    (u128::from_be_bytes(address), port, index),
+                )?;
             }
         }
         sort(&mut self.listens, |a, b| {
@@ -289,7 +292,10 @@ fn hash_name(pool: &[u8], who: Identity) -> u64 {
     let pool = hash_key(pool);
     let mut name = [0u8; 26];
     let parts = Iterator::chain(pool.to_le_bytes().into_iter(), who.address);
-    for (place, byte) in name.iter_mut().zip(Iterator::chain(parts, who.port.to_le_bytes())) {
+    for (place, byte) in name
+        .iter_mut()
+        .zip(Iterator::chain(parts, who.port.to_le_bytes()))
+    {
         *place = byte;
     }
     hash_key(&name)

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! A family: its commands, who may give them, its events.
 
-use kernel::ffi::c_int;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering;
+use kernel::ffi::c_int;
 
 use kernel::error::from_result;
 use kernel::error::to_result;
@@ -66,7 +66,13 @@ const fn last_of(policy: &[Policy]) -> u16 {
     u16::from_le_bytes([len[0], len[1]])
 }
 
-unsafe extern "C" fn doit<A: Act>(_buffer: *mut bindings::sk_buff, info: *mut bindings::genl_info) -> c_int {
+/// # Safety
+///
+/// For the kernel only, with what `genl_split_ops::doit` is called with.
+unsafe extern "C" fn doit<A: Act>(
+    _buffer: *mut bindings::sk_buff,
+    info: *mut bindings::genl_info,
+) -> c_int {
     from_result(|| {
         // SAFETY: the kernel called an operation that was made from `A`.
         let mut request = unsafe { Request::from_raw(info, const { last_of(A::POLICY) }) };
@@ -77,6 +83,9 @@ unsafe extern "C" fn doit<A: Act>(_buffer: *mut bindings::sk_buff, info: *mut bi
     })
 }
 
+/// # Safety
+///
+/// For the kernel only, with what `genl_split_ops::dumpit` is called with.
 unsafe extern "C" fn dumpit<L: List>(
     buffer: *mut bindings::sk_buff,
     callback: *mut bindings::netlink_callback,
@@ -93,7 +102,11 @@ unsafe extern "C" fn dumpit<L: List>(
 }
 
 impl Operation {
-    const fn new(command: Command, policy: &'static [Policy], flags: kernel::ffi::c_uint) -> bindings::genl_split_ops {
+    const fn new(
+        command: Command,
+        policy: &'static [Policy],
+        flags: kernel::ffi::c_uint,
+    ) -> bindings::genl_split_ops {
         bindings::genl_split_ops {
             __bindgen_anon_1: bindings::genl_split_ops__bindgen_ty_1 {
                 __bindgen_anon_1: bindings::genl_split_ops__bindgen_ty_1__bindgen_ty_1 {
@@ -119,7 +132,7 @@ impl Operation {
 
     /// A command that acts.
     pub(crate) const fn act<A: Act>() -> Self {
-        let mut operation = Self::new(A::COMMAND, A::POLICY, bindings::GENL_CMD_CAP_DO);
+        let mut operation = Self::record(A::COMMAND, A::POLICY, bindings::GENL_CMD_CAP_DO);
         operation.__bindgen_anon_1 = bindings::genl_split_ops__bindgen_ty_1 {
             __bindgen_anon_1: bindings::genl_split_ops__bindgen_ty_1__bindgen_ty_1 {
                 pre_doit: None,
@@ -132,7 +145,7 @@ impl Operation {
 
     /// A command that lists; it takes no attributes.
     pub(crate) const fn list<L: List>() -> Self {
-        let mut operation = Self::new(L::COMMAND, &[], bindings::GENL_CMD_CAP_DUMP);
+        let mut operation = Self::record(L::COMMAND, &[], bindings::GENL_CMD_CAP_DUMP);
         operation.__bindgen_anon_1 = bindings::genl_split_ops__bindgen_ty_1 {
             __bindgen_anon_2: bindings::genl_split_ops__bindgen_ty_1__bindgen_ty_2 {
                 start: None,
@@ -175,7 +188,12 @@ unsafe impl Send for Family {}
 
 impl Family {
     /// A family of this name; its operations are in the order of their numbers.
-    pub(crate) const fn new(text: &str, version: u8, operations: &'static [Operation], group: &str) -> Self {
+    pub(crate) const fn new(
+        text: &str,
+        version: u8,
+        operations: &'static [Operation],
+        group: &str,
+    ) -> Self {
         Self {
             family: Opaque::uninit(),
             group: bindings::genl_multicast_group {
@@ -263,7 +281,12 @@ impl Request<'_> {
             message.write(family.family.get(), (0, 0, event.number()), fill)?;
             // SAFETY: the family is registered, since this request came through it; the buffer is given away.
             to_result(unsafe {
-                bindings::l7_genlmsg_multicast(family.family.get(), net.as_raw(), message.into_raw(), 0)
+                bindings::l7_genlmsg_multicast(
+                    family.family.get(),
+                    net.as_raw(),
+                    message.into_raw(),
+                    0,
+                )
             })
         };
         let _ = send(self.net());

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! A message that is being written.
 
+use core::ptr::NonNull;
 use kernel::ffi::c_int;
 use kernel::ffi::c_void;
-use core::ptr::NonNull;
 
 use kernel::error::to_result;
 use kernel::prelude::*;
@@ -43,15 +43,21 @@ impl Message {
         }
         let content = content.as_ptr().cast::<c_void>();
         // SAFETY: by the invariant the buffer is a message's; the content is readable for `len` bytes.
-        to_result(unsafe { bindings::nla_put(self.buffer.as_ptr(), c_int::from(number), len, content) })
+        to_result(unsafe {
+            bindings::nla_put(self.buffer.as_ptr(), c_int::from(number), len, content)
+        })
     }
 
     /// Puts a text; its NUL is added.
     pub(crate) fn text(&mut self, number: u16, text: &[u8]) -> Result {
-        let len = text.len().checked_add(1).filter(|&len| len <= l7switch_engine::netlink::MAX_ATTRIBUTE);
+        let len = text
+            .len()
+            .checked_add(1)
+            .filter(|&len| len <= l7switch_engine::netlink::MAX_ATTRIBUTE);
         let len = c_int::try_from(len.ok_or(EMSGSIZE)?).map_err(|_| EMSGSIZE)?;
         // SAFETY: by the invariant the buffer is a message's.
-        let place = unsafe { bindings::nla_reserve(self.buffer.as_ptr(), c_int::from(number), len) };
+        let place =
+            unsafe { bindings::nla_reserve(self.buffer.as_ptr(), c_int::from(number), len) };
         if place.is_null() {
             return Err(EMSGSIZE);
         }
@@ -92,7 +98,8 @@ impl Message {
     /// Puts a nested set that `fill` writes.
     pub(crate) fn nest(&mut self, number: u16, fill: impl FnOnce(&mut Self) -> Result) -> Result {
         // SAFETY: by the invariant the buffer is a message's.
-        let start = unsafe { bindings::l7_nla_nest_start(self.buffer.as_ptr(), c_int::from(number)) };
+        let start =
+            unsafe { bindings::l7_nla_nest_start(self.buffer.as_ptr(), c_int::from(number)) };
         if start.is_null() {
             return Err(EMSGSIZE);
         }

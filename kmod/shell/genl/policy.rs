@@ -85,7 +85,10 @@ impl Policy {
         // A length of 16 bytes and the like: far below the sign.
         let len = i16::from_le_bytes(len.to_le_bytes());
         policy.0.__bindgen_anon_1 = bindings::nla_policy__bindgen_ty_1 {
-            __bindgen_anon_1: bindings::nla_policy__bindgen_ty_1__bindgen_ty_1 { min: len, max: len },
+            __bindgen_anon_1: bindings::nla_policy__bindgen_ty_1__bindgen_ty_1 {
+                min: len,
+                max: len,
+            },
         };
         policy
     }
@@ -94,7 +97,11 @@ impl Policy {
     pub(crate) const fn nested(set: &'static [Self]) -> Self {
         // The set is indexed by number, so its last number is one less than its length, far below 2^16.
         let len = set.len().wrapping_sub(1).to_le_bytes();
-        let mut policy = Self::new(small(bindings::NLA_NESTED), 0, u16::from_le_bytes([len[0], len[1]]));
+        let mut policy = Self::new(
+            small(bindings::NLA_NESTED),
+            0,
+            u16::from_le_bytes([len[0], len[1]]),
+        );
         policy.0.__bindgen_anon_1 = bindings::nla_policy__bindgen_ty_1 {
             nested_policy: set.as_ptr().cast(),
         };

@@ -96,7 +96,7 @@ impl<'a> Request<'a> {
             let extack = unsafe { &mut *self.info.extack };
             let mut place = extack._msg_buf.iter_mut();
             for (place, &byte) in place.by_ref().zip(text.as_bytes()) {
-                *place = byte as _;
+                *place = byte;
             }
             if let Some(end) = extack._msg_buf.get_mut(text.as_bytes().len()) {
                 *end = 0;
@@ -114,7 +114,11 @@ impl<'a> Request<'a> {
     /// # Errors
     ///
     /// `ENOMEM`; `EMSGSIZE` where `len` does not suffice; what `fill` gives.
-    pub(crate) fn reply(&mut self, len: usize, fill: impl FnOnce(&mut Message) -> Result) -> Result {
+    pub(crate) fn reply(
+        &mut self,
+        len: usize,
+        fill: impl FnOnce(&mut Message) -> Result,
+    ) -> Result {
         let mut reply = Owned::new(len)?;
         // SAFETY: by the invariant `info` is valid, and with it the request's header.
         let command = unsafe { (*self.info.genlhdr).cmd };
