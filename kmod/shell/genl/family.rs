@@ -102,7 +102,7 @@ unsafe extern "C" fn dumpit<L: List>(
 }
 
 impl Operation {
-    const fn new(
+    const fn record(
         command: Command,
         policy: &'static [Policy],
         flags: kernel::ffi::c_uint,
