@@ -157,10 +157,11 @@ fn put(
             message.display(why, refusal)
         }
         Verdict::Front(to_front) => message.display(why, to_front),
-        Verdict::Route(position) => {
-            let route = record.routes.saturating_add(position);
+        Verdict::Route(winner) => {
+            let route = record.routes.saturating_add(winner.position);
             let route: RouteRecord = table.get(route).ok_or(EINVAL)?;
-            message.u32(MatchAttr::Route.number(), position)?;
+            message.u32(MatchAttr::Route.number(), winner.position)?;
+            message.display(why, winner)?;
             if route.name_len != 0 {
                 let name = table.text(route.name, route.name_len);
                 message.text(MatchAttr::RouteName.number(), name)?;

@@ -5,8 +5,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use l7switch_qemu_tests::host::suite;
+use l7switch_qemu_tests::tests::LONG;
 use l7switch_qemu_tests::tests::TESTS;
 
 fn main() -> ExitCode {
-    suite::main(TESTS, Path::new(env!("CARGO_BIN_EXE_l7switch-qemu-tests")))
+    let long = std::env::var_os("L7_LONG").map_or(&[][..], |_| LONG);
+    suite::main(
+        TESTS.iter().chain(long),
+        Path::new(env!("CARGO_BIN_EXE_l7switch-qemu-tests")),
+    )
 }

@@ -18,6 +18,7 @@ use crate::table::format::ServiceRecord;
 use crate::table::Fields;
 use crate::table::Request;
 use crate::table::Table;
+use crate::table::Winner;
 use crate::tls::ClientHelloParser;
 use crate::tls::HelloError;
 use crate::uri;
@@ -26,7 +27,7 @@ use crate::uri::HostError;
 use crate::uri::PathError;
 use crate::uri::MAX_HOST;
 
-/// Steps that a match may take in the kernel; see [`Table::route_within`].
+/// Steps that a match may take in the kernel; see [`Table::winner_within`].
 pub const STEPS: u32 = 4096;
 
 /// Why a request is refused before any route is tried.
@@ -96,8 +97,8 @@ impl fmt::Display for ToFront {
 /// What becomes of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// This route takes the request: its position in the service.
-    Route(u32),
+    /// This route takes the request.
+    Route(Winner),
     /// No route takes it.
     NoRoute,
     /// More bytes are needed.
@@ -261,8 +262,8 @@ fn route<B: Deref<Target = [u8]>, F: Fields + ?Sized>(
     service: u32,
     request: &Request<'_, F>,
 ) -> Verdict {
-    match table.route_within(service, request, STEPS) {
-        Ok(Some(position)) => Verdict::Route(position),
+    match table.winner_within(service, request, STEPS) {
+        Ok(Some(winner)) => Verdict::Route(winner),
         Ok(None) => Verdict::NoRoute,
         Err(_) => Verdict::Front(ToFront::OverBudget),
     }

@@ -20,13 +20,13 @@ use crate::test::Test;
 
 /// Runs those of the tests that the command line wants. `init` is this crate's program.
 #[must_use]
-pub fn main(tests: &'static [Test], init: &Path) -> ExitCode {
+pub fn main(tests: impl Iterator<Item = &'static Test>, init: &Path) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // There is one guest at a time.
     arguments.test_threads = Some(1);
     let session = Arc::new(Mutex::new(Session::new(init)));
     let has_module = artifacts::has_module();
-    let mut sorted: Vec<&'static Test> = tests.iter().collect();
+    let mut sorted: Vec<&'static Test> = tests.collect();
     sorted.sort_by_key(|test| test.machine);
     let trials = sorted
         .into_iter()

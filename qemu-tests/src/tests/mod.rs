@@ -13,7 +13,10 @@ use crate::test::Test;
 
 mod boot;
 mod front;
+mod module;
+mod requests;
 mod selftest;
+mod tables;
 
 /// Every test of the guest.
 pub const TESTS: &[Test] = &[
@@ -21,6 +24,30 @@ pub const TESTS: &[Test] = &[
     guest_test!(boot::namespaces_talk),
     guest_test!(boot::modules_load),
     guest_test!(front::quickstart_in_guest),
+    guest_test!(module::l7ctl_says_what_to_do_without_it),
+    guest_test!(module::loads_and_goes_again).needs_module(),
+    guest_test!(module::says_what_it_is).needs_module(),
+    guest_test!(requests::kernel_and_explain_agree).needs_module(),
+    guest_test!(requests::l7ctl_loads_every_example).needs_module(),
+    guest_test!(tables::tables_come_and_go_under_dumps).needs_module(),
+    guest_test!(tables::corrupted_tables_do_no_harm).needs_module(),
+    guest_test!(tables::a_hundred_thousand_routes_load_in_two_seconds)
+        .needs_module()
+        .icount()
+        .memory(3072),
+];
+
+/// Tests that take minutes: run where `L7_LONG` is set.
+pub const LONG: &[Test] = &[
+    guest_test!(requests::kernel_and_explain_agree_ten_thousand_times)
+        .needs_module()
+        .timeout(3600),
+    guest_test!(tables::tables_come_and_go_a_thousand_times_under_dumps)
+        .needs_module()
+        .timeout(3600),
+    guest_test!(tables::every_field_corrupted_and_a_hundred_thousand_corruptions_do_no_harm)
+        .needs_module()
+        .timeout(3600),
 ];
 
 /// Tests that fail on purpose, by which the harness is tested. They are not run with the others.
@@ -37,5 +64,9 @@ pub const SELFTESTS: &[Test] = &[
 /// The test of this name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Test> {
-    TESTS.iter().chain(SELFTESTS).find(|test| test.name == name)
+    TESTS
+        .iter()
+        .chain(LONG)
+        .chain(SELFTESTS)
+        .find(|test| test.name == name)
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 
+use l7switch_engine::tls::check_server_name;
 use l7switch_engine::uri;
 
 use crate::compile::allow;
@@ -242,6 +243,16 @@ pub(super) fn ask(
         headers: Fields::default(),
         source,
     };
+    if service.protocol == Protocol::Tls && !raw_host.is_empty() {
+        // A port in the URL is the service's, not a part of the name.
+        let name = match (&question.sni, uri::split_port(raw_host.as_bytes())) {
+            (None, Ok((host, _))) => host,
+            _ => raw_host.as_bytes(),
+        };
+        if let Err(error) = check_server_name(name) {
+            return Ok((ask, Some(format!("{error}: `{raw_host}`"))));
+        }
+    }
     if service.protocol != Protocol::Tcp {
         let mut buf = [0; uri::MAX_HOST];
         match uri::host(raw_host.as_bytes(), &mut buf) {

@@ -6,6 +6,7 @@
 //! the position in the file breaks ties. Lists are sorted by class, so a list is left at the first entry
 //! that cannot win any more, and a subtree whose lowest class cannot win is not entered.
 
+use core::fmt;
 use core::ops::Deref;
 
 use super::automaton::Walk;
@@ -22,17 +23,94 @@ use super::format::RouteRecord;
 use super::format::ServiceRecord;
 use super::format::SetRecord;
 use super::format::ENTRY_UNCONDITIONAL;
+use super::format::V4_PREFIX;
 use super::Budget;
 use super::Fields;
 use super::OverBudget;
 use super::Request;
 use super::Table;
 
+/// By which host a route was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByHost {
+    /// It names the very host.
+    Exact,
+    /// It names a wildcard with so many labels behind the asterisk.
+    Wildcard(u32),
+    /// It names no host.
+    Any,
+}
+
+/// By which path a route was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByPath {
+    /// It names the very path.
+    Exact,
+    /// It names an expression that finds something in the path.
+    Regex,
+    /// It names a prefix.
+    Prefix,
+    /// It names no path.
+    Any,
+}
+
+/// The route that won, and by what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Winner {
+    /// Its position in its service; 0 is the first in the file.
+    pub position: u32,
+    /// By which host.
+    pub host: ByHost,
+    /// By which path.
+    pub path: ByPath,
+    /// Length of the source prefix that holds the client's address (as IPv4-mapped: 96 more), where it names sources.
+    pub source: Option<u32>,
+    /// How many other conditions it has, a method not counted.
+    pub conditions: u32,
+}
+
+impl fmt::Display for Winner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut between = "takes it by ";
+        let mut part = |f: &mut fmt::Formatter<'_>, words: fmt::Arguments<'_>| {
+            f.write_str(between)?;
+            between = ", ";
+            f.write_fmt(words)
+        };
+        match self.host {
+            ByHost::Exact => part(f, format_args!("exact host"))?,
+            ByHost::Wildcard(labels) => part(f, format_args!("wildcard host of {labels} labels"))?,
+            ByHost::Any => {}
+        }
+        match self.path {
+            ByPath::Exact => part(f, format_args!("exact path"))?,
+            ByPath::Regex => part(f, format_args!("path expression"))?,
+            ByPath::Prefix => part(f, format_args!("path prefix"))?,
+            ByPath::Any => {}
+        }
+        if let Some(length) = self.source {
+            match length.checked_sub(V4_PREFIX) {
+                Some(length) => part(f, format_args!("source prefix /{length}"))?,
+                None => part(f, format_args!("source prefix /{length}"))?,
+            }
+        }
+        if self.conditions > 0 {
+            part(f, format_args!("{} more conditions", self.conditions))?;
+        }
+        if between == "takes it by " {
+            f.write_str("takes every request")?;
+        }
+        Ok(())
+    }
+}
+
 /// The best route so far. A candidate wins by lower class, then longer source prefix, then position.
 struct Best {
     class: u32,
     source: u32,
     route: u32,
+    host: ByHost,
+    path: ByPath,
     budget: Budget,
 }
 
@@ -42,6 +120,8 @@ impl Best {
             class: u32::MAX,
             source: 0,
             route: u32::MAX,
+            host: ByHost::Any,
+            path: ByPath::Any,
             budget: Budget::new(budget),
         }
     }
@@ -77,13 +157,39 @@ impl<B: Deref<Target = [u8]>> Table<B> {
         request: &Request<'_, F>,
         budget: u32,
     ) -> Result<Option<u32>, OverBudget> {
+        let winner = self.winner_within(service, request, budget)?;
+        Ok(winner.map(|winner| winner.position))
+    }
+
+    /// The same with what decided.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Table::route_within`].
+    pub fn winner_within<F: Fields + ?Sized>(
+        &self,
+        service: u32,
+        request: &Request<'_, F>,
+        budget: u32,
+    ) -> Result<Option<Winner>, OverBudget> {
         let Some(record) = self.get::<ServiceRecord>(service) else {
             return Ok(None);
         };
         let mut best = Best::none(budget);
         self.by_host(service, &record, request, &mut best)?;
-        self.in_paths(self.paths(record.any_host), request, &mut best)?;
-        Ok((best.route != u32::MAX).then(|| best.route.wrapping_sub(record.routes)))
+        let any = self.paths(record.any_host);
+        self.in_paths(any, ByHost::Any, request, &mut best)?;
+        let Some(route) = self.get::<RouteRecord>(best.route) else {
+            return Ok(None);
+        };
+        Ok(Some(Winner {
+            position: best.route.wrapping_sub(record.routes),
+            host: best.host,
+            path: best.path,
+            // The longest prefix that matched is kept as its length + 1, 0 for none.
+            source: best.source.checked_sub(1),
+            conditions: route.conditions_len,
+        }))
     }
 
     /// Candidates of routes that name the request's host or a domain above it.
@@ -106,7 +212,8 @@ impl<B: Deref<Target = [u8]>> Table<B> {
                     // A wildcard takes one or more labels in front: not the empty one of ".a.b".
                     if at > 0 {
                         if let Some(host) = self.find_host(hash.finish(), service, below) {
-                            self.in_paths(self.paths(host.wildcard), request, best)?;
+                            let paths = self.paths(host.wildcard);
+                            self.in_paths(paths, ByHost::Wildcard(labels), request, best)?;
                         }
                     }
                 }
@@ -115,7 +222,7 @@ impl<B: Deref<Target = [u8]>> Table<B> {
             hash = hash.push(byte);
         }
         if let Some(host) = self.find_host(hash.finish(), service, request.host) {
-            self.in_paths(host.exact(), request, best)?;
+            self.in_paths(host.exact(), ByHost::Exact, request, best)?;
         }
         Ok(())
     }
@@ -144,6 +251,7 @@ impl<B: Deref<Target = [u8]>> Table<B> {
     fn in_paths<F: Fields + ?Sized>(
         &self,
         paths: Option<PathsRecord>,
+        host: ByHost,
         request: &Request<'_, F>,
         best: &mut Best,
     ) -> Result<(), OverBudget> {
@@ -156,7 +264,7 @@ impl<B: Deref<Target = [u8]>> Table<B> {
         let (mut node, whole) = self.walk(paths.root, request.path);
         if whole {
             if let Some(n) = node {
-                self.try_entries(n.exact, n.exact_len, request, best)?;
+                self.try_entries(n.exact, n.exact_len, (host, ByPath::Exact), request, best)?;
             }
         }
         for group in self.records::<GroupRecord>(paths.groups, paths.groups_len) {
@@ -174,15 +282,22 @@ impl<B: Deref<Target = [u8]>> Table<B> {
                 continue;
             };
             if let Some(set) = self.get::<SetRecord>(group.sets.wrapping_add(set)) {
-                self.try_entries(set.entries, set.entries_len, request, best)?;
+                let by = (host, ByPath::Regex);
+                self.try_entries(set.entries, set.entries_len, by, request, best)?;
             }
         }
         while let Some(n) = node {
             best.budget.spend(1)?;
-            self.try_entries(n.prefix, n.prefix_len, request, best)?;
+            self.try_entries(
+                n.prefix,
+                n.prefix_len,
+                (host, ByPath::Prefix),
+                request,
+                best,
+            )?;
             node = n.up.checked_sub(1).and_then(|i| self.get(i));
         }
-        self.try_entries(paths.any, paths.any_len, request, best)
+        self.try_entries(paths.any, paths.any_len, (host, ByPath::Any), request, best)
     }
 
     /// Follows a path's segments down a trie: the deepest node reached, and whether the path ends there.
@@ -227,6 +342,7 @@ impl<B: Deref<Target = [u8]>> Table<B> {
         &self,
         start: u32,
         len: u32,
+        by: (ByHost, ByPath),
         request: &Request<'_, F>,
         best: &mut Best,
     ) -> Result<(), OverBudget> {
@@ -253,6 +369,7 @@ impl<B: Deref<Target = [u8]>> Table<B> {
                     best.class = entry.class;
                     best.source = source;
                     best.route = entry.route;
+                    (best.host, best.path) = by;
                 }
             }
         }

@@ -16,3 +16,4 @@ pub use hello::ClientHelloParser;
 pub use hello::ALPN_MAX;
 pub use hello::EXTENSIONS_MAX;
 pub use hello::MESSAGE_MAX;
+pub use name::check_server_name;

@@ -57,6 +57,15 @@ impl ServerName {
     }
 }
 
+/// Whether a name may stand in a ClientHello: one that may not is refused before any route is tried.
+///
+/// # Errors
+///
+/// [`HelloError::ServerName`].
+pub fn check_server_name(name: &[u8]) -> Result<(), HelloError> {
+    ServerName::read(name.iter().copied()).map(|_| ())
+}
+
 fn is_label(label: &[u8]) -> bool {
     !label.is_empty()
         && label.len() <= LABEL_MAX
