@@ -126,6 +126,16 @@ impl Client {
         self.inner.chunk(transaction, offset, data)
     }
 
+    /// Begins a load and sends all of the table, so that only [`Client::commit`] is left to be done; on an error
+    /// aborts. Gives the transaction.
+    ///
+    /// # Errors
+    ///
+    /// That of the first step that fails.
+    pub fn stage(&mut self, table: &[u8]) -> Result<u32, Error> {
+        self.inner.stage(table)
+    }
+
     /// `table-commit`: verifies the table and puts it in force. Gives the generation.
     ///
     /// # Errors
@@ -372,6 +382,12 @@ impl<T: Transport> Inner<T> {
     }
 
     fn load(&mut self, table: &[u8]) -> Result<u64, Error> {
+        let transaction = self.stage(table)?;
+        // Where it is refused it is forgotten, too.
+        self.commit(transaction)
+    }
+
+    fn stage(&mut self, table: &[u8]) -> Result<u32, Error> {
         let module = self.module()?;
         let len = u32::try_from(table.len())
             .ok()
@@ -390,24 +406,24 @@ impl<T: Transport> Inner<T> {
             return Err(Error::Malformed("the module takes no chunks".to_owned()));
         }
         let transaction = self.begin(len)?;
-        let loaded = self.send(transaction, table, longest);
-        if loaded.is_err() {
+        let sent = self.send(transaction, table, longest);
+        if sent.is_err() {
             // It may be forgotten already; the first error is the one that says something.
             let _ = self.abort(transaction);
         }
-        loaded
+        sent.map(|()| transaction)
     }
 
     /// One chunk at a time, each acknowledged: the kernel works while a chunk is sent, so that nothing is won by
     /// sending several, and an error is that of one chunk.
-    fn send(&mut self, transaction: u32, table: &[u8], longest: usize) -> Result<u64, Error> {
+    fn send(&mut self, transaction: u32, table: &[u8], longest: usize) -> Result<(), Error> {
         let mut offset: u32 = 0;
         for chunk in table.chunks(longest) {
             self.chunk(transaction, offset, chunk)?;
             // The whole length fits.
             offset = offset.saturating_add(u32::try_from(chunk.len()).unwrap_or(u32::MAX));
         }
-        self.commit(transaction)
+        Ok(())
     }
 
     fn set_server(&mut self, change: &ServerChange) -> Result<u32, Error> {
