@@ -148,7 +148,7 @@ async fn run(cli: &Cli) -> Result<(), String> {
     switch
         .use_kernel(cli.kernel(), Netlink)
         .await
-        .map_err(|why| format!("the kernel is required, and does not take the rules: {why}"))?;
+        .map_err(|why| format!("--kernel require: {why}"))?;
     let admin = admin(cli, &switch).await?;
     let _watch = cli
         .rules
