@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+//! The guest's side: the first process sets the guest up, runs each test in a process and namespaces of its own, and
+//! watches the kernel's log.
+
+use std::process::Command;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use rustix::system::RebootCommand;
+use rustix::system::reboot;
+
+use crate::error::Result;
+
+pub mod kernel_log;
+mod leaks;
+mod one_test;
+mod serve;
+mod setup;
+mod shell;
+
+/// What the program is in the guest.
+#[derive(Debug, Subcommand)]
+pub enum Role {
+    /// The first process: runs what the host asks for
+    Serve,
+    /// The first process: a shell on the console
+    Shell {
+        /// The terminal's height, 0 where unknown
+        rows: u16,
+        /// The terminal's width, 0 where unknown
+        columns: u16,
+    },
+    /// The process of one test
+    Test {
+        /// Its name
+        name: String,
+    },
+}
+
+/// Does what the role says. The first process ends the guest when it is done.
+///
+/// # Errors
+///
+/// Those of a test's process; the first process writes its own to the kernel's log and ends the guest.
+pub fn main(role: &Role) -> Result<ExitCode> {
+    let done = match role {
+        Role::Test { name } => return one_test::main(name),
+        Role::Serve => setup::run().and_then(|()| serve::run()),
+        Role::Shell { rows, columns } => setup::run().and_then(|()| shell::run(*rows, *columns)),
+    };
+    if let Err(error) = &done {
+        kernel_log::write(&format!("guest: {error}"));
+    }
+    // With -no-reboot this is the end of QEMU, and needs no ACPI.
+    rustix::fs::sync();
+    let _ = reboot(RebootCommand::Restart);
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// What kmemleak reports now, in lines.
+pub(crate) use leaks::scan as leaks_now;
+
+/// A program of the distribution, with the environment that tests have.
+pub(crate) fn program(name: &str) -> Command {
+    let mut command = Command::new(name);
+    command.env_clear().envs([
+        ("PATH", "/l7/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        ("HOME", "/root"),
+        ("LC_ALL", "C.UTF-8"),
+        ("TERM", "linux"),
+    ]);
+    command
+}

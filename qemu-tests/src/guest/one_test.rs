@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+//! The process of one test: the first of its namespaces of processes, mounts and network.
+
+use std::panic::catch_unwind;
+use std::process::ExitCode;
+
+use rustix::mount::MountFlags;
+use rustix::mount::mount;
+
+use super::program;
+use crate::error::Doing as _;
+use crate::error::Error;
+use crate::error::Result;
+use crate::tests;
+
+/// The exit code of a test that panicked.
+pub(super) const PANICKED: i32 = 101;
+
+pub(super) fn main(name: &str) -> Result<ExitCode> {
+    let test = tests::find(name).ok_or_else(|| Error::Message(format!("no test {name}")))?;
+    // The images of processes, devices and sockets of these namespaces, not of the guest's.
+    for (kind, place) in [
+        ("proc", "/proc"),
+        ("sysfs", "/sys"),
+        ("tmpfs", "/run"),
+        ("tmpfs", "/tmp"),
+    ] {
+        mount(kind, place, kind, MountFlags::empty(), None)
+            .doing(format!("mount {kind} at {place}"))?;
+    }
+    let _ = mount(
+        "debugfs",
+        "/sys/kernel/debug",
+        "debugfs",
+        MountFlags::empty(),
+        None,
+    );
+    program("ip")
+        .args(["link", "set", "lo", "up"])
+        .status()
+        .doing("run ip")?;
+    Ok(match catch_unwind(test.run) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The panic's message is printed already.
+        Err(_) => ExitCode::from(101),
+    })
+}

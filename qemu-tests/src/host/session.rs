@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT
+//! A session of tests: boots a guest when a test wants one, keeps it for the next test that wants the same machine, and
+//! replaces one that a test has spoiled.
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use super::artifacts::Artifacts;
+use super::guest::Guest;
+use super::initramfs;
+use super::kernel::Kernel;
+use super::qemu::Console;
+use super::qemu::Start;
+use super::runs;
+use super::tool;
+use crate::error::Error;
+use crate::error::Result;
+use crate::protocol::Outcome;
+use crate::protocol::TestResult;
+use crate::test::Machine;
+use crate::test::Test;
+
+/// What guests are booted from, built once.
+#[derive(Debug)]
+pub struct Setup {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// What is put into the guest.
+    pub artifacts: Artifacts,
+    /// This run's folder.
+    pub folder: PathBuf,
+    /// The archive to boot from.
+    pub initramfs: PathBuf,
+}
+
+impl Setup {
+    /// Builds everything. `init` is this crate's program, which is started as the guest's first process.
+    ///
+    /// # Errors
+    ///
+    /// Where something cannot be built.
+    pub fn new(kernel: Kernel, init: &Path) -> Result<Self> {
+        let artifacts = Artifacts::build(&kernel, init)?;
+        let folder = runs::new_folder(&target(init))?;
+        let initramfs = folder.join("initramfs.cpio");
+        initramfs::write(&initramfs, &kernel, &artifacts)?;
+        Ok(Self {
+            kernel,
+            artifacts,
+            folder,
+            initramfs,
+        })
+    }
+}
+
+/// Cargo's target folder, from the path of an executable in it (target/debug/x).
+fn target(executable: &Path) -> PathBuf {
+    executable
+        .ancestors()
+        .nth(2)
+        .map_or_else(|| tool::repository().join("target"), Path::to_owned)
+}
+
+/// A session of tests.
+#[derive(Debug)]
+pub struct Session {
+    init: PathBuf,
+    setup: Option<Setup>,
+    guest: Option<(Machine, Guest)>,
+    boots: usize,
+    /// Why guests cannot be had: said again to every test, not tried again.
+    hopeless: Option<String>,
+}
+
+impl Session {
+    /// A session whose guests start this program. Nothing is built or booted yet.
+    #[must_use]
+    pub fn new(init: &Path) -> Self {
+        Self {
+            init: init.to_owned(),
+            setup: None,
+            guest: None,
+            boots: 0,
+            hopeless: None,
+        }
+    }
+
+    /// How often a guest was booted.
+    #[must_use]
+    pub fn boots(&self) -> usize {
+        self.boots
+    }
+
+    /// Runs a test in a guest of its machine.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no guest, or the test is its death.
+    pub fn run(&mut self, test: &Test) -> Result<TestResult> {
+        let mut guest = self.guest_for(test.machine)?;
+        let result = guest.run(test)?;
+        // Lockdep and others fall silent after their first complaint; what a test leaves behind is in others' way.
+        let spoiled = !result.kernel.is_empty()
+            || result.left_behind.is_some()
+            || result.outcome == Outcome::TimedOut;
+        if !spoiled {
+            self.guest = Some((test.machine, guest));
+        }
+        Ok(result)
+    }
+
+    /// Ends the guest, if there is one; gives what its kernel complained of at last.
+    ///
+    /// # Errors
+    ///
+    /// Where it does not end.
+    pub fn finish(&mut self) -> Result<Vec<String>> {
+        match self.guest.take() {
+            Some((_, guest)) => guest.finish(),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn guest_for(&mut self, machine: Machine) -> Result<Guest> {
+        match self.guest.take() {
+            Some((its, guest)) if its == machine => return Ok(guest),
+            Some((_, guest)) => complain_at_end(guest.finish())?,
+            None => {}
+        }
+        if let Some(reason) = &self.hopeless {
+            return Err(Error::Tool {
+                tool: "the guest's boot".to_owned(),
+                output: reason.clone(),
+            });
+        }
+        let booted = self.boot(machine);
+        if let Err(error) = &booted {
+            self.hopeless = Some(error.to_string());
+        }
+        booted
+    }
+
+    fn boot(&mut self, machine: Machine) -> Result<Guest> {
+        let setup = match self.setup.take() {
+            Some(setup) => setup,
+            None => Setup::new(Kernel::wanted()?, &self.init)?,
+        };
+        let setup = self.setup.insert(setup);
+        self.boots += 1;
+        let console = setup.folder.join(format!("{}.console", self.boots));
+        let guest = Guest::boot(
+            &Start {
+                kernel: &setup.kernel,
+                machine,
+                initramfs: &setup.initramfs,
+                image: &setup.artifacts.image,
+                console: Console::File(&console),
+                results: None,
+                messages: &setup.folder.join(format!("{}.qemu", self.boots)),
+                arguments: "serve",
+            },
+            &console,
+        )?;
+        complain_at_end(Ok(guest.ready.kernel.clone()))?;
+        Ok(guest)
+    }
+}
+
+/// What a kernel complains of before the first test or after the last one is an error of the session.
+fn complain_at_end(complaints: Result<Vec<String>>) -> Result<()> {
+    let complaints = complaints?;
+    if complaints.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Tool {
+        tool: "the guest, while no test ran,".to_owned(),
+        output: complaints.join("\n"),
+    })
+}

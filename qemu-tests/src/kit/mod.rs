@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT
+//! What tests are written with: hosts and networks, programs on them, the module, what the kernel says and holds.
+//!
+//! Everything here panics where it cannot do what is asked, since that is how a test fails.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what a test calls fails by panicking"
+)]
+
+pub mod memory;
+pub mod module;
+pub mod network;
+pub mod process;
+pub mod programs;
+pub mod wait;
+
+pub use crate::guest::kernel_log::KernelLog;
+pub use memory::kib;
+pub use memory::leaks;
+pub use memory::slab;
+pub use module::Module;
+pub use network::Host;
+pub use network::Network;
+pub use process::Attempt;
+pub use process::Process;
+pub use programs::Nginx;
+pub use wait::wait_until;

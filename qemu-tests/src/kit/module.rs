@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT
+//! Loading and unloading of l7switch.ko and of the kernel's own modules.
+
+use std::ffi::CString;
+use std::fs;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use rustix::system::delete_module;
+use rustix::system::finit_module;
+
+use super::process;
+use super::wait::wait_until;
+
+/// The module's file in the guest.
+pub const PATH: &str = "/l7/l7switch.ko";
+/// Its name, as lsmod shows it.
+pub const NAME: &str = "l7switch";
+
+/// l7switch.ko, loaded. It is unloaded where this is dropped; what cannot be unloaded fails the test.
+#[derive(Debug)]
+pub struct Module {
+    loaded: bool,
+}
+
+impl Module {
+    /// Loads it, with the modules that it depends on.
+    ///
+    /// # Panics
+    ///
+    /// Where the kernel refuses it.
+    #[must_use]
+    pub fn load() -> Self {
+        Self::try_load("").unwrap_or_else(|error| panic!("{PATH} does not load: {error}"))
+    }
+
+    /// Loads it with parameters: "name=value name=value".
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn try_load(parameters: &str) -> io::Result<Self> {
+        let depends = process::attempt(&format!("modinfo -F depends {PATH}"));
+        for name in depends
+            .stdout
+            .trim()
+            .split(',')
+            .filter(|name| !name.is_empty())
+        {
+            modprobe(name);
+        }
+        let file = File::open(PATH)?;
+        finit_module(file, &CString::new(parameters)?, 0)?;
+        Ok(Self { loaded: true })
+    }
+
+    /// Unloads it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's: `ResourceBusy` or `WouldBlock` where it is in use.
+    pub fn unload(mut self) -> io::Result<()> {
+        self.loaded = false;
+        remove()
+    }
+
+    /// How many things use it, by /proc/modules.
+    #[must_use]
+    pub fn users(&self) -> Option<u64> {
+        users(NAME)
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        if self.loaded {
+            // What the first process finds loaded is reported there.
+            let _ = remove();
+        }
+    }
+}
+
+/// How many things use a module; none where it is not loaded.
+#[must_use]
+pub fn users(name: &str) -> Option<u64> {
+    let modules = fs::read_to_string("/proc/modules").unwrap_or_default();
+    let mut lines = modules.lines().map(str::split_whitespace);
+    let mut line = lines.find(|line| line.clone().next() == Some(name))?;
+    line.nth(2)?.parse().ok()
+}
+
+/// Loads one of the kernel's modules with those that it needs; nothing where it is built in.
+///
+/// # Panics
+///
+/// Where the kernel has none of that name.
+pub fn modprobe(name: &str) {
+    let built_in = Path::new("/sys/module").join(name.replace('-', "_"));
+    if !built_in.exists() {
+        let attempt = process::attempt(&format!("modprobe {name}"));
+        assert!(attempt.is_good(), "modprobe {name}: {}", attempt.stderr);
+    }
+}
+
+fn remove() -> io::Result<()> {
+    let name = CString::new(NAME)?;
+    Ok(delete_module(
+        &name,
+        rustix::fs::OFlags::NONBLOCK.bits().cast_signed(),
+    )?)
+}
+
+/// Unloads the module where a test has left it loaded, and says so where it does not go.
+pub(crate) fn clear_away() -> Option<String> {
+    users(NAME)?;
+    // Namespaces of the test, which may hold it, take a moment to end.
+    let mut last = None;
+    for _ in 0..500 {
+        match remove() {
+            Ok(()) => return None,
+            Err(error) => last = Some(error),
+        }
+        if users(NAME).is_none() {
+            return None;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    last.map(|error| {
+        format!(
+            "{NAME} does not unload: {error}, {} users",
+            users(NAME).unwrap_or(0)
+        )
+    })
+}
+
+/// Waits until a module is gone from /proc/modules.
+///
+/// # Panics
+///
+/// Where it stays.
+pub fn wait_until_gone(name: &str) {
+    wait_until(&format!("{name} is gone"), || users(name).is_none());
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: MIT
+//! Tests of l7switch in kernels that QEMU boots.
+//!
+//! One executable plays both sides. On the host it builds what the guest needs, boots it and asks it for one test
+//! after the other ([`host`]); in the guest it is the first process and runs them ([`guest`]). Both sides speak in
+//! lines of JSON ([`protocol`]), and know the same list of tests ([`tests`]).
+#![forbid(unsafe_code)]
+
+pub mod complaints;
+pub mod error;
+pub mod guest;
+pub mod host;
+pub mod kit;
+pub mod protocol;
+pub mod test;
+pub mod tests;

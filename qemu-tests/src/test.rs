@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+//! What a test in the guest is: a name, a function, and what it needs of the machine.
+
+use std::time::Duration;
+
+/// A test that runs in the guest.
+#[derive(Debug, Clone, Copy)]
+pub struct Test {
+    /// `file::function`, below `src/tests/`.
+    pub name: &'static str,
+    /// It fails by panicking.
+    pub run: fn(),
+    /// Whether it loads l7switch.ko.
+    pub needs_module: bool,
+    /// The machine in which it runs. Tests with equal machines share a boot.
+    pub machine: Machine,
+    /// How long it may take, by the guest's clock.
+    pub timeout: Duration,
+}
+
+/// A machine that QEMU makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Machine {
+    /// One processor that retires one instruction per virtual nanosecond: rates become instruction counts.
+    pub icount: bool,
+    /// Number of processors.
+    pub processors: u8,
+    /// Memory in MiB.
+    pub memory: u32,
+}
+
+impl Machine {
+    /// What a test gets that asks for nothing.
+    pub const DEFAULT: Self = Self {
+        icount: false,
+        processors: 2,
+        memory: 1024,
+    };
+}
+
+impl Test {
+    /// A test that needs nothing special.
+    #[must_use]
+    pub const fn new(name: &'static str, run: fn()) -> Self {
+        Self {
+            name,
+            run,
+            needs_module: false,
+            machine: Machine::DEFAULT,
+            timeout: Duration::from_secs(60),
+        }
+    }
+
+    /// It loads l7switch.ko: where none can be built, the test is listed as ignored.
+    #[must_use]
+    pub const fn needs_module(mut self) -> Self {
+        self.needs_module = true;
+        self
+    }
+
+    /// It counts instructions: one processor, one instruction per virtual nanosecond.
+    #[must_use]
+    pub const fn icount(mut self) -> Self {
+        self.machine.icount = true;
+        self.machine.processors = 1;
+        self
+    }
+
+    /// It wants so many processors.
+    #[must_use]
+    pub const fn processors(mut self, number: u8) -> Self {
+        self.machine.processors = number;
+        self
+    }
+
+    /// It wants so much memory, in MiB.
+    #[must_use]
+    pub const fn memory(mut self, mib: u32) -> Self {
+        self.machine.memory = mib;
+        self
+    }
+
+    /// It may take so many seconds, by the guest's clock (60 where nothing is said).
+    #[must_use]
+    pub const fn timeout(mut self, seconds: u64) -> Self {
+        self.timeout = Duration::from_secs(seconds);
+        self
+    }
+}
+
+/// A [`Test`] of a function, named after its path: `guest_test!(boot::tools_run)`.
+#[macro_export]
+macro_rules! guest_test {
+    ($file:ident :: $function:ident) => {
+        $crate::test::Test::new(
+            concat!(stringify!($file), "::", stringify!($function)),
+            $file::$function,
+        )
+    };
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+//! The guest itself: programs, namespaces, modules.
+
+use crate::kit::Network;
+use crate::kit::Nginx;
+use crate::kit::module;
+use crate::kit::network::server;
+use crate::kit::network::server6;
+
+pub(super) fn tools_run() {
+    let network = Network::with_servers(0);
+    let host = &network.switch;
+    assert!(host.run("l7ctl --version").starts_with("l7ctl "));
+    assert!(host.run("l7switch --version").starts_with("l7switch "));
+    assert_eq!(
+        host.run("python3 -c 'import yaml, jsonschema; print(yaml.safe_load(\"[1]\"))'"),
+        "[1]\n"
+    );
+    // The kernel's own netlink tool speaks with the kernel.
+    let families = host.run(
+        "python3 /l7/share/pyynl/cli.py --spec /l7/share/netlink/specs/nlctrl.yaml --dump getfamily --output-json",
+    );
+    assert!(families.contains("\"nlctrl\""), "{families}");
+    for program in [
+        "nft", "ethtool", "wrk", "haproxy", "ipvsadm", "openssl", "tcpdump", "strace", "modprobe",
+        "setpriv",
+    ] {
+        host.run(&format!("command -v {program}"));
+    }
+}
+
+pub(super) fn namespaces_talk() {
+    let network = Network::new();
+    let _nginx: Vec<Nginx> = network.servers.iter().map(Nginx::start).collect();
+    for number in [1, 2] {
+        let expected = format!("server{number}\n");
+        let v4 = server(number);
+        assert_eq!(network.client.curl(&format!("http://{v4}/")), expected);
+        let v6 = server6(number);
+        assert_eq!(network.client.curl(&format!("http://[{v6}]/")), expected);
+    }
+}
+
+pub(super) fn modules_load() {
+    let network = Network::with_servers(1);
+    for name in [
+        "ip_vs",
+        "ip_vs_rr",
+        "nf_conntrack",
+        "sch_netem",
+        "nf_defrag_ipv6",
+    ] {
+        module::modprobe(name);
+    }
+    // Loaded by the kernel itself, which calls modprobe.
+    network
+        .switch
+        .run("tc qdisc add dev server1 root netem delay 1ms");
+    network.switch.run("nft add table ip nat");
+    network
+        .switch
+        .run("nft 'add chain ip nat post { type nat hook postrouting priority 100; }'");
+    network
+        .switch
+        .run("nft add rule ip nat post oifname server1 masquerade");
+    network.switch.run("ipvsadm -A -t 10.0.1.100:80 -s wrr");
+    assert!(
+        network
+            .client
+            .run("ping -c 1 -W 5 10.0.2.2")
+            .contains("1 received")
+    );
+}
