@@ -12,9 +12,9 @@ extern crate std;
 pub mod decide;
 pub mod http1;
 pub mod netlink;
+pub mod packet;
 #[cfg(no_panic_probe)]
 pub mod probe;
-pub mod packet;
 pub mod sched;
 pub mod siphash;
 pub mod table;

@@ -119,7 +119,10 @@ mod tests {
         v6[23] = 1;
         v6[39] = 2;
         let ip = ipv6(&v6).unwrap();
-        assert_eq!((ip.source[15], ip.destination[15], ip.protocol), (1, 2, TCP));
+        assert_eq!(
+            (ip.source[15], ip.destination[15], ip.protocol),
+            (1, 2, TCP)
+        );
         v6[0] = 0x40;
         assert_eq!(ipv6(&v6), None);
     }

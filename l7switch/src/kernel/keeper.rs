@@ -210,7 +210,9 @@ impl<C: Connect> Keeper<C> {
             self.connections = self.connections.wrapping_add(1);
         }
         self.events(generation)?;
-        if look {
+        if look && !self.is_in_place()? {
+            // Its event may have come while that was asked, and says whose doing it is.
+            self.events(generation)?;
             self.look()?;
         }
         self.load(generation)?;
@@ -267,7 +269,14 @@ impl<C: Connect> Keeper<C> {
         }
     }
 
-    /// Asks whether the module is there and has the table that it was given.
+    /// Asks whether the module is there and has the table that it was given, if it was given one.
+    fn is_in_place(&mut self) -> Result<bool, Error> {
+        let there = self.there()?;
+        let (now, _) = there.module.generation()?;
+        Ok(there.in_force().is_none_or(|ours| ours == now))
+    }
+
+    /// Asks the same, and notes what has become of the table.
     fn look(&mut self) -> Result<(), Error> {
         let there = self.there()?;
         let (now, is_table) = there.module.generation()?;

@@ -54,6 +54,8 @@ struct World {
     events: VecDeque<Event>,
     /// Error numbers of the next commits.
     refuse: VecDeque<i32>,
+    /// A table that someone else loads just before the generation is asked for.
+    late: Option<Vec<u8>>,
     /// What was asked, in words.
     asked: Vec<String>,
 }
@@ -226,7 +228,10 @@ impl Module for FakeModule {
     }
 
     fn generation(&mut self) -> Result<(u64, bool), Error> {
-        let world = self.ask("generation")?;
+        let mut world = self.ask("generation")?;
+        if let Some(table) = world.late.take() {
+            world.load(table, OTHER);
+        }
         Ok((world.generation, world.table.is_some()))
     }
 
@@ -629,6 +634,18 @@ fn a_table_of_someone_else_stays_until_the_next_reload() {
         assert_eq!(keeper.status().state, KernelState::Loaded);
         assert_eq!(fake.server("p", A), (ServerState::Up, 4));
     }
+}
+
+#[test]
+fn whose_table_it_is_is_heard_even_where_it_comes_between() {
+    let fake = Fake::loaded();
+    let (mut keeper, first) = in_step(&fake, &[(A, 1)]);
+    let theirs = rules(&[(B, 1)]).table.as_bytes().to_vec();
+    fake.world().late = Some(theirs);
+    keeper.step(&first, true);
+    assert_eq!(keeper.status().state, KernelState::Replaced);
+    let why = keeper.status().why.clone();
+    assert_eq!(why.as_deref(), Some("port 8 has loaded a table"));
 }
 
 #[test]
