@@ -279,6 +279,7 @@ pub fn status(switch: &Switch) -> Status {
         draining: core.shutdown.is_draining(),
         access_log_dropped: core.log.dropped(),
         services: services.collect(),
+        kernel: switch.kernel_status(),
     }
 }
 

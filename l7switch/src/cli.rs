@@ -9,6 +9,7 @@ use clap_complete::Shell;
 
 use crate::access_log::Format;
 use crate::access_log::Target;
+use crate::kernel::Mode;
 
 /// Switches HTTP, HTTPS, TLS and TCP by the rules of a rule file.
 ///
@@ -46,6 +47,17 @@ pub struct Cli {
     #[arg(long, value_name = "TIME", default_value = "30s", env = "L7SWITCH_DRAIN_TIMEOUT", value_parser = humantime::parse_duration)]
     pub drain_timeout: Duration,
 
+    /// Whether the kernel module is used: auto, while it is loaded and this process may (CAP_NET_ADMIN); off; or
+    /// require, and the switch does not start without it [default: auto; with --demo, off].
+    #[arg(
+        long,
+        value_enum,
+        env = "L7SWITCH_KERNEL",
+        hide_possible_values = true,
+        value_name = "auto|off|require"
+    )]
+    pub kernel: Option<Mode>,
+
     /// Do not reload when the rule file changes.
     #[arg(long, env = "L7SWITCH_NO_WATCH")]
     pub no_watch: bool,
@@ -68,6 +80,14 @@ pub struct Cli {
     pub completions: Option<Shell>,
 }
 
+impl Cli {
+    /// Whether the kernel module is used. A demonstration does not take the kernel from a switch at work.
+    pub fn kernel(&self) -> Mode {
+        let usual = if self.demo { Mode::Off } else { Mode::Auto };
+        self.kernel.unwrap_or(usual)
+    }
+}
+
 #[expect(clippy::unnecessary_wraps, reason = "clap's form of a value parser")]
 fn target(text: &str) -> Result<Target, String> {
     Ok(match text {
@@ -88,6 +108,11 @@ mod tests {
         let cli = Cli::parse_from(["l7switch", "rules.toml", "--access-log", "-"]);
         assert_eq!(cli.access_log, Some(Target::Stdout));
         assert_eq!(cli.drain_timeout, Duration::from_secs(30));
+        assert_eq!(cli.kernel(), Mode::Auto);
+        let demo = Cli::parse_from(["l7switch", "--demo"]);
+        assert_eq!(demo.kernel(), Mode::Off);
+        let required = Cli::parse_from(["l7switch", "--demo", "--kernel", "require"]);
+        assert_eq!(required.kernel(), Mode::Require);
         assert!(Cli::try_parse_from(["l7switch"]).is_err());
         assert!(Cli::try_parse_from(["l7switch", "--demo"]).is_ok());
     }

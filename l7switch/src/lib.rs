@@ -5,7 +5,8 @@
 //! A connection is accepted by [`listen`], served by [`conn`] (HTTP, below which [`gate`] lets only
 //! strictly valid messages pass) or [`passthrough`]. A request goes through [`proxy`]: [`plan`]
 //! decides by the rules, [`forward`] sends it to a pool of [`upstream`] servers, or [`answer`]
-//! answers it. The rules in force are a [`state::Generation`]; a reload replaces it whole.
+//! answers it. The rules in force are a [`state::Generation`]; a reload replaces it whole. Where the kernel module is
+//! loaded, [`kernel`] gives it the same rules.
 
 pub mod access_log;
 pub mod admin;
@@ -25,6 +26,7 @@ pub mod generation;
 pub mod headers;
 pub mod health;
 pub mod io;
+pub mod kernel;
 pub mod limit;
 pub mod listen;
 pub mod metrics;

@@ -16,6 +16,7 @@ use l7switch::access_log::Target;
 use l7switch::admin::Admin;
 use l7switch::cli::Cli;
 use l7switch::demo;
+use l7switch::kernel::module::Netlink;
 use l7switch::watch::Watch;
 use l7switch_rules::RuleSet;
 use l7switch_rules::text::diagnostic::Report;
@@ -144,6 +145,10 @@ async fn run(cli: &Cli) -> Result<(), String> {
             SetError::Rules(error) => report(&error),
             other => other.to_string(),
         })?;
+    switch
+        .use_kernel(cli.kernel(), Netlink)
+        .await
+        .map_err(|why| format!("--kernel require: {why}"))?;
     let admin = admin(cli, &switch).await?;
     let _watch = cli
         .rules

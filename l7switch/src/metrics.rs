@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fmt::Write as _;
 
+use l7switch_admin_api::KernelState;
+use l7switch_admin_api::KernelStatus;
 use l7switch_admin_api::ServerState;
 use l7switch_admin_api::ServerStatus;
 use l7switch_admin_api::ServiceStatus;
@@ -62,9 +64,59 @@ pub fn render(status: &Status, servers: &[ServerStatus]) -> String {
         "Lines that the access log lost.",
     );
     out.sample("access_log_dropped_total", &[], status.access_log_dropped);
+    kernel(&mut out, &status.kernel);
     services(&mut out, status);
     real_servers(&mut out, servers);
     out.0
+}
+
+/// The kernel module, where it is to be used.
+fn kernel(out: &mut Text, kernel: &KernelStatus) {
+    if kernel.state == KernelState::Off {
+        return;
+    }
+    out.family(
+        "kernel_up",
+        "gauge",
+        "1: the kernel has the rules in force.",
+    );
+    let up = u8::from(kernel.state == KernelState::Loaded);
+    out.sample("kernel_up", &[], up);
+    if let Some(generation) = kernel.generation {
+        out.family(
+            "kernel_generation",
+            "gauge",
+            "Number of the kernel's table, as the kernel counts.",
+        );
+        out.sample("kernel_generation", &[], generation);
+    }
+    out.family(
+        "kernel_table_loads_total",
+        "counter",
+        "Loads of a table into the kernel by result.",
+    );
+    for (result, count) in [
+        ("ok", kernel.loads),
+        ("refused", kernel.refusals),
+        ("failed", kernel.failures),
+    ] {
+        out.sample("kernel_table_loads_total", &[("result", result)], count);
+    }
+    out.family(
+        "kernel_server_changes_total",
+        "counter",
+        "Changes of real servers by direction.",
+    );
+    for (direction, count) in [
+        ("to_kernel", kernel.changes_sent),
+        ("from_kernel", kernel.changes_taken),
+    ] {
+        out.sample(
+            "kernel_server_changes_total",
+            &[("direction", direction)],
+            count,
+        );
+    }
 }
 
 fn services(out: &mut Text, status: &Status) {
@@ -186,6 +238,26 @@ fn whole(count: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kernel_is_shown_where_it_is_to_be_used() {
+        let mut status = Status::default();
+        assert!(!render(&status, &[]).contains("l7switch_kernel"));
+        status.kernel.state = KernelState::Absent;
+        let absent = render(&status, &[]);
+        assert!(absent.contains("l7switch_kernel_up 0\n"));
+        assert!(!absent.contains("l7switch_kernel_generation"));
+        status.kernel = KernelStatus {
+            state: KernelState::Loaded,
+            generation: Some(7),
+            loads: 2,
+            ..KernelStatus::default()
+        };
+        let loaded = render(&status, &[]);
+        assert!(loaded.contains("l7switch_kernel_up 1\n"));
+        assert!(loaded.contains("l7switch_kernel_generation 7\n"));
+        assert!(loaded.contains("l7switch_kernel_table_loads_total{result=\"ok\"} 2\n"));
+    }
 
     #[test]
     fn labels_are_escaped_and_families_typed() {

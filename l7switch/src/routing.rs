@@ -36,6 +36,11 @@ impl Rules {
         usize::try_from(route).ok()
     }
 
+    /// The compiled table.
+    pub fn table(&self) -> &[u8] {
+        self.table.as_bytes()
+    }
+
     /// The number of a service.
     pub fn service(&self, name: &str) -> Option<usize> {
         // Services are sorted by name.

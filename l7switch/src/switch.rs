@@ -9,9 +9,11 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use l7switch_admin_api::KernelStatus;
 use l7switch_rules::RuleSet;
 use l7switch_rules::text::diagnostic::Report;
 use thiserror::Error;
@@ -22,6 +24,9 @@ use crate::access_log::AccessLog;
 use crate::generation;
 use crate::generation::BuildError;
 use crate::health::Checks;
+use crate::kernel::Kernel;
+use crate::kernel::Mode;
+use crate::kernel::module::Connect;
 use crate::listen::Listener;
 use crate::listen::bind;
 use crate::state::Core;
@@ -100,6 +105,7 @@ pub struct Switch {
     status: Mutex<ReloadStatus>,
     /// One reload at a time.
     reloading: tokio::sync::Mutex<()>,
+    kernel: OnceLock<Kernel>,
 }
 
 impl Switch {
@@ -126,10 +132,34 @@ impl Switch {
             checks: Mutex::default(),
             status: Mutex::default(),
             reloading: tokio::sync::Mutex::default(),
+            kernel: OnceLock::new(),
         });
         switch.follow(sockets)?;
         tokio::spawn(prune(Arc::downgrade(&switch.core)));
         Ok(switch)
+    }
+
+    /// Uses the kernel module beside the front, from now on and for as long as the switch lives; once.
+    ///
+    /// # Errors
+    ///
+    /// With [`Mode::Require`], why the module has not taken the rules.
+    pub async fn use_kernel(&self, mode: Mode, connect: impl Connect) -> Result<(), String> {
+        if mode == Mode::Off {
+            return Ok(());
+        }
+        let kernel = Kernel::start(&self.core, connect).await;
+        let required = kernel.required();
+        let _ = self.kernel.set(kernel);
+        match mode {
+            Mode::Require => required,
+            Mode::Auto | Mode::Off => Ok(()),
+        }
+    }
+
+    /// What is known of the kernel module.
+    pub fn kernel_status(&self) -> KernelStatus {
+        self.kernel.get().map(Kernel::status).unwrap_or_default()
     }
 
     /// What its parts share.
@@ -204,7 +234,15 @@ impl Switch {
             // The runtime ends.
             Err(_) => return Err(SetError::Draining),
         };
-        self.set(rules)
+        let Some(kernel) = self.kernel.get() else {
+            return self.set(rules);
+        };
+        // The kernel has the table before the front swaps and puts it in force right after, so that the two disagree
+        // for no longer than a commit takes. The front goes first: its rules can still be refused here.
+        let rules = kernel.stage(rules).await.ok_or(SetError::Draining)?;
+        let result = self.set(rules);
+        kernel.follow(&self.core).await;
+        result
     }
 
     /// Puts rules in force; see [`Switch::reload`]. Gives what the check warned of.
@@ -232,6 +270,9 @@ impl Switch {
         generation::activate(&next);
         self.core.keep_stats(stats);
         self.core.active.store(Arc::new(next));
+        if let Some(kernel) = self.kernel.get() {
+            kernel.wake();
+        }
         self.follow(sockets)?;
         Ok(warnings)
     }

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use l7switch_admin_api::Health;
+use l7switch_admin_api::KernelState;
+use l7switch_admin_api::KernelStatus;
 use l7switch_admin_api::Servers;
 use l7switch_admin_api::Status;
 
@@ -115,6 +117,7 @@ pub(crate) fn status(status: &Status) -> String {
             "the last reload was refused, the rules before it are in force:\n{error}"
         );
     }
+    text.push_str(&kernel(&status.kernel));
     let heading = cells([
         "SERVICE",
         "PROTOCOL",
@@ -169,6 +172,26 @@ pub(crate) fn status(status: &Status) -> String {
         }
     }
     text
+}
+
+/// The kernel module, as the front knows it.
+fn kernel(kernel: &KernelStatus) -> String {
+    let why = kernel.why.as_deref().map(printable).unwrap_or_default();
+    let generation = kernel
+        .generation
+        .map_or_else(String::new, |n| format!(" generation {n}"));
+    match kernel.state {
+        KernelState::Off => "kernel: off\n".to_owned(),
+        KernelState::Absent => "kernel: not loaded\n".to_owned(),
+        KernelState::NotPermitted => format!("kernel: not permitted: {why}\n"),
+        KernelState::Loaded => format!("kernel: loaded{generation}\n"),
+        KernelState::Refused => format!("kernel: refused: {why}\n"),
+        KernelState::Replaced => {
+            format!("kernel: rules of someone else,{generation}: {why}; reload to take it back\n")
+        }
+        KernelState::Unloaded => format!("kernel: no rules: {why}; reload to load them again\n"),
+        KernelState::Failed => format!("kernel: failed: {why}\n"),
+    }
 }
 
 pub(crate) fn servers(servers: &Servers) -> String {
@@ -240,6 +263,28 @@ mod tests {
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(u64::MAX), "16777215.9 TiB");
         assert_eq!(duration(Duration::from_secs(3_700)), "1 h 1 min");
+    }
+
+    #[test]
+    fn a_status_shows_how_the_kernel_stands() {
+        let text = |state, generation, why: Option<&str>| {
+            let kernel = KernelStatus {
+                state,
+                generation,
+                why: why.map(str::to_owned),
+                ..KernelStatus::default()
+            };
+            status(&Status {
+                kernel,
+                ..Status::default()
+            })
+        };
+        let loaded = text(KernelState::Loaded, Some(4), None);
+        assert!(loaded.contains("kernel: loaded generation 4\n"), "{loaded}");
+        let absent = text(KernelState::Absent, None, None);
+        assert!(absent.contains("kernel: not loaded\n"), "{absent}");
+        let refused = text(KernelState::Refused, None, Some("too long\u{1b}"));
+        assert!(refused.contains("kernel: refused: too long\\u{1b}\n"));
     }
 
     #[test]

@@ -57,6 +57,69 @@ pub struct Status {
     pub access_log_dropped: u64,
     /// Virtual services, by name.
     pub services: BTreeMap<String, ServiceStatus>,
+    /// The kernel module.
+    #[serde(default)]
+    pub kernel: KernelStatus,
+}
+
+/// What the switch knows of the kernel module.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelStatus {
+    /// How it stands.
+    pub state: KernelState,
+    /// Generation of the table in the kernel, as the kernel counts; absent where that is not known.
+    pub generation: Option<u64>,
+    /// Why it is not used, in words; absent where that is clear.
+    pub why: Option<String>,
+    /// Tables that the kernel took.
+    pub loads: u64,
+    /// Tables that the kernel refused.
+    pub refusals: u64,
+    /// Loads that failed otherwise.
+    pub failures: u64,
+    /// Changes of real servers that were set in the kernel.
+    pub changes_sent: u64,
+    /// Changes of real servers that others set in the kernel and that were taken over.
+    pub changes_taken: u64,
+}
+
+/// How the kernel module stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KernelState {
+    /// It is not to be used.
+    #[default]
+    Off,
+    /// It is not there.
+    Absent,
+    /// It is there, and the switch may not use it.
+    NotPermitted,
+    /// It has the rules in force.
+    Loaded,
+    /// It has refused the rules in force, and switches nothing of them.
+    Refused,
+    /// Someone else has loaded a table after the switch did.
+    Replaced,
+    /// Someone else has taken the table away.
+    Unloaded,
+    /// It cannot be spoken with; that is tried again.
+    Failed,
+}
+
+impl KernelState {
+    /// The word in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Absent => "absent",
+            Self::NotPermitted => "not-permitted",
+            Self::Loaded => "loaded",
+            Self::Refused => "refused",
+            Self::Replaced => "replaced",
+            Self::Unloaded => "unloaded",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// A virtual service's counts since the switch began.

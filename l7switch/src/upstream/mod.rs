@@ -20,3 +20,4 @@ pub use send::Patience;
 pub use send::Sent;
 pub use send::send;
 pub use server::RealServer;
+pub use server::Standing;

@@ -3,13 +3,14 @@
 //!
 //! Two hands are on a server's weight (rule file, administrator) and three on its availability
 //! (active checks, passive checks, administrator). Each writes what it knows;
-//! `change` draws the conclusion for the scheduler.
+//! `change` draws the conclusion for the scheduler, and tells whoever watches.
 
 use std::borrow::Borrow;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
@@ -25,6 +26,7 @@ use l7switch_engine::sched;
 use l7switch_engine::sched::Identity;
 use l7switch_rules::model::Passive;
 use l7switch_rules::model::address_bytes;
+use tokio::sync::Notify;
 
 use crate::body::RequestBody;
 
@@ -44,6 +46,19 @@ pub struct RealServer {
     /// Failures of requests in a row.
     failed_in_row: AtomicU32,
     ewma_ns: AtomicU64,
+    /// Told when [`Standing`] changes.
+    watcher: OnceLock<Arc<Notify>>,
+}
+
+/// What comes of all that the hands on a server have said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether it gets requests.
+    pub state: ServerState,
+    /// Its weight where it gets them; draining does not change it.
+    pub weight: u32,
+    /// Whether an administrator has set the weight.
+    pub weight_is_set: bool,
 }
 
 /// What the hands on a server have said.
@@ -52,6 +67,8 @@ struct Control {
     configured: u32,
     admin_weight: Option<u32>,
     draining: bool,
+    /// An administrator holds it to be dead.
+    held_down: bool,
     /// What the active check says; absent: there is none.
     health: Option<Health>,
     /// Checks in a row with the result that contradicts `health`.
@@ -78,6 +95,7 @@ impl RealServer {
                 configured: weight,
                 admin_weight: None,
                 draining: false,
+                held_down: false,
                 health: None,
                 against: 0,
                 ejection: 0,
@@ -87,6 +105,7 @@ impl RealServer {
             failures: AtomicU64::new(0),
             failed_in_row: AtomicU32::new(0),
             ewma_ns: AtomicU64::new(0),
+            watcher: OnceLock::new(),
         }
     }
 
@@ -108,13 +127,39 @@ impl RealServer {
     /// Changes what the hands say, then draws the conclusion. Gives whether the weight changed.
     fn change(&self, change: impl FnOnce(&mut Control)) -> bool {
         let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let stood = control.standing();
         change(&mut control);
         let before = self.sched.weight();
         let weight = control.effective_weight();
         self.sched.set_weight(weight);
-        self.sched
-            .set_available(control.health != Some(Health::Down) && !control.ejected);
+        self.sched.set_available(
+            control.health != Some(Health::Down) && !control.ejected && !control.held_down,
+        );
+        if let Some(watcher) = self.watcher.get()
+            && control.standing() != stood
+        {
+            watcher.notify_one();
+        }
         weight != before
+    }
+
+    /// Has changes of the standing told to `watcher`, for ever; a second watcher is not taken.
+    pub fn watch(&self, watcher: &Arc<Notify>) {
+        self.watcher.get_or_init(|| Arc::clone(watcher));
+    }
+
+    /// What comes of all that was said.
+    pub fn standing(&self) -> Standing {
+        let control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        control.standing()
+    }
+
+    /// An administrator holds the server to be dead, whatever checks say, until [`Self::set_draining`].
+    pub fn hold_down(&self) {
+        self.change(|control| {
+            control.draining = false;
+            control.held_down = true;
+        });
     }
 
     /// The rule file's weight.
@@ -131,6 +176,7 @@ impl RealServer {
     pub fn set_draining(&self, draining: bool) {
         self.change(|control| {
             control.draining = draining;
+            control.held_down = false;
             if !draining {
                 control.ejected = false;
                 self.failed_in_row.store(0, Relaxed);
@@ -313,10 +359,18 @@ impl Control {
         }
     }
 
+    fn standing(&self) -> Standing {
+        Standing {
+            state: self.state(),
+            weight: self.admin_weight.unwrap_or(self.configured),
+            weight_is_set: self.admin_weight.is_some(),
+        }
+    }
+
     fn state(&self) -> ServerState {
         if self.draining {
             ServerState::Draining
-        } else if self.health == Some(Health::Down) {
+        } else if self.held_down || self.health == Some(Health::Down) {
             ServerState::Down
         } else if self.ejected {
             ServerState::Ejected
@@ -376,6 +430,37 @@ mod tests {
         server.set_draining(false);
         server.set_admin_weight(None);
         assert_eq!(server.sched().weight(), 2);
+    }
+
+    #[test]
+    fn one_held_down_stays_so_whatever_checks_say() {
+        let server = server();
+        server.set_checked(true);
+        server.set_draining(true);
+        server.hold_down();
+        server.checked(true, 1, 1);
+        assert_eq!(server.standing().state, ServerState::Down);
+        assert!(!server.sched().available());
+        server.set_draining(false);
+        assert_eq!(server.standing().state, ServerState::Up);
+        assert!(server.sched().available());
+    }
+
+    #[tokio::test]
+    async fn a_watcher_is_told_of_changes_and_of_nothing_else() {
+        let server = server();
+        let told = Arc::new(Notify::new());
+        server.watch(&told);
+        server.set_draining(true);
+        told.notified().await;
+        server.set_draining(true);
+        server.set_checked(true);
+        server.checked(true, 1, 1);
+        let nothing = tokio::time::timeout(Duration::from_millis(1), told.notified());
+        assert!(nothing.await.is_err());
+        server.set_admin_weight(Some(5));
+        told.notified().await;
+        assert_eq!(server.standing().weight, 5, "draining does not change it");
     }
 
     #[tokio::test(start_paused = true)]

@@ -32,6 +32,7 @@ fn switch(runtime_dir: &Path, rules: &Path) -> Command {
     command
         .arg(rules)
         .env("XDG_RUNTIME_DIR", runtime_dir)
+        .env("L7SWITCH_KERNEL", "off")
         .env_remove("L7SWITCH_ADMIN");
     command
 }

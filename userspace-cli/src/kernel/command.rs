@@ -50,8 +50,7 @@ pub(crate) enum Kernel {
     },
     /// Set state or weight of a real server in the kernel
     ///
-    /// A running front that uses the kernel takes the change over. What it finds out itself, by its checks, it sets
-    /// again.
+    /// A front that uses the kernel takes the change over; a server that its checks have taken out it sets down again.
     Set(Set),
     /// Set all counters to 0
     ResetCounters,

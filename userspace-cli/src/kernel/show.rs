@@ -156,7 +156,10 @@ pub(super) fn matched(found: &Match, why: &str, method: Option<&str>) -> String 
         (None, None) => "none".to_owned(),
     };
     let _ = writeln!(text, "route    {route}");
-    let _ = writeln!(text, "why      {}", printable(&found.why));
+    // Of a route the kernel says no more than that it takes the request.
+    if !found.why.is_empty() {
+        let _ = writeln!(text, "why      {}", printable(&found.why));
+    }
     let total: u64 = found.shares.iter().map(|s| u64::from(s.weight)).sum();
     for share in &found.shares {
         let _ = write!(text, "pool     {}", printable(&share.pool));

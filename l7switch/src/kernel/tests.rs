@@ -1,0 +1,770 @@
+// SPDX-License-Identifier: MIT
+//! The keeper, and the switch around it, against a module that is written here.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::time::Duration;
+
+use l7switch_admin_api::KernelState;
+use l7switch_admin_api::ServerState as FrontState;
+use l7switch_engine::netlink::Command;
+use l7switch_engine::netlink::ServerState;
+use l7switch_netlink::Error;
+use l7switch_netlink::Event;
+use l7switch_netlink::Refusal;
+use l7switch_netlink::Server;
+use l7switch_netlink::ServerChange;
+use l7switch_netlink::WeightChange;
+use l7switch_rules::RuleSet;
+use tokio::sync::Notify;
+
+use super::Mode;
+use super::keeper::Keeper;
+use super::module::Connect;
+use super::module::Module;
+use crate::Options;
+use crate::Switch;
+use crate::generation;
+use crate::state::Generation;
+use crate::state::StatsRegistry;
+use crate::upstream::RealServer;
+
+/// Port of the front's client.
+const OWN: u32 = 7;
+/// Port of someone else's.
+const OTHER: u32 = 8;
+
+/// A kernel that behaves as the contract says.
+#[derive(Debug, Default)]
+struct World {
+    /// Number of the loading of the module; `None`: it is not loaded.
+    loading: Option<u64>,
+    generation: u64,
+    table: Option<Vec<u8>>,
+    /// Pool and address; state, weight, the table's weight.
+    servers: BTreeMap<(String, SocketAddr), (ServerState, u32, u32)>,
+    staged: HashMap<u32, Vec<u8>>,
+    transactions: u32,
+    events: VecDeque<Event>,
+    /// Error numbers of the next commits.
+    refuse: VecDeque<i32>,
+    /// A table that someone else loads just before the generation is asked for.
+    late: Option<Vec<u8>>,
+    /// What was asked, in words.
+    asked: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Fake(Arc<Mutex<World>>);
+
+#[derive(Debug)]
+struct FakeModule {
+    world: Fake,
+    loading: u64,
+}
+
+impl Fake {
+    fn loaded() -> Self {
+        let fake = Self::default();
+        fake.world().loading = Some(1);
+        fake
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap()
+    }
+
+    /// What was asked since the last call.
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.world().asked)
+    }
+
+    fn server(&self, pool: &str, address: &str) -> (ServerState, u32) {
+        let key = (pool.to_owned(), address.parse().unwrap());
+        let (state, weight, _) = self.world().servers[&key];
+        (state, weight)
+    }
+
+    /// Someone else changes a server.
+    fn change(&self, pool: &str, address: &str, state: Option<ServerState>, weight: Option<u32>) {
+        let change = ServerChange {
+            pool: Some(pool.to_owned()),
+            address: address.parse().unwrap(),
+            state,
+            weight: weight.map(WeightChange::To),
+        };
+        self.world().set(&change, OTHER).unwrap();
+    }
+}
+
+fn refused(command: Command, errno: i32) -> Error {
+    Error::Refused(Box::new(Refusal {
+        command,
+        errno,
+        message: Some("no".to_owned()),
+        attribute: None,
+        missing: None,
+    }))
+}
+
+impl World {
+    fn set(&mut self, change: &ServerChange, by: u32) -> Result<(), Error> {
+        let mut found = false;
+        for ((pool, address), (state, weight, table_weight)) in &mut self.servers {
+            let meant = change.pool.as_ref().is_none_or(|wanted| wanted == pool);
+            if !meant || *address != change.address {
+                continue;
+            }
+            found = true;
+            *state = change.state.unwrap_or(*state);
+            *weight = match change.weight {
+                Some(WeightChange::To(weight)) => weight,
+                Some(WeightChange::Reset) => *table_weight,
+                None => *weight,
+            };
+            self.events.push_back(Event::ServerChanged {
+                pool: pool.clone(),
+                address: *address,
+                weight: *weight,
+                state: *state,
+                by,
+            });
+        }
+        if found {
+            Ok(())
+        } else {
+            Err(refused(Command::ServerSet, 2))
+        }
+    }
+
+    /// Puts a table in force.
+    fn load(&mut self, table: Vec<u8>, by: u32) -> u64 {
+        let before = std::mem::take(&mut self.servers);
+        for (pool, address, weight) in servers_of(&table) {
+            let key = (pool, address);
+            let entry = match before.get(&key) {
+                // One that was set stays.
+                Some(&(state, set, old)) if set != old => (state, set, weight),
+                Some(&(state, ..)) => (state, weight, weight),
+                None => (ServerState::Up, weight, weight),
+            };
+            self.servers.insert(key, entry);
+        }
+        self.generation += 1;
+        self.events.push_back(Event::TableReplaced {
+            generation: self.generation,
+            len: u32::try_from(table.len()).unwrap(),
+            by,
+        });
+        self.table = Some(table);
+        self.generation
+    }
+
+    fn unload(&mut self, by: u32) -> u64 {
+        self.table = None;
+        self.servers.clear();
+        self.generation += 1;
+        let generation = self.generation;
+        self.events
+            .push_back(Event::TableUnloaded { generation, by });
+        generation
+    }
+
+    /// Loads the module again: nothing is as it was.
+    fn reload(&mut self) {
+        let loading = self.transactions.into();
+        *self = Self {
+            loading: Some(loading),
+            transactions: self.transactions + 100,
+            ..Self::default()
+        };
+    }
+}
+
+/// Servers of the pools in a table.
+fn servers_of(table: &[u8]) -> Vec<(String, SocketAddr, u32)> {
+    let known = RULES.lock().unwrap();
+    let (_, servers) = known.iter().find(|(bytes, _)| bytes == table).unwrap();
+    servers.clone()
+}
+
+/// Tables of these tests with what they hold: only the kernel reads pools out of a table.
+type Known = Vec<(Vec<u8>, Vec<(String, SocketAddr, u32)>)>;
+static RULES: Mutex<Known> = Mutex::new(Vec::new());
+
+impl Connect for Fake {
+    type Module = FakeModule;
+
+    fn connect(&mut self) -> Result<FakeModule, Error> {
+        let loading = self.world().loading.ok_or(Error::NotLoaded)?;
+        self.world().events.clear();
+        Ok(FakeModule {
+            world: self.clone(),
+            loading,
+        })
+    }
+}
+
+impl FakeModule {
+    fn ask(&self, what: impl Into<String>) -> Result<MutexGuard<'_, World>, Error> {
+        let mut world = self.world.world();
+        if world.loading != Some(self.loading) {
+            return Err(Error::NotLoaded);
+        }
+        world.asked.push(what.into());
+        Ok(world)
+    }
+}
+
+impl Module for FakeModule {
+    fn port(&self) -> u32 {
+        OWN
+    }
+
+    fn generation(&mut self) -> Result<(u64, bool), Error> {
+        let mut world = self.ask("generation")?;
+        if let Some(table) = world.late.take() {
+            world.load(table, OTHER);
+        }
+        Ok((world.generation, world.table.is_some()))
+    }
+
+    fn stage(&mut self, table: &[u8]) -> Result<u32, Error> {
+        let mut world = self.ask("stage")?;
+        world.transactions += 1;
+        let transaction = world.transactions;
+        world.staged.insert(transaction, table.to_vec());
+        Ok(transaction)
+    }
+
+    fn commit(&mut self, transaction: u32) -> Result<u64, Error> {
+        let mut world = self.ask("commit")?;
+        let table = world
+            .staged
+            .remove(&transaction)
+            .ok_or_else(|| refused(Command::TableCommit, 2))?;
+        match world.refuse.pop_front() {
+            Some(errno) => Err(refused(Command::TableCommit, errno)),
+            None => Ok(world.load(table, OWN)),
+        }
+    }
+
+    fn abort(&mut self, transaction: u32) -> Result<(), Error> {
+        self.ask("abort")?.staged.remove(&transaction);
+        Ok(())
+    }
+
+    fn unload(&mut self) -> Result<u64, Error> {
+        Ok(self.ask("unload")?.unload(OWN))
+    }
+
+    fn servers(&mut self) -> Result<Vec<Server>, Error> {
+        let world = self.ask("servers")?;
+        let server = |(key, value): (&(String, SocketAddr), &(ServerState, u32, u32))| Server {
+            pool: key.0.clone(),
+            address: key.1,
+            weight: value.1,
+            state: value.0,
+            table_weight: value.2,
+            scheduler: "rr".to_owned(),
+            active: 0,
+        };
+        Ok(world.servers.iter().map(server).collect())
+    }
+
+    fn set_server(&mut self, change: &ServerChange) -> Result<(), Error> {
+        let pool = change.pool.as_deref().unwrap_or("*");
+        let mut what = format!("set {pool}/{}", change.address);
+        if let Some(state) = change.state {
+            what.push_str(&format!(" {}", state.name()));
+        }
+        match change.weight {
+            Some(WeightChange::To(weight)) => what.push_str(&format!(" {weight}")),
+            Some(WeightChange::Reset) => what.push_str(" default"),
+            None => {}
+        }
+        self.ask(what)?.set(change, OWN)
+    }
+
+    fn event(&mut self) -> Result<Option<Event>, Error> {
+        // The socket of a module that is gone is silent.
+        let mut world = self.world.world();
+        Ok(world
+            .events
+            .pop_front()
+            .filter(|_| world.loading == Some(self.loading)))
+    }
+
+    fn readiness(&self) -> Option<OwnedFd> {
+        None
+    }
+}
+
+const A: &str = "10.0.0.1:80";
+const B: &str = "10.0.0.2:80";
+
+/// Rules with pool `p` of these servers, whose health is checked.
+fn rules(servers: &[(&str, u32)]) -> RuleSet {
+    let list: Vec<String> = servers
+        .iter()
+        .map(|(address, weight)| format!("{{ address = \"{address}\", weight = {weight} }}"))
+        .collect();
+    let text = format!(
+        "[service.web]\nlisten = \"127.0.0.1:1\"\n[[service.web.route]]\npool = \"p\"\n\
+         [pool.p]\nservers = [{}]\nhealth = {{ tcp = true, interval = \"1h\" }}\n",
+        list.join(", ")
+    );
+    let mut rules = match l7switch_rules::load_text("test.toml", &text) {
+        Ok(rules) => rules,
+        Err(report) => panic!("{}", report.render(false)),
+    };
+    // The language knows no port 0.
+    rules.model.services[0].listen[0].set_port(0);
+    let held = servers
+        .iter()
+        .map(|(address, weight)| ("p".to_owned(), address.parse().unwrap(), *weight));
+    let known = (rules.table.as_bytes().to_vec(), held.collect());
+    RULES.lock().unwrap().push(known);
+    rules
+}
+
+/// The generation that follows `before`.
+fn next(rules: RuleSet, before: Option<&Generation>) -> Generation {
+    let next = generation::build(rules, before, &mut StatsRegistry::default()).unwrap();
+    generation::activate(&next);
+    next
+}
+
+fn server(generation: &Generation, address: &str) -> Arc<RealServer> {
+    let address: SocketAddr = address.parse().unwrap();
+    let found = generation.pools[0].servers();
+    found
+        .filter(|s| s.address() == address)
+        .map(Arc::clone)
+        .next()
+        .unwrap()
+}
+
+fn down(server: &RealServer) {
+    for _ in 0..10 {
+        server.checked(false, 1, 1);
+    }
+    assert_eq!(server.standing().state, FrontState::Down);
+}
+
+fn keeper(fake: &Fake) -> Keeper<Fake> {
+    Keeper::new(fake.clone(), Arc::new(Notify::new()))
+}
+
+/// A keeper in step with these servers.
+fn in_step(fake: &Fake, servers: &[(&str, u32)]) -> (Keeper<Fake>, Generation) {
+    let generation = next(rules(servers), None);
+    let mut keeper = keeper(fake);
+    keeper.step(&generation, true);
+    assert_eq!(keeper.status().state, KernelState::Loaded);
+    fake.asked();
+    (keeper, generation)
+}
+
+#[test]
+fn the_table_is_loaded_and_the_fronts_standing_set() {
+    let fake = Fake::loaded();
+    let generation = next(rules(&[(A, 1), (B, 2)]), None);
+    server(&generation, A).set_draining(true);
+    server(&generation, B).set_admin_weight(Some(9));
+    let mut keeper = keeper(&fake);
+    keeper.step(&generation, false);
+    assert_eq!(
+        fake.asked(),
+        [
+            "stage",
+            "commit",
+            "servers",
+            "set p/10.0.0.1:80 draining",
+            "set p/10.0.0.2:80 9",
+        ]
+    );
+    assert_eq!(keeper.status().state, KernelState::Loaded);
+    assert_eq!(keeper.status().generation, Some(1));
+    assert_eq!(
+        fake.world().table.as_deref(),
+        Some(generation.rules.table())
+    );
+    // The echo of what was set sets nothing more.
+    keeper.step(&generation, false);
+    keeper.step(&generation, true);
+    assert_eq!(fake.asked(), ["generation"]);
+    assert_eq!(keeper.status().changes_taken, 0);
+}
+
+#[test]
+fn what_another_front_has_left_in_the_kernel_does_not_stay() {
+    let fake = Fake::loaded();
+    let table = rules(&[(A, 1)]).table.as_bytes().to_vec();
+    fake.world().load(table, OTHER);
+    fake.change("p", A, Some(ServerState::Draining), Some(50));
+    let (_, generation) = in_step(&fake, &[(A, 1)]);
+    assert_eq!(fake.server("p", A), (ServerState::Up, 1));
+    assert_eq!(server(&generation, A).standing().state, FrontState::Up);
+}
+
+#[test]
+fn a_reload_sends_the_table_before_and_commits_after() {
+    let fake = Fake::loaded();
+    let (mut keeper, first) = in_step(&fake, &[(A, 1)]);
+    let rules = rules(&[(A, 1), (B, 1)]);
+    keeper.stage(rules.table.as_bytes());
+    assert_eq!(fake.asked(), ["stage"]);
+    assert_eq!(
+        fake.world().table.as_deref(),
+        Some(first.rules.table()),
+        "not before the front's"
+    );
+    let second = next(rules, Some(&first));
+    keeper.step(&second, false);
+    assert_eq!(fake.asked(), ["commit", "servers"]);
+    assert_eq!(keeper.status().generation, Some(2));
+    assert_eq!(keeper.status().loads, 2);
+}
+
+#[test]
+fn a_reload_that_the_front_refuses_forgets_what_was_sent() {
+    let fake = Fake::loaded();
+    let (mut keeper, first) = in_step(&fake, &[(A, 1)]);
+    keeper.stage(rules(&[(B, 1)]).table.as_bytes());
+    keeper.step(&first, false);
+    assert_eq!(fake.asked(), ["stage", "abort"]);
+    assert!(fake.world().staged.is_empty());
+    assert_eq!(fake.world().table.as_deref(), Some(first.rules.table()));
+}
+
+#[test]
+fn changes_at_the_front_are_set_in_the_kernel() {
+    let fake = Fake::loaded();
+    let (mut keeper, generation) = in_step(&fake, &[(A, 1), (B, 3)]);
+    down(&server(&generation, A));
+    server(&generation, B).set_admin_weight(Some(8));
+    keeper.step(&generation, false);
+    assert_eq!(fake.server("p", A), (ServerState::Down, 1));
+    assert_eq!(fake.server("p", B), (ServerState::Up, 8));
+    server(&generation, A).checked(true, 1, 1);
+    server(&generation, B).set_admin_weight(None);
+    fake.asked();
+    keeper.step(&generation, false);
+    assert_eq!(
+        fake.asked(),
+        ["set p/10.0.0.1:80 up", "set p/10.0.0.2:80 default"]
+    );
+    assert_eq!(keeper.status().changes_sent, 4);
+}
+
+#[test]
+fn changes_by_others_are_taken_over() {
+    let fake = Fake::loaded();
+    let (mut keeper, generation) = in_step(&fake, &[(A, 1), (B, 3)]);
+    fake.change("p", A, Some(ServerState::Draining), None);
+    fake.change("p", B, None, Some(7));
+    keeper.step(&generation, false);
+    assert!(fake.asked().is_empty(), "nothing is echoed");
+    let (a, b) = (server(&generation, A), server(&generation, B));
+    assert_eq!(a.standing().state, FrontState::Draining);
+    assert!(!a.standing().weight_is_set);
+    assert_eq!(b.standing().weight, 7);
+    fake.change("p", A, Some(ServerState::Down), None);
+    fake.change("p", B, None, Some(3));
+    keeper.step(&generation, false);
+    assert_eq!(a.standing().state, FrontState::Down);
+    assert!(!b.standing().weight_is_set, "the table's again");
+    fake.change("p", A, Some(ServerState::Up), None);
+    keeper.step(&generation, false);
+    assert_eq!(a.standing().state, FrontState::Up);
+    assert!(fake.asked().is_empty());
+    assert_eq!(keeper.status().changes_taken, 5);
+}
+
+#[test]
+fn a_weight_set_by_others_says_nothing_of_what_the_checks_found() {
+    let fake = Fake::loaded();
+    let (mut keeper, generation) = in_step(&fake, &[(A, 1)]);
+    let a = server(&generation, A);
+    down(&a);
+    keeper.step(&generation, false);
+    fake.change("p", A, None, Some(5));
+    keeper.step(&generation, false);
+    assert_eq!(a.standing().weight, 5);
+    a.checked(true, 1, 1);
+    keeper.step(&generation, false);
+    assert_eq!(fake.server("p", A), (ServerState::Up, 5));
+}
+
+#[test]
+fn what_the_checks_found_is_set_again() {
+    let fake = Fake::loaded();
+    let (mut keeper, generation) = in_step(&fake, &[(A, 1)]);
+    down(&server(&generation, A));
+    keeper.step(&generation, false);
+    fake.change("p", A, Some(ServerState::Up), None);
+    keeper.step(&generation, false);
+    assert_eq!(fake.server("p", A), (ServerState::Down, 1));
+}
+
+#[test]
+fn changes_that_cross_end_the_same_on_both_sides() {
+    for front_first in [true, false] {
+        let fake = Fake::loaded();
+        let (mut keeper, generation) = in_step(&fake, &[(A, 1)]);
+        let a = server(&generation, A);
+        if front_first {
+            a.set_draining(true);
+            keeper.step(&generation, false);
+            fake.change("p", A, Some(ServerState::Up), None);
+        } else {
+            // The front has not heard of it when it sets its own.
+            fake.change("p", A, Some(ServerState::Down), None);
+            a.set_draining(true);
+        }
+        for _ in 0..4 {
+            keeper.step(&generation, false);
+        }
+        fake.asked();
+        keeper.step(&generation, false);
+        assert!(fake.asked().is_empty(), "it comes to rest");
+        let held = match a.standing().state {
+            FrontState::Up => ServerState::Up,
+            FrontState::Draining => ServerState::Draining,
+            _ => ServerState::Down,
+        };
+        assert_eq!(fake.server("p", A).0, held);
+    }
+}
+
+#[test]
+fn the_front_goes_on_alone_and_finds_a_module_that_comes_back() {
+    let fake = Fake::loaded();
+    let (mut keeper, generation) = in_step(&fake, &[(A, 1)]);
+    server(&generation, A).set_draining(true);
+    fake.world().loading = None;
+    keeper.step(&generation, true);
+    assert_eq!(keeper.status().state, KernelState::Absent);
+    assert_eq!(keeper.status().generation, None);
+    keeper.step(&generation, true);
+    let connections = keeper.connections();
+    fake.world().reload();
+    keeper.step(&generation, true);
+    assert_eq!(keeper.status().state, KernelState::Loaded);
+    assert_eq!(fake.server("p", A), (ServerState::Draining, 1));
+    assert!(keeper.connections() > connections, "other sockets");
+    // Loaded anew between two looks: its generation counts from the start.
+    fake.world().reload();
+    keeper.step(&generation, true);
+    keeper.step(&generation, true);
+    assert_eq!(fake.server("p", A), (ServerState::Draining, 1));
+    assert_eq!(keeper.status().failures, 0, "an absence is no failure");
+}
+
+#[test]
+fn a_refused_table_leaves_none_and_waits_for_the_next() {
+    let fake = Fake::loaded();
+    let (mut keeper, first) = in_step(&fake, &[(A, 1)]);
+    fake.world().refuse.push_back(22);
+    let second = next(rules(&[(B, 1)]), Some(&first));
+    keeper.step(&second, false);
+    assert_eq!(keeper.status().state, KernelState::Refused);
+    assert_eq!(keeper.status().refusals, 1);
+    let why = keeper.status().why.clone().unwrap();
+    assert!(why.contains("table-commit: no"), "{why}");
+    assert_eq!(
+        fake.world().table,
+        None,
+        "older rules than the front's would give other answers"
+    );
+    fake.asked();
+    server(&second, B).set_draining(true);
+    keeper.step(&second, false);
+    keeper.step(&second, true);
+    assert_eq!(fake.asked(), ["generation"], "not tried again");
+    let third = next(rules(&[(B, 2)]), Some(&second));
+    keeper.step(&third, false);
+    assert_eq!(keeper.status().state, KernelState::Loaded);
+    assert_eq!(keeper.status().why, None);
+    assert_eq!(fake.server("p", B), (ServerState::Draining, 2));
+}
+
+#[test]
+fn a_kernel_that_is_busy_is_asked_again() {
+    let fake = Fake::loaded();
+    fake.world().refuse.push_back(16);
+    let generation = next(rules(&[(A, 1)]), None);
+    let mut keeper = keeper(&fake);
+    keeper.step(&generation, true);
+    assert_eq!(keeper.status().state, KernelState::Failed);
+    assert_eq!(keeper.status().failures, 1);
+    keeper.step(&generation, true);
+    assert_eq!(keeper.status().state, KernelState::Loaded);
+}
+
+#[test]
+fn a_table_of_someone_else_stays_until_the_next_reload() {
+    for is_told in [true, false] {
+        let fake = Fake::loaded();
+        let (mut keeper, first) = in_step(&fake, &[(A, 1)]);
+        let theirs = rules(&[(A, 1), (B, 1)]).table.as_bytes().to_vec();
+        fake.world().load(theirs.clone(), OTHER);
+        if !is_told {
+            fake.world().events.clear();
+        }
+        keeper.step(&first, !is_told);
+        assert_eq!(keeper.status().state, KernelState::Replaced);
+        assert_eq!(keeper.status().generation, Some(2));
+        // Servers of other rules are not this front's affair.
+        fake.change("p", A, Some(ServerState::Draining), None);
+        server(&first, A).set_admin_weight(Some(4));
+        fake.asked();
+        keeper.step(&first, false);
+        assert!(fake.asked().is_empty());
+        assert_eq!(server(&first, A).standing().state, FrontState::Up);
+        let second = next(rules(&[(A, 2)]), Some(&first));
+        keeper.step(&second, false);
+        assert_eq!(keeper.status().state, KernelState::Loaded);
+        assert_eq!(fake.server("p", A), (ServerState::Up, 4));
+    }
+}
+
+#[test]
+fn whose_table_it_is_is_heard_even_where_it_comes_between() {
+    let fake = Fake::loaded();
+    let (mut keeper, first) = in_step(&fake, &[(A, 1)]);
+    let theirs = rules(&[(B, 1)]).table.as_bytes().to_vec();
+    fake.world().late = Some(theirs);
+    keeper.step(&first, true);
+    assert_eq!(keeper.status().state, KernelState::Replaced);
+    let why = keeper.status().why.clone();
+    assert_eq!(why.as_deref(), Some("port 8 has loaded a table"));
+}
+
+#[test]
+fn a_table_that_someone_takes_away_stays_away_until_the_next_reload() {
+    for is_told in [true, false] {
+        let fake = Fake::loaded();
+        let (mut keeper, first) = in_step(&fake, &[(A, 1)]);
+        fake.world().unload(OTHER);
+        if !is_told {
+            fake.world().events.clear();
+        }
+        keeper.step(&first, !is_told);
+        assert_eq!(keeper.status().state, KernelState::Unloaded);
+        keeper.step(&first, true);
+        assert_eq!(fake.world().table, None);
+        let second = next(rules(&[(A, 1)]), Some(&first));
+        keeper.step(&second, false);
+        assert_eq!(keeper.status().state, KernelState::Loaded);
+    }
+}
+
+#[test]
+fn lost_events_are_asked_for() {
+    let fake = Fake::loaded();
+    let (mut keeper, generation) = in_step(&fake, &[(A, 1), (B, 1)]);
+    down(&server(&generation, B));
+    keeper.step(&generation, false);
+    fake.change("p", A, Some(ServerState::Draining), None);
+    fake.world().events = VecDeque::from([Event::Lost]);
+    keeper.step(&generation, false);
+    let state = |address| server(&generation, address).standing().state;
+    assert_eq!(state(A), FrontState::Draining);
+    assert_eq!(state(B), FrontState::Down);
+    server(&generation, B).checked(true, 1, 1);
+    assert_eq!(state(B), FrontState::Up, "that was the checks' finding");
+}
+
+/// Waits until a condition holds.
+async fn until(mut condition: impl FnMut() -> bool) {
+    let waited = tokio::time::timeout(Duration::from_secs(20), async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    waited.await.expect("this hangs");
+}
+
+#[tokio::test]
+async fn a_switch_keeps_the_kernel_in_step_by_itself() {
+    let fake = Fake::loaded();
+    let switch = Switch::start(rules(&[(A, 1)]), None, &Options::default()).unwrap();
+    switch
+        .use_kernel(Mode::Require, fake.clone())
+        .await
+        .unwrap();
+    assert_eq!(switch.kernel_status().state, KernelState::Loaded);
+    server(&switch.generation(), A).set_draining(true);
+    until(|| fake.server("p", A).0 == ServerState::Draining).await;
+    switch.set(rules(&[(A, 1), (B, 1)])).unwrap();
+    until(|| switch.kernel_status().loads == 2).await;
+    // Nothing tells of this: it is found by looking.
+    fake.world().loading = None;
+    until(|| switch.kernel_status().state == KernelState::Absent).await;
+    fake.world().reload();
+    until(|| switch.kernel_status().state == KernelState::Loaded).await;
+    assert_eq!(fake.server("p", A).0, ServerState::Draining);
+}
+
+#[tokio::test]
+async fn what_is_required_has_to_be_there() {
+    let switch = Switch::start(rules(&[(A, 1)]), None, &Options::default()).unwrap();
+    let error = switch.use_kernel(Mode::Require, Fake::default()).await;
+    assert!(error.unwrap_err().contains("modprobe l7switch"));
+    let switch = Switch::start(rules(&[(A, 1)]), None, &Options::default()).unwrap();
+    let refusing = Fake::loaded();
+    refusing.world().refuse.push_back(22);
+    let error = switch.use_kernel(Mode::Require, refusing).await;
+    assert!(error.unwrap_err().contains("table-commit: no"));
+    let switch = Switch::start(rules(&[(A, 1)]), None, &Options::default()).unwrap();
+    switch
+        .use_kernel(Mode::Auto, Fake::default())
+        .await
+        .unwrap();
+    assert_eq!(switch.kernel_status().state, KernelState::Absent);
+    let switch = Switch::start(rules(&[(A, 1)]), None, &Options::default()).unwrap();
+    let unused = Fake::loaded();
+    switch.use_kernel(Mode::Off, unused.clone()).await.unwrap();
+    assert_eq!(switch.kernel_status().state, KernelState::Off);
+    assert!(unused.asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_reload_is_done_when_the_kernel_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rules.toml");
+    let port = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap().port()
+    };
+    let write = |server: &str| {
+        let text = format!(
+            "[service.web]\nlisten = \"127.0.0.1:{port}\"\n[[service.web.route]]\npool = \"p\"\n\
+             [pool.p]\nservers = [\"{server}\"]\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        let rules = l7switch_rules::load(&path).unwrap();
+        let held = vec![("p".to_owned(), server.parse().unwrap(), 1)];
+        let table = rules.table.as_bytes().to_vec();
+        RULES.lock().unwrap().push((table, held));
+        rules
+    };
+    let fake = Fake::loaded();
+    let switch = Switch::start(write(A), Some(path.clone()), &Options::default()).unwrap();
+    switch.use_kernel(Mode::Auto, fake.clone()).await.unwrap();
+    write(B);
+    switch.reload().await.unwrap();
+    assert_eq!(switch.kernel_status().generation, Some(2));
+    assert_eq!(fake.server("p", B), (ServerState::Up, 1));
+    let asked = fake.asked();
+    let stages = asked.iter().filter(|what| *what == "stage").count();
+    assert_eq!(stages, 2, "sent once each time: {asked:?}");
+}
