@@ -22,6 +22,7 @@ use rustix::process::kill_process;
 use super::kernel_log;
 use super::kernel_log::KernelLog;
 use super::leaks;
+use super::one_test;
 use super::program;
 use crate::complaints;
 use crate::error::Doing as _;
@@ -175,7 +176,7 @@ fn run_test(log: &mut KernelLog, name: String, timeout: Duration) -> Result<Test
 fn outcome(status: ExitStatus) -> Outcome {
     if status.success() {
         Outcome::Passed
-    } else if status.code() == Some(super::one_test::PANICKED) {
+    } else if status.code() == Some(i32::from(one_test::PANICKED)) {
         Outcome::Failed("it panicked".to_owned())
     } else if let Some(signal) = status.signal() {
         Outcome::Failed(format!("its process died of signal {signal}"))

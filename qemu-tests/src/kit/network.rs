@@ -146,6 +146,20 @@ impl Host {
         ))
     }
 
+    /// Asks a generic netlink family by the kernel's Python tool (tools/net/ynl); `arguments` are words of shell for it:
+    /// `--do x --json '{...}'`, `--dump x`. Gives its answer as JSON. The family's specification is in
+    /// /l7/share/netlink/specs; it is taken as it stands, since checking it costs seconds here.
+    ///
+    /// # Panics
+    ///
+    /// Where the kernel refuses.
+    pub fn ynl(&self, family: &str, arguments: &str) -> String {
+        self.run(&format!(
+            "python3 /l7/share/pyynl/cli.py --spec /l7/share/netlink/specs/{family}.yaml --no-schema --output-json \
+             {arguments}"
+        ))
+    }
+
     /// Sets a sysctl, as `sysctl -w` names it.
     ///
     /// # Panics

@@ -20,6 +20,7 @@ pub const TESTS: &[Test] = &[
     guest_test!(boot::tools_run),
     guest_test!(boot::namespaces_talk),
     guest_test!(boot::modules_load),
+    guest_test!(boot::instructions_are_counted).icount(),
     guest_test!(front::quickstart_in_guest),
 ];
 
