@@ -22,7 +22,10 @@ mod shell;
 #[derive(Debug, Subcommand)]
 pub enum Role {
     /// The first process: runs what the host asks for
-    Serve,
+    Serve {
+        /// How long it waits first, for what the kernel still does when it has booted
+        settle_seconds: u64,
+    },
     /// The first process: a shell on the console
     Shell {
         /// The terminal's height, 0 where unknown
@@ -45,7 +48,7 @@ pub enum Role {
 pub fn main(role: &Role) -> Result<ExitCode> {
     let done = match role {
         Role::Test { name } => return one_test::main(name),
-        Role::Serve => setup::run().and_then(|()| serve::run()),
+        Role::Serve { settle_seconds } => setup::run().and_then(|()| serve::run(*settle_seconds)),
         Role::Shell { rows, columns } => setup::run().and_then(|()| shell::run(*rows, *columns)),
     };
     if let Err(error) = &done {

@@ -38,7 +38,8 @@ use crate::protocol::TestResult;
 /// How much of what a test prints goes to the host: its end.
 const OUTPUT: usize = 64 * 1024;
 
-pub(super) fn run() -> Result<()> {
+pub(super) fn run(settle_seconds: u64) -> Result<()> {
+    thread::sleep(Duration::from_secs(settle_seconds));
     let path = port()?;
     let mut port = File::options()
         .read(true)

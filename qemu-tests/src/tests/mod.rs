@@ -13,6 +13,7 @@ use crate::test::Test;
 
 mod boot;
 mod front;
+mod module;
 mod selftest;
 
 /// Every test of the guest.
@@ -22,6 +23,8 @@ pub const TESTS: &[Test] = &[
     guest_test!(boot::modules_load),
     guest_test!(boot::instructions_are_counted).icount(),
     guest_test!(front::quickstart_in_guest),
+    guest_test!(module::loads_and_goes).needs_module(),
+    guest_test!(module::loads_and_goes_many_times).needs_module(),
 ];
 
 /// Tests that fail on purpose, by which the harness is tested. They are not run with the others.
