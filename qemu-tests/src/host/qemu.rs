@@ -86,7 +86,9 @@ impl Start<'_> {
     }
 
     fn command(&self, accelerator: Accelerator) -> Command {
-        let mut command = Command::new(QEMU);
+        // However the harness ends, its guest ends too.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", QEMU]);
         command.args([
             "-nodefaults",
             "-no-user-config",
