@@ -10,6 +10,7 @@ use rustix::system::RebootCommand;
 use rustix::system::reboot;
 
 use crate::error::Result;
+use crate::test;
 
 pub mod kernel_log;
 mod leaks;
@@ -62,6 +63,11 @@ pub fn main(role: &Role) -> Result<ExitCode> {
 
 /// What kmemleak reports now, in lines.
 pub(crate) use leaks::scan as leaks_now;
+
+/// How much slower than the stock one the running kernel is.
+pub(crate) fn slowness() -> u32 {
+    test::slowness(&rustix::system::uname().release().to_string_lossy())
+}
 
 /// A program of the distribution, with the environment that tests have.
 pub(crate) fn program(name: &str) -> Command {

@@ -24,6 +24,7 @@ use super::kernel_log::KernelLog;
 use super::leaks;
 use super::one_test;
 use super::program;
+use super::slowness;
 use crate::complaints;
 use crate::error::Doing as _;
 use crate::error::Error;
@@ -69,7 +70,8 @@ pub(super) fn run(settle_seconds: u64) -> Result<()> {
                 name,
                 timeout_seconds,
             } => {
-                let result = run_test(&mut log, name, Duration::from_secs(timeout_seconds))?;
+                let timeout = Duration::from_secs(timeout_seconds) * slowness();
+                let result = run_test(&mut log, name, timeout)?;
                 send(Reply::Result(result))?;
             }
             Request::Finish => {

@@ -23,12 +23,10 @@ pub(super) fn tools_run() {
     // The kernel's own netlink tool speaks with the kernel.
     let families = host.ynl("nlctrl", "--dump getfamily");
     assert!(families.contains("\"nlctrl\""), "{families}");
-    for program in [
-        "nft", "ethtool", "wrk", "haproxy", "ipvsadm", "openssl", "tcpdump", "strace", "modprobe",
-        "setpriv",
-    ] {
-        host.run(&format!("command -v {program}"));
-    }
+    host.run(
+        "for program in nft ethtool wrk haproxy ipvsadm openssl tcpdump strace modprobe setpriv; do \
+         command -v $program; done",
+    );
 }
 
 pub(super) fn namespaces_talk() {
