@@ -1,14 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0 OR MIT
-# Prepares a configured tree for external Rust modules: prepare-kernel.sh SOURCE BUILD LOCALVERSION.
+# Prepares a configured tree for external Rust modules: prepare-kernel.sh SOURCE BUILD LOCALVERSION MAKE-FLAGS.
 # Runs inside the toolchain. Afterwards BUILD/rust holds the metadata of the kernel crate.
 set -eu
-source=$1 build=$2 localversion=$3
+source=$1 build=$2 localversion=$3 flags=$4
 rust_lib_src=$(rustc --print sysroot)/lib/rustlib/src/rust/library
 [ -d "$rust_lib_src" ] || { echo "missing: Rust's own source (rust-src) at $rust_lib_src"; exit 1; }
 export RUST_LIB_SRC="$rust_lib_src"
 kmake() {
-    make -s -C "$source" O="$build" CC=x86_64-linux-gnu-gcc-14 HOSTCC=gcc-14 LOCALVERSION="$localversion" "$@"
+    # shellcheck disable=SC2086
+    make -s -C "$source" O="$build" $flags LOCALVERSION="$localversion" "$@"
 }
 kmake olddefconfig </dev/null
 grep -q '^CONFIG_RUST=y' "$build/.config" || {

@@ -27,6 +27,7 @@ use crate::Outcome;
 use crate::cli::Running;
 use crate::print;
 use crate::print_json;
+use crate::server::ServerName;
 use crate::show;
 
 /// A reload of very many routes takes seconds; nothing takes longer.
@@ -192,25 +193,16 @@ fn change(
     print(out, &show::servers(&changed))
 }
 
-/// `ADDRESS:PORT` or `POOL/ADDRESS:PORT` as a target.
+/// A server as a target.
 fn target(server: &str) -> Result<String, String> {
-    let (pool, address) = match server.rsplit_once('/') {
-        Some((pool, address)) => (Some(pool), address),
-        None => (None, server),
-    };
-    let address: std::net::SocketAddr = address.parse().map_err(|_| {
-        format!("`{address}` is no server: write ADDRESS:PORT or POOL/ADDRESS:PORT")
-    })?;
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let server = ServerName::parse(server)?;
     // Brackets do not stand in a path (RFC 3986, 3.3).
-    let address = address.to_string().replace('[', "%5B").replace(']', "%5D");
-    match pool {
-        None => Ok(format!("/v1/servers/{address}")),
-        Some(pool) if !pool.is_empty() && pool.bytes().all(plain) => {
-            Ok(format!("/v1/servers/{pool}/{address}"))
-        }
-        Some(pool) => Err(format!("`{pool}` is no name of a pool")),
-    }
+    let address = server.address.to_string();
+    let address = address.replace('[', "%5B").replace(']', "%5D");
+    Ok(match server.pool {
+        None => format!("/v1/servers/{address}"),
+        Some(pool) => format!("/v1/servers/{pool}/{address}"),
+    })
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use clap::Parser;
 use clap::Subcommand;
 use clap_complete::Shell;
 
+use crate::kernel::command::Kernel;
+
 /// Checks and explains the rules of l7switch; shows and changes a running switch.
 #[derive(Debug, Parser)]
 #[command(
@@ -19,7 +21,7 @@ use clap_complete::Shell;
 )]
 #[command(
     after_help = "Exit status: 0 all is well; 1 the answer is bad news (rules with errors, a \
-                        refused reload); 2 the question could not be answered."
+                        refused reload, a table that the kernel refuses); 2 the question could not be answered."
 )]
 pub(crate) struct Cli {
     /// Admin socket of the running switch
@@ -40,8 +42,19 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Check rules and write their table, as the kernel module takes it, to a file
+    Compile {
+        /// Rule file, or folder of *.toml files
+        rules: PathBuf,
+        /// File that gets the table; - for standard output
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
     /// Say which route takes a request, why, and what fails in the others
     Explain(Explain),
+    /// Show and change the kernel module in this network namespace
+    #[command(subcommand)]
+    Kernel(Kernel),
     /// Print the JSON Schema of the rule language, for editors
     Schema,
     /// Print a completion script
@@ -126,7 +139,7 @@ pub(crate) enum Running {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Weight(pub(crate) Option<u32>);
 
-fn weight(text: &str) -> Result<Weight, String> {
+pub(crate) fn weight(text: &str) -> Result<Weight, String> {
     if text == "default" {
         return Ok(Weight(None));
     }
@@ -136,7 +149,7 @@ fn weight(text: &str) -> Result<Weight, String> {
     }
 }
 
-fn header(text: &str) -> Result<(String, String), String> {
+pub(crate) fn header(text: &str) -> Result<(String, String), String> {
     match text.split_once(':') {
         Some((name, value)) => Ok((name.to_owned(), value.trim().to_owned())),
         None => Err("write it as 'Name: value'".to_owned()),

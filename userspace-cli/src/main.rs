@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
-//! l7ctl, the administrator's command: checks and explains rules, shows and changes a running switch.
+//! l7ctl, the administrator's command: checks and explains rules, shows and changes a running
+//! switch and the kernel module.
 #![forbid(unsafe_code)]
 
 mod admin;
 mod cli;
+mod kernel;
 mod rules;
+mod server;
 mod show;
 
 use std::io;
@@ -61,6 +64,8 @@ fn print_json(out: &mut impl io::Write, value: &impl serde::Serialize) -> Result
 fn run(cli: Cli, out: &mut impl io::Write) -> Outcome {
     match cli.command {
         Command::Check { rules, json } => rules::check(&rules, json, out),
+        Command::Compile { rules, output } => rules::compile(&rules, &output, out),
+        Command::Kernel(command) => kernel::run(command, out),
         Command::Explain(explain) => rules::explain(explain, out),
         Command::Schema => {
             print_json(out, &l7switch_rules::text::language::json_schema())?;

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
-//! `l7ctl check` and `l7ctl explain`: what needs rules and no running switch.
+//! `l7ctl check`, `compile` and `explain`: what needs rules and no running switch.
 
 use std::io;
 use std::io::IsTerminal as _;
+use std::io::Write as _;
 use std::path::Path;
 
+use l7switch_rules::RuleSet;
 use l7switch_rules::explain::Question;
 use l7switch_rules::model::Model;
 use l7switch_rules::text::diagnostic::Report;
@@ -13,11 +15,12 @@ use serde_json::json;
 
 use crate::Outcome;
 use crate::cli::Explain;
+use crate::closed;
 use crate::print;
 use crate::print_json;
 
 /// Whether a person with a terminal reads along, who has not asked for no colour (no-color.org).
-fn colour() -> bool {
+pub(crate) fn colour() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
@@ -46,7 +49,7 @@ pub(crate) fn check(path: &Path, as_json: bool, out: &mut impl io::Write) -> Out
                 let answer = json!({
                     "ok": true,
                     "errors": [],
-                    "warnings": by_severity(&rules.warnings, Severity::Warning),
+                    "warnings": warnings(&rules),
                     "services": services,
                     "routes": routes,
                     "pools": pools,
@@ -55,33 +58,78 @@ pub(crate) fn check(path: &Path, as_json: bool, out: &mut impl io::Write) -> Out
                 print_json(out, &answer)?;
             } else {
                 print(out, &rules.warnings.render(colour()))?;
-                let line = format!(
-                    "{}: good: {}, {}, {}; the table has {bytes} bytes\n",
-                    path.display(),
-                    plural(services, "service"),
-                    plural(routes, "route"),
-                    plural(pools, "pool"),
-                );
+                let line = format!("{}: good: {}\n", path.display(), summary(&rules));
                 print(out, &line)?;
             }
             Ok(true)
         }
         Err(report) => {
-            let errors = by_severity(&report, Severity::Error);
-            let warnings = by_severity(&report, Severity::Warning);
-            if as_json {
-                print_json(
-                    out,
-                    &json!({ "ok": false, "errors": errors, "warnings": warnings }),
-                )?;
-            } else {
-                print(out, &report.render(colour()))?;
-                let line = format!("{}: {}\n", path.display(), plural(errors.len(), "error"));
-                print(out, &line)?;
-            }
+            wrong(path, &report, as_json, out)?;
             Ok(false)
         }
     }
+}
+
+/// Shows what is wrong in rules.
+pub(crate) fn wrong(
+    path: &Path,
+    report: &Report,
+    as_json: bool,
+    out: &mut impl io::Write,
+) -> Result<(), String> {
+    let errors = by_severity(report, Severity::Error);
+    let warnings = by_severity(report, Severity::Warning);
+    if as_json {
+        let answer = json!({ "ok": false, "errors": errors, "warnings": warnings });
+        return print_json(out, &answer);
+    }
+    print(out, &report.render(colour()))?;
+    let line = format!("{}: {}\n", path.display(), plural(errors.len(), "error"));
+    print(out, &line)
+}
+
+/// The warnings of a check, as JSON.
+pub(crate) fn warnings(rules: &RuleSet) -> Vec<serde_json::Value> {
+    by_severity(&rules.warnings, Severity::Warning)
+}
+
+/// What rules have, in words.
+pub(crate) fn summary(rules: &RuleSet) -> String {
+    let (services, routes, pools) = count(&rules.model);
+    format!(
+        "{}, {}, {}; the table has {} bytes",
+        plural(services, "service"),
+        plural(routes, "route"),
+        plural(pools, "pool"),
+        rules.table.as_bytes().len(),
+    )
+}
+
+/// Checks rules and writes their table to a file, or to standard output.
+pub(crate) fn compile(path: &Path, target: &Path, out: &mut impl io::Write) -> Outcome {
+    let rules = match l7switch_rules::load(path) {
+        Ok(rules) => rules,
+        Err(report) => {
+            let mut shown = Vec::new();
+            wrong(path, &report, false, &mut shown)?;
+            // Standard output may be where the table goes.
+            let _ = io::stderr().write_all(&shown);
+            return Ok(false);
+        }
+    };
+    let warnings = rules.warnings.render(colour());
+    if target == Path::new("-") {
+        let _ = io::stderr().write_all(warnings.as_bytes());
+        out.write_all(rules.table.as_bytes())
+            .or_else(|error| closed(&error))?;
+        return Ok(true);
+    }
+    std::fs::write(target, rules.table.as_bytes())
+        .map_err(|error| format!("{}: {error}", target.display()))?;
+    print(out, &warnings)?;
+    let line = format!("{}: {}\n", target.display(), summary(&rules));
+    print(out, &line)?;
+    Ok(true)
 }
 
 fn plural(n: usize, what: &str) -> String {

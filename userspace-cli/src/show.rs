@@ -9,7 +9,7 @@ use l7switch_admin_api::Servers;
 use l7switch_admin_api::Status;
 
 /// Lines of cells as columns; the first line is the heading, numbers stand to the right.
-fn table(rows: &[Vec<String>]) -> String {
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter()
@@ -43,12 +43,13 @@ fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
-fn cells<const N: usize>(words: [&str; N]) -> Vec<String> {
+/// Words as the cells of a line.
+pub(crate) fn cells<const N: usize>(words: [&str; N]) -> Vec<String> {
     words.into_iter().map(str::to_owned).collect()
 }
 
 /// Bytes with a unit.
-fn bytes(n: u64) -> String {
+pub(crate) fn bytes(n: u64) -> String {
     const UNITS: [(&str, u32); 4] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
     for (unit, shift) in UNITS {
         if n >> shift > 0 {
@@ -57,6 +58,22 @@ fn bytes(n: u64) -> String {
         }
     }
     format!("{n} B")
+}
+
+/// A text from elsewhere, with whatever could act on a terminal or deceive its reader written as `\u{…}`.
+pub(crate) fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        // Marks that turn the direction of writing (Unicode Standard Annex 9, 2).
+        let turns = matches!(character,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if character.is_control() || turns {
+            out.extend(character.escape_unicode());
+        } else {
+            out.push(character);
+        }
+    }
+    out
 }
 
 fn duration(time: Duration) -> String {
@@ -207,6 +224,14 @@ mod tests {
             cells(["long", "123"]),
         ];
         assert_eq!(table(&rows), "NAME    N\na       5\nlong  123\n");
+    }
+
+    #[test]
+    fn what_acts_on_a_terminal_is_written_out() {
+        assert_eq!(
+            printable("a\u{1b}[2J\u{202e}b\nü"),
+            "a\\u{1b}[2J\\u{202e}b\\u{a}ü"
+        );
     }
 
     #[test]

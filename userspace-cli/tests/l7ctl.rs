@@ -145,6 +145,52 @@ fn explain_has_its_keys() {
 }
 
 #[test]
+fn compile_writes_the_table_that_the_kernel_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("table");
+    let target = target.to_str().unwrap();
+    let compiled = l7ctl(&["compile", &example("canary.toml"), "-o", target]);
+    assert_eq!(compiled.status.code(), Some(0));
+    assert!(out(&compiled).contains("5 routes"), "{}", out(&compiled));
+    let table = std::fs::read(target).unwrap();
+    assert!(table.starts_with(b"L7ST"));
+    let piped = l7ctl(&["compile", &example("canary.toml"), "-o", "-"]);
+    assert_eq!(piped.stdout, table);
+
+    std::fs::remove_file(target).unwrap();
+    let wrong = l7ctl(&["compile", &bad("unknown-key.toml"), "-o", target]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(wrong.stdout.is_empty());
+    let message = String::from_utf8(wrong.stderr).unwrap();
+    assert!(message.contains("unknown key `protocl`"), "{message}");
+    assert!(!Path::new(target).exists());
+}
+
+#[test]
+fn the_kernel_is_asked_only_what_can_be_asked() {
+    // Rules are checked before the kernel is.
+    let wrong = l7ctl(&["kernel", "load", &bad("unknown-key.toml"), "--json"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert_eq!(json(&wrong)["ok"], false);
+    let nothing = l7ctl(&["kernel", "set", "127.0.0.1:80"]);
+    assert_eq!(nothing.status.code(), Some(2), "neither state nor weight");
+    let neither = l7ctl(&["kernel", "match"]);
+    assert_eq!(neither.status.code(), Some(2), "neither URL nor bytes");
+    let status = l7ctl(&["kernel", "status"]);
+    // Where these tests run the module may be there or not, and the user may be allowed to ask it or not.
+    if !status.status.success() {
+        assert_eq!(status.status.code(), Some(2));
+        let message = String::from_utf8(status.stderr).unwrap();
+        assert!(
+            message.contains("modprobe l7switch")
+                || message.contains("CAP_NET_ADMIN")
+                || message.contains("generic netlink"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn completions_and_man_pages_are_made() {
     for shell in ["bash", "zsh", "fish"] {
         assert!(out(&l7ctl(&["completions", shell])).contains("explain"));
@@ -157,6 +203,8 @@ fn completions_and_man_pages_are_made() {
     );
     let page = std::fs::read_to_string(folder.path().join("l7ctl-explain.1")).unwrap();
     assert!(page.contains("source"));
+    let page = std::fs::read_to_string(folder.path().join("l7ctl-kernel-set.1")).unwrap();
+    assert!(page.contains("draining"));
 }
 
 /// A switch in this process, with its admin socket.

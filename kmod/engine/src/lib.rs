@@ -9,10 +9,12 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod decide;
 pub mod http1;
 pub mod netlink;
 #[cfg(no_panic_probe)]
 pub mod probe;
+pub mod packet;
 pub mod sched;
 pub mod siphash;
 pub mod table;

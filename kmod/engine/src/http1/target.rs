@@ -65,10 +65,11 @@ impl<'a> Target<'a> {
         if !scheme.eq_ignore_ascii_case(b"http") && !scheme.eq_ignore_ascii_case(b"https") {
             return Err(HeadError::Scheme);
         }
-        let end = rest
+        // Not `position`: with rustc 1.85 it keeps an overflow check here, and so a panic.
+        let end = [b'/', b'?']
             .iter()
-            .position(|byte| matches!(byte, b'/' | b'?'))
-            .unwrap_or(rest.len());
+            .filter_map(|&end| bytes::find(rest, end))
+            .fold(rest.len(), usize::min);
         let (name, rest) = rest.split_at_checked(end).ok_or(HeadError::TargetForm)?;
         if name.contains(&b'@') {
             return Err(HeadError::UserInfo);

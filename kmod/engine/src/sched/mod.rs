@@ -35,7 +35,7 @@ pub mod ring;
 mod rr;
 mod server;
 mod sh;
-mod sort;
+pub mod sort;
 #[cfg(test)]
 mod tests;
 mod wrr;

@@ -5,7 +5,7 @@
 //! most 2·n·log2(n) comparisons for any order. core's sort refers to `core::panicking`.
 
 /// Sorts `items` by `less`, a strict weak order. Equal items may change places.
-pub(super) fn sort<T: Copy>(items: &mut [T], less: impl Fn(&T, &T) -> bool) {
+pub fn sort<T: Copy>(items: &mut [T], less: impl Fn(&T, &T) -> bool) {
     for root in (0..items.len() / 2).rev() {
         sift_down(items, root, &less);
     }

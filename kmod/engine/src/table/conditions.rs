@@ -9,7 +9,9 @@ use super::format::IntervalRecord;
 use super::format::RouteRecord;
 use super::format::SourcesRecord;
 use super::format::ValueRecord;
+use super::Budget;
 use super::Fields;
+use super::OverBudget;
 use super::Request;
 use super::Table;
 use super::METHODS;
@@ -75,7 +77,13 @@ pub fn cookie<'r, F: Fields + ?Sized>(fields: &'r F, name: &[u8]) -> Option<&'r 
     fields
         .iter()
         .filter(|(n, _)| n.eq_ignore_ascii_case(b"cookie"))
-        .flat_map(|(_, value)| value.split(|&b| b == b';'))
+        .find_map(|(_, value)| cookie_in(value, name))
+}
+
+/// The value of the first cookie of that name in one Cookie field.
+pub(crate) fn cookie_in<'r>(field: &'r [u8], name: &[u8]) -> Option<&'r [u8]> {
+    field
+        .split(|&b| b == b';')
         .filter_map(pair)
         .find(|(n, _)| trim(n) == name)
         .map(|(_, value)| trim(value))
@@ -131,21 +139,23 @@ impl<B: Deref<Target = [u8]>> Table<B> {
         &self,
         condition: &ConditionRecord,
         request: &Request<'_, F>,
-    ) -> bool {
+        budget: &mut Budget,
+    ) -> Result<bool, OverBudget> {
+        budget.spend(condition.values_len.saturating_add(1))?;
         let name = self.text(condition.name, condition.name_len);
         let value = match condition.kind_test & 0xff {
             0 => header(request.fields, name),
             1 => query(request.query, name),
             _ => cookie(request.fields, name).map(Value::Plain),
         };
-        match (condition.kind_test >> 8, value) {
+        Ok(match (condition.kind_test >> 8, value) {
             (1, value) => value.is_some(),
             (2, value) => value.is_none(),
             (_, None) => false,
             (_, Some(value)) => self
                 .records::<ValueRecord>(condition.values, condition.values_len)
                 .any(|test| self.value_matches(&value, &test)),
-        }
+        })
     }
 
     /// Length + 1 of the longest of a route's source prefixes that holds an address, or 0.
@@ -172,32 +182,36 @@ impl<B: Deref<Target = [u8]>> Table<B> {
     }
 
     /// Whether a route takes a request whose host and path it takes: then the length + 1 of the source
-    /// prefix that matched, or 0 where the route names no source. `cost` counts the conditions tried.
+    /// prefix that matched, or 0 where the route names no source. Everything tried is spent first.
     pub(super) fn conditions<F: Fields + ?Sized>(
         &self,
         route: &RouteRecord,
         request: &Request<'_, F>,
-        cost: &mut u32,
-    ) -> Option<u32> {
-        if (route.methods != 0 || route.other_methods_len != 0)
-            && !self.method(route, request.method)
-        {
-            return None;
+        budget: &mut Budget,
+    ) -> Result<Option<u32>, OverBudget> {
+        if route.methods != 0 || route.other_methods_len != 0 {
+            budget.spend(route.other_methods_len)?;
+            if !self.method(route, request.method) {
+                return Ok(None);
+            }
         }
         let source = match route.sources.checked_sub(1) {
             None => 0,
             Some(index) => {
-                let matched = self.source_prefix(&self.get(index)?, request.source);
+                let sources = self.get(index);
+                let matched = sources.map_or(0, |s| self.source_prefix(&s, request.source));
                 if matched == 0 {
-                    return None;
+                    return Ok(None);
                 }
                 matched
             }
         };
-        *cost = cost.saturating_add(route.conditions_len);
-        self.records::<ConditionRecord>(route.conditions, route.conditions_len)
-            .all(|condition| self.holds(&condition, request))
-            .then_some(source)
+        for condition in self.records::<ConditionRecord>(route.conditions, route.conditions_len) {
+            if !self.holds(&condition, request, budget)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(source))
     }
 
     fn method(&self, route: &RouteRecord, method: &[u8]) -> bool {

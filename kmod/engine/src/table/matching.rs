@@ -6,7 +6,6 @@
 //! the position in the file breaks ties. Lists are sorted by class, so a list is left at the first entry
 //! that cannot win any more, and a subtree whose lowest class cannot win is not entered.
 
-use core::fmt;
 use core::ops::Deref;
 
 use super::automaton::Walk;
@@ -23,27 +22,18 @@ use super::format::RouteRecord;
 use super::format::ServiceRecord;
 use super::format::SetRecord;
 use super::format::ENTRY_UNCONDITIONAL;
+use super::Budget;
 use super::Fields;
+use super::OverBudget;
 use super::Request;
 use super::Table;
-
-/// A match took more steps than it was allowed: too many routes differ in their conditions only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OverBudget;
-
-impl fmt::Display for OverBudget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("too many routes to try for one request")
-    }
-}
 
 /// The best route so far. A candidate wins by lower class, then longer source prefix, then position.
 struct Best {
     class: u32,
     source: u32,
     route: u32,
-    budget: u32,
-    spent: u32,
+    budget: Budget,
 }
 
 impl Best {
@@ -52,8 +42,7 @@ impl Best {
             class: u32::MAX,
             source: 0,
             route: u32::MAX,
-            budget,
-            spent: 0,
+            budget: Budget::new(budget),
         }
     }
 
@@ -65,15 +54,6 @@ impl Best {
             source > self.source
         } else {
             route < self.route
-        }
-    }
-
-    fn spend(&mut self, steps: u32) -> Result<(), OverBudget> {
-        self.spent = self.spent.saturating_add(steps);
-        if self.spent > self.budget {
-            Err(OverBudget)
-        } else {
-            Ok(())
         }
     }
 }
@@ -183,7 +163,9 @@ impl<B: Deref<Target = [u8]>> Table<B> {
             if group.class > best.class {
                 continue;
             }
-            best.spend(1)?;
+            // An automaton takes a step a byte; a candidate is worth some dozen of them.
+            let steps = u32::try_from(request.path.len() >> 5).unwrap_or(u32::MAX);
+            best.budget.spend(steps.saturating_add(1))?;
             let Some(mut walk) = Walk::new(self, group.dfa) else {
                 continue;
             };
@@ -196,6 +178,7 @@ impl<B: Deref<Target = [u8]>> Table<B> {
             }
         }
         while let Some(n) = node {
+            best.budget.spend(1)?;
             self.try_entries(n.prefix, n.prefix_len, request, best)?;
             node = n.up.checked_sub(1).and_then(|i| self.get(i));
         }
@@ -256,17 +239,14 @@ impl<B: Deref<Target = [u8]>> Table<B> {
                 }
                 continue;
             }
-            best.spend(1)?;
+            best.budget.spend(1)?;
             let source = if entry.flags_max_source >> 16 & ENTRY_UNCONDITIONAL != 0 {
                 Some(0)
             } else {
                 let Some(route) = self.get::<RouteRecord>(entry.route) else {
                     continue;
                 };
-                let mut cost = 0;
-                let source = self.conditions(&route, request, &mut cost);
-                best.spend(cost)?;
-                source
+                self.conditions(&route, request, &mut best.budget)?
             };
             if let Some(source) = source {
                 if best.beaten_by(entry.class, source, entry.route) {

@@ -9,6 +9,7 @@
 //! tried one by one.
 
 mod automaton;
+mod budget;
 mod conditions;
 pub mod format;
 mod matching;
@@ -17,8 +18,10 @@ mod verify;
 
 use core::ops::Deref;
 
+use budget::Budget;
+pub use budget::OverBudget;
 pub use conditions::cookie;
-pub use matching::OverBudget;
+pub(crate) use conditions::cookie_in;
 pub use request::Fields;
 pub use request::Request;
 pub use verify::TableError;

@@ -178,11 +178,12 @@ impl<B: Deref<Target = [u8]>> Table<B> {
 
     fn verify_services(&self) -> Result<(), TableError> {
         let b = Bounds { table: self };
-        let mut next_route = 0u32;
+        let (mut next_route, mut next_listen) = (0u32, 0u32);
         b.each(|_, s: ServiceRecord| {
-            // Routes follow each other, service by service: a route belongs to one service.
-            let contiguous = s.routes == next_route;
+            // Routes and addresses follow each other, service by service: each belongs to one service.
+            let contiguous = s.routes == next_route && s.listens == next_listen;
             next_route = next_route.saturating_add(s.routes_len);
+            next_listen = next_listen.saturating_add(s.listens_len);
             contiguous
                 && b.text(s.name, s.name_len)
                 && s.protocol <= 3
@@ -304,8 +305,13 @@ impl<B: Deref<Target = [u8]>> Table<B> {
 
     fn verify_pools(&self) -> Result<(), TableError> {
         let b = Bounds { table: self };
+        let mut next_server = 0u32;
         b.each(|_, p: PoolRecord| {
-            b.text(p.name, p.name_len)
+            // Servers follow each other, pool by pool: a server belongs to one pool.
+            let contiguous = p.servers == next_server;
+            next_server = next_server.saturating_add(p.servers_len);
+            contiguous
+                && b.text(p.name, p.name_len)
                 && p.scheduler <= 10
                 && p.key <= 4
                 && b.text(p.key_name, p.key_name_len)

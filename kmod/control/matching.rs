@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! What would become of a request: the answer that packets would get, and why.
+#![forbid(unsafe_code)]
+
+use kernel::prelude::*;
+use kernel::sync::ArcBorrow;
+
+use l7switch_engine::decide::decide;
+use l7switch_engine::decide::key;
+use l7switch_engine::decide::Decision;
+use l7switch_engine::decide::Space;
+use l7switch_engine::decide::ToFront;
+use l7switch_engine::decide::Verdict;
+use l7switch_engine::netlink::Command;
+use l7switch_engine::netlink::MatchAttr;
+use l7switch_engine::netlink::Outcome;
+use l7switch_engine::netlink::ShareAttr;
+use l7switch_engine::netlink::MAX_ATTRIBUTE;
+use l7switch_engine::sched::hash_key;
+use l7switch_engine::sched::Ask;
+use l7switch_engine::sched::Cursor;
+use l7switch_engine::table::format::RouteRecord;
+use l7switch_engine::table::format::ServiceRecord;
+use l7switch_engine::table::format::ShareRecord;
+use l7switch_engine::uri::MAX_HOST;
+
+use super::endpoint;
+use super::put_endpoint;
+use super::room;
+use super::ENDPOINT;
+use super::ENDPOINT_ROOM;
+use crate::shell::genl::table;
+use crate::shell::genl::Act;
+use crate::shell::genl::Message;
+use crate::shell::genl::Policy;
+use crate::shell::genl::Request;
+use crate::switch::Counter;
+use crate::switch::Live;
+use crate::switch::Switch;
+
+/// Most pools of a route that an answer shows.
+const SHARES_SHOWN: u32 = 64;
+
+static MATCH: [Policy; MatchAttr::Request.number() as usize + 1] = table(&[
+    (MatchAttr::Service.number(), Policy::text(255)),
+    (MatchAttr::Virtual.number(), Policy::nested(&ENDPOINT)),
+    (MatchAttr::Source.number(), Policy::exact_bytes(16)),
+    (
+        MatchAttr::Request.number(),
+        Policy::bytes(MAX_ATTRIBUTE as u16),
+    ),
+]);
+
+/// `request-match`.
+pub(super) struct Match;
+
+impl Act for Match {
+    type In = Switch;
+    const COMMAND: Command = Command::RequestMatch;
+    const POLICY: &'static [Policy] = &MATCH;
+
+    fn act(switch: ArcBorrow<'_, Switch>, request: &mut Request<'_>) -> Result {
+        let bytes = request.wanted(MatchAttr::Request.number())?.bytes();
+        let source: [u8; 16] = request
+            .attribute(MatchAttr::Source.number())
+            .and_then(|source| source.array())
+            .unwrap_or_default();
+        let Some(live) = switch.table() else {
+            switch.counters.add(Counter::CommandsRefused.index(), 1);
+            return request.refuse(ENOENT, None, format_args!("no table is in force"));
+        };
+        let service = service(&switch, &live, request)?;
+        switch.counters.add(Counter::MatchesAsked.index(), 1);
+        let mut host = KBox::new([0u8; MAX_HOST], GFP_KERNEL)?;
+        let mut path = KVVec::from_elem(0u8, bytes.len(), GFP_KERNEL)?;
+        let mut scratch = KVVec::from_elem(0u8, bytes.len(), GFP_KERNEL)?;
+        let space = Space {
+            host: &mut host,
+            path: &mut path,
+        };
+        let decision = decide(&live.table, service, source, bytes, space);
+        let shares =
+            (SHARES_SHOWN as usize).saturating_mul(3 * room(0) + room(256) + ENDPOINT_ROOM);
+        let len = shares
+            .saturating_add(decision.host.len())
+            .saturating_add(decision.path.len())
+            .saturating_add(16 * room(16) + 3 * room(256));
+        request.reply(len, |message| {
+            put(&live, service, &decision, &source, &mut scratch, message)
+        })
+    }
+}
+
+/// The service that is asked: by name, or by the address that a client connected to.
+fn service(switch: &Switch, live: &Live, request: &Request<'_>) -> Result<u32> {
+    let name = request.attribute(MatchAttr::Service.number());
+    let address = request.attribute(MatchAttr::Virtual.number());
+    let found = match (name, address) {
+        (Some(name), _) => live.service_named(name.text()),
+        (None, Some(address)) => {
+            endpoint(address).and_then(|who| live.service_at(who.address, who.port))
+        }
+        (None, None) => {
+            switch.counters.add(Counter::CommandsRefused.index(), 1);
+            return request.refuse(
+                EINVAL,
+                None,
+                format_args!("which service? give its name or an address that it listens on"),
+            );
+        }
+    };
+    if let Some(found) = found {
+        return Ok(found);
+    }
+    switch.counters.add(Counter::CommandsRefused.index(), 1);
+    request.refuse(
+        ENOENT,
+        name.or(address),
+        format_args!("the table in force has no such service"),
+    )
+}
+
+fn put(
+    live: &Live,
+    service: u32,
+    decision: &Decision<'_>,
+    source: &[u8; 16],
+    scratch: &mut [u8],
+    message: &mut Message,
+) -> Result {
+    let table = &live.table;
+    let record: ServiceRecord = table.get(service).ok_or(EINVAL)?;
+    let name = table.text(record.name, record.name_len);
+    message.text(MatchAttr::Service.number(), name)?;
+    message.uint(MatchAttr::Generation.number(), live.generation)?;
+    if !decision.host.is_empty() {
+        message.bytes(MatchAttr::Host.number(), decision.host)?;
+    }
+    if !decision.path.is_empty() {
+        message.bytes(MatchAttr::Path.number(), decision.path)?;
+    }
+    let outcome = match decision.verdict {
+        Verdict::Route(_) => Outcome::Route,
+        Verdict::NoRoute => Outcome::NoRoute,
+        Verdict::Incomplete => Outcome::Incomplete,
+        Verdict::Refused(_) => Outcome::Refused,
+        Verdict::Front(ToFront::OverBudget) => Outcome::OverBudget,
+        Verdict::Front(_) => Outcome::Front,
+    };
+    message.u32(MatchAttr::Outcome.number(), outcome.number())?;
+    let why = MatchAttr::Why.number();
+    match decision.verdict {
+        Verdict::NoRoute => message.text(why, b"no route takes it"),
+        Verdict::Incomplete => message.text(why, b"more bytes would be waited for"),
+        Verdict::Refused(refusal) => {
+            message.text(MatchAttr::Reason.number(), refusal.name().as_bytes())?;
+            message.display(why, refusal)
+        }
+        Verdict::Front(to_front) => message.display(why, to_front),
+        Verdict::Route(position) => {
+            let route = record.routes.saturating_add(position);
+            let route: RouteRecord = table.get(route).ok_or(EINVAL)?;
+            message.u32(MatchAttr::Route.number(), position)?;
+            if route.name_len != 0 {
+                let name = table.text(route.name, route.name_len);
+                message.text(MatchAttr::RouteName.number(), name)?;
+            }
+            message.u32(MatchAttr::Action.number(), route.action)?;
+            let shown = route.shares_len.min(SHARES_SHOWN);
+            for share in route.shares..route.shares.saturating_add(shown) {
+                let share: ShareRecord = table.get(share).ok_or(EINVAL)?;
+                message.nest(MatchAttr::Share.number(), |message| {
+                    put_share(live, &share, decision, source, scratch, message)
+                })?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn put_share(
+    live: &Live,
+    share: &ShareRecord,
+    decision: &Decision<'_>,
+    source: &[u8; 16],
+    scratch: &mut [u8],
+    message: &mut Message,
+) -> Result {
+    let pool = live.pools().get(share.pool as usize).ok_or(EINVAL)?;
+    message.text(ShareAttr::Pool.number(), live.name_of(&pool.record))?;
+    message.u32(ShareAttr::Weight.number(), share.weight)?;
+    // A question does not move the pool's own cursor.
+    let cursor = Cursor::new();
+    let ask = Ask {
+        hash: hash_key(key(&live.table, &pool.record, decision, source, scratch)),
+        random: 0,
+        now_ns: 0,
+    };
+    let members = live.members_of(&pool.record);
+    let picked = pool.pick(members, &cursor, &ask);
+    match picked.and_then(|index| members.get(index)) {
+        Some(member) => put_endpoint(message, ShareAttr::Server.number(), member.identity()),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The commands of the generic netlink family, a file for each subject. `kmod/netlink/l7switch.yaml` is the contract.
+#![forbid(unsafe_code)]
+
+mod flows;
+mod matching;
+mod module;
+mod servers;
+mod services;
+mod table;
+
+use kernel::prelude::*;
+
+use l7switch_engine::netlink;
+use l7switch_engine::netlink::EndpointAttr;
+use l7switch_engine::sched::Identity;
+
+use crate::shell::genl::Attribute;
+use crate::shell::genl::Family;
+use crate::shell::genl::Message;
+use crate::shell::genl::Operation;
+use crate::shell::genl::Policy;
+
+/// The commands, in the order of their numbers.
+static OPERATIONS: [Operation; 12] = [
+    Operation::act::<module::Get>(),
+    Operation::act::<table::Begin>(),
+    Operation::act::<table::Chunk>(),
+    Operation::act::<table::Commit>(),
+    Operation::act::<table::Abort>(),
+    Operation::act::<table::Unload>(),
+    Operation::list::<services::Get>(),
+    Operation::list::<servers::Get>(),
+    Operation::act::<servers::Set>(),
+    Operation::list::<flows::Get>(),
+    Operation::act::<module::Reset>(),
+    Operation::act::<matching::Match>(),
+];
+
+/// The family.
+pub(crate) static FAMILY: Family = Family::new(
+    netlink::FAMILY,
+    netlink::VERSION,
+    &OPERATIONS,
+    netlink::EVENTS,
+);
+
+/// An address and a port.
+static ENDPOINT: [Policy; EndpointAttr::Port.number() as usize + 1] = crate::shell::genl::table(&[
+    (EndpointAttr::Address.number(), Policy::exact_bytes(16)),
+    (EndpointAttr::Port.number(), Policy::U16),
+]);
+
+/// Bytes of an attribute with so much content, at most: header and padding included.
+const fn room(content: usize) -> usize {
+    content.saturating_add(8)
+}
+
+/// Puts an address and a port as a nested set.
+fn put_endpoint(message: &mut Message, number: u16, who: Identity) -> Result {
+    message.nest(number, |message| {
+        message.bytes(EndpointAttr::Address.number(), &who.address)?;
+        message.u16(EndpointAttr::Port.number(), who.port)
+    })
+}
+
+/// Bytes that [`put_endpoint`] takes.
+const ENDPOINT_ROOM: usize = room(0) + room(16) + room(2);
+
+/// Reads an address and a port from a nested set.
+fn endpoint(attribute: Attribute<'_>) -> Option<Identity> {
+    let address = attribute.nested(EndpointAttr::Address.number())?;
+    let port = attribute.nested(EndpointAttr::Port.number())?;
+    Some(Identity {
+        address: *address.first_chunk()?,
+        port: u16::from_ne_bytes(*port.first_chunk()?),
+    })
+}

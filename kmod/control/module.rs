@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! What the module is, and its counters.
+#![forbid(unsafe_code)]
+
+use kernel::prelude::*;
+use kernel::sync::ArcBorrow;
+
+use l7switch_engine::netlink::Command;
+use l7switch_engine::netlink::CounterAttr;
+use l7switch_engine::netlink::ModuleAttr;
+use l7switch_engine::netlink::TableAttr;
+use l7switch_engine::netlink::MAX_ATTRIBUTE;
+use l7switch_engine::table::format;
+use l7switch_engine::table::format::PoolRecord;
+use l7switch_engine::table::format::RouteRecord;
+use l7switch_engine::table::format::ServerRecord;
+use l7switch_engine::table::format::ServiceRecord;
+
+use super::room;
+use super::FAMILY;
+use crate::shell::genl::Act;
+use crate::shell::genl::Policy;
+use crate::shell::genl::Request;
+use crate::switch::Counter;
+use crate::switch::Switch;
+use crate::VERSION;
+
+/// `module-get`.
+pub(super) struct Get;
+
+impl Act for Get {
+    type In = Switch;
+    const COMMAND: Command = Command::ModuleGet;
+    const POLICY: &'static [Policy] = &[];
+
+    fn act(switch: ArcBorrow<'_, Switch>, request: &mut Request<'_>) -> Result {
+        let (live, generation, loading) = {
+            let control = switch.control.lock();
+            let loading = control.load.as_ref().map(|load| load.transaction);
+            (control.live.clone(), control.generation, loading)
+        };
+        let counters = Counter::COUNT.saturating_mul(room(0) + room(32) + room(8));
+        let len = counters.saturating_add(20 * room(8));
+        request.reply(len, |message| {
+            message.text(ModuleAttr::Version.number(), VERSION.as_bytes())?;
+            message.u32(ModuleAttr::TableLayout.number(), format::VERSION)?;
+            message.uint(ModuleAttr::Generation.number(), generation)?;
+            if let Some(live) = &live {
+                let table = &live.table;
+                let len = u32::try_from(table.as_bytes().len()).unwrap_or(u32::MAX);
+                message.u32(ModuleAttr::TableLen.number(), len)?;
+                message.u32(
+                    ModuleAttr::Services.number(),
+                    table.count::<ServiceRecord>(),
+                )?;
+                message.u32(ModuleAttr::Routes.number(), table.count::<RouteRecord>())?;
+                message.u32(ModuleAttr::Pools.number(), table.count::<PoolRecord>())?;
+                message.u32(ModuleAttr::Servers.number(), table.count::<ServerRecord>())?;
+            }
+            if let Some(transaction) = loading {
+                message.u32(ModuleAttr::Loading.number(), transaction)?;
+            }
+            message.u32(ModuleAttr::MaxTableLen.number(), crate::max_table_len())?;
+            let chunk = u32::try_from(MAX_ATTRIBUTE).unwrap_or(0);
+            message.u32(ModuleAttr::MaxChunkLen.number(), chunk)?;
+            message.u32(ModuleAttr::Flows.number(), switch.flow_count())?;
+            message.u32(ModuleAttr::MaxFlows.number(), crate::max_flows())?;
+            for counter in Counter::ALL {
+                message.nest(ModuleAttr::Counter.number(), |message| {
+                    message.text(CounterAttr::Name.number(), counter.name().as_bytes())?;
+                    let value = switch.counters.sum(counter.index());
+                    message.uint(CounterAttr::Value.number(), value)
+                })?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// `counters-reset`.
+pub(super) struct Reset;
+
+impl Act for Reset {
+    type In = Switch;
+    const COMMAND: Command = Command::CountersReset;
+    const POLICY: &'static [Policy] = &[];
+
+    fn act(switch: ArcBorrow<'_, Switch>, request: &mut Request<'_>) -> Result {
+        switch.reset_counters();
+        let by = request.port();
+        request.multicast(&FAMILY, Command::CountersCleared, room(4), |message| {
+            message.u32(TableAttr::By.number(), by)
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The real servers: listed, and their weight and state set.
+#![forbid(unsafe_code)]
+
+use kernel::prelude::*;
+use kernel::sync::ArcBorrow;
+
+use l7switch_engine::netlink::Command;
+use l7switch_engine::netlink::ServerAttr;
+use l7switch_engine::netlink::ServerState;
+use l7switch_engine::sched::Identity;
+
+use super::room;
+use super::FAMILY;
+use crate::shell::genl::table;
+use crate::shell::genl::Act;
+use crate::shell::genl::Dump;
+use crate::shell::genl::List;
+use crate::shell::genl::Message;
+use crate::shell::genl::Policy;
+use crate::shell::genl::Range;
+use crate::shell::genl::Request;
+use crate::switch::Counter;
+use crate::switch::Live;
+use crate::switch::Member;
+use crate::switch::Pool;
+use crate::switch::Switch;
+
+static WEIGHT: Range = Range::new(0, 65_535);
+static STATE: Range = Range::new(0, ServerState::ALL.len() as u64 - 1);
+
+static SET: [Policy; ServerAttr::ResetWeight.number() as usize + 1] = table(&[
+    (ServerAttr::Pool.number(), Policy::text(255)),
+    (ServerAttr::Address.number(), Policy::exact_bytes(16)),
+    (ServerAttr::Port.number(), Policy::U16),
+    (ServerAttr::Weight.number(), Policy::u32_in(&WEIGHT)),
+    (ServerAttr::State.number(), Policy::u32_in(&STATE)),
+    (ServerAttr::ResetWeight.number(), Policy::FLAG),
+]);
+
+/// `server-get`.
+pub(super) struct Get;
+
+impl List for Get {
+    type In = Switch;
+    const COMMAND: Command = Command::ServerGet;
+
+    /// The position is a pool's in the upper half, a server's of it in the lower.
+    fn list(switch: ArcBorrow<'_, Switch>, dump: &mut Dump<'_>) -> Result {
+        let Some(live) = switch.table() else {
+            return Ok(());
+        };
+        dump.generation(live.generation);
+        loop {
+            let position = dump.position();
+            let Some(pool) = usize::try_from(position >> 32)
+                .ok()
+                .and_then(|pool| live.pools().get(pool))
+            else {
+                return Ok(());
+            };
+            let members = live.members_of(&pool.record);
+            let Some(member) = usize::try_from(position & u64::from(u32::MAX))
+                .ok()
+                .and_then(|member| members.get(member))
+            else {
+                dump.go_on_at((position >> 32).wrapping_add(1) << 32);
+                continue;
+            };
+            let next = position.wrapping_add(1);
+            if !dump.entry(next, |message| put(&live, pool, member, message))? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn put_name(live: &Live, pool: &Pool, who: Identity, message: &mut Message) -> Result {
+    message.text(ServerAttr::Pool.number(), live.name_of(&pool.record))?;
+    message.bytes(ServerAttr::Address.number(), &who.address)?;
+    message.u16(ServerAttr::Port.number(), who.port)
+}
+
+fn put(live: &Live, pool: &Pool, member: &Member, message: &mut Message) -> Result {
+    put_name(live, pool, member.identity(), message)?;
+    message.u32(ServerAttr::Weight.number(), member.weight())?;
+    message.u32(ServerAttr::State.number(), member.state().number())?;
+    message.u32(ServerAttr::TableWeight.number(), member.table_weight)?;
+    message.text(
+        ServerAttr::Scheduler.number(),
+        pool.kind.as_str().as_bytes(),
+    )?;
+    message.u32(ServerAttr::Active.number(), member.active())
+}
+
+/// `server-set`.
+pub(super) struct Set;
+
+impl Act for Set {
+    type In = Switch;
+    const COMMAND: Command = Command::ServerSet;
+    const POLICY: &'static [Policy] = &SET;
+
+    fn act(switch: ArcBorrow<'_, Switch>, request: &mut Request<'_>) -> Result {
+        let who = Identity {
+            address: request
+                .wanted(ServerAttr::Address.number())?
+                .array()
+                .ok_or(EINVAL)?,
+            port: request
+                .wanted(ServerAttr::Port.number())?
+                .u16()
+                .ok_or(EINVAL)?,
+        };
+        let pool = request.attribute(ServerAttr::Pool.number());
+        let number = |attribute: ServerAttr| {
+            let attribute = request.attribute(attribute.number());
+            attribute.and_then(|attribute| attribute.u32())
+        };
+        let reset = request.attribute(ServerAttr::ResetWeight.number());
+        let weight = match (number(ServerAttr::Weight), reset) {
+            (Some(_), Some(reset)) => {
+                switch.counters.add(Counter::CommandsRefused.index(), 1);
+                return request.refuse(
+                    EINVAL,
+                    Some(reset),
+                    format_args!("a weight is set or reset, not both"),
+                );
+            }
+            (Some(weight), None) => Some(Some(weight)),
+            (None, Some(_)) => Some(None),
+            (None, None) => None,
+        };
+        let state = number(ServerAttr::State).and_then(ServerState::from_number);
+        if weight.is_none() && state.is_none() {
+            switch.counters.add(Counter::CommandsRefused.index(), 1);
+            return request.refuse(
+                EINVAL,
+                None,
+                format_args!("nothing is to be set: give a weight or a state"),
+            );
+        }
+        // Under the lock, so that no other table is put in force meanwhile, and events come in order.
+        let control = switch.control.lock();
+        let Some(live) = control.live.clone() else {
+            switch.counters.add(Counter::CommandsRefused.index(), 1);
+            return request.refuse(ENOENT, None, format_args!("no table is in force"));
+        };
+        let mut changed = 0u32;
+        for (pool, member) in live.named(pool.map(|pool| pool.text()), who) {
+            if let Some(state) = state {
+                member.set_state(state);
+            }
+            if let Some(weight) = weight {
+                member.set_weight(weight);
+                pool.weights_changed(live.members_of(&pool.record))?;
+            }
+            changed = changed.saturating_add(1);
+            let by = request.port();
+            let len = 6 * room(16) + room(256);
+            request.multicast(&FAMILY, Command::ServerChanged, len, |message| {
+                put_name(&live, pool, who, message)?;
+                message.u32(ServerAttr::Weight.number(), member.weight())?;
+                message.u32(ServerAttr::State.number(), member.state().number())?;
+                message.u32(ServerAttr::By.number(), by)
+            });
+        }
+        drop(control);
+        if changed == 0 {
+            switch.counters.add(Counter::CommandsRefused.index(), 1);
+            return request.refuse(
+                ENOENT,
+                request.attribute(ServerAttr::Address.number()),
+                format_args!("the table in force has no such server"),
+            );
+        }
+        let count = u64::from(changed);
+        switch.counters.add(Counter::ServersSet.index(), count);
+        request.reply(room(4), |message| {
+            message.u32(ServerAttr::Changed.number(), changed)
+        })
+    }
+}

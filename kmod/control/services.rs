@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The virtual services.
+#![forbid(unsafe_code)]
+
+use kernel::prelude::*;
+use kernel::sync::ArcBorrow;
+
+use l7switch_engine::netlink::Command;
+use l7switch_engine::netlink::ServiceAttr;
+use l7switch_engine::netlink::TrafficAttr;
+use l7switch_engine::sched::Identity;
+use l7switch_engine::table::format::ListenRecord;
+use l7switch_engine::table::format::ServiceRecord;
+
+use super::put_endpoint;
+use crate::shell::genl::Dump;
+use crate::shell::genl::List;
+use crate::shell::genl::Message;
+use crate::switch::address;
+use crate::switch::Live;
+use crate::switch::Switch;
+use crate::switch::TRAFFIC_BYTES;
+use crate::switch::TRAFFIC_CONNECTIONS;
+use crate::switch::TRAFFIC_PACKETS;
+
+/// Most listen addresses of a service that a dump shows: an entry has to fit one buffer.
+const LISTENS_SHOWN: u32 = 64;
+
+/// `service-get`.
+pub(super) struct Get;
+
+impl List for Get {
+    type In = Switch;
+    const COMMAND: Command = Command::ServiceGet;
+
+    fn list(switch: ArcBorrow<'_, Switch>, dump: &mut Dump<'_>) -> Result {
+        let Some(live) = switch.table() else {
+            return Ok(());
+        };
+        dump.generation(live.generation);
+        let count = live.table.count::<ServiceRecord>();
+        while let Some(index) = u32::try_from(dump.position()).ok().filter(|&i| i < count) {
+            let next = u64::from(index).saturating_add(1);
+            if !dump.entry(next, |message| put(&live, index, message))? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn put(live: &Live, index: u32, message: &mut Message) -> Result {
+    let service: ServiceRecord = live.table.get(index).ok_or(EINVAL)?;
+    message.u32(ServiceAttr::Index.number(), index)?;
+    let name = live.table.text(service.name, service.name_len);
+    message.text(ServiceAttr::Name.number(), name)?;
+    message.u32(ServiceAttr::Protocol.number(), service.protocol)?;
+    message.u32(ServiceAttr::Datapath.number(), service.datapath)?;
+    let shown = service.listens_len.min(LISTENS_SHOWN);
+    for listen in service.listens..service.listens.saturating_add(shown) {
+        let listen: ListenRecord = live.table.get(listen).ok_or(EINVAL)?;
+        let who = Identity {
+            address: address([listen.a0, listen.a1, listen.a2, listen.a3]),
+            port: u16::try_from(listen.port).unwrap_or(0),
+        };
+        put_endpoint(message, ServiceAttr::Listen.number(), who)?;
+    }
+    message.u32(ServiceAttr::Routes.number(), service.routes_len)?;
+    let traffic = live.traffic(index).ok_or(EINVAL)?;
+    message.nest(ServiceAttr::Traffic.number(), |message| {
+        let connections = traffic.sum(TRAFFIC_CONNECTIONS);
+        message.uint(TrafficAttr::Connections.number(), connections)?;
+        message.uint(TrafficAttr::Packets.number(), traffic.sum(TRAFFIC_PACKETS))?;
+        message.uint(TrafficAttr::Bytes.number(), traffic.sum(TRAFFIC_BYTES))
+    })
+}

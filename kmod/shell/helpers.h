@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/* What the kernel has only as inline functions and macros, as functions. */
+#ifndef L7SWITCH_HELPERS_H
+#define L7SWITCH_HELPERS_H
+
+#include <linux/types.h>
+
+struct genl_family;
+struct genl_info;
+struct net;
+struct netlink_callback;
+struct nlattr;
+struct sk_buff;
+struct timer_list;
+
+struct net *l7_genl_info_net(const struct genl_info *info);
+struct net *l7_genl_dump_net(const struct netlink_callback *cb);
+struct sk_buff *l7_genlmsg_new(size_t payload);
+void l7_nlmsg_free(struct sk_buff *skb);
+void l7_genlmsg_end(struct sk_buff *skb, void *header);
+void l7_genlmsg_cancel(struct sk_buff *skb, void *header);
+int l7_genlmsg_reply(struct sk_buff *skb, struct genl_info *info);
+int l7_genlmsg_multicast(const struct genl_family *family, struct net *net,
+			 struct sk_buff *skb, unsigned int group);
+void *l7_genlmsg_put_dump(struct sk_buff *skb, struct netlink_callback *cb,
+			  const struct genl_family *family, u8 command);
+unsigned int l7_skb_len(const struct sk_buff *skb);
+struct nlattr *l7_nla_nest_start(struct sk_buff *skb, int type);
+void l7_nla_nest_end(struct sk_buff *skb, struct nlattr *start);
+void l7_nla_nest_cancel(struct sk_buff *skb, struct nlattr *start);
+const struct genl_info *l7_genl_info_dump(struct netlink_callback *cb);
+
+void *l7_net_generic(const struct net *net, unsigned int id);
+
+u64 __percpu *l7_percpu_alloc(size_t counters);
+void l7_percpu_free(u64 __percpu *counters);
+void l7_percpu_add(u64 __percpu *counters, size_t index, u64 amount);
+u64 l7_percpu_sum(const u64 __percpu *counters, size_t index);
+
+u64 l7_now_ns(void);
+
+void l7_bh_disable(void);
+void l7_bh_enable(void);
+
+void l7_timer_setup(struct timer_list *timer,
+		    void (*expired)(struct timer_list *timer));
+void l7_timer_start(struct timer_list *timer, unsigned int milliseconds);
+
+bool l7_skb_read(const struct sk_buff *skb, unsigned int offset, void *to,
+		 unsigned int len);
+int l7_skb_network_offset(const struct sk_buff *skb);
+int l7_ipv6_find_tcp(const struct sk_buff *skb, unsigned int *offset);
+
+#endif

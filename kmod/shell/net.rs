@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! A network namespace.
+//!
+//! C header: include/net/net_namespace.h
+
+use kernel::types::Opaque;
+
+use super::bindings;
+
+/// A network namespace, `struct net`.
+///
+/// # Invariants
+///
+/// Whoever has a reference has one to a namespace that is not freed while the reference lives.
+#[repr(transparent)]
+pub(crate) struct Net(Opaque<bindings::net>);
+
+// SAFETY: a namespace is used from all CPUs; nothing of it is reached through this type but by the kernel's functions.
+unsafe impl Sync for Net {}
+
+impl Net {
+    /// Takes a pointer as a reference.
+    ///
+    /// # Safety
+    ///
+    /// `net` is not null, and the namespace is not freed during `'a`.
+    pub(super) unsafe fn from_raw<'a>(net: *mut bindings::net) -> &'a Self {
+        // SAFETY: the caller's promise; the type is transparent.
+        unsafe { &*net.cast::<Self>() }
+    }
+
+    /// The pointer that the kernel's functions take.
+    pub(super) fn as_raw(&self) -> *mut bindings::net {
+        self.0.get()
+    }
+}

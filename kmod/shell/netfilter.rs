@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Hooks in the path of packets.
+//!
+//! C header: include/linux/netfilter.h
+
+use core::ptr::NonNull;
+
+use kernel::error::to_result;
+use kernel::ffi::c_int;
+use kernel::ffi::c_uint;
+use kernel::ffi::c_void;
+use kernel::prelude::*;
+use kernel::sync::rcu;
+use kernel::sync::Arc;
+use kernel::types::Opaque;
+
+use super::bindings;
+use super::net::Net;
+use super::packet::Packet;
+
+/// Behind the defragmentation, before connection tracking (`NF_IP_PRI_CONNTRACK_DEFRAG`, `NF_IP_PRI_CONNTRACK`).
+const PRIORITY: c_int = -300;
+
+/// Where packets are seen: those that come in, and those of local clients.
+const POINTS: [c_uint; 2] = [
+    bindings::nf_inet_hooks_NF_INET_PRE_ROUTING,
+    bindings::nf_inet_hooks_NF_INET_LOCAL_OUT,
+];
+
+/// What the kernel calls.
+type Hook = unsafe extern "C" fn(
+    *mut c_void,
+    *mut bindings::sk_buff,
+    *const bindings::nf_hook_state,
+) -> c_uint;
+
+/// What is done with packets.
+pub(crate) trait PacketHook: Send + Sync {
+    /// Sees an IPv4 packet. In softirq or process context, under RCU; must not sleep.
+    fn ipv4(&self, packet: &Packet<'_>);
+
+    /// Sees an IPv6 packet; likewise.
+    fn ipv6(&self, packet: &Packet<'_>);
+}
+
+/// Calls a hook; every packet goes on.
+///
+/// # Safety
+///
+/// `target` is of an `Arc<T>` that lives, `buffer` what the kernel gave the hook.
+unsafe fn call<T: PacketHook>(
+    target: *mut c_void,
+    buffer: *mut bindings::sk_buff,
+    to: fn(&T, &Packet<'_>),
+) -> c_uint {
+    // SAFETY: the caller's promise.
+    let target = unsafe { &*target.cast::<T>() };
+    // SAFETY: as above.
+    let packet = NonNull::new(buffer).and_then(|buffer| unsafe { Packet::from_raw(buffer) });
+    if let Some(packet) = packet {
+        to(target, &packet);
+    }
+    bindings::NF_ACCEPT
+}
+
+/// # Safety
+///
+/// For the kernel only, with what a hook of IPv4 that [`Hooks`] registered is called with.
+unsafe extern "C" fn ipv4<T: PacketHook>(
+    target: *mut c_void,
+    buffer: *mut bindings::sk_buff,
+    _state: *const bindings::nf_hook_state,
+) -> c_uint {
+    // SAFETY: `Hook` keeps the target until no packet is in the hook any more.
+    unsafe { call::<T>(target, buffer, T::ipv4) }
+}
+
+/// # Safety
+///
+/// For the kernel only, with what a hook of IPv6 that [`Hooks`] registered is called with.
+unsafe extern "C" fn ipv6<T: PacketHook>(
+    target: *mut c_void,
+    buffer: *mut bindings::sk_buff,
+    _state: *const bindings::nf_hook_state,
+) -> c_uint {
+    // SAFETY: as for IPv4.
+    unsafe { call::<T>(target, buffer, T::ipv6) }
+}
+
+/// Hooks that are registered as long as this lives.
+///
+/// # Invariants
+///
+/// The first `registered` of `ops` are registered in `net`.
+pub(super) struct Hooks<T: PacketHook> {
+    ops: Pin<KBox<[Opaque<bindings::nf_hook_ops>; 2 * POINTS.len()]>>,
+    registered: usize,
+    net: *mut bindings::net,
+    _target: Arc<T>,
+}
+
+// SAFETY: the records are the kernel's under its own lock; the target may be used from any CPU.
+unsafe impl<T: PacketHook> Send for Hooks<T> {}
+
+impl<T: PacketHook> Hooks<T> {
+    /// Registers the hooks of a target in a namespace.
+    ///
+    /// # Safety
+    ///
+    /// This is dropped before the namespace is gone.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) unsafe fn new(net: &Net, target: Arc<T>) -> Result<Self> {
+        let pointer = Arc::as_ptr(&target).cast_mut().cast::<c_void>();
+        let [in4, out4] = POINTS.map(|point| (point, bindings::NFPROTO_IPV4, ipv4::<T> as Hook));
+        let [in6, out6] = POINTS.map(|point| (point, bindings::NFPROTO_IPV6, ipv6::<T> as Hook));
+        let ops = [in4, out4, in6, out6].map(|(point, family, hook)| {
+            Opaque::new(bindings::nf_hook_ops {
+                hook: Some(hook),
+                priv_: pointer,
+                pf: family.to_le_bytes()[0],
+                hooknum: point,
+                priority: PRIORITY,
+                ..Default::default()
+            })
+        });
+        let mut hooks = Self {
+            ops: KBox::pin(ops, GFP_KERNEL_ACCOUNT)?,
+            registered: 0,
+            net: net.as_raw(),
+            _target: target,
+        };
+        for index in 0..hooks.ops.len() {
+            let Some(ops) = hooks.ops.get(index) else {
+                break;
+            };
+            // SAFETY: the record stays where it is until it is unregistered in `drop`.
+            to_result(unsafe { bindings::nf_register_net_hook(hooks.net, ops.get()) })?;
+            hooks.registered = hooks.registered.wrapping_add(1);
+        }
+        Ok(hooks)
+    }
+}
+
+impl<T: PacketHook> Drop for Hooks<T> {
+    fn drop(&mut self) {
+        for ops in self.ops.iter().take(self.registered) {
+            // SAFETY: by the invariant it is registered; the namespace is there by the promise of `new`.
+            unsafe { bindings::nf_unregister_net_hook(self.net, ops.get()) };
+        }
+        // Packets may still be in the hook, and lists of hooks be read.
+        rcu::synchronize_rcu();
+    }
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! What the module does in a namespace by itself: hooks and a ticker, which end before the namespace does.
+
+use kernel::new_mutex;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use kernel::sync::Mutex;
+
+use super::bindings;
+use super::net::Net;
+use super::netfilter::Hooks;
+use super::netfilter::PacketHook;
+use super::ticker::Tick;
+use super::ticker::Ticker;
+
+enum State<T: PacketHook + Tick> {
+    /// Nothing is done.
+    Idle,
+    /// Hooks and ticker, in this order dropped.
+    Busy(
+        #[expect(dead_code, reason = "they live")] Hooks<T>,
+        #[expect(dead_code, reason = "they live")] Ticker<T>,
+    ),
+    /// The namespace ends: nothing is begun any more.
+    Closed,
+}
+
+/// The work of a namespace.
+#[pin_data]
+pub(crate) struct Work<T: PacketHook + Tick> {
+    #[pin]
+    state: Mutex<State<T>>,
+    net: *mut bindings::net,
+}
+
+// SAFETY: the namespace's pointer is used under the mutex only, and not after `close`.
+unsafe impl<T: PacketHook + Tick> Send for Work<T> {}
+// SAFETY: as above.
+unsafe impl<T: PacketHook + Tick> Sync for Work<T> {}
+
+impl<T: PacketHook + Tick> Work<T> {
+    /// No work yet.
+    ///
+    /// # Safety
+    ///
+    /// [`Work::close`] is called before the namespace is gone.
+    pub(super) unsafe fn new(net: &Net) -> Result<Arc<Self>> {
+        let net = net.as_raw();
+        Arc::pin_init(
+            pin_init!(Self {
+                state <- new_mutex!(State::Idle),
+                net,
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// Begins: packets and ticks come to `target`. It may have begun already. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `ESHUTDOWN` where the namespace ends.
+    pub(crate) fn begin(&self, target: Arc<T>) -> Result {
+        let mut state = self.state.lock();
+        match *state {
+            State::Idle => {}
+            State::Busy(..) => return Ok(()),
+            State::Closed => return Err(ESHUTDOWN),
+        }
+        let ticker = Ticker::new(target.clone())?;
+        // SAFETY: the namespace is there, since the work is not closed.
+        let net = unsafe { Net::from_raw(self.net) };
+        // SAFETY: they are dropped when the work is closed, at the latest.
+        let hooks = unsafe { Hooks::new(net, target) }?;
+        *state = State::Busy(hooks, ticker);
+        Ok(())
+    }
+
+    /// Ends: when it returns, no packet and no tick comes any more. Sleeps for a grace period.
+    pub(crate) fn end(&self) {
+        let mut state = self.state.lock();
+        if let State::Busy(..) = *state {
+            *state = State::Idle;
+        }
+    }
+
+    /// Ends for good.
+    pub(super) fn close(&self) {
+        *self.state.lock() = State::Closed;
+    }
+}

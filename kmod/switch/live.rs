@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The table in force, with what belongs to it while the switch runs.
+#![forbid(unsafe_code)]
+
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+use l7switch_engine::sched::hash_key;
+use l7switch_engine::sched::sort::sort;
+use l7switch_engine::sched::Identity;
+use l7switch_engine::table::format::ListenRecord;
+use l7switch_engine::table::format::PoolRecord;
+use l7switch_engine::table::format::ServerRecord;
+use l7switch_engine::table::format::ServiceRecord;
+use l7switch_engine::table::Table;
+
+use super::Member;
+use super::Pool;
+use crate::shell::per_cpu::Counters;
+
+/// Connections, packets and bytes of a service.
+pub(crate) type Traffic = Counters<3>;
+
+/// Most bytes that the schedulers of a table look keys up in: a small table must not ask for all memory.
+const LOOKUPS_MAX: usize = 256 << 20;
+
+/// Most services of a table: each has counters for every CPU.
+pub(crate) const SERVICES_MAX: u32 = 4096;
+/// Most addresses of all services.
+pub(crate) const LISTENS_MAX: u32 = 65_536;
+
+/// A table in force.
+pub(crate) struct Live {
+    /// The table, verified.
+    pub(crate) table: Table<KVVec<u8>>,
+    /// Its number.
+    pub(crate) generation: u64,
+    /// Real servers, in the order of the table.
+    members: KVVec<Member>,
+    /// Pools, in the order of the table.
+    pools: KVVec<Pool>,
+    /// Counters of the services, in the order of the table: those of a name go on from table to table.
+    traffic: KVVec<Arc<Traffic>>,
+    /// For each service of the table before: its place here.
+    renumber: KVVec<Option<u32>>,
+    /// Addresses and ports of the services, as numbers, sorted, each with its service.
+    listens: KVVec<(u128, u16, u32)>,
+    /// Hashes of the servers' names with their indices, sorted.
+    by_name: KVVec<(u64, u32)>,
+}
+
+/// Address of a record: its words are the number's, most significant first.
+pub(crate) const fn address(words: [u32; 4]) -> [u8; 16] {
+    let [a, b, c, d] = words;
+    let number = ((a as u128) << 96) | ((b as u128) << 64) | ((c as u128) << 32) | d as u128;
+    number.to_be_bytes()
+}
+
+fn identity(record: &ServerRecord) -> Identity {
+    Identity {
+        address: address([record.a0, record.a1, record.a2, record.a3]),
+        // Verified to have 16 bits.
+        port: u16::try_from(record.port).unwrap_or(0),
+    }
+}
+
+impl Live {
+    /// Takes a verified table. Servers that were in a pool of that name before are the same ones.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `E2BIG` for more than [`SERVICES_MAX`] services or [`LISTENS_MAX`] addresses.
+    pub(crate) fn new(
+        table: Table<KVVec<u8>>,
+        generation: u64,
+        before: Option<&Self>,
+    ) -> Result<Self> {
+        const FLAGS: kernel::alloc::Flags = GFP_KERNEL_ACCOUNT;
+        let servers = table.count::<ServerRecord>();
+        let pools = table.count::<PoolRecord>();
+        let services = table.count::<ServiceRecord>();
+        let listens = table.count::<ListenRecord>();
+        if services > SERVICES_MAX || listens > LISTENS_MAX {
+            return Err(E2BIG);
+        }
+        let mut live = Self {
+            generation,
+            members: KVVec::with_capacity(servers as usize, FLAGS)?,
+            pools: KVVec::with_capacity(pools as usize, FLAGS)?,
+            traffic: KVVec::with_capacity(services as usize, FLAGS)?,
+            renumber: KVVec::new(),
+            listens: KVVec::with_capacity(listens as usize, FLAGS)?,
+            by_name: KVVec::with_capacity(servers as usize, FLAGS)?,
+            table,
+        };
+        for number in 0..pools {
+            let record: PoolRecord = live.table.get(number).ok_or(EINVAL)?;
+            let name = live.table.text(record.name, record.name_len);
+            for index in record.servers..record.servers.saturating_add(record.servers_len) {
+                let server: ServerRecord = live.table.get(index).ok_or(EINVAL)?;
+                let who = identity(&server);
+                let hash = hash_name(name, who);
+                let member = match before.and_then(|live| live.find(hash, name, who)) {
+                    Some(member) => member.kept(server.weight),
+                    None => Member::new(who, server.weight)?,
+                };
+                put(&mut live.members, member)?;
+                put(&mut live.by_name, (hash, index))?;
+            }
+        }
+        live.take_services(before)?;
+        sort(&mut live.by_name, |a, b| a.0 < b.0);
+        Ok(live)
+    }
+
+    /// Finds the services by name in the table before, and lists their addresses.
+    fn take_services(&mut self, before: Option<&Self>) -> Result {
+        const FLAGS: kernel::alloc::Flags = GFP_KERNEL_ACCOUNT;
+        let count = self.table.count::<ServiceRecord>();
+        let old = before.map_or(0, |live| live.table.count::<ServiceRecord>());
+        self.renumber = KVVec::from_elem(None, old as usize, FLAGS)?;
+        for index in 0..count {
+            let service: ServiceRecord = self.table.get(index).ok_or(EINVAL)?;
+            let name = self.table.text(service.name, service.name_len);
+            let was = before.and_then(|live| Some((live, live.service_named(name)?)));
+            let traffic = match was.and_then(|(live, was)| live.traffic.get(was as usize)) {
+                Some(traffic) => traffic.clone(),
+                None => Arc::new(Traffic::new()?, FLAGS)?,
+            };
+            put(&mut self.traffic, traffic)?;
+            if let Some(place) = was.and_then(|(_, was)| self.renumber.get_mut(was as usize)) {
+                *place = Some(index);
+            }
+            for listen in service.listens..service.listens.saturating_add(service.listens_len) {
+                let listen: ListenRecord = self.table.get(listen).ok_or(EINVAL)?;
+                let address = address([listen.a0, listen.a1, listen.a2, listen.a3]);
+                let port = u16::try_from(listen.port).unwrap_or(0);
+                put(
+                    &mut self.listens,
+                    (u128::from_be_bytes(address), port, index),
+                )?;
+            }
+        }
+        sort(&mut self.listens, |a, b| {
+            a.0 < b.0 || (a.0 == b.0 && a.1 < b.1)
+        });
+        Ok(())
+    }
+
+    /// Where a service of the table before is in this one.
+    pub(crate) fn service_after(&self, before: u32) -> Option<u32> {
+        self.renumber.get(before as usize).copied().flatten()
+    }
+
+    /// The service of a name.
+    pub(crate) fn service_named(&self, name: &[u8]) -> Option<u32> {
+        (0..self.table.count::<ServiceRecord>()).find(|&index| {
+            self.table
+                .get::<ServiceRecord>(index)
+                .is_some_and(|s| self.table.text(s.name, s.name_len) == name)
+        })
+    }
+
+    /// The service that a packet to this address is for: one that listens on it, or on every address of its family.
+    pub(crate) fn service_at(&self, address: [u8; 16], port: u16) -> Option<u32> {
+        let mut any = [0u8; 16];
+        // IPv4 is IPv4-mapped, and so is its any address.
+        if let [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..] = address {
+            let [.., a, b, _, _, _, _] = &mut any;
+            (*a, *b) = (0xff, 0xff);
+        }
+        self.listen(address, port)
+            .or_else(|| self.listen(any, port))
+    }
+
+    fn listen(&self, address: [u8; 16], port: u16) -> Option<u32> {
+        let address = u128::from_be_bytes(address);
+        let first = lower_bound(&self.listens, |listen| {
+            listen.0 < address || (listen.0 == address && listen.1 < port)
+        });
+        let (found, at, service) = *self.listens.get(first)?;
+        (found == address && at == port).then_some(service)
+    }
+
+    /// What follows only when the table is certain to be put in force: weights, and what schedulers make of them.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `ENOSPC` where the schedulers would look up in more than [`LOOKUPS_MAX`] bytes.
+    pub(crate) fn settle(&mut self) -> Result {
+        self.follow_table();
+        let mut left = LOOKUPS_MAX;
+        for number in 0..self.table.count::<PoolRecord>() {
+            let record: PoolRecord = self.table.get(number).ok_or(EINVAL)?;
+            let pool = Pool::new(record, self.members_of(&record))?;
+            left = left.checked_sub(pool.lookup_len()).ok_or(ENOSPC)?;
+            put(&mut self.pools, pool)?;
+        }
+        Ok(())
+    }
+
+    /// Gives every server this table's weight, but where an administrator set another.
+    pub(crate) fn follow_table(&self) {
+        self.members.iter().for_each(Member::follow_table);
+    }
+
+    /// The pools.
+    pub(crate) fn pools(&self) -> &[Pool] {
+        &self.pools
+    }
+
+    /// A pool's servers.
+    pub(crate) fn members_of(&self, pool: &PoolRecord) -> &[Member] {
+        let start = pool.servers as usize;
+        self.members
+            .get(start..start.saturating_add(pool.servers_len as usize))
+            .unwrap_or_default()
+    }
+
+    /// A service's counters.
+    pub(crate) fn traffic(&self, service: u32) -> Option<&Traffic> {
+        self.traffic.get(service as usize).map(|traffic| &**traffic)
+    }
+
+    /// Sets the counters of the services to 0.
+    pub(crate) fn reset_counters(&self) {
+        self.traffic.iter().for_each(|traffic| traffic.reset());
+    }
+
+    /// The servers of an address, in one pool or in all, with their pool.
+    pub(crate) fn named<'a>(
+        &'a self,
+        pool: Option<&'a [u8]>,
+        who: Identity,
+    ) -> impl Iterator<Item = (&'a Pool, &'a Member)> {
+        self.pools
+            .iter()
+            .filter(move |p| pool.is_none_or(|name| name == self.name_of(&p.record)))
+            .flat_map(move |p| {
+                let members = self.members_of(&p.record).iter();
+                members.map(move |member| (p, member))
+            })
+            .filter(move |(_, member)| member.identity() == who)
+    }
+
+    /// Name of a pool.
+    pub(crate) fn name_of(&self, pool: &PoolRecord) -> &[u8] {
+        self.table.text(pool.name, pool.name_len)
+    }
+
+    /// Finds a server by pool, address and port: two servers of one pool are never the same.
+    fn find(&self, hash: u64, name: &[u8], who: Identity) -> Option<&Member> {
+        let first = lower_bound(&self.by_name, |entry| entry.0 < hash);
+        let candidates = self.by_name.get(first..)?.iter();
+        candidates
+            .take_while(|entry| entry.0 == hash)
+            .filter(|(_, index)| self.pool_of(*index).is_some_and(|pool| pool == name))
+            .filter_map(|(_, index)| self.members.get(*index as usize))
+            .find(|member| member.identity() == who)
+    }
+
+    /// Name of the pool that a server is in: pools follow each other in the order of their servers.
+    fn pool_of(&self, server: u32) -> Option<&[u8]> {
+        let after = lower_bound(&self.pools, |pool| {
+            let end = pool.record.servers.saturating_add(pool.record.servers_len);
+            end <= server
+        });
+        self.pools.get(after).map(|pool| self.name_of(&pool.record))
+    }
+}
+
+/// The first index at which `before` does not hold any more; it holds for the first ones only.
+fn lower_bound<T>(items: &[T], before: impl Fn(&T) -> bool) -> usize {
+    let (mut low, mut high) = (0, items.len());
+    while low < high {
+        let middle = low.wrapping_add(high.wrapping_sub(low) >> 1);
+        match items.get(middle) {
+            Some(item) if before(item) => low = middle.wrapping_add(1),
+            _ => high = middle,
+        }
+    }
+    low
+}
+
+/// Puts an item where there is room for it. (To make room is what refers to a panic in the kernel crate's vector.)
+fn put<T>(items: &mut KVVec<T>, item: T) -> Result {
+    items.push_within_capacity(item).map_err(|_| ENOMEM)
+}
+
+/// Hash of a server's name: pool, address and port. It finds candidates only, so no key has to keep it secret.
+fn hash_name(pool: &[u8], who: Identity) -> u64 {
+    let pool = hash_key(pool);
+    let mut name = [0u8; 26];
+    let parts = Iterator::chain(pool.to_le_bytes().into_iter(), who.address);
+    for (place, byte) in name
+        .iter_mut()
+        .zip(Iterator::chain(parts, who.port.to_le_bytes()))
+    {
+        *place = byte;
+    }
+    hash_key(&name)
+}

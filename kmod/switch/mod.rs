@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! What the module keeps in one network namespace: the table in force, its real servers, a load under way, counters.
+#![forbid(unsafe_code)]
+
+mod counters;
+mod flows;
+mod live;
+mod load;
+mod pool;
+mod real_server;
+mod watch;
+
+use core::sync::atomic::AtomicUsize;
+use core::sync::atomic::Ordering::Relaxed;
+
+use kernel::new_mutex;
+use kernel::prelude::*;
+use kernel::sync::rcu;
+use kernel::sync::Arc;
+use kernel::sync::ArcBorrow;
+use kernel::sync::Mutex;
+
+use crate::shell::per_cpu::Counters;
+use crate::shell::pernet::Namespace;
+use crate::shell::pernet::Slot;
+use crate::shell::port_watch::Watch;
+use crate::shell::random;
+use crate::shell::rcu_box::RcuBox;
+use crate::shell::work::Work;
+
+pub(crate) use counters::Counter;
+pub(crate) use flows::Flow;
+pub(crate) use live::address;
+pub(crate) use live::Live;
+pub(crate) use live::LISTENS_MAX;
+pub(crate) use live::SERVICES_MAX;
+pub(crate) use load::ChunkError;
+pub(crate) use load::Load;
+pub(crate) use pool::Pool;
+pub(crate) use real_server::Member;
+
+use flows::Flows;
+
+/// Counter of a service: connections that clients opened.
+pub(crate) const TRAFFIC_CONNECTIONS: usize = 0;
+/// Counter of a service: packets from clients.
+pub(crate) const TRAFFIC_PACKETS: usize = 1;
+/// Counter of a service: bytes in them.
+pub(crate) const TRAFFIC_BYTES: usize = 2;
+
+static SLOT: Slot<Switch> = Slot::new();
+
+/// The module's part of a namespace.
+#[pin_data]
+pub(crate) struct Switch {
+    /// Everything that commands change.
+    #[pin]
+    pub(crate) control: Mutex<Control>,
+    /// The table in force, for packets.
+    live: RcuBox<Arc<Live>>,
+    /// Connections followed. There since the first table: a namespace that switches nothing has no memory for them.
+    flows: RcuBox<Flows>,
+    /// Which part of the flows is looked through next.
+    turn: AtomicUsize,
+    /// Everything counted.
+    pub(crate) counters: Counters<{ Counter::COUNT }>,
+    work: Arc<Work<Switch>>,
+}
+
+/// What commands change, one at a time.
+pub(crate) struct Control {
+    /// The table in force, for commands.
+    pub(crate) live: Option<Arc<Live>>,
+    /// A load under way.
+    pub(crate) load: Option<Load>,
+    /// Counts the tables put in force or taken away.
+    pub(crate) generation: u64,
+    /// Number of the last load.
+    pub(crate) transaction: u32,
+}
+
+impl Switch {
+    /// The table in force, for a command.
+    pub(crate) fn table(&self) -> Option<Arc<Live>> {
+        self.control.lock().live.clone()
+    }
+
+    /// Puts a table in force. Sleeps until no packet sees the one before.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, `ESHUTDOWN`: the one before stays.
+    pub(crate) fn publish(
+        switch: ArcBorrow<'_, Self>,
+        control: &mut Control,
+        live: KBox<Arc<Live>>,
+    ) -> Result {
+        if control.live.is_none() && !switch.follows() {
+            let flows = Flows::new(crate::max_flows(), random::key())?;
+            let flows = KBox::new(flows, GFP_KERNEL_ACCOUNT)?;
+            switch.flows.replace(Some(flows));
+        }
+        switch.work.begin(switch.into())?;
+        let shared = (*live).clone();
+        switch.live.replace(Some(live));
+        let guard = rcu::read_lock();
+        if let Some(flows) = switch.flows.read(&guard) {
+            flows.renumber(shared.generation, |service| shared.service_after(service));
+        }
+        drop(guard);
+        control.generation = shared.generation;
+        control.live = Some(shared);
+        Ok(())
+    }
+
+    /// Takes the table in force away. Sleeps until no packet sees it.
+    pub(crate) fn unpublish(&self, control: &mut Control) {
+        self.work.end();
+        self.live.replace(None);
+        self.flows.replace(None);
+        control.live = None;
+        control.generation = control.generation.wrapping_add(1);
+    }
+
+    fn follows(&self) -> bool {
+        self.flows.read(&rcu::read_lock()).is_some()
+    }
+
+    /// Connections followed now.
+    pub(crate) fn flow_count(&self) -> u32 {
+        let guard = rcu::read_lock();
+        self.flows.read(&guard).map_or(0, Flows::count)
+    }
+
+    /// The connection at a position or the next one, and where to go on.
+    pub(crate) fn next_flow(&self, position: u64) -> Option<(u64, Flow)> {
+        let guard = rcu::read_lock();
+        self.flows.read(&guard)?.next(position)
+    }
+
+    /// The part of the flows whose turn it is.
+    fn next_turn(&self) -> usize {
+        self.turn.fetch_add(1, Relaxed)
+    }
+
+    /// Sets every counter to 0.
+    pub(crate) fn reset_counters(&self) {
+        self.counters.reset();
+        if let Some(live) = self.table() {
+            live.reset_counters();
+        }
+    }
+}
+
+impl Namespace for Switch {
+    fn slot() -> &'static Slot<Self> {
+        &SLOT
+    }
+
+    fn new(work: Arc<Work<Self>>) -> Result<Arc<Self>> {
+        let counters = Counters::new()?;
+        Arc::pin_init(
+            pin_init!(Self {
+                control <- new_mutex!(Control {
+                    live: None,
+                    load: None,
+                    generation: 0,
+                    transaction: 0,
+                }),
+                live: RcuBox::none(),
+                flows: RcuBox::none(),
+                turn: AtomicUsize::new(0),
+                counters,
+                work,
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+}
+
+impl Watch for Switch {
+    fn port_closed(&self, port: u32) {
+        let mut control = self.control.lock();
+        if control.load.as_ref().is_some_and(|load| load.port == port) {
+            control.load = None;
+            self.counters.add(Counter::LoadsAbandoned.index(), 1);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! A pool of the table in force: its scheduler's memory.
+#![forbid(unsafe_code)]
+
+use kernel::prelude::*;
+use kernel::sync::rcu;
+
+use l7switch_engine::sched;
+use l7switch_engine::sched::maglev;
+use l7switch_engine::sched::ring;
+use l7switch_engine::sched::Cursor;
+use l7switch_engine::sched::Kind;
+use l7switch_engine::sched::Lookup;
+use l7switch_engine::table::format::PoolRecord;
+
+use super::Member;
+use crate::shell::rcu_box::RcuBox;
+
+/// What a hashing scheduler looks keys up in.
+enum LookupTable {
+    Maglev(KVVec<u16>),
+    Ring(KVVec<ring::Point>),
+}
+
+/// A pool's scheduler.
+pub(crate) struct Pool {
+    /// What the table says.
+    pub(crate) record: PoolRecord,
+    /// The scheduler.
+    pub(crate) kind: Kind,
+    lookup: RcuBox<LookupTable>,
+}
+
+impl Pool {
+    /// The pool of a record, with `members` its servers.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(record: PoolRecord, members: &[Member]) -> Result<Self> {
+        let kind = Kind::ALL.get(record.scheduler as usize).copied();
+        let pool = Self {
+            record,
+            kind: kind.unwrap_or(Kind::Rr),
+            lookup: RcuBox::none(),
+        };
+        pool.weights_changed(members)?;
+        Ok(pool)
+    }
+
+    /// Lays out anew what the scheduler looks keys up in. May sleep for a grace period.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; the one before then stays.
+    pub(crate) fn weights_changed(&self, members: &[Member]) -> Result {
+        let table = match self.kind {
+            _ if members.is_empty() => return Ok(()),
+            Kind::Mh => {
+                let slots = maglev::size_for(members.len());
+                let mut table = KVVec::from_elem(0u16, slots, GFP_KERNEL_ACCOUNT)?;
+                let mut scratch =
+                    KVVec::from_elem(maglev::Turn::default(), members.len(), GFP_KERNEL_ACCOUNT)?;
+                maglev::fill(&mut table, &mut scratch, members).map_err(|_| EINVAL)?;
+                LookupTable::Maglev(table)
+            }
+            Kind::Ch => {
+                let points = ring::points_needed(members);
+                let mut points =
+                    KVVec::from_elem(ring::Point::default(), points, GFP_KERNEL_ACCOUNT)?;
+                ring::fill(&mut points, members).map_err(|_| EINVAL)?;
+                LookupTable::Ring(points)
+            }
+            _ => return Ok(()),
+        };
+        self.lookup
+            .replace(Some(KBox::new(table, GFP_KERNEL_ACCOUNT)?));
+        Ok(())
+    }
+
+    /// Bytes of what the scheduler looks keys up in.
+    pub(crate) fn lookup_len(&self) -> usize {
+        let guard = rcu::read_lock();
+        match self.lookup.read(&guard) {
+            None => 0,
+            Some(LookupTable::Maglev(table)) => core::mem::size_of_val(table.as_slice()),
+            Some(LookupTable::Ring(points)) => core::mem::size_of_val(points.as_slice()),
+        }
+    }
+
+    /// Index of the server that the scheduler picks, with the memory that `cursor` holds.
+    pub(crate) fn pick(
+        &self,
+        members: &[Member],
+        cursor: &Cursor,
+        ask: &sched::Ask,
+    ) -> Option<usize> {
+        let guard = rcu::read_lock();
+        let lookup = match self.lookup.read(&guard) {
+            None => Lookup::None,
+            Some(LookupTable::Maglev(table)) => Lookup::Maglev(table),
+            Some(LookupTable::Ring(points)) => Lookup::Ring(points),
+        };
+        let pool = sched::Pool {
+            kind: self.kind,
+            load_percent: self.record.load_percent,
+            servers: members,
+            cursor,
+            lookup,
+        };
+        pool.pick(ask, |_| false)
+    }
+}

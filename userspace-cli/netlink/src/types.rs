@@ -1,0 +1,469 @@
+// SPDX-License-Identifier: MIT
+//! What the module answers. The meaning of every field is in kmod/netlink/l7switch.yaml.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+use l7switch_engine::netlink::Action;
+use l7switch_engine::netlink::Datapath;
+use l7switch_engine::netlink::FlowState;
+use l7switch_engine::netlink::Outcome;
+use l7switch_engine::netlink::Protocol;
+use l7switch_engine::netlink::ServerState;
+use serde::Serialize;
+use serde::Serializer;
+
+use crate::attribute::Numbered;
+use crate::attributes::Attributes;
+use crate::error::Malformed;
+use crate::sets;
+
+/// The module as it is in this network namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Module {
+    /// Version of the module.
+    pub version: String,
+    /// Version of the table's layout that it reads.
+    pub table_layout: u32,
+    /// Counts the tables that were put in force or unloaded; 0 where there never was one.
+    pub generation: u64,
+    /// Length of the table in force, bytes; absent where there is none.
+    pub table_len: Option<u32>,
+    /// Virtual services.
+    pub services: u32,
+    /// Routes.
+    pub routes: u32,
+    /// Pools.
+    pub pools: u32,
+    /// Real servers, counted once in each pool.
+    pub servers: u32,
+    /// Transaction that is being loaded; absent where there is none.
+    pub loading: Option<u32>,
+    /// Longest table that is taken, bytes.
+    pub max_table_len: u32,
+    /// Longest chunk that is taken, bytes.
+    pub max_chunk_len: u32,
+    /// Connections followed now.
+    pub flows: u32,
+    /// Most connections followed at once.
+    pub max_flows: u32,
+    /// Everything counted.
+    pub counters: Vec<Counter>,
+}
+
+/// A count by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Counter {
+    /// What is counted.
+    pub name: String,
+    /// How often.
+    pub value: u64,
+}
+
+/// A virtual service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Service {
+    /// Position in the table.
+    pub index: u32,
+    /// Name.
+    pub name: String,
+    /// What it speaks.
+    #[serde(serialize_with = "by_name")]
+    pub protocol: Protocol,
+    /// Which data path the rules ask for.
+    #[serde(serialize_with = "by_name")]
+    pub datapath: Datapath,
+    /// Where it listens.
+    pub listen: Vec<SocketAddr>,
+    /// Routes.
+    pub routes: u32,
+    /// What was counted.
+    pub traffic: Traffic,
+}
+
+/// What was counted, since the table came or the counters were reset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Traffic {
+    /// Connections that clients opened.
+    pub connections: u64,
+    /// Packets from clients.
+    pub packets: u64,
+    /// Bytes in them, IP headers included.
+    pub bytes: u64,
+}
+
+/// A real server of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Server {
+    /// Its pool.
+    pub pool: String,
+    /// Its address.
+    pub address: SocketAddr,
+    /// Weight in force.
+    pub weight: u32,
+    /// What it may get.
+    #[serde(serialize_with = "by_name")]
+    pub state: ServerState,
+    /// Weight in the table.
+    pub table_weight: u32,
+    /// Scheduler of the pool.
+    pub scheduler: String,
+    /// Outstanding requests or connections.
+    pub active: u32,
+}
+
+/// A connection of a client to a virtual service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Flow {
+    /// Its service.
+    pub service: String,
+    /// The client.
+    pub client: SocketAddr,
+    /// The address of the service that the client connected to.
+    #[serde(rename = "virtual")]
+    pub destination: SocketAddr,
+    /// How far it has come.
+    #[serde(serialize_with = "by_name")]
+    pub state: FlowState,
+    /// Since its first packet, ms.
+    pub age: u64,
+    /// Since its last packet, ms.
+    pub idle: u64,
+    /// Packets from the client.
+    pub packets: u64,
+    /// Bytes in them, IP headers included.
+    pub bytes: u64,
+}
+
+/// What would become of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Match {
+    /// The service that was asked.
+    pub service: String,
+    /// What came of it.
+    #[serde(serialize_with = "by_name")]
+    pub outcome: Outcome,
+    /// What decided, in words.
+    pub why: String,
+    /// Of a refusal, its short name.
+    pub reason: Option<String>,
+    /// What was compared, the host in comparison form.
+    #[serde(serialize_with = "as_text")]
+    pub host: Option<Vec<u8>>,
+    /// What was compared, the path in comparison form.
+    #[serde(serialize_with = "as_text")]
+    pub path: Option<Vec<u8>>,
+    /// Position of the route in its service, 0 the first.
+    pub route: Option<u32>,
+    /// The route's name.
+    pub route_name: Option<String>,
+    /// What the route does.
+    #[serde(serialize_with = "by_name_if_any")]
+    pub action: Option<Action>,
+    /// The route's pools.
+    pub shares: Vec<Share>,
+    /// Of the table that was asked.
+    pub generation: u64,
+}
+
+/// A pool's part of a route's requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Share {
+    /// The pool.
+    pub pool: String,
+    /// Its weight.
+    pub weight: u32,
+    /// Whom the scheduler would pick, did it begin anew; absent where no server may be picked.
+    pub server: Option<SocketAddr>,
+}
+
+fn by_name<E: Numbered, S: Serializer>(value: &E, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(value.to_name())
+}
+
+fn by_name_if_any<E: Numbered, S: Serializer>(
+    value: &Option<E>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    value.map(E::to_name).serialize(serializer)
+}
+
+fn as_text<S: Serializer>(value: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+    value
+        .as_deref()
+        .map(String::from_utf8_lossy)
+        .serialize(serializer)
+}
+
+/// What an answer is read into.
+pub(crate) trait Answer: Sized {
+    /// Reads the attributes of a message.
+    fn read(attributes: &[u8]) -> Result<Self, Malformed>;
+}
+
+fn endpoint(attributes: Attributes<'_, sets::Endpoint>) -> Result<SocketAddr, Malformed> {
+    let address = attributes.need(sets::Endpoint::ADDRESS)?;
+    Ok(SocketAddr::new(
+        address,
+        attributes.need(sets::Endpoint::PORT)?,
+    ))
+}
+
+/// The address of a real server.
+pub(crate) fn server_address(
+    attributes: Attributes<'_, sets::Server>,
+) -> Result<SocketAddr, Malformed> {
+    let address = attributes.need(sets::Server::ADDRESS)?;
+    Ok(SocketAddr::new(
+        address,
+        attributes.need(sets::Server::PORT)?,
+    ))
+}
+
+impl Answer for Module {
+    fn read(attributes: &[u8]) -> Result<Self, Malformed> {
+        use sets::Counter as CounterSet;
+        use sets::Module as Set;
+        let module = Attributes::<Set>::new(attributes);
+        let counters = module.all(Set::COUNTER).map(|counter| {
+            let counter = counter?;
+            Ok(Counter {
+                name: counter.need(CounterSet::NAME)?.into_owned(),
+                value: counter.need(CounterSet::VALUE)?,
+            })
+        });
+        Ok(Self {
+            version: module.need(Set::VERSION)?.into_owned(),
+            table_layout: module.need(Set::TABLE_LAYOUT)?,
+            generation: module.need(Set::GENERATION)?,
+            table_len: module.get(Set::TABLE_LEN)?,
+            services: module.get(Set::SERVICES)?.unwrap_or(0),
+            routes: module.get(Set::ROUTES)?.unwrap_or(0),
+            pools: module.get(Set::POOLS)?.unwrap_or(0),
+            servers: module.get(Set::SERVERS)?.unwrap_or(0),
+            loading: module.get(Set::LOADING)?,
+            max_table_len: module.need(Set::MAX_TABLE_LEN)?,
+            max_chunk_len: module.need(Set::MAX_CHUNK_LEN)?,
+            flows: module.get(Set::FLOWS)?.unwrap_or(0),
+            max_flows: module.get(Set::MAX_FLOWS)?.unwrap_or(0),
+            counters: counters.collect::<Result<_, Malformed>>()?,
+        })
+    }
+}
+
+impl Answer for Service {
+    fn read(attributes: &[u8]) -> Result<Self, Malformed> {
+        use sets::Service as Set;
+        use sets::Traffic as TrafficSet;
+        let service = Attributes::<Set>::new(attributes);
+        let listen = service.all(Set::LISTEN).map(|nest| endpoint(nest?));
+        let traffic = match service.get(Set::TRAFFIC)? {
+            Some(traffic) => Traffic {
+                connections: traffic.need(TrafficSet::CONNECTIONS)?,
+                packets: traffic.need(TrafficSet::PACKETS)?,
+                bytes: traffic.need(TrafficSet::BYTES)?,
+            },
+            None => Traffic::default(),
+        };
+        Ok(Self {
+            index: service.need(Set::INDEX)?,
+            name: service.need(Set::NAME)?.into_owned(),
+            protocol: service.need(Set::PROTOCOL)?,
+            datapath: service.need(Set::DATAPATH)?,
+            listen: listen.collect::<Result<_, Malformed>>()?,
+            routes: service.need(Set::ROUTES)?,
+            traffic,
+        })
+    }
+}
+
+impl Answer for Server {
+    fn read(attributes: &[u8]) -> Result<Self, Malformed> {
+        use sets::Server as Set;
+        let server = Attributes::<Set>::new(attributes);
+        Ok(Self {
+            pool: server.need(Set::POOL)?.into_owned(),
+            address: server_address(server)?,
+            weight: server.need(Set::WEIGHT)?,
+            state: server.need(Set::STATE)?,
+            table_weight: server.need(Set::TABLE_WEIGHT)?,
+            scheduler: server.need(Set::SCHEDULER)?.into_owned(),
+            active: server.need(Set::ACTIVE)?,
+        })
+    }
+}
+
+impl Answer for Flow {
+    fn read(attributes: &[u8]) -> Result<Self, Malformed> {
+        use sets::Flow as Set;
+        let flow = Attributes::<Set>::new(attributes);
+        Ok(Self {
+            service: flow.need(Set::SERVICE)?.into_owned(),
+            client: endpoint(flow.need(Set::CLIENT)?)?,
+            destination: endpoint(flow.need(Set::VIRTUAL)?)?,
+            state: flow.need(Set::STATE)?,
+            age: flow.need(Set::AGE)?,
+            idle: flow.need(Set::IDLE)?,
+            packets: flow.need(Set::PACKETS)?,
+            bytes: flow.need(Set::BYTES)?,
+        })
+    }
+}
+
+impl Answer for Match {
+    fn read(attributes: &[u8]) -> Result<Self, Malformed> {
+        use sets::Match as Set;
+        use sets::Share as ShareSet;
+        let found = Attributes::<Set>::new(attributes);
+        let shares = found.all(Set::SHARE).map(|share| {
+            let share = share?;
+            Ok(Share {
+                pool: share.need(ShareSet::POOL)?.into_owned(),
+                weight: share.need(ShareSet::WEIGHT)?,
+                server: share.get(ShareSet::SERVER)?.map(endpoint).transpose()?,
+            })
+        });
+        Ok(Self {
+            service: found.need(Set::SERVICE)?.into_owned(),
+            outcome: found.need(Set::OUTCOME)?,
+            why: found
+                .get(Set::WHY)?
+                .map_or_else(String::new, Cow::into_owned),
+            reason: found.get(Set::REASON)?.map(Cow::into_owned),
+            host: found.get(Set::HOST)?.map(<[u8]>::to_vec),
+            path: found.get(Set::PATH)?.map(<[u8]>::to_vec),
+            route: found.get(Set::ROUTE)?,
+            route_name: found.get(Set::ROUTE_NAME)?.map(Cow::into_owned),
+            action: found.get(Set::ACTION)?,
+            shares: shares.collect::<Result<_, Malformed>>()?,
+            generation: found.need(Set::GENERATION)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ack::Ack;
+    use crate::events::Event;
+    use crate::link::messages;
+
+    /// A `u32` attribute.
+    fn number(kind: u16, value: u32) -> Vec<u8> {
+        let mut bytes = [8_u16.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        bytes.extend(value.to_ne_bytes());
+        bytes
+    }
+
+    /// A string attribute.
+    fn text(kind: u16, value: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(4 + value.len() + 1).unwrap();
+        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        bytes.extend(value);
+        bytes.push(0);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    #[test]
+    fn a_module_without_a_table_is_read() {
+        let mut bytes = text(1, b"0.1.0");
+        bytes.extend(
+            [
+                number(2, 1),
+                number(3, 0),
+                number(10, 1000),
+                number(11, 500),
+            ]
+            .concat(),
+        );
+        // A counter, and an attribute that this client does not know.
+        bytes.extend([20_u16.to_ne_bytes(), 0x800e_u16.to_ne_bytes()].concat());
+        bytes.extend([text(1, b"abc"), number(2, 7)].concat());
+        bytes.extend(number(99, 1));
+        let module = Module::read(&bytes).unwrap();
+        assert_eq!(module.version, "0.1.0");
+        assert_eq!(module.table_len, None);
+        assert_eq!(module.max_chunk_len, 500);
+        let counter = Counter {
+            name: "abc".to_owned(),
+            value: 7,
+        };
+        assert_eq!(module.counters, [counter]);
+        assert!(Module::read(&bytes[12..]).is_err(), "no version");
+        for cut in 1..bytes.len() {
+            // Cut anywhere, it is an error or a shorter answer.
+            let _ = Module::read(&bytes[..cut]);
+        }
+    }
+
+    #[test]
+    fn enumerations_are_words_in_json() {
+        let server = Server {
+            pool: "p".to_owned(),
+            address: "10.0.0.1:80".parse().unwrap(),
+            weight: 1,
+            state: ServerState::Draining,
+            table_weight: 1,
+            scheduler: "rr".to_owned(),
+            active: 0,
+        };
+        let json = serde_json::to_value(&server).unwrap();
+        assert_eq!(json["state"], "draining");
+        assert_eq!(json["address"], "10.0.0.1:80");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_readers_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..256),
+            flags in any::<u16>(),
+            command in any::<u8>(),
+        ) {
+            let _ = Module::read(&bytes);
+            let _ = Service::read(&bytes);
+            let _ = Server::read(&bytes);
+            let _ = Flow::read(&bytes);
+            let _ = Match::read(&bytes);
+            let _ = Event::read(command, &bytes);
+            for message in messages(&bytes).flatten() {
+                let _ = message.generic();
+            }
+            for ack in [Ack::of_error(flags, &bytes), Ack::of_done(flags, &bytes)].into_iter().flatten() {
+                let _ = (ack.attribute(&bytes, "match"), ack.missing(&bytes, "match"));
+            }
+        }
+
+        /// Attributes with right headers and hostile content reach further into the readers.
+        #[test]
+        fn no_attributes_make_the_readers_panic(
+            parts in proptest::collection::vec(
+                (0_u16..18, proptest::collection::vec(prop_oneof![Just(0_u8), Just(8), any::<u8>()], 0..40), any::<bool>()),
+                0..20,
+            ),
+            command in 10_u8..20,
+        ) {
+            let mut bytes = vec![0; 20];
+            for (kind, value, nested) in parts {
+                let length = u16::try_from(4 + value.len()).unwrap();
+                bytes.extend(length.to_ne_bytes());
+                bytes.extend((kind | if nested { 0x8000 } else { 0 }).to_ne_bytes());
+                bytes.extend(value);
+                bytes.resize(bytes.len().next_multiple_of(4), 0);
+            }
+            let attributes = &bytes[20..];
+            let _ = Module::read(attributes);
+            let _ = Service::read(attributes);
+            let _ = Server::read(attributes);
+            let _ = Flow::read(attributes);
+            let _ = Match::read(attributes);
+            let _ = Event::read(command, attributes);
+            let ack = [&[1, 0, 0, 0], &bytes[..16], attributes].concat();
+            if let Some(ack) = Ack::of_error(0x300, &ack) {
+                let _ = (ack.attribute(&bytes, "match"), ack.missing(&bytes, "match"));
+            }
+        }
+    }
+}

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: MIT
+//! What the kernel answers, for people. Names come from rule files that anyone may have written.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use l7switch_engine::netlink::Action;
+use l7switch_engine::netlink::Outcome;
+use l7switch_netlink::Flow;
+use l7switch_netlink::Match;
+use l7switch_netlink::Module;
+use l7switch_netlink::Server;
+use l7switch_netlink::Service;
+
+use crate::show::bytes;
+use crate::show::cells;
+use crate::show::printable;
+use crate::show::table;
+
+pub(super) fn status(module: &Module, services: &[Service]) -> String {
+    let mut text = format!(
+        "l7switch.ko {}, table layout {}\ngeneration {}, ",
+        printable(&module.version),
+        module.table_layout,
+        module.generation
+    );
+    // Writing to a String does not fail.
+    let _ = match module.table_len {
+        Some(len) => writeln!(
+            text,
+            "table of {len} bytes: {} services, {} routes, {} pools, {} servers",
+            module.services, module.routes, module.pools, module.servers
+        ),
+        None => writeln!(text, "no table: nothing is switched"),
+    };
+    let _ = writeln!(
+        text,
+        "{} of {} connections followed; a table may have {} bytes",
+        module.flows, module.max_flows, module.max_table_len
+    );
+    if let Some(transaction) = module.loading {
+        let _ = writeln!(text, "a table is being loaded, transaction {transaction}");
+    }
+    if !services.is_empty() {
+        let _ = write!(text, "\n{}", services_table(services));
+    }
+    let mut counters = vec![cells(["COUNTER", "VALUE"])];
+    counters.extend(
+        module
+            .counters
+            .iter()
+            .map(|counter| vec![printable(&counter.name), counter.value.to_string()]),
+    );
+    if counters.len() > 1 {
+        let _ = write!(text, "\n{}", table(&counters));
+    }
+    text
+}
+
+fn services_table(services: &[Service]) -> String {
+    let mut rows = vec![cells([
+        "SERVICE",
+        "PROTOCOL",
+        "DATAPATH",
+        "LISTEN",
+        "ROUTES",
+        "CONNECTIONS",
+        "PACKETS",
+        "BYTES",
+    ])];
+    rows.extend(services.iter().map(|service| {
+        let listen: Vec<String> = service.listen.iter().map(SocketAddr::to_string).collect();
+        vec![
+            printable(&service.name),
+            service.protocol.name().to_owned(),
+            service.datapath.name().to_owned(),
+            listen.join(","),
+            service.routes.to_string(),
+            service.traffic.connections.to_string(),
+            service.traffic.packets.to_string(),
+            bytes(service.traffic.bytes),
+        ]
+    }));
+    table(&rows)
+}
+
+pub(super) fn servers(servers: &[Server]) -> String {
+    let mut rows = vec![cells([
+        "POOL",
+        "SERVER",
+        "STATE",
+        "WEIGHT",
+        "ACTIVE",
+        "SCHEDULER",
+    ])];
+    rows.extend(servers.iter().map(|server| {
+        let weight = if server.weight == server.table_weight {
+            server.weight.to_string()
+        } else {
+            format!("{} ({})", server.weight, server.table_weight)
+        };
+        vec![
+            printable(&server.pool),
+            server.address.to_string(),
+            server.state.name().to_owned(),
+            weight,
+            server.active.to_string(),
+            printable(&server.scheduler),
+        ]
+    }));
+    table(&rows)
+}
+
+pub(super) fn flows(flows: &[Flow]) -> String {
+    let mut rows = vec![cells([
+        "SERVICE", "CLIENT", "VIRTUAL", "STATE", "AGE", "IDLE", "PACKETS", "BYTES",
+    ])];
+    rows.extend(flows.iter().map(|flow| {
+        vec![
+            printable(&flow.service),
+            flow.client.to_string(),
+            flow.destination.to_string(),
+            flow.state.name().to_owned(),
+            seconds(flow.age),
+            seconds(flow.idle),
+            flow.packets.to_string(),
+            bytes(flow.bytes),
+        ]
+    }));
+    table(&rows)
+}
+
+/// Milliseconds as seconds.
+fn seconds(ms: u64) -> String {
+    format!("{}.{:03} s", ms / 1000, ms % 1000)
+}
+
+/// A match, laid out as `l7ctl explain` does. `why`: how the service was found.
+pub(super) fn matched(found: &Match, why: &str, method: Option<&str>) -> String {
+    let mut text = format!("service  {}  ({why})\n", printable(&found.service));
+    let compared = [&found.host, &found.path];
+    let compared = compared.into_iter().flatten();
+    let compared = compared.map(|part| printable(&String::from_utf8_lossy(part)));
+    let request: Vec<String> = method
+        .map(printable)
+        .into_iter()
+        .chain(compared)
+        .filter(|part| !part.is_empty())
+        .collect();
+    if !request.is_empty() {
+        let _ = writeln!(text, "request  {}", request.join(" "));
+    }
+    let route = match (&found.route_name, found.route) {
+        (Some(name), _) => printable(name),
+        (None, Some(position)) => format!("#{}", u64::from(position) + 1),
+        (None, None) => "none".to_owned(),
+    };
+    let _ = writeln!(text, "route    {route}");
+    let _ = writeln!(text, "why      {}", printable(&found.why));
+    let total: u64 = found.shares.iter().map(|s| u64::from(s.weight)).sum();
+    for share in &found.shares {
+        let _ = write!(text, "pool     {}", printable(&share.pool));
+        if found.shares.len() > 1 {
+            let _ = write!(text, "  {} of {total} requests", share.weight);
+        }
+        let _ = match share.server {
+            Some(server) => writeln!(text, "  a scheduler that begins picks {server}"),
+            None => writeln!(text, "  no server may be picked"),
+        };
+    }
+    let action = match (found.outcome, found.action) {
+        (Outcome::Route, Some(Action::Answer)) => Some("the front answers"),
+        (Outcome::Route, Some(Action::Filter)) => Some("the front changes it and forwards it"),
+        (Outcome::NoRoute, _) => Some("no route: the front answers 404, or closes"),
+        (Outcome::Refused, _) => Some("refused"),
+        (Outcome::Incomplete, _) => Some("more bytes are waited for"),
+        (Outcome::OverBudget | Outcome::Front, _) => Some("the front decides"),
+        (Outcome::Route, Some(Action::Forward) | None) => None,
+    };
+    if let Some(action) = action {
+        let _ = write!(text, "action   {action}");
+        if let Some(reason) = &found.reason {
+            let _ = write!(text, ": {}", printable(reason));
+        }
+        text.push('\n');
+    }
+    let _ = writeln!(text, "table    generation {}", found.generation);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use l7switch_netlink::Share;
+
+    use super::*;
+
+    fn found() -> Match {
+        Match {
+            service: "web".to_owned(),
+            outcome: Outcome::Route,
+            why: "host a.example\u{1b}".to_owned(),
+            reason: None,
+            host: Some(b"a.example".to_vec()),
+            path: Some(b"/\xff".to_vec()),
+            route: Some(2),
+            route_name: None,
+            action: Some(Action::Forward),
+            shares: vec![
+                Share {
+                    pool: "v1".to_owned(),
+                    weight: 9,
+                    server: "10.0.0.1:80".parse().ok(),
+                },
+                Share {
+                    pool: "v2".to_owned(),
+                    weight: 1,
+                    server: None,
+                },
+            ],
+            generation: 4,
+        }
+    }
+
+    #[test]
+    fn a_match_reads_like_an_explanation() {
+        let text = matched(&found(), "named", Some("GET"));
+        let wanted = "service  web  (named)\n\
+                      request  GET a.example /\u{fffd}\n\
+                      route    #3\n\
+                      why      host a.example\\u{1b}\n\
+                      pool     v1  9 of 10 requests  a scheduler that begins picks 10.0.0.1:80\n\
+                      pool     v2  1 of 10 requests  no server may be picked\n\
+                      table    generation 4\n";
+        assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn a_refusal_says_its_reason() {
+        let refused = Match {
+            outcome: Outcome::Refused,
+            reason: Some("bad_path".to_owned()),
+            route: None,
+            action: None,
+            shares: Vec::new(),
+            ..found()
+        };
+        let text = matched(&refused, "named", None);
+        assert!(text.contains("route    none\n"), "{text}");
+        assert!(text.contains("action   refused: bad_path\n"), "{text}");
+    }
+
+    #[test]
+    fn a_status_without_a_table_says_so() {
+        let module = Module {
+            version: "0.1.0".to_owned(),
+            table_layout: 1,
+            generation: 0,
+            table_len: None,
+            services: 0,
+            routes: 0,
+            pools: 0,
+            servers: 0,
+            loading: Some(3),
+            max_table_len: 100,
+            max_chunk_len: 10,
+            flows: 0,
+            max_flows: 5,
+            counters: Vec::new(),
+        };
+        let text = status(&module, &[]);
+        assert!(text.contains("generation 0, no table"), "{text}");
+        assert!(text.contains("transaction 3"), "{text}");
+    }
+}
