@@ -29,6 +29,13 @@ pub struct Machine {
     pub memory: u32,
 }
 
+/// How much slower than the stock one a kernel of this version is: the `debug` one checks every access to memory.
+/// Limits of time are multiplied by it.
+#[must_use]
+pub fn slowness(release: &str) -> u32 {
+    if release.contains("debug") { 5 } else { 1 }
+}
+
 impl Machine {
     /// What a test gets that asks for nothing.
     pub const DEFAULT: Self = Self {

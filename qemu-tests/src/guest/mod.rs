@@ -10,6 +10,7 @@ use rustix::system::RebootCommand;
 use rustix::system::reboot;
 
 use crate::error::Result;
+use crate::test;
 
 pub mod kernel_log;
 mod leaks;
@@ -22,7 +23,10 @@ mod shell;
 #[derive(Debug, Subcommand)]
 pub enum Role {
     /// The first process: runs what the host asks for
-    Serve,
+    Serve {
+        /// How long it waits first, for what the kernel still does when it has booted
+        settle_seconds: u64,
+    },
     /// The first process: a shell on the console
     Shell {
         /// The terminal's height, 0 where unknown
@@ -45,7 +49,7 @@ pub enum Role {
 pub fn main(role: &Role) -> Result<ExitCode> {
     let done = match role {
         Role::Test { name } => return one_test::main(name),
-        Role::Serve => setup::run().and_then(|()| serve::run()),
+        Role::Serve { settle_seconds } => setup::run().and_then(|()| serve::run(*settle_seconds)),
         Role::Shell { rows, columns } => setup::run().and_then(|()| shell::run(*rows, *columns)),
     };
     if let Err(error) = &done {
@@ -59,6 +63,11 @@ pub fn main(role: &Role) -> Result<ExitCode> {
 
 /// What kmemleak reports now, in lines.
 pub(crate) use leaks::scan as leaks_now;
+
+/// How much slower than the stock one the running kernel is.
+pub(crate) fn slowness() -> u32 {
+    test::slowness(&rustix::system::uname().release().to_string_lossy())
+}
 
 /// A program of the distribution, with the environment that tests have.
 pub(crate) fn program(name: &str) -> Command {

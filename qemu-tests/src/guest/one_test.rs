@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::tests;
 
 /// The exit code of a test that panicked.
-pub(super) const PANICKED: i32 = 101;
+pub(super) const PANICKED: u8 = 101;
 
 pub(super) fn main(name: &str) -> Result<ExitCode> {
     let test = tests::find(name).ok_or_else(|| Error::Message(format!("no test {name}")))?;
@@ -42,6 +42,6 @@ pub(super) fn main(name: &str) -> Result<ExitCode> {
     Ok(match catch_unwind(test.run) {
         Ok(()) => ExitCode::SUCCESS,
         // The panic's message is printed already.
-        Err(_) => ExitCode::from(101),
+        Err(_) => ExitCode::from(PANICKED),
     })
 }

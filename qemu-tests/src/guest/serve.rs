@@ -22,7 +22,9 @@ use rustix::process::kill_process;
 use super::kernel_log;
 use super::kernel_log::KernelLog;
 use super::leaks;
+use super::one_test;
 use super::program;
+use super::slowness;
 use crate::complaints;
 use crate::error::Doing as _;
 use crate::error::Error;
@@ -37,7 +39,8 @@ use crate::protocol::TestResult;
 /// How much of what a test prints goes to the host: its end.
 const OUTPUT: usize = 64 * 1024;
 
-pub(super) fn run() -> Result<()> {
+pub(super) fn run(settle_seconds: u64) -> Result<()> {
+    thread::sleep(Duration::from_secs(settle_seconds));
     let path = port()?;
     let mut port = File::options()
         .read(true)
@@ -67,7 +70,8 @@ pub(super) fn run() -> Result<()> {
                 name,
                 timeout_seconds,
             } => {
-                let result = run_test(&mut log, name, Duration::from_secs(timeout_seconds))?;
+                let timeout = Duration::from_secs(timeout_seconds) * slowness();
+                let result = run_test(&mut log, name, timeout)?;
                 send(Reply::Result(result))?;
             }
             Request::Finish => {
@@ -175,7 +179,7 @@ fn run_test(log: &mut KernelLog, name: String, timeout: Duration) -> Result<Test
 fn outcome(status: ExitStatus) -> Outcome {
     if status.success() {
         Outcome::Passed
-    } else if status.code() == Some(super::one_test::PANICKED) {
+    } else if status.code() == Some(i32::from(one_test::PANICKED)) {
         Outcome::Failed("it panicked".to_owned())
     } else if let Some(signal) = status.signal() {
         Outcome::Failed(format!("its process died of signal {signal}"))

@@ -42,7 +42,7 @@ pub(super) fn run(rows: u16, columns: u16) -> Result<()> {
             .status();
     }
     program("setsid")
-        .args(["--ctty", "--wait", "bash", "-l"])
+        .args(["--ctty", "--wait", "bash"])
         .env("PS1", "guest# ")
         .current_dir("/root")
         .stdin(open()?)

@@ -24,6 +24,7 @@ use crate::protocol;
 use crate::protocol::Reply;
 use crate::protocol::Request;
 use crate::protocol::TestResult;
+use crate::test;
 use crate::test::Test;
 
 /// How long the boot may take.
@@ -42,7 +43,7 @@ pub struct Guest {
     results: BufReader<UnixStream>,
     console: PathBuf,
     messages: PathBuf,
-    /// How much slower than the host's the guest's clock may be.
+    /// How many times its limit a test may take, by the host's clock.
     slowness: u32,
     /// What it said of itself when it came up.
     pub ready: Ready,
@@ -103,10 +104,11 @@ impl Guest {
             results: BufReader::new(results),
             console: console.to_owned(),
             messages: start.messages.to_owned(),
-            slowness: if start.machine.icount { 12 } else { 1 },
+            slowness: test::slowness(&start.kernel.release)
+                * if start.machine.icount { 12 } else { 1 },
             ready: Ready::default(),
         };
-        match guest.receive(BOOT, "did not boot")? {
+        match guest.receive(BOOT * guest.slowness, "did not boot")? {
             Reply::Ready {
                 release,
                 uptime_millis,
@@ -152,7 +154,7 @@ impl Guest {
     /// Where it does not end.
     pub fn finish(mut self) -> Result<Vec<String>> {
         self.send(&Request::Finish)?;
-        let complaints = match self.receive(END, "did not finish")? {
+        let complaints = match self.receive(END * self.slowness, "did not finish")? {
             Reply::Finished { kernel } => kernel,
             other => {
                 return Err(Error::Message(format!(

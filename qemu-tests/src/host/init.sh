@@ -12,7 +12,7 @@ fail() {
 mkdir -p /proc /sys /dev /lower /layer /root
 mount -t proc proc /proc
 mount -t sysfs sys /sys
-mountpoint -q /dev || mount -t devtmpfs dev /dev || fail "no devtmpfs"
+mount -t devtmpfs dev /dev || fail "no devtmpfs"
 for module in /modules/*.ko; do
     if [ -e "$module" ]; then insmod "$module" || fail "cannot load $module"; fi
 done

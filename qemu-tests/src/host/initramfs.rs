@@ -31,19 +31,28 @@ pub fn write(to: &Path, kernel: &Kernel, artifacts: &Artifacts) -> Result<()> {
         archive.copy(&format!("modules/{name}"), 0o644, module)?;
     }
 
+    // Without debug information, which would fill the guest's memory. A module keeps the symbols that traces show.
     let scratch = tempfile::tempdir().doing("make a temporary folder")?;
-    for (name, program) in [
-        ("guest", &artifacts.init),
-        ("l7switch", &artifacts.l7switch),
-        ("l7ctl", &artifacts.l7ctl),
-    ] {
-        let bare = scratch.path().join(name);
-        // Debug information would fill the guest's memory.
-        tool::output(Command::new("strip").arg("-o").args([&bare, program]))?;
-        archive.copy(&format!("l7/bin/{name}"), 0o755, &bare)?;
-    }
-    if let Some(module) = &artifacts.module {
-        archive.copy("l7/l7switch.ko", 0o644, module)?;
+    let module = artifacts
+        .module
+        .iter()
+        .map(|module| ("l7switch.ko", module));
+    for (path, from) in [
+        ("bin/guest", &artifacts.init),
+        ("bin/l7switch", &artifacts.l7switch),
+        ("bin/l7ctl", &artifacts.l7ctl),
+    ]
+    .into_iter()
+    .chain(module)
+    {
+        let bare = scratch.path().join("bare");
+        tool::output(
+            Command::new("strip")
+                .arg("--strip-debug")
+                .arg("-o")
+                .args([&bare, from]),
+        )?;
+        archive.copy(&format!("l7/{path}"), 0o755, &bare)?;
     }
     share(&mut archive, kernel)?;
     fs::write(to, archive.finish()).doing_with("write", to)
@@ -87,13 +96,17 @@ fn share(archive: &mut Archive, kernel: &Kernel) -> Result<()> {
     Ok(())
 }
 
+/// The host's busybox, which must bring its libraries with it.
 fn busybox() -> Result<PathBuf> {
-    ["/usr/bin/busybox", "/bin/busybox"]
-        .iter()
+    let found = ["/usr/bin/busybox", "/bin/busybox"]
         .map(PathBuf::from)
+        .into_iter()
         .find(|path| path.exists())
-        .ok_or_else(|| Error::Tool {
-            tool: "busybox".to_owned(),
-            output: "it is not installed: apt-get install busybox-static".to_owned(),
-        })
+        // ldd fails where there is nothing to list.
+        .filter(|path| tool::output(Command::new("ldd").arg(path)).is_err());
+    found.ok_or_else(|| Error::Tool {
+        tool: "busybox".to_owned(),
+        output: "there is none that is linked statically: apt-get install busybox-static"
+            .to_owned(),
+    })
 }

@@ -147,6 +147,8 @@ impl Session {
         };
         let setup = self.setup.insert(setup);
         self.boots += 1;
+        // What is counted should be the test's alone. Idle seconds are skipped where instructions are counted.
+        let settle = if machine.icount { 3 } else { 0 };
         let console = setup.folder.join(format!("{}.console", self.boots));
         let guest = Guest::boot(
             &Start {
@@ -157,7 +159,7 @@ impl Session {
                 console: Console::File(&console),
                 results: None,
                 messages: &setup.folder.join(format!("{}.qemu", self.boots)),
-                arguments: "serve",
+                arguments: &format!("serve {settle}"),
             },
             &console,
         )?;

@@ -18,13 +18,14 @@ use crate::protocol::Outcome;
 use crate::protocol::TestResult;
 use crate::test::Test;
 
-/// Runs those of the tests that the command line wants. `init` is this crate's program.
+/// Runs those of the tests that the command line wants; with `--nocapture`, what good ones print is shown too. `init` is this crate's program.
 #[must_use]
 pub fn main(tests: impl Iterator<Item = &'static Test>, init: &Path) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // There is one guest at a time.
     arguments.test_threads = Some(1);
     let session = Arc::new(Mutex::new(Session::new(init)));
+    let show = arguments.nocapture;
     let has_module = artifacts::has_module();
     let mut sorted: Vec<&'static Test> = tests.collect();
     sorted.sort_by_key(|test| test.machine);
@@ -32,7 +33,7 @@ pub fn main(tests: impl Iterator<Item = &'static Test>, init: &Path) -> ExitCode
         .into_iter()
         .map(|test| {
             let session = Arc::clone(&session);
-            Trial::test(test.name, move || run(&session, test))
+            Trial::test(test.name, move || run(&session, test, show))
                 .with_ignored_flag(test.needs_module && !has_module)
         })
         .collect();
@@ -54,11 +55,19 @@ pub fn main(tests: impl Iterator<Item = &'static Test>, init: &Path) -> ExitCode
     ExitCode::FAILURE
 }
 
-fn run(session: &Mutex<Session>, test: &Test) -> Result<(), Failed> {
+fn run(session: &Mutex<Session>, test: &Test, show: bool) -> Result<(), Failed> {
     let result = session
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .run(test)?;
+    if show && result.is_good() {
+        let _ = write!(
+            std::io::stdout(),
+            "\n{}({} ms by the guest's clock) ",
+            result.output,
+            result.millis
+        );
+    }
     if result.is_good() {
         Ok(())
     } else {

@@ -6,6 +6,9 @@ use std::fs;
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
 
 use rustix::system::delete_module;
 use rustix::system::finit_module;
@@ -111,27 +114,22 @@ fn remove() -> io::Result<()> {
     )?)
 }
 
-/// Unloads the module where a test has left it loaded, and says so where it does not go.
+/// Unloads the module where a test has left it loaded, and says so where it does not go in 5 seconds: namespaces of
+/// the test, which may hold it, take a moment to end.
 pub(crate) fn clear_away() -> Option<String> {
-    users(NAME)?;
-    // Namespaces of the test, which may hold it, take a moment to end.
-    let mut last = None;
-    for _ in 0..500 {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let users = users(NAME)?;
         match remove() {
             Ok(()) => return None,
-            Err(error) => last = Some(error),
+            Err(error) if Instant::now() > deadline => {
+                return Some(format!(
+                    "{NAME} does not unload: {error}; it has {users} users"
+                ));
+            }
+            Err(_) => thread::sleep(Duration::from_millis(20)),
         }
-        if users(NAME).is_none() {
-            return None;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    last.map(|error| {
-        format!(
-            "{NAME} does not unload: {error}, {} users",
-            users(NAME).unwrap_or(0)
-        )
-    })
 }
 
 /// Waits until a module is gone from /proc/modules.

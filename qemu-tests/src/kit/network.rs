@@ -29,6 +29,7 @@ use rustix::thread::move_into_link_name_space;
 use super::process;
 use super::process::Attempt;
 use super::process::Process;
+use super::wait::limit;
 use super::wait::wait_until;
 use crate::guest::program;
 
@@ -142,7 +143,22 @@ impl Host {
     /// Where curl fails, or the status is 400 or above.
     pub fn curl(&self, arguments: &str) -> String {
         self.run(&format!(
-            "curl --silent --show-error --fail --globoff --max-time 10 {arguments}"
+            "curl --silent --show-error --fail --globoff --max-time {} {arguments}",
+            limit().as_secs()
+        ))
+    }
+
+    /// Asks a generic netlink family by the kernel's Python tool (tools/net/ynl); `arguments` are words of shell for it:
+    /// `--do x --json '{...}'`, `--dump x`. Gives its answer as JSON. The family's specification is in
+    /// /l7/share/netlink/specs; it is taken as it stands, since checking it costs seconds here.
+    ///
+    /// # Panics
+    ///
+    /// Where the kernel refuses.
+    pub fn ynl(&self, family: &str, arguments: &str) -> String {
+        self.run(&format!(
+            "python3 /l7/share/pyynl/cli.py --spec /l7/share/netlink/specs/{family}.yaml --no-schema --output-json \
+             {arguments}"
         ))
     }
 
@@ -161,13 +177,13 @@ impl Host {
     ///
     /// # Panics
     ///
-    /// Where it is not established in 5 seconds. Reads and writes of it fail after 10.
+    /// Where it is not established in 10 seconds. Reads and writes of it fail after 10.
     pub fn connect(&self, to: impl Into<SocketAddr>) -> TcpStream {
         let to = to.into();
         let stream = self
-            .inside(|| TcpStream::connect_timeout(&to, Duration::from_secs(5)))
+            .inside(|| TcpStream::connect_timeout(&to, limit()))
             .unwrap_or_else(|error| panic!("from {} to {to}: {error}", self.name));
-        let limit = Some(Duration::from_secs(10));
+        let limit = Some(limit());
         stream.set_read_timeout(limit).expect("a limit can be set");
         stream.set_write_timeout(limit).expect("a limit can be set");
         stream

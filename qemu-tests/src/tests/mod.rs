@@ -23,22 +23,24 @@ pub const TESTS: &[Test] = &[
     guest_test!(boot::tools_run),
     guest_test!(boot::namespaces_talk),
     guest_test!(boot::modules_load),
+    guest_test!(boot::instructions_are_counted).icount(),
     guest_test!(front::quickstart_in_guest),
     guest_test!(module::l7ctl_says_what_to_do_without_it),
-    guest_test!(module::loads_and_goes_again).needs_module(),
+    guest_test!(module::loads_and_goes_many_times).needs_module(),
     guest_test!(module::says_what_it_is).needs_module(),
     guest_test!(requests::kernel_and_explain_agree).needs_module(),
     guest_test!(requests::l7ctl_loads_every_example).needs_module(),
     guest_test!(tables::tables_come_and_go_under_dumps).needs_module(),
     guest_test!(tables::corrupted_tables_do_no_harm).needs_module(),
-    guest_test!(tables::a_hundred_thousand_routes_load_in_two_seconds)
-        .needs_module()
-        .icount()
-        .memory(3072),
 ];
 
 /// Tests that take minutes: run where `L7_LONG` is set.
 pub const LONG: &[Test] = &[
+    guest_test!(tables::a_hundred_thousand_routes_load_in_two_seconds)
+        .needs_module()
+        .icount()
+        .memory(3072)
+        .timeout(600),
     guest_test!(requests::kernel_and_explain_agree_ten_thousand_times)
         .needs_module()
         .timeout(3600),

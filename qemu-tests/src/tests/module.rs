@@ -6,12 +6,7 @@ use l7switch_netlink::Error;
 
 use crate::kit::Host;
 use crate::kit::Module;
-
-pub(super) fn loads_and_goes_again() {
-    for _ in 0..20 {
-        Module::load().unload().unwrap();
-    }
-}
+use crate::kit::kib;
 
 pub(super) fn says_what_it_is() {
     assert!(matches!(Client::open(), Err(Error::NotLoaded)));
@@ -32,5 +27,24 @@ pub(super) fn l7ctl_says_what_to_do_without_it() {
         attempt.stderr.contains("modprobe l7switch"),
         "{}",
         attempt.stderr
+    );
+}
+
+/// What loading takes and going does not give back would add up.
+pub(super) fn loads_and_goes_many_times() {
+    let round = || {
+        for _ in 0..10 {
+            Module::load().unload().unwrap();
+        }
+    };
+    // The first rounds fill caches that stay.
+    round();
+    let before = kib("SUnreclaim") + kib("Percpu") + kib("VmallocUsed");
+    round();
+    let after = kib("SUnreclaim") + kib("Percpu") + kib("VmallocUsed");
+    println!("{before} KiB before, {after} KiB after");
+    assert!(
+        after < before + 512,
+        "{before} KiB before, {after} KiB after"
     );
 }
