@@ -5,13 +5,13 @@ PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 8
 DENY = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/l7switch/tools/bin/cargo-deny
 
-.PHONY: run test build needs style format lint doc deny no-panic unit bench fuzz install
+.PHONY: run test build needs style format lint doc deny no-panic module check-module unit test-debug-kernel bench fuzz install
 
 run:
 	@.ci/install run
 	cargo run --quiet --release --locked --package l7switch -- --demo
 
-test: needs style format lint doc deny no-panic unit bench fuzz
+test: needs style format lint doc deny no-panic check-module unit bench fuzz
 	@echo "all checks passed"
 
 build:
@@ -39,6 +39,18 @@ deny: needs
 
 no-panic: needs
 	kmod/engine/no-panic.sh
+
+# Prints where l7switch.ko is, built for the newest stock kernel of Debian's archive.
+module:
+	@.ci/install module
+	@kmod/build/module
+
+check-module: needs
+	kmod/build/check
+
+# All tests in a booted kernel with KASAN, lockdep, kmemleak and the like; it is built first, once.
+test-debug-kernel: needs
+	L7_KERNEL=debug cargo test --locked --package l7switch-qemu-tests --test guest
 
 unit: needs
 	cargo test --locked --workspace
