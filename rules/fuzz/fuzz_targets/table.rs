@@ -6,8 +6,12 @@
 
 use std::sync::LazyLock;
 
+use l7switch_engine::decide::Space;
+use l7switch_engine::decide::decide;
+use l7switch_engine::decide::key;
 use l7switch_engine::table::Request;
 use l7switch_engine::table::Table;
+use l7switch_engine::table::format::PoolRecord;
 use libfuzzer_sys::fuzz_target;
 
 /// Tables of the examples.
@@ -55,6 +59,31 @@ fn ask(table: &Table<&[u8]>) {
                 fields,
             };
             let _ = table.route_within(service, &request, 10_000);
+        }
+        decide_all(table, service);
+    }
+}
+
+/// The first bytes of a connection, as the module decides about them, and the keys of every pool.
+fn decide_all(table: &Table<&[u8]>, service: u32) {
+    const FIRST: [&[u8]; 3] = [
+        b"GET /v2.1/%61?debug=1 HTTP/1.1\r\nHost: api.example.com\r\nX: 1\r\nx: 2\r\nCookie: canary=1\r\n\r\n",
+        b"OPTIONS * HTTP/1.0\r\n\r\n",
+        b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x03",
+    ];
+    let source = [7; 16];
+    for bytes in FIRST {
+        let (mut host, mut path) = ([0; 255], [0; 256]);
+        let space = Space {
+            host: &mut host,
+            path: &mut path,
+        };
+        let decision = decide(table, service, source, bytes, space);
+        for index in 0..table.count::<PoolRecord>().min(64) {
+            let mut scratch = [0; 256];
+            if let Some(pool) = table.get::<PoolRecord>(index) {
+                let _ = key(table, &pool, &decision, &source, &mut scratch);
+            }
         }
     }
 }
