@@ -47,10 +47,11 @@ impl List for Get {
 
     /// The position is a pool's in the upper half, a server's of it in the lower.
     fn list(switch: ArcBorrow<'_, Switch>, dump: &mut Dump<'_>) -> Result {
-        let Some(live) = switch.table() else {
+        let (generation, live) = switch.generation_and_table();
+        dump.generation(generation);
+        let Some(live) = live else {
             return Ok(());
         };
-        dump.generation(live.generation);
         loop {
             let position = dump.position();
             let Some(pool) = usize::try_from(position >> 32)

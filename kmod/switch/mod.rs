@@ -85,6 +85,12 @@ impl Switch {
         self.control.lock().live.clone()
     }
 
+    /// The same with the count of tables: a list that is read in parts has to be of one.
+    pub(crate) fn generation_and_table(&self) -> (u64, Option<Arc<Live>>) {
+        let control = self.control.lock();
+        (control.generation, control.live.clone())
+    }
+
     /// Puts a table in force. Sleeps until no packet sees the one before.
     ///
     /// # Errors
