@@ -69,6 +69,21 @@ in_toolchain() {
     ' - "$TOOLCHAIN" "$REPO" "$CACHE" "$PWD" "$@"
 }
 
+# Runs a command of apt that knows nothing but the suite with the kernels: its lists are the cache's own, so that the
+# machine's sources stay as they are.
+kernel_apt() {
+    mkdir -p "$CACHE/apt/lists/partial" "$CACHE/apt/archives/partial"
+    echo "deb $(mirror) $KERNEL_SUITE main" >"$CACHE/apt/sources.list"
+    cat >"$CACHE/apt/apt.conf" <<END
+Dir::Etc::SourceList "$CACHE/apt/sources.list";
+Dir::Etc::SourceParts "/dev/null";
+Dir::State::Lists "$CACHE/apt/lists";
+Dir::Cache "$CACHE/apt";
+APT::Sandbox::User "root";
+END
+    in_toolchain env "APT_CONFIG=$CACHE/apt/apt.conf" "$@"
+}
+
 # Takes a lock for the rest of the script: two builds of one thing would step on each other.
 lock() {
     exec 9>"$CACHE/$1.lock"
