@@ -47,6 +47,9 @@ int l7_genlmsg_reply(struct sk_buff *skb, struct genl_info *info)
 	return genlmsg_reply(skb, info);
 }
 
+/* genl/family.rs has it as a number. */
+static_assert(GENL_MCAST_CAP_NET_ADMIN == 1);
+
 int l7_genlmsg_multicast(const struct genl_family *family, struct net *net,
 			 struct sk_buff *skb, unsigned int group)
 {
