@@ -47,10 +47,12 @@ impl List for Get {
 
     /// The position is a pool's in the upper half, a server's of it in the lower.
     fn list(switch: ArcBorrow<'_, Switch>, dump: &mut Dump<'_>) -> Result {
-        let Some(live) = switch.table() else {
+        // Of a table that was taken away meanwhile, too: what is listed is not whole then.
+        let (live, generation) = switch.table_of_generation();
+        dump.generation(generation);
+        let Some(live) = live else {
             return Ok(());
         };
-        dump.generation(live.generation);
         loop {
             let position = dump.position();
             let Some(pool) = usize::try_from(position >> 32)

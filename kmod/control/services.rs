@@ -34,10 +34,12 @@ impl List for Get {
     const COMMAND: Command = Command::ServiceGet;
 
     fn list(switch: ArcBorrow<'_, Switch>, dump: &mut Dump<'_>) -> Result {
-        let Some(live) = switch.table() else {
+        // Of a table that was taken away meanwhile, too: what is listed is not whole then.
+        let (live, generation) = switch.table_of_generation();
+        dump.generation(generation);
+        let Some(live) = live else {
             return Ok(());
         };
-        dump.generation(live.generation);
         let count = live.table.count::<ServiceRecord>();
         while let Some(index) = u32::try_from(dump.position()).ok().filter(|&i| i < count) {
             let next = u64::from(index).saturating_add(1);

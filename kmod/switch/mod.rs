@@ -85,6 +85,12 @@ impl Switch {
         self.control.lock().live.clone()
     }
 
+    /// The same with the generation, which tells that there is none, too.
+    pub(crate) fn table_of_generation(&self) -> (Option<Arc<Live>>, u64) {
+        let control = self.control.lock();
+        (control.live.clone(), control.generation)
+    }
+
     /// Puts a table in force. Sleeps until no packet sees the one before.
     ///
     /// # Errors
