@@ -22,7 +22,10 @@ impl List for Get {
     const COMMAND: Command = Command::FlowGet;
 
     fn list(switch: ArcBorrow<'_, Switch>, dump: &mut Dump<'_>) -> Result {
-        let Some(live) = switch.table() else {
+        // Held as long as flows are read, so that none is of another table: where a service stands changes with tables.
+        let control = switch.control.lock();
+        dump.generation(control.generation);
+        let Some(live) = &control.live else {
             return Ok(());
         };
         let now = crate::shell::clock::now_ns();

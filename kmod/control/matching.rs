@@ -98,7 +98,15 @@ fn service(switch: &Switch, live: &Live, request: &Request<'_>) -> Result<u32> {
     let found = match (name, address) {
         (Some(name), _) => live.service_named(name.text()),
         (None, Some(address)) => {
-            endpoint(address).and_then(|who| live.service_at(who.address, who.port))
+            let Some(who) = endpoint(address) else {
+                switch.counters.add(Counter::CommandsRefused.index(), 1);
+                return request.refuse(
+                    EINVAL,
+                    Some(address),
+                    format_args!("it takes an address and a port"),
+                );
+            };
+            live.service_at(who.address, who.port)
         }
         (None, None) => {
             switch.counters.add(Counter::CommandsRefused.index(), 1);

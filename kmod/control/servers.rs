@@ -47,7 +47,8 @@ impl List for Get {
 
     /// The position is a pool's in the upper half, a server's of it in the lower.
     fn list(switch: ArcBorrow<'_, Switch>, dump: &mut Dump<'_>) -> Result {
-        let (generation, live) = switch.generation_and_table();
+        // Of a table that was taken away meanwhile, too: what is listed is not whole then.
+        let (live, generation) = switch.table_of_generation();
         dump.generation(generation);
         let Some(live) = live else {
             return Ok(());

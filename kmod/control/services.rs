@@ -34,7 +34,8 @@ impl List for Get {
     const COMMAND: Command = Command::ServiceGet;
 
     fn list(switch: ArcBorrow<'_, Switch>, dump: &mut Dump<'_>) -> Result {
-        let (generation, live) = switch.generation_and_table();
+        // Of a table that was taken away meanwhile, too: what is listed is not whole then.
+        let (live, generation) = switch.table_of_generation();
         dump.generation(generation);
         let Some(live) = live else {
             return Ok(());

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /* What the kernel has only as inline functions and macros, as functions. */
 #include <linux/bottom_half.h>
+#include <linux/netdevice.h>
+#include <linux/netfilter.h>
 #include <linux/percpu.h>
 #include <linux/skbuff.h>
 #include <linux/timekeeping.h>
@@ -46,6 +48,9 @@ int l7_genlmsg_reply(struct sk_buff *skb, struct genl_info *info)
 {
 	return genlmsg_reply(skb, info);
 }
+
+/* genl/family.rs has it as a number. */
+static_assert(GENL_MCAST_CAP_NET_ADMIN == 1);
 
 int l7_genlmsg_multicast(const struct genl_family *family, struct net *net,
 			 struct sk_buff *skb, unsigned int group)
@@ -147,6 +152,12 @@ void l7_timer_start(struct timer_list *timer, unsigned int milliseconds)
 }
 
 /* Copies len bytes at an offset from skb->data; false where the packet has not so many. */
+bool l7_comes_from_loopback(const struct nf_hook_state *state)
+{
+	return state->hook == NF_INET_PRE_ROUTING && state->in &&
+	       state->in->flags & IFF_LOOPBACK;
+}
+
 bool l7_skb_read(const struct sk_buff *skb, unsigned int offset, void *to,
 		 unsigned int len)
 {

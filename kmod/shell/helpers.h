@@ -9,6 +9,7 @@ struct genl_family;
 struct genl_info;
 struct net;
 struct netlink_callback;
+struct nf_hook_state;
 struct nlattr;
 struct sk_buff;
 struct timer_list;
@@ -46,6 +47,7 @@ void l7_timer_setup(struct timer_list *timer,
 		    void (*expired)(struct timer_list *timer));
 void l7_timer_start(struct timer_list *timer, unsigned int milliseconds);
 
+bool l7_comes_from_loopback(const struct nf_hook_state *state);
 bool l7_skb_read(const struct sk_buff *skb, unsigned int offset, void *to,
 		 unsigned int len);
 int l7_skb_network_offset(const struct sk_buff *skb);

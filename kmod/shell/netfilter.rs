@@ -43,16 +43,22 @@ pub(crate) trait PacketHook: Send + Sync {
     fn ipv6(&self, packet: &Packet<'_>);
 }
 
-/// Calls a hook; every packet goes on.
+/// Calls a hook; every packet goes on. A packet of a local client to this host passes the loopback device and comes in
+/// again: it is seen once, when it goes out.
 ///
 /// # Safety
 ///
-/// `target` is of an `Arc<T>` that lives, `buffer` what the kernel gave the hook.
+/// `target` is of an `Arc<T>` that lives, `buffer` and `state` what the kernel gave the hook.
 unsafe fn call<T: PacketHook>(
     target: *mut c_void,
     buffer: *mut bindings::sk_buff,
+    state: *const bindings::nf_hook_state,
     to: fn(&T, &Packet<'_>),
 ) -> c_uint {
+    // SAFETY: the caller's promise.
+    if unsafe { bindings::l7_comes_from_loopback(state) } {
+        return bindings::NF_ACCEPT;
+    }
     // SAFETY: the caller's promise.
     let target = unsafe { &*target.cast::<T>() };
     // SAFETY: as above.
@@ -69,10 +75,10 @@ unsafe fn call<T: PacketHook>(
 unsafe extern "C" fn ipv4<T: PacketHook>(
     target: *mut c_void,
     buffer: *mut bindings::sk_buff,
-    _state: *const bindings::nf_hook_state,
+    state: *const bindings::nf_hook_state,
 ) -> c_uint {
     // SAFETY: `Hook` keeps the target until no packet is in the hook any more.
-    unsafe { call::<T>(target, buffer, T::ipv4) }
+    unsafe { call::<T>(target, buffer, state, T::ipv4) }
 }
 
 /// # Safety
@@ -81,10 +87,10 @@ unsafe extern "C" fn ipv4<T: PacketHook>(
 unsafe extern "C" fn ipv6<T: PacketHook>(
     target: *mut c_void,
     buffer: *mut bindings::sk_buff,
-    _state: *const bindings::nf_hook_state,
+    state: *const bindings::nf_hook_state,
 ) -> c_uint {
     // SAFETY: as for IPv4.
-    unsafe { call::<T>(target, buffer, T::ipv6) }
+    unsafe { call::<T>(target, buffer, state, T::ipv6) }
 }
 
 /// Hooks that are registered as long as this lives.

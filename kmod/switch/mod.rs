@@ -85,10 +85,10 @@ impl Switch {
         self.control.lock().live.clone()
     }
 
-    /// The same with the count of tables: a list that is read in parts has to be of one.
-    pub(crate) fn generation_and_table(&self) -> (u64, Option<Arc<Live>>) {
+    /// The same with the generation, which tells that there is none, too.
+    pub(crate) fn table_of_generation(&self) -> (Option<Arc<Live>>, u64) {
         let control = self.control.lock();
-        (control.generation, control.live.clone())
+        (control.live.clone(), control.generation)
     }
 
     /// Puts a table in force. Sleeps until no packet sees the one before.

@@ -171,6 +171,10 @@ const fn name<const N: usize>(text: &str) -> [kernel::ffi::c_char; N] {
     field
 }
 
+/// Of a group: listening needs CAP_NET_ADMIN in the user namespace that owns the network namespace. Groups have flags of
+/// their own, other than those of operations. (`GENL_MCAST_CAP_NET_ADMIN`; bindgen does not see it, helpers.c checks it.)
+const LISTEN_NEEDS_NET_ADMIN: u8 = 1;
+
 /// A family with one multicast group, to be kept in a static.
 pub(crate) struct Family {
     family: Opaque<bindings::genl_family>,
@@ -198,7 +202,7 @@ impl Family {
             family: Opaque::uninit(),
             group: bindings::genl_multicast_group {
                 name: name(group),
-                flags: small(bindings::GENL_UNS_ADMIN_PERM),
+                flags: LISTEN_NEEDS_NET_ADMIN,
             },
             operations,
             name: name(text),

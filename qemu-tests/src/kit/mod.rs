@@ -12,6 +12,7 @@
 
 pub mod memory;
 pub mod module;
+pub mod netlink;
 pub mod network;
 pub mod process;
 pub mod programs;

@@ -68,6 +68,16 @@ impl Module {
         remove()
     }
 
+    /// Unloads it as soon as that goes: what used it may take a moment to end.
+    ///
+    /// # Panics
+    ///
+    /// Where it does not go in 10 seconds.
+    pub fn unload_soon(mut self) {
+        self.loaded = false;
+        wait_until("the module unloads", || remove().is_ok());
+    }
+
     /// How many things use it, by /proc/modules.
     #[must_use]
     pub fn users(&self) -> Option<u64> {

@@ -44,7 +44,7 @@ impl Attempt {
 }
 
 /// Runs a line of shell where the calling thread is.
-pub(super) fn attempt(line: &str) -> Attempt {
+pub(crate) fn attempt(line: &str) -> Attempt {
     let output = shell(line).stdin(Stdio::null()).output().expect("sh runs");
     Attempt {
         status: output.status,
@@ -54,7 +54,7 @@ pub(super) fn attempt(line: &str) -> Attempt {
 }
 
 /// Starts a program where the calling thread is.
-pub(super) fn start(line: &str) -> Process {
+pub(crate) fn start(line: &str) -> Process {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let output = PathBuf::from(format!("/tmp/process-{number}"));

@@ -12,10 +12,15 @@ use crate::guest_test;
 use crate::test::Test;
 
 mod boot;
+mod dumps;
+mod flows;
 mod front;
 mod module;
+mod netlink;
+mod permissions;
 mod requests;
 mod selftest;
+mod specification;
 mod tables;
 
 /// Every test of the guest.
@@ -24,12 +29,32 @@ pub const TESTS: &[Test] = &[
     guest_test!(boot::namespaces_talk),
     guest_test!(boot::modules_load),
     guest_test!(boot::instructions_are_counted).icount(),
+    guest_test!(dumps::long_lists_are_whole).needs_module(),
+    guest_test!(dumps::a_list_that_changes_says_so).needs_module(),
+    guest_test!(dumps::lists_are_of_one_table_while_tables_are_swapped).needs_module(),
+    guest_test!(dumps::long_lists_of_flows_are_whole_and_of_one_table).needs_module(),
+    guest_test!(dumps::a_listener_that_does_not_read_learns_that_it_lost_events).needs_module(),
+    guest_test!(flows::connections_are_followed_from_open_to_close).needs_module(),
+    guest_test!(flows::closed_connections_are_forgotten).needs_module(),
+    guest_test!(flows::local_clients_are_followed_once).needs_module(),
+    guest_test!(flows::flows_of_services_that_stay_outlive_a_table).needs_module(),
+    guest_test!(flows::a_full_table_of_flows_is_counted_and_breaks_nothing).needs_module(),
     guest_test!(front::quickstart_in_guest),
     guest_test!(module::l7ctl_says_what_to_do_without_it),
     guest_test!(module::loads_and_goes_many_times).needs_module(),
     guest_test!(module::says_what_it_is).needs_module(),
+    guest_test!(netlink::misuse_is_refused_with_words_and_changes_nothing).needs_module(),
+    guest_test!(netlink::loads_keep_to_their_order).needs_module(),
+    guest_test!(netlink::a_load_ends_with_its_socket).needs_module(),
+    guest_test!(netlink::messages_that_no_client_sends_do_no_harm).needs_module(),
+    guest_test!(netlink::random_messages_do_no_harm).needs_module(),
+    guest_test!(permissions::without_cap_net_admin_nothing_is_told_or_done).needs_module(),
+    guest_test!(permissions::a_user_may_load_a_table_in_a_namespace_of_his_own).needs_module(),
+    guest_test!(permissions::namespaces_are_apart).needs_module(),
     guest_test!(requests::kernel_and_explain_agree).needs_module(),
     guest_test!(requests::l7ctl_loads_every_example).needs_module(),
+    guest_test!(specification::the_kernels_tool_is_a_client).needs_module(),
+    guest_test!(specification::the_kernels_tool_shows_events_and_errors).needs_module(),
     guest_test!(tables::tables_come_and_go_under_dumps).needs_module(),
     guest_test!(tables::corrupted_tables_do_no_harm).needs_module(),
 ];
@@ -41,6 +66,9 @@ pub const LONG: &[Test] = &[
         .icount()
         .memory(3072)
         .timeout(600),
+    guest_test!(netlink::a_hundred_thousand_random_messages_do_no_harm)
+        .needs_module()
+        .timeout(3600),
     guest_test!(requests::kernel_and_explain_agree_ten_thousand_times)
         .needs_module()
         .timeout(3600),

@@ -18,14 +18,17 @@ use super::requests::rules;
 use crate::kit::Module;
 use crate::kit::kib;
 
-const REQUESTS: [&[u8]; 4] = [
+pub(super) const REQUESTS: [&[u8]; 4] = [
     b"GET /a/b?page=2 HTTP/1.1\r\nHost: x.a.b\r\nX-Version: two\r\nX-Debug: 1\r\nCookie: beta=1\r\n\r\n",
     b"POST /a/17 HTTP/1.1\r\nHost: a.b\r\nUser-Agent: Mobile\r\n\r\n",
     b"GET /health HTTP/1.1\r\nHost: c\r\n\r\n",
     b"GET / HTTP/1.0\r\n\r\n",
 ];
 
-fn ask(client: &mut Client, request: &[u8]) -> Result<l7switch_netlink::Match, Error> {
+/// The two tables of [`churn`] give it to different routes.
+const DIFFERS: &[u8] = b"GET /a/b HTTP/1.1\r\nHost: q\r\nX-Version: two\r\nX-Debug: 1\r\n\r\n";
+
+pub(super) fn ask(client: &mut Client, request: &[u8]) -> Result<l7switch_netlink::Match, Error> {
     client.match_request(&MatchRequest {
         service: Some("web".to_owned()),
         destination: None,
@@ -35,7 +38,7 @@ fn ask(client: &mut Client, request: &[u8]) -> Result<l7switch_netlink::Match, E
 }
 
 /// Says that all is done, when it is dropped: after a panic too.
-struct Done<'a>(&'a AtomicBool);
+pub(super) struct Done<'a>(pub(super) &'a AtomicBool);
 
 impl Drop for Done<'_> {
     fn drop(&mut self) {
@@ -83,14 +86,14 @@ fn churn(times: usize) {
         let mut client = Client::open().unwrap();
         for _ in 0..times {
             client.load(first.table.as_bytes()).unwrap();
-            let one = ask(&mut client, REQUESTS[2]).unwrap();
+            let one = ask(&mut client, DIFFERS).unwrap();
             client.load(second.table.as_bytes()).unwrap();
-            let other = ask(&mut client, REQUESTS[2]).unwrap();
+            let other = ask(&mut client, DIFFERS).unwrap();
             assert_eq!(other.generation, one.generation + 1);
             assert_ne!(one.route, other.route, "{one:?}");
             client.unload().unwrap();
             assert_eq!(
-                ask(&mut client, REQUESTS[2]).unwrap_err().errno(),
+                ask(&mut client, DIFFERS).unwrap_err().errno(),
                 Some(libc_enoent())
             );
         }
