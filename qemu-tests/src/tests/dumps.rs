@@ -118,8 +118,8 @@ pub(super) fn a_list_that_changes_says_so() {
 pub(super) fn lists_are_of_one_table_while_tables_are_swapped() {
     let _module = Module::load();
     let tables = [
-        rules(&wide(&"a".repeat(30), 30, 40)),
-        rules(&wide(&"b".repeat(30), 25, 50)),
+        rules(&wide(&"a".repeat(50), 10, 40)),
+        rules(&wide(&"b".repeat(50), 15, 30)),
     ];
     let done = AtomicBool::new(false);
     let (mut whole, mut changing, mut none) = (0, 0, 0);
@@ -141,7 +141,7 @@ pub(super) fn lists_are_of_one_table_while_tables_are_swapped() {
             match client.servers() {
                 Ok(servers) if servers.is_empty() => none += 1,
                 Ok(servers) => {
-                    let wanted = if servers[0].pool.starts_with('a') { ('a', 1200) } else { ('b', 1250) };
+                    let wanted = if servers[0].pool.starts_with('a') { ('a', 400) } else { ('b', 450) };
                     assert!(servers.iter().all(|server| server.pool.starts_with(wanted.0)), "mixed");
                     assert_eq!(servers.len(), wanted.1);
                     whole += 1;
