@@ -54,7 +54,9 @@ impl Setup {
     }
 
     fn ctl(&self, command: &str) -> String {
-        self.network.switch.run(&format!("l7ctl --admin /tmp/admin {command}"))
+        self.network
+            .switch
+            .run(&format!("l7ctl --admin /tmp/admin {command}"))
     }
 
     /// The line of `l7ctl status` about the kernel.
@@ -88,13 +90,17 @@ impl Setup {
     /// State and weight of the first server in the kernel.
     fn in_kernel(&self, client: &mut Client) -> (ServerState, u32) {
         let servers = client.servers().unwrap();
-        let server = servers.iter().find(|server| server.address == ([10, 0, 2, 2], 80).into());
+        let server = servers
+            .iter()
+            .find(|server| server.address == ([10, 0, 2, 2], 80).into());
         let server = server.unwrap_or_else(|| panic!("{servers:?}"));
         (server.state, server.weight)
     }
 
     fn wait_for_server(&self, client: &mut Client, wanted: (ServerState, u32)) {
-        wait_until(&format!("the kernel's server is {wanted:?}"), || self.in_kernel(client) == wanted);
+        wait_until(&format!("the kernel's server is {wanted:?}"), || {
+            self.in_kernel(client) == wanted
+        });
     }
 
     /// The first server's line at the front.
@@ -106,7 +112,11 @@ impl Setup {
 
     fn wait_for_front(&self, words: &str) {
         wait_until(&format!("the front's server is {words}"), || {
-            self.at_front().split_whitespace().collect::<Vec<_>>().join(" ").contains(words)
+            self.at_front()
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ")
+                .contains(words)
         });
     }
 
@@ -121,23 +131,41 @@ pub(super) fn the_front_loads_its_rules_and_says_who_replaced_them() {
     assert_eq!(setup.kernel_line(), "kernel: loaded generation 1");
     let mut client = setup.client();
     let module = client.module().unwrap();
-    assert_eq!((module.generation, module.routes, module.servers), (1, 1, 2));
-    let matched = setup.network.switch.run(&format!("l7ctl kernel match http://{VIP}:8080/x"));
+    assert_eq!(
+        (module.generation, module.routes, module.servers),
+        (1, 1, 2)
+    );
+    let matched = setup
+        .network
+        .switch
+        .run(&format!("l7ctl kernel match http://{VIP}:8080/x"));
     assert!(matched.contains("all"), "{matched}");
 
     // A reload is done when both have the rules.
     let more = rules("").replace("[pool.p]", "[[service.web.route]]\nname = \"more\"\npath = { prefix = \"/x\" }\npool = \"p\"\n[pool.p]");
     setup.reload(&more);
     assert_eq!(setup.kernel_line(), "kernel: loaded generation 2");
-    let matched = setup.network.switch.run(&format!("l7ctl kernel match http://{VIP}:8080/x"));
+    let matched = setup
+        .network
+        .switch
+        .run(&format!("l7ctl kernel match http://{VIP}:8080/x"));
     assert!(matched.contains("more"), "{matched}");
     // Wrong rules change neither.
     fs::write(RULES, "[service.web]\n").unwrap();
-    assert!(!setup.network.switch.attempt("l7ctl --admin /tmp/admin reload").is_good());
+    assert!(
+        !setup
+            .network
+            .switch
+            .attempt("l7ctl --admin /tmp/admin reload")
+            .is_good()
+    );
     assert_eq!(setup.kernel_line(), "kernel: loaded generation 2");
 
     // Someone else's table stays until the next reload.
-    setup.network.switch.run("l7ctl kernel load /l7/share/examples/quickstart.toml");
+    setup
+        .network
+        .switch
+        .run("l7ctl kernel load /l7/share/examples/quickstart.toml");
     setup.wait_for_kernel("rules of someone else, generation 3");
     setup.ctl("drain p/10.0.2.2:80");
     setup.get();
@@ -174,11 +202,17 @@ pub(super) fn rules_that_the_kernel_refuses_are_the_fronts_alone() {
     }
     setup.reload(&long);
     let line = setup.kernel_line();
-    assert!(line.starts_with("kernel: refused: ") && line.contains("max_table_len"), "{line}");
+    assert!(
+        line.starts_with("kernel: refused: ") && line.contains("max_table_len"),
+        "{line}"
+    );
     // Nothing rather than older rules.
     let mut client = setup.client();
     assert_eq!(client.module().unwrap().table_len, None);
-    let answer = setup.network.client.curl(&format!("http://{VIP}:8080/long/77"));
+    let answer = setup
+        .network
+        .client
+        .curl(&format!("http://{VIP}:8080/long/77"));
     assert_eq!(answer, "77\n");
     setup.get();
     setup.reload(&rules(""));
@@ -189,7 +223,9 @@ pub(super) fn rules_that_the_kernel_refuses_are_the_fronts_alone() {
     setup.front.signal(Signal::TERM);
     setup.front.wait();
     fs::write(RULES, &long).unwrap();
-    let attempt = setup.network.switch.attempt(&format!("timeout 20 l7switch {RULES} --admin /tmp/admin --kernel require"));
+    let attempt = setup.network.switch.attempt(&format!(
+        "timeout 20 l7switch {RULES} --admin /tmp/admin --kernel require"
+    ));
     assert_eq!(attempt.code(), 1, "{attempt:?}");
     assert!(attempt.stderr.contains("max_table_len"), "{attempt:?}");
     setup.front = Setup::start(&setup.network, "");
@@ -202,13 +238,16 @@ pub(super) fn without_the_module_the_front_says_so() {
     let setup = Setup::new(&rules(""), "");
     assert_eq!(setup.kernel_line(), "kernel: not loaded");
     setup.get();
-    let line = format!("timeout 20 l7switch {RULES} --admin /tmp/other --kernel require");
-    let attempt = setup.network.servers[0].attempt(&line);
+    let other = rules("").replace(":8080", ":8090");
+    fs::write("/tmp/other.toml", other).unwrap();
+    let line = "timeout 20 l7switch /tmp/other.toml --admin /tmp/other --kernel require";
+    let attempt = setup.network.switch.attempt(line);
     assert_eq!(attempt.code(), 1, "{attempt:?}");
     assert!(attempt.stderr.contains("modprobe l7switch"), "{attempt:?}");
     let _module = Module::load();
-    let nobody = "setpriv --reuid 1000 --regid 1000 --clear-groups --inh-caps=-all --bounding-set=-all";
-    let attempt = setup.network.servers[0].attempt(&format!("{nobody} {}", line.replace("/tmp/other", "/tmp/third")));
+    let nobody =
+        "setpriv --reuid 1000 --regid 1000 --clear-groups --inh-caps=-all --bounding-set=-all";
+    let attempt = setup.network.switch.attempt(&format!("{nobody} {line}"));
     assert_eq!(attempt.code(), 1, "{attempt:?}");
     assert!(attempt.stderr.contains("CAP_NET_ADMIN"), "{attempt:?}");
     setup.wait_for_kernel("loaded generation 1");
@@ -249,7 +288,14 @@ pub(super) fn servers_are_kept_in_step_both_ways() {
     let mut client = setup.client();
     assert_eq!(setup.in_kernel(&mut client), (ServerState::Up, 1));
     let at_front = |command: &str| drop(setup.ctl(command));
-    let in_kernel = |command: &str| drop(setup.network.switch.run(&format!("l7ctl kernel set {command}")));
+    let in_kernel = |command: &str| {
+        drop(
+            setup
+                .network
+                .switch
+                .run(&format!("l7ctl kernel set {command}")),
+        )
+    };
 
     at_front("drain p/10.0.2.2:80");
     setup.wait_for_server(&mut client, (ServerState::Draining, 1));
@@ -258,7 +304,10 @@ pub(super) fn servers_are_kept_in_step_both_ways() {
     at_front("undrain 10.0.2.2:80");
     setup.wait_for_server(&mut client, (ServerState::Up, 5));
     // A reload keeps what was set.
-    setup.reload(&rules("").replace("\"10.0.2.2:80\"", "{ address = \"10.0.2.2:80\", weight = 3 }"));
+    setup.reload(&rules("").replace(
+        "\"10.0.2.2:80\"",
+        "{ address = \"10.0.2.2:80\", weight = 3 }",
+    ));
     assert_eq!(setup.kernel_line(), "kernel: loaded generation 2");
     setup.wait_for_server(&mut client, (ServerState::Up, 5));
     at_front("weight 10.0.2.2:80 default");
@@ -288,15 +337,22 @@ pub(super) fn servers_are_kept_in_step_both_ways() {
 
 pub(super) fn what_checks_find_is_set_in_the_kernel() {
     let _module = Module::load();
-    let check = "health = { tcp = true, interval = \"200ms\", timeout = \"150ms\", rise = 2, fall = 2 }";
+    let check =
+        "health = { tcp = true, interval = \"200ms\", timeout = \"150ms\", rise = 2, fall = 2 }";
     let mut setup = Setup::new(&rules(check), "");
     let mut client = setup.client();
     setup.wait_for_server(&mut client, (ServerState::Up, 1));
-    drop(setup.nginx.remove(0));
+    // Killed, it would leave a worker that listens.
+    let mut nginx = setup.nginx.remove(0);
+    nginx.process().signal(Signal::TERM);
+    nginx.process().wait();
     setup.wait_for_server(&mut client, (ServerState::Down, 1));
     assert_eq!(setup.get(), "server2\n");
     // Someone who sets it up does not know better.
-    setup.network.switch.run("l7ctl kernel set 10.0.2.2:80 --state up");
+    setup
+        .network
+        .switch
+        .run("l7ctl kernel set 10.0.2.2:80 --state up");
     setup.wait_for_server(&mut client, (ServerState::Down, 1));
     let nginx = Nginx::start(&setup.network.servers[0]);
     setup.wait_for_server(&mut client, (ServerState::Up, 1));

@@ -42,8 +42,10 @@ pub const TESTS: &[Test] = &[
     guest_test!(flows::flows_of_services_that_stay_outlive_a_table).needs_module(),
     guest_test!(flows::a_full_table_of_flows_is_counted_and_breaks_nothing).needs_module(),
     guest_test!(front::quickstart_in_guest),
-    guest_test!(front_and_kernel::the_front_loads_its_rules_and_says_who_replaced_them).needs_module(),
-    guest_test!(front_and_kernel::rules_that_the_kernel_refuses_are_the_fronts_alone).needs_module(),
+    guest_test!(front_and_kernel::the_front_loads_its_rules_and_says_who_replaced_them)
+        .needs_module(),
+    guest_test!(front_and_kernel::rules_that_the_kernel_refuses_are_the_fronts_alone)
+        .needs_module(),
     guest_test!(front_and_kernel::without_the_module_the_front_says_so).needs_module(),
     guest_test!(front_and_kernel::the_module_goes_and_comes_while_the_front_serves).needs_module(),
     guest_test!(front_and_kernel::servers_are_kept_in_step_both_ways).needs_module(),

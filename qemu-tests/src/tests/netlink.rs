@@ -122,7 +122,11 @@ fn bad_servers() -> Vec<(Vec<u8>, Errno, &'static str)> {
             "set or reset, not both",
         ),
         (named(2), inval, "nothing is to be set"),
-        ([named(99), weight(1)].concat(), Errno::NOENT, "no such server"),
+        (
+            [named(99), weight(1)].concat(),
+            Errno::NOENT,
+            "no such server",
+        ),
         (
             [pool(b"nowhere\0"), named(2), weight(1)].concat(),
             Errno::NOENT,
@@ -147,22 +151,18 @@ fn bad_servers() -> Vec<(Vec<u8>, Errno, &'static str)> {
         ),
         (weight(1), inval, "missing"),
         (named(2)[..20].to_vec(), inval, "missing"),
-        ([named(2)[20..].to_vec(), weight(1)].concat(), inval, "missing"),
         (
-            [
-                attribute(ServerAttr::Address.number(), &[0; 15]),
-                weight(1),
-            ]
-            .concat(),
+            [named(2)[20..].to_vec(), weight(1)].concat(),
+            inval,
+            "missing",
+        ),
+        (
+            [attribute(ServerAttr::Address.number(), &[0; 15]), weight(1)].concat(),
             Errno::RANGE,
             "",
         ),
         (
-            [
-                attribute(ServerAttr::Address.number(), &[0; 17]),
-                weight(1),
-            ]
-            .concat(),
+            [attribute(ServerAttr::Address.number(), &[0; 17]), weight(1)].concat(),
             Errno::RANGE,
             "",
         ),
@@ -213,17 +213,17 @@ fn bad_matches() -> Vec<(Vec<u8>, Errno, &'static str)> {
             Errno::NOENT,
             "no such service",
         ),
-        (
-            [service(b"web"), request.clone()].concat(),
-            inval,
-            "",
-        ),
+        ([service(b"web"), request.clone()].concat(), inval, ""),
         (
             nest(0, &endpoint(&vip, Some(80))),
             inval,
             "NLA_F_NESTED is missing",
         ),
-        (nest(NESTED, &endpoint(&vip, None)), inval, "address and a port"),
+        (
+            nest(NESTED, &endpoint(&vip, None)),
+            inval,
+            "address and a port",
+        ),
         (nest(NESTED, &[]), inval, "address and a port"),
         (nest(NESTED, &[1, 2]), inval, ""),
         (nest(NESTED, &[0xff; 40]), inval, ""),
@@ -323,12 +323,21 @@ pub(super) fn misuse_is_refused_with_words_and_changes_nothing() {
             "no load 0",
         ),
     ];
-    cases.extend(bad_servers().into_iter().map(|(a, e, w)| (Command::ServerSet, a, e, w)));
-    cases.extend(bad_matches().into_iter().map(|(a, e, w)| (Command::RequestMatch, a, e, w)));
+    cases.extend(
+        bad_servers()
+            .into_iter()
+            .map(|(a, e, w)| (Command::ServerSet, a, e, w)),
+    );
+    cases.extend(
+        bad_matches()
+            .into_iter()
+            .map(|(a, e, w)| (Command::RequestMatch, a, e, w)),
+    );
     for (number, (command, attributes, errno, words)) in cases.into_iter().enumerate() {
         // Without words of ours the kernel has refused it before the module sees it: it has both numbers for the same.
         let result = client.raw(command, &attributes);
-        let range = result.as_ref().err().and_then(Error::errno) == Some(Errno::RANGE.raw_os_error());
+        let range =
+            result.as_ref().err().and_then(Error::errno) == Some(Errno::RANGE.raw_os_error());
         let errno = match words {
             "" if range => Errno::RANGE,
             "" => Errno::INVAL,
@@ -361,7 +370,11 @@ fn long_rules() -> String {
 pub(super) fn loads_keep_to_their_order() {
     let long = rules(&long_rules());
     let table = long.table.as_bytes();
-    assert!((MAX_ATTRIBUTE + 1..2 * MAX_ATTRIBUTE).contains(&table.len()), "{}", table.len());
+    assert!(
+        (MAX_ATTRIBUTE + 1..2 * MAX_ATTRIBUTE).contains(&table.len()),
+        "{}",
+        table.len()
+    );
     let (_module, mut client) = with_rules(&format!("max_table_len={}", table.len()));
     let before = standing(&mut client);
     let len = u32::try_from(table.len()).unwrap();
@@ -384,11 +397,23 @@ pub(super) fn loads_keep_to_their_order() {
     refused(other.chunk(begun, 0, &table[..8]), Errno::PERM, &busy);
     refused(other.commit(begun), Errno::PERM, &busy);
     refused(other.abort(begun), Errno::PERM, &busy);
-    refused(client.chunk(begun + 1, 0, &table[..8]), Errno::NOENT, "no load");
+    refused(
+        client.chunk(begun + 1, 0, &table[..8]),
+        Errno::NOENT,
+        "no load",
+    );
     refused(other.abort(begun + 1), Errno::NOENT, "no load");
-    refused(client.chunk(begun, 1, &table[..8]), Errno::INVAL, "out of order: 0 bytes");
+    refused(
+        client.chunk(begun, 1, &table[..8]),
+        Errno::INVAL,
+        "out of order: 0 bytes",
+    );
     client.chunk(begun, 0, &table[..MAX_ATTRIBUTE]).unwrap();
-    refused(client.chunk(begun, 0, &table[..8]), Errno::INVAL, "out of order: 65531 bytes");
+    refused(
+        client.chunk(begun, 0, &table[..8]),
+        Errno::INVAL,
+        "out of order: 65531 bytes",
+    );
     let rest = u32::try_from(MAX_ATTRIBUTE).unwrap();
     let mut beyond = table[MAX_ATTRIBUTE..].to_vec();
     beyond.push(0);
@@ -440,7 +465,9 @@ pub(super) fn a_load_ends_with_its_socket() {
     drop(Client::open().unwrap());
     assert_eq!(abandoned(&mut client), (Some(begun), 0));
     drop(other);
-    wait_until("the load is forgotten", || abandoned(&mut client) == (None, 1));
+    wait_until("the load is forgotten", || {
+        abandoned(&mut client) == (None, 1)
+    });
     assert_eq!(standing(&mut client), before);
 
     // A process that is killed half-way: the kernel's tool begins, then listens on the same socket.
@@ -457,10 +484,15 @@ pub(super) fn a_load_ends_with_its_socket() {
     });
     refused(client.begin(1000), Errno::BUSY, "netlink port");
     loader.signal(Signal::KILL);
-    wait_until("the load is forgotten", || abandoned(&mut client) == (None, 2));
+    wait_until("the load is forgotten", || {
+        abandoned(&mut client) == (None, 2)
+    });
     assert_eq!(standing(&mut client), before);
     let table = rules(RULES);
-    assert_eq!(client.load(table.table.as_bytes()).unwrap(), before.generation + 1);
+    assert_eq!(
+        client.load(table.table.as_bytes()).unwrap(),
+        before.generation + 1
+    );
 }
 
 pub(super) fn messages_that_no_client_sends_do_no_harm() {
@@ -480,7 +512,11 @@ pub(super) fn messages_that_no_client_sends_do_no_harm() {
         }
     }
     for command in [Command::ServiceGet, Command::ServerGet, Command::FlowGet] {
-        assert_eq!(raw.errno(family, ACK, command, &[]), supported, "{command:?}");
+        assert_eq!(
+            raw.errno(family, ACK, command, &[]),
+            supported,
+            "{command:?}"
+        );
         // No attributes are taken.
         let errno = raw.errno(family, DUMP, command, &word(1, 1));
         assert_eq!(errno, inval, "{command:?}");
@@ -493,7 +529,11 @@ pub(super) fn messages_that_no_client_sends_do_no_harm() {
         Command::ServerSet,
         Command::RequestMatch,
     ] {
-        assert_eq!(raw.errno(family, DUMP, command, &[]), supported, "{command:?}");
+        assert_eq!(
+            raw.errno(family, DUMP, command, &[]),
+            supported,
+            "{command:?}"
+        );
     }
 
     // Cut off, or with a length that is wrong.
@@ -515,25 +555,61 @@ pub(super) fn messages_that_no_client_sends_do_no_harm() {
     assert_eq!(errno, Some(inval));
     // Without the flag of a request, it is none.
     let answers = raw.ask(&message(family, ACK, 3, Command::TableUnload.number(), &[]));
-    assert_eq!(answers.iter().find_map(Answer::errno), Some(0), "{answers:?}");
+    assert_eq!(
+        answers.iter().find_map(Answer::errno),
+        Some(0),
+        "{answers:?}"
+    );
     assert_eq!(standing(&mut client), before);
 
     // Several in one datagram are each answered, whatever the others are.
-    let get = |sequence| message(family, REQUEST | ACK, sequence, Command::ModuleGet.number(), &[]);
-    let bad = message(family, REQUEST | ACK, 11, Command::TableCommit.number(), &word(1, 77));
+    let get = |sequence| {
+        message(
+            family,
+            REQUEST | ACK,
+            sequence,
+            Command::ModuleGet.number(),
+            &[],
+        )
+    };
+    let bad = message(
+        family,
+        REQUEST | ACK,
+        11,
+        Command::TableCommit.number(),
+        &word(1, 77),
+    );
     let answers = raw.ask(&[get(10), bad, get(12)].concat());
     let ends: Vec<(u32, i32)> = answers
         .iter()
         .filter_map(|answer| Some((answer.sequence, answer.errno()?)))
         .collect();
     assert_eq!(ends, [(10, 0), (11, Errno::NOENT.raw_os_error()), (12, 0)]);
-    assert_eq!(answers.iter().filter(|answer| answer.kind == family).count(), 2);
+    assert_eq!(
+        answers
+            .iter()
+            .filter(|answer| answer.kind == family)
+            .count(),
+        2
+    );
 
     // A second list while one is read is refused, and the first one goes on to its end.
-    let list = |sequence| message(family, REQUEST | DUMP, sequence, Command::ServerGet.number(), &[]);
+    let list = |sequence| {
+        message(
+            family,
+            REQUEST | DUMP,
+            sequence,
+            Command::ServerGet.number(),
+            &[],
+        )
+    };
     let answers = raw.ask(&[list(20), list(21)].concat());
     println!("two lists: {} answers", answers.len());
-    let ended = |sequence| answers.iter().any(|a| a.kind == DONE && a.sequence == sequence);
+    let ended = |sequence| {
+        answers
+            .iter()
+            .any(|a| a.kind == DONE && a.sequence == sequence)
+    };
     assert!(ended(20), "{answers:?}");
     // A list of which nobody reads the end.
     raw.send(&list(22)).unwrap();
@@ -547,7 +623,11 @@ fn good_requests(transaction: u32, table: &[u8]) -> Vec<(Command, u16, Vec<u8>)>
     let vip = Ipv4Addr::new(10, 0, 1, 100).to_ipv6_mapped().octets();
     let mut requests = vec![
         (Command::ModuleGet, ACK, Vec::new()),
-        (Command::TableBegin, ACK, word(TableAttr::Len.number(), 4000)),
+        (
+            Command::TableBegin,
+            ACK,
+            word(TableAttr::Len.number(), 4000),
+        ),
         (
             Command::TableChunk,
             ACK,
@@ -558,8 +638,16 @@ fn good_requests(transaction: u32, table: &[u8]) -> Vec<(Command, u16, Vec<u8>)>
             ]
             .concat(),
         ),
-        (Command::TableCommit, ACK, word(TableAttr::Transaction.number(), transaction)),
-        (Command::TableAbort, ACK, word(TableAttr::Transaction.number(), transaction)),
+        (
+            Command::TableCommit,
+            ACK,
+            word(TableAttr::Transaction.number(), transaction),
+        ),
+        (
+            Command::TableAbort,
+            ACK,
+            word(TableAttr::Transaction.number(), transaction),
+        ),
         (Command::ServiceGet, DUMP, Vec::new()),
         (Command::ServerGet, DUMP, Vec::new()),
         (Command::FlowGet, DUMP, Vec::new()),
@@ -583,7 +671,10 @@ fn good_requests(transaction: u32, table: &[u8]) -> Vec<(Command, u16, Vec<u8>)>
             Command::RequestMatch,
             ACK,
             [
-                attribute(MatchAttr::Virtual.number() | NESTED, &endpoint(&vip, Some(80))),
+                attribute(
+                    MatchAttr::Virtual.number() | NESTED,
+                    &endpoint(&vip, Some(80)),
+                ),
                 attribute(MatchAttr::Request.number(), REQUESTS[1]),
             ]
             .concat(),
@@ -624,7 +715,11 @@ fn mutate(rng: &mut Rng, bytes: &mut Vec<u8>) {
             }
             _ => {
                 if let Some(byte) = bytes.get_mut(at) {
-                    *byte = if rng.bool() { rng.u8(..) } else { *byte ^ (1 << rng.u8(..8)) };
+                    *byte = if rng.bool() {
+                        rng.u8(..)
+                    } else {
+                        *byte ^ (1 << rng.u8(..8))
+                    };
                 }
             }
         }
@@ -678,7 +773,9 @@ fn fuzz(times: usize) {
     println!("{done} were done, {refused} refused");
     assert!(done > times / 100 && refused > times / 4);
     drop(raw);
-    wait_until("no load is under way", || client.module().unwrap().loading.is_none());
+    wait_until("no load is under way", || {
+        client.module().unwrap().loading.is_none()
+    });
     client.load(good.table.as_bytes()).unwrap();
     let found = client
         .match_request(&MatchRequest {

@@ -36,14 +36,27 @@ fn server(last: u8) -> SocketAddr {
 /// State, weight in force, and the table's of a server.
 fn standing(client: &mut Client, pool: &str, address: SocketAddr) -> (ServerState, u32, u32) {
     let servers = client.servers().unwrap();
-    let server = servers.iter().find(|server| server.pool == pool && server.address == address);
+    let server = servers
+        .iter()
+        .find(|server| server.pool == pool && server.address == address);
     let server = server.unwrap_or_else(|| panic!("{pool}/{address}: {servers:?}"));
     (server.state, server.weight, server.table_weight)
 }
 
-fn set(client: &mut Client, pool: Option<&str>, address: SocketAddr, state: Option<ServerState>, weight: Option<WeightChange>) -> u32 {
+fn set(
+    client: &mut Client,
+    pool: Option<&str>,
+    address: SocketAddr,
+    state: Option<ServerState>,
+    weight: Option<WeightChange>,
+) -> u32 {
     let pool = pool.map(str::to_owned);
-    let change = ServerChange { pool, address, state, weight };
+    let change = ServerChange {
+        pool,
+        address,
+        state,
+        weight,
+    };
     client.set_server(&change).unwrap()
 }
 
@@ -61,15 +74,42 @@ pub(super) fn what_is_set_of_servers_outlives_tables() {
     let mut events = Events::open().unwrap();
     let own = client.port();
     // In one pool; in all; in one that has no other.
-    assert_eq!(set(&mut client, Some("one"), server(2), Some(Draining), None), 1);
-    assert_eq!(set(&mut client, None, server(2), None, Some(WeightChange::To(9))), 2);
-    assert_eq!(set(&mut client, None, server(4), Some(Down), Some(WeightChange::To(65_535))), 1);
+    assert_eq!(
+        set(&mut client, Some("one"), server(2), Some(Draining), None),
+        1
+    );
+    assert_eq!(
+        set(
+            &mut client,
+            None,
+            server(2),
+            None,
+            Some(WeightChange::To(9))
+        ),
+        2
+    );
+    assert_eq!(
+        set(
+            &mut client,
+            None,
+            server(4),
+            Some(Down),
+            Some(WeightChange::To(65_535))
+        ),
+        1
+    );
     let six: SocketAddr = "[fd00:2::2]:80".parse().unwrap();
     assert_eq!(set(&mut client, None, six, Some(Draining), None), 1);
     let mut told = Vec::new();
     while let Some(event) = events.try_next().unwrap() {
         match event {
-            Event::ServerChanged { pool, address, weight, state, by } => {
+            Event::ServerChanged {
+                pool,
+                address,
+                weight,
+                state,
+                by,
+            } => {
                 assert_eq!(by, own);
                 told.push((pool, address, weight, state));
             }
@@ -95,14 +135,28 @@ pub(super) fn what_is_set_of_servers_outlives_tables() {
         r#""10.0.2.5:80", "[fd00:2::2]:80", { address = "10.0.2.4:80", weight = 2 }"#,
     );
     assert_eq!(standing(&mut client, "one", server(2)), (Draining, 9, 5));
-    assert_eq!(standing(&mut client, "one", server(3)), (Up, 7, 7), "it follows the table");
-    assert_eq!(standing(&mut client, "one", ([10, 0, 2, 3], 81).into()), (Up, 1, 1), "another port is another server");
+    assert_eq!(
+        standing(&mut client, "one", server(3)),
+        (Up, 7, 7),
+        "it follows the table"
+    );
+    assert_eq!(
+        standing(&mut client, "one", ([10, 0, 2, 3], 81).into()),
+        (Up, 1, 1),
+        "another port is another server"
+    );
     assert_eq!(standing(&mut client, "two", server(5)), (Up, 1, 1));
     assert_eq!(standing(&mut client, "two", server(4)), (Down, 65_535, 2));
     assert_eq!(standing(&mut client, "two", six), (Draining, 1, 1));
 
     // The table's weight again, and after that whatever the table says.
-    set(&mut client, Some("one"), server(2), Some(Up), Some(WeightChange::Reset));
+    set(
+        &mut client,
+        Some("one"),
+        server(2),
+        Some(Up),
+        Some(WeightChange::Reset),
+    );
     assert_eq!(standing(&mut client, "one", server(2)), (Up, 5, 5));
     load(
         &mut client,
@@ -115,7 +169,10 @@ pub(super) fn what_is_set_of_servers_outlives_tables() {
     assert_eq!(standing(&mut client, "two", server(4)), (Down, 65_535, 3));
 
     // A load that is refused or given up changes nothing of them.
-    let other = pools(r#"{ address = "10.0.2.2:80", weight = 50 }"#, r#""10.0.2.9:80""#);
+    let other = pools(
+        r#"{ address = "10.0.2.2:80", weight = 50 }"#,
+        r#""10.0.2.9:80""#,
+    );
     let mut bad = other.table.as_bytes().to_vec();
     let middle = bad.len() / 2;
     bad.truncate(middle);
@@ -142,32 +199,55 @@ fn picked(client: &mut Client, path: &str) -> BTreeMap<String, Option<SocketAddr
             request: format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes(),
         })
         .unwrap();
-    found.shares.into_iter().map(|share| (share.pool, share.server)).collect()
+    found
+        .shares
+        .into_iter()
+        .map(|share| (share.pool, share.server))
+        .collect()
 }
 
 pub(super) fn what_may_not_be_picked_is_not_picked() {
     let _module = Module::load();
     let mut client = Client::open().unwrap();
-    load(&mut client, r#""10.0.2.2:80", "10.0.2.3:80""#, r#""10.0.2.2:80""#);
+    load(
+        &mut client,
+        r#""10.0.2.2:80", "10.0.2.3:80""#,
+        r#""10.0.2.2:80""#,
+    );
     for change in [
         (Some(ServerState::Down), None),
         (Some(ServerState::Draining), None),
         (None, Some(WeightChange::To(0))),
     ] {
         set(&mut client, None, server(2), change.0, change.1);
-        assert_eq!(picked(&mut client, "/a")["one"], Some(server(3)), "{change:?}");
+        assert_eq!(
+            picked(&mut client, "/a")["one"],
+            Some(server(3)),
+            "{change:?}"
+        );
         assert_eq!(picked(&mut client, "/b")["two"], None, "{change:?}");
-        set(&mut client, None, server(2), Some(ServerState::Up), Some(WeightChange::Reset));
+        set(
+            &mut client,
+            None,
+            server(2),
+            Some(ServerState::Up),
+            Some(WeightChange::Reset),
+        );
         assert_eq!(picked(&mut client, "/b")["two"], Some(server(2)));
     }
 }
 
 /// Rules of pools that pick by the path's hash, with these servers.
 fn hashing(servers: &[u8]) -> l7switch_rules::RuleSet {
-    let servers: Vec<String> = servers.iter().map(|last| format!("\"10.0.2.{last}:80\"")).collect();
+    let servers: Vec<String> = servers
+        .iter()
+        .map(|last| format!("\"10.0.2.{last}:80\""))
+        .collect();
     let servers = servers.join(", ");
     let pool = |name: &str| {
-        format!("[pool.{name}]\nscheduler = {{ name = \"{name}\", key = \"path\" }}\nservers = [{servers}]\n")
+        format!(
+            "[pool.{name}]\nscheduler = {{ name = \"{name}\", key = \"path\" }}\nservers = [{servers}]\n"
+        )
     };
     rules(&format!(
         "[service.web]\nlisten = \"10.0.1.100:80\"\nprotocol = \"http\"\n\
@@ -180,28 +260,43 @@ fn hashing(servers: &[u8]) -> l7switch_rules::RuleSet {
 pub(super) fn keys_stay_with_their_servers() {
     let _module = Module::load();
     let mut client = Client::open().unwrap();
-    client.load(hashing(&[2, 3, 4, 5, 6]).table.as_bytes()).unwrap();
+    client
+        .load(hashing(&[2, 3, 4, 5, 6]).table.as_bytes())
+        .unwrap();
     let paths: Vec<String> = (0..200).map(|number| format!("/item/{number}")).collect();
     let all = |client: &mut Client| -> Vec<BTreeMap<String, SocketAddr>> {
         let one = |path: &String| {
             let picked = picked(client, path).into_iter();
-            picked.map(|(pool, server)| (pool, server.unwrap())).collect()
+            picked
+                .map(|(pool, server)| (pool, server.unwrap()))
+                .collect()
         };
         paths.iter().map(one).collect()
     };
     let before = all(&mut client);
     for pool in ["mh", "ch"] {
         for last in 2..=6 {
-            let keys = before.iter().filter(|picked| picked[pool] == server(last)).count();
+            let keys = before
+                .iter()
+                .filter(|picked| picked[pool] == server(last))
+                .count();
             println!("{pool}: {keys} keys for {}", server(last));
             assert!(keys > 10);
         }
     }
     // How many keys that `gone` did not have are elsewhere now; none may be at `gone`.
     let moved = |after: &[BTreeMap<String, SocketAddr>], pool: &str, gone: SocketAddr| {
-        assert!(after.iter().all(|picked| picked[pool] != gone), "{pool} picks {gone}");
-        let stays = before.iter().zip(after).filter(|(before, _)| before[pool] != gone);
-        stays.filter(|(before, after)| before[pool] != after[pool]).count()
+        assert!(
+            after.iter().all(|picked| picked[pool] != gone),
+            "{pool} picks {gone}"
+        );
+        let stays = before
+            .iter()
+            .zip(after)
+            .filter(|(before, _)| before[pool] != gone);
+        stays
+            .filter(|(before, after)| before[pool] != after[pool])
+            .count()
     };
     let gone = server(4);
     for state in [ServerState::Draining, ServerState::Down] {
@@ -212,8 +307,14 @@ pub(super) fn keys_stay_with_their_servers() {
         }
         // They do not all go to one server.
         let heirs = |pool: &str| {
-            let pairs = before.iter().zip(&after).filter(|(before, _)| before[pool] == gone);
-            pairs.map(|(_, after)| after[pool]).collect::<std::collections::BTreeSet<_>>().len()
+            let pairs = before
+                .iter()
+                .zip(&after)
+                .filter(|(before, _)| before[pool] == gone);
+            pairs
+                .map(|(_, after)| after[pool])
+                .collect::<std::collections::BTreeSet<_>>()
+                .len()
         };
         assert!(heirs("mh") > 1 && heirs("ch") > 1);
         set(&mut client, None, gone, Some(ServerState::Up), None);
@@ -221,21 +322,31 @@ pub(super) fn keys_stay_with_their_servers() {
     }
 
     // The same servers in another order are the same.
-    client.load(hashing(&[6, 4, 2, 5, 3]).table.as_bytes()).unwrap();
+    client
+        .load(hashing(&[6, 4, 2, 5, 3]).table.as_bytes())
+        .unwrap();
     let after = all(&mut client);
     for pool in ["mh", "ch"] {
-        let moved = before.iter().zip(&after).filter(|(before, after)| before[pool] != after[pool]).count();
+        let moved = before
+            .iter()
+            .zip(&after)
+            .filter(|(before, after)| before[pool] != after[pool])
+            .count();
         println!("{pool}: {moved} of 200 keys move with the order");
         assert_eq!(moved, 0, "{pool}");
     }
 
     // Out of the table, or of weight 0: a ring gives away only its keys, Maglev few others (NSDI 2016, 5.3).
-    client.load(hashing(&[2, 3, 5, 6]).table.as_bytes()).unwrap();
+    client
+        .load(hashing(&[2, 3, 5, 6]).table.as_bytes())
+        .unwrap();
     let after = all(&mut client);
     let (mh, ch) = (moved(&after, "mh", gone), moved(&after, "ch", gone));
     println!("out of the table: mh moves {mh} other keys, ch {ch}");
     assert!(mh < 20 && ch == 0, "{mh}, {ch}");
-    client.load(hashing(&[2, 3, 4, 5, 6]).table.as_bytes()).unwrap();
+    client
+        .load(hashing(&[2, 3, 4, 5, 6]).table.as_bytes())
+        .unwrap();
     assert_eq!(all(&mut client), before);
     set(&mut client, None, gone, None, Some(WeightChange::To(0)));
     let after = all(&mut client);
