@@ -16,8 +16,11 @@ mod dumps;
 mod flows;
 mod front;
 mod front_and_kernel;
+mod fuzz;
+mod loads;
 mod module;
 mod netlink;
+mod packets;
 mod permissions;
 mod requests;
 mod selftest;
@@ -50,14 +53,16 @@ pub const TESTS: &[Test] = &[
     guest_test!(front_and_kernel::the_module_goes_and_comes_while_the_front_serves).needs_module(),
     guest_test!(front_and_kernel::servers_are_kept_in_step_both_ways).needs_module(),
     guest_test!(front_and_kernel::what_checks_find_is_set_in_the_kernel).needs_module(),
+    guest_test!(fuzz::random_messages_do_no_harm).needs_module(),
+    guest_test!(loads::loads_keep_to_their_order).needs_module(),
+    guest_test!(loads::a_load_ends_with_its_socket).needs_module(),
+    guest_test!(loads::loaders_that_compete_are_served_or_told).needs_module(),
     guest_test!(module::l7ctl_says_what_to_do_without_it),
     guest_test!(module::loads_and_goes_many_times).needs_module(),
     guest_test!(module::says_what_it_is).needs_module(),
     guest_test!(netlink::misuse_is_refused_with_words_and_changes_nothing).needs_module(),
-    guest_test!(netlink::loads_keep_to_their_order).needs_module(),
-    guest_test!(netlink::a_load_ends_with_its_socket).needs_module(),
     guest_test!(netlink::messages_that_no_client_sends_do_no_harm).needs_module(),
-    guest_test!(netlink::random_messages_do_no_harm).needs_module(),
+    guest_test!(packets::random_packets_do_no_harm).needs_module(),
     guest_test!(permissions::without_cap_net_admin_nothing_is_told_or_done).needs_module(),
     guest_test!(permissions::a_user_may_load_a_table_in_a_namespace_of_his_own).needs_module(),
     guest_test!(permissions::namespaces_are_apart).needs_module(),
@@ -79,7 +84,10 @@ pub const LONG: &[Test] = &[
         .icount()
         .memory(3072)
         .timeout(600),
-    guest_test!(netlink::a_hundred_thousand_random_messages_do_no_harm)
+    guest_test!(fuzz::a_hundred_thousand_random_messages_do_no_harm)
+        .needs_module()
+        .timeout(3600),
+    guest_test!(packets::a_hundred_thousand_random_packets_do_no_harm)
         .needs_module()
         .timeout(3600),
     guest_test!(requests::kernel_and_explain_agree_ten_thousand_times)
