@@ -212,7 +212,13 @@ impl Raw {
     ///
     /// Where there is no acknowledgement.
     pub fn errno(&self, family: u16, flags: u16, command: Command, attributes: &[u8]) -> i32 {
-        let answers = self.ask(&message(family, REQUEST | flags, 7, command.number(), attributes));
+        let answers = self.ask(&message(
+            family,
+            REQUEST | flags,
+            7,
+            command.number(),
+            attributes,
+        ));
         answers
             .iter()
             .find_map(Answer::errno)

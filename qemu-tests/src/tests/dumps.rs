@@ -54,23 +54,41 @@ pub(super) fn long_lists_are_whole() {
     let _module = Module::load();
     let mut client = Client::open().unwrap();
     let mark = "a".repeat(40);
-    client.load(rules(&wide(&mark, 40, 50)).table.as_bytes()).unwrap();
+    client
+        .load(rules(&wide(&mark, 40, 50)).table.as_bytes())
+        .unwrap();
     let servers = client.servers().unwrap();
     assert_eq!(servers.len(), 2000);
-    let names: BTreeSet<(String, SocketAddr)> =
-        servers.iter().map(|server| (server.pool.clone(), server.address)).collect();
+    let names: BTreeSet<(String, SocketAddr)> = servers
+        .iter()
+        .map(|server| (server.pool.clone(), server.address))
+        .collect();
     assert_eq!(names.len(), 2000);
     // Pool by pool.
     for (pool, servers) in servers.chunks(50).enumerate() {
-        assert!(servers.iter().all(|server| server.pool == servers[0].pool), "{pool}");
+        assert!(
+            servers.iter().all(|server| server.pool == servers[0].pool),
+            "{pool}"
+        );
     }
     let services = client.services().unwrap();
     assert_eq!(services.len(), 40);
-    assert!(services.iter().enumerate().all(|(index, service)| service.index as usize == index));
+    assert!(
+        services
+            .iter()
+            .enumerate()
+            .all(|(index, service)| service.index as usize == index)
+    );
 
     // It took several buffers.
     let raw = Raw::open();
-    let request = message(raw.family(), REQUEST | DUMP, 3, Command::ServerGet.number(), &[]);
+    let request = message(
+        raw.family(),
+        REQUEST | DUMP,
+        3,
+        Command::ServerGet.number(),
+        &[],
+    );
     raw.send(&request).unwrap();
     let parts: Vec<Vec<Answer>> = std::iter::from_fn(|| raw.receive()).collect();
     assert!(parts.len() > 3, "{} parts", parts.len());
@@ -85,7 +103,10 @@ fn is_told(raw: &Raw, command: Command, change: impl FnOnce() -> u64) -> bool {
     let request = message(raw.family(), REQUEST | DUMP, 4, command.number(), &[]);
     raw.send(&request).unwrap();
     let mut answers = raw.receive().unwrap();
-    assert!(answers.iter().all(|answer| answer.kind != DONE), "{command:?} has one part");
+    assert!(
+        answers.iter().all(|answer| answer.kind != DONE),
+        "{command:?} has one part"
+    );
     change();
     answers.extend(raw.drain());
     let last = answers.last().unwrap();
@@ -103,23 +124,32 @@ pub(super) fn a_list_that_changes_says_so() {
     for command in [Command::ServerGet, Command::ServiceGet] {
         client.load(first.table.as_bytes()).unwrap();
         assert!(!is_told(&raw, command, || 0), "{command:?}, unchanged");
-        assert!(is_told(&raw, command, || client.load(other).unwrap()), "{command:?}, swapped");
+        assert!(
+            is_told(&raw, command, || client.load(other).unwrap()),
+            "{command:?}, swapped"
+        );
         client.load(first.table.as_bytes()).unwrap();
-        assert!(is_told(&raw, command, || client.unload().unwrap()), "{command:?}, unloaded");
+        assert!(
+            is_told(&raw, command, || client.unload().unwrap()),
+            "{command:?}, unloaded"
+        );
         client.load(first.table.as_bytes()).unwrap();
         let both = || {
             client.unload().unwrap();
             client.load(first.table.as_bytes()).unwrap()
         };
-        assert!(is_told(&raw, command, both), "{command:?}, unloaded and loaded");
+        assert!(
+            is_told(&raw, command, both),
+            "{command:?}, unloaded and loaded"
+        );
     }
 }
 
 pub(super) fn lists_are_of_one_table_while_tables_are_swapped() {
     let _module = Module::load();
     let tables = [
-        rules(&wide(&"a".repeat(30), 30, 40)),
-        rules(&wide(&"b".repeat(30), 25, 50)),
+        rules(&wide(&"a".repeat(50), 10, 40)),
+        rules(&wide(&"b".repeat(50), 15, 30)),
     ];
     let done = AtomicBool::new(false);
     let (mut whole, mut changing, mut none) = (0, 0, 0);
@@ -141,8 +171,17 @@ pub(super) fn lists_are_of_one_table_while_tables_are_swapped() {
             match client.servers() {
                 Ok(servers) if servers.is_empty() => none += 1,
                 Ok(servers) => {
-                    let wanted = if servers[0].pool.starts_with('a') { ('a', 1200) } else { ('b', 1250) };
-                    assert!(servers.iter().all(|server| server.pool.starts_with(wanted.0)), "mixed");
+                    let wanted = if servers[0].pool.starts_with('a') {
+                        ('a', 400)
+                    } else {
+                        ('b', 450)
+                    };
+                    assert!(
+                        servers
+                            .iter()
+                            .all(|server| server.pool.starts_with(wanted.0)),
+                        "mixed"
+                    );
                     assert_eq!(servers.len(), wanted.1);
                     whole += 1;
                 }
@@ -170,7 +209,10 @@ fn two(first: &str, second: &str) -> String {
 pub(super) fn long_lists_of_flows_are_whole_and_of_one_table() {
     let _module = Module::load();
     let network = Network::with_servers(0);
-    let _nginx = Nginx::with(&network.switch, "listen 81 reuseport; location / { return 200; }");
+    let _nginx = Nginx::with(
+        &network.switch,
+        "listen 81 reuseport; location / { return 200; }",
+    );
     let mut client = network.switch.inside(|| Client::open().unwrap());
     let table = rules(&two("a", "b"));
     client.load(table.table.as_bytes()).unwrap();
@@ -179,22 +221,44 @@ pub(super) fn long_lists_of_flows_are_whole_and_of_one_table() {
         (0..800).map(connect).collect::<Vec<_>>()
     });
     let wanted: BTreeSet<SocketAddr> = streams.iter().map(|s| s.local_addr().unwrap()).collect();
-    wait_until("all flows are followed", || client.module().unwrap().flows == 800);
+    wait_until("all flows are followed", || {
+        client.module().unwrap().flows == 800
+    });
     let flows = client.flows().unwrap();
-    assert_eq!(flows.iter().map(|flow| flow.client).collect::<BTreeSet<_>>(), wanted);
+    assert_eq!(
+        flows
+            .iter()
+            .map(|flow| flow.client)
+            .collect::<BTreeSet<_>>(),
+        wanted
+    );
     for flow in &flows {
-        let expected = if flow.destination.port() == 80 { "a" } else { "b" };
+        let expected = if flow.destination.port() == 80 {
+            "a"
+        } else {
+            "b"
+        };
         assert_eq!(flow.service, expected, "{flow:?}");
     }
 
     let raw = network.switch.inside(Raw::open);
     let command = Command::FlowGet;
     assert!(!is_told(&raw, command, || 0));
-    let stay = rules(&two("z", "b").replace("[service.z]", "[service.b0]").replace("service.z.", "service.b0."));
-    assert!(is_told(&raw, command, || client.load(stay.table.as_bytes()).unwrap()));
+    let stay = rules(
+        &two("z", "b")
+            .replace("[service.z]", "[service.b0]")
+            .replace("service.z.", "service.b0."),
+    );
+    assert!(is_told(&raw, command, || client
+        .load(stay.table.as_bytes())
+        .unwrap()));
     let flows = client.flows().unwrap();
     assert_eq!(flows.len(), 400, "those of `a` are gone");
-    assert!(flows.iter().all(|flow| flow.service == "b" && flow.destination.port() == 81));
+    assert!(
+        flows
+            .iter()
+            .all(|flow| flow.service == "b" && flow.destination.port() == 81)
+    );
     assert!(is_told(&raw, command, || client.unload().unwrap()));
     assert_eq!(client.flows().unwrap(), []);
 }
@@ -207,7 +271,10 @@ pub(super) fn a_listener_that_does_not_read_learns_that_it_lost_events() {
     for _ in 0..3000 {
         client.reset_counters().unwrap();
         // One that reads misses nothing on account of another.
-        assert!(matches!(other.try_next().unwrap(), Some(Event::CountersCleared { .. })));
+        assert!(matches!(
+            other.try_next().unwrap(),
+            Some(Event::CountersCleared { .. })
+        ));
     }
     let mut lost = 0;
     let mut seen = 0;
@@ -222,6 +289,9 @@ pub(super) fn a_listener_that_does_not_read_learns_that_it_lost_events() {
     // It goes on.
     client.reset_counters().unwrap();
     let by = client.port();
-    assert_eq!(events.try_next().unwrap(), Some(Event::CountersCleared { by }));
+    assert_eq!(
+        events.try_next().unwrap(),
+        Some(Event::CountersCleared { by })
+    );
     assert_eq!(events.try_next().unwrap(), None);
 }

@@ -91,22 +91,24 @@ impl Setup {
 }
 
 fn get(stream: &mut TcpStream) {
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
     let mut answer = [0; 4096];
     assert!(stream.read(&mut answer).unwrap() > 0);
 }
 
 pub(super) fn connections_are_followed_from_open_to_close() {
     let mut setup = Setup::new("", &[("web", 80)]);
-    let vips: [(SocketAddr, u64, u64); 2] = [
-        ((VIP, 80).into(), 20, 0),
-        ((VIP6, 80).into(), 40, 1),
-    ];
+    let vips: [(SocketAddr, u64, u64); 2] = [((VIP, 80).into(), 20, 0), ((VIP6, 80).into(), 40, 1)];
     for (virtual_address, header, before) in vips {
         let mut stream = setup.network.client.connect(virtual_address);
         let own = stream.local_addr().unwrap();
         let flow = setup.wait_for_packets(own, 2);
-        assert_eq!((flow.service.as_str(), flow.destination), ("web", virtual_address));
+        assert_eq!(
+            (flow.service.as_str(), flow.destination),
+            ("web", virtual_address)
+        );
         assert_eq!((flow.state, flow.packets), (FlowState::Open, 2));
         // A SYN has 40 bytes of TCP here, an ACK 32.
         assert_eq!(flow.bytes, 2 * header + 40 + 32);
@@ -119,12 +121,18 @@ pub(super) fn connections_are_followed_from_open_to_close() {
         assert_eq!(flow.state, FlowState::Open);
         assert!(flow.bytes >= 3 * header + 40 + 2 * 32 + 27, "{flow:?}");
         let flows = setup.client.flows().unwrap();
-        let (packets, bytes) = flows.iter().fold((0, 0), |(p, b), flow| (p + flow.packets, b + flow.bytes));
+        let (packets, bytes) = flows
+            .iter()
+            .fold((0, 0), |(p, b), flow| (p + flow.packets, b + flow.bytes));
         let traffic = setup.traffic("web");
         assert_eq!((traffic.packets, traffic.bytes), (packets, bytes));
 
         drop(stream);
-        wait_until("it closes", || setup.flow_of(own).is_some_and(|flow| flow.state == FlowState::Closing));
+        wait_until("it closes", || {
+            setup
+                .flow_of(own)
+                .is_some_and(|flow| flow.state == FlowState::Closing)
+        });
     }
     // To another port or address of the switch.
     drop(setup.network.client.connect((VIP, 81)));
@@ -138,9 +146,17 @@ pub(super) fn connections_are_followed_from_open_to_close() {
          add rule inet f in tcp dport 80 drop'",
     );
     let to = SocketAddr::from((VIP, 80));
-    let gone = setup.network.client.inside(|| TcpStream::connect_timeout(&to, Duration::from_millis(20)));
+    let gone = setup
+        .network
+        .client
+        .inside(|| TcpStream::connect_timeout(&to, Duration::from_millis(20)));
     assert!(gone.is_err());
-    let opening = setup.client.flows().unwrap().into_iter().filter(|flow| flow.state == FlowState::Opening);
+    let opening = setup
+        .client
+        .flows()
+        .unwrap()
+        .into_iter()
+        .filter(|flow| flow.state == FlowState::Opening);
     assert_eq!(opening.count(), 1);
     setup.network.switch.run("nft delete table inet f");
 
@@ -149,7 +165,13 @@ pub(super) fn connections_are_followed_from_open_to_close() {
     assert_eq!(setup.traffic("web"), Traffic::default());
     assert_eq!(setup.client.flows().unwrap().len(), 3);
     setup.client.unload().unwrap();
-    assert_eq!((setup.client.flows().unwrap().len(), setup.client.module().unwrap().flows), (0, 0));
+    assert_eq!(
+        (
+            setup.client.flows().unwrap().len(),
+            setup.client.module().unwrap().flows
+        ),
+        (0, 0)
+    );
     setup.network.client.curl(&format!("http://{VIP}/"));
     assert_eq!(setup.client.module().unwrap().flows, 0);
 }
@@ -163,20 +185,30 @@ pub(super) fn closed_connections_are_forgotten() {
     }
     wait_until("all are closing", || {
         let flows = setup.client.flows().unwrap();
-        flows.iter().filter(|flow| flow.state == FlowState::Closing).count() == 20
+        flows
+            .iter()
+            .filter(|flow| flow.state == FlowState::Closing)
+            .count()
+            == 20
     });
     // After 10 seconds of silence, and the turn that finds them, of 8.
     thread::sleep(Duration::from_secs(9).saturating_sub(closed.elapsed()));
     assert_eq!(setup.client.module().unwrap().flows, 21);
     while setup.client.module().unwrap().flows > 1 {
-        assert!(closed.elapsed() < 2 * limit() + Duration::from_secs(2), "they stay");
+        assert!(
+            closed.elapsed() < 2 * limit() + Duration::from_secs(2),
+            "they stay"
+        );
         thread::sleep(Duration::from_millis(100));
     }
     println!("forgotten after {:?}", closed.elapsed());
     let flows = setup.client.flows().unwrap();
     assert_eq!(flows.len(), 1);
     assert_eq!(flows[0].client, open.local_addr().unwrap());
-    assert!(flows[0].idle > 9_000 && flows[0].age >= flows[0].idle, "{flows:?}");
+    assert!(
+        flows[0].idle > 9_000 && flows[0].age >= flows[0].idle,
+        "{flows:?}"
+    );
 }
 
 pub(super) fn local_clients_are_followed_once() {
@@ -222,27 +254,46 @@ pub(super) fn flows_of_services_that_stay_outlive_a_table() {
     assert_eq!(setup.client.flows().unwrap().len(), 2);
 
     // The service has another place in the table, and a name that sorts elsewhere is before it.
-    let generation = setup.client.load(services(&[("aaa", 79), ("bbb", 78), ("web", 80)]).table.as_bytes()).unwrap();
+    let generation = setup
+        .client
+        .load(
+            services(&[("aaa", 79), ("bbb", 78), ("web", 80)])
+                .table
+                .as_bytes(),
+        )
+        .unwrap();
     assert_eq!(generation, 2);
     let flows = setup.client.flows().unwrap();
     assert_eq!(flows.len(), 1, "{flows:?}");
     assert_eq!((flows[0].service.as_str(), flows[0].client), ("web", own));
     assert!(flows[0].packets >= before.packets && flows[0].age >= before.age);
     let after = setup.traffic("web");
-    assert!(after.packets >= traffic.packets && after.connections == 1, "{after:?}");
+    assert!(
+        after.packets >= traffic.packets && after.connections == 1,
+        "{after:?}"
+    );
     get(&mut stays);
     get(&mut goes);
-    assert_eq!(setup.wait_for_packets(own, before.packets + 1).service, "web");
+    assert_eq!(
+        setup.wait_for_packets(own, before.packets + 1).service,
+        "web"
+    );
 
     // A connection that was there before the service is not followed, but its packets count.
-    setup.client.load(services(&[("other", 81), ("web", 80)]).table.as_bytes()).unwrap();
+    setup
+        .client
+        .load(services(&[("other", 81), ("web", 80)]).table.as_bytes())
+        .unwrap();
     get(&mut goes);
     let other = setup.traffic("other");
     assert!(other.packets > 0 && other.connections == 0, "{other:?}");
     assert_eq!(setup.client.flows().unwrap().len(), 1);
 
     // Another service on the same address, by name another: nothing stays.
-    setup.client.load(services(&[("renamed", 80)]).table.as_bytes()).unwrap();
+    setup
+        .client
+        .load(services(&[("renamed", 80)]).table.as_bytes())
+        .unwrap();
     assert_eq!(setup.client.flows().unwrap(), []);
     get(&mut stays);
     assert_eq!(setup.client.module().unwrap().flows, 0);
@@ -264,5 +315,8 @@ pub(super) fn a_full_table_of_flows_is_counted_and_breaks_nothing() {
     assert_eq!(setup.traffic("web").connections, 900);
     assert_eq!(followed + full, 900);
     assert_eq!(setup.client.flows().unwrap().len() as u64, followed);
-    assert_eq!(setup.network.client.curl(&format!("http://{VIP}/")), "here\n");
+    assert_eq!(
+        setup.network.client.curl(&format!("http://{VIP}/")),
+        "here\n"
+    );
 }

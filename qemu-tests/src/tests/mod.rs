@@ -15,11 +15,16 @@ mod boot;
 mod dumps;
 mod flows;
 mod front;
+mod front_and_kernel;
+mod fuzz;
+mod loads;
 mod module;
 mod netlink;
+mod packets;
 mod permissions;
 mod requests;
 mod selftest;
+mod servers;
 mod specification;
 mod tables;
 
@@ -40,19 +45,32 @@ pub const TESTS: &[Test] = &[
     guest_test!(flows::flows_of_services_that_stay_outlive_a_table).needs_module(),
     guest_test!(flows::a_full_table_of_flows_is_counted_and_breaks_nothing).needs_module(),
     guest_test!(front::quickstart_in_guest),
+    guest_test!(front_and_kernel::the_front_loads_its_rules_and_says_who_replaced_them)
+        .needs_module(),
+    guest_test!(front_and_kernel::rules_that_the_kernel_refuses_are_the_fronts_alone)
+        .needs_module(),
+    guest_test!(front_and_kernel::without_the_module_the_front_says_so).needs_module(),
+    guest_test!(front_and_kernel::the_module_goes_and_comes_while_the_front_serves).needs_module(),
+    guest_test!(front_and_kernel::servers_are_kept_in_step_both_ways).needs_module(),
+    guest_test!(front_and_kernel::what_checks_find_is_set_in_the_kernel).needs_module(),
+    guest_test!(fuzz::random_messages_do_no_harm).needs_module(),
+    guest_test!(loads::loads_keep_to_their_order).needs_module(),
+    guest_test!(loads::a_load_ends_with_its_socket).needs_module(),
+    guest_test!(loads::loaders_that_compete_are_served_or_told).needs_module(),
     guest_test!(module::l7ctl_says_what_to_do_without_it),
     guest_test!(module::loads_and_goes_many_times).needs_module(),
     guest_test!(module::says_what_it_is).needs_module(),
     guest_test!(netlink::misuse_is_refused_with_words_and_changes_nothing).needs_module(),
-    guest_test!(netlink::loads_keep_to_their_order).needs_module(),
-    guest_test!(netlink::a_load_ends_with_its_socket).needs_module(),
     guest_test!(netlink::messages_that_no_client_sends_do_no_harm).needs_module(),
-    guest_test!(netlink::random_messages_do_no_harm).needs_module(),
+    guest_test!(packets::random_packets_do_no_harm).needs_module(),
     guest_test!(permissions::without_cap_net_admin_nothing_is_told_or_done).needs_module(),
     guest_test!(permissions::a_user_may_load_a_table_in_a_namespace_of_his_own).needs_module(),
     guest_test!(permissions::namespaces_are_apart).needs_module(),
     guest_test!(requests::kernel_and_explain_agree).needs_module(),
     guest_test!(requests::l7ctl_loads_every_example).needs_module(),
+    guest_test!(servers::what_is_set_of_servers_outlives_tables).needs_module(),
+    guest_test!(servers::what_may_not_be_picked_is_not_picked).needs_module(),
+    guest_test!(servers::keys_stay_with_their_servers).needs_module(),
     guest_test!(specification::the_kernels_tool_is_a_client).needs_module(),
     guest_test!(specification::the_kernels_tool_shows_events_and_errors).needs_module(),
     guest_test!(tables::tables_come_and_go_under_dumps).needs_module(),
@@ -66,7 +84,10 @@ pub const LONG: &[Test] = &[
         .icount()
         .memory(3072)
         .timeout(600),
-    guest_test!(netlink::a_hundred_thousand_random_messages_do_no_harm)
+    guest_test!(fuzz::a_hundred_thousand_random_messages_do_no_harm)
+        .needs_module()
+        .timeout(3600),
+    guest_test!(packets::a_hundred_thousand_random_packets_do_no_harm)
         .needs_module()
         .timeout(3600),
     guest_test!(requests::kernel_and_explain_agree_ten_thousand_times)

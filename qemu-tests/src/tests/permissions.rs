@@ -23,12 +23,12 @@ use super::tables::REQUESTS;
 use super::tables::ask;
 use crate::kit::Host;
 use crate::kit::Module;
+use crate::kit::Nginx;
 use crate::kit::netlink::ACK;
 use crate::kit::netlink::DUMP;
 use crate::kit::netlink::Raw;
-use crate::kit::network::VIP;
 use crate::kit::network::Network;
-use crate::kit::Nginx;
+use crate::kit::network::VIP;
 
 /// Every command, with the flags that it is given with.
 fn commands() -> Vec<(Command, u16)> {
@@ -96,14 +96,22 @@ pub(super) fn without_cap_net_admin_nothing_is_told_or_done() {
     // As programs: another user; root without the capability; root of another user namespace, in this network.
     let host = Host::new("other");
     host.run("l7ctl kernel load /l7/share/examples/quickstart.toml");
-    let nobody = "setpriv --reuid 1000 --regid 1000 --clear-groups --inh-caps=-all --bounding-set=-all";
+    let nobody =
+        "setpriv --reuid 1000 --regid 1000 --clear-groups --inh-caps=-all --bounding-set=-all";
     for who in [
         nobody.to_owned(),
         "capsh --drop=cap_net_admin --".to_owned(),
         "unshare --user --map-root-user".to_owned(),
         format!("{nobody} unshare --user --map-root-user"),
     ] {
-        for line in ["status", "unload", "servers", "flows", "watch --count 1", "reset-counters"] {
+        for line in [
+            "status",
+            "unload",
+            "servers",
+            "flows",
+            "watch --count 1",
+            "reset-counters",
+        ] {
             let line = format!("l7ctl kernel {line}");
             let line = if who.starts_with("capsh") {
                 format!("{who} -c '{line}'")
@@ -113,10 +121,16 @@ pub(super) fn without_cap_net_admin_nothing_is_told_or_done() {
             let attempt = host.attempt(&line);
             assert_eq!(attempt.code(), 2, "{line}: {attempt:?}");
             assert_eq!(attempt.stdout, "", "{line}");
-            assert!(attempt.stderr.contains("CAP_NET_ADMIN"), "{line}: {attempt:?}");
+            assert!(
+                attempt.stderr.contains("CAP_NET_ADMIN"),
+                "{line}: {attempt:?}"
+            );
         }
     }
-    assert!(host.run("l7ctl kernel status").contains("quickstart") || host.run("l7ctl kernel servers").contains("127.0.0.1"));
+    assert!(
+        host.run("l7ctl kernel status").contains("quickstart")
+            || host.run("l7ctl kernel servers").contains("127.0.0.1")
+    );
 
     // Refusals for want of rights are not even counted.
     assert_eq!(client.module().unwrap(), before);
@@ -139,7 +153,10 @@ pub(super) fn a_user_may_load_a_table_in_a_namespace_of_his_own() {
     );
     assert!(printed.contains("static"), "{printed}");
     let after = client.module().unwrap();
-    assert_eq!((after.generation, after.table_len), (before.generation, before.table_len));
+    assert_eq!(
+        (after.generation, after.table_len),
+        (before.generation, before.table_len)
+    );
     // The namespace that ended with a table holds nothing.
     client.unload().unwrap();
     drop(client);
@@ -163,7 +180,10 @@ pub(super) fn namespaces_are_apart() {
     assert_eq!(two.servers().unwrap(), []);
     assert_eq!(ask(&mut two, REQUESTS[0]).unwrap_err().errno(), Some(2));
     assert_eq!(events_two.try_next().unwrap(), None);
-    assert!(matches!(events_one.try_next().unwrap(), Some(Event::TableReplaced { generation: 1, .. })));
+    assert!(matches!(
+        events_one.try_next().unwrap(),
+        Some(Event::TableReplaced { generation: 1, .. })
+    ));
 
     // Two loads at once, each its own.
     let begun = one.begin(1000).unwrap();
@@ -171,7 +191,10 @@ pub(super) fn namespaces_are_apart() {
     assert_eq!(two.abort(begun).unwrap_err().errno(), Some(2));
     two.load(table).unwrap();
     one.abort(begun).unwrap();
-    assert!(matches!(events_two.try_next().unwrap(), Some(Event::TableReplaced { generation: 1, .. })));
+    assert!(matches!(
+        events_two.try_next().unwrap(),
+        Some(Event::TableReplaced { generation: 1, .. })
+    ));
     assert_eq!(events_one.try_next().unwrap(), None);
 
     // Servers and counters.
@@ -184,10 +207,16 @@ pub(super) fn namespaces_are_apart() {
     assert_eq!(one.set_server(&down).unwrap(), 4);
     let states = |client: &mut Client| {
         let servers = client.servers().unwrap();
-        servers.iter().filter(|server| server.state == ServerState::Down).count()
+        servers
+            .iter()
+            .filter(|server| server.state == ServerState::Down)
+            .count()
     };
     assert_eq!((states(&mut one), states(&mut two)), (4, 0));
-    assert_eq!(events_two.wait(Some(Duration::from_millis(50))).unwrap(), None);
+    assert_eq!(
+        events_two.wait(Some(Duration::from_millis(50))).unwrap(),
+        None
+    );
     let flows_before = two.flows().unwrap();
     network.client.curl(&format!("http://{VIP}/"));
     assert_eq!(one.flows().unwrap().len(), 1);

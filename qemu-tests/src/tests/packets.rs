@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT
+//! Packets that no good host sends, at the module's hooks.
+
+use std::fs;
+
+use l7switch_netlink::Client;
+
+use super::requests::RULES;
+use super::requests::rules;
+use crate::kit::Module;
+use crate::kit::Network;
+use crate::kit::Nginx;
+use crate::kit::network::VIP;
+use crate::kit::network::VIP6;
+
+/// Sends frames: IPv4 with options, as fragments, cut off; IPv6 with chains of extension headers; TCP of any flags.
+const SCRIPT: &str = r#"
+import random, socket, struct, sys
+seed, count, mac = int(sys.argv[1]), int(sys.argv[2]), bytes.fromhex(sys.argv[3].replace(":", ""))
+r = random.Random(seed)
+link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+link.bind(("eth0", 0))
+own = link.getsockname()[4]
+V4 = socket.inet_aton("10.0.1.2"), socket.inet_aton("10.0.1.100")
+V6 = socket.inet_pton(socket.AF_INET6, "fd00:1::2"), socket.inet_pton(socket.AF_INET6, "fd00:1::100")
+
+def checksum(data):
+    data += bytes(len(data) % 2)
+    total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff
+
+def tcp():
+    flags = r.choice([2, 2, 16, 17, 4, 18, 0, 255, r.randrange(256)])
+    head = struct.pack("!HHIIBBHHH", r.randrange(2000, 2400), r.choice([80, 80, 80, 81]), r.getrandbits(32),
+                       r.getrandbits(32), r.choice([5, 5, 0, 15]) << 4, flags, 1000, 0, 0)
+    whole = head + bytes(r.randrange(60))
+    return whole[:r.randrange(len(whole))] if r.random() < 0.2 else whole
+
+def ipv4():
+    words = r.choice([5, 5, 5, 5, 6, 15, 4, 0])
+    options = r.randbytes(max(0, words - 5) * 4) if r.random() < 0.5 else b"\x01" * (max(0, words - 5) * 4)
+    payload = tcp()
+    length = 20 + len(options) + len(payload)
+    if r.random() < 0.1:
+        length = r.randrange(length + 30)
+    fragment = r.choice([0, 0, 0, 0, 0x4000, 0x2000, 1, 2, 0x2001, 0x1fff])
+    head = struct.pack("!BBHHHBBH4s4s", 0x40 | words, 0, length, r.randrange(8), fragment, 64,
+                       r.choice([6, 6, 6, 6, 17, 1, 4, 41]), 0, V4[0], V4[1]) + options
+    head = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
+    return b"\x08\x00" + head + payload
+
+def ipv6():
+    kinds = [r.choice([0, 43, 44, 51, 60, 59, 50, 135]) for _ in range(r.choice([0, 0, 1, 1, 2, 3, 8, 40]))]
+    rest, following = tcp(), r.choice([6, 6, 6, 17, 58])
+    for kind in reversed(kinds):
+        if kind == 44:
+            head = struct.pack("!BBHI", following, 0, r.choice([0, 0, 1, 8, 9, 0xfff8]), r.randrange(8))
+        else:
+            size = r.choice([0, 0, 0, 1, 2, 255])
+            body = bytes([1, 4 + 8 * size if size < 30 else 0]) + bytes(4 + 8 * size)
+            head = bytes([following, size]) + (body if r.random() < 0.8 else body[:r.randrange(len(body))])
+        rest, following = head + rest, kind
+    length = len(rest) if r.random() < 0.9 else r.randrange(len(rest) + 40)
+    head = struct.pack("!IHBB", 0x60000000, min(length, 0xffff), following, 64) + V6[0] + V6[1]
+    return b"\x86\xdd" + (head + rest)[:1400]
+
+for _ in range(count):
+    frame = mac + own + r.choice([ipv4, ipv6])()
+    if r.random() < 0.1:
+        frame = bytearray(frame)
+        for _ in range(r.randrange(1, 4)):
+            frame[r.randrange(12, len(frame))] = r.randrange(256)
+    link.send(frame)
+print("sent")
+"#;
+
+fn send(count: usize) {
+    let _module = Module::load();
+    let network = Network::with_servers(0);
+    let _nginx = Nginx::start(&network.switch);
+    let mut client = network.switch.inside(|| Client::open().unwrap());
+    client.load(rules(RULES).table.as_bytes()).unwrap();
+    let seed = fastrand::u32(..);
+    println!("seed {seed}");
+    fs::write("/tmp/send.py", SCRIPT).unwrap();
+    let mac = network
+        .switch
+        .run("ip -brief link show dev client | awk '{print $3}'");
+    // Reassembled by the kernel before the module sees it, in the second half.
+    for half in [
+        "",
+        "nft add table ip6 t; nft 'add chain ip6 t c { type filter hook prerouting priority 0; }'; \
+                      nft add rule ip6 t c ct state new counter; nft add table ip t; \
+                      nft 'add chain ip t c { type filter hook prerouting priority 0; }'; nft add rule ip t c ct state new counter",
+    ] {
+        network.switch.run(&format!("true; {half}"));
+        network.client.run(&format!(
+            "python3 /tmp/send.py {seed} {} {}",
+            count / 2,
+            mac.trim()
+        ));
+        let flows = client.flows().unwrap();
+        let traffic = client.services().unwrap()[0].traffic;
+        println!("{} flows, {traffic:?}", flows.len());
+        assert!(flows.len() > 20);
+        for flow in &flows {
+            assert!(
+                [VIP.into(), VIP6.into()].contains(&flow.destination.ip()),
+                "{flow:?}"
+            );
+            assert_eq!(
+                (flow.service.as_str(), flow.destination.port()),
+                ("web", 80),
+                "{flow:?}"
+            );
+            assert!(
+                flow.packets > 0 && flow.bytes >= 40 * flow.packets,
+                "{flow:?}"
+            );
+        }
+        for host in [VIP.to_string(), format!("[{VIP6}]")] {
+            assert_eq!(network.client.curl(&format!("http://{host}/")), "switch\n");
+        }
+    }
+}
+
+pub(super) fn random_packets_do_no_harm() {
+    send(6000);
+}
+
+pub(super) fn a_hundred_thousand_random_packets_do_no_harm() {
+    send(100_000);
+}
