@@ -17,6 +17,7 @@ use super::kernel::Kernel;
 use crate::error::Doing as _;
 use crate::error::Result;
 use crate::protocol;
+use crate::test;
 use crate::test::Machine;
 
 /// The program.
@@ -25,6 +26,14 @@ const QEMU: &str = "qemu-system-x86_64";
 /// What the kernel is told: consoles, and to end at once where it cannot go on.
 const COMMAND_LINE: &str = "console=ttyS0 panic=-1 oops=panic printk.devkmsg=on loglevel=5 random.trust_cpu=on \
      net.ifnames=0";
+
+/// The processor that QEMU emulates. With five levels of page tables KASAN takes a good access of the boot for a wild one,
+/// and lockdep is off from then on.
+const PROCESSOR: &str = "max,la57=off";
+
+/// What a slow kernel is told besides: its interpreter of ACPI takes longer for the routing of interrupts than it gives
+/// itself.
+const SLOW: &str = "pci=noacpi";
 
 /// How long hardware virtualisation is given to show that it runs a kernel.
 const TRIAL: Duration = Duration::from_secs(5);
@@ -105,16 +114,22 @@ impl Start<'_> {
                 "-icount",
                 "shift=0,sleep=off",
                 "-cpu",
-                "max",
+                PROCESSOR,
             ]);
         } else {
             match accelerator {
                 Accelerator::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
                 // One thread for all processors: with one for each, a processor may still run code that another has just
                 // patched, and a kernel that flips a static key dies of "Oops: int3" now and then (seen with QEMU 7.2).
-                Accelerator::Tcg => command.args(["-accel", "tcg,thread=single", "-cpu", "max"]),
+                Accelerator::Tcg => {
+                    command.args(["-accel", "tcg,thread=single", "-cpu", PROCESSOR])
+                }
             };
         }
+        let slow = match test::slowness(&self.kernel.release) {
+            1 => "",
+            _ => SLOW,
+        };
         command
             .args(["-smp", &self.machine.processors.to_string()])
             .args(["-m", &self.machine.memory.to_string()])
@@ -122,7 +137,10 @@ impl Start<'_> {
             .arg(self.kernel.folder.join("vmlinuz"))
             .arg("-initrd")
             .arg(self.initramfs)
-            .args(["-append", &format!("{COMMAND_LINE} -- {}", self.arguments)]);
+            .args([
+                "-append",
+                &format!("{COMMAND_LINE} {slow} -- {}", self.arguments),
+            ]);
         match self.console {
             Console::File(path) => command.args(["-serial", &format!("file:{}", path.display())]),
             Console::Terminal => command.args(["-serial", "mon:stdio"]),
