@@ -5,6 +5,7 @@
 #include <linux/netfilter.h>
 #include <linux/percpu.h>
 #include <linux/skbuff.h>
+#include <linux/slab.h>
 #include <linux/timekeeping.h>
 #include <linux/timer.h>
 #include <net/genetlink.h>
@@ -123,6 +124,12 @@ u64 l7_percpu_sum(const u64 __percpu *counters, size_t index)
 	for_each_possible_cpu(cpu)
 		sum += READ_ONCE(per_cpu_ptr(counters, cpu)[index]);
 	return sum;
+}
+
+/* With __GFP_RETRY_MAYFAIL, which the kernel crate does not have, no process is killed for it. */
+void *l7_zeroed_alloc(size_t len)
+{
+	return kvzalloc(len, GFP_KERNEL_ACCOUNT | __GFP_NOWARN | __GFP_RETRY_MAYFAIL);
 }
 
 u64 l7_now_ns(void)

@@ -38,6 +38,8 @@ void l7_percpu_free(u64 __percpu *counters);
 void l7_percpu_add(u64 __percpu *counters, size_t index, u64 amount);
 u64 l7_percpu_sum(const u64 __percpu *counters, size_t index);
 
+void *l7_zeroed_alloc(size_t len);
+
 u64 l7_now_ns(void);
 
 void l7_bh_disable(void);

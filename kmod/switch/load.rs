@@ -2,8 +2,9 @@
 //! A table on its way into the kernel.
 #![forbid(unsafe_code)]
 
-use kernel::alloc::flags::__GFP_NOWARN;
 use kernel::prelude::*;
+
+use crate::shell::memory;
 
 /// A load between begin and commit.
 pub(crate) struct Load {
@@ -36,7 +37,7 @@ impl Load {
             transaction,
             port,
             there: 0,
-            bytes: KVVec::zeroed(len, GFP_KERNEL_ACCOUNT | __GFP_NOWARN)?,
+            bytes: memory::zeroed(len)?,
         })
     }
 

@@ -22,6 +22,7 @@ use super::tables::REQUESTS;
 use super::tables::ask;
 use crate::kit::Host;
 use crate::kit::process::Signal;
+use crate::kit::process::attempt;
 use crate::kit::wait_until;
 
 /// Rules whose table is longer than one chunk can be.
@@ -220,4 +221,27 @@ pub(super) fn loaders_that_compete_are_served_or_told() {
         (count("tables_loaded"), count("loads_abandoned")),
         (1 + 3 * EACH, 0)
     );
+}
+
+/// A table counts as memory of whoever loads it: one group of processes cannot take all.
+pub(super) fn a_load_beyond_the_loaders_memory_is_refused() {
+    let (_module, mut client) = with_rules("");
+    let before = standing(&mut client);
+    let attempt = attempt(
+        "mkdir /tmp/groups; mount -t cgroup2 none /tmp/groups; echo +memory >/tmp/groups/cgroup.subtree_control; \
+         mkdir /tmp/groups/small; echo 48M >/tmp/groups/small/memory.max; echo 0 >/tmp/groups/small/cgroup.procs; \
+         exec python3 /l7/share/pyynl/cli.py --spec /l7/share/netlink/specs/l7switch.yaml --no-schema \
+         --do table-begin --json '{\"len\": 134217728}'",
+    );
+    println!("{attempt:?}");
+    let _ = std::fs::remove_dir("/tmp/groups/small");
+    assert_eq!(attempt.code(), 1);
+    assert!(attempt.stdout.contains("there is no memory"));
+    wait_until("no load is under way", || {
+        client.module().unwrap().loading.is_none()
+    });
+    assert_eq!(standing(&mut client), before);
+    // Whoever may have so much memory is not hindered.
+    let begun = client.begin(128 << 20).unwrap();
+    client.abort(begun).unwrap();
 }

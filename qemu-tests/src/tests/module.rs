@@ -4,6 +4,8 @@
 use l7switch_netlink::Client;
 use l7switch_netlink::Error;
 
+use super::requests::RULES;
+use super::requests::rules;
 use crate::kit::Host;
 use crate::kit::Module;
 use crate::kit::kib;
@@ -47,4 +49,31 @@ pub(super) fn loads_and_goes_many_times() {
         after < before + 512,
         "{before} KiB before, {after} KiB after"
     );
+}
+
+pub(super) fn parameters_at_their_limits_do_no_harm() {
+    for bad in ["max_flows=many", "max_flows=-1", "max_table_len=4294967296"] {
+        assert!(Module::try_load(bad).is_err(), "{bad}");
+    }
+    let module = Module::try_load("max_table_len=0 max_flows=0").unwrap();
+    let mut client = Client::open().unwrap();
+    assert_eq!(client.module().unwrap().max_table_len, 0);
+    let error = client.begin(1000).unwrap_err();
+    assert!(error.to_string().contains("max_table_len"), "{error}");
+    drop(client);
+    module.unload().unwrap();
+
+    // Memory for a million flows at most.
+    let module = Module::try_load("max_flows=4294967295 max_table_len=4294967295").unwrap();
+    let mut client = Client::open().unwrap();
+    client.load(rules(RULES).table.as_bytes()).unwrap();
+    let shown = client.module().unwrap();
+    assert_eq!((shown.max_flows, shown.flows), (1 << 20, 0));
+    match client.begin(u32::MAX) {
+        Err(Error::Refused(refusal)) => println!("{refusal}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(client.module().unwrap().loading, None);
+    client.unload().unwrap();
+    module.unload().unwrap();
 }
