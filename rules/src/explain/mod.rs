@@ -16,10 +16,11 @@ use crate::model::*;
 
 pub use question::Question;
 pub use question::QuestionError;
+pub use question::Url;
+pub use question::split_url;
 
 use question::ask;
 use question::find_service;
-use question::split_url;
 
 /// What is done with the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

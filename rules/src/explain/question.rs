@@ -46,15 +46,25 @@ fn wrong<T>(message: impl Into<String>) -> Result<T, QuestionError> {
     Err(QuestionError(message.into()))
 }
 
-/// A URL taken apart.
-pub(super) struct Url<'a> {
-    scheme: Option<&'a str>,
-    authority: &'a str,
+/// A URL taken apart, its fragment left away: that is never sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Url<'a> {
+    /// `http`, `https`, `tls` or `tcp`; absent where there is but a path.
+    pub scheme: Option<&'a str>,
+    /// Host, and port if one is given.
+    pub authority: &'a str,
+    /// Path and query, as they are sent.
+    pub target: &'a str,
     path: &'a str,
     query: &'a str,
 }
 
-pub(super) fn split_url(url: &str) -> Result<Url<'_>, QuestionError> {
+/// Takes a URL or a path apart.
+///
+/// # Errors
+///
+/// [`QuestionError`] for what is neither, for another scheme, white space or control characters.
+pub fn split_url(url: &str) -> Result<Url<'_>, QuestionError> {
     if url.bytes().any(|b| b <= b' ' || b == 0x7f) {
         return wrong(format!(
             "`{}` holds white space or control characters: write them as %XX",
@@ -80,12 +90,12 @@ pub(super) fn split_url(url: &str) -> Result<Url<'_>, QuestionError> {
             scheme.unwrap_or("")
         ));
     }
-    // A fragment is never sent.
-    let rest = rest.split('#').next().unwrap_or(rest);
-    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let target = rest.split('#').next().unwrap_or(rest);
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
     Ok(Url {
         scheme,
         authority,
+        target,
         path,
         query,
     })

@@ -12,6 +12,8 @@ use l7switch_engine::netlink::MAX_ATTRIBUTE;
 use l7switch_engine::netlink::Protocol;
 use l7switch_engine::uri;
 use l7switch_netlink::Service;
+use l7switch_rules::explain::Url;
+use l7switch_rules::explain::split_url;
 
 use crate::show::printable;
 
@@ -28,15 +30,6 @@ pub(super) struct Question {
     pub(super) is_http: bool,
     /// What the client sends.
     pub(super) bytes: Vec<u8>,
-}
-
-/// A URL taken apart.
-#[derive(Clone, Copy, Debug, Default)]
-struct Url<'a> {
-    scheme: Option<&'a str>,
-    authority: &'a str,
-    /// Path and query.
-    target: &'a str,
 }
 
 pub(super) fn question(asked: &Match, services: &[Service]) -> Result<Question, String> {
@@ -84,39 +77,13 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
 }
 
 fn split(url: &str) -> Result<Url<'_>, String> {
-    if url.bytes().any(|b| b <= b' ' || b >= 0x7f) {
+    if !url.is_ascii() {
         return Err(format!(
-            "`{}` holds white space or other than ASCII: write it as %XX",
+            "`{}` holds other than ASCII: write it as %XX",
             printable(url)
         ));
     }
-    let (scheme, authority, rest) = match url.split_once("://") {
-        Some((scheme, rest)) => {
-            let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-            let (authority, rest) = rest.split_at(end);
-            (Some(scheme), authority, rest)
-        }
-        None if url.starts_with('/') || url == "*" => (None, "", url),
-        None => {
-            return Err(format!(
-                "`{url}` is neither a URL nor a path: write http://{url}"
-            ));
-        }
-    };
-    if let Some(scheme) = scheme
-        && !matches!(scheme, "http" | "https" | "tls" | "tcp")
-    {
-        return Err(format!(
-            "scheme `{scheme}` is not one of http, https, tls, tcp"
-        ));
-    }
-    // A fragment is never sent.
-    let target = rest.split('#').next().unwrap_or(rest);
-    Ok(Url {
-        scheme,
-        authority,
-        target,
-    })
+    split_url(url).map_err(|error| error.to_string())
 }
 
 fn speaks(scheme: Option<&str>, protocol: Protocol) -> bool {
