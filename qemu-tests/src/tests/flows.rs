@@ -303,10 +303,11 @@ pub(super) fn a_full_table_of_flows_is_counted_and_breaks_nothing() {
     // Rounded up to 8 in each of 64 parts.
     let mut setup = Setup::new("max_flows=1", &[("web", 80)]);
     assert_eq!(setup.client.module().unwrap().max_flows, 1);
-    setup.network.client.inside(|| {
-        for _ in 0..900 {
-            drop(TcpStream::connect((VIP, 80)).unwrap());
-        }
+    // Held open: closed ones would be forgotten within seconds, of which a slow kernel takes many.
+    let open: Vec<TcpStream> = setup.network.client.inside(|| {
+        (0..900)
+            .map(|_| TcpStream::connect((VIP, 80)).unwrap())
+            .collect()
     });
     let full = setup.counter("flows_full");
     let followed = u64::from(setup.client.module().unwrap().flows);
@@ -315,6 +316,7 @@ pub(super) fn a_full_table_of_flows_is_counted_and_breaks_nothing() {
     assert_eq!(setup.traffic("web").connections, 900);
     assert_eq!(followed + full, 900);
     assert_eq!(setup.client.flows().unwrap().len() as u64, followed);
+    drop(open);
     assert_eq!(
         setup.network.client.curl(&format!("http://{VIP}/")),
         "here\n"
