@@ -33,7 +33,7 @@ pub struct Machine {
 /// Limits of time are multiplied by it.
 #[must_use]
 pub fn slowness(release: &str) -> u32 {
-    if release.contains("debug") { 5 } else { 1 }
+    if release.contains("debug") { 10 } else { 1 }
 }
 
 impl Machine {

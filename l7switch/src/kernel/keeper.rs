@@ -127,6 +127,13 @@ impl<C: Connect> Keeper<C> {
         }
     }
 
+    /// Forgets a table that was sent and did not come into force: its reload has ended.
+    pub fn forget(&mut self) {
+        if let Some(there) = &mut self.connection {
+            there.discard();
+        }
+    }
+
     /// Does what is missing. `look`: also asks whether the module and its table are still there, of which no event
     /// may have told.
     pub fn step(&mut self, generation: &Generation, look: bool) {
@@ -306,7 +313,7 @@ impl<C: Connect> Keeper<C> {
         let table = generation.rules.table();
         let there = self.there()?;
         if there.table != Table::Untried {
-            there.discard();
+            // What was sent meanwhile is of a reload that goes on.
             return Ok(());
         }
         let staged = there.staged.take_if(|staged| staged.bytes == place(table));

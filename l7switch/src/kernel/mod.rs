@@ -66,6 +66,7 @@ impl Drop for Kernel {
 /// A keeper of any kind, shared by the tasks that let it step.
 trait Steps: Debug + Send + Sync {
     fn stage(&self, table: &[u8]);
+    fn forget(&self);
     /// Gives how many connections there have been.
     fn step(&self, generation: &Generation, look: bool) -> u64;
     fn readiness(&self) -> Option<OwnedFd>;
@@ -81,6 +82,11 @@ impl<C: Connect> Steps for Shared<C> {
     fn stage(&self, table: &[u8]) {
         let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
         keeper.stage(table);
+    }
+
+    fn forget(&self) {
+        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        keeper.forget();
     }
 
     fn step(&self, generation: &Generation, look: bool) -> u64 {
@@ -140,9 +146,13 @@ impl Kernel {
         staged.await.ok()
     }
 
-    /// Gives the module the rules in force; has done so when it returns.
+    /// Ends a reload: gives the module the rules in force, and forgets those that were sent and are not. Has done so
+    /// when it returns.
     pub async fn follow(&self, core: &Arc<Core>) {
         step(&self.shared, core, false).await;
+        let shared = Arc::clone(&self.shared);
+        // It fails where the runtime ends.
+        let _ = tokio::task::spawn_blocking(move || shared.forget()).await;
     }
 
     /// Has the module looked after soon.

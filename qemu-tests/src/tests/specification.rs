@@ -3,6 +3,8 @@
 //! true.
 
 use std::fs;
+use std::io::Read as _;
+use std::io::Write as _;
 
 use l7switch_engine::netlink::MAX_ATTRIBUTE;
 use l7switch_netlink::Client;
@@ -93,7 +95,11 @@ pub(super) fn the_kernels_tool_is_a_client() {
     // A table, so that the next one finds a flow.
     let mut client = host.inside(|| Client::open().unwrap());
     client.load(table.table.as_bytes()).unwrap();
-    network.client.curl(&format!("http://{VIP}/"));
+    // Held open: a closed one would be forgotten before a slow interpreter asks.
+    let mut open = network.client.connect((VIP, 80));
+    open.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    assert!(open.read(&mut [0; 1024]).unwrap() > 0);
 
     let printed = host.run("python3 /tmp/client.py");
     println!("{printed}");
@@ -168,9 +174,9 @@ pub(super) fn the_kernels_tool_is_a_client() {
     assert_eq!(flow["service"], "web");
     assert_eq!(
         (&flow["virtual"]["port"], &flow["state"]),
-        (&80.into(), &"closing".into())
+        (&80.into(), &"open".into())
     );
-    assert!(flow["packets"].as_u64().unwrap() >= 4 && flow["bytes"].as_u64().unwrap() > 200);
+    assert!(flow["packets"].as_u64().unwrap() >= 3 && flow["bytes"].as_u64().unwrap() > 150);
 
     assert_eq!(next("set")["changed"], 3);
     assert_eq!(next("set")["changed"], 1);
