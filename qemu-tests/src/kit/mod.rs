@@ -28,6 +28,5 @@ pub use network::Network;
 pub use process::Attempt;
 pub use process::Process;
 pub use programs::Nginx;
-pub use wait::is_slow;
 pub use wait::limit;
 pub use wait::wait_until;

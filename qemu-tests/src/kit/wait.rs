@@ -13,12 +13,6 @@ pub fn limit() -> Duration {
     Duration::from_secs(10) * slowness()
 }
 
-/// Whether the kernel is one that checks itself at every turn, and so is slow and wants more memory.
-#[must_use]
-pub fn is_slow() -> bool {
-    slowness() > 1
-}
-
 /// Waits until `condition` holds, for 10 seconds at most.
 ///
 /// # Panics

@@ -21,7 +21,6 @@ use super::requests::rules;
 use super::tables::REQUESTS;
 use super::tables::ask;
 use crate::kit::Host;
-use crate::kit::is_slow;
 use crate::kit::process::Signal;
 use crate::kit::process::attempt;
 use crate::kit::wait_until;
@@ -226,10 +225,6 @@ pub(super) fn loaders_that_compete_are_served_or_told() {
 
 /// A table counts as memory of whoever loads it: one group of processes cannot take all.
 pub(super) fn a_load_beyond_the_loaders_memory_is_refused() {
-    if is_slow() {
-        // The shadow that KASAN keeps of a table counts too, and stays charged for a while: the group is killed for that.
-        return;
-    }
     let (_module, mut client) = with_rules("");
     let before = standing(&mut client);
     let attempt = attempt(

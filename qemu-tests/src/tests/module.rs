@@ -8,7 +8,6 @@ use super::requests::RULES;
 use super::requests::rules;
 use crate::kit::Host;
 use crate::kit::Module;
-use crate::kit::is_slow;
 use crate::kit::kib;
 
 pub(super) fn says_what_it_is() {
@@ -46,10 +45,8 @@ pub(super) fn loads_and_goes_many_times() {
     round();
     let after = kib("SUnreclaim") + kib("Percpu") + kib("VmallocUsed");
     println!("{before} KiB before, {after} KiB after");
-    // KASAN keeps what was freed for a while.
-    let room = if is_slow() { 4096 } else { 512 };
     assert!(
-        after < before + room,
+        after < before + 512,
         "{before} KiB before, {after} KiB after"
     );
 }
