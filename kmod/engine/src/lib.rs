@@ -10,6 +10,7 @@
 extern crate std;
 
 pub mod decide;
+pub mod flow;
 pub mod http1;
 pub mod netlink;
 pub mod packet;

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Segments that the switch itself sends: it opens, acknowledges, ends and resets connections, and sends no data.
+
+use super::checksum::Sum;
+use super::segment::Offer;
+use super::segment::Timestamps;
+use super::segment::SYN;
+use crate::sched::Identity;
+
+/// Longest packet that is built, bytes: IPv6 and TCP with the options of a SYN.
+pub const LEN_MAX: usize = 40 + 20 + 20;
+/// Hop limit of what the switch sends (RFC 1700's default).
+const HOP_LIMIT: u8 = 64;
+
+/// A segment without data. Numbers are in host order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// Who it comes from.
+    pub source: Identity,
+    /// Who it goes to.
+    pub destination: Identity,
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgement.
+    pub ack: u32,
+    /// Flags.
+    pub flags: u8,
+    /// Window.
+    pub window: u16,
+    /// Timestamps, if the connection uses them.
+    pub timestamps: Option<Timestamps>,
+    /// Other options of a SYN or of the answer to one; not written without that flag. A size of 0 is not written.
+    pub offer: Offer,
+}
+
+/// Bytes of a packet, written one after the other.
+struct Writer<'a> {
+    to: &'a mut [u8; LEN_MAX],
+    len: usize,
+}
+
+impl Writer<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        let end = self.len.wrapping_add(bytes.len());
+        if let Some(place) = self.to.get_mut(self.len..end) {
+            for (place, byte) in place.iter_mut().zip(bytes) {
+                *place = *byte;
+            }
+            self.len = end;
+        }
+    }
+
+    fn set(&mut self, at: usize, value: u16) {
+        let place = self.to.get_mut(at..).and_then(<[u8]>::first_chunk_mut);
+        if let Some(place) = place {
+            *place = value.to_be_bytes();
+        }
+    }
+
+    fn written(&self, from: usize) -> &[u8] {
+        self.to.get(from..self.len).unwrap_or_default()
+    }
+}
+
+/// Whether an address is IPv4-mapped (RFC 4291, 2.5.5.2).
+pub const fn is_ipv4(address: &[u8; 16]) -> bool {
+    matches!(address, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
+}
+
+impl Build {
+    /// Writes the packet, IP header and checksums included, and gives its length in bytes.
+    pub fn write(&self, to: &mut [u8; LEN_MAX]) -> usize {
+        let tcp_len = 20usize.wrapping_add(self.options_len());
+        let mut writer = Writer { to, len: 0 };
+        let mut pseudo = Sum::default();
+        pseudo.number(6);
+        pseudo.number(u32::try_from(tcp_len).unwrap_or(0));
+        let (source, destination) = (&self.source.address, &self.destination.address);
+        if is_ipv4(source) {
+            let total = u16::try_from(tcp_len.wrapping_add(20)).unwrap_or(0);
+            // Version and length; total length; no identification, since "don't fragment" is set (RFC 6864).
+            let [t0, t1] = total.to_be_bytes();
+            writer.put(&[0x45, 0, t0, t1, 0, 0, 0x40, 0, HOP_LIMIT, 6, 0, 0]);
+            for address in [source, destination] {
+                let [.., a, b, c, d] = *address;
+                writer.put(&[a, b, c, d]);
+                pseudo.add(&[a, b, c, d]);
+            }
+            let mut sum = Sum::default();
+            sum.add(writer.written(0));
+            writer.set(10, sum.complement());
+        } else {
+            let [l0, l1] = u16::try_from(tcp_len).unwrap_or(0).to_be_bytes();
+            writer.put(&[0x60, 0, 0, 0, l0, l1, 6, HOP_LIMIT]);
+            for address in [source, destination] {
+                writer.put(address);
+                pseudo.add(address);
+            }
+        }
+        let start = writer.len;
+        self.tcp(&mut writer, tcp_len);
+        pseudo.add(writer.written(start));
+        writer.set(start.wrapping_add(16), pseudo.complement());
+        writer.len
+    }
+
+    fn tcp(&self, writer: &mut Writer<'_>, len: usize) {
+        writer.put(&self.source.port.to_be_bytes());
+        writer.put(&self.destination.port.to_be_bytes());
+        writer.put(&self.seq.to_be_bytes());
+        writer.put(&self.ack.to_be_bytes());
+        let offset = u8::try_from(len >> 2).unwrap_or(5);
+        writer.put(&[offset << 4, self.flags]);
+        writer.put(&self.window.to_be_bytes());
+        writer.put(&[0; 4]);
+        if self.flags & SYN != 0 {
+            if self.offer.mss != 0 {
+                let [a, b] = self.offer.mss.to_be_bytes();
+                writer.put(&[2, 4, a, b]);
+            }
+            if let Some(scale) = self.offer.window_scale {
+                writer.put(&[1, 3, 3, scale]);
+            }
+            if self.offer.sack {
+                writer.put(&[1, 1, 4, 2]);
+            }
+        }
+        if let Some(timestamps) = self.timestamps {
+            writer.put(&[1, 1, 8, 10]);
+            writer.put(&timestamps.value.to_be_bytes());
+            writer.put(&timestamps.echo.to_be_bytes());
+        }
+    }
+
+    fn options_len(&self) -> usize {
+        let syn = self.flags & SYN != 0;
+        let options = [
+            (syn && self.offer.mss != 0, 4usize),
+            (syn && self.offer.window_scale.is_some(), 4),
+            (syn && self.offer.sack, 4),
+            (self.timestamps.is_some(), 12),
+        ];
+        options
+            .iter()
+            .filter(|(there, _)| *there)
+            .fold(0, |sum, (_, len)| len.wrapping_add(sum))
+    }
+}

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Segments from the client.
+
+use super::milliseconds;
+use super::pump::Pass;
+use super::request::Reading;
+use super::segment::ACK;
+use super::segment::FIN;
+use super::segment::RST;
+use super::segment::SYN;
+use super::seq;
+use super::shift;
+use super::Env;
+use super::Event;
+use super::Flow;
+use super::Segment;
+use super::State;
+use super::Verdict;
+use super::CLIENT_FIN;
+use super::EAGER;
+use super::FIRST;
+use super::NO_LEG;
+use super::SERVER_FIN;
+use super::TIMESTAMPS;
+
+/// How far a segment may be from what was last seen and still be one of the connection, bytes.
+const NEAR: u32 = 1 << 22;
+
+impl Flow {
+    /// Takes a segment of the client; SYNs are for [`fresh`](super::fresh()), whatever flow there is. The packet's checksum must have been verified: what the server would not take must
+    /// not be read as a request.
+    pub fn client<E: Env>(
+        &mut self,
+        segment: &Segment,
+        packet: &E::Packet,
+        env: &mut E,
+    ) -> Verdict {
+        if segment.is(SYN) {
+            return Verdict::Drop;
+        }
+        let near = self.near(segment);
+        // A late copy of what began this very connection begins none.
+        let same = segment.seq == self.first && segment.ack == self.first_ack;
+        if (!near || self.state != State::Open) && !same && env.opens(segment) {
+            return Verdict::Reopen;
+        }
+        if !near {
+            env.count(Event::OutOfWindow);
+            return Verdict::Drop;
+        }
+        self.seen = milliseconds(env.now());
+        if segment.is(RST) {
+            return self.client_reset(segment, env);
+        }
+        if !segment.is(ACK) {
+            return Verdict::Drop;
+        }
+        self.client_clock(segment);
+        self.client_ack(segment);
+        let verdict = if segment.is_empty() {
+            if self.has(EAGER) && self.has(FIRST) && self.binding().is_none() {
+                self.begin(env);
+            }
+            self.client_empty(segment, env)
+        } else {
+            self.client_data(segment, packet, env)
+        };
+        self.settle(env);
+        verdict
+    }
+
+    /// Whether a segment's numbers are near what is expected. An acknowledgement beyond what was sent is not, and one that
+    /// is older than a whole window is not the server's to take (RFC 5961, 5.2).
+    fn near(&self, segment: &Segment) -> bool {
+        let from = segment.seq.wrapping_sub(self.high).wrapping_add(NEAR);
+        let acked = !segment.is(ACK)
+            || (seq::at_most(segment.ack, self.to_client)
+                && seq::at_most(self.acked.wrapping_sub(NEAR), segment.ack));
+        from <= NEAR.wrapping_mul(2) && acked
+    }
+
+    fn client_clock(&mut self, segment: &Segment) {
+        if let (Some(timestamps), true) = (segment.timestamps, self.has(TIMESTAMPS)) {
+            self.client_clock = seq::max(self.client_clock, timestamps.value);
+        }
+    }
+
+    fn client_ack(&mut self, segment: &Segment) {
+        if seq::at_most(self.acked, segment.ack) {
+            self.acked = segment.ack;
+            self.window = segment.window;
+        }
+    }
+
+    /// A reset is the client's where it stands at what is expected, or within what the client was allowed to send
+    /// (RFC 9293, 3.10.7.4); the server looks closer (RFC 5961, 3.2).
+    fn client_reset<E: Env>(&mut self, segment: &Segment, env: &mut E) -> Verdict {
+        let within = seq::at_most(self.high, segment.seq)
+            && seq::at_most(segment.seq, seq::max(self.edge, self.high));
+        if !within {
+            env.count(Event::OutOfWindow);
+            return Verdict::Drop;
+        }
+        let active = self
+            .active()
+            .filter(|&leg| self.leg(leg).is_some_and(super::Leg::is_open));
+        let verdict = match active.and_then(|leg| self.to_server(leg)) {
+            Some(leg) => Verdict::Forward(leg.rewrite(segment, 0, segment.payload)),
+            None => Verdict::Drop,
+        };
+        if let Some(leg) = active {
+            self.drop_leg(leg, false, env);
+        }
+        self.reset(false, env);
+        verdict
+    }
+
+    /// A segment that takes no sequence number: an acknowledgement, a window, a probe.
+    fn client_empty<E: Env>(&mut self, segment: &Segment, env: &mut E) -> Verdict {
+        let active = self.active().and_then(|leg| self.to_server(leg));
+        let verdict = if let Some(leg) = active {
+            Verdict::Forward(leg.rewrite(segment, 0, 0))
+        } else {
+            // A keep-alive probe is answered, where there is no server to do it.
+            if self.binding().is_none() && seq::before(segment.seq, self.high) {
+                env.emit(self.for_client(ACK));
+            }
+            Verdict::Drop
+        };
+        // It may have been the proof that a request waited for.
+        if env.held_end().is_some() {
+            self.pump(None, false, env);
+        }
+        verdict
+    }
+
+    fn client_data<E: Env>(
+        &mut self,
+        segment: &Segment,
+        packet: &E::Packet,
+        env: &mut E,
+    ) -> Verdict {
+        let end = segment.data_end();
+        self.requests.approach(end);
+        let framing = self.requests.at;
+        let held = env.held_end();
+        let next = held.unwrap_or(framing);
+        if self.requests.is_opaque() && held.is_none() {
+            return self.pass(segment, end, env);
+        }
+        if seq::at_most(end, framing) {
+            // A body's data, or what has passed before.
+            return match held {
+                Some(_) if segment.payload == 0 => Verdict::Drop,
+                _ => self.pass(segment, framing, env),
+            };
+        }
+        if seq::before(next, segment.seq) {
+            env.count(Event::OutOfOrder);
+            return Verdict::Drop;
+        }
+        if seq::at_most(end, next) {
+            // Held already. What comes before it has passed, and may have been lost.
+            return if seq::before(segment.seq, framing) {
+                self.pass(segment, framing, env)
+            } else {
+                Verdict::Drop
+            };
+        }
+        if self.old_by_clock(segment) {
+            env.count(Event::OldTimestamp);
+            return Verdict::Drop;
+        }
+        if end.wrapping_sub(framing) > super::HOLD_MAX.wrapping_mul(2) && !self.is_connected() {
+            return Verdict::Drop;
+        }
+        let pass = self.pump(Some((segment, packet)), segment.is(FIN), env);
+        if self.state == State::Dead {
+            return Verdict::Drop;
+        }
+        let over = matches!(self.requests.reading, Reading::Over);
+        match pass {
+            Pass::To(to) if seq::at_most(end, to) => self.pass(segment, end, env),
+            Pass::To(to) if over => self.pass(segment, to, env),
+            Pass::To(to) if seq::before(segment.seq, to) => match self.pass(segment, to, env) {
+                Verdict::Part(bytes, rewrite) => Verdict::PartHold(bytes, rewrite),
+                verdict => verdict,
+            },
+            Pass::To(to) => Verdict::Hold(seq::max(to, next)),
+            Pass::Nothing => Verdict::Hold(next),
+        }
+    }
+
+    /// RFC 7323, 5: the server would drop it.
+    fn old_by_clock(&self, segment: &Segment) -> bool {
+        match segment.timestamps {
+            Some(timestamps) if self.has(TIMESTAMPS) => {
+                seq::before(timestamps.value, self.client_clock)
+            }
+            _ => false,
+        }
+    }
+
+    fn is_connected(&self) -> bool {
+        self.active()
+            .and_then(|leg| self.leg(leg))
+            .is_some_and(super::Leg::is_open)
+    }
+
+    /// Passes a segment's data before a number on to the leg in use, with its FIN where nothing is left out.
+    fn pass<E: Env>(&mut self, segment: &Segment, to: u32, env: &mut E) -> Verdict {
+        let Some(leg) = self.active().and_then(|leg| self.to_server(leg)) else {
+            return self.without_server(segment, env);
+        };
+        let end = segment.data_end();
+        if seq::at_most(end, to) {
+            self.high = seq::max(self.high, segment.seq.wrapping_add(segment.len()));
+            if segment.is(FIN) {
+                self.flags |= CLIENT_FIN;
+            }
+            return Verdict::Forward(leg.rewrite(segment, 0, segment.payload));
+        }
+        if !seq::before(segment.seq, to) {
+            return Verdict::Drop;
+        }
+        self.high = seq::max(self.high, to);
+        let bytes = to.wrapping_sub(segment.seq);
+        Verdict::Part(bytes, leg.rewrite(segment, 0, bytes))
+    }
+
+    /// What has been seen before, or a FIN, where no server is connected.
+    fn without_server<E: Env>(&mut self, segment: &Segment, env: &mut E) -> Verdict {
+        if self.binding().is_some() || env.held_end().is_some() {
+            return Verdict::Drop;
+        }
+        if segment.is(FIN) && segment.data_end() == self.requests.at {
+            // The client ends between two requests: nobody else is to be told.
+            self.high = segment.data_end().wrapping_add(1);
+            if !self.has(SERVER_FIN) {
+                env.emit(self.for_client(FIN | ACK));
+                self.to_client = self.to_client.wrapping_add(1);
+            }
+            self.flags |= CLIENT_FIN | SERVER_FIN;
+            for leg in 0..super::LEGS {
+                self.drop_leg(leg, true, env);
+            }
+        } else {
+            env.emit(self.for_client(ACK));
+        }
+        Verdict::Drop
+    }
+
+    /// What follows from an acknowledgement, of either side.
+    pub(super) fn settle<E: Env>(&mut self, env: &mut E) {
+        if self.state != State::Open {
+            return;
+        }
+        self.end_ended(env);
+        if !self.has(CLIENT_FIN) || !self.has(SERVER_FIN) {
+            return;
+        }
+        let heard = match self.active().and_then(|leg| self.leg(leg)) {
+            Some(leg) => seq::at_most(self.high, leg.acked),
+            None => true,
+        };
+        if heard && self.acked == self.to_client {
+            self.state = State::Closing;
+        }
+    }
+
+    /// Ends the leg in use if its server has ended it and the client has everything that came on it.
+    fn end_ended<E: Env>(&mut self, env: &mut E) {
+        let Some(index) = self.active().filter(|_| self.acked == self.to_client) else {
+            return;
+        };
+        let Some(leg) = self.leg(index).filter(|leg| leg.ended) else {
+            return;
+        };
+        let receive_next = self.to_client.wrapping_sub(leg.to_client).wrapping_add(1);
+        self.active = NO_LEG;
+        self.end_leg(index, receive_next, env);
+    }
+
+    /// The window of the client in bytes.
+    pub(super) fn client_window(&self) -> u32 {
+        u32::from(self.window).wrapping_shl(shift(self.client_scale))
+    }
+}

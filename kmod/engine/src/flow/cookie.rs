@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! SYN cookies: the number that the switch answers a SYN with holds what must be known when the client comes back, so
+//! that nothing is kept for connections that are opened only, or never (D. J. Bernstein, "SYN cookies"; RFC 4987, 3.6).
+//!
+//! Unlike the kernel's own (net/ipv4/syncookies.c) they need no timestamps to carry the options, and hold for minutes, as
+//! long as browsers keep connections that they opened in advance. The upper 24 bits are a keyed hash; in the lower 8 are
+//! the client's largest segment (3), its window scale (4) and whether it understands selective acknowledgements (1).
+//! Whether it uses timestamps shows in every segment.
+
+use super::segment::Offer;
+use crate::sched::Identity;
+use crate::siphash::siphash13;
+use crate::siphash::Key;
+
+/// How long an epoch is, seconds.
+pub const EPOCH_SECONDS: u64 = 64;
+/// Epochs that are accepted: the one that is and those before it.
+const EPOCHS: u32 = 8;
+/// Segment sizes that a cookie can name, ascending: the greatest that is not over the client's own. Internet paths with
+/// and without tunnels and timestamps; the last is an Ethernet jumbo frame's.
+const SIZES: [u16; 8] = [536, 1220, 1360, 1400, 1440, 1452, 1460, 8940];
+/// "No window scale", in place of a shift.
+const NO_SCALE: u8 = 15;
+
+/// Who speaks with whom, at which sequence number the client began.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening {
+    /// The client.
+    pub client: Identity,
+    /// The address of the service.
+    pub service: Identity,
+    /// The client's initial sequence number.
+    pub isn: u32,
+}
+
+fn hash(key: Key, opening: &Opening, epoch: u32, options: u8) -> u32 {
+    let mut bytes = [0u8; 45];
+    let [c0, c1] = opening.client.port.to_be_bytes();
+    let [s0, s1] = opening.service.port.to_be_bytes();
+    let [i0, i1, i2, i3] = opening.isn.to_be_bytes();
+    let [e0, e1, e2, e3] = epoch.to_be_bytes();
+    let tail = [c0, c1, s0, s1, i0, i1, i2, i3, e0, e1, e2, e3, options];
+    let addresses = opening
+        .client
+        .address
+        .iter()
+        .chain(&opening.service.address);
+    for (place, byte) in bytes.iter_mut().zip(addresses.chain(&tail)) {
+        *place = *byte;
+    }
+    let [.., a, b, c, _, _] = siphash13(key, &bytes).to_be_bytes();
+    u32::from_be_bytes([a, b, c, 0])
+}
+
+fn pack(offer: &Offer) -> u8 {
+    let size = SIZES.iter().skip(1).filter(|&&size| size <= offer.mss);
+    let size = u8::try_from(size.count()).unwrap_or(0);
+    let scale = offer.window_scale.map_or(NO_SCALE, |scale| scale.min(14));
+    size << 5 | scale << 1 | u8::from(offer.sack)
+}
+
+fn unpack(options: u8) -> Offer {
+    let scale = (options >> 1) & 15;
+    Offer {
+        mss: *SIZES.get(usize::from(options >> 5)).unwrap_or(&536),
+        window_scale: (scale != NO_SCALE).then_some(scale),
+        sack: options & 1 == 1,
+    }
+}
+
+/// The number to answer a SYN with. `epoch`: [`EPOCH_SECONDS`] since some common point, of a clock that the switches which
+/// share a key have in common.
+pub fn make(key: Key, opening: &Opening, epoch: u32, offer: &Offer) -> u32 {
+    let options = pack(offer);
+    hash(key, opening, epoch, options) | u32::from(options)
+}
+
+/// What the client offered, if `cookie` is what its SYN was answered with within the last minutes.
+pub fn check(key: Key, opening: &Opening, epoch: u32, cookie: u32) -> Option<Offer> {
+    let [.., options] = cookie.to_be_bytes();
+    (0..EPOCHS)
+        .map(|age| hash(key, opening, epoch.wrapping_sub(age), options))
+        .any(|hash| hash | u32::from(options) == cookie)
+        .then(|| unpack(options))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: Key = [1, 2];
+
+    fn opening() -> Opening {
+        Opening {
+            client: Identity {
+                address: [7; 16],
+                port: 40000,
+            },
+            service: Identity {
+                address: [8; 16],
+                port: 80,
+            },
+            isn: 0xdead_beef,
+        }
+    }
+
+    #[test]
+    fn a_cookie_holds_what_was_offered_for_minutes() {
+        for mss in [536, 1220, 1460, 8940] {
+            for window_scale in [None, Some(0), Some(7), Some(14)] {
+                for sack in [false, true] {
+                    let offer = Offer {
+                        mss,
+                        window_scale,
+                        sack,
+                    };
+                    let cookie = make(KEY, &opening(), 100, &offer);
+                    for epoch in 100..108 {
+                        assert_eq!(check(KEY, &opening(), epoch, cookie), Some(offer));
+                    }
+                    assert_eq!(check(KEY, &opening(), 108, cookie), None, "too old");
+                    assert_eq!(check(KEY, &opening(), 99, cookie), None, "from the future");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_size_between_two_is_the_lower() {
+        for (mss, held) in [
+            (0, 536),
+            (500, 536),
+            (1219, 536),
+            (1448, 1440),
+            (9000, 8940),
+            (65535, 8940),
+        ] {
+            let offer = Offer {
+                mss,
+                ..Offer::default()
+            };
+            let cookie = make(KEY, &opening(), 1, &offer);
+            assert_eq!(check(KEY, &opening(), 1, cookie).unwrap().mss, held);
+        }
+    }
+
+    #[test]
+    fn another_connections_cookie_is_none() {
+        let cookie = make(KEY, &opening(), 100, &Offer::default());
+        let mut other = opening();
+        other.isn ^= 1;
+        assert_eq!(check(KEY, &other, 100, cookie), None);
+        let mut other = opening();
+        other.client.port ^= 1;
+        assert_eq!(check(KEY, &other, 100, cookie), None);
+        let mut other = opening();
+        other.service.address[15] ^= 1;
+        assert_eq!(check(KEY, &other, 100, cookie), None);
+        assert_eq!(check([1, 3], &opening(), 100, cookie), None);
+        assert_eq!(
+            check(KEY, &opening(), 100, cookie ^ 2),
+            None,
+            "other options"
+        );
+    }
+}

@@ -1,0 +1,437 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! A leg: the connection to one real server, and what leads from its numbers to the client's.
+
+use super::build::Build;
+use super::number;
+use super::rewrite::Rewrite;
+use super::segment::Offer;
+use super::segment::Segment;
+use super::segment::Timestamps;
+use super::segment::ACK;
+use super::segment::FIN;
+use super::segment::PSH;
+use super::segment::RST;
+use super::segment::SYN;
+use super::seq;
+use super::shift;
+use super::Env;
+use super::Event;
+use super::Flow;
+use super::Method;
+use super::Target;
+use super::FIRST;
+use super::LEGS;
+use super::NO_LEG;
+use super::NO_SCALE;
+use super::SACK;
+use super::TIMESTAMPS;
+use crate::sched::Identity;
+
+/// Least hop limit of what goes to a server.
+const HOP_LIMIT: u8 = 64;
+
+/// How far a leg has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It is not there.
+    None,
+    /// A SYN has been sent.
+    Opening,
+    /// Connected.
+    Open,
+    /// Both have ended it; late packets are waited for.
+    Lingering,
+}
+
+/// The connection to one real server.
+#[derive(Clone, Copy, Debug)]
+pub struct Leg {
+    /// The server.
+    pub peer: Identity,
+    /// The switch's end: what the server takes for its client.
+    pub local: Identity,
+    /// How packets get there.
+    pub method: Method,
+    pub(super) phase: Phase,
+    /// Shift of the server's windows.
+    pub(super) scale: u8,
+    /// SYNs sent.
+    pub(super) tries: u8,
+    /// The first packet of the server after the leg came into use sets its clock.
+    pub(super) resync: bool,
+    /// Whether a response has begun on it.
+    pub(super) used: bool,
+    /// Its server has ended it, while nobody wanted anything of it.
+    pub(super) ended: bool,
+    /// From the client's sequence numbers to the leg's.
+    pub(super) to_server: u32,
+    /// From the server's sequence numbers to those that the client sees.
+    pub(super) to_client: u32,
+    /// Added to the server's clock.
+    pub(super) clock: u32,
+    /// The first byte that went to it, since it came into use.
+    pub(super) start: u32,
+    /// The first byte that came from it, since it came into use, as the client sees it.
+    pub(super) floor: u32,
+    /// What the server has acknowledged, in the client's numbers.
+    pub(super) acked: u32,
+    /// When the SYN was sent or the leg ended, ms.
+    pub(super) since: u32,
+}
+
+impl Leg {
+    /// No leg.
+    pub(super) const NONE: Self = Self {
+        peer: NOBODY,
+        local: NOBODY,
+        method: Method::Nat,
+        phase: Phase::None,
+        scale: NO_SCALE,
+        tries: 0,
+        resync: false,
+        used: false,
+        ended: false,
+        to_server: 0,
+        to_client: 0,
+        clock: 0,
+        start: 0,
+        floor: 0,
+        acked: 0,
+        since: 0,
+    };
+
+    /// Whether it leads to a target and can be used.
+    pub(super) fn leads_to(&self, target: &Target) -> bool {
+        self.phase == Phase::Open
+            && !self.ended
+            && self.peer == target.peer
+            && self.method == target.method
+    }
+
+    /// Whether it is connected.
+    pub const fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
+
+    /// Whether it is being opened.
+    pub const fn is_opening(&self) -> bool {
+        matches!(self.phase, Phase::Opening)
+    }
+}
+
+const NOBODY: Identity = Identity {
+    address: [0; 16],
+    port: 0,
+};
+
+/// What a segment from the client becomes on a leg.
+#[derive(Clone, Copy)]
+pub(super) struct ToServer {
+    leg: Leg,
+    client_scale: u8,
+}
+
+impl ToServer {
+    /// The headers of a segment of which only the data from one offset to another go.
+    #[inline]
+    pub(super) fn rewrite(&self, segment: &Segment, from: u32, to: u32) -> Rewrite {
+        let leg = &self.leg;
+        let flags = if to < segment.payload {
+            segment.flags & !(FIN | PSH)
+        } else {
+            segment.flags
+        };
+        let ack = if segment.is(ACK) {
+            seq::max(segment.ack, leg.floor).wrapping_sub(leg.to_client)
+        } else {
+            segment.ack
+        };
+        // Where the server does not scale, the client's windows have to be told as they are.
+        let window = if leg.scale == NO_SCALE {
+            let bytes = u32::from(segment.window).wrapping_shl(shift(self.client_scale));
+            u16::try_from(bytes).unwrap_or(u16::MAX)
+        } else {
+            segment.window
+        };
+        Rewrite {
+            source: leg.local,
+            destination: leg.peer,
+            seq: segment.seq.wrapping_add(from).wrapping_add(leg.to_server),
+            ack,
+            flags,
+            window,
+            clock: 0,
+            echo: 0u32.wrapping_sub(leg.clock),
+            sack: 0u32.wrapping_sub(leg.to_client),
+            sack_floor: leg.floor,
+            hop_limit: HOP_LIMIT,
+        }
+    }
+}
+
+impl Flow {
+    /// How segments go to a leg.
+    pub(super) fn to_server(&self, leg: usize) -> Option<ToServer> {
+        let leg = *self.legs.get(leg)?;
+        leg.is_open().then_some(ToServer {
+            leg,
+            client_scale: self.client_scale,
+        })
+    }
+
+    /// What a segment from the server of a leg becomes; `flags`: those that it goes on with.
+    pub(super) fn from_server(
+        &mut self,
+        leg: usize,
+        segment: &Segment,
+        flags: u8,
+    ) -> Option<Rewrite> {
+        let leg = self.legs.get_mut(leg)?;
+        let ack = segment.ack.wrapping_sub(leg.to_server);
+        let offered = shift(self.offered_scale);
+        let bytes = u32::from(segment.window).wrapping_shl(shift(leg.scale));
+        let mut field = bytes.wrapping_shr(offered);
+        // Rounding must not take back what the client was allowed.
+        let edge = ack.wrapping_add(field.min(0xffff).wrapping_shl(offered));
+        if seq::before(edge, self.edge) {
+            let missing = self
+                .edge
+                .wrapping_sub(edge)
+                .wrapping_sub(1)
+                .wrapping_shr(offered);
+            field = field.saturating_add(missing).saturating_add(1);
+        } else {
+            self.edge = edge;
+        }
+        if let (Some(timestamps), true) = (segment.timestamps, self.flags & TIMESTAMPS != 0) {
+            let shown = timestamps.value.wrapping_add(leg.clock);
+            if leg.resync {
+                leg.resync = false;
+                if seq::before(shown, self.shown_clock) {
+                    leg.clock = self.shown_clock.wrapping_sub(timestamps.value);
+                }
+            } else {
+                self.shown_clock = seq::max(self.shown_clock, shown);
+            }
+        }
+        Some(Rewrite {
+            source: self.service,
+            destination: self.client,
+            seq: segment.seq.wrapping_add(leg.to_client),
+            ack: if segment.is(ACK) { ack } else { segment.ack },
+            flags,
+            window: u16::try_from(field).unwrap_or(u16::MAX),
+            clock: leg.clock,
+            echo: 0,
+            sack: 0u32.wrapping_sub(leg.to_server),
+            sack_floor: leg.start.wrapping_add(leg.to_server),
+            hop_limit: 0,
+        })
+    }
+
+    /// A segment to a leg's server, at `seq` and `ack` of the leg's numbers.
+    pub(super) fn for_leg(&self, leg: &Leg, seq: u32, ack: u32, flags: u8) -> Build {
+        let bytes = u32::from(self.window).wrapping_shl(shift(self.client_scale));
+        let window = if flags & SYN != 0 || leg.scale == NO_SCALE {
+            u16::try_from(bytes).unwrap_or(u16::MAX)
+        } else {
+            self.window
+        };
+        let echo = if flags & ACK == 0 {
+            0
+        } else {
+            self.shown_clock.wrapping_sub(leg.clock)
+        };
+        Build {
+            source: leg.local,
+            destination: leg.peer,
+            seq,
+            ack,
+            flags,
+            window,
+            timestamps: (self.flags & TIMESTAMPS != 0).then_some(Timestamps {
+                value: self.client_clock,
+                echo,
+            }),
+            offer: Offer {
+                mss: self.mss,
+                window_scale: (self.client_scale != NO_SCALE).then_some(self.client_scale),
+                sack: self.flags & SACK != 0,
+            },
+        }
+    }
+
+    /// The number behind everything that went to a leg, its own: of the one in use and of one that is not.
+    fn sent_to(&self, index: usize, leg: &Leg) -> u32 {
+        if self.active() == Some(index) {
+            self.high.wrapping_add(leg.to_server)
+        } else {
+            leg.acked.wrapping_add(leg.to_server)
+        }
+    }
+
+    /// Begins a leg for the request at `start`, in the place of one that is not in use. `None` where its addresses are
+    /// taken.
+    pub(super) fn open_leg<E: Env>(
+        &mut self,
+        target: &Target,
+        start: u32,
+        env: &mut E,
+    ) -> Option<usize> {
+        // A leg of this very connection that has ended: the server may not have forgotten it. It began before this one by
+        // less than a window of numbers.
+        let mut to_server = 0;
+        for index in 0..LEGS {
+            let same = |leg: &&Leg| leg.peer == target.peer && leg.method == target.method;
+            if let Some(leg) = self.leg(index).filter(same) {
+                to_server = leg.to_server.wrapping_add(1 << 17);
+                self.drop_leg(index, true, env);
+            }
+        }
+        let index = self.place();
+        self.drop_leg(index, true, env);
+        let local = env.reserve(index, target)?;
+        let leg = self.legs.get_mut(index)?;
+        *leg = Leg {
+            peer: target.peer,
+            local,
+            method: target.method,
+            phase: Phase::Opening,
+            to_server,
+            start,
+            acked: start,
+            ..Leg::NONE
+        };
+        self.binding = number(index);
+        env.count(Event::Connect);
+        self.send_syn(index, env);
+        Some(index)
+    }
+
+    /// The place for another leg: an empty one, or that of the leg whose use is longest ago.
+    fn place(&self) -> usize {
+        let empty = |leg: &Leg| leg.phase == Phase::None;
+        let [first, second] = &self.legs;
+        if empty(first) {
+            return 0;
+        }
+        usize::from(empty(second) || self.latest == 0)
+    }
+
+    /// Sends the SYN of a leg that is being opened.
+    pub(super) fn send_syn<E: Env>(&mut self, index: usize, env: &mut E) {
+        let now = super::milliseconds(env.now());
+        let Some(leg) = self.legs.get_mut(index) else {
+            return;
+        };
+        leg.tries = leg.tries.saturating_add(1);
+        leg.since = now;
+        let leg = *leg;
+        let isn = leg.start.wrapping_add(leg.to_server).wrapping_sub(1);
+        env.emit(self.for_leg(&leg, isn, 0, SYN));
+    }
+
+    /// Puts a leg to use for what the client sends from `start` on, which the leg counts as `send_next`, and for what its
+    /// server sends from `receive_next` on.
+    pub(super) fn put_to_use(
+        &mut self,
+        index: usize,
+        start: u32,
+        send_next: u32,
+        receive_next: u32,
+    ) {
+        let floor = self.to_client;
+        if let Some(leg) = self.legs.get_mut(index) {
+            leg.start = start;
+            leg.acked = start;
+            leg.to_server = send_next.wrapping_sub(start);
+            leg.floor = floor;
+            leg.to_client = floor.wrapping_sub(receive_next);
+        }
+        self.active = number(index);
+        self.latest = number(index);
+        self.flags &= !FIRST;
+        // Of the server before it may be farther than this one can take.
+        self.edge = start;
+    }
+
+    /// Uses a leg again that was in use before. Everything that had been sent on it was acknowledged then.
+    pub(super) fn use_again(&mut self, index: usize, start: u32) {
+        let Some(leg) = self.legs.get_mut(index) else {
+            return;
+        };
+        leg.resync = true;
+        let send_next = leg.acked.wrapping_add(leg.to_server);
+        // What was in use before ends where the client has everything.
+        let receive_next = leg.since;
+        self.put_to_use(index, start, send_next, receive_next);
+    }
+
+    /// Takes the leg in use out of use; it stays connected. Its server is told that its last bytes have arrived.
+    pub(super) fn park<E: Env>(&mut self, env: &mut E) {
+        let Some(index) = self.active() else {
+            return;
+        };
+        self.active = NO_LEG;
+        let receive_next = self.to_client;
+        let Some(leg) = self.legs.get_mut(index) else {
+            return;
+        };
+        // From now on it is the server's number behind what it sent.
+        leg.since = receive_next.wrapping_sub(leg.to_client);
+        let leg = *leg;
+        if leg.ended {
+            self.end_leg(index, leg.since.wrapping_add(1), env);
+        } else if leg.is_open() {
+            let seq = leg.acked.wrapping_add(leg.to_server);
+            env.emit(self.for_leg(&leg, seq, leg.since, ACK));
+        }
+    }
+
+    /// Answers the FIN of a leg that is not in use, before `receive_next` of its server's numbers, by one.
+    pub(super) fn end_leg<E: Env>(&mut self, index: usize, receive_next: u32, env: &mut E) {
+        let Some(leg) = self.legs.get_mut(index) else {
+            return;
+        };
+        leg.phase = Phase::Lingering;
+        leg.since = receive_next;
+        let leg = *leg;
+        let seq = leg.acked.wrapping_add(leg.to_server);
+        env.emit(self.for_leg(&leg, seq, receive_next, FIN | ACK));
+    }
+
+    /// Forgets a leg; `reset`: its server is told.
+    pub(super) fn drop_leg<E: Env>(&mut self, index: usize, reset: bool, env: &mut E) {
+        let Some(&leg) = self.legs.get(index) else {
+            return;
+        };
+        if leg.phase == Phase::None {
+            return;
+        }
+        if reset && matches!(leg.phase, Phase::Opening | Phase::Open) {
+            let seq = if leg.phase == Phase::Opening {
+                leg.start.wrapping_add(leg.to_server)
+            } else {
+                self.sent_to(index, &leg)
+            };
+            let mut build = self.for_leg(&leg, seq, 0, RST);
+            build.timestamps = None;
+            env.emit(build);
+        }
+        if self.active() == Some(index) || self.binding() == Some(index) {
+            for _ in 0..self.responses.outstanding() {
+                env.finished(index);
+            }
+        }
+        env.free(index);
+        if self.active() == Some(index) {
+            self.active = NO_LEG;
+        }
+        if self.binding() == Some(index) {
+            self.binding = NO_LEG;
+        }
+        if let Some(leg) = self.legs.get_mut(index) {
+            *leg = Leg::NONE;
+        }
+    }
+}

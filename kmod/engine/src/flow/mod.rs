@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Delayed binding and splicing: the life of a client's connection, from segments and time to segments.
+//!
+//! The switch answers a client's SYN with a cookie and keeps nothing. The first data make a [`Flow`]; its request is read,
+//! a real server chosen, and a connection to it opened at the client's own sequence number. From then on headers are
+//! rewritten. **The switch never acknowledges a byte that a real server has not acknowledged**: until then the client still
+//! has it and sends it again, so the switch has no buffer that must not be lost.
+//!
+//! Numbers of three spaces occur. The *client's* are those that the client sees: its own sequence numbers, and for what
+//! comes to it those that go on from the cookie. Every [`Leg`], the connection to one real server, has its own in both
+//! directions; two deltas lead from one to the other. Fields are in the client's space unless they say otherwise.
+//!
+//! Everything here is plain data and arithmetic. What the flow needs of its surroundings is an [`Env`]: the kernel's shell,
+//! or a simulated network.
+
+mod build;
+mod checksum;
+mod client;
+pub mod cookie;
+mod fresh;
+mod leg;
+mod pump;
+mod request;
+mod response;
+mod rewrite;
+pub mod segment;
+pub mod seq;
+mod server;
+mod timing;
+
+pub use build::is_ipv4;
+pub use build::Build;
+pub use build::LEN_MAX;
+pub use fresh::fresh;
+pub use fresh::Fresh;
+pub use fresh::Listener;
+pub use leg::Leg;
+pub use request::Message;
+pub use rewrite::Checksum;
+pub use rewrite::Rewrite;
+pub use segment::Offer;
+pub use segment::Segment;
+pub use segment::Timestamps;
+
+#[cfg(test)]
+mod tests;
+
+use leg::Phase;
+use request::Requests;
+use response::Responses;
+
+use crate::sched::Identity;
+
+/// Legs of a flow: the one in use, and one that was.
+pub const LEGS: usize = 2;
+/// In place of a leg's index: none.
+const NO_LEG: u8 = 0xff;
+/// In place of a window scale: the option was not used.
+pub(crate) const NO_SCALE: u8 = 0xff;
+/// Segments that are held of a request before the front has to wait for the rest of it: a client whose bytes nobody
+/// acknowledges sends no more than its initial window, ten segments today (RFC 6928).
+pub const HOLD_SEGMENTS: u32 = 6;
+/// Window in a SYN-ACK, and the most that is held of a request, bytes: what the parser takes of a head.
+pub const HOLD_MAX: u32 = 32 * 1024;
+
+/// A packet's data.
+pub trait Payload {
+    /// Bytes from an offset on, as many as lie in one piece; at least one where the offset is within the data.
+    fn run(&self, offset: u32) -> &[u8];
+}
+
+/// How packets get to a real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// The client's address stays; the server's answers come back through the switch.
+    Nat,
+    /// They come from an address and port of the switch's.
+    Fullnat,
+    /// The front on this host, at the service's own address.
+    Front,
+}
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The real server; of the front: the service's address.
+    pub peer: Identity,
+    /// How.
+    pub method: Method,
+}
+
+/// What becomes of the bytes at a request's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// More bytes are needed.
+    Incomplete,
+    /// The request goes where the one before went.
+    Stay(Message),
+    /// It goes there. (Which may be where another leg of the flow leads.)
+    Go(Target, Message),
+}
+
+/// A question to the rules.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// Sequence number of the request's first byte.
+    pub from: u32,
+    /// The leg in use, if a request may stay there.
+    pub active: Option<usize>,
+    /// The client can send no more than there is, or may not: what is incomplete goes to the front.
+    pub last: bool,
+}
+
+/// Why a real server is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It refused the connection.
+    Refused,
+    /// It did not answer.
+    Timeout,
+    /// Its connection's addresses and ports are taken, or there is no port left.
+    Taken,
+    /// It does not do what was promised to the client (timestamps).
+    Options,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// A request was passed to a real server, or to the front.
+    Request,
+    /// A request went to another server than the one before on its connection.
+    Rebind,
+    /// A connection to a server was begun.
+    Connect,
+    /// A segment outside of what its connection may send now.
+    OutOfWindow,
+    /// Old by its timestamp (RFC 7323, 5: PAWS).
+    OldTimestamp,
+    /// A segment that came before others whose framing has to be read first.
+    OutOfOrder,
+    /// A request's body broke the rules of HTTP; the connection was reset.
+    BadBody,
+    /// A response broke them; its end is not known.
+    BadResponse,
+    /// A server sent something that nobody had asked for; its connection was reset.
+    Unsolicited,
+    /// The front was needed and did not answer; the connection was reset.
+    NoFront,
+    /// A request that a server had not taken yet when it closed is sent to another connection.
+    Replay,
+    /// A connection was given up after nothing had come for too long.
+    Idle,
+}
+
+/// What a flow needs of its surroundings. It is called while the flow is locked, and must not call the flow.
+pub trait Env {
+    /// A packet.
+    type Packet: Payload;
+
+    /// Monotonic time, ns.
+    fn now(&self) -> u64;
+    /// Counts.
+    fn count(&mut self, event: Event);
+    /// Whether a segment that the flow would not take begins a new connection: its acknowledgement is a cookie's.
+    fn opens(&mut self, segment: &Segment) -> bool;
+
+    /// Asks the rules and the scheduler about the request that begins at [`Ask::from`], with what is held and `current`
+    /// behind it. Servers that failed since the last call of [`Env::connected`] are left out; where no server is left, it
+    /// is the front.
+    fn choose(&mut self, ask: &Ask, current: Option<(&Segment, &Self::Packet)>) -> Choice;
+    /// Takes the addresses and ports of a leg to the target that was chosen last, and gives the switch's end; `None` where
+    /// they are taken.
+    fn reserve(&mut self, leg: usize, target: &Target) -> Option<Identity>;
+    /// Gives them back, and forgets the leg's server.
+    fn free(&mut self, leg: usize);
+
+    /// Sends a segment of the switch's own, after the flow has been unlocked and in the order of the calls.
+    fn emit(&mut self, build: Build);
+
+    /// The end of the held bytes; `None` where nothing is held.
+    fn held_end(&self) -> Option<u32>;
+    /// How many segments are held.
+    fn held_count(&self) -> u32;
+    /// A run of bytes from a sequence number on: of what is held, or else of `current`.
+    fn run<'a>(&'a self, at: u32, current: Option<(&Segment, &'a Self::Packet)>) -> &'a [u8];
+    /// Sends what is held up to a sequence number: `rewrite` is given each segment with the part of its data that goes.
+    fn release(&mut self, to: u32, rewrite: &mut dyn FnMut(&Segment, u32, u32) -> Rewrite);
+    /// Lets go of what is held.
+    fn discard(&mut self);
+
+    /// A request goes to the leg's server.
+    fn started(&mut self, leg: usize);
+    /// A request of the leg's server is over.
+    fn finished(&mut self, leg: usize);
+    /// The first byte of a response came so many ns after its request.
+    fn first_byte(&mut self, leg: usize, ns: u64);
+    /// A response's status code.
+    fn status(&mut self, leg: usize, status: u16);
+    /// The leg's server took the connection.
+    fn connected(&mut self, leg: usize);
+    /// It did not.
+    fn failed(&mut self, leg: usize, failure: Failure);
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes no further.
+    Drop,
+    /// It goes on, rewritten.
+    Forward(Rewrite),
+    /// It is kept; of its data what is before this sequence number has gone already.
+    Hold(u32),
+    /// Its first so many bytes of data go on, rewritten, and nothing is kept.
+    Part(u32, Rewrite),
+    /// Its first so many bytes of data go on, rewritten, and it is kept for the rest.
+    PartHold(u32, Rewrite),
+    /// It begins a new connection: the flow is to be ended ([`Flow::end`]), and the packet is [`fresh`].
+    Reopen,
+}
+
+/// How far a flow has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Requests may come.
+    Open,
+    /// Both sides have ended, and know it.
+    Closing,
+    /// There is nothing left of it: forget it.
+    Dead,
+}
+
+/// Both ends use timestamps.
+const TIMESTAMPS: u8 = 1;
+/// The client was told that selective acknowledgements are understood.
+const SACK: u8 = 2;
+/// The client's FIN has been passed on.
+const CLIENT_FIN: u8 = 4;
+/// A server's FIN has been passed on.
+const SERVER_FIN: u8 = 8;
+/// `replay` is the start of the oldest request without a response byte.
+const REPLAY: u8 = 16;
+/// Nothing has been bound yet.
+const FIRST: u8 = 32;
+/// A server is chosen before there are data.
+const EAGER: u8 = 64;
+
+/// A client's connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Flow {
+    /// The client.
+    pub client: Identity,
+    /// The service's address.
+    pub service: Identity,
+    state: State,
+    flags: u8,
+    active: u8,
+    binding: u8,
+    /// The leg that was in use last.
+    latest: u8,
+    /// Shift of the client's windows, and of those advertised to it.
+    client_scale: u8,
+    offered_scale: u8,
+    mss: u16,
+    /// The client's latest window, not scaled.
+    window: u16,
+    /// The segment that began it: sequence number and acknowledgement.
+    first: u32,
+    first_ack: u32,
+    /// End of what the client sent and was passed on, its FIN included.
+    high: u32,
+    /// What the client has acknowledged.
+    acked: u32,
+    /// End of what was sent to the client, a FIN included.
+    to_client: u32,
+    /// The farthest that the client may send, as it was told.
+    edge: u32,
+    /// The client's clock, latest.
+    client_clock: u32,
+    /// The clock that the client was shown, latest.
+    shown_clock: u32,
+    /// Start of the oldest request that has no response yet, see [`REPLAY`].
+    replay: u32,
+    /// Time of the latest packet, ms.
+    seen: u32,
+    /// When the oldest request without a response was passed on, ns; before that, when its head began to come.
+    asked: u64,
+    requests: Requests,
+    responses: Responses,
+    legs: [Leg; LEGS],
+}
+
+impl Flow {
+    /// How far it has come.
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// The leg in use.
+    pub fn active(&self) -> Option<usize> {
+        index(self.active)
+    }
+
+    /// The leg that is being opened.
+    pub fn binding(&self) -> Option<usize> {
+        index(self.binding)
+    }
+
+    /// A leg, if it is there.
+    pub fn leg(&self, leg: usize) -> Option<&Leg> {
+        self.legs.get(leg).filter(|leg| leg.phase != Phase::None)
+    }
+
+    /// Requests that have no whole response yet.
+    pub fn outstanding(&self) -> u32 {
+        self.responses.outstanding()
+    }
+
+    /// Whether nothing is read any more: both directions pass as they are.
+    pub const fn is_opaque(&self) -> bool {
+        self.requests.is_opaque()
+    }
+
+    const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    fn leg_mut(&mut self, leg: usize) -> Option<&mut Leg> {
+        self.legs.get_mut(leg)
+    }
+
+    /// A segment to the client with what it has been sent and what it has sent.
+    fn for_client(&self, flags: u8) -> Build {
+        Build {
+            source: self.service,
+            destination: self.client,
+            seq: self.to_client,
+            ack: self.high,
+            flags,
+            window: u16::try_from(HOLD_MAX >> shift(self.offered_scale)).unwrap_or(u16::MAX),
+            timestamps: self.has(TIMESTAMPS).then_some(Timestamps {
+                value: self.shown_clock,
+                echo: self.client_clock,
+            }),
+            offer: Offer::default(),
+        }
+    }
+
+    /// Ends every leg by a reset, and the client's connection too where `client` says so. Nothing is left.
+    fn reset<E: Env>(&mut self, client: bool, env: &mut E) {
+        for leg in 0..LEGS {
+            self.drop_leg(leg, true, env);
+        }
+        if client {
+            env.emit(self.for_client(segment::RST | segment::ACK));
+        }
+        env.discard();
+        self.state = State::Dead;
+    }
+
+    /// Ends the flow because its place is needed or its client has begun anew: servers are told, the client is not.
+    pub fn end<E: Env>(&mut self, env: &mut E) {
+        if self.state != State::Dead {
+            self.reset(false, env);
+        }
+    }
+
+    /// Ends the flow because the switch goes away: both sides are told.
+    pub fn abort<E: Env>(&mut self, env: &mut E) {
+        if self.state != State::Dead {
+            self.reset(self.state == State::Open, env);
+        }
+    }
+}
+
+/// A shift that may be [`NO_SCALE`].
+const fn shift(scale: u8) -> u32 {
+    if scale == NO_SCALE {
+        0
+    } else {
+        scale as u32
+    }
+}
+
+fn index(leg: u8) -> Option<usize> {
+    (usize::from(leg) < LEGS).then_some(usize::from(leg))
+}
+
+fn number(leg: usize) -> u8 {
+    u8::try_from(leg).unwrap_or(NO_LEG)
+}
+
+/// Milliseconds, modulo 2³², of a time in ns.
+#[expect(clippy::cast_possible_truncation, reason = "modulo 2³² by design")]
+pub const fn milliseconds(ns: u64) -> u32 {
+    (ns / 1_000_000) as u32
+}

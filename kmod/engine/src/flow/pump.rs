@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! What of the client's bytes may go on: requests are read where they begin, routed, and bound to a leg.
+
+use super::request::Message;
+use super::request::Reading;
+use super::seq;
+use super::Ask;
+use super::Choice;
+use super::Env;
+use super::Event;
+use super::Failure;
+use super::Flow;
+use super::Method;
+use super::Segment;
+use super::State;
+use super::Target;
+use super::EAGER;
+use super::FIRST;
+use super::HOLD_MAX;
+use super::HOLD_SEGMENTS;
+use super::REPLAY;
+
+/// Most requests that are routed, or targets that are tried, at one packet.
+const TARGETS: u8 = 32;
+
+/// What may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// Bytes before this number, to the leg in use.
+    To(u32),
+    /// Nothing.
+    Nothing,
+}
+
+impl Flow {
+    /// Reads what the client has sent, held and `current` behind it, as far as it can be decided about, and sends what is
+    /// held and may go. What of `current` may go is answered.
+    pub(super) fn pump<E: Env>(
+        &mut self,
+        current: Option<(&Segment, &E::Packet)>,
+        last: bool,
+        env: &mut E,
+    ) -> Pass {
+        let held = env.held_end();
+        let end = match (current, held) {
+            (Some((segment, _)), _) => segment.data_end(),
+            (None, Some(end)) => end,
+            (None, None) => return self.may_pass(self.requests.at),
+        };
+        // Every turn takes at least a byte, or finds a target whose place is taken.
+        let mut targets = 0u8;
+        while self.state == State::Open && self.binding().is_none() && targets < TARGETS {
+            if !seq::before(self.requests.at, end) {
+                break;
+            }
+            let go_on = match self.requests.reading {
+                Reading::Opaque | Reading::Over => false,
+                Reading::Head => {
+                    targets = targets.wrapping_add(1);
+                    self.request(current, end, last, env)
+                }
+                Reading::Body(_) => {
+                    let run = env.run(self.requests.at, current);
+                    if run.is_empty() {
+                        false
+                    } else if self.requests.read(run).is_err() {
+                        env.count(Event::BadBody);
+                        self.reset(true, env);
+                        false
+                    } else {
+                        true
+                    }
+                }
+            };
+            if !go_on {
+                break;
+            }
+        }
+        let pass = self.may_pass(end);
+        if let (Pass::To(to), Some(_)) = (pass, held) {
+            self.release(to, env);
+        }
+        pass
+    }
+
+    /// Bytes before `end` that may go on.
+    fn may_pass(&self, end: u32) -> Pass {
+        let connected = self.active().and_then(|leg| self.leg(leg));
+        if self.state != State::Open || !connected.is_some_and(super::Leg::is_open) {
+            return Pass::Nothing;
+        }
+        match self.requests.reading {
+            Reading::Opaque => Pass::To(end),
+            _ => Pass::To(seq::min(self.requests.at, end)),
+        }
+    }
+
+    /// Sends what is held, up to a number, to the leg in use.
+    fn release<E: Env>(&mut self, to: u32, env: &mut E) {
+        let Some(leg) = self.active().and_then(|leg| self.to_server(leg)) else {
+            return;
+        };
+        let mut high = self.high;
+        let mut fin = false;
+        env.release(to, &mut |segment, from, to| {
+            high = seq::max(high, segment.seq.wrapping_add(to));
+            if segment.is(super::segment::FIN) && to == segment.payload {
+                fin = true;
+                high = seq::max(high, segment.data_end().wrapping_add(1));
+            }
+            leg.rewrite(segment, from, to)
+        });
+        self.high = high;
+        if fin {
+            self.flags |= super::CLIENT_FIN;
+        }
+    }
+
+    /// Routes the request that begins at the next byte. Whether another may be looked at.
+    fn request<E: Env>(
+        &mut self,
+        current: Option<(&Segment, &E::Packet)>,
+        end: u32,
+        last: bool,
+        env: &mut E,
+    ) -> bool {
+        if self.responses.full() || self.responses.passes_all() {
+            return false;
+        }
+        let from = self.requests.at;
+        let active = self
+            .active()
+            .filter(|&leg| self.leg(leg).is_some_and(|leg| leg.is_open() && !leg.ended));
+        let ask = Ask {
+            from,
+            active,
+            last: last || end.wrapping_sub(from) >= HOLD_MAX || env.held_count() >= HOLD_SEGMENTS,
+        };
+        match env.choose(&ask, current) {
+            Choice::Incomplete => {
+                if env.held_end().is_none() && self.responses.idle() {
+                    self.asked = env.now();
+                }
+                false
+            }
+            Choice::Stay(message) => {
+                let Some(leg) = active else {
+                    return false;
+                };
+                self.take(leg, &message, env);
+                true
+            }
+            Choice::Go(target, message) => {
+                if !self.may_rebind(from) {
+                    return false;
+                }
+                self.go(&target, &message, env)
+            }
+        }
+    }
+
+    /// A leg may be left where nothing on it is outstanding: every response is complete and the client has it, and the
+    /// server has every byte of the requests.
+    fn may_rebind(&self, from: u32) -> bool {
+        let sent = self.active().and_then(|leg| self.leg(leg));
+        self.responses.idle()
+            && self.acked == self.to_client
+            && sent.is_none_or(|leg| leg.acked == from)
+    }
+
+    /// Notes a request that goes to a leg.
+    fn take<E: Env>(&mut self, leg: usize, message: &Message, env: &mut E) {
+        if self.responses.outstanding() == 0 {
+            self.asked = env.now();
+            self.replay = self.requests.at;
+            self.flags |= REPLAY;
+        }
+        self.responses.push(message.kind, message.opaque);
+        self.requests.take(message);
+        env.started(leg);
+        env.count(Event::Request);
+    }
+
+    /// Takes a request to a target: to a leg that leads there, or to a new one.
+    fn go<E: Env>(&mut self, target: &Target, message: &Message, env: &mut E) -> bool {
+        let from = self.requests.at;
+        if !self.has(FIRST) {
+            env.count(Event::Rebind);
+        }
+        self.park(env);
+        if let Some(leg) =
+            (0..super::LEGS).find(|&leg| self.leg(leg).is_some_and(|l| l.leads_to(target)))
+        {
+            self.use_again(leg, from);
+            self.responses.begin(self.to_client);
+            // The environment knows the leg's server by now: it is the same one.
+            self.take(leg, message, env);
+            return true;
+        }
+        let Some(leg) = self.open_leg(target, from, env) else {
+            // Another target is asked for.
+            return true;
+        };
+        self.take(leg, message, env);
+        false
+    }
+
+    /// Chooses a server for a client that has sent nothing.
+    pub(super) fn begin<E: Env>(&mut self, env: &mut E) {
+        for _ in 0..TARGETS {
+            if self.binding().is_some() || !self.request(None, self.requests.at, false, env) {
+                return;
+            }
+        }
+    }
+
+    /// The leg that was being opened failed: the request is the client's still, and another server's.
+    pub(super) fn bind_failed<E: Env>(&mut self, failure: Failure, env: &mut E) {
+        let Some(index) = self.binding() else {
+            return;
+        };
+        let was = self.leg(index).map(|leg| leg.method);
+        env.failed(index, failure);
+        self.drop_leg(index, failure != Failure::Refused, env);
+        self.take_back();
+        if was == Some(Method::Front) {
+            env.count(Event::NoFront);
+            self.reset(true, env);
+            return;
+        }
+        if self.has(EAGER) && env.held_end().is_none() {
+            self.begin(env);
+        } else {
+            self.pump(None, false, env);
+        }
+    }
+
+    /// Requests that no server has taken are read again.
+    pub(super) fn take_back(&mut self) {
+        self.requests = super::request::Requests::new(self.replay);
+        self.responses.forget();
+        self.responses.begin(self.to_client);
+        self.high = self.replay;
+        self.flags &= !REPLAY;
+    }
+}

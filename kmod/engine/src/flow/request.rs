@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The client's side of a flow: where the next request begins.
+
+use super::seq;
+use crate::http1::BodyError;
+use crate::http1::BodyTracker;
+use crate::http1::Framing;
+use crate::http1::Head;
+use crate::http1::RequestKind;
+
+/// Farthest that bytes which are not looked at are skipped at once; sequence numbers are compared over less than 2³¹.
+const SKIP_MAX: u64 = 1 << 30;
+
+/// What must be known of a request once it has been routed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Bytes of its head.
+    pub head: u32,
+    /// How its body ends.
+    pub framing: Framing,
+    /// What the end of its response depends on.
+    pub kind: RequestKind,
+    /// No other request follows on the connection.
+    pub last: bool,
+    /// It is not HTTP, or not understood: nothing behind it is read, in either direction.
+    pub opaque: bool,
+}
+
+impl Message {
+    /// What a request's head says.
+    pub fn of(head: &Head<'_>) -> Self {
+        Self {
+            head: u32::try_from(head.len()).unwrap_or(u32::MAX),
+            framing: head.framing(),
+            kind: match head.method() {
+                b"HEAD" => RequestKind::Head,
+                b"CONNECT" => RequestKind::Connect,
+                _ => RequestKind::Normal,
+            },
+            last: !head.persistent(),
+            opaque: false,
+        }
+    }
+
+    /// A connection that is not read.
+    pub const OPAQUE: Self = Self {
+        head: 0,
+        framing: Framing::None,
+        kind: RequestKind::Normal,
+        last: true,
+        opaque: true,
+    };
+}
+
+/// What the next byte of framing belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Reading {
+    /// A request's head begins there.
+    Head,
+    /// A body.
+    Body(BodyTracker),
+    /// The last request has ended.
+    Over,
+    /// Nothing is read.
+    Opaque,
+}
+
+/// Where the client's next byte of framing is. Bytes before it may pass in any order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Requests {
+    /// Its sequence number.
+    pub(super) at: u32,
+    /// What it belongs to.
+    pub(super) reading: Reading,
+    /// The request under way is the last one.
+    last: bool,
+}
+
+impl Requests {
+    pub(super) const fn new(at: u32) -> Self {
+        Self {
+            at,
+            reading: Reading::Head,
+            last: false,
+        }
+    }
+
+    pub(super) const fn is_opaque(&self) -> bool {
+        matches!(self.reading, Reading::Opaque)
+    }
+
+    /// Goes over a head.
+    pub(super) fn take(&mut self, message: &Message) {
+        if message.opaque {
+            self.reading = Reading::Opaque;
+            return;
+        }
+        self.at = self.at.wrapping_add(message.head);
+        self.last = message.last;
+        self.reading = Reading::Body(BodyTracker::new(message.framing));
+        self.settle();
+    }
+
+    /// Skips what need not be seen, and notes the end of a body.
+    fn settle(&mut self) {
+        if let Reading::Body(body) = &mut self.reading {
+            self.at = self.at.wrapping_add(skip(body));
+            if body.done() {
+                self.reading = if self.last {
+                    Reading::Over
+                } else {
+                    Reading::Head
+                };
+            }
+        }
+    }
+
+    /// Reads a body's framing: `run` begins at [`Requests::at`].
+    pub(super) fn read(&mut self, run: &[u8]) -> Result<(), BodyError> {
+        if let Reading::Body(body) = &mut self.reading {
+            let progress = body.consume(run)?;
+            self.at = self.at.wrapping_add(narrow(progress.consumed));
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// Skips on where the next byte of framing is farther than can be skipped at once.
+    pub(super) fn approach(&mut self, end: u32) {
+        if let Reading::Body(body) = &self.reading {
+            let near = seq::before(self.at.wrapping_sub(1 << 29), end);
+            if body.skippable() > 0 && near {
+                self.settle();
+            }
+        }
+    }
+}
+
+/// Skips data of a body; gives the bytes, at most [`SKIP_MAX`].
+pub(super) fn skip(body: &mut BodyTracker) -> u32 {
+    u32::try_from(body.skip(SKIP_MAX)).unwrap_or(0)
+}
+
+/// A length within a packet.
+pub(super) fn narrow(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The servers' side of a flow: which request the next response answers, and where it ends.
+//!
+//! It is the proof that a request may go to another server: until the response before is complete, a byte of either would
+//! be taken for the other's.
+
+use super::request::narrow;
+use super::request::skip;
+use super::seq;
+use crate::http1::BodyTracker;
+use crate::http1::RequestKind;
+use crate::http1::ResponseBody;
+use crate::http1::ResponseParser;
+
+/// Most requests that wait for their responses.
+const QUEUE: u8 = 16;
+
+/// What the next byte of framing belongs to.
+#[derive(Clone, Copy, Debug)]
+enum Reading {
+    /// A response begins there.
+    Start,
+    /// A head of which something has been read.
+    Head(ResponseParser),
+    /// A body.
+    Body(BodyTracker),
+    /// A response that ends with the connection, or whose end is not known.
+    UntilClose,
+    /// Nothing is read.
+    Opaque,
+}
+
+/// What came of reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    /// Read so far.
+    Some,
+    /// A head with this status code.
+    Head(u16),
+    /// A response to nothing.
+    Unsolicited,
+    /// The head or body breaks the rules: what follows passes, and its end is not known.
+    Broken,
+}
+
+/// Where the servers' next byte of framing is, as the client sees the numbers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Responses {
+    /// Its sequence number.
+    pub(super) at: u32,
+    reading: Reading,
+    /// Kinds of the requests that wait, two bits each, the oldest lowest.
+    queue: u32,
+    queued: u8,
+    /// The connection to the server goes on after the response.
+    persistent: bool,
+    /// Responses ended since it was asked last.
+    ended: u8,
+}
+
+impl Responses {
+    pub(super) const fn new(at: u32) -> Self {
+        Self {
+            at,
+            reading: Reading::Start,
+            queue: 0,
+            queued: 0,
+            persistent: true,
+            ended: 0,
+        }
+    }
+
+    /// Requests that wait for the end of their response.
+    pub(super) const fn outstanding(&self) -> u32 {
+        self.queued as u32
+    }
+
+    /// Whether no other request can be passed on.
+    pub(super) const fn full(&self) -> bool {
+        self.queued >= QUEUE
+    }
+
+    /// Whether every response that was asked for is complete.
+    pub(super) const fn idle(&self) -> bool {
+        self.queued == 0 && matches!(self.reading, Reading::Start)
+    }
+
+    /// Whether no byte of the oldest response has come.
+    pub(super) const fn untouched(&self) -> bool {
+        matches!(self.reading, Reading::Start)
+    }
+
+    /// Whether the server keeps its connection after the last response.
+    pub(super) const fn persistent(&self) -> bool {
+        self.persistent
+    }
+
+    /// Whether nothing is read any more.
+    pub(super) const fn passes_all(&self) -> bool {
+        matches!(self.reading, Reading::Opaque | Reading::UntilClose)
+    }
+
+    /// A request was passed on.
+    pub(super) const fn push(&mut self, kind: RequestKind, opaque: bool) {
+        if opaque {
+            self.reading = Reading::Opaque;
+        }
+        let bits = match kind {
+            RequestKind::Normal => 0,
+            RequestKind::Head => 1,
+            RequestKind::Connect => 2,
+        };
+        let at = (self.queued as u32).wrapping_mul(2);
+        if self.queued < QUEUE {
+            self.queue = (self.queue & !3u32.wrapping_shl(at)) | (bits as u32).wrapping_shl(at);
+            self.queued = self.queued.wrapping_add(1);
+        }
+    }
+
+    /// No request waits any more: their server did not take them.
+    pub(super) const fn forget(&mut self) {
+        self.queued = 0;
+        self.reading = Reading::Start;
+    }
+
+    /// Another server's responses begin here.
+    pub(super) const fn begin(&mut self, at: u32) {
+        self.at = at;
+        self.persistent = true;
+    }
+
+    /// How many responses have ended since it was asked last.
+    pub(super) const fn take_ended(&mut self) -> u8 {
+        let ended = self.ended;
+        self.ended = 0;
+        ended
+    }
+
+    const fn kind(&self) -> RequestKind {
+        match self.queue & 3 {
+            1 => RequestKind::Head,
+            2 => RequestKind::Connect,
+            _ => RequestKind::Normal,
+        }
+    }
+
+    /// Reads on: `run` begins at [`Responses::at`].
+    pub(super) fn read(&mut self, run: &[u8]) -> Read {
+        match &mut self.reading {
+            Reading::Start if self.queued == 0 => return Read::Unsolicited,
+            Reading::Start => {
+                self.reading = Reading::Head(ResponseParser::new());
+                return self.read(run);
+            }
+            Reading::Head(parser) => {
+                let Ok(progress) = parser.consume(run) else {
+                    return self.broken();
+                };
+                self.at = self.at.wrapping_add(narrow(progress.consumed));
+                let Some(head) = progress.head else {
+                    return Read::Some;
+                };
+                if head.interim() {
+                    self.reading = Reading::Start;
+                    return Read::Head(head.status);
+                }
+                let body = head.body(self.kind());
+                self.persistent = head.persistent;
+                self.reading = match (body, body.framing()) {
+                    (ResponseBody::Opaque, _) => Reading::Opaque,
+                    (_, Some(framing)) => Reading::Body(BodyTracker::new(framing)),
+                    (_, None) => Reading::UntilClose,
+                };
+                self.settle();
+                return Read::Head(head.status);
+            }
+            Reading::Body(body) => match body.consume(run) {
+                Ok(progress) => self.at = self.at.wrapping_add(narrow(progress.consumed)),
+                Err(_) => return self.broken(),
+            },
+            Reading::UntilClose | Reading::Opaque => {}
+        }
+        self.settle();
+        Read::Some
+    }
+
+    const fn broken(&mut self) -> Read {
+        self.reading = Reading::UntilClose;
+        self.persistent = false;
+        Read::Broken
+    }
+
+    fn settle(&mut self) {
+        if let Reading::Body(body) = &mut self.reading {
+            self.at = self.at.wrapping_add(skip(body));
+            if body.done() {
+                self.reading = Reading::Start;
+                self.queue = self.queue.wrapping_shr(2);
+                self.queued = self.queued.saturating_sub(1);
+                self.ended = self.ended.saturating_add(1);
+            }
+        }
+    }
+
+    /// Skips on where the next byte of framing is farther than can be skipped at once.
+    pub(super) fn approach(&mut self, end: u32) {
+        if let Reading::Body(body) = &self.reading {
+            let near = seq::before(self.at.wrapping_sub(1 << 29), end);
+            if body.skippable() > 0 && near {
+                self.settle();
+            }
+        }
+    }
+
+    /// Whether the connection is no HTTP any more.
+    pub(super) const fn is_opaque(&self) -> bool {
+        matches!(self.reading, Reading::Opaque)
+    }
+}

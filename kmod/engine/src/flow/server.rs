@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Segments from real servers.
+
+use super::leg::Phase;
+use super::milliseconds;
+use super::response::Read;
+use super::segment::ACK;
+use super::segment::FIN;
+use super::segment::RST;
+use super::segment::SYN;
+use super::seq;
+use super::Env;
+use super::Event;
+use super::Failure;
+use super::Flow;
+use super::Leg;
+use super::Payload;
+use super::Segment;
+use super::Verdict;
+use super::CLIENT_FIN;
+use super::NO_LEG;
+use super::NO_SCALE;
+use super::REPLAY;
+use super::SERVER_FIN;
+use super::TIMESTAMPS;
+
+impl Flow {
+    /// Takes a segment of a leg's server.
+    pub fn server<E: Env>(
+        &mut self,
+        leg: usize,
+        segment: &Segment,
+        packet: &E::Packet,
+        env: &mut E,
+    ) -> Verdict {
+        let Some(&found) = self.leg(leg) else {
+            return Verdict::Drop;
+        };
+        self.seen = milliseconds(env.now());
+        let verdict = match found.phase {
+            Phase::None => Verdict::Drop,
+            Phase::Opening => {
+                self.server_answers(leg, &found, segment, env);
+                Verdict::Drop
+            }
+            Phase::Open if self.active() == Some(leg) => {
+                self.server_speaks(leg, &found, segment, packet, env)
+            }
+            Phase::Open => {
+                self.server_parked(leg, &found, segment, env);
+                Verdict::Drop
+            }
+            Phase::Lingering => {
+                if segment.is(FIN) {
+                    let seq = found.acked.wrapping_add(found.to_server).wrapping_add(1);
+                    env.emit(self.for_leg(&found, seq, found.since, ACK));
+                }
+                Verdict::Drop
+            }
+        };
+        self.settle(env);
+        verdict
+    }
+
+    /// The answer to a SYN (RFC 9293, 3.10.7.3).
+    fn server_answers<E: Env>(&mut self, index: usize, leg: &Leg, segment: &Segment, env: &mut E) {
+        let sent = leg.start.wrapping_add(leg.to_server);
+        let acknowledges = segment.is(ACK) && segment.ack == sent;
+        match segment.flags & (SYN | ACK | RST) {
+            flags if flags & RST != 0 => {
+                if acknowledges {
+                    self.bind_failed(Failure::Refused, env);
+                }
+            }
+            flags if flags == SYN | ACK && acknowledges => {
+                self.server_connects(index, segment, env);
+            }
+            flags if flags & ACK != 0 && !acknowledges => {
+                // It holds an older connection of the same addresses and ports: that one is reset, and this one begun
+                // again, from another number where it has been tried.
+                let mut build = self.for_leg(leg, segment.ack, 0, RST);
+                build.timestamps = None;
+                env.emit(build);
+                let again = leg.tries > 1;
+                if let Some(leg) = self.leg_mut(index) {
+                    if again {
+                        leg.to_server = segment.ack.wrapping_add(1 << 17).wrapping_sub(leg.start);
+                    }
+                }
+                if leg.tries < 4 {
+                    self.send_syn(index, env);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn server_connects<E: Env>(&mut self, index: usize, segment: &Segment, env: &mut E) {
+        if self.has(TIMESTAMPS) && segment.timestamps.is_none() {
+            self.bind_failed(Failure::Options, env);
+            return;
+        }
+        let shown = self.shown_clock;
+        let Some(leg) = self.leg_mut(index) else {
+            return;
+        };
+        leg.phase = Phase::Open;
+        leg.scale = segment.offer.window_scale.unwrap_or(NO_SCALE);
+        if let Some(timestamps) = segment.timestamps {
+            leg.clock = shown.wrapping_sub(timestamps.value);
+        }
+        let (start, send_next) = (leg.start, leg.start.wrapping_add(leg.to_server));
+        self.binding = NO_LEG;
+        self.put_to_use(index, start, send_next, segment.seq.wrapping_add(1));
+        if self.client_scale == NO_SCALE {
+            // Nobody scales: the option was not sent.
+            if let Some(leg) = self.leg_mut(index) {
+                leg.scale = NO_SCALE;
+            }
+        }
+        self.responses.begin(self.to_client);
+        self.asked = env.now();
+        env.connected(index);
+        if env.held_end().is_some() {
+            self.pump(None, false, env);
+        } else if let Some(&leg) = self.leg(index) {
+            env.emit(self.for_leg(&leg, send_next, segment.seq.wrapping_add(1), ACK));
+        }
+    }
+
+    /// A server whose leg is not in use: it has everything, and sends again what it thinks lost.
+    fn server_parked<E: Env>(&mut self, index: usize, leg: &Leg, segment: &Segment, env: &mut E) {
+        if segment.is(RST) {
+            if segment.seq == leg.since {
+                self.drop_leg(index, false, env);
+            }
+        } else if segment.is(FIN) && segment.data_end() == leg.since {
+            self.end_leg(index, leg.since.wrapping_add(1), env);
+        } else if !segment.is_empty() {
+            let seq = leg.acked.wrapping_add(leg.to_server);
+            env.emit(self.for_leg(leg, seq, leg.since, ACK));
+        }
+    }
+
+    fn server_speaks<E: Env>(
+        &mut self,
+        index: usize,
+        leg: &Leg,
+        segment: &Segment,
+        packet: &E::Packet,
+        env: &mut E,
+    ) -> Verdict {
+        let start = segment.seq.wrapping_add(leg.to_client);
+        if segment.is(SYN) {
+            // The acknowledgement of its SYN was lost.
+            let (seq, ack) = (self.high, segment.seq.wrapping_add(1));
+            env.emit(self.for_leg(leg, seq.wrapping_add(leg.to_server), ack, ACK));
+            return Verdict::Drop;
+        }
+        if segment.is(RST) {
+            return self.server_resets(index, leg, segment, start, env);
+        }
+        let ack = segment.ack.wrapping_sub(leg.to_server);
+        if !segment.is(ACK) || seq::before(self.high, ack) {
+            env.count(Event::OutOfWindow);
+            return Verdict::Drop;
+        }
+        if seq::before(leg.acked, ack) {
+            if let Some(leg) = self.leg_mut(index) {
+                leg.acked = ack;
+            }
+        }
+        let end = start.wrapping_add(segment.payload);
+        if segment.payload > 0 && !self.read_response(index, segment, packet, start, env) {
+            return Verdict::Drop;
+        }
+        self.to_client = seq::max(self.to_client, end);
+        let verdict = if segment.is(FIN) {
+            self.server_ends(index, segment, end, env)
+        } else {
+            self.forward(index, segment, segment.flags)
+        };
+        // Proof, or an acknowledgement, that a request waited for.
+        if env.held_end().is_some() {
+            self.pump(None, false, env);
+        }
+        verdict
+    }
+
+    fn forward(&mut self, leg: usize, segment: &Segment, flags: u8) -> Verdict {
+        match self.from_server(leg, segment, flags) {
+            Some(rewrite) => Verdict::Forward(rewrite),
+            None => Verdict::Drop,
+        }
+    }
+
+    /// Follows the responses in a segment whose data begin at `start`, as the client sees it. `false`: it must not pass.
+    fn read_response<E: Env>(
+        &mut self,
+        index: usize,
+        segment: &Segment,
+        packet: &E::Packet,
+        start: u32,
+        env: &mut E,
+    ) -> bool {
+        let end = start.wrapping_add(segment.payload);
+        self.responses.approach(end);
+        if self.responses.passes_all() {
+            return true;
+        }
+        if !seq::before(self.responses.at, end) {
+            return true;
+        }
+        if seq::before(self.responses.at, start) {
+            env.count(Event::OutOfOrder);
+            return false;
+        }
+        if self.has(REPLAY) {
+            self.flags &= !REPLAY;
+            env.first_byte(index, env.now().saturating_sub(self.asked));
+        }
+        while seq::before(self.responses.at, end) && !self.responses.passes_all() {
+            let run = packet.run(self.responses.at.wrapping_sub(start));
+            let left = usize::try_from(end.wrapping_sub(self.responses.at)).unwrap_or(0);
+            let run = run.get(..left).unwrap_or(run);
+            if run.is_empty() {
+                return false;
+            }
+            match self.responses.read(run) {
+                Read::Some => {}
+                Read::Head(status) => {
+                    env.status(index, status);
+                    if self.responses.is_opaque() {
+                        self.requests.take(&super::Message::OPAQUE);
+                    }
+                }
+                Read::Broken => env.count(Event::BadResponse),
+                Read::Unsolicited => {
+                    env.count(Event::Unsolicited);
+                    self.drop_leg(index, true, env);
+                    return false;
+                }
+            }
+            for _ in 0..self.responses.take_ended() {
+                env.finished(index);
+            }
+        }
+        if let Some(leg) = self.leg_mut(index) {
+            leg.used = true;
+        }
+        true
+    }
+
+    /// Whether nothing that went to the leg's server has been taken by it: the client has it all still.
+    fn untaken(&self, leg: &Leg) -> bool {
+        self.has(REPLAY)
+            && self.responses.untouched()
+            && !self.requests.is_opaque()
+            && self.responses.outstanding() > 0
+            && seq::at_most(leg.acked, self.replay)
+            && !self.has(CLIENT_FIN)
+    }
+
+    /// The server's FIN, behind data that end at `end`.
+    fn server_ends<E: Env>(
+        &mut self,
+        index: usize,
+        segment: &Segment,
+        end: u32,
+        env: &mut E,
+    ) -> Verdict {
+        let in_order = end == self.to_client && !self.has(SERVER_FIN);
+        let Some(leg) = self.leg(index).copied().filter(|_| in_order) else {
+            return self.forward(index, segment, segment.flags);
+        };
+        let idle = self.responses.idle()
+            && self.responses.persistent()
+            && !self.has(CLIENT_FIN)
+            && leg.acked == self.requests.at;
+        if idle && leg.used {
+            // The end of the leg, not of the client's connection.
+            let verdict = if segment.payload == 0 {
+                Verdict::Drop
+            } else {
+                self.forward(index, segment, segment.flags & !FIN)
+            };
+            if let Some(leg) = self.leg_mut(index) {
+                leg.ended = true;
+            }
+            return verdict;
+        }
+        if self.untaken(&leg) && leg.used && segment.payload == 0 {
+            // It closed while the request was on its way.
+            self.replay_elsewhere(index, env);
+            return Verdict::Drop;
+        }
+        self.flags |= SERVER_FIN;
+        self.to_client = end.wrapping_add(1);
+        self.forward(index, segment, segment.flags)
+    }
+
+    fn replay_elsewhere<E: Env>(&mut self, index: usize, env: &mut E) {
+        env.count(Event::Replay);
+        self.drop_leg(index, true, env);
+        self.take_back();
+        env.discard();
+    }
+
+    fn server_resets<E: Env>(
+        &mut self,
+        index: usize,
+        leg: &Leg,
+        segment: &Segment,
+        start: u32,
+        env: &mut E,
+    ) -> Verdict {
+        let far = self.client_window().max(1);
+        let behind = start.wrapping_sub(self.acked);
+        // A reset that acknowledges without sequence answers what its sender does not know.
+        if behind > far && segment.seq != 0 {
+            env.count(Event::OutOfWindow);
+            return Verdict::Drop;
+        }
+        let closing = self.has(CLIENT_FIN) || self.has(SERVER_FIN);
+        if self.untaken(leg) {
+            if !leg.used {
+                env.failed(index, Failure::Refused);
+            }
+            self.replay_elsewhere(index, env);
+            return Verdict::Drop;
+        }
+        if self.responses.idle() && !closing && leg.used {
+            self.drop_leg(index, false, env);
+            return Verdict::Drop;
+        }
+        let verdict = self.forward(index, segment, segment.flags);
+        self.drop_leg(index, false, env);
+        self.reset(false, env);
+        verdict
+    }
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! What happens because nothing does.
+
+use super::leg::Phase;
+use super::milliseconds;
+use super::segment::ACK;
+use super::segment::FIN;
+use super::seq;
+use super::Env;
+use super::Event;
+use super::Failure;
+use super::Flow;
+use super::State;
+use super::CLIENT_FIN;
+use super::SERVER_FIN;
+
+/// How long the answer to a SYN is waited for before it is sent again, ms (RFC 6298, 2.1).
+const SYN_MS: u32 = 1_000;
+/// SYNs that are sent to a server.
+const SYNS: u8 = 3;
+/// How long a request's head may take, ms, before the front waits for it: nothing is acknowledged meanwhile, so that the
+/// client may have stopped sending.
+const HEAD_MS: u32 = 2_000;
+/// How long a client may be silent between requests where its server has gone, ms.
+const IDLE_MS: u32 = 60_000;
+/// How long a connection with a server may be silent, ms: as IPVS has it.
+const OPEN_MS: u32 = 900_000;
+/// The same where one side has ended, ms.
+const HALF_MS: u32 = 120_000;
+/// How long late packets are waited for, ms.
+const LINGER_MS: u32 = 2_000;
+
+impl Flow {
+    /// When it is to be looked at next ([`Flow::tick`]) if nothing comes, ms modulo 2³².
+    pub fn due<E: Env>(&self, env: &E) -> u32 {
+        let held = env.held_end().is_some();
+        let idle = match self.state {
+            State::Dead => return self.seen,
+            State::Closing => LINGER_MS,
+            State::Open => match (self.binding(), self.active()) {
+                (Some(leg), _) => {
+                    let since = self.leg(leg).map_or(self.seen, |leg| leg.since);
+                    return since.wrapping_add(SYN_MS);
+                }
+                _ if held && self.responses.idle() => {
+                    return milliseconds(self.asked).wrapping_add(HEAD_MS);
+                }
+                (None, None) => IDLE_MS,
+                _ if self.has(CLIENT_FIN) || self.has(SERVER_FIN) => HALF_MS,
+                _ => OPEN_MS,
+            },
+        };
+        self.seen.wrapping_add(idle)
+    }
+
+    /// Does what time has come for. The flow may be [`State::Dead`] then.
+    pub fn tick<E: Env>(&mut self, env: &mut E) {
+        let now = milliseconds(env.now());
+        if self.state == State::Dead || seq::before(now, self.due(env)) {
+            return;
+        }
+        if let Some(index) = self.binding() {
+            let tries = self.leg(index).map_or(0, |leg| leg.tries);
+            if tries < SYNS {
+                self.send_syn(index, env);
+            } else {
+                self.bind_failed(Failure::Timeout, env);
+            }
+            return;
+        }
+        if self.state == State::Closing {
+            self.finish(env);
+            return;
+        }
+        if env.held_end().is_some() && self.responses.idle() {
+            // A head that is too slow. What the front makes of it is the front's.
+            self.pump(None, true, env);
+            if self.binding().is_none() && env.held_end().is_some() {
+                self.reset(true, env);
+            }
+            return;
+        }
+        env.count(Event::Idle);
+        if self.active().is_none() && !self.has(CLIENT_FIN) {
+            // Between two requests: a client knows how to take that.
+            env.emit(self.for_client(FIN | ACK));
+            self.to_client = self.to_client.wrapping_add(1);
+            self.flags |= SERVER_FIN | CLIENT_FIN;
+            self.state = State::Closing;
+            self.seen = now;
+            return;
+        }
+        self.reset(true, env);
+    }
+
+    /// Forgets a flow that both sides have ended, and tells the servers of legs that are not in use.
+    fn finish<E: Env>(&mut self, env: &mut E) {
+        let active = self.active();
+        for index in 0..super::LEGS {
+            let told = active == Some(index)
+                || self
+                    .leg(index)
+                    .is_none_or(|leg| leg.phase == Phase::Lingering);
+            self.drop_leg(index, !told, env);
+        }
+        env.discard();
+        self.state = State::Dead;
+    }
+}
