@@ -25,7 +25,6 @@ int l7_genlmsg_multicast(const struct genl_family *family, struct net *net,
 			 struct sk_buff *skb, unsigned int group);
 void *l7_genlmsg_put_dump(struct sk_buff *skb, struct netlink_callback *cb,
 			  const struct genl_family *family, u8 command);
-unsigned int l7_skb_len(const struct sk_buff *skb);
 struct nlattr *l7_nla_nest_start(struct sk_buff *skb, int type);
 void l7_nla_nest_end(struct sk_buff *skb, struct nlattr *start);
 void l7_nla_nest_cancel(struct sk_buff *skb, struct nlattr *start);
@@ -41,6 +40,7 @@ u64 l7_percpu_sum(const u64 __percpu *counters, size_t index);
 void *l7_zeroed_alloc(size_t len);
 
 u64 l7_now_ns(void);
+s64 l7_real_seconds(void);
 
 void l7_bh_disable(void);
 void l7_bh_enable(void);
@@ -49,10 +49,24 @@ void l7_timer_setup(struct timer_list *timer,
 		    void (*expired)(struct timer_list *timer));
 void l7_timer_start(struct timer_list *timer, unsigned int milliseconds);
 
+/* helpers_packet.c */
 bool l7_comes_from_loopback(const struct nf_hook_state *state);
+unsigned int l7_skb_len(const struct sk_buff *skb);
+unsigned int l7_skb_truesize(const struct sk_buff *skb);
+int l7_skb_network_offset(const struct sk_buff *skb);
 bool l7_skb_read(const struct sk_buff *skb, unsigned int offset, void *to,
 		 unsigned int len);
-int l7_skb_network_offset(const struct sk_buff *skb);
-int l7_ipv6_find_tcp(const struct sk_buff *skb, unsigned int *offset);
+const u8 *l7_skb_run(const struct sk_buff *skb, unsigned int offset,
+		     unsigned int *len);
+int l7_ipv6_find(const struct sk_buff *skb, unsigned int *offset, int protocol);
+u8 *l7_skb_writable(struct sk_buff *skb, unsigned int len);
+bool l7_skb_sum_is_partial(const struct sk_buff *skb);
+bool l7_skb_sum_is_right(struct sk_buff *skb, unsigned int at, u8 protocol);
+void l7_skb_untrack(struct sk_buff *skb);
+void l7_skb_drop(struct sk_buff *skb);
+bool l7_skb_steal(struct sk_buff *skb, bool forwarded);
+
+bool l7_skb_route_input(struct sk_buff *skb, const u8 *destination);
+bool l7_skb_reroute(const struct nf_hook_state *state, struct sk_buff *skb);
 
 #endif
