@@ -5,6 +5,7 @@
 
 #include <linux/types.h>
 
+struct dst_entry;
 struct genl_family;
 struct genl_info;
 struct net;
@@ -65,8 +66,33 @@ bool l7_skb_sum_is_right(struct sk_buff *skb, unsigned int at, u8 protocol);
 void l7_skb_untrack(struct sk_buff *skb);
 void l7_skb_drop(struct sk_buff *skb);
 bool l7_skb_steal(struct sk_buff *skb, bool forwarded);
+struct sk_buff *l7_skb_copy(struct sk_buff *skb);
+void l7_skb_consume(struct sk_buff *skb);
+u8 l7_skb_tos(const struct sk_buff *skb);
+u32 l7_skb_mark(const struct sk_buff *skb);
+int l7_skb_find_tcp(const struct sk_buff *skb);
+bool l7_skb_trim(struct sk_buff *skb, unsigned int len);
+struct sk_buff *l7_skb_part(struct sk_buff *skb, unsigned int from,
+			    unsigned int len, const u8 *headers,
+			    unsigned int headers_len);
+void l7_skb_refit(struct sk_buff *skb, unsigned int tcp_at,
+		  unsigned int payload_at);
+void l7_skb_chain(struct sk_buff *skb, struct sk_buff *next);
+struct sk_buff *l7_skb_unchain(struct sk_buff *skb);
+struct sk_buff *l7_skb_next(const struct sk_buff *skb);
+bool l7_skb_icmp_error(struct sk_buff *skb, unsigned int *icmp_at,
+		       unsigned int *ip_at, unsigned int *tcp_at);
+bool l7_skb_icmp_sum(struct sk_buff *skb, unsigned int icmp_at);
 
 bool l7_skb_route_input(struct sk_buff *skb, const u8 *destination);
 bool l7_skb_reroute(const struct nf_hook_state *state, struct sk_buff *skb);
+struct dst_entry *l7_route_output(struct net *net, const u8 *source,
+				  const u8 *destination, u16 source_port,
+				  u16 destination_port, u8 tos, u32 mark);
+u32 l7_route_mtu(const struct dst_entry *dst);
+bool l7_route_is_local(const struct dst_entry *dst);
+struct sk_buff *l7_skb_build(struct net *net, const struct dst_entry *dst,
+			     const u8 *headers, unsigned int len, u32 mark);
+bool l7_skb_send(struct net *net, struct sk_buff *skb, struct dst_entry *dst);
 
 #endif

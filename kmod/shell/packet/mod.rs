@@ -2,9 +2,15 @@
 //! Packets: reading and writing an `sk_buff`, be it in a hook or kept.
 //!
 //! C header: include/linux/skbuff.h
-#![allow(dead_code, reason = "the data path, which uses all of it, is to come")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the data path, which uses all of it, is to come"
+)]
 
+mod held;
 mod hooked;
+mod icmp;
 mod owned;
 
 use core::ptr::NonNull;
@@ -15,8 +21,10 @@ use kernel::ffi::c_void;
 
 use super::bindings;
 
+pub(crate) use held::Held;
 pub(crate) use hooked::Packet;
 pub(crate) use hooked::Point;
+pub(crate) use icmp::IcmpError;
 pub(crate) use owned::Owned;
 
 /// IPPROTO_TCP.
@@ -120,10 +128,11 @@ pub(crate) unsafe trait Buffer {
 
     /// What the checksum field of the TCP header holds.
     fn checksum(&self) -> Checksum {
-        // SAFETY: by the trait's promise the buffer is valid.
-        let partial =
-            |buffer: NonNull<_>| unsafe { bindings::l7_skb_sum_is_partial(buffer.as_ptr()) };
-        if self.raw().is_some_and(partial) {
+        let partial = self.raw().is_some_and(|buffer| {
+            // SAFETY: by the trait's promise the buffer is valid.
+            unsafe { bindings::l7_skb_sum_is_partial(buffer.as_ptr()) }
+        });
+        if partial {
             Checksum::Partial
         } else {
             Checksum::Full
@@ -145,5 +154,17 @@ pub(crate) unsafe trait Buffer {
             // SAFETY: by the trait's promise the buffer is valid, and nobody else writes it.
             unsafe { bindings::l7_skb_untrack(buffer.as_ptr()) };
         }
+    }
+    /// Where things are in an ICMP or ICMPv6 error of a TCP segment (RFC 792, RFC 4443), the checksum of which is right;
+    /// `None` for any other packet.
+    fn icmp_error(&mut self) -> Option<IcmpError> {
+        icmp::find(self.raw()?)
+    }
+
+    /// Computes the checksum of an ICMP error anew, after what it tells of was rewritten; IPv6's addresses of the error
+    /// itself go into it, too. `false` where memory is short, and the error is to be dropped.
+    fn icmp_rewritten(&mut self, error: &IcmpError) -> bool {
+        self.raw()
+            .is_some_and(|buffer| icmp::sum(buffer, error.icmp_at))
     }
 }
