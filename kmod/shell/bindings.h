@@ -7,6 +7,7 @@
 #include <linux/random.h>
 #include <linux/skbuff.h>
 #include <linux/timer.h>
+#include <net/dst.h>
 #include <net/genetlink.h>
 #include <net/net_namespace.h>
 #include <net/netlink.h>

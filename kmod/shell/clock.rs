@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Monotonic time.
+//! Time.
 //!
 //! C header: include/linux/timekeeping.h
 
@@ -9,4 +9,11 @@ use super::bindings;
 pub(crate) fn now_ns() -> u64 {
     // SAFETY: may be called from any context but NMI.
     unsafe { bindings::l7_now_ns() }
+}
+
+/// Seconds since 1970 (`CLOCK_REALTIME`); it jumps where somebody sets the clock.
+#[allow(dead_code, reason = "the data path, which uses it, is to come")]
+pub(crate) fn real_seconds() -> i64 {
+    // SAFETY: may be called from any context.
+    unsafe { bindings::l7_real_seconds() }
 }

@@ -2,14 +2,12 @@
 /* What the kernel has only as inline functions and macros, as functions. */
 #include <linux/bottom_half.h>
 #include <linux/netdevice.h>
-#include <linux/netfilter.h>
 #include <linux/percpu.h>
 #include <linux/skbuff.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
 #include <linux/timer.h>
 #include <net/genetlink.h>
-#include <net/ipv6.h>
 #include <net/netns/generic.h>
 #include <net/sock.h>
 
@@ -69,11 +67,6 @@ void *l7_genlmsg_put_dump(struct sk_buff *skb, struct netlink_callback *cb,
 	if (header)
 		genl_dump_check_consistent(cb, header);
 	return header;
-}
-
-unsigned int l7_skb_len(const struct sk_buff *skb)
-{
-	return skb->len;
 }
 
 struct nlattr *l7_nla_nest_start(struct sk_buff *skb, int type)
@@ -137,6 +130,11 @@ u64 l7_now_ns(void)
 	return ktime_get_ns();
 }
 
+s64 l7_real_seconds(void)
+{
+	return ktime_get_real_seconds();
+}
+
 void l7_bh_disable(void)
 {
 	local_bh_disable();
@@ -156,31 +154,4 @@ void l7_timer_setup(struct timer_list *timer,
 void l7_timer_start(struct timer_list *timer, unsigned int milliseconds)
 {
 	mod_timer(timer, jiffies + msecs_to_jiffies(milliseconds));
-}
-
-/* Copies len bytes at an offset from skb->data; false where the packet has not so many. */
-bool l7_comes_from_loopback(const struct nf_hook_state *state)
-{
-	return state->hook == NF_INET_PRE_ROUTING && state->in &&
-	       state->in->flags & IFF_LOOPBACK;
-}
-
-bool l7_skb_read(const struct sk_buff *skb, unsigned int offset, void *to,
-		 unsigned int len)
-{
-	return offset <= INT_MAX && skb_copy_bits(skb, offset, to, len) == 0;
-}
-
-int l7_skb_network_offset(const struct sk_buff *skb)
-{
-	return skb_network_offset(skb);
-}
-
-/* Goes over the extension headers to TCP; its offset from skb->data, or a negative error. */
-int l7_ipv6_find_tcp(const struct sk_buff *skb, unsigned int *offset)
-{
-	unsigned short fragment = 0;
-
-	*offset = 0;
-	return ipv6_find_hdr(skb, offset, IPPROTO_TCP, &fragment, NULL);
 }

@@ -5,6 +5,7 @@
 
 #include <linux/types.h>
 
+struct dst_entry;
 struct genl_family;
 struct genl_info;
 struct net;
@@ -25,7 +26,6 @@ int l7_genlmsg_multicast(const struct genl_family *family, struct net *net,
 			 struct sk_buff *skb, unsigned int group);
 void *l7_genlmsg_put_dump(struct sk_buff *skb, struct netlink_callback *cb,
 			  const struct genl_family *family, u8 command);
-unsigned int l7_skb_len(const struct sk_buff *skb);
 struct nlattr *l7_nla_nest_start(struct sk_buff *skb, int type);
 void l7_nla_nest_end(struct sk_buff *skb, struct nlattr *start);
 void l7_nla_nest_cancel(struct sk_buff *skb, struct nlattr *start);
@@ -41,6 +41,7 @@ u64 l7_percpu_sum(const u64 __percpu *counters, size_t index);
 void *l7_zeroed_alloc(size_t len);
 
 u64 l7_now_ns(void);
+s64 l7_real_seconds(void);
 
 void l7_bh_disable(void);
 void l7_bh_enable(void);
@@ -49,10 +50,49 @@ void l7_timer_setup(struct timer_list *timer,
 		    void (*expired)(struct timer_list *timer));
 void l7_timer_start(struct timer_list *timer, unsigned int milliseconds);
 
+/* helpers_packet.c */
 bool l7_comes_from_loopback(const struct nf_hook_state *state);
+unsigned int l7_skb_len(const struct sk_buff *skb);
+unsigned int l7_skb_truesize(const struct sk_buff *skb);
+int l7_skb_network_offset(const struct sk_buff *skb);
 bool l7_skb_read(const struct sk_buff *skb, unsigned int offset, void *to,
 		 unsigned int len);
-int l7_skb_network_offset(const struct sk_buff *skb);
-int l7_ipv6_find_tcp(const struct sk_buff *skb, unsigned int *offset);
+const u8 *l7_skb_run(const struct sk_buff *skb, unsigned int offset,
+		     unsigned int *len);
+int l7_ipv6_find(const struct sk_buff *skb, unsigned int *offset, int protocol);
+u8 *l7_skb_writable(struct sk_buff *skb, unsigned int len);
+bool l7_skb_sum_is_partial(const struct sk_buff *skb);
+bool l7_skb_sum_is_right(struct sk_buff *skb, unsigned int at, u8 protocol);
+void l7_skb_untrack(struct sk_buff *skb);
+void l7_skb_drop(struct sk_buff *skb);
+bool l7_skb_steal(struct sk_buff *skb, bool forwarded);
+struct sk_buff *l7_skb_copy(struct sk_buff *skb);
+void l7_skb_consume(struct sk_buff *skb);
+u8 l7_skb_tos(const struct sk_buff *skb);
+u32 l7_skb_mark(const struct sk_buff *skb);
+int l7_skb_find_tcp(const struct sk_buff *skb);
+bool l7_skb_trim(struct sk_buff *skb, unsigned int len);
+struct sk_buff *l7_skb_part(struct sk_buff *skb, unsigned int from,
+			    unsigned int len, const u8 *headers,
+			    unsigned int headers_len);
+void l7_skb_refit(struct sk_buff *skb, unsigned int tcp_at,
+		  unsigned int payload_at);
+void l7_skb_chain(struct sk_buff *skb, struct sk_buff *next);
+struct sk_buff *l7_skb_unchain(struct sk_buff *skb);
+struct sk_buff *l7_skb_next(const struct sk_buff *skb);
+bool l7_skb_icmp_error(struct sk_buff *skb, unsigned int *icmp_at,
+		       unsigned int *ip_at, unsigned int *tcp_at);
+bool l7_skb_icmp_sum(struct sk_buff *skb, unsigned int icmp_at);
+
+bool l7_skb_route_input(struct sk_buff *skb, const u8 *destination);
+bool l7_skb_reroute(const struct nf_hook_state *state, struct sk_buff *skb);
+struct dst_entry *l7_route_output(struct net *net, const u8 *source,
+				  const u8 *destination, u16 source_port,
+				  u16 destination_port, u8 tos, u32 mark);
+u32 l7_route_mtu(const struct dst_entry *dst);
+bool l7_route_is_local(const struct dst_entry *dst);
+struct sk_buff *l7_skb_build(struct net *net, const struct dst_entry *dst,
+			     const u8 *headers, unsigned int len, u32 mark);
+bool l7_skb_send(struct net *net, struct sk_buff *skb, struct dst_entry *dst);
 
 #endif

@@ -19,5 +19,6 @@ pub(crate) mod pernet;
 pub(crate) mod port_watch;
 pub(crate) mod random;
 pub(crate) mod rcu_box;
+pub(crate) mod route;
 pub(crate) mod ticker;
 pub(crate) mod work;

@@ -17,6 +17,7 @@ use kernel::types::Opaque;
 use super::bindings;
 use super::net::Net;
 use super::packet::Packet;
+use super::packet::Point;
 
 /// Behind the defragmentation, before connection tracking (`NF_IP_PRI_CONNTRACK_DEFRAG`, `NF_IP_PRI_CONNTRACK`).
 const PRIORITY: c_int = -300;
@@ -34,17 +35,31 @@ type Hook = unsafe extern "C" fn(
     *const bindings::nf_hook_state,
 ) -> c_uint;
 
-/// What is done with packets.
-pub(crate) trait PacketHook: Send + Sync {
-    /// Sees an IPv4 packet. In softirq or process context, under RCU; must not sleep.
-    fn ipv4(&self, packet: &Packet<'_>);
-
-    /// Sees an IPv6 packet; likewise.
-    fn ipv6(&self, packet: &Packet<'_>);
+/// What becomes of a packet, unless the hook has stolen it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It goes on, changed or not.
+    Accept,
+    #[allow(dead_code, reason = "the data path, which uses it, is to come")]
+    /// It is dropped. A local sender does not learn of it, as of no loss in the network.
+    Drop,
 }
 
-/// Calls a hook; every packet goes on. A packet of a local client to this host passes the loopback device and comes in
-/// again: it is seen once, when it goes out.
+/// What is done with packets.
+pub(crate) trait PacketHook: Send + Sync {
+    /// Sees an IPv4 packet, of any protocol. Under RCU, in the context that [`Point`](super::packet::Point) tells; must not
+    /// sleep.
+    ///
+    /// What is sent meanwhile ([`Owned::send`](super::packet::Owned::send)) may have the stack send an ICMP error of this
+    /// host's, which is in the hook before that returns: it is sent with no lock held that the hook takes.
+    fn ipv4(&self, packet: &mut Packet<'_>) -> Verdict;
+
+    /// Sees an IPv6 packet; likewise.
+    fn ipv6(&self, packet: &mut Packet<'_>) -> Verdict;
+}
+
+/// Calls a hook. A packet of a local client to this host passes the loopback device and comes in again: it is seen once,
+/// when it goes out.
 ///
 /// # Safety
 ///
@@ -53,7 +68,7 @@ unsafe fn call<T: PacketHook>(
     target: *mut c_void,
     buffer: *mut bindings::sk_buff,
     state: *const bindings::nf_hook_state,
-    to: fn(&T, &Packet<'_>),
+    to: fn(&T, &mut Packet<'_>) -> Verdict,
 ) -> c_uint {
     // SAFETY: the caller's promise.
     if unsafe { bindings::l7_comes_from_loopback(state) } {
@@ -61,12 +76,26 @@ unsafe fn call<T: PacketHook>(
     }
     // SAFETY: the caller's promise.
     let target = unsafe { &*target.cast::<T>() };
-    // SAFETY: as above.
-    let packet = NonNull::new(buffer).and_then(|buffer| unsafe { Packet::from_raw(buffer) });
-    if let Some(packet) = packet {
-        to(target, &packet);
+    let (Some(buffer), Some(state)) = (NonNull::new(buffer), NonNull::new(state.cast_mut())) else {
+        return bindings::NF_ACCEPT;
+    };
+    // SAFETY: the caller's promise; whether it was stolen is said below.
+    let Some(mut packet) = (unsafe { Packet::from_raw(buffer, state) }) else {
+        return bindings::NF_ACCEPT;
+    };
+    let verdict = to(target, &mut packet);
+    if packet.is_stolen() {
+        return bindings::NF_STOLEN;
     }
-    bindings::NF_ACCEPT
+    match (verdict, packet.point()) {
+        (Verdict::Accept, _) => bindings::NF_ACCEPT,
+        (Verdict::Drop, Point::PreRouting) => bindings::NF_DROP,
+        (Verdict::Drop, Point::LocalOut) => {
+            // SAFETY: the caller's promise; the kernel does not use it after `NF_STOLEN`.
+            unsafe { bindings::l7_skb_drop(buffer.as_ptr()) };
+            bindings::NF_STOLEN
+        }
+    }
 }
 
 /// # Safety

@@ -67,9 +67,10 @@ impl<T: PacketHook + Tick> Work<T> {
             State::Busy(..) => return Ok(()),
             State::Closed => return Err(ESHUTDOWN),
         }
-        let ticker = Ticker::new(target.clone())?;
         // SAFETY: the namespace is there, since the work is not closed.
         let net = unsafe { Net::from_raw(self.net) };
+        // SAFETY: it is dropped when the work is closed, at the latest.
+        let ticker = unsafe { Ticker::new(net, target.clone()) }?;
         // SAFETY: they are dropped when the work is closed, at the latest.
         let hooks = unsafe { Hooks::new(net, target) }?;
         *state = State::Busy(hooks, ticker);

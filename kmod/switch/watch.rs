@@ -19,7 +19,10 @@ use super::TRAFFIC_CONNECTIONS;
 use super::TRAFFIC_PACKETS;
 use crate::shell::bottom_halves;
 use crate::shell::clock;
+use crate::shell::net::Net;
 use crate::shell::netfilter::PacketHook;
+use crate::shell::netfilter::Verdict;
+use crate::shell::packet::Buffer;
 use crate::shell::packet::Packet;
 use crate::shell::ticker::Tick;
 
@@ -74,25 +77,29 @@ impl Switch {
 }
 
 impl PacketHook for Switch {
-    fn ipv4(&self, packet: &Packet<'_>) {
+    fn ipv4(&self, packet: &mut Packet<'_>) -> Verdict {
         if let Some(ip) = packet.read::<HEADER>(0).and_then(|h| packet::ipv4(&h)) {
             if ip.protocol == packet::TCP {
                 self.see(packet, &ip, ip.header_len);
             }
         }
+        Verdict::Accept
     }
 
-    fn ipv6(&self, packet: &Packet<'_>) {
+    fn ipv6(&self, packet: &mut Packet<'_>) -> Verdict {
         if let Some(ip) = packet.read::<IPV6_HEADER>(0).and_then(|h| packet::ipv6(&h)) {
             if let Some(tcp_at) = packet.ipv6_tcp_offset() {
                 self.see(packet, &ip, tcp_at);
             }
         }
+        Verdict::Accept
     }
 }
 
 impl Tick for Switch {
-    fn tick(&self) {
+    const PERIOD_MS: u32 = 1000;
+
+    fn tick(&self, _net: &Net) {
         let guard = rcu::read_lock();
         if let Some(flows) = self.flows.read(&guard) {
             // Every shard within eight seconds.

@@ -1,0 +1,591 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/* What the kernel has of packets only as inline functions, macros and fields, as functions. Where nothing else is said, the
+ * network header is at skb->data, as it is in the hooks, and offsets are counted from there. */
+#include <linux/icmp.h>
+#include <linux/icmpv6.h>
+#include <linux/netdevice.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter_ipv4.h>
+#include <linux/netfilter_ipv6.h>
+#include <linux/skbuff.h>
+#include <linux/tcp.h>
+#include <net/checksum.h>
+#include <net/icmp.h>
+#include <net/ip.h>
+#include <net/ip6_checksum.h>
+#include <net/ip6_route.h>
+#include <net/ipv6.h>
+#include <net/netfilter/nf_conntrack.h>
+#include <net/route.h>
+
+#include "helpers.h"
+
+bool l7_comes_from_loopback(const struct nf_hook_state *state)
+{
+	return state->hook == NF_INET_PRE_ROUTING && state->in &&
+	       state->in->flags & IFF_LOOPBACK;
+}
+
+static bool is_ipv4(const struct sk_buff *skb)
+{
+	return skb->protocol == htons(ETH_P_IP);
+}
+
+unsigned int l7_skb_len(const struct sk_buff *skb)
+{
+	return skb->len;
+}
+
+unsigned int l7_skb_truesize(const struct sk_buff *skb)
+{
+	return skb->truesize;
+}
+
+int l7_skb_network_offset(const struct sk_buff *skb)
+{
+	return skb_network_offset(skb);
+}
+
+/* Copies len bytes; false where the packet has not so many. */
+bool l7_skb_read(const struct sk_buff *skb, unsigned int offset, void *to,
+		 unsigned int len)
+{
+	return offset <= INT_MAX && len <= INT_MAX &&
+	       skb_copy_bits(skb, offset, to, len) == 0;
+}
+
+/* The bytes at an offset that lie in one piece of a buffer's own: its linear part or one of its pages. */
+static const u8 *own_run(const struct sk_buff *skb, unsigned int offset,
+			 unsigned int *len)
+{
+	unsigned int start = skb_headlen(skb);
+	int i;
+
+	if (offset < start) {
+		*len = start - offset;
+		return skb->data + offset;
+	}
+	/* Pages that a program may write meanwhile (sendfile, vmsplice), and those of no processor. */
+	if (skb_has_shared_frag(skb) || !skb_frags_readable(skb))
+		return NULL;
+	for (i = 0; i < skb_shinfo(skb)->nr_frags; i++) {
+		const skb_frag_t *frag = &skb_shinfo(skb)->frags[i];
+		unsigned int size = skb_frag_size(frag);
+
+		if (offset - start < size) {
+			const u8 *bytes;
+
+			/* Highmem has no address for more than a page. */
+			if (IS_ENABLED(CONFIG_HIGHMEM))
+				return NULL;
+			bytes = skb_frag_address_safe(frag);
+			if (!bytes)
+				return NULL;
+			*len = size - (offset - start);
+			return bytes + (offset - start);
+		}
+		start += size;
+	}
+	return NULL;
+}
+
+/* The same with the buffers that GRO has chained to this one. */
+const u8 *l7_skb_run(const struct sk_buff *skb, unsigned int offset,
+		     unsigned int *len)
+{
+	const struct sk_buff *chained;
+	unsigned int start;
+
+	if (offset >= skb->len)
+		return NULL;
+	start = skb_pagelen(skb);
+	if (offset < start)
+		return own_run(skb, offset, len);
+	skb_walk_frags(skb, chained) {
+		if (offset - start < chained->len)
+			return own_run(chained, offset - start, len);
+		start += chained->len;
+	}
+	return NULL;
+}
+
+/* Goes over the extension headers to a protocol; gives it, or a negative error. */
+int l7_ipv6_find(const struct sk_buff *skb, unsigned int *offset, int protocol)
+{
+	unsigned short fragment = 0;
+	int found;
+
+	*offset = 0;
+	found = ipv6_find_hdr(skb, offset, protocol, &fragment, NULL);
+	return fragment ? -ENOENT : found;
+}
+
+static int find(const struct sk_buff *skb, int protocol)
+{
+	unsigned int offset;
+
+	if (is_ipv4(skb))
+		return ip_hdr(skb)->protocol == protocol ? ip_hdrlen(skb) : -ENOENT;
+	return l7_ipv6_find(skb, &offset, protocol) == protocol ? offset : -ENOENT;
+}
+
+/* The checksum field gets the sum of the pseudo-header; the rest is added when the packet is sent. The header is linear and
+ * may be written. */
+static void make_partial(struct sk_buff *skb, unsigned int tcp_at)
+{
+	struct tcphdr *th = (struct tcphdr *)(skb->data + tcp_at);
+	unsigned int len = skb->len - tcp_at;
+
+	if (is_ipv4(skb))
+		th->check = ~csum_tcpudp_magic(ip_hdr(skb)->saddr, ip_hdr(skb)->daddr,
+					       len, IPPROTO_TCP, 0);
+	else
+		th->check = ~csum_ipv6_magic(&ipv6_hdr(skb)->saddr,
+					     &ipv6_hdr(skb)->daddr, len,
+					     IPPROTO_TCP, 0);
+	skb_set_transport_header(skb, tcp_at);
+	skb->ip_summed = CHECKSUM_PARTIAL;
+	skb->csum_start = skb_headroom(skb) + tcp_at;
+	skb->csum_offset = offsetof(struct tcphdr, check);
+}
+
+static bool is_list(const struct sk_buff *skb)
+{
+	return skb_is_gso(skb) && skb_shinfo(skb)->gso_type & SKB_GSO_FRAGLIST &&
+	       skb_shinfo(skb)->gso_type & (SKB_GSO_TCPV4 | SKB_GSO_TCPV6);
+}
+
+/* A list of segments (NETIF_F_GRO_FRAGLIST) goes out again with the header that each came with, whatever is changed in the
+ * first: it becomes a packet that is segmented anew. */
+static bool unlist(struct sk_buff *skb)
+{
+	int tcp_at = find(skb, IPPROTO_TCP);
+
+	if (tcp_at < 0 || skb_linearize(skb) ||
+	    skb_ensure_writable(skb, tcp_at + sizeof(struct tcphdr)) ||
+	    skb_unclone(skb, GFP_ATOMIC))
+		return false;
+	skb_shinfo(skb)->gso_type &= ~SKB_GSO_FRAGLIST;
+	make_partial(skb, tcp_at);
+	return true;
+}
+
+/* Makes the first bytes linear and this buffer's own. What was known of the packet by its headers is forgotten. */
+u8 *l7_skb_writable(struct sk_buff *skb, unsigned int len)
+{
+	if (len > skb->len || (is_list(skb) && !unlist(skb)) ||
+	    skb_ensure_writable(skb, len))
+		return NULL;
+	if (skb->ip_summed == CHECKSUM_COMPLETE)
+		skb->ip_summed = CHECKSUM_NONE;
+	skb_clear_hash(skb);
+	return skb->data;
+}
+
+/* Whether a transport's checksum field holds the pseudo-header's sum only, or will when the header may be written. */
+bool l7_skb_sum_is_partial(const struct sk_buff *skb)
+{
+	return skb->ip_summed == CHECKSUM_PARTIAL || is_list(skb);
+}
+
+/* Verifies the checksum of TCP or ICMP, and so reads the whole packet, unless the device did. */
+bool l7_skb_sum_is_right(struct sk_buff *skb, unsigned int at, u8 protocol)
+{
+	if (at > skb->len)
+		return false;
+	return nf_checksum(skb, NF_INET_PRE_ROUTING, at, protocol,
+			   is_ipv4(skb) ? AF_INET : AF_INET6) == 0;
+}
+
+void l7_skb_untrack(struct sk_buff *skb)
+{
+	nf_reset_ct(skb);
+	nf_ct_set(skb, NULL, IP_CT_UNTRACKED);
+}
+
+void l7_skb_drop(struct sk_buff *skb)
+{
+	kfree_skb_reason(skb, SKB_DROP_REASON_NETFILTER_DROP);
+}
+
+/* Under RCU, before routing. */
+bool l7_skb_route_input(struct sk_buff *skb, const u8 *destination)
+{
+	const struct iphdr *iph = ip_hdr(skb);
+	__be32 to;
+
+	skb_dst_drop(skb);
+	/* IPv6 does not mind a source of this host's: routing follows by the headers as they are then. */
+	if (!is_ipv4(skb))
+		return true;
+	memcpy(&to, destination + 12, sizeof(to));
+	if (ip_route_input_noref(skb, to, iph->saddr, ip4h_dscp(iph), skb->dev))
+		return false;
+	if (skb_dst(skb)->error) {
+		skb_dst_drop(skb);
+		return false;
+	}
+	/* A client is not told of a better way to a server that it does not know. */
+	IPCB(skb)->flags &= ~IPSKB_DOREDIRECT;
+	return true;
+}
+
+/* At LOCAL_OUT. */
+bool l7_skb_reroute(const struct nf_hook_state *state, struct sk_buff *skb)
+{
+	int err;
+
+	if (is_ipv4(skb))
+		err = ip_route_me_harder(state->net, state->sk, skb, RTN_UNSPEC);
+	else
+		err = ip6_route_me_harder(state->net, state->sk, skb);
+	return err == 0;
+}
+
+/* Takes a packet away from its socket, device, route, tracked connection and the pages of a program. False: it was not
+ * changed, memory is short. */
+bool l7_skb_steal(struct sk_buff *skb, bool forwarded)
+{
+	bool ignore_df = skb->ignore_df;
+	unsigned int fragments;
+
+	if (skb_orphan_frags_rx(skb, GFP_ATOMIC))
+		return false;
+	skb_orphan(skb);
+	skb_scrub_packet(skb, false);
+	nf_ct_set(skb, NULL, IP_CT_UNTRACKED);
+	skb_set_delivery_time(skb, 0, SKB_CLOCK_REALTIME);
+	skb->dev = NULL;
+	/* What was put together from fragments may be taken apart again. */
+	skb->ignore_df = ignore_df;
+	/* What output looks at: as for a packet that is forwarded, or one of a local socket. */
+	if (is_ipv4(skb)) {
+		fragments = IPCB(skb)->frag_max_size;
+		memset(IPCB(skb), 0, sizeof(*IPCB(skb)));
+		IPCB(skb)->frag_max_size = fragments;
+		IPCB(skb)->flags = forwarded ? IPSKB_FORWARDED : 0;
+	} else {
+		fragments = IP6CB(skb)->frag_max_size;
+		memset(IP6CB(skb), 0, sizeof(*IP6CB(skb)));
+		IP6CB(skb)->frag_max_size = fragments;
+		IP6CB(skb)->flags = forwarded ? IP6SKB_FORWARDED : 0;
+	}
+	return true;
+}
+
+struct sk_buff *l7_skb_copy(struct sk_buff *skb)
+{
+	return skb_clone(skb, GFP_ATOMIC);
+}
+
+void l7_skb_consume(struct sk_buff *skb)
+{
+	consume_skb(skb);
+}
+
+u8 l7_skb_tos(const struct sk_buff *skb)
+{
+	return is_ipv4(skb) ? ip_hdr(skb)->tos : ipv6_get_dsfield(ipv6_hdr(skb));
+}
+
+u32 l7_skb_mark(const struct sk_buff *skb)
+{
+	return skb->mark;
+}
+
+int l7_skb_find_tcp(const struct sk_buff *skb)
+{
+	return find(skb, IPPROTO_TCP);
+}
+
+bool l7_skb_trim(struct sk_buff *skb, unsigned int len)
+{
+	/* What it says of segments is changed then, and not for others. */
+	return skb_unclone(skb, GFP_ATOMIC) == 0 && pskb_trim(skb, len) == 0;
+}
+
+/* A new packet of other headers and a part of this one, which does not change. */
+struct sk_buff *l7_skb_part(struct sk_buff *skb, unsigned int from,
+			    unsigned int len, const u8 *headers,
+			    unsigned int headers_len)
+{
+	struct sk_buff *part = pskb_extract(skb, from, len, GFP_ATOMIC);
+
+	if (!part)
+		return NULL;
+	if (skb_cow(part, headers_len + LL_MAX_HEADER)) {
+		kfree_skb(part);
+		return NULL;
+	}
+	skb_push(part, headers_len);
+	memcpy(part->data, headers, headers_len);
+	skb_reset_network_header(part);
+	return part;
+}
+
+/* Makes the headers say what there is. */
+void l7_skb_refit(struct sk_buff *skb, unsigned int tcp_at,
+		  unsigned int payload_at)
+{
+	unsigned int payload = skb->len - payload_at;
+
+	if (is_ipv4(skb)) {
+		iph_set_totlen(ip_hdr(skb), skb->len);
+		ip_send_check(ip_hdr(skb));
+	} else {
+		ipv6_set_payload_len(ipv6_hdr(skb), skb->len - sizeof(struct ipv6hdr));
+	}
+	make_partial(skb, tcp_at);
+	if (payload <= skb_shinfo(skb)->gso_size)
+		skb_gso_reset(skb);
+	else if (skb_is_gso(skb))
+		skb_shinfo(skb)->gso_segs = DIV_ROUND_UP(payload, skb_shinfo(skb)->gso_size);
+}
+
+void l7_skb_chain(struct sk_buff *skb, struct sk_buff *next)
+{
+	skb->next = next;
+	next->next = NULL;
+}
+
+/* The next one; this one is on no list then. */
+struct sk_buff *l7_skb_unchain(struct sk_buff *skb)
+{
+	struct sk_buff *next = skb->next;
+
+	skb_mark_not_on_list(skb);
+	return next;
+}
+
+struct sk_buff *l7_skb_next(const struct sk_buff *skb)
+{
+	return skb->next;
+}
+
+static bool icmp4_error(const struct sk_buff *skb, unsigned int icmp_at,
+			unsigned int *tcp_at)
+{
+	struct icmphdr _icmp, *icmp;
+	struct iphdr _ip, *ip;
+
+	icmp = skb_header_pointer(skb, icmp_at, sizeof(_icmp), &_icmp);
+	ip = skb_header_pointer(skb, icmp_at + sizeof(_icmp), sizeof(_ip), &_ip);
+	if (!icmp || !ip || !icmp_is_err(icmp->type) || icmp->type == ICMP_REDIRECT ||
+	    ip->version != 4 || ip->ihl < 5 || ip->protocol != IPPROTO_TCP ||
+	    ip->frag_off & htons(IP_OFFSET))
+		return false;
+	*tcp_at = icmp_at + sizeof(_icmp) + ip->ihl * 4;
+	return true;
+}
+
+static bool icmp6_error(const struct sk_buff *skb, unsigned int icmp_at,
+			unsigned int *tcp_at)
+{
+	struct icmp6hdr _icmp, *icmp;
+	struct ipv6hdr _ip, *ip;
+	__be16 fragment;
+	u8 protocol;
+	int at;
+
+	icmp = skb_header_pointer(skb, icmp_at, sizeof(_icmp), &_icmp);
+	ip = skb_header_pointer(skb, icmp_at + sizeof(_icmp), sizeof(_ip), &_ip);
+	if (!icmp || !ip || icmp->icmp6_type & ICMPV6_INFOMSG_MASK || ip->version != 6)
+		return false;
+	protocol = ip->nexthdr;
+	at = ipv6_skip_exthdr(skb, icmp_at + sizeof(_icmp) + sizeof(_ip), &protocol,
+			      &fragment);
+	if (at < 0 || protocol != IPPROTO_TCP || fragment & htons(IP6_OFFSET))
+		return false;
+	*tcp_at = at;
+	return true;
+}
+
+/* Finds the headers of an ICMP error about TCP, and verifies its checksum. */
+bool l7_skb_icmp_error(struct sk_buff *skb, unsigned int *icmp_at,
+		       unsigned int *ip_at, unsigned int *tcp_at)
+{
+	u8 protocol = is_ipv4(skb) ? IPPROTO_ICMP : IPPROTO_ICMPV6;
+	int at = find(skb, protocol);
+
+	if (at < 0 || (is_ipv4(skb) && ip_hdr(skb)->frag_off & htons(IP_OFFSET)))
+		return false;
+	*icmp_at = at;
+	*ip_at = at + sizeof(struct icmphdr);
+	if (!(is_ipv4(skb) ? icmp4_error(skb, at, tcp_at) : icmp6_error(skb, at, tcp_at)))
+		return false;
+	return *tcp_at + 8 <= skb->len && l7_skb_sum_is_right(skb, at, protocol);
+}
+
+bool l7_skb_icmp_sum(struct sk_buff *skb, unsigned int icmp_at)
+{
+	unsigned int len = skb->len - icmp_at;
+	struct icmphdr *icmp;
+	__wsum sum;
+
+	if (icmp_at > skb->len || len < sizeof(*icmp) ||
+	    skb_ensure_writable(skb, icmp_at + sizeof(*icmp)))
+		return false;
+	/* Both have it at the same place. */
+	icmp = (struct icmphdr *)(skb->data + icmp_at);
+	icmp->checksum = 0;
+	sum = skb_checksum(skb, icmp_at, len, 0);
+	icmp->checksum = is_ipv4(skb) ? csum_fold(sum) :
+		csum_ipv6_magic(&ipv6_hdr(skb)->saddr, &ipv6_hdr(skb)->daddr, len,
+				IPPROTO_ICMPV6, sum);
+	skb->ip_summed = CHECKSUM_NONE;
+	return true;
+}
+
+static_assert(sizeof(struct icmphdr) == sizeof(struct icmp6hdr));
+static_assert(offsetof(struct icmphdr, checksum) == offsetof(struct icmp6hdr, icmp6_cksum));
+
+/* A route for a packet with any source; the reference is the caller's. NULL where there is none. */
+struct dst_entry *l7_route_output(struct net *net, const u8 *source,
+				  const u8 *destination, u16 source_port,
+				  u16 destination_port, u8 tos, u32 mark)
+{
+	struct in6_addr from, to;
+	struct dst_entry *dst;
+
+	memcpy(&from, source, sizeof(from));
+	memcpy(&to, destination, sizeof(to));
+	if (ipv6_addr_v4mapped(&to)) {
+		struct flowi4 fl4;
+		struct rtable *rt;
+
+		flowi4_init_output(&fl4, 0, mark, tos, RT_SCOPE_UNIVERSE, IPPROTO_TCP,
+				   FLOWI_FLAG_ANYSRC, to.s6_addr32[3],
+				   from.s6_addr32[3], htons(destination_port),
+				   htons(source_port), sock_net_uid(net, NULL));
+		rt = ip_route_output_flow(net, &fl4, NULL);
+		if (IS_ERR(rt))
+			return NULL;
+		dst = &rt->dst;
+	} else {
+		struct flowi6 fl6 = {
+			.flowi6_mark = mark,
+			.flowi6_proto = IPPROTO_TCP,
+			.flowi6_uid = sock_net_uid(net, NULL),
+			.flowlabel = ip6_make_flowinfo(tos, 0),
+			.saddr = from,
+			.daddr = to,
+			.fl6_sport = htons(source_port),
+			.fl6_dport = htons(destination_port),
+		};
+
+		dst = ip6_dst_lookup_flow(net, NULL, &fl6, NULL);
+		if (IS_ERR(dst))
+			return NULL;
+	}
+	if (dst->error) {
+		dst_release(dst);
+		return NULL;
+	}
+	return dst;
+}
+
+u32 l7_route_mtu(const struct dst_entry *dst)
+{
+	return dst_mtu(dst);
+}
+
+bool l7_route_is_local(const struct dst_entry *dst)
+{
+	return dst->ops->family == AF_INET ? dst_rtable(dst)->rt_flags & RTCF_LOCAL :
+					     dst_rt6_info(dst)->rt6i_flags & RTF_LOCAL;
+}
+
+/* Makes a packet of the headers of IP and TCP. NULL where they are none of the route's family, or memory is short. */
+struct sk_buff *l7_skb_build(struct net *net, const struct dst_entry *dst,
+			     const u8 *headers, unsigned int len, u32 mark)
+{
+	bool ipv4 = dst->ops->family == AF_INET;
+	unsigned int room = LL_RESERVED_SPACE(dst_dev(dst)) + dst->header_len;
+	struct sk_buff *skb;
+	int tcp_at;
+
+	if (len > IPV6_MIN_MTU ||
+	    len < (ipv4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)))
+		return NULL;
+	skb = alloc_skb(room + len, GFP_ATOMIC);
+	if (!skb)
+		return NULL;
+	skb_reserve(skb, room);
+	skb_put_data(skb, headers, len);
+	skb_reset_network_header(skb);
+	skb->protocol = htons(ipv4 ? ETH_P_IP : ETH_P_IPV6);
+	skb->mark = mark;
+	tcp_at = (ipv4 ? ip_hdr(skb)->version == 4 : ip_hdr(skb)->version == 6) ?
+		find(skb, IPPROTO_TCP) : -EINVAL;
+	if (tcp_at < 0 || tcp_at + sizeof(struct tcphdr) > len)
+		goto none;
+	if (ipv4) {
+		struct iphdr *iph = ip_hdr(skb);
+
+		if (iph->ihl < 5)
+			goto none;
+		if (!iph->tot_len)
+			iph->tot_len = htons(len);
+		if (!iph->id)
+			ip_select_ident(net, skb, NULL);
+		if (!iph->check)
+			ip_send_check(iph);
+		skb->priority = rt_tos2priority(iph->tos);
+	} else if (!ipv6_hdr(skb)->payload_len) {
+		ipv6_set_payload_len(ipv6_hdr(skb), len - sizeof(struct ipv6hdr));
+	}
+	skb_set_transport_header(skb, tcp_at);
+	if (!tcp_hdr(skb)->check)
+		make_partial(skb, tcp_at);
+	return skb;
+none:
+	kfree_skb(skb);
+	return NULL;
+}
+
+/* A router's part, for what came from another host. False where the packet's way ends here. */
+static bool pass_router(struct sk_buff *skb)
+{
+	if (is_ipv4(skb)) {
+		if (!(IPCB(skb)->flags & IPSKB_FORWARDED))
+			return true;
+		if (ip_hdr(skb)->ttl <= 1) {
+			icmp_send(skb, ICMP_TIME_EXCEEDED, ICMP_EXC_TTL, 0);
+			return false;
+		}
+		if (skb_ensure_writable(skb, sizeof(struct iphdr)))
+			return false;
+		ip_decrease_ttl(ip_hdr(skb));
+	} else {
+		if (!(IP6CB(skb)->flags & IP6SKB_FORWARDED))
+			return true;
+		if (ipv6_hdr(skb)->hop_limit <= 1) {
+			skb->dev = skb_dst_dev(skb);
+			icmpv6_send(skb, ICMPV6_TIME_EXCEED, ICMPV6_EXC_HOPLIMIT, 0);
+			return false;
+		}
+		if (skb_ensure_writable(skb, sizeof(struct ipv6hdr)))
+			return false;
+		ipv6_hdr(skb)->hop_limit--;
+	}
+	return true;
+}
+
+/* Sends a packet of ours by a route, behind LOCAL_OUT. Takes the packet. */
+bool l7_skb_send(struct net *net, struct sk_buff *skb, struct dst_entry *dst)
+{
+	bool ipv4 = dst->ops->family == AF_INET;
+
+	if (ipv4 != is_ipv4(skb)) {
+		kfree_skb(skb);
+		return false;
+	}
+	dst_hold(dst);
+	skb_dst_set(skb, dst);
+	l7_skb_untrack(skb);
+	if (!l7_route_is_local(dst) && !pass_router(skb)) {
+		kfree_skb(skb);
+		return false;
+	}
+	return net_xmit_eval(dst_output(net, NULL, skb)) == 0;
+}

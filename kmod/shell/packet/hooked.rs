@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! A packet in a hook.
+//!
+//! C header: include/linux/netfilter.h
+
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
+use super::super::bindings;
+use super::super::net::Net;
+use super::Buffer;
+use super::Owned;
+
+/// Where a hook sees a packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Point {
+    /// It came in and is not routed yet. In softirq context.
+    PreRouting,
+    /// It comes from this host and is routed. In process context, with softirqs on, or in softirq context; a lock that the
+    /// hook takes at the other point, too, is taken with [`super::super::bottom_halves::Disabled`].
+    LocalOut,
+}
+
+/// A packet that a hook sees.
+///
+/// # Invariants
+///
+/// `buffer`, where it is some, and `state` are what the kernel gave the hook, valid through `'a`; the buffer is the hook's.
+pub(crate) struct Packet<'a> {
+    /// None: stolen.
+    buffer: Option<NonNull<bindings::sk_buff>>,
+    state: NonNull<bindings::nf_hook_state>,
+    _life: PhantomData<&'a mut ()>,
+}
+
+// SAFETY: by the invariant; `from_raw` has looked where the IP header is.
+unsafe impl Buffer for Packet<'_> {
+    fn raw(&self) -> Option<NonNull<bindings::sk_buff>> {
+        self.buffer
+    }
+}
+
+impl<'a> Packet<'a> {
+    /// Takes what the kernel gives a hook; `None` where its data does not begin with the IP header.
+    ///
+    /// # Safety
+    ///
+    /// Both are what the kernel gave a hook, and nobody else uses the buffer as long as this lives. If [`Self::is_stolen`]
+    /// says so, the hook says `NF_STOLEN`.
+    pub(in super::super) unsafe fn from_raw(
+        buffer: NonNull<bindings::sk_buff>,
+        state: NonNull<bindings::nf_hook_state>,
+    ) -> Option<Self> {
+        // SAFETY: the caller's promise.
+        let offset = unsafe { bindings::l7_skb_network_offset(buffer.as_ptr()) };
+        // INVARIANT: the caller's promise.
+        (offset == 0).then_some(Self {
+            buffer: Some(buffer),
+            state,
+            _life: PhantomData,
+        })
+    }
+
+    /// Whether it is the hook's no more.
+    pub(in super::super) fn is_stolen(&self) -> bool {
+        self.buffer.is_none()
+    }
+
+    fn state(&self) -> &bindings::nf_hook_state {
+        // SAFETY: by the invariant it is valid, and nobody writes it.
+        unsafe { self.state.as_ref() }
+    }
+
+    /// Where the hook is.
+    pub(crate) fn point(&self) -> Point {
+        if u32::from(self.state().hook) == bindings::nf_inet_hooks_NF_INET_LOCAL_OUT {
+            Point::LocalOut
+        } else {
+            Point::PreRouting
+        }
+    }
+
+    /// The namespace that the packet is in.
+    pub(crate) fn net(&self) -> &'a Net {
+        // SAFETY: the kernel gives a hook a namespace that outlives the call.
+        unsafe { Net::from_raw(self.state().net) }
+    }
+
+    /// Takes the packet out of the hook: the kernel knows of it no more, whatever the hook says then. `None` where memory
+    /// is short; the packet is in the hook still.
+    pub(crate) fn steal(&mut self) -> Option<Owned> {
+        let buffer = self.buffer?;
+        // SAFETY: by the invariant the buffer is the hook's, whose end says `NF_STOLEN` once this has none.
+        let owned = unsafe { Owned::steal(buffer, self.point()) }?;
+        self.buffer = None;
+        Some(owned)
+    }
+
+    /// Routes a packet that came in to an address, 16 bytes, IPv4 as IPv4-mapped. To be called before the headers are
+    /// rewritten, with the source that it came with: a source that is an address of this host's, as a virtual service's
+    /// is, would be a martian to the routing that follows otherwise. The packet then goes where this found, whatever
+    /// destination is written into it.
+    ///
+    /// `false` where there is no route (or forwarding is off): the packet has none, and cannot be let on rewritten.
+    ///
+    /// IPv6 has no martians: it is routed after the hook, by the headers as they are then, and this says `true`.
+    pub(crate) fn route_input(&mut self, destination: [u8; 16]) -> bool {
+        let Some(buffer) = self.buffer else {
+            return false;
+        };
+        self.point() == Point::PreRouting
+            // SAFETY: by the invariant the buffer is valid; hooks run under RCU.
+            && unsafe { bindings::l7_skb_route_input(buffer.as_ptr(), destination.as_ptr()) }
+    }
+
+    /// Routes a packet of this host's again, by the headers as they are now. `false` where there is no route: the packet
+    /// may have none any more, and has to be dropped or stolen.
+    pub(crate) fn reroute(&mut self) -> bool {
+        let Some(buffer) = self.buffer else {
+            return false;
+        };
+        self.point() == Point::LocalOut
+            // SAFETY: by the invariant both are valid.
+            && unsafe { bindings::l7_skb_reroute(self.state.as_ptr(), buffer.as_ptr()) }
+    }
+}

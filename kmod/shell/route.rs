@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Routes of packets that the switch sends.
+//!
+//! C header: include/net/dst.h, include/net/route.h, include/net/ip6_route.h
+#![allow(dead_code, reason = "the data path, which uses all of it, is to come")]
+
+use core::ptr::NonNull;
+
+use kernel::ffi::c_uint;
+
+use super::bindings;
+use super::net::Net;
+use super::packet::Owned;
+
+/// What routing looks at besides the addresses: rules, and which of several paths.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Selector {
+    /// TCP's source port, host order.
+    pub(crate) source_port: u16,
+    /// TCP's destination port.
+    pub(crate) destination_port: u16,
+    /// IPv4's type of service, IPv6's traffic class.
+    pub(crate) tos: u8,
+    /// The mark of the packets (`SO_MARK`).
+    pub(crate) mark: u32,
+}
+
+/// A route to an address, for what is sent now: it holds the device that it leads to.
+///
+/// # Invariants
+///
+/// `entry` is a route of `net`, and one reference to it is ours.
+pub(crate) struct Route<'n> {
+    entry: NonNull<bindings::dst_entry>,
+    net: &'n Net,
+    mark: u32,
+}
+
+impl<'n> Route<'n> {
+    /// Finds the route, whatever the source is. Both addresses are 16 bytes, IPv4 as IPv4-mapped. `None` where there is
+    /// none.
+    pub(crate) fn to(
+        net: &'n Net,
+        source: [u8; 16],
+        destination: [u8; 16],
+        selector: Selector,
+    ) -> Option<Self> {
+        // SAFETY: the namespace is there; the addresses are 16 bytes.
+        let entry = unsafe {
+            bindings::l7_route_output(
+                net.as_raw(),
+                source.as_ptr(),
+                destination.as_ptr(),
+                selector.source_port,
+                selector.destination_port,
+                selector.tos,
+                selector.mark,
+            )
+        };
+        // INVARIANT: the reference that came with it is ours.
+        NonNull::new(entry).map(|entry| Self {
+            entry,
+            net,
+            mark: selector.mark,
+        })
+    }
+
+    /// The longest IP packet that the route takes, bytes.
+    pub(crate) fn mtu(&self) -> u32 {
+        // SAFETY: by the invariant the route is there.
+        unsafe { bindings::l7_route_mtu(self.entry.as_ptr()) }
+    }
+
+    /// Whether it leads to this host.
+    pub(crate) fn is_local(&self) -> bool {
+        // SAFETY: by the invariant the route is there.
+        unsafe { bindings::l7_route_is_local(self.entry.as_ptr()) }
+    }
+
+    /// Sends a packet without payload, without passing the hook of local packets: its IP header and its TCP header with
+    /// options. Of these the length, IPv4's identification (unless DF is set), IPv4's header checksum and the TCP checksum
+    /// are filled in where they are 0. `false` where they are no such headers, memory is short, or whoever was asked to
+    /// send it said so.
+    pub(crate) fn send(&self, headers: &[u8]) -> bool {
+        let Ok(len) = c_uint::try_from(headers.len()) else {
+            return false;
+        };
+        // SAFETY: by the invariant the route is there; `len` bytes may be read.
+        let buffer = unsafe {
+            bindings::l7_skb_build(
+                self.net.as_raw(),
+                self.entry.as_ptr(),
+                headers.as_ptr(),
+                len,
+                self.mark,
+            )
+        };
+        if buffer.is_null() {
+            return false;
+        }
+        // SAFETY: the buffer is ours to give away, and its data begins with the IP header; by the invariant the route is
+        // there.
+        unsafe { bindings::l7_skb_send(self.net.as_raw(), buffer, self.entry.as_ptr()) }
+    }
+
+    /// Sends a packet; see [`Owned::send`].
+    pub(super) fn send_packet(&self, packet: Owned) -> bool {
+        let buffer = packet.into_raw();
+        // SAFETY: as above.
+        unsafe { bindings::l7_skb_send(self.net.as_raw(), buffer.as_ptr(), self.entry.as_ptr()) }
+    }
+}
+
+impl Drop for Route<'_> {
+    fn drop(&mut self) {
+        // SAFETY: by the invariant the reference is ours.
+        unsafe { bindings::dst_release(self.entry.as_ptr()) };
+    }
+}
