@@ -5,13 +5,20 @@
 use kernel::prelude::*;
 use kernel::sync::ArcBorrow;
 
+use l7switch_engine::flow::milliseconds;
 use l7switch_engine::netlink::Command;
 use l7switch_engine::netlink::FlowAttr;
+use l7switch_engine::netlink::FlowState;
+use l7switch_engine::sched::Identity;
 use l7switch_engine::table::format::ServiceRecord;
 
 use super::put_endpoint;
+use crate::shell::clock;
 use crate::shell::genl::Dump;
 use crate::shell::genl::List;
+use crate::shell::genl::Message;
+use crate::switch::Connection;
+use crate::switch::Live;
 use crate::switch::Switch;
 
 /// `flow-get`.
@@ -28,26 +35,66 @@ impl List for Get {
         let Some(live) = &control.live else {
             return Ok(());
         };
-        let now = crate::shell::clock::now_ns();
-        while let Some((next, flow)) = switch.next_flow(dump.position()) {
-            let full = !dump.entry(next, |message| {
-                let service: ServiceRecord = live.table.get(flow.service).unwrap_or_default();
-                let name = live.table.text(service.name, service.name_len);
-                message.text(FlowAttr::Service.number(), name)?;
-                put_endpoint(message, FlowAttr::Client.number(), flow.client)?;
-                put_endpoint(message, FlowAttr::Virtual.number(), flow.address)?;
-                message.u32(FlowAttr::State.number(), flow.state.number())?;
-                let age = now.saturating_sub(flow.begun_ns) / 1_000_000;
-                message.uint(FlowAttr::Age.number(), age)?;
-                let idle = now.saturating_sub(flow.seen_ns) / 1_000_000;
-                message.uint(FlowAttr::Idle.number(), idle)?;
-                message.uint(FlowAttr::Packets.number(), flow.packets)?;
-                message.uint(FlowAttr::Bytes.number(), flow.bytes)
-            })?;
-            if full {
+        let now = milliseconds(clock::now_ns());
+        loop {
+            let position = dump.position();
+            let Some((next, shown)) = switch.next_flow(position, Shown::of) else {
+                break;
+            };
+            if !dump.entry(next, |message| put(live, &shown, now, message))? {
                 break;
             }
         }
         Ok(())
+    }
+}
+
+/// What is shown of a connection.
+struct Shown {
+    client: Identity,
+    service: Identity,
+    server: Option<Identity>,
+    state: FlowState,
+    begun: u32,
+    seen: u32,
+    packets: u64,
+    bytes: u64,
+}
+
+impl Shown {
+    fn of(connection: &Connection) -> Self {
+        let flow = &connection.flow;
+        Self {
+            client: flow.client,
+            service: flow.service,
+            server: flow.active().and_then(|leg| Some(flow.leg(leg)?.peer)),
+            state: connection.state(),
+            begun: connection.begun,
+            seen: connection.seen,
+            packets: connection.packets,
+            bytes: connection.bytes,
+        }
+    }
+}
+
+fn put(live: &Live, shown: &Shown, now: u32, message: &mut Message) -> Result {
+    let service = live.service_at(shown.service.address, shown.service.port);
+    let service: ServiceRecord = service
+        .and_then(|service| live.table.get(service))
+        .unwrap_or_default();
+    let name = live.table.text(service.name, service.name_len);
+    message.text(FlowAttr::Service.number(), name)?;
+    put_endpoint(message, FlowAttr::Client.number(), shown.client)?;
+    put_endpoint(message, FlowAttr::Virtual.number(), shown.service)?;
+    message.u32(FlowAttr::State.number(), shown.state.number())?;
+    let age = now.wrapping_sub(shown.begun);
+    message.uint(FlowAttr::Age.number(), u64::from(age))?;
+    let idle = now.wrapping_sub(shown.seen);
+    message.uint(FlowAttr::Idle.number(), u64::from(idle))?;
+    message.uint(FlowAttr::Packets.number(), shown.packets)?;
+    message.uint(FlowAttr::Bytes.number(), shown.bytes)?;
+    match shown.server {
+        Some(server) => put_endpoint(message, FlowAttr::Server.number(), server),
+        None => Ok(()),
     }
 }

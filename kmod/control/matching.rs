@@ -206,7 +206,7 @@ fn put_share(
         now_ns: 0,
     };
     let members = live.members_of(&pool.record);
-    let picked = pool.pick(members, &cursor, &ask);
+    let picked = pool.pick(members, &cursor, &ask, |_| false);
     match picked.and_then(|index| members.get(index)) {
         Some(member) => put_endpoint(message, ShareAttr::Server.number(), member.identity()),
         None => Ok(()),

@@ -484,6 +484,39 @@ struct dst_entry *l7_route_output(struct net *net, const u8 *source,
 	return dst;
 }
 
+/* The source that the stack itself would choose. */
+bool l7_route_source(struct net *net, const u8 *destination, u8 *source)
+{
+	struct in6_addr from, to;
+
+	memcpy(&to, destination, sizeof(to));
+	if (ipv6_addr_v4mapped(&to)) {
+		struct flowi4 fl4 = {
+			.daddr = to.s6_addr32[3],
+			.flowi4_proto = IPPROTO_TCP,
+		};
+		struct rtable *rt = ip_route_output_key(net, &fl4);
+
+		if (IS_ERR(rt))
+			return false;
+		ip_rt_put(rt);
+		ipv6_addr_set_v4mapped(fl4.saddr, &from);
+	} else {
+		struct flowi6 fl6 = {
+			.daddr = to,
+			.flowi6_proto = IPPROTO_TCP,
+		};
+		struct dst_entry *dst = ip6_dst_lookup_flow(net, NULL, &fl6, NULL);
+
+		if (IS_ERR(dst))
+			return false;
+		dst_release(dst);
+		from = fl6.saddr;
+	}
+	memcpy(source, &from, sizeof(from));
+	return true;
+}
+
 u32 l7_route_mtu(const struct dst_entry *dst)
 {
 	return dst_mtu(dst);

@@ -65,6 +65,17 @@ impl<'n> Route<'n> {
         })
     }
 
+    /// The address of this host's that packets to a destination come from; `None` where there is no route. Both 16 bytes,
+    /// IPv4 as IPv4-mapped.
+    pub(crate) fn source(net: &Net, destination: [u8; 16]) -> Option<[u8; 16]> {
+        let mut source = [0u8; 16];
+        // SAFETY: the namespace is there; both addresses are 16 bytes, and the second may be written.
+        let found = unsafe {
+            bindings::l7_route_source(net.as_raw(), destination.as_ptr(), source.as_mut_ptr())
+        };
+        found.then_some(source)
+    }
+
     /// The longest IP packet that the route takes, bytes.
     pub(crate) fn mtu(&self) -> u32 {
         // SAFETY: by the invariant the route is there.

@@ -13,13 +13,20 @@ use super::netfilter::PacketHook;
 use super::ticker::Tick;
 use super::ticker::Ticker;
 
-enum State<T: PacketHook + Tick> {
+/// What is done when the work ends: no packet and no tick comes any more.
+pub(crate) trait Farewell {
+    /// In process context; the namespace is there.
+    fn farewell(&self, net: &Net);
+}
+
+enum State<T: PacketHook + Tick + Farewell> {
     /// Nothing is done.
     Idle,
-    /// Hooks and ticker, in this order dropped.
+    /// Hooks and ticker, in this order dropped, and whose they are.
     Busy(
-        #[expect(dead_code, reason = "they live")] Hooks<T>,
-        #[expect(dead_code, reason = "they live")] Ticker<T>,
+        Hooks<T>,
+        Ticker<T>,
+        Arc<T>,
     ),
     /// The namespace ends: nothing is begun any more.
     Closed,
@@ -27,18 +34,18 @@ enum State<T: PacketHook + Tick> {
 
 /// The work of a namespace.
 #[pin_data]
-pub(crate) struct Work<T: PacketHook + Tick> {
+pub(crate) struct Work<T: PacketHook + Tick + Farewell> {
     #[pin]
     state: Mutex<State<T>>,
     net: *mut bindings::net,
 }
 
 // SAFETY: the namespace's pointer is used under the mutex only, and not after `close`.
-unsafe impl<T: PacketHook + Tick> Send for Work<T> {}
+unsafe impl<T: PacketHook + Tick + Farewell> Send for Work<T> {}
 // SAFETY: as above.
-unsafe impl<T: PacketHook + Tick> Sync for Work<T> {}
+unsafe impl<T: PacketHook + Tick + Farewell> Sync for Work<T> {}
 
-impl<T: PacketHook + Tick> Work<T> {
+impl<T: PacketHook + Tick + Farewell> Work<T> {
     /// No work yet.
     ///
     /// # Safety
@@ -72,21 +79,32 @@ impl<T: PacketHook + Tick> Work<T> {
         // SAFETY: it is dropped when the work is closed, at the latest.
         let ticker = unsafe { Ticker::new(net, target.clone()) }?;
         // SAFETY: they are dropped when the work is closed, at the latest.
-        let hooks = unsafe { Hooks::new(net, target) }?;
-        *state = State::Busy(hooks, ticker);
+        let hooks = unsafe { Hooks::new(net, target.clone()) }?;
+        *state = State::Busy(hooks, ticker, target);
         Ok(())
     }
 
-    /// Ends: when it returns, no packet and no tick comes any more. Sleeps for a grace period.
+    /// Ends: when it returns, no packet and no tick comes any more, and [`Farewell`] has been said. Sleeps for a grace
+    /// period.
     pub(crate) fn end(&self) {
         let mut state = self.state.lock();
         if let State::Busy(..) = *state {
-            *state = State::Idle;
+            self.leave(&mut state, State::Idle);
         }
     }
 
     /// Ends for good.
     pub(super) fn close(&self) {
-        *self.state.lock() = State::Closed;
+        self.leave(&mut self.state.lock(), State::Closed);
+    }
+
+    fn leave(&self, state: &mut State<T>, to: State<T>) {
+        let before = core::mem::replace(state, to);
+        if let State::Busy(hooks, ticker, target) = before {
+            drop(hooks);
+            drop(ticker);
+            // SAFETY: the work has not been closed before, so the namespace is there.
+            target.farewell(unsafe { Net::from_raw(self.net) });
+        }
     }
 }

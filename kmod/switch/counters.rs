@@ -2,6 +2,8 @@
 //! What is counted in a namespace, by name.
 #![forbid(unsafe_code)]
 
+use l7switch_engine::flow::Event;
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
         /// Something counted.
@@ -42,8 +44,93 @@ counters! {
     MatchesAsked = "matches_asked",
     /// A server's weight or state was set.
     ServersSet = "servers_set",
-    /// A connection was not followed: the table of flows had no room.
+    /// A connection waited in its cookie: the table of flows had no room.
     FlowsFull = "flows_full",
     /// A command was refused by what it said.
     CommandsRefused = "commands_refused",
+    /// A SYN was answered.
+    SynsAnswered = "syns_answered",
+    /// A segment to a service belonged to no connection of the switch's: the local stack got it.
+    Strays = "strays",
+    /// A segment with a wrong checksum was dropped.
+    BadChecksums = "bad_checksums",
+    /// A request was passed on.
+    Requests = "requests",
+    /// A request went to another server than the one before on its connection.
+    Rebinds = "rebinds",
+    /// A connection to a server, or to the front, was begun.
+    Connects = "connects",
+    /// A server refused, or did not answer.
+    ConnectsFailed = "connects_failed",
+    /// A server was left out for a while.
+    ServersFailed = "servers_failed",
+    /// A request was left to the front.
+    ToFront = "to_front",
+    /// The front was needed and did not answer.
+    NoFront = "no_front",
+    /// A connection to a server had the same addresses and ports as another.
+    LegsTaken = "legs_taken",
+    /// No port was left on an address of the switch's.
+    PortsSpent = "ports_spent",
+    /// A packet could not wait: its connection had too much waiting already.
+    HoldsRefused = "holds_refused",
+    /// A packet could not be sent: no route, no memory.
+    SendsLost = "sends_lost",
+    /// A segment was out of its connection's window.
+    OutOfWindow = "out_of_window",
+    /// A segment was old by its timestamp.
+    OldTimestamps = "old_timestamps",
+    /// A segment came before others that have to be read first.
+    OutOfOrder = "out_of_order",
+    /// A request's body broke the rules: its connection was reset.
+    BadBodies = "bad_bodies",
+    /// A response broke them.
+    BadResponses = "bad_responses",
+    /// A server sent what nobody had asked for.
+    Unsolicited = "unsolicited",
+    /// A request was sent to another connection, since its server had closed before taking it.
+    Replays = "replays",
+    /// A connection was given up for idleness.
+    Idle = "idle",
+    /// Responses by class.
+    Responses1xx = "responses_1xx",
+    /// See there.
+    Responses2xx = "responses_2xx",
+    /// See there.
+    Responses3xx = "responses_3xx",
+    /// See there.
+    Responses4xx = "responses_4xx",
+    /// See there.
+    Responses5xx = "responses_5xx",
+}
+
+impl Counter {
+    /// What an event of the engine is counted as.
+    pub(super) const fn of(event: Event) -> Self {
+        match event {
+            Event::Request => Self::Requests,
+            Event::Rebind => Self::Rebinds,
+            Event::Connect => Self::Connects,
+            Event::OutOfWindow => Self::OutOfWindow,
+            Event::OldTimestamp => Self::OldTimestamps,
+            Event::OutOfOrder => Self::OutOfOrder,
+            Event::BadBody => Self::BadBodies,
+            Event::BadResponse => Self::BadResponses,
+            Event::Unsolicited => Self::Unsolicited,
+            Event::NoFront => Self::NoFront,
+            Event::Replay => Self::Replays,
+            Event::Idle => Self::Idle,
+        }
+    }
+
+    /// What a response with this status code is counted as.
+    pub(super) const fn of_status(status: u16) -> Self {
+        match status {
+            ..=199 => Self::Responses1xx,
+            200..=299 => Self::Responses2xx,
+            300..=399 => Self::Responses3xx,
+            400..=499 => Self::Responses4xx,
+            _ => Self::Responses5xx,
+        }
+    }
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! The connections of clients to virtual services, followed by their packets.
+//! The connections of clients to virtual services that the switch serves.
 //!
-//! A set-associative table of fixed size in shards, each under its own lock. A connection that finds its set full takes
-//! the place of one that has ended, or is not followed, and counted.
+//! Of a connection that is only open there is nothing: it is in its SYN cookie. The others are in shards of fixed size,
+//! each under its own lock, found by [`Index`] from the client's side and from each server's, and looked at again by a
+//! wheel of timers.
 #![forbid(unsafe_code)]
 
 use core::pin::Pin;
@@ -11,260 +12,403 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use kernel::new_spinlock;
 use kernel::prelude::*;
+use kernel::sync::lock::spinlock::SpinLockBackend;
+use kernel::sync::lock::Guard;
 use kernel::sync::SpinLock;
 
-use l7switch_engine::netlink::FlowState;
-use l7switch_engine::packet::ACK;
-use l7switch_engine::packet::FIN;
-use l7switch_engine::packet::RST;
-use l7switch_engine::packet::SYN;
+use l7switch_engine::flow::seq;
 use l7switch_engine::sched::Identity;
 use l7switch_engine::siphash::siphash13;
 
-use crate::shell::bottom_halves;
+use super::connection::Connection;
+use super::index::Index;
+use super::index::Place;
+use super::scratch::Scratches;
 
-/// Flows of one set.
-const WAYS: usize = 8;
 /// Locks; a power of two.
-const SHARDS: usize = 64;
-/// How long a connection in a state is kept without a packet, ns: seconds for what opens and closes (RFC 9293, 3.4.2: a
-/// connection that is closed is heard of for two segment lives at most), as IPVS does; a quarter of an hour for the rest.
-const OPENING_NS: u64 = 60_000_000_000;
-const OPEN_NS: u64 = 900_000_000_000;
-const CLOSING_NS: u64 = 10_000_000_000;
+const SHARDS: usize = 256;
+const SHARD_BITS: u32 = SHARDS.trailing_zeros();
+/// Connections of a shard at most: a place has 30 bits in all.
+const SLOTS_MAX: usize = 1 << 20;
+/// Spokes of the wheel of timers, and the time from one to the next, ms. What is due later waits on the last and is looked
+/// at more than once.
+const SPOKES: u32 = 64;
+/// See there.
+pub(super) const SPOKE_MS: u32 = 128;
+/// No slot.
+const NONE: u32 = u32::MAX;
 
-/// A connection.
-#[derive(Clone, Copy)]
-pub(crate) struct Flow {
-    /// The client.
-    pub(crate) client: Identity,
-    /// The address of the service.
-    pub(crate) address: Identity,
-    /// The service, by its position in the table of `generation`.
-    pub(crate) service: u32,
-    /// The table by which the service was found.
-    generation: u64,
-    /// How far it has come.
-    pub(crate) state: FlowState,
-    /// When its first packet came, ns of the monotonic clock.
-    pub(crate) begun_ns: u64,
-    /// When its last packet came.
-    pub(crate) seen_ns: u64,
-    /// Packets from the client.
-    pub(crate) packets: u64,
-    /// Bytes in them.
-    pub(crate) bytes: u64,
-}
-
-impl Flow {
-    fn expired(&self, now: u64) -> bool {
-        let kept = match self.state {
-            FlowState::Opening => OPENING_NS,
-            FlowState::Open => OPEN_NS,
-            FlowState::Closing => CLOSING_NS,
-        };
-        now.saturating_sub(self.seen_ns) > kept
-    }
-
-    fn advance(&mut self, flags: u8) {
-        self.state = match self.state {
-            _ if flags & (FIN | RST) != 0 => FlowState::Closing,
-            FlowState::Opening if flags & ACK != 0 => FlowState::Open,
-            state => state,
-        };
-    }
-}
-
-/// A packet of a client, as far as it matters here.
-pub(crate) struct Seen {
-    /// The client.
-    pub(crate) client: Identity,
-    /// The address of the service.
-    pub(crate) address: Identity,
-    /// The service.
-    pub(crate) service: u32,
-    /// The table by which it was found.
-    pub(crate) generation: u64,
-    /// TCP flags.
-    pub(crate) flags: u8,
-    /// Length with the IP header.
-    pub(crate) len: u32,
-    /// Now, ns of the monotonic clock.
-    pub(crate) now: u64,
-}
-
-/// What came of a packet.
+/// Whose packets an entry of the index is about.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Followed {
-    /// It opened a connection.
-    Opened,
-    /// It belongs to one that is followed.
-    Known,
-    /// It belongs to none that is followed: a connection that was there before the table.
-    Unknown,
-    /// There is no room to follow it.
-    Full,
+pub(super) enum Side {
+    /// The client's.
+    Client,
+    /// A leg's server's.
+    Server(usize),
 }
 
-type Shard = KVVec<Option<Flow>>;
+impl Side {
+    const fn number(self) -> u32 {
+        match self {
+            Self::Client => 0,
+            Self::Server(0) => 1,
+            Self::Server(_) => 2,
+        }
+    }
 
-/// The table of flows.
+    const fn of(number: u32) -> Self {
+        match number {
+            0 => Self::Client,
+            1 => Self::Server(0),
+            _ => Self::Server(1),
+        }
+    }
+}
+
+/// Where a connection is: shard and slot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Location(u32);
+
+impl Location {
+    pub(super) fn of(shard: usize, slot: u32) -> Self {
+        Self((slot << SHARD_BITS) | shard as u32)
+    }
+
+    pub(super) const fn shard(self) -> usize {
+        self.0 as usize & (SHARDS - 1)
+    }
+
+    pub(super) const fn slot(self) -> u32 {
+        self.0 >> SHARD_BITS
+    }
+
+    /// What the index holds: side, and location + 1 (30 bits).
+    fn place(self, side: Side) -> Place {
+        (side.number() << 30) | (self.0.wrapping_add(1) & 0x3fff_ffff)
+    }
+
+    fn from_place(place: Place) -> (Self, Side) {
+        let location = Self((place & 0x3fff_ffff).wrapping_sub(1));
+        (location, Side::of(place >> 30))
+    }
+}
+
+/// A slot, in the list of free ones or on the wheel.
+struct Slot {
+    connection: Option<Connection>,
+    /// The next free one, or the neighbours on a spoke.
+    next: u32,
+    previous: u32,
+    /// Where on the wheel it is.
+    spoke: u32,
+    /// When it is looked at there, ms.
+    due: u32,
+}
+
+/// Connections under one lock.
+pub(super) struct Shard {
+    slots: KVVec<Slot>,
+    free: u32,
+    spokes: [u32; SPOKES as usize],
+    /// The tick up to which the wheel has been turned.
+    turned: u32,
+}
+
+impl Shard {
+    fn new(slots: usize) -> Result<Self> {
+        let mut all = KVVec::with_capacity(slots, GFP_KERNEL_ACCOUNT)?;
+        let mut next = NONE;
+        for slot in (0..slots as u32).rev() {
+            // The last one is put in first and leads nowhere; places are counted from the front.
+            let this = (slots as u32).wrapping_sub(1).wrapping_sub(slot);
+            let free = Slot {
+                connection: None,
+                next,
+                previous: NONE,
+                spoke: NONE,
+                due: 0,
+            };
+            all.push_within_capacity(free).map_err(|_| ENOMEM)?;
+            next = this;
+        }
+        Ok(Self {
+            slots: all,
+            free: next,
+            spokes: [NONE; SPOKES as usize],
+            turned: 0,
+        })
+    }
+
+    /// The connection of a slot.
+    pub(super) fn get(&mut self, slot: u32) -> Option<&mut Connection> {
+        self.slots.get_mut(slot as usize)?.connection.as_mut()
+    }
+
+    /// The first slot from one on that has a connection.
+    pub(super) fn next_used(&self, slot: u32) -> Option<u32> {
+        (slot..self.slots.len() as u32).find(|&slot| self.peek(slot).is_some())
+    }
+
+    fn peek(&self, slot: u32) -> Option<&Connection> {
+        self.slots.get(slot as usize)?.connection.as_ref()
+    }
+
+    fn link(&mut self, slot: u32, due: u32) {
+        let ahead = due.wrapping_sub(self.turned.wrapping_mul(SPOKE_MS));
+        let ahead = if ahead & 0x8000_0000 != 0 {
+            1
+        } else {
+            (ahead / SPOKE_MS).clamp(1, SPOKES - 1)
+        };
+        let spoke = self.turned.wrapping_add(ahead) & (SPOKES - 1);
+        let Some(head) = self.spokes.get_mut(spoke as usize) else {
+            return;
+        };
+        let next = core::mem::replace(head, slot);
+        if let Some(next) = self.slots.get_mut(next as usize) {
+            next.previous = slot;
+        }
+        if let Some(this) = self.slots.get_mut(slot as usize) {
+            this.next = next;
+            this.previous = NONE;
+            this.spoke = spoke;
+            this.due = due;
+        }
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let Some(this) = self.slots.get_mut(slot as usize) else {
+            return;
+        };
+        let (next, previous, spoke) = (this.next, this.previous, this.spoke);
+        this.spoke = NONE;
+        if let Some(next) = self.slots.get_mut(next as usize) {
+            next.previous = previous;
+        }
+        if let Some(previous) = self.slots.get_mut(previous as usize) {
+            previous.next = next;
+        } else if let Some(head) = self.spokes.get_mut(spoke as usize) {
+            *head = next;
+        }
+    }
+
+    /// Looks at a connection at a time, if that is earlier than it would have been.
+    pub(super) fn due(&mut self, slot: u32, due: u32) {
+        let earlier = self
+            .slots
+            .get(slot as usize)
+            .is_some_and(|this| seq::before(due, this.due));
+        if earlier {
+            self.unlink(slot);
+            self.link(slot, due);
+        }
+    }
+
+    /// The next connection that is to be looked at until `now`, ms; it is off the wheel until [`Shard::wait`].
+    pub(super) fn turn(&mut self, now: u32) -> Option<u32> {
+        let tick = now / SPOKE_MS;
+        if seq::before(self.turned.wrapping_add(SPOKES), tick) {
+            self.turned = tick.wrapping_sub(SPOKES);
+        }
+        while seq::before(self.turned, tick) {
+            let spoke = self.turned.wrapping_add(1) & (SPOKES - 1);
+            let slot = *self.spokes.get(spoke as usize)?;
+            if slot != NONE {
+                self.unlink(slot);
+                return Some(slot);
+            }
+            self.turned = self.turned.wrapping_add(1);
+        }
+        None
+    }
+
+    /// Puts a connection back on the wheel.
+    pub(super) fn wait(&mut self, slot: u32, due: u32) {
+        self.link(slot, due);
+    }
+}
+
+/// The table of connections.
 pub(crate) struct Flows {
     shards: KVec<Pin<KBox<SpinLock<Shard>>>>,
-    /// Sets of a shard.
-    sets: usize,
+    index: Index,
+    /// Of the index.
     key: [u64; 2],
+    /// Of SYN cookies.
+    pub(super) cookies: [u64; 2],
+    /// Room to read requests in.
+    pub(super) scratches: Scratches,
     count: AtomicU32,
 }
 
 impl Flows {
-    /// Room for about `limit` flows, rounded up to whole sets.
+    /// Room for about `limit` connections.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(limit: u32, key: [u64; 2]) -> Result<Self> {
-        let per_shard = (limit as usize).div_ceil(SHARDS * WAYS).max(1);
+    pub(crate) fn new(limit: u32, key: [u64; 2], cookies: [u64; 2]) -> Result<Self> {
+        // Shards do not fill evenly.
+        let slots = (limit as usize).div_ceil(SHARDS);
+        let slots = slots.saturating_add(slots / 8 + 8).min(SLOTS_MAX);
         let mut shards = KVec::with_capacity(SHARDS, GFP_KERNEL_ACCOUNT)?;
         for _ in 0..SHARDS {
-            let len = per_shard.checked_mul(WAYS).ok_or(ENOMEM)?;
-            let slots = KVVec::from_elem(None, len, GFP_KERNEL_ACCOUNT)?;
-            let shard = KBox::pin_init(new_spinlock!(slots), GFP_KERNEL_ACCOUNT)?;
+            let shard = Shard::new(slots)?;
+            let shard = KBox::pin_init(new_spinlock!(shard), GFP_KERNEL_ACCOUNT)?;
             shards.push_within_capacity(shard).map_err(|_| ENOMEM)?;
         }
         Ok(Self {
             shards,
-            sets: per_shard,
+            index: Index::new((limit as usize).saturating_mul(3))?,
             key,
+            cookies,
+            scratches: Scratches::new()?,
             count: AtomicU32::new(0),
         })
     }
 
-    /// Flows followed now.
+    /// Connections in the table.
     pub(crate) fn count(&self) -> u32 {
         self.count.load(Relaxed)
     }
 
-    fn hash(&self, client: &Identity, address: &Identity) -> u64 {
+    /// Hash of a packet's ends.
+    #[inline]
+    pub(super) fn hash(&self, source: &Identity, destination: &Identity) -> u64 {
         let mut bytes = [0u8; 36];
-        let ports = [client.port.to_be_bytes(), address.port.to_be_bytes()];
-        let addresses = Iterator::chain(client.address.iter(), &address.address);
-        let all = Iterator::chain(addresses, ports.as_flattened());
-        for (place, byte) in bytes.iter_mut().zip(all) {
-            *place = *byte;
+        let (addresses, ports) = bytes.split_at_mut(32);
+        let (from, to) = addresses.split_at_mut(16);
+        if let (Some(from), Some(to), Some(ports)) = (
+            from.first_chunk_mut::<16>(),
+            to.first_chunk_mut::<16>(),
+            ports.first_chunk_mut::<4>(),
+        ) {
+            *from = source.address;
+            *to = destination.address;
+            let [s0, s1] = source.port.to_be_bytes();
+            let [d0, d1] = destination.port.to_be_bytes();
+            *ports = [s0, s1, d0, d1];
         }
         siphash13(self.key, &bytes)
     }
 
-    /// Follows a packet of a client. In softirq context, or with softirqs off.
-    pub(crate) fn follow(&self, seen: &Seen) -> Followed {
-        let hash = self.hash(&seen.client, &seen.address);
-        let Some(shard) = self.shards.get((hash as usize) & (SHARDS - 1)) else {
-            return Followed::Full;
-        };
-        // The upper half as a fraction of the sets.
-        let set = ((hash >> 32).wrapping_mul(self.sets as u64) >> 32) as usize;
-        let start = set.wrapping_mul(WAYS);
-        let mut shard = shard.lock();
-        let Some(ways) = shard.get_mut(start..start.wrapping_add(WAYS)) else {
-            return Followed::Full;
-        };
-        let opens = seen.flags & (SYN | ACK) == SYN;
-        for way in ways.iter_mut().flatten() {
-            if way.client == seen.client && way.address == seen.address {
-                // A client that uses its port again begins anew.
-                let again = opens && matches!(way.state, FlowState::Closing);
-                if again {
-                    *way = fresh(seen);
-                } else {
-                    way.advance(seen.flags);
-                    way.seen_ns = seen.now;
-                    way.packets = way.packets.wrapping_add(1);
-                    way.bytes = way.bytes.wrapping_add(u64::from(seen.len));
-                }
-                return if again {
-                    Followed::Opened
-                } else {
-                    Followed::Known
-                };
-            }
-        }
-        if !opens {
-            return Followed::Unknown;
-        }
-        let ended = |way: &Option<Flow>| way.as_ref().is_none_or(|flow| flow.expired(seen.now));
-        let Some(place) = ways.iter_mut().find(|way| ended(way)) else {
-            return Followed::Full;
-        };
-        if place.replace(fresh(seen)).is_none() {
-            self.count.fetch_add(1, Relaxed);
-        }
-        Followed::Opened
+    /// Locks a shard. With softirqs off.
+    pub(super) fn lock(&self, shard: usize) -> Option<Guard<'_, Shard, SpinLockBackend>> {
+        Some(self.shards.get(shard & (SHARDS - 1))?.lock())
     }
 
-    /// The flow at a position or the next one, and where to go on. In process context.
-    pub(crate) fn next(&self, position: u64) -> Option<(u64, Flow)> {
-        let per_shard = (self.sets.wrapping_mul(WAYS)) as u64;
-        let mut at = position;
+    /// Calls `with` with the connection whose packet has these ends, its shard locked and softirqs off.
+    pub(super) fn find<R>(
+        &self,
+        hash: u64,
+        source: &Identity,
+        destination: &Identity,
+        mut with: impl FnMut(&mut Shard, Location, Side) -> R,
+    ) -> Option<R> {
+        self.index.find(hash, |place| {
+            let (location, side) = Location::from_place(place);
+            let mut shard = self.lock(location.shard())?;
+            let found = shard
+                .get(location.slot())?
+                .is_of(side, source, destination);
+            found.then(|| with(&mut shard, location, side))
+        })
+    }
+
+    /// The shard in which a client's connection is, or would be.
+    pub(super) fn shard_of(hash: u64) -> usize {
+        (hash >> 24) as usize & (SHARDS - 1)
+    }
+
+    /// Puts a connection in, whose shard is locked. `None` where there is no room, or where it is there.
+    pub(super) fn insert(
+        &self,
+        shard_number: usize,
+        shard: &mut Shard,
+        hash: u64,
+        connection: Connection,
+        due: u32,
+    ) -> Option<Location> {
+        let slot = shard.free;
+        let place = shard.slots.get_mut(slot as usize)?;
+        let location = Location::of(shard_number, slot);
+        if !self.index.insert(hash, location.place(Side::Client)) {
+            return None;
+        }
+        let next = place.next;
+        place.connection = Some(connection);
+        shard.free = next;
+        shard.link(slot, due);
+        self.count.fetch_add(1, Relaxed);
+        Some(location)
+    }
+
+    /// Takes a dead connection out. It is on the wheel if `waits`.
+    pub(super) fn remove(&self, shard: &mut Shard, location: Location, waits: bool) {
+        let slot = location.slot();
+        if waits {
+            shard.unlink(slot);
+        }
+        let free = shard.free;
+        let Some(place) = shard.slots.get_mut(slot as usize) else {
+            return;
+        };
+        if let Some(connection) = place.connection.take() {
+            place.next = free;
+            shard.free = slot;
+            self.count.fetch_sub(1, Relaxed);
+            let hash = self.hash(&connection.flow.client, &connection.flow.service);
+            self.index.remove(hash, location.place(Side::Client));
+        }
+    }
+
+    /// Makes a leg's server's packets lead to its connection; `false` where they lead to another one, or there is no room.
+    pub(super) fn reserve(
+        &self,
+        location: Location,
+        leg: usize,
+        peer: &Identity,
+        local: &Identity,
+    ) -> bool {
+        let hash = self.hash(peer, local);
+        self.index.insert(hash, location.place(Side::Server(leg)))
+    }
+
+    /// Undoes that.
+    pub(super) fn free(&self, location: Location, leg: usize, peer: &Identity, local: &Identity) {
+        let hash = self.hash(peer, local);
+        self.index.remove(hash, location.place(Side::Server(leg)));
+    }
+
+    /// Calls `with` with the connection at a position or the next one, and gives where to go on. In process context.
+    pub(crate) fn next<R>(
+        &self,
+        position: u64,
+        with: impl FnOnce(&Connection) -> R,
+    ) -> Option<(u64, R)> {
+        let mut shard_number = usize::try_from(position >> 32).ok()?;
+        let mut slot = position as u32;
         loop {
-            let (shard, slot) = (at.checked_div(per_shard)?, at.checked_rem(per_shard)?);
-            let shard = self.shards.get(usize::try_from(shard).ok()?)?;
-            let _softirqs = bottom_halves::Disabled::new();
-            let shard = shard.lock();
-            let rest = shard.get(usize::try_from(slot).ok()?..)?;
-            for way in rest {
-                at = at.wrapping_add(1);
-                if let Some(flow) = way {
-                    return Some((at, *flow));
+            let shard = self.shards.get(shard_number)?;
+            {
+                let _softirqs = crate::shell::bottom_halves::Disabled::new();
+                let shard = shard.lock();
+                while (slot as usize) < shard.slots.len() {
+                    let this = slot;
+                    slot = slot.wrapping_add(1);
+                    if let Some(connection) = shard.peek(this) {
+                        let next = ((shard_number as u64) << 32) | u64::from(slot);
+                        return Some((next, with(connection)));
+                    }
                 }
             }
+            slot = 0;
+            shard_number = shard_number.wrapping_add(1);
         }
     }
 
-    /// Forgets what has ended, in one shard of those that `turn` counts through. In softirq context.
-    pub(crate) fn expire(&self, turn: usize, now: u64) {
-        if let Some(shard) = self.shards.get(turn & (SHARDS - 1)) {
-            self.keep(&mut shard.lock(), |flow| !flow.expired(now));
-        }
-    }
-
-    /// Gives the flows of a table the services of the next: `renumber` tells the place of each in the new one, or `None`
-    /// where it is gone. In process context.
-    pub(crate) fn renumber(&self, generation: u64, renumber: impl Fn(u32) -> Option<u32>) {
-        for shard in &self.shards {
-            let _softirqs = bottom_halves::Disabled::new();
-            self.keep(&mut shard.lock(), |flow| {
-                if flow.generation == generation {
-                    return true;
-                }
-                let service = renumber(flow.service);
-                flow.service = service.unwrap_or(0);
-                flow.generation = generation;
-                service.is_some()
-            });
-        }
-    }
-
-    fn keep(&self, shard: &mut Shard, mut good: impl FnMut(&mut Flow) -> bool) {
-        for way in shard.iter_mut() {
-            if way.as_mut().is_some_and(|flow| !good(flow)) {
-                *way = None;
-                self.count.fetch_sub(1, Relaxed);
-            }
-        }
-    }
-}
-
-fn fresh(seen: &Seen) -> Flow {
-    Flow {
-        client: seen.client,
-        address: seen.address,
-        service: seen.service,
-        generation: seen.generation,
-        state: FlowState::Opening,
-        begun_ns: seen.now,
-        seen_ns: seen.now,
-        packets: 1,
-        bytes: u64::from(seen.len),
+    /// Numbers of the shards.
+    pub(super) fn shards(&self) -> core::ops::Range<usize> {
+        0..self.shards.len()
     }
 }

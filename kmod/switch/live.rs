@@ -41,8 +41,6 @@ pub(crate) struct Live {
     pools: KVVec<Pool>,
     /// Counters of the services, in the order of the table: those of a name go on from table to table.
     traffic: KVVec<Arc<Traffic>>,
-    /// For each service of the table before: its place here.
-    renumber: KVVec<Option<u32>>,
     /// Addresses and ports of the services, as numbers, sorted, each with its service.
     listens: KVVec<(u128, u16, u32)>,
     /// Hashes of the servers' names with their indices, sorted.
@@ -88,7 +86,6 @@ impl Live {
             members: KVVec::with_capacity(servers as usize, FLAGS)?,
             pools: KVVec::with_capacity(pools as usize, FLAGS)?,
             traffic: KVVec::with_capacity(services as usize, FLAGS)?,
-            renumber: KVVec::new(),
             listens: KVVec::with_capacity(listens as usize, FLAGS)?,
             by_name: KVVec::with_capacity(servers as usize, FLAGS)?,
             table,
@@ -117,8 +114,6 @@ impl Live {
     fn take_services(&mut self, before: Option<&Self>) -> Result {
         const FLAGS: kernel::alloc::Flags = GFP_KERNEL_ACCOUNT;
         let count = self.table.count::<ServiceRecord>();
-        let old = before.map_or(0, |live| live.table.count::<ServiceRecord>());
-        self.renumber = KVVec::from_elem(None, old as usize, FLAGS)?;
         for index in 0..count {
             let service: ServiceRecord = self.table.get(index).ok_or(EINVAL)?;
             let name = self.table.text(service.name, service.name_len);
@@ -128,9 +123,6 @@ impl Live {
                 None => Arc::new(Traffic::new()?, FLAGS)?,
             };
             put(&mut self.traffic, traffic)?;
-            if let Some(place) = was.and_then(|(_, was)| self.renumber.get_mut(was as usize)) {
-                *place = Some(index);
-            }
             for listen in service.listens..service.listens.saturating_add(service.listens_len) {
                 let listen: ListenRecord = self.table.get(listen).ok_or(EINVAL)?;
                 let address = address([listen.a0, listen.a1, listen.a2, listen.a3]);
@@ -145,11 +137,6 @@ impl Live {
             a.0 < b.0 || (a.0 == b.0 && a.1 < b.1)
         });
         Ok(())
-    }
-
-    /// Where a service of the table before is in this one.
-    pub(crate) fn service_after(&self, before: u32) -> Option<u32> {
-        self.renumber.get(before as usize).copied().flatten()
     }
 
     /// The service of a name.
@@ -220,6 +207,17 @@ impl Live {
     /// A service's counters.
     pub(crate) fn traffic(&self, service: u32) -> Option<&Traffic> {
         self.traffic.get(service as usize).map(|traffic| &**traffic)
+    }
+
+    /// Puts servers back that were left out, where their time has come; gives how many still are.
+    pub(super) fn recover(&self, now: u64) -> u32 {
+        let mut failing = 0u32;
+        for member in &self.members {
+            if !member.recover(now) && member.failing() {
+                failing = failing.saturating_add(1);
+            }
+        }
+        failing
     }
 
     /// Sets the counters of the services to 0.

@@ -2,15 +2,23 @@
 //! What the module keeps in one network namespace: the table in force, its real servers, a load under way, counters.
 #![forbid(unsafe_code)]
 
+mod around;
+mod choose;
+mod connection;
 mod counters;
 mod flows;
+mod histogram;
+mod index;
 mod live;
 mod load;
+mod path;
 mod pool;
 mod real_server;
-mod watch;
+mod scratch;
+mod sending;
+mod view;
 
-use core::sync::atomic::AtomicUsize;
+use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
 use kernel::new_mutex;
@@ -20,16 +28,20 @@ use kernel::sync::Arc;
 use kernel::sync::ArcBorrow;
 use kernel::sync::Mutex;
 
+use crate::shell::net::Net;
 use crate::shell::per_cpu::Counters;
 use crate::shell::pernet::Namespace;
 use crate::shell::pernet::Slot;
 use crate::shell::port_watch::Watch;
 use crate::shell::random;
 use crate::shell::rcu_box::RcuBox;
+use crate::shell::work::Farewell;
 use crate::shell::work::Work;
 
 pub(crate) use counters::Counter;
-pub(crate) use flows::Flow;
+pub(crate) use histogram::Histogram;
+pub(crate) use histogram::CLASSES;
+pub(crate) use connection::Connection;
 pub(crate) use live::address;
 pub(crate) use live::Live;
 pub(crate) use live::LISTENS_MAX;
@@ -60,8 +72,10 @@ pub(crate) struct Switch {
     live: RcuBox<Arc<Live>>,
     /// Connections followed. There since the first table: a namespace that switches nothing has no memory for them.
     flows: RcuBox<Flows>,
-    /// Which part of the flows is looked through next.
-    turn: AtomicUsize,
+    /// Servers that are left out because they failed.
+    failing: AtomicU32,
+    /// Time from a request to its response's first byte.
+    pub(crate) responses: Histogram,
     /// Everything counted.
     pub(crate) counters: Counters<{ Counter::COUNT }>,
     work: Arc<Work<Switch>>,
@@ -102,18 +116,13 @@ impl Switch {
         live: KBox<Arc<Live>>,
     ) -> Result {
         if control.live.is_none() && !switch.follows() {
-            let flows = Flows::new(crate::max_flows(), random::key())?;
+            let flows = Flows::new(crate::max_flows(), random::key(), random::key())?;
             let flows = KBox::new(flows, GFP_KERNEL_ACCOUNT)?;
             switch.flows.replace(Some(flows));
         }
         switch.work.begin(switch.into())?;
         let shared = (*live).clone();
         switch.live.replace(Some(live));
-        let guard = rcu::read_lock();
-        if let Some(flows) = switch.flows.read(&guard) {
-            flows.renumber(shared.generation, |service| shared.service_after(service));
-        }
-        drop(guard);
         control.generation = shared.generation;
         control.live = Some(shared);
         Ok(())
@@ -138,20 +147,36 @@ impl Switch {
         self.flows.read(&guard).map_or(0, Flows::count)
     }
 
-    /// The connection at a position or the next one, and where to go on.
-    pub(crate) fn next_flow(&self, position: u64) -> Option<(u64, Flow)> {
+    /// Calls `with` with the connection at a position or the next one, and gives where to go on.
+    pub(crate) fn next_flow<R>(
+        &self,
+        position: u64,
+        with: impl FnOnce(&Connection) -> R,
+    ) -> Option<(u64, R)> {
         let guard = rcu::read_lock();
-        self.flows.read(&guard)?.next(position)
+        self.flows.read(&guard)?.next(position, with)
     }
 
-    /// The part of the flows whose turn it is.
-    fn next_turn(&self) -> usize {
-        self.turn.fetch_add(1, Relaxed)
+    /// A server is left out from now on.
+    fn server_failed(&self) {
+        self.failing.fetch_add(1, Relaxed);
+        self.count(Counter::ServersFailed);
+    }
+
+    /// Whether a server is left out.
+    fn failing(&self) -> bool {
+        self.failing.load(Relaxed) != 0
+    }
+
+    /// Puts servers back whose time has come.
+    fn recover(&self, live: &Live, now: u64) {
+        self.failing.store(live.recover(now), Relaxed);
     }
 
     /// Sets every counter to 0.
     pub(crate) fn reset_counters(&self) {
         self.counters.reset();
+        self.responses.reset();
         if let Some(live) = self.table() {
             live.reset_counters();
         }
@@ -165,6 +190,7 @@ impl Namespace for Switch {
 
     fn new(work: Arc<Work<Self>>) -> Result<Arc<Self>> {
         let counters = Counters::new()?;
+        let responses = Histogram::new()?;
         Arc::pin_init(
             pin_init!(Self {
                 control <- new_mutex!(Control {
@@ -175,7 +201,8 @@ impl Namespace for Switch {
                 }),
                 live: RcuBox::none(),
                 flows: RcuBox::none(),
-                turn: AtomicUsize::new(0),
+                failing: AtomicU32::new(0),
+                responses,
                 counters,
                 work,
             }),
@@ -190,6 +217,15 @@ impl Watch for Switch {
         if control.load.as_ref().is_some_and(|load| load.port == port) {
             control.load = None;
             self.counters.add(Counter::LoadsAbandoned.index(), 1);
+        }
+    }
+}
+
+impl Farewell for Switch {
+    fn farewell(&self, net: &Net) {
+        let guard = rcu::read_lock();
+        if let Some(flows) = self.flows.read(&guard) {
+            path::abort(self, flows, net);
         }
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Pool {
     pub(crate) record: PoolRecord,
     /// The scheduler.
     pub(crate) kind: Kind,
+    /// What it remembers from pick to pick.
+    pub(super) cursor: Cursor,
     lookup: RcuBox<LookupTable>,
 }
 
@@ -42,6 +44,7 @@ impl Pool {
         let pool = Self {
             record,
             kind: kind.unwrap_or(Kind::Rr),
+            cursor: Cursor::new(),
             lookup: RcuBox::none(),
         };
         pool.weights_changed(members)?;
@@ -94,6 +97,7 @@ impl Pool {
         members: &[Member],
         cursor: &Cursor,
         ask: &sched::Ask,
+        skip: impl Fn(usize) -> bool,
     ) -> Option<usize> {
         let guard = rcu::read_lock();
         let lookup = match self.lookup.read(&guard) {
@@ -108,6 +112,6 @@ impl Pool {
             cursor,
             lookup,
         };
-        pool.pick(ask, |_| false)
+        pool.pick(ask, skip)
     }
 }

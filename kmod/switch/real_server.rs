@@ -5,6 +5,7 @@
 use core::borrow::Borrow;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU32;
+use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
 use kernel::prelude::*;
@@ -20,6 +21,54 @@ pub(crate) struct RealServer {
     state: AtomicU32,
     /// Whether an administrator set the weight: then a table does not.
     weight_set: AtomicBool,
+    /// Connections that failed one after the other.
+    failures: AtomicU32,
+    /// 1: it is left out because of them.
+    pub(super) failing: AtomicU32,
+    /// Until when, ns of the monotonic clock.
+    failing_until: AtomicU64,
+}
+
+/// Failures one after the other after which a server is left out, and for how long, ns.
+const FAILURES: u32 = 3;
+const LEFT_OUT_NS: u64 = 10_000_000_000;
+
+impl RealServer {
+    /// What schedulers see of it.
+    pub(super) fn scheduled(&self) -> &sched::Server {
+        &self.scheduled
+    }
+
+    /// It took a connection.
+    pub(super) fn works(&self) {
+        if self.failures.load(Relaxed) != 0 {
+            self.failures.store(0, Relaxed);
+        }
+    }
+
+    /// It did not. Whether it is left out from now on.
+    pub(super) fn fails(&self, now: u64) -> bool {
+        let failures = self.failures.fetch_add(1, Relaxed).wrapping_add(1);
+        if failures < FAILURES || self.failing.swap(1, Relaxed) == 1 {
+            return false;
+        }
+        self.failing_until
+            .store(now.saturating_add(LEFT_OUT_NS), Relaxed);
+        self.scheduled.set_available(false);
+        true
+    }
+
+    /// Puts it back if its time has come: one more failure then leaves it out again.
+    fn recover(&self, now: u64) -> bool {
+        if self.failing.load(Relaxed) == 0 || now < self.failing_until.load(Relaxed) {
+            return false;
+        }
+        self.failures.store(FAILURES.wrapping_sub(1), Relaxed);
+        self.failing.store(0, Relaxed);
+        self.scheduled
+            .set_available(self.state.load(Relaxed) == ServerState::Up.number());
+        true
+    }
 }
 
 /// A real server as one table names it.
@@ -40,11 +89,29 @@ impl Member {
             scheduled: sched::Server::new(identity, table_weight),
             state: AtomicU32::new(ServerState::Up.number()),
             weight_set: AtomicBool::new(false),
+            failures: AtomicU32::new(0),
+            failing: AtomicU32::new(0),
+            failing_until: AtomicU64::new(0),
         };
         Ok(Self {
             server: Arc::new(server, GFP_KERNEL_ACCOUNT)?,
             table_weight,
         })
+    }
+
+    /// The server itself.
+    pub(super) fn server(&self) -> &Arc<RealServer> {
+        &self.server
+    }
+
+    /// Puts it back if it was left out and its time has come.
+    pub(super) fn recover(&self, now: u64) -> bool {
+        self.server.recover(now)
+    }
+
+    /// Whether it is left out because of failures.
+    pub(crate) fn failing(&self) -> bool {
+        self.server.failing.load(Relaxed) != 0
     }
 
     /// The same server in a new table. Its weight follows when the table is put in force: [`Member::follow_table`].
@@ -85,6 +152,9 @@ impl Member {
     /// Sets what it may get.
     pub(crate) fn set_state(&self, state: ServerState) {
         self.server.state.store(state.number(), Relaxed);
+        // Who sets it knows better than the failures that were counted.
+        self.server.failing.store(0, Relaxed);
+        self.server.failures.store(0, Relaxed);
         self.server
             .scheduled
             .set_available(matches!(state, ServerState::Up));

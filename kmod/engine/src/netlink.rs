@@ -186,6 +186,7 @@ numbered! {
         Idle = 6 "idle",
         Packets = 7 "packets",
         Bytes = 8 "bytes",
+        Server = 9 "server",
     }
     /// Attributes of the set `match`.
     MatchAttr: u16 {

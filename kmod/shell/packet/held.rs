@@ -103,6 +103,16 @@ impl Drop for Held {
 /// A packet that is held.
 pub(crate) struct Kept<'a>(ManuallyDrop<Owned>, PhantomData<&'a Held>);
 
+impl<'a> Kept<'a> {
+    /// [`Buffer::run`], for as long as the queue is borrowed.
+    pub(crate) fn bytes(&self, offset: u32) -> &'a [u8] {
+        let run = self.0.run(offset);
+        // SAFETY: the bytes are of a buffer of the queue's, which keeps it and does not change it as long as it is
+        // borrowed.
+        unsafe { core::slice::from_raw_parts(run.as_ptr(), run.len()) }
+    }
+}
+
 impl Deref for Kept<'_> {
     type Target = Owned;
 

@@ -423,7 +423,7 @@ impl Flow {
                 env.finished(index);
             }
         }
-        env.free(index);
+        env.free(index, &leg);
         if self.active() == Some(index) {
             self.active = NO_LEG;
         }

@@ -173,7 +173,7 @@ pub trait Env {
     /// they are taken.
     fn reserve(&mut self, leg: usize, target: &Target) -> Option<Identity>;
     /// Gives them back, and forgets the leg's server.
-    fn free(&mut self, leg: usize);
+    fn free(&mut self, leg: usize, was: &Leg);
 
     /// Sends a segment of the switch's own, after the flow has been unlocked and in the order of the calls.
     fn emit(&mut self, build: Build);

@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! What a flow needs of the kernel, while its shard is locked.
+#![forbid(unsafe_code)]
+
+use l7switch_engine::decide::Space;
+use l7switch_engine::flow::cookie;
+use l7switch_engine::flow::seq;
+use l7switch_engine::flow::Ask;
+use l7switch_engine::flow::Build;
+use l7switch_engine::flow::Choice;
+use l7switch_engine::flow::Env;
+use l7switch_engine::flow::Event;
+use l7switch_engine::flow::Failure;
+use l7switch_engine::flow::Flow;
+use l7switch_engine::flow::Leg;
+use l7switch_engine::flow::Listener;
+use l7switch_engine::flow::Message;
+use l7switch_engine::flow::Method;
+use l7switch_engine::flow::Payload;
+use l7switch_engine::flow::Rewrite;
+use l7switch_engine::flow::Segment;
+use l7switch_engine::flow::Target;
+use l7switch_engine::sched::Identity;
+
+use super::choose::Chosen;
+use super::choose::Question;
+use super::choose::Room;
+use super::connection::Surroundings;
+use super::flows::Flows;
+use super::flows::Location;
+use super::scratch::Scratch;
+use super::sending::Out;
+use super::view;
+use super::view::View;
+use super::Counter;
+use super::Live;
+use super::Switch;
+use crate::shell::clock;
+use crate::shell::net::Net;
+use crate::shell::packet::Buffer;
+use crate::shell::packet::Owned;
+use crate::shell::random;
+use crate::shell::route::Route;
+
+/// Ports that the switch takes on its own addresses: below those that local clients get (net.ipv4.ip_local_port_range).
+const PORTS: core::ops::Range<u16> = 10_000..32_768;
+/// Ports that are tried for one leg.
+const PORT_TRIES: u32 = 64;
+/// Most memory that waiting packets of one connection may take, bytes.
+const HELD_MAX: u32 = 256 * 1024;
+
+/// The surroundings of a flow.
+pub(super) struct Around<'e> {
+    pub(super) switch: &'e Switch,
+    /// The table in force; none while the switch goes away.
+    pub(super) live: Option<&'e Live>,
+    pub(super) flows: &'e Flows,
+    pub(super) net: &'e Net,
+    pub(super) location: Location,
+    pub(super) client: Identity,
+    pub(super) service: Identity,
+    pub(super) around: &'e mut Surroundings,
+    pub(super) out: &'e mut Out,
+    /// Now, ns.
+    pub(super) now: u64,
+}
+
+/// The clock of cookies.
+pub(super) fn epoch() -> u32 {
+    let seconds = u64::try_from(clock::real_seconds()).unwrap_or(0);
+    (seconds / cookie::EPOCH_SECONDS) as u32
+}
+
+impl Around<'_> {
+    /// Keeps a packet whose data before `from` have gone. `false` where there is too much already.
+    pub(super) fn hold(&mut self, packet: Owned, segment: &Segment, from: u32) -> bool {
+        let around = &mut *self.around;
+        if around.held.memory().saturating_add(packet.memory()) > HELD_MAX {
+            self.switch.count(Counter::HoldsRefused);
+            return false;
+        }
+        if around.held.is_empty() {
+            around.held_from = from;
+        }
+        around.held_end = segment.data_end();
+        around.held.push(packet);
+        true
+    }
+
+    /// The bytes from a number on in one piece: as they lie, or copied.
+    fn assemble<'b>(
+        &'b self,
+        from: u32,
+        current: Option<(&Segment, &'b View<'_>)>,
+        scratch: &'b mut [u8],
+    ) -> &'b [u8] {
+        let end = match (current, self.held_end()) {
+            (Some((segment, _)), _) => segment.data_end(),
+            (None, Some(end)) => end,
+            (None, None) => return &[],
+        };
+        let wanted = end.wrapping_sub(from) as usize;
+        let first = self.run(from, current);
+        if first.len() >= wanted {
+            return first.get(..wanted).unwrap_or(first);
+        }
+        let mut len = 0usize;
+        while len < wanted.min(scratch.len()) {
+            let run = self.run(from.wrapping_add(len as u32), current);
+            let run = run.get(..wanted.wrapping_sub(len)).unwrap_or(run);
+            let Some(place) = scratch.get_mut(len..) else {
+                break;
+            };
+            let count = run.len().min(place.len());
+            if count == 0 {
+                break;
+            }
+            if let (Some(place), Some(run)) = (place.get_mut(..count), run.get(..count)) {
+                for (place, byte) in place.iter_mut().zip(run) {
+                    *place = *byte;
+                }
+            }
+            len = len.wrapping_add(count);
+        }
+        scratch.get(..len).unwrap_or_default()
+    }
+
+    fn go_to_front(&mut self, ask: &Ask, message: Message) -> Choice {
+        self.around.chosen = None;
+        let active = ask.active.and_then(|leg| self.around.servers.get(leg));
+        if active.is_some_and(Option::is_none) {
+            return Choice::Stay(message);
+        }
+        self.switch.count(Counter::ToFront);
+        let target = Target {
+            peer: self.service,
+            method: Method::Front,
+        };
+        Choice::Go(target, message)
+    }
+
+    /// An address and port of the switch's, to reach a server by.
+    fn own_end(&self, leg: usize, peer: &Identity) -> Option<Identity> {
+        let address = Route::source(self.net, peer.address)?;
+        let span = u32::from(PORTS.end.wrapping_sub(PORTS.start));
+        let start = (random::number() as u32) % span;
+        for turn in 0..PORT_TRIES {
+            let port = start.wrapping_add(turn.wrapping_mul(7919)) % span;
+            let local = Identity {
+                address,
+                port: PORTS.start.wrapping_add(port as u16),
+            };
+            if self.flows.reserve(self.location, leg, peer, &local) {
+                return Some(local);
+            }
+        }
+        self.switch.count(Counter::PortsSpent);
+        None
+    }
+}
+
+impl<'e> Env for Around<'e> {
+    type Packet = View<'e>;
+
+    fn now(&self) -> u64 {
+        self.now
+    }
+
+    fn count(&mut self, event: Event) {
+        self.switch.count(Counter::of(event));
+    }
+
+    fn opens(&mut self, segment: &Segment) -> bool {
+        self.switch.listener(self.flows, 0, self.now, false).opens(segment)
+    }
+
+    fn choose(&mut self, ask: &Ask, current: Option<(&Segment, &View<'e>)>) -> Choice {
+        let Some(live) = self.live else {
+            return self.go_to_front(ask, Message::OPAQUE);
+        };
+        let Some(mut scratch) = self.flows.scratches.lock() else {
+            return Choice::Incomplete;
+        };
+        let Scratch {
+            bytes,
+            path,
+            joined,
+            host,
+        } = &mut *scratch;
+        let question = Question {
+            live,
+            service: live.service_at(self.service.address, self.service.port),
+            source: self.client.address,
+            active: ask.active,
+            now: self.now,
+        };
+        let bytes = self.assemble(ask.from, current, bytes);
+        let room = Room {
+            space: Space { host, path },
+            joined,
+        };
+        let chosen = question.ask(bytes, self.around, room);
+        drop(scratch);
+        match chosen {
+            Chosen::Incomplete if ask.last => self.go_to_front(ask, Message::OPAQUE),
+            Chosen::Incomplete => Choice::Incomplete,
+            Chosen::Front(message) => self.go_to_front(ask, message),
+            Chosen::Stay(message) => Choice::Stay(message),
+            Chosen::Server(target, bound, message) => {
+                self.around.chosen = Some(bound);
+                Choice::Go(target, message)
+            }
+        }
+    }
+
+    fn reserve(&mut self, leg: usize, target: &Target) -> Option<Identity> {
+        let local = match target.method {
+            Method::Front => Some(self.client),
+            Method::Nat => {
+                let local = self.client;
+                let free = self.flows.reserve(self.location, leg, &target.peer, &local);
+                free.then_some(local)
+            }
+            Method::Fullnat => self.own_end(leg, &target.peer),
+        };
+        let chosen = self.around.chosen.take();
+        match local {
+            Some(local) => {
+                if let Some(place) = self.around.servers.get_mut(leg) {
+                    *place = chosen;
+                }
+                Some(local)
+            }
+            None => {
+                if let Some(bound) = chosen {
+                    self.around.tried(&bound);
+                }
+                self.switch.count(Counter::LegsTaken);
+                None
+            }
+        }
+    }
+
+    fn free(&mut self, leg: usize, was: &Leg) {
+        if was.method != Method::Front {
+            self.flows.free(self.location, leg, &was.peer, &was.local);
+        }
+        if let Some(place) = self.around.servers.get_mut(leg) {
+            *place = None;
+        }
+    }
+
+    fn emit(&mut self, build: Build) {
+        if !self.out.build(build) {
+            self.switch.count(Counter::SendsLost);
+        }
+    }
+
+    fn held_end(&self) -> Option<u32> {
+        (!self.around.held.is_empty()).then_some(self.around.held_end)
+    }
+
+    fn held_count(&self) -> u32 {
+        self.around.held.count()
+    }
+
+    fn run<'a>(&'a self, at: u32, current: Option<(&Segment, &'a View<'e>)>) -> &'a [u8] {
+        let around = &*self.around;
+        let mut from = around.held_from;
+        for packet in around.held.iter() {
+            let Some(parsed) = view::parse_again(&*packet) else {
+                return &[];
+            };
+            let end = parsed.segment.data_end();
+            if seq::at_most(from, at) && seq::before(at, end) {
+                let offset = at.wrapping_sub(parsed.segment.seq);
+                let left = end.wrapping_sub(at) as usize;
+                let run = packet.bytes(parsed.payload_at.saturating_add(offset));
+                return run.get(..left).unwrap_or(run);
+            }
+            from = end;
+        }
+        match current {
+            Some((segment, view)) if seq::at_most(segment.seq, at) => {
+                view.run(at.wrapping_sub(segment.seq))
+            }
+            _ => &[],
+        }
+    }
+
+    fn release(&mut self, to: u32, rewrite: &mut dyn FnMut(&Segment, u32, u32) -> Rewrite) {
+        let around = &mut *self.around;
+        while let Some(parsed) = around.held.iter().next().map(|p| view::parse_again(&*p)) {
+            let Some(parsed) = parsed else {
+                // It was read when it was held: it cannot be.
+                around.held.pop();
+                continue;
+            };
+            let segment = parsed.segment;
+            let start = seq::max(around.held_from, segment.seq);
+            let end = segment.data_end();
+            // A FIN alone goes with what is before it.
+            if !seq::before(start, to) && !(start == end && end == to) {
+                return;
+            }
+            let whole = seq::at_most(end, to);
+            let (from, until) = (
+                start.wrapping_sub(segment.seq),
+                seq::min(end, to).wrapping_sub(segment.seq),
+            );
+            let packet = if whole {
+                around.held.pop()
+            } else {
+                around.held.iter().next().and_then(|packet| packet.copy())
+            };
+            around.held_from = seq::min(end, to);
+            let Some(packet) = packet else {
+                self.switch.count(Counter::SendsLost);
+                if whole {
+                    continue;
+                }
+                return;
+            };
+            let rewrite = rewrite(&segment, from, until);
+            if !self.out.packet(packet, &parsed, from, until, &rewrite) {
+                self.switch.count(Counter::SendsLost);
+            }
+            if !whole {
+                return;
+            }
+        }
+    }
+
+    fn discard(&mut self) {
+        while self.around.held.pop().is_some() {}
+    }
+
+    fn started(&mut self, leg: usize) {
+        if let Some(bound) = self.around.server(leg) {
+            bound.server.scheduled().start();
+        }
+    }
+
+    fn finished(&mut self, leg: usize) {
+        if let Some(bound) = self.around.server(leg) {
+            bound.server.scheduled().finish();
+        }
+    }
+
+    fn first_byte(&mut self, leg: usize, ns: u64) {
+        if let Some(bound) = self.around.server(leg) {
+            bound.server.scheduled().observe(ns, self.now);
+        }
+        self.switch.responses.observe(ns);
+    }
+
+    fn status(&mut self, _leg: usize, status: u16) {
+        self.switch.count(Counter::of_status(status));
+    }
+
+    fn connected(&mut self, leg: usize) {
+        if let Some(bound) = self.around.server(leg) {
+            bound.server.works();
+        }
+        self.around.tried_len = 0;
+    }
+
+    fn failed(&mut self, leg: usize, failure: Failure) {
+        let Some(bound) = self.around.servers.get(leg).and_then(Option::as_ref) else {
+            return;
+        };
+        match failure {
+            Failure::Refused | Failure::Timeout => {
+                self.switch.count(Counter::ConnectsFailed);
+                if bound.server.fails(self.now) {
+                    self.switch.server_failed();
+                }
+            }
+            Failure::Taken | Failure::Options => {}
+        }
+        let (pool, position) = (bound.pool, bound.position);
+        self.around.tried_at(pool, position);
+    }
+}
+
+impl Surroundings {
+    fn server(&self, leg: usize) -> Option<&super::connection::Bound> {
+        self.servers.get(leg)?.as_ref()
+    }
+
+    fn tried(&mut self, bound: &super::connection::Bound) {
+        self.tried_at(bound.pool, bound.position);
+    }
+
+    /// Leaves a server out from now on.
+    fn tried_at(&mut self, pool: u32, position: u32) {
+        if self.tried_pool != pool {
+            self.tried_pool = pool;
+            self.tried_len = 0;
+        }
+        let position = u16::try_from(position).unwrap_or(u16::MAX);
+        if let Some(place) = self.tried.get_mut(usize::from(self.tried_len)) {
+            *place = position;
+            self.tried_len = self.tried_len.wrapping_add(1);
+        }
+    }
+}
+
+impl Switch {
+    /// How the services of a table answer.
+    pub(super) fn listener(&self, flows: &Flows, mss: u16, now: u64, eager: bool) -> Listener {
+        Listener {
+            key: flows.cookies,
+            epoch: epoch(),
+            now: l7switch_engine::flow::milliseconds(now),
+            mss,
+            window_scale: 7,
+            timestamps: true,
+            sack: true,
+            eager,
+        }
+    }
+}
+
+/// The memory of a connection whose flow is dead goes with it.
+pub(super) fn is_dead(flow: &Flow) -> bool {
+    flow.state() == l7switch_engine::flow::State::Dead
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! A connection of a client: its flow, and what the kernel keeps beside it.
+#![forbid(unsafe_code)]
+
+use kernel::sync::Arc;
+
+use l7switch_engine::flow::Flow;
+use l7switch_engine::flow::LEGS;
+use l7switch_engine::netlink::FlowState;
+use l7switch_engine::sched::Identity;
+
+use super::flows::Side;
+use super::real_server::RealServer;
+use crate::shell::packet::Held;
+
+/// Most servers that a request is tried at.
+pub(super) const TRIED: usize = 4;
+
+/// The server of a leg.
+pub(super) struct Bound {
+    /// The server.
+    pub(super) server: Arc<RealServer>,
+    /// Where it is in the table of `generation`: pool and position in it.
+    pub(super) pool: u32,
+    pub(super) position: u32,
+    pub(super) generation: u64,
+}
+
+/// What belongs to a flow and is no plain data.
+pub(super) struct Surroundings {
+    /// Packets that wait.
+    pub(super) held: Held,
+    /// Sequence numbers of the first byte that waits and behind the last.
+    pub(super) held_from: u32,
+    pub(super) held_end: u32,
+    /// The servers of the legs; none: the front.
+    pub(super) servers: [Option<Bound>; LEGS],
+    /// The server that was chosen last, for the leg to come.
+    pub(super) chosen: Option<Bound>,
+    /// Positions of servers that failed the present request, in a pool.
+    pub(super) tried: [u16; TRIED],
+    pub(super) tried_len: u8,
+    pub(super) tried_pool: u32,
+}
+
+/// A connection.
+pub(crate) struct Connection {
+    /// Its flow.
+    pub(crate) flow: Flow,
+    pub(super) around: Surroundings,
+    /// When its first data came, ms of the monotonic clock.
+    pub(crate) begun: u32,
+    /// When its last packet came.
+    pub(crate) seen: u32,
+    /// Packets from the client.
+    pub(crate) packets: u64,
+    /// Bytes in them.
+    pub(crate) bytes: u64,
+}
+
+impl Connection {
+    /// A flow's, at `now`, ms.
+    pub(super) fn new(flow: Flow, now: u32) -> Self {
+        Self {
+            flow,
+            around: Surroundings {
+                held: Held::new(),
+                held_from: 0,
+                held_end: 0,
+                servers: [None, None],
+                chosen: None,
+                tried: [0; TRIED],
+                tried_len: 0,
+                tried_pool: 0,
+            },
+            begun: now,
+            seen: now,
+            packets: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Whether a packet with these ends is one of that side.
+    pub(super) fn is_of(&self, side: Side, source: &Identity, destination: &Identity) -> bool {
+        match side {
+            Side::Client => self.flow.client == *source && self.flow.service == *destination,
+            Side::Server(leg) => self
+                .flow
+                .leg(leg)
+                .is_some_and(|leg| leg.peer == *source && leg.local == *destination),
+        }
+    }
+
+    /// How far it has come, as it is shown.
+    pub(crate) fn state(&self) -> FlowState {
+        use l7switch_engine::flow::State;
+        match self.flow.state() {
+            State::Open if self.flow.active().is_none() && self.flow.binding().is_some() => {
+                FlowState::Opening
+            }
+            State::Open => FlowState::Open,
+            State::Closing | State::Dead => FlowState::Closing,
+        }
+    }
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Where a packet's connection is: a hash table of addresses and ports that is read without a lock.
+//!
+//! Sets of eight words fill a cache line; a key may be in one of two neighbouring sets. A word holds half of the key's hash
+//! and the place that it leads to. Whoever finds a place looks there, under its lock, whether it is the right one.
+#![forbid(unsafe_code)]
+
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Acquire;
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::Release;
+
+use kernel::prelude::*;
+
+/// Words of a set.
+const WAYS: usize = 8;
+
+/// A place: not 0.
+pub(super) type Place = u32;
+
+/// The table.
+pub(super) struct Index {
+    words: KVVec<AtomicU64>,
+    /// Number of sets, a power of two, less one.
+    mask: usize,
+}
+
+const fn word(hash: u64, place: Place) -> u64 {
+    (hash >> 32 << 32) | place as u64
+}
+
+impl Index {
+    /// Room for about `keys`, at half load.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn new(keys: usize) -> Result<Self> {
+        let sets = keys.div_ceil(WAYS / 2).max(2).next_power_of_two();
+        let words = sets.checked_mul(WAYS).ok_or(ENOMEM)?;
+        let mut all = KVVec::with_capacity(words, GFP_KERNEL_ACCOUNT)?;
+        for _ in 0..words {
+            all.push_within_capacity(AtomicU64::new(0))
+                .map_err(|_| ENOMEM)?;
+        }
+        Ok(Self {
+            words: all,
+            mask: sets.wrapping_sub(1),
+        })
+    }
+
+    /// The two sets of a key.
+    fn sets(&self, hash: u64) -> [&[AtomicU64]; 2] {
+        let first = (hash as usize) & self.mask;
+        [first, first ^ 1].map(|set| {
+            let start = set.wrapping_mul(WAYS);
+            let end = start.wrapping_add(WAYS);
+            self.words.get(start..end).unwrap_or_default()
+        })
+    }
+
+    /// Calls `look` with every place that may be a key's, until it finds something.
+    #[inline]
+    pub(super) fn find<R>(
+        &self,
+        hash: u64,
+        mut look: impl FnMut(Place) -> Option<R>,
+    ) -> Option<R> {
+        let tag = word(hash, 0);
+        for set in self.sets(hash) {
+            for entry in set {
+                let found = entry.load(Acquire);
+                if found & !0xffff_ffff == tag && found != 0 {
+                    if let Some(result) = look(found as Place) {
+                        return Some(result);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether a key's hash is in the table.
+    fn has(&self, hash: u64) -> usize {
+        let mut count = 0usize;
+        self.find(hash, |_| {
+            count = count.wrapping_add(1);
+            None::<()>
+        });
+        count
+    }
+
+    /// Puts a key in. `false` where there is no room, or where the key (or, very rarely, another of the same hash) is
+    /// there.
+    pub(super) fn insert(&self, hash: u64, place: Place) -> bool {
+        if self.has(hash) != 0 {
+            return false;
+        }
+        let new = word(hash, place);
+        for set in self.sets(hash) {
+            for entry in set {
+                if entry.compare_exchange(0, new, Release, Relaxed).is_ok() {
+                    // Two at a time: neither has it.
+                    if self.has(hash) > 1 {
+                        self.remove(hash, place);
+                        return false;
+                    }
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Takes a key out.
+    pub(super) fn remove(&self, hash: u64, place: Place) {
+        let old = word(hash, place);
+        for set in self.sets(hash) {
+            for entry in set {
+                if entry.compare_exchange(old, 0, Release, Relaxed).is_ok() {
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,501 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The path of packets: from the hooks to the flows, and on.
+#![forbid(unsafe_code)]
+
+use kernel::sync::rcu;
+
+use l7switch_engine::flow;
+use l7switch_engine::flow::milliseconds;
+use l7switch_engine::flow::segment::ACK;
+use l7switch_engine::flow::segment::RST;
+use l7switch_engine::flow::segment::SYN;
+use l7switch_engine::flow::Build;
+use l7switch_engine::flow::Fresh;
+use l7switch_engine::flow::Rewrite;
+use l7switch_engine::flow::Verdict;
+use l7switch_engine::netlink::Datapath;
+use l7switch_engine::netlink::Protocol;
+use l7switch_engine::table::format::ServiceRecord;
+
+use super::around::is_dead;
+use super::around::Around;
+use super::connection::Connection;
+use super::flows::Flows;
+use super::flows::Location;
+use super::flows::Shard;
+use super::flows::Side;
+use super::sending;
+use super::sending::Out;
+use super::view;
+use super::view::Parsed;
+use super::view::View;
+use super::Counter;
+use super::Live;
+use super::Switch;
+use super::TRAFFIC_BYTES;
+use super::TRAFFIC_CONNECTIONS;
+use super::TRAFFIC_PACKETS;
+use crate::shell::bottom_halves;
+use crate::shell::clock;
+use crate::shell::net::Net;
+use crate::shell::netfilter;
+use crate::shell::netfilter::PacketHook;
+use crate::shell::packet::Buffer;
+use crate::shell::packet::Packet;
+use crate::shell::packet::Point;
+use crate::shell::ticker::Tick;
+
+/// Largest segment that is offered where the path takes more: a jumbo frame's.
+const MSS_MAX: u16 = 8940;
+
+/// What is done with a packet when its flow is unlocked.
+enum Fate {
+    /// It goes on as it is.
+    Accept,
+    /// It goes no further.
+    Drop,
+    /// It goes on rewritten.
+    Rewrite(Rewrite, Side),
+    /// It is held, or waits to be sent.
+    Taken,
+    /// Its connection has been ended, and it may begin another.
+    Fresh,
+}
+
+/// What everything about one packet needs.
+struct Case<'a> {
+    switch: &'a Switch,
+    live: &'a Live,
+    flows: &'a Flows,
+    net: &'a Net,
+    now: u64,
+}
+
+impl Case<'_> {
+    fn around<'e>(
+        &'e self,
+        location: Location,
+        flow: &flow::Flow,
+        around: &'e mut super::connection::Surroundings,
+        out: &'e mut Out,
+    ) -> Around<'e> {
+        Around {
+            switch: self.switch,
+            live: Some(self.live),
+            flows: self.flows,
+            net: self.net,
+            location,
+            client: flow.client,
+            service: flow.service,
+            around,
+            out,
+            now: self.now,
+        }
+    }
+
+    /// Gives a packet to its flow, whose shard is locked.
+    fn give(
+        &self,
+        shard: &mut Shard,
+        location: Location,
+        side: Side,
+        packet: &mut Packet<'_>,
+        parsed: &Parsed,
+        out: &mut Out,
+    ) -> Fate {
+        let Some(connection) = shard.get(location.slot()) else {
+            return Fate::Drop;
+        };
+        let Connection { flow, around, .. } = connection;
+        let mut env = self.around(location, flow, around, out);
+        let view = View {
+            packet,
+            payload_at: parsed.payload_at,
+        };
+        let verdict = match side {
+            Side::Client => flow.client(&parsed.segment, &view, &mut env),
+            Side::Server(leg) => flow.server(leg, &parsed.segment, &view, &mut env),
+        };
+        let fate = match verdict {
+            Verdict::Drop => Fate::Drop,
+            Verdict::Forward(rewrite) => Fate::Rewrite(rewrite, side),
+            Verdict::Reopen => {
+                flow.end(&mut env);
+                Fate::Fresh
+            }
+            Verdict::Hold(from) => {
+                let kept = packet.steal();
+                match kept {
+                    Some(kept) => {
+                        env.hold(kept, &parsed.segment, from);
+                        Fate::Taken
+                    }
+                    None => Fate::Drop,
+                }
+            }
+            Verdict::Part(bytes, rewrite) => match packet.steal() {
+                Some(part) => {
+                    if !env.out.packet(part, parsed, 0, bytes, &rewrite) {
+                        self.switch.count(Counter::SendsLost);
+                    }
+                    Fate::Taken
+                }
+                None => Fate::Drop,
+            },
+            Verdict::PartHold(bytes, rewrite) => match packet.steal() {
+                Some(kept) => {
+                    let sent = kept
+                        .copy()
+                        .is_some_and(|part| env.out.packet(part, parsed, 0, bytes, &rewrite));
+                    if !sent {
+                        self.switch.count(Counter::SendsLost);
+                    }
+                    let from = parsed.segment.seq.wrapping_add(bytes);
+                    env.hold(kept, &parsed.segment, from);
+                    Fate::Taken
+                }
+                None => Fate::Drop,
+            },
+        };
+        let dead = is_dead(flow);
+        let due = flow.due(&env);
+        connection.seen = milliseconds(self.now);
+        if side == Side::Client {
+            connection.packets = connection.packets.wrapping_add(1);
+            let len = u64::from(parsed.payload_at.wrapping_add(parsed.segment.payload));
+            connection.bytes = connection.bytes.wrapping_add(len);
+        }
+        if dead {
+            self.flows.remove(shard, location, true);
+        } else {
+            shard.due(location.slot(), due);
+        }
+        fate
+    }
+
+    /// Does with a packet what was decided.
+    fn finish(&self, packet: &mut Packet<'_>, parsed: &Parsed, fate: &Fate) -> netfilter::Verdict {
+        let Fate::Rewrite(rewrite, side) = fate else {
+            return match fate {
+                Fate::Accept => netfilter::Verdict::Accept,
+                _ => netfilter::Verdict::Drop,
+            };
+        };
+        let same = rewrite.destination == parsed.segment.destination;
+        packet.untrack();
+        // What comes from a real server and goes on with the service's address: this host's, a martian on input.
+        let routed = match (packet.point(), side) {
+            (Point::PreRouting, Side::Server(_)) => packet.route_input(rewrite.destination.address),
+            _ => true,
+        };
+        let done = routed
+            && sending::rewrite(packet, parsed, rewrite)
+            && (same || packet.point() == Point::PreRouting || packet.reroute());
+        if done {
+            netfilter::Verdict::Accept
+        } else {
+            self.switch.count(Counter::SendsLost);
+            netfilter::Verdict::Drop
+        }
+    }
+
+    fn send(&self, out: Out) {
+        let lost = out.send(self.net);
+        if lost > 0 {
+            self.switch.counters.add(Counter::SendsLost.index(), lost);
+        }
+    }
+
+    /// A packet to a service that belongs to no flow.
+    fn fresh(
+        &self,
+        service: u32,
+        packet: &mut Packet<'_>,
+        parsed: &Parsed,
+        hash: u64,
+    ) -> netfilter::Verdict {
+        let record: ServiceRecord = self.live.table.get(service).unwrap_or_default();
+        let protocol = Protocol::from_number(record.protocol);
+        let served = record.datapath != Datapath::Front.number()
+            && matches!(protocol, Some(Protocol::Http | Protocol::Tls | Protocol::Tcp));
+        if !served {
+            return netfilter::Verdict::Accept;
+        }
+        let eager = matches!(protocol, Some(Protocol::Tcp));
+        let listener = self.switch.listener(self.flows, MSS_MAX, self.now, eager);
+        match flow::fresh(&listener, &parsed.segment) {
+            Fresh::Pass => {
+                self.switch.count(Counter::Strays);
+                netfilter::Verdict::Accept
+            }
+            Fresh::Drop => netfilter::Verdict::Drop,
+            Fresh::Answer(build) => {
+                if build.flags & SYN != 0 {
+                    self.switch.count(Counter::SynsAnswered);
+                }
+                self.answer(&build);
+                netfilter::Verdict::Drop
+            }
+            Fresh::Open(flow) => self.open(service, flow, packet, parsed, hash),
+        }
+    }
+
+    fn answer(&self, build: &Build) {
+        if !sending::send(self.net, build) {
+            self.switch.count(Counter::SendsLost);
+        }
+    }
+
+    /// Makes a flow and gives it its first packet.
+    fn open(
+        &self,
+        service: u32,
+        flow: flow::Flow,
+        packet: &mut Packet<'_>,
+        parsed: &Parsed,
+        hash: u64,
+    ) -> netfilter::Verdict {
+        let number = Flows::shard_of(hash);
+        let mut out = Out::new();
+        let fate = {
+            let Some(mut shard) = self.flows.lock(number) else {
+                return netfilter::Verdict::Drop;
+            };
+            let now = milliseconds(self.now);
+            let connection = Connection::new(flow, now);
+            let Some(location) = self.flows.insert(number, &mut shard, hash, connection, now.wrapping_add(1000)) else {
+                drop(shard);
+                self.switch.count(Counter::FlowsFull);
+                return netfilter::Verdict::Drop;
+            };
+            self.give(&mut shard, location, Side::Client, packet, parsed, &mut out)
+        };
+        if let Some(traffic) = self.live.traffic(service) {
+            traffic.add(TRAFFIC_CONNECTIONS, 1);
+        }
+        let verdict = self.finish(packet, parsed, &fate);
+        self.send(out);
+        verdict
+    }
+}
+
+impl Switch {
+    /// Counts.
+    pub(super) fn count(&self, counter: Counter) {
+        self.counters.add(counter.index(), 1);
+    }
+
+    fn see(&self, packet: &mut Packet<'_>) -> netfilter::Verdict {
+        let Some(outer) = view::outer(packet) else {
+            return netfilter::Verdict::Accept;
+        };
+        let Some(tcp_at) = outer.tcp_at else {
+            return netfilter::Verdict::Accept;
+        };
+        let guard = rcu::read_lock();
+        let (Some(live), Some(flows)) = (self.live.read(&guard), self.flows.read(&guard)) else {
+            return netfilter::Verdict::Accept;
+        };
+        let parsed = view::parse(packet, &outer.ip, tcp_at).or_else(|| {
+            // Headers in pieces: in one, if there are any.
+            let len = packet.len().min(tcp_at.saturating_add(60));
+            packet.headers_mut(len)?;
+            view::parse(packet, &outer.ip, tcp_at)
+        });
+        let Some(parsed) = parsed else {
+            return netfilter::Verdict::Accept;
+        };
+        // Local clients send in process context.
+        let _softirqs = bottom_halves::Disabled::new();
+        let case = Case {
+            switch: self,
+            live,
+            flows,
+            net: packet.net(),
+            now: clock::now_ns(),
+        };
+        case.segment(packet, &parsed)
+    }
+}
+
+impl Case<'_> {
+    fn segment(&self, packet: &mut Packet<'_>, parsed: &Parsed) -> netfilter::Verdict {
+        let segment = &parsed.segment;
+        let (source, destination) = (&segment.source, &segment.destination);
+        let service = self.live.service_at(destination.address, destination.port);
+        if let (Some(service), Some(traffic)) = (service, service.and_then(|s| self.live.traffic(s))) {
+            let _ = service;
+            traffic.add(TRAFFIC_PACKETS, 1);
+            traffic.add(TRAFFIC_BYTES, u64::from(packet.len()));
+        }
+        // The front answers from the service's own address.
+        let from_front = packet.point() == Point::LocalOut
+            && self.live.service_at(source.address, source.port).is_some();
+        let hash = if from_front {
+            self.flows.hash(destination, source)
+        } else {
+            self.flows.hash(source, destination)
+        };
+        let opens = segment.flags & (SYN | ACK | RST) == SYN && service.is_some();
+        let mut out = Out::new();
+        let fate = if opens && !from_front {
+            None
+        } else if from_front {
+            self.flows.find(hash, destination, source, |shard, location, side| {
+                let leg = shard.get(location.slot()).and_then(|c| front_leg(&c.flow));
+                match (leg, side) {
+                    (Some(leg), Side::Client) => {
+                        self.give(shard, location, Side::Server(leg), packet, parsed, &mut out)
+                    }
+                    // The front's own connection, from before the flow.
+                    _ => Fate::Accept,
+                }
+            })
+        } else {
+            self.flows.find(hash, source, destination, |shard, location, side| {
+                if !self.right(packet, parsed) {
+                    return Fate::Drop;
+                }
+                self.give(shard, location, side, packet, parsed, &mut out)
+            })
+        };
+        let verdict = match (&fate, service) {
+            (Some(Fate::Fresh), Some(service)) => self.fresh(service, packet, parsed, hash),
+            (Some(fate), _) => self.finish(packet, parsed, fate),
+            (None, Some(service)) if !from_front => {
+                if self.right(packet, parsed) {
+                    self.fresh(service, packet, parsed, hash)
+                } else {
+                    netfilter::Verdict::Drop
+                }
+            }
+            (None, _) => netfilter::Verdict::Accept,
+        };
+        self.send(out);
+        verdict
+    }
+
+    /// Whether a segment's checksum is right, where its data are read or it changes a connection.
+    fn right(&self, packet: &mut Packet<'_>, parsed: &Parsed) -> bool {
+        let plain = parsed.segment.is_empty() && !parsed.segment.is(RST);
+        let right = plain || packet.checksum_valid(parsed.tcp_at);
+        if !right {
+            self.switch.count(Counter::BadChecksums);
+        }
+        right
+    }
+}
+
+/// The leg of a flow that leads to the front.
+fn front_leg(flow: &flow::Flow) -> Option<usize> {
+    (0..flow::LEGS).find(|&leg| {
+        flow.leg(leg)
+            .is_some_and(|leg| leg.method == flow::Method::Front)
+    })
+}
+
+impl PacketHook for Switch {
+    fn ipv4(&self, packet: &mut Packet<'_>) -> netfilter::Verdict {
+        self.see(packet)
+    }
+
+    fn ipv6(&self, packet: &mut Packet<'_>) -> netfilter::Verdict {
+        self.see(packet)
+    }
+}
+
+impl Tick for Switch {
+    const PERIOD_MS: u32 = super::flows::SPOKE_MS;
+
+    fn tick(&self, net: &Net) {
+        let guard = rcu::read_lock();
+        let (Some(live), Some(flows)) = (self.live.read(&guard), self.flows.read(&guard)) else {
+            return;
+        };
+        let now = clock::now_ns();
+        if self.failing() {
+            self.recover(live, now);
+        }
+        let case = Case {
+            switch: self,
+            live,
+            flows,
+            net,
+            now,
+        };
+        for number in flows.shards() {
+            case.turn(number);
+        }
+    }
+}
+
+impl Case<'_> {
+    /// Looks at the connections of a shard whose time has come.
+    fn turn(&self, number: usize) {
+        let now = milliseconds(self.now);
+        loop {
+            let mut out = Out::new();
+            {
+                let Some(mut shard) = self.flows.lock(number) else {
+                    return;
+                };
+                let Some(slot) = shard.turn(now) else {
+                    return;
+                };
+                let location = Location::of(number, slot);
+                let Some(connection) = shard.get(slot) else {
+                    continue;
+                };
+                let Connection { flow, around, .. } = connection;
+                let mut env = self.around(location, flow, around, &mut out);
+                flow.tick(&mut env);
+                let due = flow.due(&env);
+                if is_dead(flow) {
+                    self.flows.remove(&mut shard, location, false);
+                } else {
+                    shard.wait(slot, due);
+                }
+            }
+            self.send(out);
+        }
+    }
+}
+
+/// Ends every connection, since the switch goes away: both sides are told.
+pub(super) fn abort(switch: &Switch, flows: &Flows, net: &Net) {
+    for number in flows.shards() {
+        let mut slot = 0u32;
+        loop {
+            let mut out = Out::new();
+            let _softirqs = bottom_halves::Disabled::new();
+            {
+                let Some(mut shard) = flows.lock(number) else {
+                    break;
+                };
+                let Some(found) = shard.next_used(slot) else {
+                    break;
+                };
+                slot = found;
+                let location = Location::of(number, slot);
+                if let Some(connection) = shard.get(slot) {
+                    let Connection { flow, around, .. } = connection;
+                    let mut env = Around {
+                        switch,
+                        live: None,
+                        flows,
+                        net,
+                        location,
+                        client: flow.client,
+                        service: flow.service,
+                        around,
+                        out: &mut out,
+                        now: clock::now_ns(),
+                    };
+                    flow.abort(&mut env);
+                }
+                flows.remove(&mut shard, location, true);
+            }
+            out.send(net);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! What is sent once a flow's lock is released: segments of the switch's own, and packets that were held.
+#![forbid(unsafe_code)]
+
+use l7switch_engine::flow;
+use l7switch_engine::flow::segment::SYN;
+use l7switch_engine::flow::Build;
+use l7switch_engine::flow::Rewrite;
+use l7switch_engine::flow::LEN_MAX;
+use l7switch_engine::sched::Identity;
+
+use super::view::Parsed;
+use crate::shell::net::Net;
+use crate::shell::packet::Buffer;
+use crate::shell::packet::Checksum;
+use crate::shell::packet::Held;
+use crate::shell::packet::Owned;
+use crate::shell::route::Route;
+use crate::shell::route::Selector;
+
+/// Segments that one packet can make the switch send.
+const BUILDS: usize = 8;
+
+/// What is to be sent.
+pub(super) struct Out {
+    builds: [Option<Build>; BUILDS],
+    packets: Held,
+}
+
+/// What the engine calls a checksum's kind.
+fn kind(checksum: Checksum) -> flow::Checksum {
+    match checksum {
+        Checksum::Full => flow::Checksum::Full,
+        Checksum::Partial => flow::Checksum::Partial,
+    }
+}
+
+/// Rewrites a packet's headers; `false` where memory is short.
+pub(super) fn rewrite<B: Buffer>(buffer: &mut B, parsed: &Parsed, rewrite: &Rewrite) -> bool {
+    let checksum = kind(buffer.checksum());
+    let Some(headers) = buffer.headers_mut(parsed.payload_at) else {
+        return false;
+    };
+    rewrite
+        .apply(headers, parsed.tcp_at as usize, checksum)
+        .is_some()
+}
+
+impl Out {
+    /// Nothing.
+    pub(super) const fn new() -> Self {
+        Self {
+            builds: [None; BUILDS],
+            packets: Held::new(),
+        }
+    }
+
+    /// Adds a segment; `false` where there are too many.
+    pub(super) fn build(&mut self, build: Build) -> bool {
+        for place in &mut self.builds {
+            if place.is_none() {
+                *place = Some(build);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Adds a packet of which the data from one offset to another go. `false` where memory is short.
+    pub(super) fn packet(
+        &mut self,
+        mut packet: Owned,
+        parsed: &Parsed,
+        from: u32,
+        to: u32,
+        change: &Rewrite,
+    ) -> bool {
+        if !packet.keep_payload(parsed.payload_at, from, to) {
+            return false;
+        }
+        if !rewrite(&mut packet, parsed, change) {
+            return false;
+        }
+        self.packets.push(packet);
+        true
+    }
+
+    /// Sends everything. With no lock held. Gives how many could not be sent.
+    pub(super) fn send(mut self, net: &Net) -> u64 {
+        let mut lost = 0u64;
+        for build in self.builds.iter().flatten() {
+            if !send(net, build) {
+                lost = lost.wrapping_add(1);
+            }
+        }
+        while let Some(packet) = self.packets.pop() {
+            let sent = super::view::outer(&packet)
+                .is_some_and(|outer| packet.send(net, outer.ip.destination, outer.ip.source));
+            if !sent {
+                lost = lost.wrapping_add(1);
+            }
+        }
+        lost
+    }
+}
+
+/// Sends a segment; the largest segment that it offers is no larger than the path takes.
+pub(super) fn send(net: &Net, build: &Build) -> bool {
+    let selector = Selector {
+        source_port: build.source.port,
+        destination_port: build.destination.port,
+        tos: 0,
+        mark: 0,
+    };
+    let (from, to): (&Identity, &Identity) = (&build.source, &build.destination);
+    let Some(route) = Route::to(net, from.address, to.address, selector) else {
+        return false;
+    };
+    let mut build = *build;
+    if build.flags & SYN != 0 {
+        let headers = if flow::is_ipv4(&to.address) { 40 } else { 60 };
+        let most = u16::try_from(route.mtu().saturating_sub(headers)).unwrap_or(u16::MAX);
+        build.offer.mss = build.offer.mss.min(most);
+    }
+    let mut bytes = [0u8; LEN_MAX];
+    let len = build.write(&mut bytes);
+    bytes.get(..len).is_some_and(|packet| route.send(packet))
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! A packet as the engine sees it.
+#![forbid(unsafe_code)]
+
+use l7switch_engine::flow::segment;
+use l7switch_engine::flow::Payload;
+use l7switch_engine::flow::Segment;
+use l7switch_engine::packet;
+use l7switch_engine::packet::Ip;
+use l7switch_engine::packet::HEADER;
+use l7switch_engine::packet::IPV6_HEADER;
+
+use crate::shell::packet::Buffer;
+use crate::shell::packet::Packet;
+
+/// A TCP segment in a packet. Offsets are bytes from the start of the IP header.
+#[derive(Clone, Copy)]
+pub(super) struct Parsed {
+    /// What the headers say.
+    pub(super) segment: Segment,
+    /// Where the TCP header is.
+    pub(super) tcp_at: u32,
+    /// Where its data are.
+    pub(super) payload_at: u32,
+}
+
+/// Where a packet's IP header leads.
+pub(super) struct Outer {
+    /// The header.
+    pub(super) ip: Ip,
+    /// Where the transport header is, if it is TCP's.
+    pub(super) tcp_at: Option<u32>,
+}
+
+/// Reads the IP header of a packet.
+pub(super) fn outer<B: Buffer>(buffer: &B) -> Option<Outer> {
+    let start = buffer.run(0);
+    let ip = match start.first()? >> 4 {
+        4 => packet::ipv4(start.first_chunk::<HEADER>()?)?,
+        6 => packet::ipv6(start.first_chunk::<IPV6_HEADER>()?)?,
+        _ => return None,
+    };
+    let tcp_at = if ip.protocol == packet::TCP {
+        Some(ip.header_len)
+    } else if start.first()? >> 4 == 6 {
+        buffer.ipv6_tcp_offset()
+    } else {
+        None
+    };
+    Some(Outer { ip, tcp_at })
+}
+
+/// Reads the TCP header. `None` where it is none, or not in one piece.
+pub(super) fn parse<B: Buffer>(buffer: &B, ip: &Ip, tcp_at: u32) -> Option<Parsed> {
+    let rest = buffer.run(tcp_at);
+    let len = segment::header_len(rest.first_chunk()?)?;
+    let header = rest.get(..usize::from(len))?;
+    let payload_at = tcp_at.checked_add(u32::from(len))?;
+    let payload = buffer.len().checked_sub(payload_at)?;
+    let segment = Segment::read(ip.source, ip.destination, header, payload)?;
+    Some(Parsed {
+        segment,
+        tcp_at,
+        payload_at,
+    })
+}
+
+/// Reads all headers of a packet that has been read before.
+pub(super) fn parse_again<B: Buffer>(buffer: &B) -> Option<Parsed> {
+    let outer = outer(buffer)?;
+    parse(buffer, &outer.ip, outer.tcp_at?)
+}
+
+/// A packet's data.
+#[derive(Clone, Copy)]
+pub(super) struct View<'p> {
+    /// The packet.
+    pub(super) packet: &'p Packet<'p>,
+    /// Where its data are.
+    pub(super) payload_at: u32,
+}
+
+impl Payload for View<'_> {
+    fn run(&self, offset: u32) -> &[u8] {
+        self.packet.run(self.payload_at.saturating_add(offset))
+    }
+}
