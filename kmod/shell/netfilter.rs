@@ -56,6 +56,9 @@ pub(crate) trait PacketHook: Send + Sync {
 
     /// Sees an IPv6 packet; likewise.
     fn ipv6(&self, packet: &mut Packet<'_>) -> Verdict;
+
+    /// No packet comes any more. In process context, while the namespace is still there.
+    fn farewell(&self, net: &Net);
 }
 
 /// Calls a hook. A packet of a local client to this host passes the loopback device and comes in again: it is seen once,

@@ -13,13 +13,7 @@ use super::netfilter::PacketHook;
 use super::ticker::Tick;
 use super::ticker::Ticker;
 
-/// What is done when the work ends: no packet and no tick comes any more.
-pub(crate) trait Farewell {
-    /// In process context; the namespace is there.
-    fn farewell(&self, net: &Net);
-}
-
-enum State<T: PacketHook + Tick + Farewell> {
+enum State<T: PacketHook + Tick> {
     /// Nothing is done.
     Idle,
     /// Hooks and ticker, in this order dropped, and whose they are.
@@ -34,18 +28,18 @@ enum State<T: PacketHook + Tick + Farewell> {
 
 /// The work of a namespace.
 #[pin_data]
-pub(crate) struct Work<T: PacketHook + Tick + Farewell> {
+pub(crate) struct Work<T: PacketHook + Tick> {
     #[pin]
     state: Mutex<State<T>>,
     net: *mut bindings::net,
 }
 
 // SAFETY: the namespace's pointer is used under the mutex only, and not after `close`.
-unsafe impl<T: PacketHook + Tick + Farewell> Send for Work<T> {}
+unsafe impl<T: PacketHook + Tick> Send for Work<T> {}
 // SAFETY: as above.
-unsafe impl<T: PacketHook + Tick + Farewell> Sync for Work<T> {}
+unsafe impl<T: PacketHook + Tick> Sync for Work<T> {}
 
-impl<T: PacketHook + Tick + Farewell> Work<T> {
+impl<T: PacketHook + Tick> Work<T> {
     /// No work yet.
     ///
     /// # Safety
@@ -84,7 +78,7 @@ impl<T: PacketHook + Tick + Farewell> Work<T> {
         Ok(())
     }
 
-    /// Ends: when it returns, no packet and no tick comes any more, and [`Farewell`] has been said. Sleeps for a grace
+    /// Ends: when it returns, no packet and no tick comes any more, and [`PacketHook::farewell`] has been called. Sleeps for a grace
     /// period.
     pub(crate) fn end(&self) {
         let mut state = self.state.lock();

@@ -72,21 +72,6 @@ pub(super) fn epoch() -> u32 {
 }
 
 impl Around<'_> {
-    /// Keeps a packet whose data before `from` have gone. `false` where there is too much already.
-    pub(super) fn hold(&mut self, packet: Owned, segment: &Segment, from: u32) -> bool {
-        let around = &mut *self.around;
-        if around.held.memory().saturating_add(packet.memory()) > HELD_MAX {
-            self.switch.count(Counter::HoldsRefused);
-            return false;
-        }
-        if around.held.is_empty() {
-            around.held_from = from;
-        }
-        around.held_end = segment.data_end();
-        around.held.push(packet);
-        true
-    }
-
     /// The bytes from a number on in one piece: as they lie, or copied.
     fn assemble<'b>(
         &'b self,
@@ -384,6 +369,19 @@ impl<'e> Env for Around<'e> {
 }
 
 impl Surroundings {
+    /// Keeps a packet whose data before `from` have gone. `false` where there is too much already.
+    pub(super) fn hold(&mut self, packet: Owned, segment: &Segment, from: u32) -> bool {
+        if self.held.memory().saturating_add(packet.memory()) > HELD_MAX {
+            return false;
+        }
+        if self.held.is_empty() {
+            self.held_from = from;
+        }
+        self.held_end = segment.data_end();
+        self.held.push(packet);
+        true
+    }
+
     fn server(&self, leg: usize) -> Option<&super::connection::Bound> {
         self.servers.get(leg)?.as_ref()
     }

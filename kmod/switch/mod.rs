@@ -28,19 +28,16 @@ use kernel::sync::Arc;
 use kernel::sync::ArcBorrow;
 use kernel::sync::Mutex;
 
-use crate::shell::net::Net;
 use crate::shell::per_cpu::Counters;
 use crate::shell::pernet::Namespace;
 use crate::shell::pernet::Slot;
 use crate::shell::port_watch::Watch;
 use crate::shell::random;
 use crate::shell::rcu_box::RcuBox;
-use crate::shell::work::Farewell;
 use crate::shell::work::Work;
 
 pub(crate) use counters::Counter;
 pub(crate) use histogram::Histogram;
-pub(crate) use histogram::CLASSES;
 pub(crate) use connection::Connection;
 pub(crate) use live::address;
 pub(crate) use live::Live;
@@ -217,15 +214,6 @@ impl Watch for Switch {
         if control.load.as_ref().is_some_and(|load| load.port == port) {
             control.load = None;
             self.counters.add(Counter::LoadsAbandoned.index(), 1);
-        }
-    }
-}
-
-impl Farewell for Switch {
-    fn farewell(&self, net: &Net) {
-        let guard = rcu::read_lock();
-        if let Some(flows) = self.flows.read(&guard) {
-            path::abort(self, flows, net);
         }
     }
 }

@@ -20,6 +20,7 @@ use l7switch_engine::table::format::ServiceRecord;
 use super::around::is_dead;
 use super::around::Around;
 use super::connection::Connection;
+use super::connection::Surroundings;
 use super::flows::Flows;
 use super::flows::Location;
 use super::flows::Shard;
@@ -41,6 +42,7 @@ use crate::shell::net::Net;
 use crate::shell::netfilter;
 use crate::shell::netfilter::PacketHook;
 use crate::shell::packet::Buffer;
+use crate::shell::packet::Owned;
 use crate::shell::packet::Packet;
 use crate::shell::packet::Point;
 use crate::shell::ticker::Tick;
@@ -76,7 +78,7 @@ impl Case<'_> {
         &'e self,
         location: Location,
         flow: &flow::Flow,
-        around: &'e mut super::connection::Surroundings,
+        around: &'e mut Surroundings,
         out: &'e mut Out,
     ) -> Around<'e> {
         Around {
@@ -123,19 +125,16 @@ impl Case<'_> {
                 flow.end(&mut env);
                 Fate::Fresh
             }
-            Verdict::Hold(from) => {
-                let kept = packet.steal();
-                match kept {
-                    Some(kept) => {
-                        env.hold(kept, &parsed.segment, from);
-                        Fate::Taken
-                    }
-                    None => Fate::Drop,
+            Verdict::Hold(from) => match packet.steal() {
+                Some(kept) => {
+                    self.hold(around, kept, parsed, from);
+                    Fate::Taken
                 }
-            }
+                None => Fate::Drop,
+            },
             Verdict::Part(bytes, rewrite) => match packet.steal() {
                 Some(part) => {
-                    if !env.out.packet(part, parsed, 0, bytes, &rewrite) {
+                    if !out.packet(part, parsed, 0, bytes, &rewrite) {
                         self.switch.count(Counter::SendsLost);
                     }
                     Fate::Taken
@@ -146,17 +145,18 @@ impl Case<'_> {
                 Some(kept) => {
                     let sent = kept
                         .copy()
-                        .is_some_and(|part| env.out.packet(part, parsed, 0, bytes, &rewrite));
+                        .is_some_and(|part| out.packet(part, parsed, 0, bytes, &rewrite));
                     if !sent {
                         self.switch.count(Counter::SendsLost);
                     }
                     let from = parsed.segment.seq.wrapping_add(bytes);
-                    env.hold(kept, &parsed.segment, from);
+                    self.hold(around, kept, parsed, from);
                     Fate::Taken
                 }
                 None => Fate::Drop,
             },
         };
+        let env = self.around(location, flow, around, out);
         let dead = is_dead(flow);
         let due = flow.due(&env);
         connection.seen = milliseconds(self.now);
@@ -171,6 +171,12 @@ impl Case<'_> {
             shard.due(location.slot(), due);
         }
         fate
+    }
+
+    fn hold(&self, around: &mut Surroundings, packet: Owned, parsed: &Parsed, from: u32) {
+        if !around.hold(packet, &parsed.segment, from) {
+            self.switch.count(Counter::HoldsRefused);
+        }
     }
 
     /// Does with a packet what was decided.
@@ -402,6 +408,13 @@ impl PacketHook for Switch {
     fn ipv6(&self, packet: &mut Packet<'_>) -> netfilter::Verdict {
         self.see(packet)
     }
+
+    fn farewell(&self, net: &Net) {
+        let guard = rcu::read_lock();
+        if let Some(flows) = self.flows.read(&guard) {
+            abort(self, flows, net);
+        }
+    }
 }
 
 impl Tick for Switch {
@@ -462,7 +475,7 @@ impl Case<'_> {
 }
 
 /// Ends every connection, since the switch goes away: both sides are told.
-pub(super) fn abort(switch: &Switch, flows: &Flows, net: &Net) {
+fn abort(switch: &Switch, flows: &Flows, net: &Net) {
     for number in flows.shards() {
         let mut slot = 0u32;
         loop {

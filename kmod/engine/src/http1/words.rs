@@ -63,6 +63,13 @@ impl WordReader {
         }
     }
 
+    /// Takes in the next bytes.
+    pub(super) fn read_all(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.read(byte);
+        }
+    }
+
     /// Which of the words has been read, if no byte follows.
     pub(super) fn word(self) -> Option<Word> {
         let (word, text, _) = WORDS.get(usize::from(self.candidate))?;
@@ -101,7 +108,12 @@ mod tests {
             };
             assert!(one < next);
             let common = one.iter().zip(*next).take_while(|(a, b)| a == b).count();
-            assert_eq!(usize::from(*shared), common, "{:?}", str::from_utf8(one));
+            assert_eq!(
+                usize::from(*shared),
+                common,
+                "{:?}",
+                std::str::from_utf8(one)
+            );
         }
     }
 
