@@ -26,6 +26,7 @@ mod requests;
 mod selftest;
 mod servers;
 mod specification;
+mod splice;
 mod tables;
 
 /// Every test of the guest.
@@ -75,6 +76,7 @@ pub const TESTS: &[Test] = &[
     guest_test!(servers::keys_stay_with_their_servers).needs_module(),
     guest_test!(specification::the_kernels_tool_is_a_client).needs_module(),
     guest_test!(specification::the_kernels_tool_shows_events_and_errors).needs_module(),
+    guest_test!(splice::requests_go_where_the_rules_say).needs_module(),
     guest_test!(tables::tables_come_and_go_under_dumps).needs_module(),
     guest_test!(tables::corrupted_tables_do_no_harm).needs_module(),
 ];

@@ -143,6 +143,7 @@ sets! {
         IDLE = Idle: Uint,
         PACKETS = Packets: Uint,
         BYTES = Bytes: Uint,
+        SERVER = Server: Nest<Endpoint>,
     }
     /// `match`
     Match: MatchAttr = "match" {

@@ -133,6 +133,8 @@ pub struct Flow {
     pub packets: u64,
     /// Bytes in them, IP headers included.
     pub bytes: u64,
+    /// The real server that its requests go to now; of the front, the service's address.
+    pub server: Option<SocketAddr>,
 }
 
 /// What would become of a request.
@@ -306,6 +308,7 @@ impl Answer for Flow {
             idle: flow.need(Set::IDLE)?,
             packets: flow.need(Set::PACKETS)?,
             bytes: flow.need(Set::BYTES)?,
+            server: flow.get(Set::SERVER)?.map(endpoint).transpose()?,
         })
     }
 }

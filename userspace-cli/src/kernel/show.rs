@@ -113,13 +113,14 @@ pub(super) fn servers(servers: &[Server]) -> String {
 
 pub(super) fn flows(flows: &[Flow]) -> String {
     let mut rows = vec![cells([
-        "SERVICE", "CLIENT", "VIRTUAL", "STATE", "AGE", "IDLE", "PACKETS", "BYTES",
+        "SERVICE", "CLIENT", "VIRTUAL", "SERVER", "STATE", "AGE", "IDLE", "PACKETS", "BYTES",
     ])];
     rows.extend(flows.iter().map(|flow| {
         vec![
             printable(&flow.service),
             flow.client.to_string(),
             flow.destination.to_string(),
+            flow.server.map_or_else(|| "-".to_owned(), |server| server.to_string()),
             flow.state.name().to_owned(),
             seconds(flow.age),
             seconds(flow.idle),
