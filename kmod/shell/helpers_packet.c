@@ -608,6 +608,7 @@ static bool pass_router(struct sk_buff *skb)
 bool l7_skb_send(struct net *net, struct sk_buff *skb, struct dst_entry *dst)
 {
 	bool ipv4 = dst->ops->family == AF_INET;
+	int said;
 
 	if (ipv4 != is_ipv4(skb)) {
 		kfree_skb(skb);
@@ -620,5 +621,7 @@ bool l7_skb_send(struct net *net, struct sk_buff *skb, struct dst_entry *dst)
 		kfree_skb(skb);
 		return false;
 	}
-	return net_xmit_eval(dst_output(net, NULL, skb)) == 0;
+	/* net_xmit_eval is a macro that asks twice. */
+	said = dst_output(net, NULL, skb);
+	return net_xmit_eval(said) == 0;
 }
