@@ -30,7 +30,7 @@ const SHARDS: usize = 256;
 const SHARD_BITS: u32 = SHARDS.trailing_zeros();
 /// Connections of a shard at most: a place has 30 bits in all.
 const SLOTS_MAX: usize = 1 << 20;
-/// Spokes of the wheel of timers, and the time from one to the next, ms. What is due later waits on the last and is looked
+/// Spokes of the wheel of timers, and the time from one to the next, ms; powers of two, so that time may wrap. What is due later waits on the last and is looked
 /// at more than once.
 const SPOKES: u32 = 64;
 /// See there.
@@ -110,7 +110,7 @@ pub(super) struct Shard {
     slots: KVVec<Slot>,
     free: u32,
     spokes: [u32; SPOKES as usize],
-    /// The tick up to which the wheel has been turned.
+    /// The time up to which the wheel has been turned, ms: a multiple of [`SPOKE_MS`].
     turned: u32,
 }
 
@@ -153,14 +153,15 @@ impl Shard {
         self.slots.get(slot as usize)?.connection.as_ref()
     }
 
+    /// Puts a slot on the wheel, behind the spoke that is being turned: it must not come again in the same turn.
     fn link(&mut self, slot: u32, due: u32) {
-        let ahead = due.wrapping_sub(self.turned.wrapping_mul(SPOKE_MS));
-        let ahead = if ahead & 0x8000_0000 != 0 {
-            1
+        let ahead = if seq::before(due, self.turned) {
+            2
         } else {
-            (ahead / SPOKE_MS).clamp(1, SPOKES - 1)
+            let spokes = due.wrapping_sub(self.turned) / SPOKE_MS;
+            spokes.wrapping_add(1).clamp(2, SPOKES - 1)
         };
-        let spoke = self.turned.wrapping_add(ahead) & (SPOKES - 1);
+        let spoke = Self::spoke(self.turned, ahead);
         let Some(head) = self.spokes.get_mut(spoke as usize) else {
             return;
         };
@@ -206,20 +207,25 @@ impl Shard {
 
     /// The next connection that is to be looked at until `now`, ms; it is off the wheel until [`Shard::wait`].
     pub(super) fn turn(&mut self, now: u32) -> Option<u32> {
-        let tick = now / SPOKE_MS;
-        if seq::before(self.turned.wrapping_add(SPOKES), tick) {
-            self.turned = tick.wrapping_sub(SPOKES);
+        let tick = now & !(SPOKE_MS - 1);
+        let oldest = tick.wrapping_sub(SPOKES * SPOKE_MS);
+        if seq::before(self.turned, oldest) {
+            self.turned = oldest;
         }
         while seq::before(self.turned, tick) {
-            let spoke = self.turned.wrapping_add(1) & (SPOKES - 1);
-            let slot = *self.spokes.get(spoke as usize)?;
+            let slot = *self.spokes.get(Self::spoke(self.turned, 1) as usize)?;
             if slot != NONE {
                 self.unlink(slot);
                 return Some(slot);
             }
-            self.turned = self.turned.wrapping_add(1);
+            self.turned = self.turned.wrapping_add(SPOKE_MS);
         }
         None
+    }
+
+    /// The spoke that is so many ahead of a time.
+    const fn spoke(turned: u32, ahead: u32) -> u32 {
+        (turned / SPOKE_MS).wrapping_add(ahead) & (SPOKES - 1)
     }
 
     /// Puts a connection back on the wheel.

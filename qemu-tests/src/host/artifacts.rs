@@ -74,18 +74,20 @@ fn module(kernel: &Kernel) -> Result<Option<PathBuf>> {
     }
 }
 
-/// The front and `l7ctl`, as they are shipped. Cargo holds no lock while it runs tests, so it can be called from one.
+/// The front and `l7ctl`, as they are shipped, or by the profile that `L7_PROFILE` names (`dev` builds in seconds). Cargo holds no lock while it runs tests, so it can be called from one.
 fn programs() -> Result<(PathBuf, PathBuf)> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let profile = env::var_os("L7_PROFILE").unwrap_or_else(|| "release".into());
     let mut command = Command::new(cargo);
     command
         .current_dir(tool::repository())
         .args([
             "build",
-            "--release",
             "--locked",
             "--message-format=json-render-diagnostics",
+            "--profile",
         ])
+        .arg(profile)
         .args(["--package", "l7switch", "--package", "l7ctl", "--bins"]);
     // What cargo tells a test of itself would make the other packages seem changed.
     for (name, _) in env::vars_os() {

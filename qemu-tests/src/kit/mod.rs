@@ -14,6 +14,7 @@ pub mod memory;
 pub mod module;
 pub mod netlink;
 pub mod network;
+pub mod origin;
 pub mod process;
 pub mod programs;
 pub mod wait;

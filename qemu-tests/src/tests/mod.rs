@@ -77,6 +77,12 @@ pub const TESTS: &[Test] = &[
     guest_test!(specification::the_kernels_tool_is_a_client).needs_module(),
     guest_test!(specification::the_kernels_tool_shows_events_and_errors).needs_module(),
     guest_test!(splice::requests_go_where_the_rules_say).needs_module(),
+    guest_test!(splice::one_connection_goes_to_many_servers).needs_module(),
+    guest_test!(splice::pipelined_requests_are_answered_in_order).needs_module(),
+    guest_test!(splice::servers_that_refuse_are_passed_over).needs_module(),
+    guest_test!(splice::bodies_are_identical).needs_module(),
+    guest_test!(splice::clients_may_send_byte_by_byte).needs_module(),
+    guest_test!(splice::upgrades_are_opaque).needs_module(),
     guest_test!(tables::tables_come_and_go_under_dumps).needs_module(),
     guest_test!(tables::corrupted_tables_do_no_harm).needs_module(),
 ];

@@ -8,7 +8,7 @@ use super::segment::SYN;
 use crate::sched::Identity;
 
 /// Longest packet that is built, bytes: IPv6 and TCP with the options of a SYN.
-pub const LEN_MAX: usize = 40 + 20 + 20;
+pub const LEN_MAX: usize = 40 + 20 + 24;
 /// Hop limit of what the switch sends (RFC 1700's default).
 const HOP_LIMIT: u8 = 64;
 
@@ -144,5 +144,53 @@ impl Build {
             .iter()
             .filter(|(there, _)| *there)
             .fold(0, |sum, (_, len)| len.wrapping_add(sum))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::flow::segment::Segment;
+    use crate::flow::segment::ACK;
+
+    /// The sum over a packet's TCP part and its pseudo-header, which is 0xffff where the checksum is right.
+    fn checks(packet: &[u8], addresses: core::ops::Range<usize>, tcp: usize) -> bool {
+        let mut sum = Sum::default();
+        sum.number(6);
+        sum.number(u32::try_from(packet.len() - tcp).unwrap());
+        sum.add(&packet[addresses]);
+        sum.add(&packet[tcp..]);
+        sum.complement() == 0
+    }
+
+    #[test]
+    fn the_longest_packets_are_whole() {
+        let mut ipv4 = [0; 16];
+        ipv4[10..].copy_from_slice(&[0xff, 0xff, 10, 0, 0, 1]);
+        for (address, addresses, tcp) in [(ipv4, 12..20, 20), ([0xfd; 16], 8..40, 40)] {
+            let end = |port| Identity { address, port };
+            let build = Build {
+                source: end(80),
+                destination: end(40_000),
+                seq: 1,
+                ack: 2,
+                flags: SYN | ACK,
+                window: 3,
+                timestamps: Some(Timestamps { value: 4, echo: 5 }),
+                offer: Offer {
+                    mss: 1460,
+                    window_scale: Some(7),
+                    sack: true,
+                },
+            };
+            let mut bytes = [0; LEN_MAX];
+            let len = build.write(&mut bytes);
+            assert_eq!(len, tcp + 20 + 24);
+            assert!(checks(&bytes[..len], addresses, tcp));
+            let segment = Segment::read(address, address, &bytes[tcp..len], 0).unwrap();
+            assert_eq!(segment.offer, build.offer);
+            assert_eq!(segment.timestamps, build.timestamps);
+        }
     }
 }

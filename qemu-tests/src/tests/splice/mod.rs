@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT
+//! Requests that the module itself switches, from real clients to real servers.
+
+mod bodies;
+mod routing;
+
+use std::io::Read as _;
+use std::net::TcpStream;
+
+use l7switch_netlink::Client;
+
+use super::requests::rules;
+use crate::kit::Module;
+use crate::kit::Network;
+use crate::kit::Nginx;
+use crate::kit::Process;
+use crate::kit::network::VIP;
+use crate::kit::network::VIP6;
+use crate::kit::network::server;
+use crate::kit::network::server6;
+use crate::kit::origin;
+
+pub(super) use bodies::bodies_are_identical;
+pub(super) use bodies::clients_may_send_byte_by_byte;
+pub(super) use bodies::upgrades_are_opaque;
+pub(super) use routing::one_connection_goes_to_many_servers;
+pub(super) use routing::pipelined_requests_are_answered_in_order;
+pub(super) use routing::requests_go_where_the_rules_say;
+pub(super) use routing::servers_that_refuse_are_passed_over;
+
+/// The routes of a service: by path, host, header and cookie to two pools, on nginx and on the origin of two hosts.
+fn service(name: &str, listen: &str, six: &str) -> String {
+    let mut text = format!("[service.{name}]\nlisten = [\"{listen}\"]\nprotocol = \"http\"\n");
+    let mut route = |condition: &str, pool: &str| {
+        text += &format!("[[service.{name}.route]]\n{condition}\npool = \"{pool}{six}\"\n");
+    };
+    route("path = { prefix = \"/one\" }", "nginx1");
+    route("path = { prefix = \"/two\" }", "nginx2");
+    route("path = { prefix = \"/origin1\" }", "origin1");
+    route("path = { prefix = \"/origin2\" }", "origin2");
+    route("host = \"a.test\"", "nginx1");
+    route("host = \"*.b.test\"", "origin2");
+    route("headers = { \"X-To\" = \"two\" }", "nginx2");
+    route("cookies = { to = \"origin\" }", "origin1");
+    text
+}
+
+/// Rules for IPv4 and IPv6 with a forwarding method.
+fn rules_with(forward: &str) -> String {
+    let mut text = service("v4", &format!("{VIP}:80"), "");
+    text += &service("v6", &format!("[{VIP6}]:80"), "_6");
+    let mut pool = |name: &str, server: String| {
+        text += &format!("[pool.{name}]\nforward = \"{forward}\"\nservers = [\"{server}\"]\n");
+    };
+    for number in [1, 2] {
+        pool(&format!("nginx{number}"), format!("{}:80", server(number)));
+        pool(&format!("origin{number}"), format!("{}:8080", server(number)));
+        pool(&format!("nginx{number}_6"), format!("[{}]:80", server6(number)));
+        pool(&format!("origin{number}_6"), format!("[{}]:8080", server6(number)));
+    }
+    text
+}
+
+/// Two servers, each with nginx and with the origin.
+struct Setup {
+    network: Network,
+    client: Client,
+    origins: Vec<Process>,
+    nginx: Vec<Nginx>,
+    _module: Module,
+}
+
+impl Setup {
+    fn new(text: &str) -> Self {
+        let module = Module::load();
+        let network = Network::new();
+        let nginx = network.servers.iter().map(|host| {
+            let name = host.name();
+            Nginx::with(host, &format!("location / {{ return 200 \"{name} $remote_addr\\n\"; }}"))
+        });
+        let nginx = nginx.collect();
+        let origins = network.servers.iter().map(origin::origin).collect();
+        let client = network.switch.inside(|| Client::open().unwrap());
+        let mut setup = Self {
+            network,
+            client,
+            origins,
+            nginx,
+            _module: module,
+        };
+        setup.load(text);
+        setup
+    }
+
+    fn load(&mut self, text: &str) {
+        self.client.load(rules(text).table.as_bytes()).unwrap();
+    }
+
+    /// A counter of the module.
+    fn counter(&mut self, name: &str) -> u64 {
+        let module = self.client.module().unwrap();
+        let counter = module.counters.iter().find(|counter| counter.name == name);
+        counter.unwrap_or_else(|| panic!("no counter {name}")).value
+    }
+
+    /// Prints what is counted, for whoever reads a failure.
+    fn show(&mut self) {
+        let module = self.client.module().unwrap();
+        let counted = module.counters.iter().filter(|counter| counter.value > 0);
+        let counted: Vec<String> = counted
+            .map(|counter| format!("{} {}", counter.name, counter.value))
+            .collect();
+        println!("{}", counted.join(", "));
+        println!("{:?}", self.client.flows().unwrap());
+    }
+
+    fn curl(&mut self, arguments: &str) -> String {
+        let line = format!("curl -sS -g --max-time 20 {arguments}");
+        let answer = self.network.client.attempt(&line);
+        if !answer.is_good() {
+            self.show();
+            panic!("{line}: {answer:?}");
+        }
+        answer.stdout
+    }
+}
+
+/// Reads one response with Content-Length from a stream: its head, and its body.
+fn response(stream: &mut TcpStream) -> (String, String) {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().unwrap())
+    });
+    let mut body = vec![0; length.unwrap()];
+    stream.read_exact(&mut body).unwrap();
+    (head, String::from_utf8(body).unwrap())
+}
