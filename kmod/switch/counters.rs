@@ -76,6 +76,8 @@ counters! {
     HoldsRefused = "holds_refused",
     /// A packet could not be sent: no route, no memory.
     SendsLost = "sends_lost",
+    /// An ICMP error about a segment of the switch's was passed on to the host that it is for.
+    ErrorsPassed = "errors_passed",
     /// A segment was out of its connection's window.
     OutOfWindow = "out_of_window",
     /// A segment was old by its timestamp.

@@ -6,6 +6,7 @@ mod around;
 mod choose;
 mod connection;
 mod counters;
+mod errors;
 mod flows;
 mod histogram;
 mod index;

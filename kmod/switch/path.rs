@@ -50,6 +50,11 @@ use crate::shell::ticker::Tick;
 /// Largest segment that is offered where the path takes more: a jumbo frame's.
 const MSS_MAX: u16 = 8940;
 
+/// IPPROTO_ICMP, IPPROTO_ICMPV6.
+const ICMP: u8 = 1;
+/// See there.
+const ICMPV6: u8 = 58;
+
 /// What is done with a packet when its flow is unlocked.
 enum Fate {
     /// It goes on as it is.
@@ -295,12 +300,17 @@ impl Switch {
         let Some(outer) = view::outer(packet) else {
             return netfilter::Verdict::Accept;
         };
-        let Some(tcp_at) = outer.tcp_at else {
-            return netfilter::Verdict::Accept;
-        };
         let guard = rcu::read_lock();
         let (Some(live), Some(flows)) = (self.live.read(&guard), self.flows.read(&guard)) else {
             return netfilter::Verdict::Accept;
+        };
+        // Local clients send in process context.
+        let _softirqs = bottom_halves::Disabled::new();
+        let Some(tcp_at) = outer.tcp_at else {
+            return match outer.ip.protocol {
+                ICMP | ICMPV6 => self.icmp(flows, packet),
+                _ => netfilter::Verdict::Accept,
+            };
         };
         let parsed = view::parse(packet, &outer.ip, tcp_at).or_else(|| {
             // Headers in pieces: in one, if there are any.
@@ -311,8 +321,6 @@ impl Switch {
         let Some(parsed) = parsed else {
             return netfilter::Verdict::Accept;
         };
-        // Local clients send in process context.
-        let _softirqs = bottom_halves::Disabled::new();
         let case = Case {
             switch: self,
             live,

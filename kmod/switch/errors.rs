@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Errors of ICMP about segments that the switch sent: to the host that the segment came from, told in its words.
+#![forbid(unsafe_code)]
+
+use l7switch_engine::flow::ErrorRewrite;
+use l7switch_engine::packet;
+use l7switch_engine::packet::HEADER;
+use l7switch_engine::packet::IPV6_HEADER;
+use l7switch_engine::sched::Identity;
+
+use super::flows::Flows;
+use super::flows::Side;
+use super::Counter;
+use super::Switch;
+use crate::shell::netfilter::Verdict;
+use crate::shell::packet::Buffer;
+use crate::shell::packet::IcmpError;
+use crate::shell::packet::Packet;
+use crate::shell::packet::Point;
+
+/// The ends of the segment that an error is about.
+fn ends(packet: &Packet<'_>, error: &IcmpError) -> Option<(Identity, Identity)> {
+    let [first] = packet.read::<1>(error.ip_at)?;
+    let ip = match first >> 4 {
+        4 => packet::ipv4(&packet.read::<HEADER>(error.ip_at)?)?,
+        _ => packet::ipv6(&packet.read::<IPV6_HEADER>(error.ip_at)?)?,
+    };
+    let [s0, s1, d0, d1] = packet.read::<4>(error.tcp_at)?;
+    let end = |address, port| Identity { address, port };
+    Some((
+        end(ip.source, u16::from_be_bytes([s0, s1])),
+        end(ip.destination, u16::from_be_bytes([d0, d1])),
+    ))
+}
+
+impl Switch {
+    /// Passes an error on, where it is about a segment of a connection of the switch's.
+    pub(super) fn icmp(&self, flows: &Flows, packet: &mut Packet<'_>) -> Verdict {
+        let Some(error) = packet.icmp_error() else {
+            return Verdict::Accept;
+        };
+        let Some((from, to)) = ends(packet, &error) else {
+            return Verdict::Accept;
+        };
+        // The way back of the segment is the way of its connection's packets.
+        let hash = flows.hash(&to, &from);
+        let found = flows.find(hash, &to, &from, |shard, location, side| {
+            let flow = &shard.get(location.slot())?.flow;
+            match side {
+                Side::Client => flow.error_to_server(),
+                Side::Server(leg) => flow.error_to_client(leg),
+            }
+        });
+        match found.flatten() {
+            Some(rewrite) => self.pass_error(packet, &error, &rewrite),
+            None => Verdict::Accept,
+        }
+    }
+
+    fn pass_error(
+        &self,
+        packet: &mut Packet<'_>,
+        error: &IcmpError,
+        rewrite: &ErrorRewrite,
+    ) -> Verdict {
+        packet.untrack();
+        let len = error.tcp_at.saturating_add(8);
+        let same = super::view::outer(packet)
+            .is_some_and(|outer| outer.ip.destination == rewrite.source.address);
+        let (ip, tcp) = (error.ip_at as usize, error.tcp_at as usize);
+        let done = packet
+            .headers_mut(len)
+            .and_then(|bytes| rewrite.apply(bytes, ip, tcp))
+            .is_some()
+            && packet.icmp_rewritten(error)
+            && (same || packet.point() == Point::PreRouting || packet.reroute());
+        if done {
+            self.count(Counter::ErrorsPassed);
+            Verdict::Accept
+        } else {
+            self.count(Counter::SendsLost);
+            Verdict::Drop
+        }
+    }
+}
