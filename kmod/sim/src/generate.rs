@@ -246,6 +246,13 @@ fn server(rng: &mut Rng, pool: u8, level: u8, grade: u8, failing: bool) -> Serve
     server
 }
 
+fn promise(kind: &mut Kind) {
+    match kind {
+        Kind::Smol(config) => config.timestamps = true,
+        Kind::Own(_) => {}
+    }
+}
+
 /// The plan of a seed.
 pub fn plan(seed: u64, size: Size) -> Plan {
     let mut rng = Rng::new(seed);
@@ -274,10 +281,6 @@ pub fn plan(seed: u64, size: Size) -> Plan {
         front_up: true,
         conns: Vec::new(),
     };
-    if plan.timestamps {
-        // What is promised to clients has to hold for servers.
-        plan.timestamps = true;
-    }
     let hosts = if level == 0 { 1 } else { rng.range(1, 4) };
     for _ in 0..hosts {
         plan.clients.push(ClientHost {
@@ -291,6 +294,15 @@ pub fn plan(seed: u64, size: Size) -> Plan {
     for pool in 0..POOLS {
         for _ in 0..rng.range(1, 3) {
             plan.servers.push(server(rng, pool, level, grade, failing));
+        }
+    }
+    if plan.timestamps {
+        // What is promised to clients has to hold for servers.
+        promise(&mut plan.front);
+        for server in &mut plan.servers {
+            if !rng.percent(3) {
+                promise(&mut server.kind);
+            }
         }
     }
     let mut start = 0;

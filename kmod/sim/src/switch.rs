@@ -671,7 +671,7 @@ impl Switch {
         let verdict = self.with(now, id, out, |flow, context, packet| {
             flow.server(leg, &segment, packet, context)
         }, packet, &read);
-        self.shared.note(|| format!("  switch: {verdict:?}"));
+        self.shared.note(|| format!("  switch: {}", short(&verdict)));
         match verdict {
             Verdict::Drop => self.shared.verdict("server-drop"),
             Verdict::Forward(rewrite) => {
@@ -854,7 +854,7 @@ impl Switch {
         out: &mut Vec<Vec<u8>>,
     ) {
         let segment = read.segment;
-        self.shared.note(|| format!("  switch: {verdict:?}"));
+        self.shared.note(|| format!("  switch: {}", short(&verdict)));
         let (name, part, rewrite, hold) = match verdict {
             Verdict::Drop => ("drop", 0, None, None),
             Verdict::Forward(rewrite) => ("forward", segment.payload, Some(rewrite), None),
@@ -987,6 +987,16 @@ fn write(build: &Build, out: &mut Vec<Vec<u8>>) {
     let mut bytes = [0; LEN_MAX];
     let len = build.write(&mut bytes);
     out.push(bytes[..len].to_vec());
+}
+
+/// A verdict in a few words.
+fn short(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Forward(_) => "Forward".into(),
+        Verdict::Part(bytes, _) => format!("Part({bytes})"),
+        Verdict::PartHold(bytes, _) => format!("PartHold({bytes})"),
+        verdict => format!("{verdict:?}"),
+    }
 }
 
 /// What holds of a flow whenever it is not being called.

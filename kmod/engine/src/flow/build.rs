@@ -8,7 +8,7 @@ use super::segment::SYN;
 use crate::sched::Identity;
 
 /// Longest packet that is built, bytes: IPv6 and TCP with the options of a SYN.
-pub const LEN_MAX: usize = 40 + 20 + 20;
+pub const LEN_MAX: usize = 40 + 20 + 24;
 /// Hop limit of what the switch sends (RFC 1700's default).
 const HOP_LIMIT: u8 = 64;
 

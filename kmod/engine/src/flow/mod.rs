@@ -239,8 +239,6 @@ const SACK: u8 = 2;
 const CLIENT_FIN: u8 = 4;
 /// A server's FIN has been passed on.
 const SERVER_FIN: u8 = 8;
-/// `replay` is the start of the oldest request without a response byte.
-const REPLAY: u8 = 16;
 /// Nothing has been bound yet.
 const FIRST: u8 = 32;
 /// A server is chosen before there are data.
@@ -280,8 +278,6 @@ pub struct Flow {
     client_clock: u32,
     /// The clock that the client was shown, latest.
     shown_clock: u32,
-    /// Start of the oldest request that has no response yet, see [`REPLAY`].
-    replay: u32,
     /// Time of the latest packet, ms.
     seen: u32,
     /// When the oldest request without a response was passed on, ns; before that, when its head began to come.

@@ -20,7 +20,6 @@ use super::Verdict;
 use super::CLIENT_FIN;
 use super::NO_LEG;
 use super::NO_SCALE;
-use super::REPLAY;
 use super::SERVER_FIN;
 use super::TIMESTAMPS;
 
@@ -205,6 +204,7 @@ impl Flow {
     ) -> bool {
         let end = start.wrapping_add(segment.payload);
         self.responses.approach(end);
+        self.reach(index, end, env);
         if self.responses.passes_all() {
             return true;
         }
@@ -215,11 +215,19 @@ impl Flow {
             env.count(Event::OutOfOrder);
             return false;
         }
-        if self.has(REPLAY) {
-            self.flags &= !REPLAY;
-            env.first_byte(index, env.now().saturating_sub(self.asked));
-        }
         while seq::before(self.responses.at, end) && !self.responses.passes_all() {
+            if self.responses.at_start() && !self.solicited(index) {
+                env.count(Event::Unsolicited);
+                if self.responses.outstanding() > 0 {
+                    self.replay_elsewhere(index, env);
+                } else {
+                    self.drop_leg(index, true, env);
+                }
+                return false;
+            }
+            if self.responses.unanswered().is_some() {
+                env.first_byte(index, env.now().saturating_sub(self.asked));
+            }
             let run = packet.run(self.responses.at.wrapping_sub(start));
             let left = usize::try_from(end.wrapping_sub(self.responses.at)).unwrap_or(0);
             let run = run.get(..left).unwrap_or(run);
@@ -235,15 +243,8 @@ impl Flow {
                     }
                 }
                 Read::Broken => env.count(Event::BadResponse),
-                Read::Unsolicited => {
-                    env.count(Event::Unsolicited);
-                    self.drop_leg(index, true, env);
-                    return false;
-                }
             }
-            for _ in 0..self.responses.take_ended() {
-                env.finished(index);
-            }
+            self.reach(index, end, env);
         }
         if let Some(leg) = self.leg_mut(index) {
             leg.used = true;
@@ -251,14 +252,35 @@ impl Flow {
         true
     }
 
-    /// Whether nothing that went to the leg's server has been taken by it: the client has it all still.
+    /// Data before `end` pass to the client: responses may have ended.
+    fn reach<E: Env>(&mut self, index: usize, end: u32, env: &mut E) {
+        self.responses.reach(end);
+        let ended = self.responses.take_ended();
+        for _ in 0..ended {
+            env.finished(index);
+        }
+        if ended > 0 && self.responses.outstanding() > 0 {
+            self.asked = env.now();
+        }
+    }
+
+    /// Whether the leg's server has seen something of the request that the next response answers.
+    fn solicited(&self, leg: usize) -> bool {
+        match (self.responses.unanswered(), self.leg(leg)) {
+            (Some(start), Some(leg)) => seq::before(start, leg.acked),
+            // Behind an interim response.
+            _ => self.responses.outstanding() > 0,
+        }
+    }
+
+    /// Whether nothing of the requests without a response has been taken by the leg's server: the client has it all still.
     fn untaken(&self, leg: &Leg) -> bool {
-        self.has(REPLAY)
-            && self.responses.untouched()
-            && !self.requests.is_opaque()
-            && self.responses.outstanding() > 0
-            && seq::at_most(leg.acked, self.replay)
+        !self.requests.is_opaque()
             && !self.has(CLIENT_FIN)
+            && self
+                .responses
+                .unanswered()
+                .is_some_and(|start| seq::at_most(leg.acked, start))
     }
 
     /// The server's FIN, behind data that end at `end`.
