@@ -54,6 +54,7 @@ pub struct Client {
     spoke: bool,
     /// A 101 came whole.
     upgraded: bool,
+    timed_out: bool,
     finished: bool,
 }
 
@@ -80,6 +81,7 @@ impl Client {
             done_at: None,
             spoke: false,
             upgraded: false,
+            timed_out: false,
             finished: false,
         }
     }
@@ -265,7 +267,8 @@ impl Client {
                 stack.shutdown(handle);
                 self.shut = true;
             }
-            self.finish(Outcome::Failed("ended"), stack, ledger);
+            let why = if self.timed_out { "408" } else { "ended" };
+            self.finish(Outcome::Failed(why), stack, ledger);
             return;
         }
         if self.ended && self.shut {
@@ -409,6 +412,9 @@ impl Client {
 
     /// Goes over a response that has come whole.
     fn response(&mut self, now: u64, list: &[Exchange], ledger: &mut Ledger) -> bool {
+        if self.timed_out {
+            return false;
+        }
         let Some(exchange) = list.get(self.done) else {
             if !self.got.is_empty() {
                 ledger.error(format!(
@@ -427,6 +433,12 @@ impl Client {
                     self.conn,
                     text(&self.got)
                 ));
+            }
+            if self.got.starts_with(b"HTTP/1.1 408") {
+                // A server that had got something of the request, and lost patience.
+                self.expected = Some((0, Vec::new()));
+                self.timed_out = true;
+                return false;
             }
             let Some(server) = server_of(&self.got[13..16]) else {
                 ledger.error(format!("c{}: no response: {}", self.conn, text(&self.got)));

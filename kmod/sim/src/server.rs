@@ -141,7 +141,10 @@ impl Server {
         let Some(host) = ledger.plan.servers.get(usize::from(self.server)) else {
             return;
         };
-        let idle = self.answers.is_empty() && self.request.is_none() && self.opaque.is_none();
+        let idle = self.answers.is_empty()
+            && self.request.is_none()
+            && self.opaque.is_none()
+            && self.got.is_empty();
         if !idle || self.shut || self.port != plan::HTTP {
             return;
         }

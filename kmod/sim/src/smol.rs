@@ -159,7 +159,7 @@ fn identity(endpoint: Option<IpEndpoint>) -> Identity {
 }
 
 /// Sockets that wait for a connection at a port.
-const BACKLOG: usize = 16;
+const BACKLOG: usize = 6;
 
 impl Smol {
     /// A host at an address.

@@ -682,6 +682,14 @@ impl Switch {
                     None => self.shared.errors.push("not rewritten".into()),
                 }
             }
+            Verdict::Part(bytes, rewrite) => {
+                self.shared.verdict("server-part");
+                let mut part = wire::cut(packet, &read, 0, bytes);
+                match rewrite.apply(&mut part, read.tcp, Checksum::Full) {
+                    Some(()) => out.push(part),
+                    None => self.shared.errors.push("not rewritten".into()),
+                }
+            }
             verdict => self
                 .shared
                 .errors

@@ -265,6 +265,10 @@ impl Flow {
         };
         if heard && self.acked == self.to_client {
             self.state = State::Closing;
+            let active = self.active();
+            for leg in (0..super::LEGS).filter(|&leg| active != Some(leg)) {
+                self.drop_leg(leg, true, env);
+            }
         }
     }
 

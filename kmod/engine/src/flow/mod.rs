@@ -212,7 +212,8 @@ pub enum Verdict {
     Forward(Rewrite),
     /// It is kept; of its data what is before this sequence number has gone already.
     Hold(u32),
-    /// Its first so many bytes of data go on, rewritten, and nothing is kept.
+    /// Its first so many bytes of data go on, rewritten, and nothing is kept. Of a server's segment too, where what
+    /// follows is not for the client.
     Part(u32, Rewrite),
     /// Its first so many bytes of data go on, rewritten, and it is kept for the rest.
     PartHold(u32, Rewrite),

@@ -235,14 +235,15 @@ impl Flow {
         }
     }
 
-    /// Requests that no server has taken are read again.
-    pub(super) fn take_back(&mut self) {
+    /// Requests that no server has taken are read again. Whether there are some.
+    pub(super) fn take_back(&mut self) -> bool {
         let Some(start) = self.responses.unanswered() else {
-            return;
+            return false;
         };
         self.requests = super::request::Requests::new(start);
         self.responses.forget();
         self.responses.begin(self.to_client);
         self.high = start;
+        true
     }
 }

@@ -6,6 +6,7 @@ use super::milliseconds;
 use super::response::Read;
 use super::segment::ACK;
 use super::segment::FIN;
+use super::segment::PSH;
 use super::segment::RST;
 use super::segment::SYN;
 use super::seq;
@@ -35,7 +36,10 @@ impl Flow {
         let Some(&found) = self.leg(leg) else {
             return Verdict::Drop;
         };
-        self.seen = milliseconds(env.now());
+        // Probes of a server whose leg is not in use are answered here, and say nothing of the client.
+        if self.active() == Some(leg) || self.binding() == Some(leg) {
+            self.seen = milliseconds(env.now());
+        }
         let verdict = match found.phase {
             Phase::None => Verdict::Drop,
             Phase::Opening => {
@@ -170,10 +174,20 @@ impl Flow {
             }
         }
         let end = start.wrapping_add(segment.payload);
-        if segment.payload > 0 && !self.read_response(index, segment, packet, start, env) {
-            return Verdict::Drop;
+        if segment.payload > 0 {
+            let to = self.read_response(index, segment, packet, start, env);
+            if to == start {
+                return Verdict::Drop;
+            }
+            self.to_client = seq::max(self.to_client, to);
+            if to != end {
+                let flags = segment.flags & !(FIN | PSH);
+                return match self.from_server(index, segment, flags) {
+                    Some(rewrite) => Verdict::Part(to.wrapping_sub(start), rewrite),
+                    None => Verdict::Drop,
+                };
+            }
         }
-        self.to_client = seq::max(self.to_client, end);
         let verdict = if segment.is(FIN) {
             self.server_ends(index, segment, end, env)
         } else {
@@ -193,7 +207,8 @@ impl Flow {
         }
     }
 
-    /// Follows the responses in a segment whose data begin at `start`, as the client sees it. `false`: it must not pass.
+    /// Follows the responses in a segment whose data begin at `start`, as the client sees it. Gives where what may pass
+    /// ends.
     fn read_response<E: Env>(
         &mut self,
         index: usize,
@@ -201,29 +216,29 @@ impl Flow {
         packet: &E::Packet,
         start: u32,
         env: &mut E,
-    ) -> bool {
+    ) -> u32 {
         let end = start.wrapping_add(segment.payload);
         self.responses.approach(end);
         self.reach(index, end, env);
         if self.responses.passes_all() {
-            return true;
+            return end;
         }
         if !seq::before(self.responses.at, end) {
-            return true;
+            return end;
         }
         if seq::before(self.responses.at, start) {
             env.count(Event::OutOfOrder);
-            return false;
+            return start;
         }
         while seq::before(self.responses.at, end) && !self.responses.passes_all() {
             if self.responses.at_start() && !self.solicited(index) {
-                env.count(Event::Unsolicited);
-                if self.responses.outstanding() > 0 {
+                let to = self.responses.at;
+                // The leg is needed until the client has what came before.
+                if to == start && self.acked == self.to_client {
+                    env.count(Event::Unsolicited);
                     self.replay_elsewhere(index, env);
-                } else {
-                    self.drop_leg(index, true, env);
                 }
-                return false;
+                return to;
             }
             if self.responses.unanswered().is_some() {
                 env.first_byte(index, env.now().saturating_sub(self.asked));
@@ -232,7 +247,7 @@ impl Flow {
             let left = usize::try_from(end.wrapping_sub(self.responses.at)).unwrap_or(0);
             let run = run.get(..left).unwrap_or(run);
             if run.is_empty() {
-                return false;
+                return start;
             }
             match self.responses.read(run) {
                 Read::Some => {}
@@ -249,7 +264,7 @@ impl Flow {
         if let Some(leg) = self.leg_mut(index) {
             leg.used = true;
         }
-        true
+        end
     }
 
     /// Data before `end` pass to the client: responses may have ended.
@@ -259,7 +274,8 @@ impl Flow {
         for _ in 0..ended {
             env.finished(index);
         }
-        if ended > 0 && self.responses.outstanding() > 0 {
+        if ended > 0 {
+            // The next response's time begins, or that of a head that is held.
             self.asked = env.now();
         }
     }
@@ -311,9 +327,12 @@ impl Flow {
             }
             return verdict;
         }
-        if self.untaken(&leg) && leg.used && segment.payload == 0 {
-            // It closed while the request was on its way.
-            self.replay_elsewhere(index, env);
+        if self.untaken(&leg) && segment.payload == 0 {
+            // It closed while the request was on its way. It says so again if the client has not everything yet.
+            if self.acked == self.to_client {
+                env.count(Event::Replay);
+                self.replay_elsewhere(index, env);
+            }
             return Verdict::Drop;
         }
         self.flags |= SERVER_FIN;
@@ -321,11 +340,15 @@ impl Flow {
         self.forward(index, segment, segment.flags)
     }
 
+    /// Gives a leg up. What was sent to it and has no answer is the client's still, and goes elsewhere.
     fn replay_elsewhere<E: Env>(&mut self, index: usize, env: &mut E) {
-        env.count(Event::Replay);
+        if self.leg(index).is_some_and(|leg| !leg.used) {
+            env.failed(index, Failure::Refused);
+        }
         self.drop_leg(index, true, env);
-        self.take_back();
-        env.discard();
+        if self.take_back() {
+            env.discard();
+        }
     }
 
     fn server_resets<E: Env>(
@@ -344,14 +367,14 @@ impl Flow {
             return Verdict::Drop;
         }
         let closing = self.has(CLIENT_FIN) || self.has(SERVER_FIN);
-        if self.untaken(leg) {
-            if !leg.used {
-                env.failed(index, Failure::Refused);
-            }
+        // What has come is lost with the server, if the client has not got it.
+        let has_all = self.acked == self.to_client;
+        if has_all && self.untaken(leg) {
+            env.count(Event::Replay);
             self.replay_elsewhere(index, env);
             return Verdict::Drop;
         }
-        if self.responses.idle() && !closing && leg.used {
+        if has_all && self.responses.idle() && !closing && leg.used {
             self.drop_leg(index, false, env);
             return Verdict::Drop;
         }
