@@ -150,6 +150,12 @@ impl Flow {
                 true
             }
             Choice::Go(target, message) => {
+                let here = active
+                    .filter(|&leg| self.leg(leg).is_some_and(|leg| leg.leads_to(&target)));
+                if let Some(leg) = here {
+                    self.take(leg, &message, env);
+                    return true;
+                }
                 if !self.may_rebind(from) {
                     return false;
                 }

@@ -366,6 +366,13 @@ impl Flow {
             env.count(Event::OutOfWindow);
             return Verdict::Drop;
         }
+        let ack = segment.ack.wrapping_sub(leg.to_server);
+        let mut leg = *leg;
+        if segment.is(ACK) && seq::before(leg.acked, ack) && seq::at_most(ack, self.high) {
+            // It had taken that much.
+            leg.acked = ack;
+        }
+        let leg = &leg;
         let closing = self.has(CLIENT_FIN) || self.has(SERVER_FIN);
         // What has come is lost with the server, if the client has not got it.
         let has_all = self.acked == self.to_client;
