@@ -2,6 +2,7 @@
 //! Plans from seeds.
 
 use crate::net::Link;
+use crate::own::OwnConfig;
 use crate::plan::*;
 use crate::rng::Rng;
 use crate::smol::SmolConfig;
@@ -64,7 +65,7 @@ fn smols(rng: &mut Rng) -> SmolConfig {
         ack_delay: rng.pick(&[None, Some(10), Some(40)]),
         timestamps: rng.percent(50),
         congestion: rng.below(3) as u8,
-        keep_alive: rng.pick(&[None, None, Some(1_000), Some(10_000)]),
+        keep_alive: rng.pick(&[None, None, Some(5_000), Some(30_000)]),
     }
 }
 
@@ -72,7 +73,28 @@ fn kind(rng: &mut Rng, level: u8) -> Kind {
     if level == 0 {
         return Kind::Smol(smol());
     }
-    Kind::Smol(smols(rng))
+    if rng.percent(40) {
+        return Kind::Smol(smols(rng));
+    }
+    Kind::Own(own(rng))
+}
+
+fn own(rng: &mut Rng) -> OwnConfig {
+    OwnConfig {
+        mtu: rng.pick(&[1500, 1500, 1500, 9000, 1280, 600]),
+        receive: rng.pick(&[3_000, 14_600, 65_535, 500_000]),
+        send: rng.pick(&[4_096, 87_380, 400_000]),
+        scale: rng.pick(&[None, Some(0), Some(7), Some(8), Some(14)]),
+        sack: rng.percent(85),
+        timestamps: rng.percent(75),
+        initial: rng.pick(&[1, 2, 10, 10, 10, 100]),
+        gso: rng.pick(&[1, 1, 4, 40]),
+        delayed_ack: rng.pick(&[0, 40 * MS, 200 * MS]),
+        keep_alive: rng.pick(&[None, None, Some(SECOND), Some(20 * SECOND)]),
+        probe_byte: rng.percent(30),
+        resplit: rng.percent(50),
+        time_wait: rng.pick(&[MS, SECOND, 60 * SECOND]),
+    }
 }
 
 /// A link of a kind: 0 is clean, 3 is bad.
@@ -249,7 +271,7 @@ fn server(rng: &mut Rng, pool: u8, level: u8, grade: u8, failing: bool) -> Serve
 fn promise(kind: &mut Kind) {
     match kind {
         Kind::Smol(config) => config.timestamps = true,
-        Kind::Own(_) => {}
+        Kind::Own(config) => config.timestamps = true,
     }
 }
 
@@ -273,7 +295,7 @@ pub fn plan(seed: u64, size: Size) -> Plan {
         sack: rng.percent(80),
         sticky: rng.percent(60),
         ports: rng.pick(&[3, 20, 1_000]),
-        forget: rng.pick(&[0, 0, 0, 10_000, 200_000]),
+        forget: rng.pick(&[0, 0, 0, 5_000, 30_000]),
         base_ms: rng.pick(&[1_000, 4_294_967_000, 4_294_000_000, 12_345_678]),
         clients: Vec::new(),
         servers: Vec::new(),

@@ -162,6 +162,9 @@ impl Server {
                 stack.shutdown(self.handle);
                 self.shut = true;
                 self.closing = true;
+                if stack.resets_what_is_closed() {
+                    self.finish(stack);
+                }
                 return;
             }
             *wake = (*wake).min(self.idle_since + after);

@@ -110,7 +110,7 @@ impl Device for Wire {
 }
 
 enum Slot {
-    Used(SocketHandle, Identity, bool),
+    Used(SocketHandle, Identity),
     Released(SocketHandle),
     Free,
 }
@@ -247,7 +247,7 @@ impl Smol {
                     }
                     _ => {
                         let remote = identity(socket.remote_endpoint());
-                        let slot = self.slot(Slot::Used(handle, remote, true));
+                        let slot = self.slot(Slot::Used(handle, remote));
                         self.accepted.push_back(slot);
                         let mut fresh = self.socket();
                         let _ = fresh.listen(port);
@@ -345,7 +345,7 @@ impl Stack for Smol {
             .connect(self.interface.context(), remote, local)
             .ok()?;
         let handle = self.sockets.add(socket);
-        Some(self.slot(Slot::Used(handle, to, false)))
+        Some(self.slot(Slot::Used(handle, to)))
     }
 
     fn accept(&mut self) -> Option<Handle> {
@@ -354,7 +354,7 @@ impl Stack for Smol {
 
     fn remote(&self, handle: Handle) -> Identity {
         match self.slots[handle] {
-            Slot::Used(_, remote, _) => remote,
+            Slot::Used(_, remote) => remote,
             _ => identity(None),
         }
     }
@@ -422,6 +422,14 @@ impl Stack for Smol {
         if let Slot::Used(socket, ..) = self.slots[handle] {
             self.slots[handle] = Slot::Released(socket);
         }
+    }
+
+    fn resets_what_is_closed(&self) -> bool {
+        false
+    }
+
+    fn errors(&mut self) -> Vec<String> {
+        Vec::new()
     }
 
     fn dump(&self) -> String {

@@ -53,6 +53,10 @@ pub trait Stack {
     fn abort(&mut self, handle: Handle);
     /// The application has no more to do with it.
     fn release(&mut self, handle: Handle);
+    /// Whether data for a connection that was released are answered by a reset.
+    fn resets_what_is_closed(&self) -> bool;
+    /// What the network did that no network may do.
+    fn errors(&mut self) -> Vec<String>;
     /// Connections that are there, for messages.
     fn dump(&self) -> String;
 }

@@ -12,6 +12,7 @@ use crate::client::Client;
 use crate::ledger::Ledger;
 use crate::ledger::Outcome;
 use crate::net::Link;
+use crate::own::Own;
 use crate::plan::EAGER;
 use crate::plan::FRONT;
 use crate::plan::HTTP;
@@ -143,7 +144,7 @@ fn address(v6: bool, net: u8, host: u16) -> [u8; 16] {
 fn stack(kind: &Kind, address: [u8; 16], seed: u64) -> Box<dyn Stack> {
     match kind {
         Kind::Smol(config) => Box::new(Smol::new(config.clone(), address, seed)),
-        Kind::Own(_) => unreachable!(),
+        Kind::Own(config) => Box::new(Own::new(config.clone(), address, seed)),
     }
 }
 
@@ -441,6 +442,10 @@ impl World {
             }
         }
         host.stack.poll(self.now, &mut out);
+        for error in host.stack.errors() {
+            let error = format!("{}: {error}", host.name);
+            self.ledger.error(error);
+        }
         if let Some(at) = host.stack.wake(self.now) {
             wake = wake.min(at.max(self.now + 1));
         }
