@@ -105,7 +105,10 @@ impl Flow {
             .active()
             .filter(|&leg| self.leg(leg).is_some_and(super::Leg::is_open));
         let verdict = match active.and_then(|leg| self.to_server(leg)) {
-            Some(leg) => Verdict::Forward(leg.rewrite(segment, 0, segment.payload)),
+            Some(leg) => {
+                let segment = self.behind(segment);
+                Verdict::Forward(leg.rewrite(&segment, 0, segment.payload))
+            }
             None => Verdict::Drop,
         };
         if let Some(leg) = active {
@@ -115,11 +118,20 @@ impl Flow {
         verdict
     }
 
+    /// The segment where its sender would stand if it had sent only what was passed on: the server has not seen what is
+    /// held, and takes no segment from behind its window.
+    fn behind(&self, segment: &Segment) -> Segment {
+        Segment {
+            seq: seq::min(segment.seq, self.high),
+            ..*segment
+        }
+    }
+
     /// A segment that takes no sequence number: an acknowledgement, a window, a probe.
     fn client_empty<E: Env>(&mut self, segment: &Segment, env: &mut E) -> Verdict {
         let active = self.active().and_then(|leg| self.to_server(leg));
         let verdict = if let Some(leg) = active {
-            Verdict::Forward(leg.rewrite(segment, 0, 0))
+            Verdict::Forward(leg.rewrite(&self.behind(segment), 0, 0))
         } else {
             // A keep-alive probe is answered, where there is no server to do it.
             if self.binding().is_none() && seq::before(segment.seq, self.high) {
@@ -265,6 +277,10 @@ impl Flow {
         };
         if heard && self.acked == self.to_client {
             self.state = State::Closing;
+            let active = self.active();
+            for leg in (0..super::LEGS).filter(|&leg| active != Some(leg)) {
+                self.drop_leg(leg, true, env);
+            }
         }
     }
 

@@ -214,7 +214,6 @@ impl Flow {
             edge: segment.seq.wrapping_add(HOLD_MAX),
             client_clock: clocks.0,
             shown_clock: clocks.1,
-            replay: segment.seq,
             seen: listener.now,
             asked: 0,
             requests: Requests::new(segment.seq),

@@ -214,7 +214,8 @@ pub enum Verdict {
     Forward(Rewrite),
     /// It is kept; of its data what is before this sequence number has gone already.
     Hold(u32),
-    /// Its first so many bytes of data go on, rewritten, and nothing is kept.
+    /// Its first so many bytes of data go on, rewritten, and nothing is kept. Of a server's segment too, where what
+    /// follows is not for the client.
     Part(u32, Rewrite),
     /// Its first so many bytes of data go on, rewritten, and it is kept for the rest.
     PartHold(u32, Rewrite),
@@ -241,8 +242,6 @@ const SACK: u8 = 2;
 const CLIENT_FIN: u8 = 4;
 /// A server's FIN has been passed on.
 const SERVER_FIN: u8 = 8;
-/// `replay` is the start of the oldest request without a response byte.
-const REPLAY: u8 = 16;
 /// Nothing has been bound yet.
 const FIRST: u8 = 32;
 /// A server is chosen before there are data.
@@ -282,8 +281,6 @@ pub struct Flow {
     client_clock: u32,
     /// The clock that the client was shown, latest.
     shown_clock: u32,
-    /// Start of the oldest request that has no response yet, see [`REPLAY`].
-    replay: u32,
     /// Time of the latest packet, ms.
     seen: u32,
     /// When the oldest request without a response was passed on, ns; before that, when its head began to come.

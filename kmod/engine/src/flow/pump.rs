@@ -18,7 +18,6 @@ use super::EAGER;
 use super::FIRST;
 use super::HOLD_MAX;
 use super::HOLD_SEGMENTS;
-use super::REPLAY;
 
 /// Most requests that are routed, or targets that are tried, at one packet.
 const TARGETS: u8 = 32;
@@ -151,6 +150,12 @@ impl Flow {
                 true
             }
             Choice::Go(target, message) => {
+                let here = active
+                    .filter(|&leg| self.leg(leg).is_some_and(|leg| leg.leads_to(&target)));
+                if let Some(leg) = here {
+                    self.take(leg, &message, env);
+                    return true;
+                }
                 if !self.may_rebind(from) {
                     return false;
                 }
@@ -163,8 +168,10 @@ impl Flow {
     /// server has every byte of the requests.
     fn may_rebind(&self, from: u32) -> bool {
         let sent = self.active().and_then(|leg| self.leg(leg));
+        // The tracker runs ahead of the data: the client must have what it has gone over.
         self.responses.idle()
             && self.acked == self.to_client
+            && seq::at_most(self.responses.at, self.acked)
             && sent.is_none_or(|leg| leg.acked == from)
     }
 
@@ -172,10 +179,9 @@ impl Flow {
     fn take<E: Env>(&mut self, leg: usize, message: &Message, env: &mut E) {
         if self.responses.outstanding() == 0 {
             self.asked = env.now();
-            self.replay = self.requests.at;
-            self.flags |= REPLAY;
         }
-        self.responses.push(message.kind, message.opaque);
+        let start = self.requests.at;
+        self.responses.push(start, message.kind, message.opaque);
         self.requests.take(message);
         env.started(leg);
         env.count(Event::Request);
@@ -235,12 +241,15 @@ impl Flow {
         }
     }
 
-    /// Requests that no server has taken are read again.
-    pub(super) fn take_back(&mut self) {
-        self.requests = super::request::Requests::new(self.replay);
+    /// Requests that no server has taken are read again. Whether there are some.
+    pub(super) fn take_back(&mut self) -> bool {
+        let Some(start) = self.responses.unanswered() else {
+            return false;
+        };
+        self.requests = super::request::Requests::new(start);
         self.responses.forget();
         self.responses.begin(self.to_client);
-        self.high = self.replay;
-        self.flags &= !REPLAY;
+        self.high = start;
+        true
     }
 }

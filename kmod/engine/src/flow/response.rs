@@ -12,8 +12,8 @@ use crate::http1::RequestKind;
 use crate::http1::ResponseBody;
 use crate::http1::ResponseParser;
 
-/// Most requests that wait for their responses.
-const QUEUE: u8 = 16;
+/// Most requests that wait for their responses: clients that send ahead are rare, and wait a little.
+const QUEUE: usize = 4;
 
 /// What the next byte of framing belongs to.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,8 @@ enum Reading {
     Head(ResponseParser),
     /// A body.
     Body(BodyTracker),
+    /// A response ends there, behind data that have not all passed.
+    End,
     /// A response that ends with the connection, or whose end is not known.
     UntilClose,
     /// Nothing is read.
@@ -37,8 +39,6 @@ pub(super) enum Read {
     Some,
     /// A head with this status code.
     Head(u16),
-    /// A response to nothing.
-    Unsolicited,
     /// The head or body breaks the rules: what follows passes, and its end is not known.
     Broken,
 }
@@ -49,11 +49,15 @@ pub(super) struct Responses {
     /// Its sequence number.
     pub(super) at: u32,
     reading: Reading,
-    /// Kinds of the requests that wait, two bits each, the oldest lowest.
-    queue: u32,
+    /// Where the requests that wait begin, the oldest first.
+    starts: [u32; QUEUE],
+    /// Their kinds, two bits each, the oldest lowest.
+    kinds: u8,
     queued: u8,
     /// The connection to the server goes on after the response.
     persistent: bool,
+    /// A byte of the oldest response has come.
+    begun: bool,
     /// Responses ended since it was asked last.
     ended: u8,
 }
@@ -63,9 +67,11 @@ impl Responses {
         Self {
             at,
             reading: Reading::Start,
-            queue: 0,
+            starts: [0; QUEUE],
+            kinds: 0,
             queued: 0,
             persistent: true,
+            begun: false,
             ended: 0,
         }
     }
@@ -77,7 +83,7 @@ impl Responses {
 
     /// Whether no other request can be passed on.
     pub(super) const fn full(&self) -> bool {
-        self.queued >= QUEUE
+        self.queued as usize >= QUEUE
     }
 
     /// Whether every response that was asked for is complete.
@@ -85,8 +91,18 @@ impl Responses {
         self.queued == 0 && matches!(self.reading, Reading::Start)
     }
 
-    /// Whether no byte of the oldest response has come.
-    pub(super) const fn untouched(&self) -> bool {
+    /// Where the oldest request begins that waits for a response of which no byte has come.
+    pub(super) const fn unanswered(&self) -> Option<u32> {
+        let [oldest, ..] = self.starts;
+        if self.queued > 0 && !self.begun {
+            Some(oldest)
+        } else {
+            None
+        }
+    }
+
+    /// Whether the next byte is the first of a response, interim ones counted.
+    pub(super) const fn at_start(&self) -> bool {
         matches!(self.reading, Reading::Start)
     }
 
@@ -100,8 +116,8 @@ impl Responses {
         matches!(self.reading, Reading::Opaque | Reading::UntilClose)
     }
 
-    /// A request was passed on.
-    pub(super) const fn push(&mut self, kind: RequestKind, opaque: bool) {
+    /// A request that begins at `start` was passed on.
+    pub(super) fn push(&mut self, start: u32, kind: RequestKind, opaque: bool) {
         if opaque {
             self.reading = Reading::Opaque;
         }
@@ -110,16 +126,28 @@ impl Responses {
             RequestKind::Head => 1,
             RequestKind::Connect => 2,
         };
-        let at = (self.queued as u32).wrapping_mul(2);
-        if self.queued < QUEUE {
-            self.queue = (self.queue & !3u32.wrapping_shl(at)) | (bits as u32).wrapping_shl(at);
+        if let Some(place) = self.starts.get_mut(usize::from(self.queued)) {
+            *place = start;
+            let at = u32::from(self.queued).wrapping_mul(2);
+            self.kinds = (self.kinds & !3u8.wrapping_shl(at)) | u8::wrapping_shl(bits, at);
             self.queued = self.queued.wrapping_add(1);
         }
+    }
+
+    /// The oldest request has its response.
+    const fn pop(&mut self) {
+        let [_, b, c, d] = self.starts;
+        self.starts = [b, c, d, 0];
+        self.kinds = self.kinds.wrapping_shr(2);
+        self.queued = self.queued.saturating_sub(1);
+        self.ended = self.ended.saturating_add(1);
+        self.begun = false;
     }
 
     /// No request waits any more: their server did not take them.
     pub(super) const fn forget(&mut self) {
         self.queued = 0;
+        self.begun = false;
         self.reading = Reading::Start;
     }
 
@@ -137,18 +165,26 @@ impl Responses {
     }
 
     const fn kind(&self) -> RequestKind {
-        match self.queue & 3 {
+        match self.kinds & 3 {
             1 => RequestKind::Head,
             2 => RequestKind::Connect,
             _ => RequestKind::Normal,
         }
     }
 
+    /// Data before `end` pass: a response that ends there or before has ended.
+    pub(super) const fn reach(&mut self, end: u32) {
+        if matches!(self.reading, Reading::End) && seq::at_most(self.at, end) {
+            self.pop();
+            self.reading = Reading::Start;
+        }
+    }
+
     /// Reads on: `run` begins at [`Responses::at`].
     pub(super) fn read(&mut self, run: &[u8]) -> Read {
         match &mut self.reading {
-            Reading::Start if self.queued == 0 => return Read::Unsolicited,
             Reading::Start => {
+                self.begun = true;
                 self.reading = Reading::Head(ResponseParser::new());
                 return self.read(run);
             }
@@ -178,7 +214,7 @@ impl Responses {
                 Ok(progress) => self.at = self.at.wrapping_add(narrow(progress.consumed)),
                 Err(_) => return self.broken(),
             },
-            Reading::UntilClose | Reading::Opaque => {}
+            Reading::End | Reading::UntilClose | Reading::Opaque => {}
         }
         self.settle();
         Read::Some
@@ -194,10 +230,7 @@ impl Responses {
         if let Reading::Body(body) = &mut self.reading {
             self.at = self.at.wrapping_add(skip(body));
             if body.done() {
-                self.reading = Reading::Start;
-                self.queue = self.queue.wrapping_shr(2);
-                self.queued = self.queued.saturating_sub(1);
-                self.ended = self.ended.saturating_add(1);
+                self.reading = Reading::End;
             }
         }
     }

@@ -6,6 +6,7 @@ use super::milliseconds;
 use super::response::Read;
 use super::segment::ACK;
 use super::segment::FIN;
+use super::segment::PSH;
 use super::segment::RST;
 use super::segment::SYN;
 use super::seq;
@@ -20,7 +21,6 @@ use super::Verdict;
 use super::CLIENT_FIN;
 use super::NO_LEG;
 use super::NO_SCALE;
-use super::REPLAY;
 use super::SERVER_FIN;
 use super::TIMESTAMPS;
 
@@ -36,7 +36,10 @@ impl Flow {
         let Some(&found) = self.leg(leg) else {
             return Verdict::Drop;
         };
-        self.seen = milliseconds(env.now());
+        // Probes of a server whose leg is not in use are answered here, and say nothing of the client.
+        if self.active() == Some(leg) || self.binding() == Some(leg) {
+            self.seen = milliseconds(env.now());
+        }
         let verdict = match found.phase {
             Phase::None => Verdict::Drop,
             Phase::Opening => {
@@ -171,10 +174,20 @@ impl Flow {
             }
         }
         let end = start.wrapping_add(segment.payload);
-        if segment.payload > 0 && !self.read_response(index, segment, packet, start, env) {
-            return Verdict::Drop;
+        if segment.payload > 0 {
+            let to = self.read_response(index, segment, packet, start, env);
+            if to == start {
+                return Verdict::Drop;
+            }
+            self.to_client = seq::max(self.to_client, to);
+            if to != end {
+                let flags = segment.flags & !(FIN | PSH);
+                return match self.from_server(index, segment, flags) {
+                    Some(rewrite) => Verdict::Part(to.wrapping_sub(start), rewrite),
+                    None => Verdict::Drop,
+                };
+            }
         }
-        self.to_client = seq::max(self.to_client, end);
         let verdict = if segment.is(FIN) {
             self.server_ends(index, segment, end, env)
         } else {
@@ -194,7 +207,8 @@ impl Flow {
         }
     }
 
-    /// Follows the responses in a segment whose data begin at `start`, as the client sees it. `false`: it must not pass.
+    /// Follows the responses in a segment whose data begin at `start`, as the client sees it. Gives where what may pass
+    /// ends.
     fn read_response<E: Env>(
         &mut self,
         index: usize,
@@ -202,29 +216,38 @@ impl Flow {
         packet: &E::Packet,
         start: u32,
         env: &mut E,
-    ) -> bool {
+    ) -> u32 {
         let end = start.wrapping_add(segment.payload);
         self.responses.approach(end);
+        self.reach(index, end, env);
         if self.responses.passes_all() {
-            return true;
+            return end;
         }
         if !seq::before(self.responses.at, end) {
-            return true;
+            return end;
         }
         if seq::before(self.responses.at, start) {
             env.count(Event::OutOfOrder);
-            return false;
-        }
-        if self.has(REPLAY) {
-            self.flags &= !REPLAY;
-            env.first_byte(index, env.now().saturating_sub(self.asked));
+            return start;
         }
         while seq::before(self.responses.at, end) && !self.responses.passes_all() {
+            if self.responses.at_start() && !self.solicited(index) {
+                let to = self.responses.at;
+                // The leg is needed until the client has what came before.
+                if to == start && self.acked == self.to_client {
+                    env.count(Event::Unsolicited);
+                    self.replay_elsewhere(index, env);
+                }
+                return to;
+            }
+            if self.responses.unanswered().is_some() {
+                env.first_byte(index, env.now().saturating_sub(self.asked));
+            }
             let run = packet.run(self.responses.at.wrapping_sub(start));
             let left = usize::try_from(end.wrapping_sub(self.responses.at)).unwrap_or(0);
             let run = run.get(..left).unwrap_or(run);
             if run.is_empty() {
-                return false;
+                return start;
             }
             match self.responses.read(run) {
                 Read::Some => {}
@@ -235,30 +258,45 @@ impl Flow {
                     }
                 }
                 Read::Broken => env.count(Event::BadResponse),
-                Read::Unsolicited => {
-                    env.count(Event::Unsolicited);
-                    self.drop_leg(index, true, env);
-                    return false;
-                }
             }
-            for _ in 0..self.responses.take_ended() {
-                env.finished(index);
-            }
+            self.reach(index, end, env);
         }
         if let Some(leg) = self.leg_mut(index) {
             leg.used = true;
         }
-        true
+        end
     }
 
-    /// Whether nothing that went to the leg's server has been taken by it: the client has it all still.
+    /// Data before `end` pass to the client: responses may have ended.
+    fn reach<E: Env>(&mut self, index: usize, end: u32, env: &mut E) {
+        self.responses.reach(end);
+        let ended = self.responses.take_ended();
+        for _ in 0..ended {
+            env.finished(index);
+        }
+        if ended > 0 {
+            // The next response's time begins, or that of a head that is held.
+            self.asked = env.now();
+        }
+    }
+
+    /// Whether the leg's server has seen something of the request that the next response answers.
+    fn solicited(&self, leg: usize) -> bool {
+        match (self.responses.unanswered(), self.leg(leg)) {
+            (Some(start), Some(leg)) => seq::before(start, leg.acked),
+            // Behind an interim response.
+            _ => self.responses.outstanding() > 0,
+        }
+    }
+
+    /// Whether nothing of the requests without a response has been taken by the leg's server: the client has it all still.
     fn untaken(&self, leg: &Leg) -> bool {
-        self.has(REPLAY)
-            && self.responses.untouched()
-            && !self.requests.is_opaque()
-            && self.responses.outstanding() > 0
-            && seq::at_most(leg.acked, self.replay)
+        !self.requests.is_opaque()
             && !self.has(CLIENT_FIN)
+            && self
+                .responses
+                .unanswered()
+                .is_some_and(|start| seq::at_most(leg.acked, start))
     }
 
     /// The server's FIN, behind data that end at `end`.
@@ -289,9 +327,12 @@ impl Flow {
             }
             return verdict;
         }
-        if self.untaken(&leg) && leg.used && segment.payload == 0 {
-            // It closed while the request was on its way.
-            self.replay_elsewhere(index, env);
+        if self.untaken(&leg) && segment.payload == 0 {
+            // It closed while the request was on its way. It says so again if the client has not everything yet.
+            if self.acked == self.to_client {
+                env.count(Event::Replay);
+                self.replay_elsewhere(index, env);
+            }
             return Verdict::Drop;
         }
         self.flags |= SERVER_FIN;
@@ -299,11 +340,15 @@ impl Flow {
         self.forward(index, segment, segment.flags)
     }
 
+    /// Gives a leg up. What was sent to it and has no answer is the client's still, and goes elsewhere.
     fn replay_elsewhere<E: Env>(&mut self, index: usize, env: &mut E) {
-        env.count(Event::Replay);
+        if self.leg(index).is_some_and(|leg| !leg.used) {
+            env.failed(index, Failure::Refused);
+        }
         self.drop_leg(index, true, env);
-        self.take_back();
-        env.discard();
+        if self.take_back() {
+            env.discard();
+        }
     }
 
     fn server_resets<E: Env>(
@@ -321,15 +366,22 @@ impl Flow {
             env.count(Event::OutOfWindow);
             return Verdict::Drop;
         }
+        let ack = segment.ack.wrapping_sub(leg.to_server);
+        let mut leg = *leg;
+        if segment.is(ACK) && seq::before(leg.acked, ack) && seq::at_most(ack, self.high) {
+            // It had taken that much.
+            leg.acked = ack;
+        }
+        let leg = &leg;
         let closing = self.has(CLIENT_FIN) || self.has(SERVER_FIN);
-        if self.untaken(leg) {
-            if !leg.used {
-                env.failed(index, Failure::Refused);
-            }
+        // What has come is lost with the server, if the client has not got it.
+        let has_all = self.acked == self.to_client;
+        if has_all && self.untaken(leg) {
+            env.count(Event::Replay);
             self.replay_elsewhere(index, env);
             return Verdict::Drop;
         }
-        if self.responses.idle() && !closing && leg.used {
+        if has_all && self.responses.idle() && !closing && leg.used {
             self.drop_leg(index, false, env);
             return Verdict::Drop;
         }

@@ -75,8 +75,9 @@ impl Flow {
         if env.held_end().is_some() && self.responses.idle() {
             // A head that is too slow. What the front makes of it is the front's.
             self.pump(None, true, env);
-            if self.binding().is_none() && env.held_end().is_some() {
-                self.reset(true, env);
+            if self.binding().is_none() && self.state == State::Open {
+                // It waits for proof that the response before is complete: the client sends it again if it is there.
+                env.discard();
             }
             return;
         }

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The flow engine ([`l7switch_engine::flow`]) between real TCP stacks, over a simulated network that loses, reorders,
+//! duplicates, delays and corrupts packets: everything from one seed, so that what has gone wrong once goes wrong again.
+//!
+//! [`generate`] makes a [`Plan`](plan::Plan) of a seed, [`World`](world::World) carries it out and says what was wrong. Every
+//! byte that is sent has one owner, told by its value: applications on both ends compare all they get with what
+//! they must get.
+
+pub mod client;
+pub mod generate;
+pub mod ledger;
+pub mod net;
+pub mod own;
+pub mod plan;
+pub mod rng;
+pub mod server;
+pub mod smol;
+pub mod stack;
+pub mod switch;
+pub mod wire;
+pub mod world;
+
+use world::Report;
+use world::World;
+
+/// Runs a seed.
+pub fn run(seed: u64, size: generate::Size, trace: bool) -> Report {
+    World::new(generate::plan(seed, size), trace).run()
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! `l7sim`: runs seeds, and shows one.
+
+use std::time::Instant;
+
+use clap::Parser;
+use l7switch_sim::generate::Size;
+use l7switch_sim::generate::plan;
+use l7switch_sim::run;
+use l7switch_sim::world::Report;
+
+/// The flow engine between real TCP stacks over a simulated network.
+#[derive(Parser)]
+struct Args {
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Seeds, one after the other.
+    #[arg(long, default_value_t = 1)]
+    runs: u64,
+    /// Connections of all runs; goes on with further seeds until there were so many.
+    #[arg(long)]
+    connections: Option<u64>,
+    /// Connections of a run.
+    #[arg(long, default_value_t = 20)]
+    size: usize,
+    /// How much goes wrong: 0 to 2.
+    #[arg(long, default_value_t = 2)]
+    level: u8,
+    /// Prints the plan and every packet.
+    #[arg(long)]
+    trace: bool,
+    /// Goes on after a seed that fails.
+    #[arg(long)]
+    go_on: bool,
+}
+
+fn main() {
+    let args = Args::parse();
+    let size = Size {
+        connections: args.size,
+        level: args.level,
+    };
+    let start = Instant::now();
+    let mut total = Report::default();
+    let mut failed = 0;
+    let mut seed = args.seed;
+    loop {
+        let report = run(seed, size, args.trace);
+        if args.trace {
+            println!("{:#?}", plan(seed, size));
+            for line in &report.trace {
+                println!("{line}");
+            }
+        }
+        if !report.errors.is_empty() {
+            failed += 1;
+            println!("seed {seed}: {}", report.errors.join("\n    "));
+        }
+        total.add(&report);
+        seed += 1;
+        let enough = match args.connections {
+            Some(connections) => total.connections >= connections,
+            None => seed - args.seed >= args.runs,
+        };
+        if enough || (failed > 0 && !args.go_on) {
+            break;
+        }
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    println!("{:#?}", total.stats);
+    println!("{:#?}", total.outcomes);
+    println!(
+        "{} seeds, {failed} failed; {} connections, {} exchanges, {} packets, {} MB in {seconds:.1} s: {:.0} connections/s",
+        seed - args.seed,
+        total.connections,
+        total.exchanges,
+        total.packets,
+        total.bytes / 1_000_000,
+        total.connections as f64 / seconds,
+    );
+    std::process::exit(i32::from(failed > 0));
+}

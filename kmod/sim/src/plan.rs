@@ -1,0 +1,488 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! What is going to happen, from a seed: the hosts, the links, the connections and every byte of them.
+
+use crate::net::Link;
+use crate::own::OwnConfig;
+use crate::rng::Rng;
+use crate::rng::mix;
+use crate::smol::SmolConfig;
+
+/// A millisecond, ns.
+pub const MS: u64 = 1_000_000;
+/// A second, ns.
+pub const SECOND: u64 = 1_000 * MS;
+/// Pools of real servers.
+pub const POOLS: u8 = 3;
+/// In place of a server's or pool's number: the front.
+pub const FRONT: u8 = 99;
+/// Port of the HTTP service.
+pub const HTTP: u16 = 80;
+/// Port of the TLS service.
+pub const TLS: u16 = 443;
+/// Port of the service whose server speaks first.
+pub const EAGER: u16 = 25;
+
+/// A TCP of some kind.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// smoltcp.
+    Smol(SmolConfig),
+    /// Our own.
+    Own(OwnConfig),
+}
+
+/// A client's host.
+#[derive(Clone, Debug)]
+pub struct ClientHost {
+    /// Its TCP.
+    pub kind: Kind,
+    /// To the switch.
+    pub up: Link,
+    /// From it.
+    pub down: Link,
+}
+
+/// How a server fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It does not.
+    Serves,
+    /// It resets what wants to connect.
+    Refuses,
+    /// It answers nothing.
+    Hangs,
+}
+
+/// A real server.
+#[derive(Clone, Debug)]
+pub struct ServerHost {
+    /// Its pool.
+    pub pool: u8,
+    /// Its TCP.
+    pub kind: Kind,
+    /// How it fails.
+    pub mode: Mode,
+    /// It closes connections that are idle for so long, ns.
+    pub idle_close: Option<u64>,
+    /// It says 408 before it does.
+    pub says_408: bool,
+    /// It closes right when it has answered a few requests, without having said so.
+    pub closes_after: Option<u32>,
+    /// Reached from an address of the switch's.
+    pub fullnat: bool,
+    /// To the switch.
+    pub up: Link,
+    /// From it.
+    pub down: Link,
+}
+
+/// How a body is framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// No body.
+    None,
+    /// Content-Length.
+    Length,
+    /// Chunks.
+    Chunked,
+    /// Until the connection's end.
+    Close,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// GET.
+    Get,
+    /// HEAD.
+    Head,
+    /// POST.
+    Post,
+}
+
+/// A request and its response.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// The connection's number.
+    pub conn: u32,
+    /// Its place on the connection.
+    pub index: u32,
+    /// Pool, or [`FRONT`].
+    pub pool: u8,
+    /// Method.
+    pub method: Method,
+    /// Bytes of fields that mean nothing.
+    pub padding: usize,
+    /// Framing of the request's body.
+    pub frame: Frame,
+    /// Its length.
+    pub body: usize,
+    /// The client waits for a 100.
+    pub expect: bool,
+    /// `Connection: close` in the request.
+    pub close: bool,
+    /// Bytes that client and server send each other after a 101.
+    pub upgrade: Option<(usize, usize)>,
+    /// How long the client waits before it, ns.
+    pub think: u64,
+    /// Status code.
+    pub status: u16,
+    /// Framing of the response's body.
+    pub answer_frame: Frame,
+    /// Its length.
+    pub answer: usize,
+    /// Bytes of fields in the response that mean nothing.
+    pub answer_padding: usize,
+    /// Interim responses before it.
+    pub interim: u8,
+    /// How long the server takes, ns.
+    pub delay: u64,
+    /// `Connection: close` in the response, and the server keeps its word.
+    pub answer_close: bool,
+    /// The answer begins before the request's body has come.
+    pub early: bool,
+    /// The server resets after so many bytes of the response.
+    pub reset_after: Option<usize>,
+    /// The server writes so many bytes at once, and waits 1 ms.
+    pub trickle: Option<usize>,
+}
+
+/// How a client ends a connection that it has used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// By a FIN when the last response is there.
+    Fin,
+    /// By a FIN right behind the last request.
+    Half,
+    /// By a reset when the last response is there.
+    Reset,
+    /// By a reset at some time.
+    ResetAt(u64),
+    /// By a reset when so many bytes of responses have come.
+    ResetAfter(usize),
+    /// It waits for the server to end it, up to so many ns, and then ends it itself.
+    Wait(u64),
+}
+
+/// What a connection is about.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// Requests; so many at once.
+    Http(Vec<Exchange>, usize),
+    /// A ClientHello for a pool, then bytes of both sides: the client's and the server's, so many.
+    Tls(u8, usize, usize),
+    /// A banner of the server's, then the same.
+    Eager(usize, usize),
+    /// Nothing.
+    OpenOnly,
+}
+
+/// A connection.
+#[derive(Clone, Debug)]
+pub struct Conn {
+    /// Its number.
+    pub id: u32,
+    /// The client's host.
+    pub host: usize,
+    /// The client's port.
+    pub port: u16,
+    /// The service's port.
+    pub service: u16,
+    /// When it begins, ns.
+    pub start: u64,
+    /// What it is about.
+    pub what: What,
+    /// How the client ends it.
+    pub end: End,
+    /// The client writes so many bytes at once, and waits so many ns.
+    pub trickle: Option<(usize, u64)>,
+    /// The client reads so many bytes at once, and waits 1 ms.
+    pub slow: Option<usize>,
+    /// How long an idle client waits before it first sends, ns.
+    pub idle: u64,
+}
+
+/// Everything.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seed.
+    pub seed: u64,
+    /// IPv6.
+    pub v6: bool,
+    /// How bad the network is: 0 (clean) to 3.
+    pub grade: u8,
+    /// Largest segment that is offered to clients.
+    pub mss: u16,
+    /// Window scale that is offered to clients.
+    pub scale: u8,
+    /// Timestamps are offered to clients.
+    pub timestamps: bool,
+    /// Selective acknowledgements are offered.
+    pub sack: bool,
+    /// A request stays where the connection is if the pool is the same.
+    pub sticky: bool,
+    /// Ports for [`ServerHost::fullnat`].
+    pub ports: u16,
+    /// Segments that the switch holds are lost in so many of a million cases.
+    pub forget: u32,
+    /// Clock of the switch at the start, ms.
+    pub base_ms: u64,
+    /// Hosts of clients.
+    pub clients: Vec<ClientHost>,
+    /// Real servers.
+    pub servers: Vec<ServerHost>,
+    /// The front's TCP.
+    pub front: Kind,
+    /// Whether the front is running.
+    pub front_up: bool,
+    /// Connections, by number.
+    pub conns: Vec<Conn>,
+}
+
+/// Bytes that only this body has.
+pub fn body(conn: u32, index: u32, server: u8, len: usize) -> Vec<u8> {
+    let key = u64::from(conn) << 32 | u64::from(index) << 8 | u64::from(server);
+    let mut out = Vec::with_capacity(len + 8);
+    let mut at = mix(key);
+    while out.len() < len {
+        at = at
+            .wrapping_mul(0x5851_f42d_4c95_7f2d)
+            .wrapping_add(0x1405_7b7e_f767_814f);
+        out.extend_from_slice(&(at ^ (at >> 29)).to_le_bytes());
+    }
+    out.truncate(len);
+    out
+}
+
+/// The body in chunks whose sizes depend on the same.
+fn chunked(conn: u32, index: u32, server: u8, len: usize, out: &mut Vec<u8>) {
+    let data = body(conn, index, server, len);
+    let mut rng = Rng::new(u64::from(conn) << 16 ^ u64::from(index) ^ 77);
+    let mut rest = &data[..];
+    while !rest.is_empty() {
+        let most = rng.pick(&[1, 10, 500, 5_000, 40_000]);
+        let size = (rng.range(1, most) as usize).min(rest.len());
+        out.extend_from_slice(format!("{size:x}").as_bytes());
+        if rng.percent(10) {
+            out.extend_from_slice(b";name=\"a;b\"");
+        }
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(&rest[..size]);
+        out.extend_from_slice(b"\r\n");
+        rest = &rest[size..];
+    }
+    out.extend_from_slice(b"0\r\n");
+    if rng.percent(20) {
+        out.extend_from_slice(b"X-Trailer: t\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+impl Exchange {
+    /// The request's head.
+    pub fn head(&self) -> Vec<u8> {
+        let method = match self.method {
+            Method::Get => "GET",
+            Method::Head => "HEAD",
+            Method::Post => "POST",
+        };
+        let mut head = format!(
+            "{method} /p{}/c{}/r{} HTTP/1.1\r\nHost: x.test\r\n",
+            self.pool, self.conn, self.index
+        );
+        match self.frame {
+            Frame::Length => head.push_str(&format!("Content-Length: {}\r\n", self.body)),
+            Frame::Chunked => head.push_str("Transfer-Encoding: chunked\r\n"),
+            Frame::None | Frame::Close => {}
+        }
+        if self.expect {
+            head.push_str("Expect: 100-continue\r\n");
+        }
+        if self.close {
+            head.push_str("Connection: close\r\n");
+        }
+        if self.upgrade.is_some() {
+            head.push_str("Connection: Upgrade\r\nUpgrade: sim\r\n");
+        }
+        pad(&mut head, self.padding, self.conn ^ self.index);
+        head.push_str("\r\n");
+        head.into_bytes()
+    }
+
+    /// The request's body, framed.
+    pub fn body(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self.frame {
+            Frame::Length => out = body(self.conn, self.index, 200, self.body),
+            Frame::Chunked => chunked(self.conn, self.index, 200, self.body, &mut out),
+            Frame::None | Frame::Close => {}
+        }
+        out
+    }
+
+    /// Whether the connection to the server ends after the response.
+    pub fn ends_server(&self) -> bool {
+        self.answer_close || self.close || self.answer_frame == Frame::Close
+    }
+
+    /// Bytes of the interim responses at the start of [`Exchange::response`].
+    pub fn interim_len(&self, server: u8) -> usize {
+        let mut ends = 0;
+        self.response(server)
+            .windows(4)
+            .position(|end| {
+                ends += usize::from(end == b"\r\n\r\n");
+                ends == usize::from(self.interim)
+            })
+            .map_or(0, |at| at + 4)
+    }
+
+    /// The response of a server.
+    pub fn response(&self, server: u8) -> Vec<u8> {
+        let mut out = Vec::new();
+        for interim in 0..self.interim {
+            let status = if interim == 0 && self.expect { 100 } else { 103 };
+            out.extend_from_slice(
+                format!("HTTP/1.1 {status} s{server:02}\r\nX-Hint: {interim}\r\n\r\n").as_bytes(),
+            );
+        }
+        let mut head = format!(
+            "HTTP/1.1 {} s{server:02}\r\nX-For: c{}r{}\r\n",
+            self.status, self.conn, self.index
+        );
+        match self.answer_frame {
+            Frame::Length => head.push_str(&format!("Content-Length: {}\r\n", self.answer)),
+            Frame::Chunked => head.push_str("transfer-encoding: chunked\r\n"),
+            Frame::None | Frame::Close => {}
+        }
+        if self.answer_close || self.close {
+            head.push_str("Connection: close\r\n");
+        }
+        if self.upgrade.is_some() {
+            head.push_str("Connection: Upgrade\r\nUpgrade: sim\r\n");
+        }
+        pad(&mut head, self.answer_padding, self.conn);
+        head.push_str("\r\n");
+        out.extend_from_slice(head.as_bytes());
+        if self.method == Method::Head {
+            return out;
+        }
+        match self.answer_frame {
+            Frame::Length | Frame::Close => {
+                out.extend_from_slice(&body(self.conn, self.index, server, self.answer));
+            }
+            Frame::Chunked => chunked(self.conn, self.index, server, self.answer, &mut out),
+            Frame::None => {}
+        }
+        if let Some((_, down)) = self.upgrade {
+            out.extend_from_slice(&body(self.conn, self.index, server ^ 0x80, down));
+        }
+        out
+    }
+
+    /// What the client sends after a 101.
+    pub fn upgraded(&self) -> Vec<u8> {
+        self.upgrade
+            .map(|(up, _)| body(self.conn, self.index, 201, up))
+            .unwrap_or_default()
+    }
+}
+
+fn pad(head: &mut String, padding: usize, salt: u32) {
+    let mut left = padding;
+    let mut n = 0;
+    while left > 0 {
+        let len = left.min(200);
+        head.push_str(&format!("X-Pad-{n}: "));
+        for at in 0..len {
+            head.push(char::from(b'a' + ((at as u32 + salt + n) % 26) as u8));
+        }
+        head.push_str("\r\n");
+        left -= len;
+        n += 1;
+    }
+}
+
+/// A ClientHello for `pN.test`, in one record or two, `len` bytes at least.
+pub fn client_hello(conn: u32, pool: u8, len: usize) -> Vec<u8> {
+    let name = format!("p{pool}.test");
+    let mut extensions = Vec::new();
+    let filler = body(conn, 0, 202, len);
+    // A key share first: the name lies far behind.
+    extensions.extend_from_slice(&[0, 51]);
+    extensions.extend_from_slice(&(filler.len() as u16).to_be_bytes());
+    extensions.extend_from_slice(&filler);
+    extensions.extend_from_slice(&[0, 0]);
+    extensions.extend_from_slice(&(name.len() as u16 + 5).to_be_bytes());
+    extensions.extend_from_slice(&(name.len() as u16 + 3).to_be_bytes());
+    extensions.push(0);
+    extensions.extend_from_slice(&(name.len() as u16).to_be_bytes());
+    extensions.extend_from_slice(name.as_bytes());
+    let mut hello = vec![3, 3];
+    // Whose it is, in what should be random.
+    hello.extend_from_slice(format!("c{conn:08}").as_bytes());
+    hello.extend_from_slice(&body(conn, 1, 202, 23));
+    hello.push(0);
+    hello.extend_from_slice(&[0, 2, 0x13, 1, 1, 0]);
+    hello.extend_from_slice(&(extensions.len() as u16).to_be_bytes());
+    hello.extend_from_slice(&extensions);
+    let mut message = vec![1, 0];
+    message.extend_from_slice(&(hello.len() as u16).to_be_bytes());
+    message.extend_from_slice(&hello);
+    let mut out = Vec::new();
+    let cut = if conn % 3 == 0 { message.len() / 2 } else { message.len() };
+    for part in [&message[..cut], &message[cut..]] {
+        if !part.is_empty() {
+            out.extend_from_slice(&[22, 3, 1]);
+            out.extend_from_slice(&(part.len() as u16).to_be_bytes());
+            out.extend_from_slice(part);
+        }
+    }
+    out
+}
+
+/// What the client of an opaque connection sends: a line that says whose it is, then bytes.
+pub fn opaque_up(conn: u32, len: usize) -> Vec<u8> {
+    let mut out = format!("c{conn:08}\n").into_bytes();
+    out.extend_from_slice(&body(conn, 3, 203, len));
+    out
+}
+
+/// What a server says on an opaque connection.
+pub fn opaque_down(conn: u32, server: u8, len: usize) -> Vec<u8> {
+    let mut out = format!("s{server:02} c{conn:08}\n").into_bytes();
+    out.extend_from_slice(&body(conn, 4, server, len));
+    out
+}
+
+/// What a server says first.
+pub fn banner(server: u8) -> Vec<u8> {
+    format!("220 s{server:02} ready\n").into_bytes()
+}
+
+/// Bytes of the key share in a connection's ClientHello.
+pub fn hello_len(conn: u32) -> usize {
+    [50, 600, 1700, 4000][mix(u64::from(conn)) as usize % 4]
+}
+
+impl Conn {
+    /// Whether it may fail for its client: something was planned that the client has to see.
+    pub fn may_fail(&self, plan: &Plan) -> bool {
+        // The front may be needed: a head that comes slowly, a server that is not there.
+        if !plan.front_up {
+            return true;
+        }
+        match &self.what {
+            What::Http(list, depth) => {
+                let resets = list.iter().any(|e| e.reset_after.is_some());
+                // A server that ends without a word takes what it has acknowledged with it.
+                let closes = plan.servers.iter().any(|s| {
+                    let takes = matches!(s.kind, Kind::Smol(_)) || *depth > 1;
+                    s.idle_close.is_some() && (takes || self.trickle.is_some())
+                });
+                resets || (closes && list.len() > 1)
+            }
+            What::Tls(..) | What::Eager(..) | What::OpenOnly => false,
+        }
+    }
+}

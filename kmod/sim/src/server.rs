@@ -1,0 +1,469 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! A server's application: one connection. What it says is told by the plan of the client's request.
+
+use crate::ledger::Ledger;
+use crate::ledger::matches;
+use crate::ledger::text;
+use crate::plan;
+use crate::plan::EAGER;
+use crate::plan::Exchange;
+use crate::plan::FRONT;
+use crate::plan::MS;
+use crate::plan::TLS;
+use crate::plan::What;
+use crate::stack::Handle;
+use crate::stack::Stack;
+use crate::stack::Status;
+
+struct Answer {
+    at: u64,
+    bytes: Vec<u8>,
+    trickle: Option<usize>,
+    reset_after: Option<usize>,
+    close: bool,
+    /// The request has been read whole.
+    asked: bool,
+}
+
+/// The application.
+pub struct Server {
+    server: u8,
+    port: u16,
+    handle: Handle,
+    got: Vec<u8>,
+    /// The request that is being read.
+    request: Option<(Exchange, Vec<u8>)>,
+    /// Its head has been seen whole, and what comes of it is queued.
+    headed: bool,
+    answers: Vec<Answer>,
+    /// The final response to a request that waits for a 100.
+    finals: Vec<u8>,
+    written: usize,
+    /// After an upgrade or on an opaque connection: what is to come.
+    opaque: Option<Vec<u8>>,
+    greeted: bool,
+    idle_since: u64,
+    served: u32,
+    shut: bool,
+    closing: bool,
+    finished: bool,
+}
+
+impl Server {
+    /// The application of a connection that was accepted.
+    pub fn new(now: u64, server: u8, port: u16, handle: Handle) -> Self {
+        Self {
+            server,
+            port,
+            handle,
+            got: Vec::new(),
+            request: None,
+            headed: false,
+            answers: Vec::new(),
+            finals: Vec::new(),
+            written: 0,
+            opaque: None,
+            greeted: false,
+            idle_since: now,
+            served: 0,
+            shut: false,
+            closing: false,
+            finished: false,
+        }
+    }
+
+    /// Whether it has nothing more to do.
+    pub fn finished(&self) -> bool {
+        self.finished
+    }
+
+    fn finish(&mut self, stack: &mut dyn Stack) {
+        stack.release(self.handle);
+        self.finished = true;
+    }
+
+    /// Does what can be done; gives when it wants to be called at the latest.
+    pub fn poll(
+        &mut self,
+        now: u64,
+        stack: &mut dyn Stack,
+        ledger: &mut Ledger,
+    ) -> Option<u64> {
+        if self.finished {
+            return None;
+        }
+        if !self.closing {
+            let read = stack.read(self.handle, usize::MAX, &mut self.got);
+            if read > 0 {
+                self.idle_since = now;
+            }
+            match self.port {
+                TLS => self.tls(now, ledger),
+                EAGER => self.eager(now, ledger),
+                _ => while self.http(now, ledger) {},
+            }
+        } else {
+            // What comes after the end is thrown away.
+            let mut rest = Vec::new();
+            stack.read(self.handle, usize::MAX, &mut rest);
+        }
+        let mut wake = u64::MAX;
+        self.answer(now, stack, ledger, &mut wake);
+        if self.finished {
+            return None;
+        }
+        let ended = stack.ended(self.handle);
+        match stack.status(self.handle) {
+            Status::Reset => {
+                self.finish(stack);
+                return None;
+            }
+            Status::Closed if self.shut => {
+                self.finish(stack);
+                return None;
+            }
+            _ => {}
+        }
+        if ended && self.answers.is_empty() {
+            if !self.shut {
+                stack.shutdown(self.handle);
+                self.shut = true;
+            }
+            self.finish(stack);
+            return None;
+        }
+        self.idle(now, stack, ledger, &mut wake);
+        (!self.finished && wake != u64::MAX).then_some(wake.max(now + 1))
+    }
+
+    /// Closes where it has been idle for long.
+    fn idle(&mut self, now: u64, stack: &mut dyn Stack, ledger: &mut Ledger, wake: &mut u64) {
+        let Some(host) = ledger.plan.servers.get(usize::from(self.server)) else {
+            return;
+        };
+        let idle = self.answers.is_empty()
+            && self.request.is_none()
+            && self.opaque.is_none()
+            && self.got.is_empty();
+        if !idle || self.shut || self.port != plan::HTTP {
+            return;
+        }
+        let says_408 = host.says_408;
+        let spent = host.closes_after.is_some_and(|n| self.served >= n);
+        if let Some(after) = host.idle_close {
+            if now >= self.idle_since + after || spent {
+                ledger.note(|| format!("  server s{:02}: closes what is idle", self.server));
+                if says_408 {
+                    stack.write(
+                        self.handle,
+                        b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                    );
+                }
+                stack.shutdown(self.handle);
+                self.shut = true;
+                self.closing = true;
+                if stack.resets_what_is_closed() {
+                    self.finish(stack);
+                }
+                return;
+            }
+            *wake = (*wake).min(self.idle_since + after);
+        }
+    }
+
+    fn answer(&mut self, now: u64, stack: &mut dyn Stack, ledger: &mut Ledger, wake: &mut u64) {
+        while let Some(answer) = self.answers.first_mut() {
+            if now < answer.at {
+                *wake = (*wake).min(answer.at);
+                return;
+            }
+            let rest = &answer.bytes[self.written..];
+            let mut most = rest.len();
+            if let Some(reset) = answer.reset_after {
+                most = most.min(reset - self.written.min(reset));
+            }
+            if let Some(trickle) = answer.trickle {
+                most = most.min(trickle);
+                answer.at = now + MS;
+            }
+            let wrote = stack.write(self.handle, &rest[..most]);
+            self.written += wrote;
+            if answer.reset_after.is_some_and(|reset| self.written >= reset) {
+                ledger.note(|| format!("  server s{:02}: resets", self.server));
+                stack.abort(self.handle);
+                self.finish(stack);
+                return;
+            }
+            if self.written < answer.bytes.len() {
+                if answer.trickle.is_some() {
+                    *wake = (*wake).min(answer.at);
+                }
+                return;
+            }
+            if !answer.asked {
+                // The rest of the request is to come.
+                return;
+            }
+            self.written = 0;
+            let close = answer.close;
+            self.answers.remove(0);
+            self.served += 1;
+            self.idle_since = now;
+            if close {
+                ledger.note(|| format!("  server s{:02}: closes", self.server));
+                stack.shutdown(self.handle);
+                self.shut = true;
+                self.closing = true;
+                self.answers.clear();
+                return;
+            }
+        }
+    }
+
+    /// Reads requests; whether there may be more.
+    fn http(&mut self, now: u64, ledger: &mut Ledger) -> bool {
+        if let Some(expected) = &self.opaque {
+            if let Err(at) = matches(&self.got, expected) {
+                ledger.error(format!(
+                    "s{:02}: byte {at} after an upgrade is wrong: {}",
+                    self.server,
+                    text(&self.got[at..])
+                ));
+            }
+            return false;
+        }
+        if self.request.is_none() {
+            let Some(line) = self.got.iter().position(|&b| b == b'\r') else {
+                return false;
+            };
+            let line = self.got[..line].to_vec();
+            match find(&line, ledger) {
+                Some(exchange) => {
+                    self.begin(&exchange, ledger);
+                    let mut whole = exchange.head();
+                    whole.extend_from_slice(&exchange.body());
+                    self.headed = false;
+                    self.request = Some((exchange, whole));
+                }
+                None => {
+                    ledger.error(format!(
+                        "s{:02}: no request: {}",
+                        self.server,
+                        text(&self.got)
+                    ));
+                    self.got.clear();
+                    return false;
+                }
+            }
+        }
+        let Some((exchange, whole)) = &self.request else {
+            return false;
+        };
+        let len = self.got.len().min(whole.len());
+        if let Err(at) = matches(&self.got[..len], whole) {
+            ledger.error(format!(
+                "s{:02}: byte {at} of c{}r{} is wrong: {}",
+                self.server,
+                exchange.conn,
+                exchange.index,
+                text(&self.got[at..])
+            ));
+            self.got.clear();
+            return false;
+        }
+        let head = exchange.head().len();
+        let complete = self.got.len() >= whole.len();
+        if !self.headed && self.got.len() >= head && (exchange.early || exchange.expect || complete)
+        {
+            self.headed = true;
+            let exchange = exchange.clone();
+            self.accept(now, &exchange, complete, ledger);
+        }
+        if complete {
+            let Some((exchange, whole)) = self.request.take() else {
+                return false;
+            };
+            self.got.drain(..whole.len());
+            if !self.finals.is_empty() {
+                self.answers.push(Answer {
+                    at: now + exchange.delay,
+                    bytes: std::mem::take(&mut self.finals),
+                    trickle: exchange.trickle,
+                    reset_after: None,
+                    close: exchange.ends_server(),
+                    asked: true,
+                });
+            }
+            if let Some(answer) = self.answers.last_mut() {
+                answer.asked = true;
+            }
+            if exchange.upgrade.is_some() {
+                self.opaque = Some(exchange.upgraded());
+            }
+            return true;
+        }
+        false
+    }
+
+    /// The first bytes of a request are there.
+    fn begin(&mut self, exchange: &Exchange, ledger: &mut Ledger) {
+        if !ledger.may_serve(self.server, exchange.pool) {
+            ledger.error(format!(
+                "s{:02}: a request for pool {}: c{}r{}",
+                self.server, exchange.pool, exchange.conn, exchange.index
+            ));
+        }
+        let key = (exchange.conn, exchange.index);
+        let delivery = ledger.deliveries.entry(key).or_default();
+        delivery.begun.push(self.server);
+    }
+
+    /// A request's head is there whole: the answer is queued.
+    fn accept(&mut self, now: u64, exchange: &Exchange, complete: bool, ledger: &mut Ledger) {
+        ledger.note(|| {
+            format!(
+                "  server s{:02}: has c{}r{}",
+                self.server, exchange.conn, exchange.index
+            )
+        });
+        let key = (exchange.conn, exchange.index);
+        let delivery = ledger.deliveries.entry(key).or_default();
+        delivery.heads.push(self.server);
+        let (heads, before) = (delivery.heads.clone(), exchange.index.checked_sub(1));
+        if heads.len() > 1 {
+            ledger.error(format!(
+                "c{}r{} came to servers {heads:?}",
+                exchange.conn, exchange.index
+            ));
+        }
+        if let Some(before) = before {
+            if !ledger.deliveries.contains_key(&(exchange.conn, before)) {
+                ledger.error(format!(
+                    "c{}r{} came before the request before it",
+                    exchange.conn, exchange.index
+                ));
+            }
+        }
+        let mut bytes = exchange.response(self.server);
+        let at = now + exchange.delay;
+        if exchange.expect && !exchange.early && !complete {
+            // What is said at the end of the request's body comes later.
+            self.finals = bytes.split_off(exchange.interim_len(self.server));
+            self.answers.push(Answer {
+                at: now,
+                bytes,
+                trickle: None,
+                reset_after: None,
+                close: false,
+                asked: true,
+            });
+            return;
+        }
+        let answer = Answer {
+            at,
+            bytes,
+            trickle: exchange.trickle,
+            reset_after: exchange.reset_after.filter(|_| self.server != FRONT),
+            close: exchange.ends_server(),
+            asked: complete,
+        };
+        self.answers.push(answer);
+    }
+
+    fn tls(&mut self, now: u64, ledger: &mut Ledger) {
+        if let Some(expected) = &self.opaque {
+            if let Err(at) = matches(&self.got, expected) {
+                ledger.error(format!(
+                    "s{:02}: byte {at} of an opaque connection is wrong: {}",
+                    self.server,
+                    text(&self.got[at..])
+                ));
+            }
+            return;
+        }
+        if self.got.len() < 43 {
+            return;
+        }
+        let Some((conn, pool, up, down)) = tls_conn(&self.got[11..20], ledger) else {
+            ledger.error(format!("s{:02}: no hello: {}", self.server, text(&self.got)));
+            self.got.clear();
+            return;
+        };
+        if !ledger.may_serve(self.server, pool) {
+            ledger.error(format!("s{:02}: c{conn} is for pool {pool}", self.server));
+        }
+        let mut expected = plan::client_hello(conn, pool, plan::hello_len(conn));
+        let hello = expected.len();
+        expected.extend_from_slice(&plan::opaque_up(conn, up));
+        if let Err(at) = matches(&self.got, &expected) {
+            ledger.error(format!("s{:02}: byte {at} of c{conn} is wrong", self.server));
+        }
+        if self.got.len() >= hello {
+            self.opaque = Some(expected);
+            self.speak(now, plan::opaque_down(conn, self.server, down));
+        }
+    }
+
+    fn speak(&mut self, now: u64, bytes: Vec<u8>) {
+        self.answers.push(Answer {
+            at: now,
+            bytes,
+            trickle: None,
+            reset_after: None,
+            close: false,
+            asked: true,
+        });
+    }
+
+    fn eager(&mut self, now: u64, ledger: &mut Ledger) {
+        if !self.greeted {
+            self.greeted = true;
+            self.speak(now, plan::banner(self.server));
+        }
+        if let Some(expected) = &self.opaque {
+            if let Err(at) = matches(&self.got, expected) {
+                ledger.error(format!(
+                    "s{:02}: byte {at} of an opaque connection is wrong: {}",
+                    self.server,
+                    text(&self.got[at..])
+                ));
+            }
+            return;
+        }
+        if self.got.len() < 10 {
+            return;
+        }
+        let Some((conn, pool, up, down)) = tls_conn(&self.got[..9], ledger) else {
+            ledger.error(format!("s{:02}: no greeting: {}", self.server, text(&self.got)));
+            self.got.clear();
+            return;
+        };
+        if !ledger.may_serve(self.server, pool) {
+            ledger.error(format!("s{:02}: c{conn} is for pool {pool}", self.server));
+        }
+        self.opaque = Some(plan::opaque_up(conn, up));
+        self.speak(now, plan::opaque_down(conn, self.server, down));
+    }
+}
+
+/// The exchange that a request line names.
+fn find(line: &[u8], ledger: &Ledger) -> Option<Exchange> {
+    let line = std::str::from_utf8(line).ok()?;
+    let mut parts = line.split(' ').nth(1)?.split('/').skip(2);
+    let conn: u32 = parts.next()?.strip_prefix('c')?.parse().ok()?;
+    let index: usize = parts.next()?.strip_prefix('r')?.parse().ok()?;
+    match &ledger.plan.conns.get(conn as usize)?.what {
+        What::Http(list, _) => list.get(index).cloned(),
+        _ => None,
+    }
+}
+
+/// The connection that `cNNNNNNNN` names: its number, its pool, and what both sides send.
+fn tls_conn(name: &[u8], ledger: &Ledger) -> Option<(u32, u8, usize, usize)> {
+    let conn: u32 = std::str::from_utf8(name).ok()?.strip_prefix('c')?.parse().ok()?;
+    match ledger.plan.conns.get(conn as usize)?.what {
+        What::Tls(pool, up, down) => Some((conn, pool, up, down)),
+        What::Eager(up, down) => Some((conn, 0, up, down)),
+        _ => None,
+    }
+}

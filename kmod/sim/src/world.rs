@@ -1,0 +1,466 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The simulation: hosts, links and the switch, in the order of time.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::HashMap;
+
+use l7switch_engine::flow::segment::SYN;
+use l7switch_engine::sched::Identity;
+
+use crate::client::Client;
+use crate::ledger::Ledger;
+use crate::ledger::Outcome;
+use crate::net::Link;
+use crate::own::Own;
+use crate::plan::EAGER;
+use crate::plan::FRONT;
+use crate::plan::HTTP;
+use crate::plan::Kind;
+use crate::plan::Mode;
+use crate::plan::Plan;
+use crate::plan::SECOND;
+use crate::plan::TLS;
+use crate::rng::Rng;
+use crate::smol::Smol;
+use crate::stack::Stack;
+use crate::switch::Stats;
+use crate::switch::Switch;
+use crate::wire;
+
+/// How long a run may take, ns of its own time.
+const LONGEST: u64 = 4_000 * SECOND;
+
+enum Role {
+    Client(Vec<Client>),
+    Server(u8, Vec<crate::server::Server>),
+}
+
+struct Host {
+    name: String,
+    stack: Box<dyn Stack>,
+    role: Role,
+    up: Link,
+    down: Link,
+    /// Nothing is answered.
+    hangs: bool,
+    scheduled: u64,
+}
+
+enum Event {
+    /// A packet arrives at a host.
+    Host(usize, Vec<u8>),
+    /// A packet of a host arrives at the switch.
+    Switch(Vec<u8>),
+    /// A host has something to do.
+    Wake(usize),
+    /// The switch has.
+    Tick,
+}
+
+struct Timed(u64, u64, Event);
+
+impl PartialEq for Timed {
+    fn eq(&self, other: &Self) -> bool {
+        (self.0, self.1) == (other.0, other.1)
+    }
+}
+impl Eq for Timed {}
+impl PartialOrd for Timed {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Timed {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.0, self.1).cmp(&(other.0, other.1))
+    }
+}
+
+/// What came of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// What was wrong; empty where nothing was.
+    pub errors: Vec<String>,
+    /// The trace, where it was asked for.
+    pub trace: Vec<String>,
+    /// Connections by outcome.
+    pub outcomes: std::collections::BTreeMap<String, u64>,
+    /// Connections.
+    pub connections: u64,
+    /// Requests with whole responses.
+    pub exchanges: u64,
+    /// Packets that arrived somewhere.
+    pub packets: u64,
+    /// Bytes that clients read.
+    pub bytes: u64,
+    /// The switch's counters.
+    pub stats: Stats,
+    /// How long it was, ns of its own time.
+    pub time: u64,
+}
+
+impl Report {
+    /// Adds another run's numbers.
+    pub fn add(&mut self, other: &Self) {
+        for (name, count) in &other.outcomes {
+            *self.outcomes.entry(name.clone()).or_default() += count;
+        }
+        self.connections += other.connections;
+        self.exchanges += other.exchanges;
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.time += other.time;
+        self.stats.add(&other.stats);
+    }
+}
+
+/// The simulation.
+pub struct World {
+    now: u64,
+    order: u64,
+    queue: BinaryHeap<Reverse<Timed>>,
+    hosts: Vec<Host>,
+    by_address: HashMap<[u8; 16], usize>,
+    switch: Switch,
+    ticked: u64,
+    ledger: Ledger,
+    rng: Rng,
+    service: [u8; 16],
+    trace: Option<Vec<String>>,
+    isns: HashMap<(Identity, Identity), u32>,
+    packets: u64,
+}
+
+fn address(v6: bool, net: u8, host: u16) -> [u8; 16] {
+    let [a, b] = host.to_be_bytes();
+    if v6 {
+        [0xfd, 0, 0, 0, 0, 0, 0, net, 0, 0, 0, 0, 0, 0, a, b]
+    } else {
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, net, a, b]
+    }
+}
+
+fn stack(kind: &Kind, address: [u8; 16], seed: u64) -> Box<dyn Stack> {
+    match kind {
+        Kind::Smol(config) => Box::new(Smol::new(config.clone(), address, seed)),
+        Kind::Own(config) => Box::new(Own::new(config.clone(), address, seed)),
+    }
+}
+
+impl World {
+    /// A world as planned.
+    pub fn new(plan: Plan, trace: bool) -> Self {
+        let mut rng = Rng::new(plan.seed ^ 0x3035);
+        let service = address(plan.v6, 0, 1);
+        let snat = address(plan.v6, 0, 2);
+        let mut hosts = Vec::new();
+        let mut by_address = HashMap::new();
+        for (number, client) in plan.clients.iter().enumerate() {
+            let own = address(plan.v6, 1, number as u16 + 1);
+            by_address.insert(own, hosts.len());
+            let apps = plan
+                .conns
+                .iter()
+                .enumerate()
+                .filter(|(_, conn)| conn.host == number)
+                .map(|(index, conn)| Client::new(index, conn))
+                .collect();
+            hosts.push(Host {
+                name: format!("c{number}"),
+                stack: stack(&client.kind, own, rng.next()),
+                role: Role::Client(apps),
+                up: client.up.clone(),
+                down: client.down.clone(),
+                hangs: false,
+                scheduled: u64::MAX,
+            });
+        }
+        let mut servers = Vec::new();
+        for (number, server) in plan.servers.iter().enumerate() {
+            let own = address(plan.v6, 2, number as u16 + 1);
+            servers.push(own);
+            by_address.insert(own, hosts.len());
+            let mut stack = stack(&server.kind, own, rng.next());
+            if server.mode == Mode::Serves {
+                for port in [HTTP, TLS, EAGER] {
+                    stack.listen(port);
+                }
+            }
+            hosts.push(Host {
+                name: format!("s{number:02}"),
+                stack,
+                role: Role::Server(number as u8, Vec::new()),
+                up: server.up.clone(),
+                down: server.down.clone(),
+                hangs: server.mode == Mode::Hangs,
+                scheduled: u64::MAX,
+            });
+        }
+        by_address.insert(service, hosts.len());
+        let mut front = stack(&plan.front, service, rng.next());
+        if plan.front_up {
+            for port in [HTTP, TLS, EAGER] {
+                front.listen(port);
+            }
+        }
+        hosts.push(Host {
+            name: "front".into(),
+            stack: front,
+            role: Role::Server(FRONT, Vec::new()),
+            up: Link::clean(5_000),
+            down: Link::clean(5_000),
+            hangs: false,
+            scheduled: u64::MAX,
+        });
+        let switch = Switch::new(&plan, service, snat, servers, trace);
+        let mut world = Self {
+            now: 0,
+            order: 0,
+            queue: BinaryHeap::new(),
+            hosts,
+            by_address,
+            switch,
+            ticked: u64::MAX,
+            ledger: Ledger::new(plan, trace),
+            rng,
+            service,
+            trace: trace.then(Vec::new),
+            isns: HashMap::new(),
+            packets: 0,
+        };
+        for host in 0..world.hosts.len() {
+            world.push(0, Event::Wake(host));
+            world.hosts[host].scheduled = 0;
+        }
+        world
+    }
+
+    fn push(&mut self, at: u64, event: Event) {
+        self.order += 1;
+        self.queue.push(Reverse(Timed(at, self.order, event)));
+    }
+
+    fn line(&mut self, line: String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{:>14.6} {line}", self.now as f64 / 1e6));
+        }
+    }
+
+    fn notes(&mut self) {
+        if self.trace.is_some() {
+            let mut notes = std::mem::take(&mut self.ledger.notes);
+            notes.extend(self.switch.notes());
+            for note in notes {
+                self.line(note);
+            }
+        }
+    }
+
+    /// Describes a packet for the trace, with numbers relative to those of the last SYNs.
+    fn show(&mut self, way: &str, packet: &[u8]) {
+        if self.trace.is_none() {
+            return;
+        }
+        let line = match wire::read(packet) {
+            None => format!("{way}: {} bytes that are no right packet", packet.len()),
+            Some(read) => {
+                let s = &read.segment;
+                if s.flags & SYN != 0 {
+                    self.isns.insert((s.source, s.destination), s.seq);
+                }
+                let seq0 = self.isns.get(&(s.source, s.destination)).copied();
+                let ack0 = self.isns.get(&(s.destination, s.source)).copied();
+                let line =
+                    wire::describe(packet, &read, seq0.unwrap_or(0), ack0.unwrap_or(0));
+                format!("{way}: {line}")
+            }
+        };
+        self.line(line);
+    }
+
+    /// Runs until nothing happens any more.
+    pub fn run(mut self) -> Report {
+        let mut errors = Vec::new();
+        while let Some(Reverse(Timed(at, _, event))) = self.queue.pop() {
+            if at > LONGEST {
+                break;
+            }
+            self.now = at;
+            match event {
+                Event::Host(host, packet) => {
+                    self.packets += 1;
+                    if self.trace.is_some() {
+                        let way = format!("      → {}", self.hosts[host].name);
+                        self.show(&way, &packet);
+                    }
+                    if !self.hosts[host].hangs {
+                        self.hosts[host].stack.input(at, packet);
+                        self.serve(host);
+                    }
+                }
+                Event::Switch(packet) => {
+                    self.packets += 1;
+                    self.show("→ switch", &packet);
+                    let mut out = Vec::new();
+                    self.switch.input(at, &packet, &mut out);
+                    self.forward(out);
+                }
+                Event::Wake(host) => {
+                    if self.hosts[host].scheduled == at {
+                        self.hosts[host].scheduled = u64::MAX;
+                        self.serve(host);
+                    }
+                }
+                Event::Tick => {
+                    self.ticked = u64::MAX;
+                    let mut out = Vec::new();
+                    self.switch.tick(at, &mut out);
+                    self.forward(out);
+                }
+            }
+            errors.extend(self.switch.errors());
+            errors.append(&mut self.ledger.errors);
+            self.notes();
+            if !errors.is_empty() {
+                for error in &errors {
+                    let error = format!("!!! {error}");
+                    self.line(error);
+                }
+                break;
+            }
+        }
+        if errors.is_empty() {
+            self.finish(&mut errors);
+        }
+        let mut report = Report {
+            errors,
+            trace: self.trace.take().unwrap_or_default(),
+            connections: self.ledger.outcomes.len() as u64,
+            exchanges: self.ledger.exchanges,
+            packets: self.packets,
+            bytes: self.ledger.bytes,
+            stats: self.switch.stats().clone(),
+            time: self.now,
+            ..Report::default()
+        };
+        for outcome in &self.ledger.outcomes {
+            *report.outcomes.entry(format!("{outcome:?}")).or_default() += 1;
+        }
+        report
+    }
+
+    /// What must be true at the end.
+    fn finish(&mut self, errors: &mut Vec<String>) {
+        for (index, outcome) in self.ledger.outcomes.iter().enumerate() {
+            let conn = &self.ledger.plan.conns[index];
+            let excused = conn.may_fail(&self.ledger.plan);
+            match outcome {
+                Outcome::Open => errors.push(format!("c{index} is still open")),
+                Outcome::Failed(why) if !excused => {
+                    errors.push(format!("c{index} failed: {why}"));
+                }
+                _ => {}
+            }
+        }
+        if self.switch.live() > 0 {
+            errors.push(format!("flows are left: {:?}", self.switch.left()));
+        } else if !self.switch.left().is_empty() {
+            errors.push(format!("legs are left: {:?}", self.switch.left()));
+        }
+        let stats = self.switch.stats();
+        if stats.started != stats.finished {
+            errors.push(format!(
+                "{} requests were started, {} finished",
+                stats.started, stats.finished
+            ));
+        }
+        if stats.reserved != stats.freed {
+            errors.push(format!(
+                "{} addresses were reserved, {} freed",
+                stats.reserved, stats.freed
+            ));
+        }
+    }
+
+    /// Sends what comes out of the switch.
+    fn forward(&mut self, out: Vec<Vec<u8>>) {
+        for packet in out {
+            self.show("switch →", &packet);
+            let Some(read) = wire::read(&packet) else {
+                self.ledger
+                    .error("a packet of the switch's has a wrong checksum".into());
+                continue;
+            };
+            let Some(&host) = self.by_address.get(&read.segment.destination.address) else {
+                continue;
+            };
+            let arrivals =
+                self.hosts[host]
+                    .down
+                    .carry(self.now, packet, &mut self.rng);
+            for (at, packet) in arrivals {
+                self.push(at, Event::Host(host, packet));
+            }
+        }
+        if let Some(at) = self.switch.wake() {
+            if at < self.ticked {
+                self.ticked = at;
+                self.push(at.max(self.now), Event::Tick);
+            }
+        }
+    }
+
+    /// Lets a host do what it can.
+    fn serve(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        let mut out = Vec::new();
+        host.stack.poll(self.now, &mut out);
+        let mut wake = u64::MAX;
+        match &mut host.role {
+            Role::Client(apps) => {
+                for app in apps.iter_mut() {
+                    if let Some(at) =
+                        app.poll(self.now, self.service, &mut *host.stack, &mut self.ledger)
+                    {
+                        wake = wake.min(at);
+                    }
+                }
+                apps.retain(|app| !app.finished());
+            }
+            Role::Server(server, apps) => {
+                while let Some(handle) = host.stack.accept() {
+                    let port = host.stack.local(handle).port;
+                    apps.push(crate::server::Server::new(self.now, *server, port, handle));
+                }
+                for app in apps.iter_mut() {
+                    if let Some(at) = app.poll(self.now, &mut *host.stack, &mut self.ledger) {
+                        wake = wake.min(at);
+                    }
+                }
+                apps.retain(|app| !app.finished());
+            }
+        }
+        host.stack.poll(self.now, &mut out);
+        for error in host.stack.errors() {
+            let error = format!("{}: {error}", host.name);
+            self.ledger.error(error);
+        }
+        if let Some(at) = host.stack.wake(self.now) {
+            wake = wake.min(at.max(self.now + 1));
+        }
+        if wake < host.scheduled {
+            host.scheduled = wake;
+            self.order += 1;
+            let order = self.order;
+            self.queue
+                .push(Reverse(Timed(wake, order, Event::Wake(index))));
+        }
+        for packet in out {
+            let arrivals = self.hosts[index].up.carry(self.now, packet, &mut self.rng);
+            for (at, packet) in arrivals {
+                self.push(at, Event::Switch(packet));
+            }
+        }
+    }
+}
