@@ -11,6 +11,8 @@ mod table;
 
 use kernel::prelude::*;
 
+pub(crate) use servers::failing as server_failing;
+
 use l7switch_engine::netlink;
 use l7switch_engine::netlink::EndpointAttr;
 use l7switch_engine::sched::Identity;

@@ -5,8 +5,10 @@
 use kernel::prelude::*;
 use kernel::sync::ArcBorrow;
 
+use l7switch_engine::netlink::ClassAttr;
 use l7switch_engine::netlink::Command;
 use l7switch_engine::netlink::CounterAttr;
+use l7switch_engine::netlink::HistogramAttr;
 use l7switch_engine::netlink::ModuleAttr;
 use l7switch_engine::netlink::TableAttr;
 use l7switch_engine::netlink::MAX_ATTRIBUTE;
@@ -22,7 +24,9 @@ use crate::shell::genl::Act;
 use crate::shell::genl::Policy;
 use crate::shell::genl::Request;
 use crate::switch::Counter;
+use crate::switch::Histogram;
 use crate::switch::Switch;
+use crate::switch::CLASSES;
 use crate::VERSION;
 
 /// `module-get`.
@@ -40,7 +44,10 @@ impl Act for Get {
             (control.live.clone(), control.generation, loading)
         };
         let counters = Counter::COUNT.saturating_mul(room(0) + room(32) + room(8));
-        let len = counters.saturating_add(20 * room(8));
+        let histogram = CLASSES.saturating_mul(room(0) + 2 * room(8));
+        let len = counters
+            .saturating_add(histogram)
+            .saturating_add(22 * room(8));
         request.reply(len, |message| {
             message.text(ModuleAttr::Version.number(), VERSION.as_bytes())?;
             message.u32(ModuleAttr::TableLayout.number(), format::VERSION)?;
@@ -72,7 +79,18 @@ impl Act for Get {
                     message.uint(CounterAttr::Value.number(), value)
                 })?;
             }
-            Ok(())
+            message.nest(ModuleAttr::FirstByte.number(), |message| {
+                for (class, below) in Histogram::classes() {
+                    message.nest(HistogramAttr::Class.number(), |message| {
+                        if let Some(below) = below {
+                            message.uint(ClassAttr::Below.number(), below)?;
+                        }
+                        let count = switch.responses.class(class);
+                        message.uint(ClassAttr::Count.number(), count)
+                    })?;
+                }
+                message.uint(HistogramAttr::Sum.number(), switch.responses.sum())
+            })
         })
     }
 }

@@ -20,6 +20,7 @@ use crate::shell::genl::Message;
 use crate::shell::genl::Policy;
 use crate::shell::genl::Range;
 use crate::shell::genl::Request;
+use crate::shell::net::Net;
 use crate::switch::Counter;
 use crate::switch::Live;
 use crate::switch::Member;
@@ -92,7 +93,24 @@ fn put(live: &Live, pool: &Pool, member: &Member, message: &mut Message) -> Resu
         ServerAttr::Scheduler.number(),
         pool.kind.as_str().as_bytes(),
     )?;
-    message.u32(ServerAttr::Active.number(), member.active())
+    message.u32(ServerAttr::Active.number(), member.active())?;
+    if member.failing() {
+        message.flag(ServerAttr::Failing.number())?;
+    }
+    message.uint(ServerAttr::Requests.number(), member.requests())?;
+    message.uint(ServerAttr::Failures.number(), member.failures())
+}
+
+/// Tells that a server is left out because it failed, or put back. From any context.
+pub(crate) fn failing(net: &Net, live: &Live, pool: &Pool, member: &Member, failing: bool) {
+    let len = 3 * room(16) + room(256);
+    FAMILY.multicast(net, Command::ServerFailing, len, |message| {
+        put_name(live, pool, member.identity(), message)?;
+        if failing {
+            message.flag(ServerAttr::Failing.number())?;
+        }
+        Ok(())
+    });
 }
 
 /// `server-set`.

@@ -20,11 +20,23 @@ use crate::switch::address;
 use crate::switch::Live;
 use crate::switch::Switch;
 use crate::switch::TRAFFIC_BYTES;
+use crate::switch::TRAFFIC_BYTES_OUT;
 use crate::switch::TRAFFIC_CONNECTIONS;
 use crate::switch::TRAFFIC_PACKETS;
+use crate::switch::TRAFFIC_REQUESTS;
+use crate::switch::TRAFFIC_RESPONSES;
 
 /// Most listen addresses of a service that a dump shows: an entry has to fit one buffer.
 const LISTENS_SHOWN: u32 = 64;
+
+/// Responses by class.
+const RESPONSES: [TrafficAttr; 5] = [
+    TrafficAttr::Responses1xx,
+    TrafficAttr::Responses2xx,
+    TrafficAttr::Responses3xx,
+    TrafficAttr::Responses4xx,
+    TrafficAttr::Responses5xx,
+];
 
 /// `service-get`.
 pub(super) struct Get;
@@ -73,6 +85,16 @@ fn put(live: &Live, index: u32, message: &mut Message) -> Result {
         let connections = traffic.sum(TRAFFIC_CONNECTIONS);
         message.uint(TrafficAttr::Connections.number(), connections)?;
         message.uint(TrafficAttr::Packets.number(), traffic.sum(TRAFFIC_PACKETS))?;
-        message.uint(TrafficAttr::Bytes.number(), traffic.sum(TRAFFIC_BYTES))
+        message.uint(TrafficAttr::Bytes.number(), traffic.sum(TRAFFIC_BYTES))?;
+        let requests = traffic.sum(TRAFFIC_REQUESTS);
+        message.uint(TrafficAttr::Requests.number(), requests)?;
+        let out = traffic.sum(TRAFFIC_BYTES_OUT);
+        message.uint(TrafficAttr::BytesOut.number(), out)?;
+        let mut counter = TRAFFIC_RESPONSES;
+        for attribute in RESPONSES {
+            message.uint(attribute.number(), traffic.sum(counter))?;
+            counter = counter.wrapping_add(1);
+        }
+        Ok(())
     })
 }

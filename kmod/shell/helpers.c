@@ -23,9 +23,9 @@ struct net *l7_genl_dump_net(const struct netlink_callback *cb)
 	return sock_net(cb->skb->sk);
 }
 
-struct sk_buff *l7_genlmsg_new(size_t payload)
+struct sk_buff *l7_genlmsg_new(size_t payload, bool atomic)
 {
-	return genlmsg_new(payload, GFP_KERNEL);
+	return genlmsg_new(payload, atomic ? GFP_ATOMIC : GFP_KERNEL);
 }
 
 void l7_nlmsg_free(struct sk_buff *skb)
@@ -52,9 +52,10 @@ int l7_genlmsg_reply(struct sk_buff *skb, struct genl_info *info)
 static_assert(GENL_MCAST_CAP_NET_ADMIN == 1);
 
 int l7_genlmsg_multicast(const struct genl_family *family, struct net *net,
-			 struct sk_buff *skb, unsigned int group)
+			 struct sk_buff *skb, unsigned int group, bool atomic)
 {
-	return genlmsg_multicast_netns(family, net, skb, 0, group, GFP_KERNEL);
+	return genlmsg_multicast_netns(family, net, skb, 0, group,
+				       atomic ? GFP_ATOMIC : GFP_KERNEL);
 }
 
 /* The header of one entry of a dump, marked where the dump is not of one generation (cb->seq). */

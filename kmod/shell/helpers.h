@@ -17,13 +17,13 @@ struct timer_list;
 
 struct net *l7_genl_info_net(const struct genl_info *info);
 struct net *l7_genl_dump_net(const struct netlink_callback *cb);
-struct sk_buff *l7_genlmsg_new(size_t payload);
+struct sk_buff *l7_genlmsg_new(size_t payload, bool atomic);
 void l7_nlmsg_free(struct sk_buff *skb);
 void l7_genlmsg_end(struct sk_buff *skb, void *header);
 void l7_genlmsg_cancel(struct sk_buff *skb, void *header);
 int l7_genlmsg_reply(struct sk_buff *skb, struct genl_info *info);
 int l7_genlmsg_multicast(const struct genl_family *family, struct net *net,
-			 struct sk_buff *skb, unsigned int group);
+			 struct sk_buff *skb, unsigned int group, bool atomic);
 void *l7_genlmsg_put_dump(struct sk_buff *skb, struct netlink_callback *cb,
 			  const struct genl_family *family, u8 command);
 struct nlattr *l7_nla_nest_start(struct sk_buff *skb, int type);

@@ -2,6 +2,8 @@
 //! What a flow needs of the kernel, while its shard is locked.
 #![forbid(unsafe_code)]
 
+use core::sync::atomic::Ordering::Relaxed;
+
 use l7switch_engine::decide::Space;
 use l7switch_engine::flow::cookie;
 use l7switch_engine::flow::seq;
@@ -35,6 +37,8 @@ use super::view::View;
 use super::Counter;
 use super::Live;
 use super::Switch;
+use super::TRAFFIC_REQUESTS;
+use super::TRAFFIC_RESPONSES;
 use crate::shell::clock;
 use crate::shell::net::Net;
 use crate::shell::packet::Buffer;
@@ -110,6 +114,17 @@ impl Around<'_> {
         scratch.get(..len).unwrap_or_default()
     }
 
+    /// Counts for the service.
+    fn traffic(&mut self, counter: usize) {
+        let Some(live) = self.live else {
+            return;
+        };
+        let service = self.around.service(live, &self.service);
+        if let Some(traffic) = service.and_then(|service| live.traffic(service)) {
+            traffic.add(counter, 1);
+        }
+    }
+
     fn go_to_front(&mut self, ask: &Ask, message: Message) -> Choice {
         self.around.chosen = None;
         let active = ask.active.and_then(|leg| self.around.servers.get(leg));
@@ -163,6 +178,7 @@ impl<'e> Env for Around<'e> {
         let Some(live) = self.live else {
             return self.go_to_front(ask, Message::OPAQUE);
         };
+        let service = self.around.service(live, &self.service);
         let Some(mut scratch) = self.flows.scratches.lock() else {
             return Choice::Incomplete;
         };
@@ -174,7 +190,7 @@ impl<'e> Env for Around<'e> {
         } = &mut *scratch;
         let question = Question {
             live,
-            service: live.service_at(self.service.address, self.service.port),
+            service,
             source: self.client.address,
             active: ask.active,
             now: self.now,
@@ -323,7 +339,9 @@ impl<'e> Env for Around<'e> {
     fn started(&mut self, leg: usize) {
         if let Some(bound) = self.around.server(leg) {
             bound.server.scheduled().start();
+            bound.server.requests.fetch_add(1, Relaxed);
         }
+        self.traffic(TRAFFIC_REQUESTS);
     }
 
     fn finished(&mut self, leg: usize) {
@@ -340,7 +358,8 @@ impl<'e> Env for Around<'e> {
     }
 
     fn status(&mut self, _leg: usize, status: u16) {
-        self.switch.count(Counter::of_status(status));
+        let class = usize::from(status / 100).clamp(1, 5);
+        self.traffic(TRAFFIC_RESPONSES.wrapping_add(class.wrapping_sub(1)));
     }
 
     fn connected(&mut self, leg: usize) {

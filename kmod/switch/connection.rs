@@ -11,6 +11,7 @@ use l7switch_engine::sched::Identity;
 
 use super::flows::Side;
 use super::real_server::RealServer;
+use super::Live;
 use crate::shell::packet::Held;
 
 /// Most servers that a request is tried at.
@@ -37,10 +38,24 @@ pub(super) struct Surroundings {
     pub(super) servers: [Option<Bound>; LEGS],
     /// The server that was chosen last, for the leg to come.
     pub(super) chosen: Option<Bound>,
+    /// The service, by its position in the table of `generation`.
+    pub(super) service: Option<u32>,
+    pub(super) generation: u64,
     /// Positions of servers that failed the present request, in a pool.
     pub(super) tried: [u16; TRIED],
     pub(super) tried_len: u8,
     pub(super) tried_pool: u32,
+}
+
+impl Surroundings {
+    /// The service that the connection is of in a table.
+    pub(super) fn service(&mut self, live: &Live, address: &Identity) -> Option<u32> {
+        if self.generation != live.generation {
+            self.generation = live.generation;
+            self.service = live.service_at(address.address, address.port);
+        }
+        self.service
+    }
 }
 
 /// A connection.
@@ -69,6 +84,8 @@ impl Connection {
                 held_end: 0,
                 servers: [None, None],
                 chosen: None,
+                service: None,
+                generation: 0,
                 tried: [0; TRIED],
                 tried_len: 0,
                 tried_pool: 0,
@@ -98,6 +115,7 @@ impl Connection {
             State::Open if self.flow.active().is_none() && self.flow.binding().is_some() => {
                 FlowState::Opening
             }
+            State::Open if self.flow.active().is_none() => FlowState::Reading,
             State::Open => FlowState::Open,
             State::Closing | State::Dead => FlowState::Closing,
         }

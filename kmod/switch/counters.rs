@@ -94,16 +94,6 @@ counters! {
     Replays = "replays",
     /// A connection was given up for idleness.
     Idle = "idle",
-    /// Responses by class.
-    Responses1xx = "responses_1xx",
-    /// See there.
-    Responses2xx = "responses_2xx",
-    /// See there.
-    Responses3xx = "responses_3xx",
-    /// See there.
-    Responses4xx = "responses_4xx",
-    /// See there.
-    Responses5xx = "responses_5xx",
 }
 
 impl Counter {
@@ -122,17 +112,6 @@ impl Counter {
             Event::NoFront => Self::NoFront,
             Event::Replay => Self::Replays,
             Event::Idle => Self::Idle,
-        }
-    }
-
-    /// What a response with this status code is counted as.
-    pub(super) const fn of_status(status: u16) -> Self {
-        match status {
-            ..=199 => Self::Responses1xx,
-            200..=299 => Self::Responses2xx,
-            300..=399 => Self::Responses3xx,
-            400..=499 => Self::Responses4xx,
-            _ => Self::Responses5xx,
         }
     }
 }

@@ -29,6 +29,15 @@ impl Histogram {
         self.0.add(CLASSES, ns);
     }
 
+    /// The classes, each with the time, ns, that its times are below; the last has none.
+    pub(crate) fn classes() -> impl Iterator<Item = (usize, Option<u64>)> {
+        (0..CLASSES).map(|class| {
+            let bits = FIRST_BITS.wrapping_add(class as u32);
+            let below = (class < CLASSES - 1).then(|| 1u64.wrapping_shl(bits));
+            (class, below)
+        })
+    }
+
     /// Times in a class.
     pub(crate) fn class(&self, class: usize) -> u64 {
         self.0.sum(class)

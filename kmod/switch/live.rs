@@ -18,8 +18,8 @@ use super::Member;
 use super::Pool;
 use crate::shell::per_cpu::Counters;
 
-/// Connections, packets and bytes of a service.
-pub(crate) type Traffic = Counters<3>;
+/// What is counted of a service.
+pub(crate) type Traffic = Counters<{ super::TRAFFIC_COUNTERS }>;
 
 /// Most bytes that the schedulers of a table look keys up in: a small table must not ask for all memory.
 const LOOKUPS_MAX: usize = 256 << 20;
@@ -218,6 +218,17 @@ impl Live {
             }
         }
         failing
+    }
+
+    /// Servers that were left out or put back since this was asked last.
+    pub(super) fn changed(&self) -> impl Iterator<Item = (&Pool, &Member, bool)> {
+        self.pools
+            .iter()
+            .flat_map(|pool| {
+                let members = self.members_of(&pool.record).iter();
+                members.map(move |member| (pool, member))
+            })
+            .filter_map(|(pool, member)| Some((pool, member, member.changed()?)))
     }
 
     /// Sets the counters of the services to 0.

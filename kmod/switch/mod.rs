@@ -29,6 +29,7 @@ use kernel::sync::Arc;
 use kernel::sync::ArcBorrow;
 use kernel::sync::Mutex;
 
+use crate::shell::net::Net;
 use crate::shell::per_cpu::Counters;
 use crate::shell::pernet::Namespace;
 use crate::shell::pernet::Slot;
@@ -39,6 +40,7 @@ use crate::shell::work::Work;
 
 pub(crate) use counters::Counter;
 pub(crate) use histogram::Histogram;
+pub(crate) use histogram::CLASSES;
 pub(crate) use connection::Connection;
 pub(crate) use live::address;
 pub(crate) use live::Live;
@@ -57,6 +59,14 @@ pub(crate) const TRAFFIC_CONNECTIONS: usize = 0;
 pub(crate) const TRAFFIC_PACKETS: usize = 1;
 /// Counter of a service: bytes in them.
 pub(crate) const TRAFFIC_BYTES: usize = 2;
+/// Counter of a service: requests that were passed on.
+pub(crate) const TRAFFIC_REQUESTS: usize = 3;
+/// Counter of a service: bytes of packets to clients.
+pub(crate) const TRAFFIC_BYTES_OUT: usize = 4;
+/// Counters of a service: responses by class, from 1xx on.
+pub(crate) const TRAFFIC_RESPONSES: usize = 5;
+/// Counters of a service.
+pub(crate) const TRAFFIC_COUNTERS: usize = 10;
 
 static SLOT: Slot<Switch> = Slot::new();
 
@@ -166,9 +176,12 @@ impl Switch {
         self.failing.load(Relaxed) != 0
     }
 
-    /// Puts servers back whose time has come.
-    fn recover(&self, live: &Live, now: u64) {
+    /// Puts servers back whose time has come, and tells what has changed.
+    fn recover(&self, live: &Live, net: &Net, now: u64) {
         self.failing.store(live.recover(now), Relaxed);
+        for (pool, member, failing) in live.changed() {
+            crate::control::server_failing(net, live, pool, member, failing);
+        }
     }
 
     /// Sets every counter to 0.

@@ -34,6 +34,7 @@ use super::Counter;
 use super::Live;
 use super::Switch;
 use super::TRAFFIC_BYTES;
+use super::TRAFFIC_BYTES_OUT;
 use super::TRAFFIC_CONNECTIONS;
 use super::TRAFFIC_PACKETS;
 use crate::shell::bottom_halves;
@@ -165,6 +166,13 @@ impl Case<'_> {
         let dead = is_dead(flow);
         let due = flow.due(&env);
         connection.seen = milliseconds(self.now);
+        if let (Side::Server(_), Fate::Rewrite(..)) = (side, &fate) {
+            let service = connection.around.service(self.live, &connection.flow.service);
+            if let Some(traffic) = service.and_then(|service| self.live.traffic(service)) {
+                let len = u64::from(parsed.payload_at.wrapping_add(parsed.segment.payload));
+                traffic.add(TRAFFIC_BYTES_OUT, len);
+            }
+        }
         if side == Side::Client {
             connection.packets = connection.packets.wrapping_add(1);
             let len = u64::from(parsed.payload_at.wrapping_add(parsed.segment.payload));
@@ -435,7 +443,7 @@ impl Tick for Switch {
         };
         let now = clock::now_ns();
         if self.failing() {
-            self.recover(live, now);
+            self.recover(live, net, now);
         }
         let case = Case {
             switch: self,

@@ -27,6 +27,12 @@ pub(crate) struct RealServer {
     pub(super) failing: AtomicU32,
     /// Until when, ns of the monotonic clock.
     failing_until: AtomicU64,
+    /// What was told of `failing` last.
+    told: AtomicU32,
+    /// Requests passed to it.
+    pub(super) requests: AtomicU64,
+    /// Connections that failed.
+    all_failures: AtomicU64,
 }
 
 /// Failures one after the other after which a server is left out, and for how long, ns.
@@ -48,6 +54,7 @@ impl RealServer {
 
     /// It did not. Whether it is left out from now on.
     pub(super) fn fails(&self, now: u64) -> bool {
+        self.all_failures.fetch_add(1, Relaxed);
         let failures = self.failures.fetch_add(1, Relaxed).wrapping_add(1);
         if failures < FAILURES || self.failing.swap(1, Relaxed) == 1 {
             return false;
@@ -92,6 +99,9 @@ impl Member {
             failures: AtomicU32::new(0),
             failing: AtomicU32::new(0),
             failing_until: AtomicU64::new(0),
+            told: AtomicU32::new(0),
+            requests: AtomicU64::new(0),
+            all_failures: AtomicU64::new(0),
         };
         Ok(Self {
             server: Arc::new(server, GFP_KERNEL_ACCOUNT)?,
@@ -107,6 +117,22 @@ impl Member {
     /// Puts it back if it was left out and its time has come.
     pub(super) fn recover(&self, now: u64) -> bool {
         self.server.recover(now)
+    }
+
+    /// Whether it is left out, if that is another thing than when this was asked last.
+    pub(super) fn changed(&self) -> Option<bool> {
+        let failing = self.server.failing.load(Relaxed);
+        (self.server.told.swap(failing, Relaxed) != failing).then_some(failing != 0)
+    }
+
+    /// Requests that were passed to it.
+    pub(crate) fn requests(&self) -> u64 {
+        self.server.requests.load(Relaxed)
+    }
+
+    /// Connections that failed.
+    pub(crate) fn failures(&self) -> u64 {
+        self.server.all_failures.load(Relaxed)
     }
 
     /// Whether it is left out because of failures.

@@ -69,6 +69,7 @@ numbered! {
         TableUnloaded = 14 "table-unloaded",
         ServerChanged = 15 "server-changed",
         CountersCleared = 16 "counters-cleared",
+        ServerFailing = 17 "server-failing",
     }
     /// What a virtual service speaks, as the rule language says it.
     Protocol: u32 {
@@ -104,11 +105,12 @@ numbered! {
         Answer = 1 "answer",
         Filter = 2 "filter",
     }
-    /// How far a connection of a client has come, seen from its packets.
+    /// How far a connection of a client has come.
     FlowState: u32 {
         Opening = 0 "opening",
         Open = 1 "open",
         Closing = 2 "closing",
+        Reading = 3 "reading",
     }
     /// Attributes of the set `module`.
     ModuleAttr: u16 {
@@ -126,6 +128,17 @@ numbered! {
         Flows = 12 "flows",
         MaxFlows = 13 "max-flows",
         Counter = 14 "counter",
+        FirstByte = 15 "first-byte",
+    }
+    /// Attributes of the set `histogram`.
+    HistogramAttr: u16 {
+        Class = 1 "class",
+        Sum = 2 "sum",
+    }
+    /// Attributes of the set `class`.
+    ClassAttr: u16 {
+        Below = 1 "below",
+        Count = 2 "count",
     }
     /// Attributes of the set `counter`.
     CounterAttr: u16 {
@@ -161,6 +174,13 @@ numbered! {
         Connections = 1 "connections",
         Packets = 2 "packets",
         Bytes = 3 "bytes",
+        Requests = 4 "requests",
+        BytesOut = 5 "bytes-out",
+        Responses1xx = 6 "responses-1xx",
+        Responses2xx = 7 "responses-2xx",
+        Responses3xx = 8 "responses-3xx",
+        Responses4xx = 9 "responses-4xx",
+        Responses5xx = 10 "responses-5xx",
     }
     /// Attributes of the set `server`.
     ServerAttr: u16 {
@@ -175,6 +195,9 @@ numbered! {
         Active = 9 "active",
         Changed = 10 "changed",
         By = 11 "by",
+        Failing = 12 "failing",
+        Requests = 13 "requests",
+        Failures = 14 "failures",
     }
     /// Attributes of the set `flow`.
     FlowAttr: u16 {

@@ -10,6 +10,7 @@ use kernel::ffi::c_int;
 use kernel::error::from_result;
 use kernel::error::to_result;
 use kernel::prelude::*;
+use kernel::sync::rcu;
 use kernel::sync::Arc;
 use kernel::sync::ArcBorrow;
 use kernel::types::Opaque;
@@ -183,6 +184,8 @@ pub(crate) struct Family {
     name: [kernel::ffi::c_char; 16],
     version: u8,
     taken: AtomicBool,
+    /// Whether events may be told.
+    tells: AtomicBool,
 }
 
 // SAFETY: the kernel writes `family` under its own lock; the rest does not change.
@@ -208,6 +211,7 @@ impl Family {
             name: name(text),
             version,
             taken: AtomicBool::new(false),
+            tells: AtomicBool::new(false),
         }
     }
 }
@@ -253,6 +257,8 @@ impl<T: Namespace> Registration<T> {
         let result = to_result(unsafe { bindings::genl_register_family(family.family.get()) });
         if result.is_err() {
             family.taken.store(false, Ordering::Release);
+        } else {
+            family.tells.store(true, Ordering::Release);
         }
         result.map(|()| Self {
             family,
@@ -264,6 +270,9 @@ impl<T: Namespace> Registration<T> {
 
 impl<T: Namespace> Drop for Registration<T> {
     fn drop(&mut self) {
+        self.family.tells.store(false, Ordering::Release);
+        // Whoever tells something just now does so under RCU.
+        rcu::synchronize_rcu();
         // SAFETY: registered by `new`; it waits for commands that run.
         unsafe { bindings::genl_unregister_family(self.family.family.get()) };
         self.family.taken.store(false, Ordering::Release);
@@ -280,19 +289,50 @@ impl Request<'_> {
         len: usize,
         fill: impl FnOnce(&mut Message) -> Result,
     ) {
-        let send = |net: &Net| -> Result {
-            let mut message = Owned::new(len)?;
-            message.write(family.family.get(), (0, 0, event.number()), fill)?;
-            // SAFETY: the family is registered, since this request came through it; the buffer is given away.
-            to_result(unsafe {
-                bindings::l7_genlmsg_multicast(
-                    family.family.get(),
-                    net.as_raw(),
-                    message.into_raw(),
-                    0,
-                )
-            })
-        };
-        let _ = send(self.net());
+        // SAFETY: the family is registered, since this request came through it.
+        let _ = unsafe { tell(family, self.net(), event, (len, false), fill) };
+    }
+}
+
+/// Tells all who listen in a namespace; `room`: at most so many bytes of attributes, and whether this must not sleep.
+///
+/// # Safety
+///
+/// The family is registered.
+unsafe fn tell(
+    family: &'static Family,
+    net: &Net,
+    event: Command,
+    (len, atomic): (usize, bool),
+    fill: impl FnOnce(&mut Message) -> Result,
+) -> Result {
+    let mut message = Owned::new(len, atomic)?;
+    message.write(family.family.get(), (0, 0, event.number()), fill)?;
+    // SAFETY: the caller's promise; the buffer is given away.
+    to_result(unsafe {
+        bindings::l7_genlmsg_multicast(
+            family.family.get(),
+            net.as_raw(),
+            message.into_raw(),
+            0,
+            atomic,
+        )
+    })
+}
+
+impl Family {
+    /// [`Request::multicast`] without a request, from any context: nothing is told unless the family is registered.
+    pub(crate) fn multicast(
+        &'static self,
+        net: &Net,
+        event: Command,
+        len: usize,
+        fill: impl FnOnce(&mut Message) -> Result,
+    ) {
+        let _guard = rcu::read_lock();
+        if self.tells.load(Ordering::Acquire) {
+            // SAFETY: it is registered, and stays so until this is over: see `drop` of its registration.
+            let _ = unsafe { tell(self, net, event, (len, true), fill) };
+        }
     }
 }

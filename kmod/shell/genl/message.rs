@@ -78,6 +78,11 @@ impl Message {
     }
 
     /// Puts a flag.
+    pub(crate) fn flag(&mut self, number: u16) -> Result {
+        self.bytes(number, &[])
+    }
+
+    /// Puts 16 bits.
     pub(crate) fn u16(&mut self, number: u16, value: u16) -> Result {
         self.bytes(number, &value.to_ne_bytes())
     }
@@ -120,10 +125,10 @@ pub(super) struct Owned {
 }
 
 impl Owned {
-    /// A buffer for a message with at most `len` bytes of attributes.
-    pub(super) fn new(len: usize) -> Result<Self> {
+    /// A buffer for a message with at most `len` bytes of attributes. Sleeps, unless `atomic`.
+    pub(super) fn new(len: usize, atomic: bool) -> Result<Self> {
         // SAFETY: any size is good.
-        let buffer = unsafe { bindings::l7_genlmsg_new(len) };
+        let buffer = unsafe { bindings::l7_genlmsg_new(len, atomic) };
         Ok(Self {
             buffer: NonNull::new(buffer).ok_or(ENOMEM)?,
         })

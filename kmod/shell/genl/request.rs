@@ -119,7 +119,7 @@ impl<'a> Request<'a> {
         len: usize,
         fill: impl FnOnce(&mut Message) -> Result,
     ) -> Result {
-        let mut reply = Owned::new(len)?;
+        let mut reply = Owned::new(len, false)?;
         // SAFETY: by the invariant `info` is valid, and with it the request's header.
         let command = unsafe { (*self.info.genlhdr).cmd };
         let numbers = (self.info.snd_portid, self.info.snd_seq, command);

@@ -22,6 +22,7 @@ mod module;
 mod netlink;
 mod packets;
 mod permissions;
+mod price;
 mod requests;
 mod selftest;
 mod servers;
@@ -89,6 +90,10 @@ pub const TESTS: &[Test] = &[
 
 /// Tests that take minutes: run where `L7_LONG` is set.
 pub const LONG: &[Test] = &[
+    guest_test!(price::of_the_module_and_of_ipvs)
+        .needs_module()
+        .icount()
+        .timeout(3600),
     guest_test!(tables::a_hundred_thousand_routes_load_in_two_seconds)
         .needs_module()
         .icount()

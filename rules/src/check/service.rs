@@ -137,9 +137,26 @@ impl Check<'_> {
         for route in routes {
             places.push(route.span);
             let checked = self.route(&service, route, pools, &mut seen);
+            if service.datapath == Datapath::Kernel {
+                self.kernel_can(&checked, places.last().copied());
+            }
             service.routes.push(checked);
         }
         (service, places)
+    }
+
+    /// Notes a route of a service with `datapath = "kernel"` that only the front can serve.
+    fn kernel_can(&mut self, route: &Route, span: Option<Span>) {
+        let what = match route.action {
+            Action::Respond(_) => "answers by itself (respond)",
+            Action::Redirect(_) => "redirects",
+            Action::Forward(_) if !route.filters.is_empty() => "has filters",
+            Action::Forward(_) => return,
+        };
+        let message = format!("the route {what}, which the kernel cannot do");
+        let help = "use datapath = \"auto\": the front then serves this route, the kernel the others";
+        let span = span.unwrap_or_default();
+        self.note(Diagnostic::error("impossible", span, message).help(help));
     }
 
     fn listen(

@@ -38,6 +38,16 @@ pub enum Outcome {
     None,
 }
 
+/// Who serves a request where the kernel module is loaded; without it, it is the front.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Path {
+    /// The kernel module.
+    Kernel,
+    /// The front.
+    Front,
+}
+
 /// A pool and its part of the requests.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Share {
@@ -95,6 +105,10 @@ pub struct Explanation {
     pub filters: Filters,
     /// Details of a redirect.
     pub redirect: Option<Redirect>,
+    /// Which data path serves it where the kernel module is loaded.
+    pub datapath: Path,
+    /// Why, in words.
+    pub datapath_why: &'static str,
     /// Every route of the service: those that take the request first, by rank.
     pub considered: Vec<Considered>,
 }
@@ -135,6 +149,8 @@ pub fn explain(rules: &RuleSet, question: &Question) -> Result<Explanation, Ques
         method: ask.method.clone(),
         filters: Filters::default(),
         redirect: None,
+        datapath: Path::Front,
+        datapath_why: "the front answers what is not forwarded",
         considered: Vec::new(),
     };
     if let Some(why) = refused {
@@ -171,6 +187,7 @@ pub fn explain(rules: &RuleSet, question: &Question) -> Result<Explanation, Ques
     explanation.route = Some(label(service, winning.position));
     explanation.why = why(winning, &explanation.considered);
     explanation.filters = route.filters.clone();
+    (explanation.datapath, explanation.datapath_why) = datapath(service, route);
     match &route.action {
         Action::Forward(shares) => {
             explanation.action = Outcome::Forward;
@@ -191,6 +208,27 @@ pub fn explain(rules: &RuleSet, question: &Question) -> Result<Explanation, Ques
         }
     }
     Ok(explanation)
+}
+
+/// Which data path serves a route's requests, and why.
+fn datapath(service: &Service, route: &Route) -> (Path, &'static str) {
+    match (service.datapath, service.protocol, &route.action) {
+        (Datapath::Front, ..) => (Path::Front, "the service says datapath = \"front\""),
+        (_, Protocol::Https, _) => (Path::Front, "the front terminates TLS"),
+        (.., Action::Respond(_) | Action::Redirect(_)) => {
+            (Path::Front, "the front answers what is not forwarded")
+        }
+        _ if !route.filters.is_empty() => (Path::Front, "the route has filters"),
+        (_, Protocol::Http, _) => (
+            Path::Kernel,
+            "the module reads the request's head and splices the connections",
+        ),
+        (_, Protocol::Tls, _) => (
+            Path::Kernel,
+            "the module reads the TLS server name and splices the connections",
+        ),
+        (_, Protocol::Tcp, _) => (Path::Kernel, "the module splices the connections"),
+    }
 }
 
 fn label(service: &Service, position: usize) -> String {

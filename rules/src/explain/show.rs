@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::Explanation;
 use super::Outcome;
+use super::Path;
 use crate::model::PathRewrite;
 
 impl fmt::Display for Explanation {
@@ -54,6 +55,11 @@ impl fmt::Display for Explanation {
             (_, Some(status), _) => writeln!(f, "action   answered {status} by the switch")?,
             _ => writeln!(f, "action   the connection is closed")?,
         }
+        let datapath = match self.datapath {
+            Path::Kernel => "kernel",
+            Path::Front => "front",
+        };
+        writeln!(f, "path     {datapath}: {}", self.datapath_why)?;
         self.fmt_filters(f)?;
         const SHOWN: usize = 20;
         for other in self

@@ -62,6 +62,15 @@ pub enum Event {
         /// By whom.
         by: u32,
     },
+    /// A real server refused or did not answer so often that it is left out for a while, or is put back.
+    ServerFailing {
+        /// Its pool.
+        pool: String,
+        /// Its address.
+        address: SocketAddr,
+        /// Whether it is left out.
+        failing: bool,
+    },
     /// The counters were reset.
     CountersCleared {
         /// By whom.
@@ -95,6 +104,11 @@ impl Event {
                 weight: server.need(sets::Server::WEIGHT)?,
                 state: server.need(sets::Server::STATE)?,
                 by: server.get(sets::Server::BY)?.unwrap_or(0),
+            },
+            Some(Command::ServerFailing) => Self::ServerFailing {
+                pool: server.need(sets::Server::POOL)?.into_owned(),
+                address: server_address(server)?,
+                failing: server.get(sets::Server::FAILING)?.is_some(),
             },
             _ => return Ok(None),
         }))

@@ -83,6 +83,17 @@ sets! {
         FLOWS = Flows: U32,
         MAX_FLOWS = MaxFlows: U32,
         COUNTER = Counter: Nest<Counter>,
+        FIRST_BYTE = FirstByte: Nest<Histogram>,
+    }
+    /// `histogram`
+    Histogram: HistogramAttr = "histogram" {
+        CLASS = Class: Nest<Class>,
+        SUM = Sum: Uint,
+    }
+    /// `class`
+    Class: ClassAttr = "class" {
+        BELOW = Below: Uint,
+        COUNT = Count: Uint,
     }
     /// `counter`
     Counter: CounterAttr = "counter" {
@@ -118,6 +129,13 @@ sets! {
         CONNECTIONS = Connections: Uint,
         PACKETS = Packets: Uint,
         BYTES = Bytes: Uint,
+        REQUESTS = Requests: Uint,
+        BYTES_OUT = BytesOut: Uint,
+        RESPONSES_1XX = Responses1xx: Uint,
+        RESPONSES_2XX = Responses2xx: Uint,
+        RESPONSES_3XX = Responses3xx: Uint,
+        RESPONSES_4XX = Responses4xx: Uint,
+        RESPONSES_5XX = Responses5xx: Uint,
     }
     /// `server`
     Server: ServerAttr = "server" {
@@ -132,6 +150,9 @@ sets! {
         ACTIVE = Active: U32,
         CHANGED = Changed: U32,
         BY = By: U32,
+        FAILING = Failing: Flag,
+        REQUESTS = Requests: Uint,
+        FAILURES = Failures: Uint,
     }
     /// `flow`
     Flow: FlowAttr = "flow" {
@@ -183,7 +204,10 @@ pub const fn set_of(command: Command) -> &'static str {
         | Command::TableUnloaded
         | Command::CountersCleared => Table::SET,
         Command::ServiceGet => Service::SET,
-        Command::ServerGet | Command::ServerSet | Command::ServerChanged => Server::SET,
+        Command::ServerGet
+        | Command::ServerSet
+        | Command::ServerChanged
+        | Command::ServerFailing => Server::SET,
         Command::FlowGet => Flow::SET,
         Command::RequestMatch => Match::SET,
     }

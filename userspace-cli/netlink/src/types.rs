@@ -49,6 +49,26 @@ pub struct Module {
     pub max_flows: u32,
     /// Everything counted.
     pub counters: Vec<Counter>,
+    /// Time from a request to its response's first byte.
+    pub first_byte: Histogram,
+}
+
+/// Times, counted by class.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Histogram {
+    /// The classes, in ascending order.
+    pub classes: Vec<Class>,
+    /// Sum of all times, ns.
+    pub sum: u64,
+}
+
+/// A class of a histogram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Class {
+    /// Times below this are in it, ns, and not in the one before; `None`: all that are longer.
+    pub below: Option<u64>,
+    /// How many.
+    pub count: u64,
 }
 
 /// A count by name.
@@ -90,6 +110,12 @@ pub struct Traffic {
     pub packets: u64,
     /// Bytes in them, IP headers included.
     pub bytes: u64,
+    /// Requests that were passed on.
+    pub requests: u64,
+    /// Bytes of packets to clients that the module rewrote, IP headers included.
+    pub bytes_out: u64,
+    /// Responses by class: 1xx to 5xx.
+    pub responses: [u64; 5],
 }
 
 /// A real server of a pool.
@@ -110,6 +136,12 @@ pub struct Server {
     pub scheduler: String,
     /// Outstanding requests or connections.
     pub active: u32,
+    /// Whether it is left out for a while, since it refused or did not answer.
+    pub failing: bool,
+    /// Requests that were passed to it by the module.
+    pub requests: u64,
+    /// Connections that it refused or did not answer.
+    pub failures: u64,
 }
 
 /// A connection of a client to a virtual service.
@@ -222,6 +254,22 @@ pub(crate) fn server_address(
     ))
 }
 
+impl Histogram {
+    fn of(histogram: Attributes<'_, sets::Histogram>) -> Result<Self, Malformed> {
+        let classes = histogram.all(sets::Histogram::CLASS).map(|class| {
+            let class = class?;
+            Ok(Class {
+                below: class.get(sets::Class::BELOW)?,
+                count: class.need(sets::Class::COUNT)?,
+            })
+        });
+        Ok(Self {
+            classes: classes.collect::<Result<_, Malformed>>()?,
+            sum: histogram.get(sets::Histogram::SUM)?.unwrap_or(0),
+        })
+    }
+}
+
 impl Answer for Module {
     fn read(attributes: &[u8]) -> Result<Self, Malformed> {
         use sets::Counter as CounterSet;
@@ -249,6 +297,10 @@ impl Answer for Module {
             flows: module.get(Set::FLOWS)?.unwrap_or(0),
             max_flows: module.get(Set::MAX_FLOWS)?.unwrap_or(0),
             counters: counters.collect::<Result<_, Malformed>>()?,
+            first_byte: match module.get(Set::FIRST_BYTE)? {
+                Some(histogram) => Histogram::of(histogram)?,
+                None => Histogram::default(),
+            },
         })
     }
 }
@@ -264,6 +316,15 @@ impl Answer for Service {
                 connections: traffic.need(TrafficSet::CONNECTIONS)?,
                 packets: traffic.need(TrafficSet::PACKETS)?,
                 bytes: traffic.need(TrafficSet::BYTES)?,
+                requests: traffic.get(TrafficSet::REQUESTS)?.unwrap_or(0),
+                bytes_out: traffic.get(TrafficSet::BYTES_OUT)?.unwrap_or(0),
+                responses: [
+                    traffic.get(TrafficSet::RESPONSES_1XX)?.unwrap_or(0),
+                    traffic.get(TrafficSet::RESPONSES_2XX)?.unwrap_or(0),
+                    traffic.get(TrafficSet::RESPONSES_3XX)?.unwrap_or(0),
+                    traffic.get(TrafficSet::RESPONSES_4XX)?.unwrap_or(0),
+                    traffic.get(TrafficSet::RESPONSES_5XX)?.unwrap_or(0),
+                ],
             },
             None => Traffic::default(),
         };
@@ -291,6 +352,9 @@ impl Answer for Server {
             table_weight: server.need(Set::TABLE_WEIGHT)?,
             scheduler: server.need(Set::SCHEDULER)?.into_owned(),
             active: server.need(Set::ACTIVE)?,
+            failing: server.get(Set::FAILING)?.is_some(),
+            requests: server.get(Set::REQUESTS)?.unwrap_or(0),
+            failures: server.get(Set::FAILURES)?.unwrap_or(0),
         })
     }
 }
@@ -412,6 +476,9 @@ mod tests {
             table_weight: 1,
             scheduler: "rr".to_owned(),
             active: 0,
+            failing: false,
+            requests: 0,
+            failures: 0,
         };
         let json = serde_json::to_value(&server).unwrap();
         assert_eq!(json["state"], "draining");

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 
 use l7switch_engine::netlink::Action;
 use l7switch_engine::netlink::Outcome;
+use l7switch_netlink::Class;
 use l7switch_netlink::Flow;
+use l7switch_netlink::Histogram;
 use l7switch_netlink::Match;
 use l7switch_netlink::Module;
 use l7switch_netlink::Server;
@@ -44,6 +46,10 @@ pub(super) fn status(module: &Module, services: &[Service]) -> String {
     if !services.is_empty() {
         let _ = write!(text, "\n{}", services_table(services));
     }
+    let times = &module.first_byte;
+    if times.classes.iter().any(|class| class.count > 0) {
+        let _ = write!(text, "\n{}", histogram(times));
+    }
     let mut counters = vec![cells(["COUNTER", "VALUE"])];
     counters.extend(
         module
@@ -57,6 +63,25 @@ pub(super) fn status(module: &Module, services: &[Service]) -> String {
     text
 }
 
+/// The classes from the first to the last one that has something.
+fn histogram(times: &Histogram) -> String {
+    let mut rows = vec![cells(["FIRST BYTE BELOW", "RESPONSES"])];
+    let used = |class: &&Class| class.count > 0;
+    let first = times.classes.iter().position(|class| used(&class));
+    let last = times.classes.iter().rposition(|class| used(&class));
+    if let (Some(first), Some(last)) = (first, last) {
+        let shown = times.classes.get(first..=last).unwrap_or_default();
+        rows.extend(shown.iter().map(|class| {
+            let below = class.below.map_or_else(
+                || "more".to_owned(),
+                |ns| format!("{}.{:03} ms", ns / 1_000_000, ns / 1_000 % 1_000),
+            );
+            vec![below, class.count.to_string()]
+        }));
+    }
+    table(&rows)
+}
+
 fn services_table(services: &[Service]) -> String {
     let mut rows = vec![cells([
         "SERVICE",
@@ -65,8 +90,12 @@ fn services_table(services: &[Service]) -> String {
         "LISTEN",
         "ROUTES",
         "CONNECTIONS",
-        "PACKETS",
-        "BYTES",
+        "REQUESTS",
+        "2XX",
+        "4XX",
+        "5XX",
+        "BYTES IN",
+        "BYTES OUT",
     ])];
     rows.extend(services.iter().map(|service| {
         let listen: Vec<String> = service.listen.iter().map(SocketAddr::to_string).collect();
@@ -77,8 +106,12 @@ fn services_table(services: &[Service]) -> String {
             listen.join(","),
             service.routes.to_string(),
             service.traffic.connections.to_string(),
-            service.traffic.packets.to_string(),
+            service.traffic.requests.to_string(),
+            service.traffic.responses[1].to_string(),
+            service.traffic.responses[3].to_string(),
+            service.traffic.responses[4].to_string(),
             bytes(service.traffic.bytes),
+            bytes(service.traffic.bytes_out),
         ]
     }));
     table(&rows)
@@ -91,6 +124,8 @@ pub(super) fn servers(servers: &[Server]) -> String {
         "STATE",
         "WEIGHT",
         "ACTIVE",
+        "REQUESTS",
+        "FAILURES",
         "SCHEDULER",
     ])];
     rows.extend(servers.iter().map(|server| {
@@ -102,9 +137,15 @@ pub(super) fn servers(servers: &[Server]) -> String {
         vec![
             printable(&server.pool),
             server.address.to_string(),
-            server.state.name().to_owned(),
+            if server.failing {
+                format!("{}, failing", server.state.name())
+            } else {
+                server.state.name().to_owned()
+            },
             weight,
             server.active.to_string(),
+            server.requests.to_string(),
+            server.failures.to_string(),
             printable(&server.scheduler),
         ]
     }));

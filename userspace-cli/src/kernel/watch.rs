@@ -69,6 +69,15 @@ fn line(event: &Event) -> String {
             printable(pool),
             state.name()
         ),
+        Event::ServerFailing {
+            pool,
+            address,
+            failing,
+        } => format!(
+            "server-failing {}/{address} {}",
+            printable(pool),
+            if *failing { "left out" } else { "put back" }
+        ),
         Event::CountersCleared { by } => format!("counters-cleared by port {by}"),
         Event::Lost => "lost: more happened than could be told".to_owned(),
         _ => "an event that this l7ctl does not know".to_owned(),
@@ -98,6 +107,16 @@ fn json_of(event: &Event) -> Value {
             "weight": weight,
             "state": state.name(),
             "by": by,
+        }),
+        Event::ServerFailing {
+            pool,
+            address,
+            failing,
+        } => json!({
+            "event": "server-failing",
+            "pool": pool,
+            "address": address,
+            "failing": failing,
         }),
         Event::CountersCleared { by } => json!({ "event": "counters-cleared", "by": by }),
         Event::Lost => json!({ "event": "lost" }),

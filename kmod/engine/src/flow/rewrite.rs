@@ -84,9 +84,14 @@ impl Patch<'_> {
     /// Adds to a number wherever it begins.
     fn add(&mut self, at: usize, number: u32) -> Option<()> {
         let old = u32::from_be_bytes(*self.bytes.get(at..)?.first_chunk::<4>()?);
-        let new = old.wrapping_add(number).to_be_bytes();
-        for (at, byte) in (at..).zip(new) {
+        self.bytes(at, old.wrapping_add(number).to_be_bytes())
+    }
+
+    fn bytes<const N: usize>(&mut self, at: usize, new: [u8; N]) -> Option<()> {
+        let mut at = at;
+        for byte in new {
             self.u8(at, byte)?;
+            at = at.wrapping_add(1);
         }
         Some(())
     }
@@ -218,9 +223,8 @@ impl Rewrite {
                 left.wrapping_add(self.sack).to_be_bytes(),
                 right.wrapping_add(self.sack).to_be_bytes(),
             );
-            for (at, byte) in (to..).zip(left.into_iter().chain(right)) {
-                patch.u8(at, byte)?;
-            }
+            patch.bytes(to, left)?;
+            patch.bytes(to.wrapping_add(4), right)?;
             to = to.wrapping_add(8);
         }
         if to < end {
