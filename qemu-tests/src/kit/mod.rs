@@ -10,6 +10,7 @@
     reason = "what a test calls fails by panicking"
 )]
 
+pub mod group;
 pub mod memory;
 pub mod module;
 pub mod netlink;
@@ -19,8 +20,10 @@ pub mod programs;
 pub mod wait;
 
 pub use crate::guest::kernel_log::KernelLog;
+pub use group::Group;
 pub use memory::kib;
 pub use memory::leaks;
+pub use memory::shrink_slabs;
 pub use memory::slab;
 pub use module::Module;
 pub use network::Host;
