@@ -11,6 +11,7 @@
 )]
 
 pub mod group;
+pub(crate) mod links;
 pub mod memory;
 pub mod module;
 pub mod netlink;
@@ -31,5 +32,6 @@ pub use network::Network;
 pub use process::Attempt;
 pub use process::Process;
 pub use programs::Nginx;
+pub use programs::Origin;
 pub use wait::limit;
 pub use wait::wait_until;
