@@ -274,6 +274,9 @@ impl Module for FakeModule {
             table_weight: value.2,
             scheduler: "rr".to_owned(),
             active: 0,
+            failing: false,
+            requests: 0,
+            failures: 0,
         };
         Ok(world.servers.iter().map(server).collect())
     }
