@@ -20,6 +20,7 @@ use super::CLIENT_FIN;
 use super::EAGER;
 use super::FIRST;
 use super::NO_LEG;
+use super::OWN_FIN;
 use super::SERVER_FIN;
 use super::TIMESTAMPS;
 
@@ -153,6 +154,15 @@ impl Flow {
         env: &mut E,
     ) -> Verdict {
         let end = segment.data_end();
+        if self.has(CLIENT_FIN) {
+            // Nothing follows a FIN: what comes is old, or a probe.
+            return if seq::at_most(segment.seq.wrapping_add(segment.len()), self.high) {
+                self.pass(segment, end, env)
+            } else {
+                env.count(Event::OutOfWindow);
+                Verdict::Drop
+            };
+        }
         self.requests.approach(end);
         let framing = self.requests.at;
         let held = env.held_end();
@@ -178,6 +188,11 @@ impl Flow {
             } else {
                 Verdict::Drop
             };
+        }
+        if self.has(OWN_FIN) && segment.payload > 0 {
+            // It had been told that nobody listens any more.
+            self.reset(true, env);
+            return Verdict::Drop;
         }
         if self.old_by_clock(segment) {
             env.count(Event::OldTimestamp);
@@ -245,17 +260,16 @@ impl Flow {
         if self.binding().is_some() || env.held_end().is_some() {
             return Verdict::Drop;
         }
-        if segment.is(FIN) && segment.data_end() == self.requests.at {
+        if segment.is(FIN) && segment.data_end() == self.requests.at && !self.has(CLIENT_FIN) {
             // The client ends between two requests: nobody else is to be told.
             self.high = segment.data_end().wrapping_add(1);
-            if !self.has(SERVER_FIN) {
-                env.emit(self.for_client(FIN | ACK));
-                self.to_client = self.to_client.wrapping_add(1);
-            }
-            self.flags |= CLIENT_FIN | SERVER_FIN;
+            self.flags |= CLIENT_FIN;
+            self.end_to_client(env);
             for leg in 0..super::LEGS {
                 self.drop_leg(leg, true, env);
             }
+        } else if self.has(OWN_FIN) && self.acked != self.to_client {
+            self.end_to_client(env);
         } else {
             env.emit(self.for_client(ACK));
         }
@@ -268,6 +282,9 @@ impl Flow {
             return;
         }
         self.end_ended(env);
+        if self.has(CLIENT_FIN) && !self.has(SERVER_FIN) && self.nobody() {
+            self.end_to_client(env);
+        }
         if !self.has(CLIENT_FIN) || !self.has(SERVER_FIN) {
             return;
         }
@@ -282,6 +299,11 @@ impl Flow {
                 self.drop_leg(leg, true, env);
             }
         }
+    }
+
+    /// Whether there is no server, and none is being connected to.
+    fn nobody(&self) -> bool {
+        self.active().is_none() && self.binding().is_none()
     }
 
     /// Ends the leg in use if its server has ended it and the client has everything that came on it.
