@@ -189,10 +189,12 @@ impl Flow {
                 Verdict::Drop
             };
         }
-        if self.has(OWN_FIN) && segment.payload > 0 {
-            // It had been told that nobody listens any more.
-            self.reset(true, env);
-            return Verdict::Drop;
+        if self.has(SERVER_FIN) && !matches!(self.requests.reading, Reading::Body(_)) {
+            // There will be no answer. A client that has all that was sent is told at once.
+            if self.acked == self.to_client && segment.payload > 0 {
+                self.reset(true, env);
+                return Verdict::Drop;
+            }
         }
         if self.old_by_clock(segment) {
             env.count(Event::OldTimestamp);

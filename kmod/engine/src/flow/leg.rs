@@ -69,6 +69,8 @@ pub struct Leg {
     pub(super) to_client: u32,
     /// Added to the server's clock.
     pub(super) clock: u32,
+    /// The server's clock, latest, as it tells it.
+    pub(super) told: u32,
     /// The first byte that went to it, since it came into use.
     pub(super) start: u32,
     /// The first byte that came from it, since it came into use, as the client sees it.
@@ -94,6 +96,7 @@ impl Leg {
         to_server: 0,
         to_client: 0,
         clock: 0,
+        told: 0,
         start: 0,
         floor: 0,
         acked: 0,
@@ -146,6 +149,11 @@ impl ToServer {
         } else {
             segment.ack
         };
+        // After another leg's, the client may echo what this server has not told yet.
+        let echo = segment.timestamps.map_or(0, |timestamps| {
+            let echo = timestamps.echo.wrapping_sub(leg.clock);
+            seq::min(echo, leg.told).wrapping_sub(timestamps.echo)
+        });
         // Where the server does not scale, the client's windows have to be told as they are.
         let window = if leg.scale == NO_SCALE {
             let bytes = u32::from(segment.window).wrapping_shl(shift(self.client_scale));
@@ -161,7 +169,7 @@ impl ToServer {
             flags,
             window,
             clock: 0,
-            echo: 0u32.wrapping_sub(leg.clock),
+            echo,
             sack: 0u32.wrapping_sub(leg.to_client),
             sack_floor: leg.floor,
             hop_limit: HOP_LIMIT,
@@ -205,14 +213,15 @@ impl Flow {
         }
         if let (Some(timestamps), true) = (segment.timestamps, self.flags & TIMESTAMPS != 0) {
             let shown = timestamps.value.wrapping_add(leg.clock);
+            leg.told = seq::max(leg.told, timestamps.value);
             if leg.resync {
                 leg.resync = false;
                 if seq::before(shown, self.shown_clock) {
                     leg.clock = self.shown_clock.wrapping_sub(timestamps.value);
                 }
-            } else {
-                self.shown_clock = seq::max(self.shown_clock, shown);
             }
+            let shown = timestamps.value.wrapping_add(leg.clock);
+            self.shown_clock = seq::max(self.shown_clock, shown);
         }
         Some(Rewrite {
             source: self.service,
@@ -240,7 +249,7 @@ impl Flow {
         let echo = if flags & ACK == 0 {
             0
         } else {
-            self.shown_clock.wrapping_sub(leg.clock)
+            leg.told
         };
         Build {
             source: leg.local,

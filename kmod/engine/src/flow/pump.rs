@@ -18,6 +18,7 @@ use super::EAGER;
 use super::FIRST;
 use super::HOLD_MAX;
 use super::HOLD_SEGMENTS;
+use super::SERVER_FIN;
 
 /// Most requests that are routed, or targets that are tried, at one packet.
 const TARGETS: u8 = 32;
@@ -123,7 +124,7 @@ impl Flow {
         last: bool,
         env: &mut E,
     ) -> bool {
-        if self.responses.full() || self.responses.passes_all() {
+        if self.responses.full() || self.responses.passes_all() || self.has(SERVER_FIN) {
             return false;
         }
         let from = self.requests.at;

@@ -111,6 +111,7 @@ impl Flow {
         leg.scale = segment.offer.window_scale.unwrap_or(NO_SCALE);
         if let Some(timestamps) = segment.timestamps {
             leg.clock = shown.wrapping_sub(timestamps.value);
+            leg.told = timestamps.value;
         }
         let (start, send_next) = (leg.start, leg.start.wrapping_add(leg.to_server));
         self.binding = NO_LEG;
