@@ -316,6 +316,11 @@ impl Flow {
         let Some(leg) = self.leg(index).filter(|leg| leg.ended) else {
             return;
         };
+        if leg.spoiled {
+            env.count(Event::Unsolicited);
+            self.drop_leg(index, true, env);
+            return;
+        }
         let receive_next = self.to_client.wrapping_sub(leg.to_client).wrapping_add(1);
         self.active = NO_LEG;
         self.end_leg(index, receive_next, env);

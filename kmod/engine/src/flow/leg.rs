@@ -63,6 +63,8 @@ pub struct Leg {
     pub(super) used: bool,
     /// Its server has ended it, while nobody wanted anything of it.
     pub(super) ended: bool,
+    /// What it said last was for nobody: it is not to be used again.
+    pub(super) spoiled: bool,
     /// From the client's sequence numbers to the leg's.
     pub(super) to_server: u32,
     /// From the server's sequence numbers to those that the client sees.
@@ -93,6 +95,7 @@ impl Leg {
         resync: false,
         used: false,
         ended: false,
+        spoiled: false,
         to_server: 0,
         to_client: 0,
         clock: 0,
@@ -389,7 +392,9 @@ impl Flow {
         // From now on it is the server's number behind what it sent.
         leg.since = receive_next.wrapping_sub(leg.to_client);
         let leg = *leg;
-        if leg.ended {
+        if leg.spoiled {
+            self.drop_leg(index, true, env);
+        } else if leg.ended {
             self.end_leg(index, leg.since.wrapping_add(1), env);
         } else if leg.is_open() {
             let seq = leg.acked.wrapping_add(leg.to_server);

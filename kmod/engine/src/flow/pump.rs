@@ -14,6 +14,7 @@ use super::Method;
 use super::Segment;
 use super::State;
 use super::Target;
+use super::CLIENT_FIN;
 use super::EAGER;
 use super::FIRST;
 use super::HOLD_MAX;
@@ -251,6 +252,7 @@ impl Flow {
         self.responses.forget();
         self.responses.begin(self.to_client);
         self.high = start;
+        self.flags &= !CLIENT_FIN;
         true
     }
 }

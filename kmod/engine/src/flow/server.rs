@@ -238,6 +238,11 @@ impl Flow {
                 if to == start && self.acked == self.to_client {
                     env.count(Event::Unsolicited);
                     self.replay_elsewhere(index, env);
+                } else if self.responses.outstanding() == 0 {
+                    if let Some(leg) = self.leg_mut(index) {
+                        leg.ended = true;
+                        leg.spoiled = true;
+                    }
                 }
                 return to;
             }
@@ -293,7 +298,6 @@ impl Flow {
     /// Whether nothing of the requests without a response has been taken by the leg's server: the client has it all still.
     fn untaken(&self, leg: &Leg) -> bool {
         !self.requests.is_opaque()
-            && !self.has(CLIENT_FIN)
             && self
                 .responses
                 .unanswered()
