@@ -170,6 +170,10 @@ impl Flow {
         if self.requests.is_opaque() && held.is_none() {
             return self.pass(segment, end, env);
         }
+        if self.answers_no_more() && (held.is_some() || seq::before(framing, end)) {
+            self.reset(true, env);
+            return Verdict::Drop;
+        }
         if seq::at_most(end, framing) {
             // A body's data, or what has passed before.
             return match held {
@@ -188,13 +192,6 @@ impl Flow {
             } else {
                 Verdict::Drop
             };
-        }
-        if self.has(SERVER_FIN) && !matches!(self.requests.reading, Reading::Body(_)) {
-            // There will be no answer. A client that has all that was sent is told at once.
-            if self.acked == self.to_client && segment.payload > 0 {
-                self.reset(true, env);
-                return Verdict::Drop;
-            }
         }
         if self.old_by_clock(segment) {
             env.count(Event::OldTimestamp);
@@ -218,6 +215,13 @@ impl Flow {
             Pass::To(to) => Verdict::Hold(seq::max(to, next)),
             Pass::Nothing => Verdict::Hold(next),
         }
+    }
+
+    /// Whether a request would have no answer, and its client has all that was sent, so that a reset takes nothing from it.
+    fn answers_no_more(&self) -> bool {
+        self.has(SERVER_FIN)
+            && self.acked == self.to_client
+            && matches!(self.requests.reading, Reading::Head | Reading::Over)
     }
 
     /// RFC 7323, 5: the server would drop it.
