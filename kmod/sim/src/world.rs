@@ -282,9 +282,19 @@ impl World {
     /// Runs until nothing happens any more.
     pub fn run(mut self) -> Report {
         let mut errors = Vec::new();
+        let (mut events, mut mark) = (0u64, 0);
         while let Some(Reverse(Timed(at, _, event))) = self.queue.pop() {
             if at > LONGEST {
                 break;
+            }
+            // A loop of events is a fault too.
+            events += 1;
+            if events % 100_000 == 0 {
+                if at < mark + 1_000_000 {
+                    errors.push("100,000 events in a millisecond".into());
+                    break;
+                }
+                mark = at;
             }
             self.now = at;
             match event {

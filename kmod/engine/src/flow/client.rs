@@ -20,6 +20,7 @@ use super::CLIENT_FIN;
 use super::EAGER;
 use super::FIRST;
 use super::NO_LEG;
+use super::OWN_FIN;
 use super::SERVER_FIN;
 use super::TIMESTAMPS;
 
@@ -153,12 +154,25 @@ impl Flow {
         env: &mut E,
     ) -> Verdict {
         let end = segment.data_end();
+        if self.has(CLIENT_FIN) {
+            // Nothing follows a FIN: what comes is old, or a probe.
+            return if seq::at_most(segment.seq.wrapping_add(segment.len()), self.high) {
+                self.pass(segment, end, env)
+            } else {
+                env.count(Event::OutOfWindow);
+                Verdict::Drop
+            };
+        }
         self.requests.approach(end);
         let framing = self.requests.at;
         let held = env.held_end();
         let next = held.unwrap_or(framing);
         if self.requests.is_opaque() && held.is_none() {
             return self.pass(segment, end, env);
+        }
+        if self.answers_no_more() && (held.is_some() || seq::before(framing, end)) {
+            self.reset(true, env);
+            return Verdict::Drop;
         }
         if seq::at_most(end, framing) {
             // A body's data, or what has passed before.
@@ -203,6 +217,13 @@ impl Flow {
         }
     }
 
+    /// Whether a request would have no answer, and its client has all that was sent, so that a reset takes nothing from it.
+    fn answers_no_more(&self) -> bool {
+        self.has(SERVER_FIN)
+            && self.acked == self.to_client
+            && matches!(self.requests.reading, Reading::Head | Reading::Over)
+    }
+
     /// RFC 7323, 5: the server would drop it.
     fn old_by_clock(&self, segment: &Segment) -> bool {
         match segment.timestamps {
@@ -245,17 +266,16 @@ impl Flow {
         if self.binding().is_some() || env.held_end().is_some() {
             return Verdict::Drop;
         }
-        if segment.is(FIN) && segment.data_end() == self.requests.at {
+        if segment.is(FIN) && segment.data_end() == self.requests.at && !self.has(CLIENT_FIN) {
             // The client ends between two requests: nobody else is to be told.
             self.high = segment.data_end().wrapping_add(1);
-            if !self.has(SERVER_FIN) {
-                env.emit(self.for_client(FIN | ACK));
-                self.to_client = self.to_client.wrapping_add(1);
-            }
-            self.flags |= CLIENT_FIN | SERVER_FIN;
+            self.flags |= CLIENT_FIN;
+            self.end_to_client(env);
             for leg in 0..super::LEGS {
                 self.drop_leg(leg, true, env);
             }
+        } else if self.has(OWN_FIN) && self.acked != self.to_client {
+            self.end_to_client(env);
         } else {
             env.emit(self.for_client(ACK));
         }
@@ -268,6 +288,9 @@ impl Flow {
             return;
         }
         self.end_ended(env);
+        if self.has(CLIENT_FIN) && !self.has(SERVER_FIN) && self.nobody() {
+            self.end_to_client(env);
+        }
         if !self.has(CLIENT_FIN) || !self.has(SERVER_FIN) {
             return;
         }
@@ -284,6 +307,11 @@ impl Flow {
         }
     }
 
+    /// Whether there is no server, and none is being connected to.
+    fn nobody(&self) -> bool {
+        self.active().is_none() && self.binding().is_none()
+    }
+
     /// Ends the leg in use if its server has ended it and the client has everything that came on it.
     fn end_ended<E: Env>(&mut self, env: &mut E) {
         let Some(index) = self.active().filter(|_| self.acked == self.to_client) else {
@@ -292,6 +320,11 @@ impl Flow {
         let Some(leg) = self.leg(index).filter(|leg| leg.ended) else {
             return;
         };
+        if leg.spoiled {
+            env.count(Event::Unsolicited);
+            self.drop_leg(index, true, env);
+            return;
+        }
         let receive_next = self.to_client.wrapping_sub(leg.to_client).wrapping_add(1);
         self.active = NO_LEG;
         self.end_leg(index, receive_next, env);

@@ -63,12 +63,16 @@ pub struct Leg {
     pub(super) used: bool,
     /// Its server has ended it, while nobody wanted anything of it.
     pub(super) ended: bool,
+    /// What it said last was for nobody: it is not to be used again.
+    pub(super) spoiled: bool,
     /// From the client's sequence numbers to the leg's.
     pub(super) to_server: u32,
     /// From the server's sequence numbers to those that the client sees.
     pub(super) to_client: u32,
     /// Added to the server's clock.
     pub(super) clock: u32,
+    /// The server's clock, latest, as it tells it.
+    pub(super) told: u32,
     /// The first byte that went to it, since it came into use.
     pub(super) start: u32,
     /// The first byte that came from it, since it came into use, as the client sees it.
@@ -91,9 +95,11 @@ impl Leg {
         resync: false,
         used: false,
         ended: false,
+        spoiled: false,
         to_server: 0,
         to_client: 0,
         clock: 0,
+        told: 0,
         start: 0,
         floor: 0,
         acked: 0,
@@ -146,6 +152,11 @@ impl ToServer {
         } else {
             segment.ack
         };
+        // After another leg's, the client may echo what this server has not told yet.
+        let echo = segment.timestamps.map_or(0, |timestamps| {
+            let echo = timestamps.echo.wrapping_sub(leg.clock);
+            seq::min(echo, leg.told).wrapping_sub(timestamps.echo)
+        });
         // Where the server does not scale, the client's windows have to be told as they are.
         let window = if leg.scale == NO_SCALE {
             let bytes = u32::from(segment.window).wrapping_shl(shift(self.client_scale));
@@ -161,7 +172,7 @@ impl ToServer {
             flags,
             window,
             clock: 0,
-            echo: 0u32.wrapping_sub(leg.clock),
+            echo,
             sack: 0u32.wrapping_sub(leg.to_client),
             sack_floor: leg.floor,
             hop_limit: HOP_LIMIT,
@@ -205,14 +216,15 @@ impl Flow {
         }
         if let (Some(timestamps), true) = (segment.timestamps, self.flags & TIMESTAMPS != 0) {
             let shown = timestamps.value.wrapping_add(leg.clock);
+            leg.told = seq::max(leg.told, timestamps.value);
             if leg.resync {
                 leg.resync = false;
                 if seq::before(shown, self.shown_clock) {
                     leg.clock = self.shown_clock.wrapping_sub(timestamps.value);
                 }
-            } else {
-                self.shown_clock = seq::max(self.shown_clock, shown);
             }
+            let shown = timestamps.value.wrapping_add(leg.clock);
+            self.shown_clock = seq::max(self.shown_clock, shown);
         }
         Some(Rewrite {
             source: self.service,
@@ -240,7 +252,7 @@ impl Flow {
         let echo = if flags & ACK == 0 {
             0
         } else {
-            self.shown_clock.wrapping_sub(leg.clock)
+            leg.told
         };
         Build {
             source: leg.local,
@@ -380,7 +392,9 @@ impl Flow {
         // From now on it is the server's number behind what it sent.
         leg.since = receive_next.wrapping_sub(leg.to_client);
         let leg = *leg;
-        if leg.ended {
+        if leg.spoiled {
+            self.drop_leg(index, true, env);
+        } else if leg.ended {
             self.end_leg(index, leg.since.wrapping_add(1), env);
         } else if leg.is_open() {
             let seq = leg.acked.wrapping_add(leg.to_server);

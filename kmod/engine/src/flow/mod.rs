@@ -242,6 +242,8 @@ const SACK: u8 = 2;
 const CLIENT_FIN: u8 = 4;
 /// A server's FIN has been passed on.
 const SERVER_FIN: u8 = 8;
+/// The FIN that the client was sent is the switch's own, not a server's.
+const OWN_FIN: u8 = 16;
 /// Nothing has been bound yet.
 const FIRST: u8 = 32;
 /// A server is chosen before there are data.
@@ -283,7 +285,8 @@ pub struct Flow {
     shown_clock: u32,
     /// Time of the latest packet, ms.
     seen: u32,
-    /// When the oldest request without a response was passed on, ns; before that, when its head began to come.
+    /// When the oldest request without a response was passed on, ns; before that, when its head began to come; at the end,
+    /// when the switch ended the direction to the client.
     asked: u64,
     requests: Requests,
     responses: Responses,
@@ -344,6 +347,18 @@ impl Flow {
             }),
             offer: Offer::default(),
         }
+    }
+
+    /// Ends the direction to the client where there is no server to do it, or says so again.
+    fn end_to_client<E: Env>(&mut self, env: &mut E) {
+        if !self.has(SERVER_FIN) {
+            self.flags |= SERVER_FIN | OWN_FIN;
+            self.to_client = self.to_client.wrapping_add(1);
+            self.asked = env.now();
+        }
+        let mut build = self.for_client(segment::FIN | segment::ACK);
+        build.seq = self.to_client.wrapping_sub(1);
+        env.emit(build);
     }
 
     /// Ends every leg by a reset, and the client's connection too where `client` says so. Nothing is left.

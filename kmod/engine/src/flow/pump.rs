@@ -14,10 +14,12 @@ use super::Method;
 use super::Segment;
 use super::State;
 use super::Target;
+use super::CLIENT_FIN;
 use super::EAGER;
 use super::FIRST;
 use super::HOLD_MAX;
 use super::HOLD_SEGMENTS;
+use super::SERVER_FIN;
 
 /// Most requests that are routed, or targets that are tried, at one packet.
 const TARGETS: u8 = 32;
@@ -123,7 +125,7 @@ impl Flow {
         last: bool,
         env: &mut E,
     ) -> bool {
-        if self.responses.full() || self.responses.passes_all() {
+        if self.responses.full() || self.responses.passes_all() || self.has(SERVER_FIN) {
             return false;
         }
         let from = self.requests.at;
@@ -250,6 +252,7 @@ impl Flow {
         self.responses.forget();
         self.responses.begin(self.to_client);
         self.high = start;
+        self.flags &= !CLIENT_FIN;
         true
     }
 }

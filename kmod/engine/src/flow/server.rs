@@ -111,6 +111,7 @@ impl Flow {
         leg.scale = segment.offer.window_scale.unwrap_or(NO_SCALE);
         if let Some(timestamps) = segment.timestamps {
             leg.clock = shown.wrapping_sub(timestamps.value);
+            leg.told = timestamps.value;
         }
         let (start, send_next) = (leg.start, leg.start.wrapping_add(leg.to_server));
         self.binding = NO_LEG;
@@ -237,6 +238,11 @@ impl Flow {
                 if to == start && self.acked == self.to_client {
                     env.count(Event::Unsolicited);
                     self.replay_elsewhere(index, env);
+                } else if self.responses.outstanding() == 0 {
+                    if let Some(leg) = self.leg_mut(index) {
+                        leg.ended = true;
+                        leg.spoiled = true;
+                    }
                 }
                 return to;
             }
@@ -292,7 +298,6 @@ impl Flow {
     /// Whether nothing of the requests without a response has been taken by the leg's server: the client has it all still.
     fn untaken(&self, leg: &Leg) -> bool {
         !self.requests.is_opaque()
-            && !self.has(CLIENT_FIN)
             && self
                 .responses
                 .unanswered()

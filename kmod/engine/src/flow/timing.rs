@@ -3,8 +3,6 @@
 
 use super::leg::Phase;
 use super::milliseconds;
-use super::segment::ACK;
-use super::segment::FIN;
 use super::seq;
 use super::Env;
 use super::Event;
@@ -12,6 +10,7 @@ use super::Failure;
 use super::Flow;
 use super::State;
 use super::CLIENT_FIN;
+use super::OWN_FIN;
 use super::SERVER_FIN;
 
 /// How long the answer to a SYN is waited for before it is sent again, ms (RFC 6298, 2.1).
@@ -27,6 +26,9 @@ const IDLE_MS: u32 = 60_000;
 const OPEN_MS: u32 = 900_000;
 /// The same where one side has ended, ms.
 const HALF_MS: u32 = 120_000;
+/// After how long the switch's own FIN is sent again, ms, and for how long it is.
+const FIN_MS: u32 = 1_000;
+const FINS_MS: u32 = 20_000;
 /// How long late packets are waited for, ms.
 const LINGER_MS: u32 = 2_000;
 
@@ -45,7 +47,8 @@ impl Flow {
                 _ if held && self.responses.idle() => {
                     return milliseconds(self.asked).wrapping_add(HEAD_MS);
                 }
-                (None, None) => IDLE_MS,
+                (None, None) if self.has(OWN_FIN) && self.acked != self.to_client => FIN_MS,
+                (None, None) if !self.has(OWN_FIN) => IDLE_MS,
                 _ if self.has(CLIENT_FIN) || self.has(SERVER_FIN) => HALF_MS,
                 _ => OPEN_MS,
             },
@@ -81,16 +84,20 @@ impl Flow {
             }
             return;
         }
-        env.count(Event::Idle);
-        if self.active().is_none() && !self.has(CLIENT_FIN) {
+        if self.active().is_none() && self.acked == self.to_client && !self.has(SERVER_FIN) {
             // Between two requests: a client knows how to take that.
-            env.emit(self.for_client(FIN | ACK));
-            self.to_client = self.to_client.wrapping_add(1);
-            self.flags |= SERVER_FIN | CLIENT_FIN;
-            self.state = State::Closing;
+            env.count(Event::Idle);
+            self.end_to_client(env);
             self.seen = now;
             return;
         }
+        let since = now.wrapping_sub(milliseconds(self.asked));
+        if self.has(OWN_FIN) && self.acked != self.to_client && since < FINS_MS {
+            self.end_to_client(env);
+            self.seen = now;
+            return;
+        }
+        env.count(Event::Idle);
         self.reset(true, env);
     }
 

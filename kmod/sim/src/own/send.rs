@@ -241,6 +241,9 @@ impl Tcb {
 
     /// Does what time has come for.
     pub(super) fn tick(&mut self, out: &mut Out<'_>) {
+        if matches!(self.state, State::Closed | State::Reset) {
+            return;
+        }
         if self.state == State::FinWait2 && self.released && self.until.is_none() {
             self.until = Some(out.now + 60 * SECOND);
         }
@@ -310,6 +313,9 @@ impl Tcb {
 
     /// When it has something to do.
     pub(super) fn wake(&self, config: &OwnConfig) -> Option<u64> {
+        if matches!(self.state, State::Closed | State::Reset) {
+            return None;
+        }
         let idle = matches!(self.state, State::Established | State::CloseWait)
             && self.una == self.max
             && self.persist_at.is_none();
