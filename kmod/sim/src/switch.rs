@@ -445,7 +445,7 @@ impl<'p> Env for Context<'p> {
         Some(local)
     }
 
-    fn free(&mut self, leg: usize, _was: &Leg) {
+    fn free(&mut self, leg: usize, _was: &l7switch_engine::flow::Leg) {
         match self.extra.legs[leg].take() {
             Some((_, peer, local, outstanding)) => {
                 self.shared.by_leg.remove(&(peer, local));

@@ -13,7 +13,7 @@ const SCRIPT: &str = include_str!("origin.py");
 pub fn origin(host: &Host) -> Process {
     let file = "/tmp/origin.py";
     fs::write(file, SCRIPT).expect("/tmp is writable");
-    let mut process = host.start(&format!("python3 {file} {} 8080", host.name()));
+    let mut process = host.start(&format!("python3 -IS {file} {} 8080", host.name()));
     process.wait_for_output("listening");
     process
 }

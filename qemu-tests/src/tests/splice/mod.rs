@@ -65,8 +65,8 @@ fn rules_with(forward: &str) -> String {
 struct Setup {
     network: Network,
     client: Client,
-    origins: Vec<Process>,
-    nginx: Vec<Nginx>,
+    _origins: Vec<Process>,
+    _nginx: Vec<Nginx>,
     _module: Module,
 }
 
@@ -84,8 +84,8 @@ impl Setup {
         let mut setup = Self {
             network,
             client,
-            origins,
-            nginx,
+            _origins: origins,
+            _nginx: nginx,
             _module: module,
         };
         setup.load(text);
