@@ -38,6 +38,8 @@ use serde::Serialize;
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
 
+use crate::kernel::numbers;
+use crate::kernel_metrics;
 use crate::metrics;
 use crate::switch::SetError;
 use crate::switch::Switch;
@@ -202,7 +204,11 @@ async fn dispatch(switch: &Arc<Switch>, request: Request<Incoming>) -> Result<An
             },
         )),
         ["metrics"] => {
-            let text = metrics::render(&status(switch), &servers(switch));
+            let status = status(switch);
+            let mut text = metrics::render(&status, &servers(switch));
+            if let Some(numbers) = numbers(status.kernel.state).await {
+                text += &kernel_metrics::render(&numbers);
+            }
             Ok(answer(
                 StatusCode::OK,
                 metrics::CONTENT_TYPE,

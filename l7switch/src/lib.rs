@@ -27,6 +27,7 @@ pub mod headers;
 pub mod health;
 pub mod io;
 pub mod kernel;
+mod kernel_metrics;
 pub mod limit;
 pub mod listen;
 pub mod metrics;

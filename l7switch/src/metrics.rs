@@ -15,17 +15,26 @@ use l7switch_admin_api::Status;
 /// The content type of the format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-struct Text(String);
+/// Metrics that are being written.
+#[derive(Debug, Default)]
+pub(crate) struct Text(String);
 
 impl Text {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
+    /// The text.
+    pub(crate) fn into_string(self) -> String {
+        self.0
+    }
+
+    /// Begins a family of samples.
+    pub(crate) fn family(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(
             self.0,
             "# HELP l7switch_{name} {help}\n# TYPE l7switch_{name} {kind}"
         );
     }
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+    /// Adds a sample.
+    pub(crate) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         let _ = write!(self.0, "l7switch_{name}");
         for (index, (label, text)) in labels.iter().enumerate() {
             let _ = write!(self.0, "{}{label}=\"", if index == 0 { '{' } else { ',' });

@@ -7,6 +7,7 @@
 
 pub mod keeper;
 pub mod module;
+mod numbers;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,9 @@ use l7switch_rules::RuleSet;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
+
+pub use numbers::Numbers;
+pub use numbers::numbers;
 
 use crate::state::Core;
 use crate::state::Generation;

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT
+//! What the kernel module has counted, in the Prometheus text exposition format.
+
+use crate::kernel::Numbers;
+use crate::metrics::Text;
+
+/// Everything that the module says.
+pub(crate) fn render(numbers: &Numbers) -> String {
+    let mut out = Text::default();
+    out.family(
+        "kernel_flows",
+        "gauge",
+        "Connections that the module has in its table.",
+    );
+    out.sample("kernel_flows", &[], numbers.module.flows);
+    out.family(
+        "kernel_events_total",
+        "counter",
+        "What the module has counted, by name (docs/datapath.md).",
+    );
+    for counter in &numbers.module.counters {
+        let labels = [("event", counter.name.as_str())];
+        out.sample("kernel_events_total", &labels, counter.value);
+    }
+    first_byte(&mut out, numbers);
+    services(&mut out, numbers);
+    servers(&mut out, numbers);
+    out.into_string()
+}
+
+fn first_byte(out: &mut Text, numbers: &Numbers) {
+    let name = "kernel_first_byte_seconds";
+    let times = &numbers.module.first_byte;
+    out.family(
+        name,
+        "histogram",
+        "Time from a request to its response's first byte, in the kernel.",
+    );
+    let mut count = 0u64;
+    for class in &times.classes {
+        count = count.saturating_add(class.count);
+        let below = class.below.map_or_else(|| "+Inf".to_owned(), seconds);
+        let labels = [("le", below.as_str())];
+        out.sample(&format!("{name}_bucket"), &labels, count);
+    }
+    out.sample(&format!("{name}_sum"), &[], seconds(times.sum));
+    out.sample(&format!("{name}_count"), &[], count);
+}
+
+/// Nanoseconds as seconds.
+fn seconds(ns: u64) -> String {
+    format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000)
+}
+
+fn services(out: &mut Text, numbers: &Numbers) {
+    let families = [
+        ("kernel_connections_total", "Connections by service."),
+        ("kernel_requests_total", "Requests that were passed on, by service."),
+        ("kernel_received_bytes_total", "Bytes of packets from clients, by service."),
+        ("kernel_sent_bytes_total", "Bytes of packets to clients, by service."),
+    ];
+    for (index, (name, help)) in families.into_iter().enumerate() {
+        out.family(name, "counter", help);
+        for service in &numbers.services {
+            let traffic = &service.traffic;
+            let values = [
+                traffic.connections,
+                traffic.requests,
+                traffic.bytes,
+                traffic.bytes_out,
+            ];
+            let value = values.get(index).copied().unwrap_or_default();
+            out.sample(name, &[("service", &service.name)], value);
+        }
+    }
+    let name = "kernel_responses_total";
+    out.family(name, "counter", "Responses by service and class.");
+    for service in &numbers.services {
+        let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+        for (class, count) in classes.into_iter().zip(service.traffic.responses) {
+            let labels = [("service", service.name.as_str()), ("class", class)];
+            out.sample(name, &labels, count);
+        }
+    }
+}
+
+fn servers(out: &mut Text, numbers: &Numbers) {
+    let families = [
+        ("kernel_server_requests_total", "counter", "Requests by real server."),
+        (
+            "kernel_server_failures_total",
+            "counter",
+            "Connections that a real server refused or did not answer.",
+        ),
+        ("kernel_server_active", "gauge", "Outstanding requests by real server."),
+        (
+            "kernel_server_failing",
+            "gauge",
+            "1: left out for a while, since it refused or did not answer.",
+        ),
+    ];
+    for (index, (name, kind, help)) in families.into_iter().enumerate() {
+        out.family(name, kind, help);
+        for server in &numbers.servers {
+            let values = [
+                server.requests,
+                server.failures,
+                u64::from(server.active),
+                u64::from(server.failing),
+            ];
+            let value = values.get(index).copied().unwrap_or_default();
+            let address = server.address.to_string();
+            out.sample(name, &[("pool", &server.pool), ("server", &address)], value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use l7switch_netlink::Class;
+    use l7switch_netlink::Counter;
+    use l7switch_netlink::Histogram;
+    use l7switch_netlink::Module;
+
+    use super::*;
+
+    #[test]
+    fn a_histogram_adds_up_and_ends_with_infinity() {
+        let class = |below, count| Class { below, count };
+        let numbers = Numbers {
+            module: Module {
+                version: "1".to_owned(),
+                table_layout: 1,
+                generation: 1,
+                table_len: None,
+                services: 0,
+                routes: 0,
+                pools: 0,
+                servers: 0,
+                loading: None,
+                max_table_len: 1,
+                max_chunk_len: 1,
+                flows: 3,
+                max_flows: 9,
+                counters: vec![Counter {
+                    name: "requests".to_owned(),
+                    value: 5,
+                }],
+                first_byte: Histogram {
+                    classes: vec![class(Some(1024), 2), class(None, 3)],
+                    sum: 7_000_000_001,
+                },
+            },
+            services: Vec::new(),
+            servers: Vec::new(),
+        };
+        let text = render(&numbers);
+        for line in [
+            "l7switch_kernel_flows 3",
+            "l7switch_kernel_events_total{event=\"requests\"} 5",
+            "l7switch_kernel_first_byte_seconds_bucket{le=\"0.000001024\"} 2",
+            "l7switch_kernel_first_byte_seconds_bucket{le=\"+Inf\"} 5",
+            "l7switch_kernel_first_byte_seconds_sum 7.000000001",
+            "l7switch_kernel_first_byte_seconds_count 5",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+    }
+}
