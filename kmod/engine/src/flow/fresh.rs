@@ -185,8 +185,8 @@ pub fn fresh(listener: &Listener, segment: &Segment) -> Fresh {
             return Fresh::Drop;
         }
     }
-    // Data that overtook the first: their sender has them still, and sends them again behind those.
-    if !segment.is_empty() && listener.overtakes(segment) {
+    // What overtook the first data: its sender has it still, and sends it again behind those.
+    if listener.overtakes(segment) {
         return Fresh::Drop;
     }
     Fresh::Pass
