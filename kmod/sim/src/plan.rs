@@ -482,7 +482,9 @@ impl Conn {
                 });
                 resets || (closes && list.len() > 1)
             }
-            What::Tls(..) | What::Eager(..) | What::OpenOnly => false,
+            // Where the last segment of the handshake is lost, nobody speaks: the switch has kept nothing.
+            What::Eager(..) => plan.grade >= 2,
+            What::Tls(..) | What::OpenOnly => false,
         }
     }
 }

@@ -283,7 +283,26 @@ impl Smol {
 }
 
 impl Stack for Smol {
-    fn input(&mut self, _: u64, packet: Vec<u8>) {
+    fn input(&mut self, now: u64, packet: Vec<u8>) {
+        if let Some(read) = crate::wire::read(&packet) {
+            let segment = read.segment;
+            if segment.is(l7switch_engine::flow::segment::FIN) && segment.payload > 0 {
+                // smoltcp (0.14) takes a FIN although it lies behind data that its window has no room for.
+                let mut out = Vec::new();
+                self.poll(now, &mut out);
+                self.wire.send.extend(out);
+                let fits = self.sockets.iter().all(|(_, socket)| {
+                    let smoltcp::socket::Socket::Tcp(socket) = socket;
+                    identity(socket.remote_endpoint()) != segment.source
+                        || identity(socket.local_endpoint()) != segment.destination
+                        || segment.payload as usize
+                            <= socket.recv_capacity() - socket.recv_queue()
+                });
+                if !fits {
+                    return;
+                }
+            }
+        }
         self.wire.receive.push_back(packet);
     }
 

@@ -96,15 +96,19 @@ impl Flow {
     /// A reset is the client's where it stands at what is expected, or within what the client was allowed to send
     /// (RFC 9293, 3.10.7.4); the server looks closer (RFC 5961, 3.2).
     fn client_reset<E: Env>(&mut self, segment: &Segment, env: &mut E) -> Verdict {
-        let within = seq::at_most(self.high, segment.seq)
+        let active = self
+            .active()
+            .filter(|&leg| self.leg(leg).is_some_and(super::Leg::is_open));
+        // What was passed on may not have arrived.
+        let from = active
+            .and_then(|leg| self.leg(leg))
+            .map_or(self.high, |leg| leg.acked);
+        let within = seq::at_most(from, segment.seq)
             && seq::at_most(segment.seq, seq::max(self.edge, self.high));
         if !within {
             env.count(Event::OutOfWindow);
             return Verdict::Drop;
         }
-        let active = self
-            .active()
-            .filter(|&leg| self.leg(leg).is_some_and(super::Leg::is_open));
         let verdict = match active.and_then(|leg| self.to_server(leg)) {
             Some(leg) => {
                 let segment = self.behind(segment);

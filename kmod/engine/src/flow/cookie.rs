@@ -3,7 +3,7 @@
 //! that nothing is kept for connections that are opened only, or never (D. J. Bernstein, "SYN cookies"; RFC 4987, 3.6).
 //!
 //! Unlike the kernel's own (net/ipv4/syncookies.c) they need no timestamps to carry the options, and hold for minutes, as
-//! long as browsers keep connections that they opened in advance. The upper 24 bits are a keyed hash; in the lower 8 are
+//! long as browsers keep connections that they opened in advance. The upper 24 bits are keyed; in the lower 8 are
 //! the client's largest segment (3), its window scale (4) and whether it understands selective acknowledgements (1).
 //! Whether it uses timestamps shows in every segment.
 
@@ -33,23 +33,60 @@ pub struct Opening {
     pub isn: u32,
 }
 
-fn hash(key: Key, opening: &Opening, epoch: u32, options: u8) -> u32 {
-    let mut bytes = [0u8; 45];
-    let [c0, c1] = opening.client.port.to_be_bytes();
-    let [s0, s1] = opening.service.port.to_be_bytes();
-    let [i0, i1, i2, i3] = opening.isn.to_be_bytes();
-    let [e0, e1, e2, e3] = epoch.to_be_bytes();
-    let tail = [c0, c1, s0, s1, i0, i1, i2, i3, e0, e1, e2, e3, options];
-    let addresses = opening
-        .client
-        .address
-        .iter()
-        .chain(&opening.service.address);
-    for (place, byte) in bytes.iter_mut().zip(addresses.chain(&tail)) {
-        *place = *byte;
+/// What a cookie's upper 24 bits are made of.
+///
+/// They are `sum + factor * isn` modulo 2²⁴: a secret line over the client's sequence numbers, another one for every
+/// connection, epoch and set of options, so that which number a cookie was made for can be told from it. Who sees cookies of
+/// a connection learns something about that connection's others only.
+#[derive(Clone, Copy)]
+struct Line {
+    sum: u32,
+    /// Odd.
+    factor: u32,
+}
+
+const LOW: u32 = 0x00ff_ffff;
+
+impl Line {
+    /// The line for numbers whose upper eight bits are `isn`'s.
+    fn new(key: Key, opening: &Opening, epoch: u32, options: u8) -> Self {
+        let mut bytes = [0u8; 42];
+        let [c0, c1] = opening.client.port.to_be_bytes();
+        let [s0, s1] = opening.service.port.to_be_bytes();
+        let [isn, ..] = opening.isn.to_be_bytes();
+        let [e0, e1, e2, e3] = epoch.to_be_bytes();
+        let tail = [c0, c1, s0, s1, isn, e0, e1, e2, e3, options];
+        let addresses = opening
+            .client
+            .address
+            .iter()
+            .chain(&opening.service.address);
+        for (place, byte) in bytes.iter_mut().zip(addresses.chain(&tail)) {
+            *place = *byte;
+        }
+        let [a, b, c, d, e, f, _, _] = siphash13(key, &bytes).to_be_bytes();
+        Self {
+            sum: u32::from_be_bytes([0, a, b, c]),
+            factor: u32::from_be_bytes([0, d, e, f]) | 1,
+        }
     }
-    let [.., a, b, c, _, _] = siphash13(key, &bytes).to_be_bytes();
-    u32::from_be_bytes([a, b, c, 0])
+
+    const fn at(self, isn: u32) -> u32 {
+        self.sum.wrapping_add(self.factor.wrapping_mul(isn)) & LOW
+    }
+
+    /// The lower 24 bits of the number at which the line has a value.
+    const fn isn(self, value: u32) -> u32 {
+        // Newton's method for the inverse modulo a power of two: every step doubles the bits that are right, three at first.
+        let mut inverse = self.factor;
+        let mut step = 0;
+        while step < 3 {
+            let error = 2u32.wrapping_sub(self.factor.wrapping_mul(inverse));
+            inverse = inverse.wrapping_mul(error);
+            step = 1u32.wrapping_add(step);
+        }
+        value.wrapping_sub(self.sum).wrapping_mul(inverse) & LOW
+    }
 }
 
 fn pack(offer: &Offer) -> u8 {
@@ -72,16 +109,38 @@ fn unpack(options: u8) -> Offer {
 /// share a key have in common.
 pub fn make(key: Key, opening: &Opening, epoch: u32, offer: &Offer) -> u32 {
     let options = pack(offer);
-    hash(key, opening, epoch, options) | u32::from(options)
+    let line = Line::new(key, opening, epoch, options);
+    line.at(opening.isn) << 8 | u32::from(options)
 }
 
 /// What the client offered, if `cookie` is what its SYN was answered with within the last minutes.
 pub fn check(key: Key, opening: &Opening, epoch: u32, cookie: u32) -> Option<Offer> {
     let [.., options] = cookie.to_be_bytes();
     (0..EPOCHS)
-        .map(|age| hash(key, opening, epoch.wrapping_sub(age), options))
-        .any(|hash| hash | u32::from(options) == cookie)
+        .map(|age| Line::new(key, opening, epoch.wrapping_sub(age), options))
+        .any(|line| line.at(opening.isn) == cookie >> 8)
         .then(|| unpack(options))
+}
+
+/// Whether `cookie` is what a SYN was answered with whose number lies less than `reach` before `opening`'s: a segment that
+/// overtook the first one. Right but in about one of 2²¹ / `reach` cases.
+pub fn overtakes(key: Key, opening: &Opening, epoch: u32, cookie: u32, reach: u32) -> bool {
+    let [.., options] = cookie.to_be_bytes();
+    let far = opening.isn.wrapping_sub(reach);
+    let tops = [opening.isn, far];
+    let two = (opening.isn ^ far) & !LOW != 0;
+    (0..EPOCHS).any(|age| {
+        tops.iter().take(1usize.wrapping_add(usize::from(two))).any(|&top| {
+            let numbers = Opening {
+                isn: top,
+                ..*opening
+            };
+            let line = Line::new(key, &numbers, epoch.wrapping_sub(age), options);
+            let isn = top & !LOW | line.isn(cookie >> 8);
+            let distance = opening.isn.wrapping_sub(isn);
+            distance > 0 && distance < reach
+        })
+    })
 }
 
 #[cfg(test)]
@@ -141,6 +200,41 @@ mod tests {
             };
             let cookie = make(KEY, &opening(), 1, &offer);
             assert_eq!(check(KEY, &opening(), 1, cookie).unwrap().mss, held);
+        }
+    }
+
+    #[test]
+    fn a_segment_that_overtook_the_first_is_known() {
+        for isn in [5u32, 0xdead_beef, 0x00ff_ff00, 0xffff_fff0] {
+            let first = Opening { isn, ..opening() };
+            let offer = Offer {
+                mss: 1460,
+                window_scale: Some(7),
+                sack: true,
+            };
+            let cookie = make(KEY, &first, 100, &offer);
+            let late = |ahead: u32| Opening {
+                isn: isn.wrapping_add(ahead),
+                ..opening()
+            };
+            for ahead in [1, 1460, 14_600, 32_767] {
+                assert!(overtakes(KEY, &late(ahead), 103, cookie, 32_768), "{isn} {ahead}");
+            }
+            for ahead in [0, 32_768, 1 << 20, 0xffff_ffff] {
+                assert!(!overtakes(KEY, &late(ahead), 103, cookie, 32_768), "{isn} {ahead}");
+            }
+            // Of others one in 64 is taken for one.
+            let taken = (1..4096).filter(|&port| {
+                let mut other = late(1460);
+                other.client.port ^= port;
+                overtakes(KEY, &other, 100, cookie, 32_768)
+            });
+            let taken = taken.count();
+            assert!((16..256).contains(&taken), "{taken}");
+            let far = late(1460);
+            let epochs = (108..4096).filter(|&epoch| overtakes(KEY, &far, epoch, cookie, 32_768));
+            let taken = epochs.count();
+            assert!((16..256).contains(&taken), "{taken}");
         }
     }
 

@@ -133,6 +133,13 @@ impl Listener {
         }
     }
 
+    /// Whether a segment belongs to a connection that is open and of whose data the first have not come.
+    fn overtakes(&self, segment: &Segment) -> bool {
+        let opening = Self::opening(segment, segment.seq.wrapping_sub(1));
+        let cookie = segment.ack.wrapping_sub(1);
+        cookie::overtakes(self.key, &opening, self.epoch, cookie, HOLD_MAX)
+    }
+
     /// Whether a segment's acknowledgement is what this service answered its connection's SYN with.
     pub fn opens(&self, segment: &Segment) -> bool {
         segment.flags & (SYN | ACK | RST) == ACK
@@ -177,6 +184,10 @@ pub fn fresh(listener: &Listener, segment: &Segment) -> Fresh {
         if segment.payload == 0 && listener.check(segment, isn, cookie).is_some() {
             return Fresh::Drop;
         }
+    }
+    // What overtook the first data: its sender has it still, and sends it again behind those.
+    if listener.overtakes(segment) {
+        return Fresh::Drop;
     }
     Fresh::Pass
 }

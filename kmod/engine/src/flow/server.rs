@@ -312,9 +312,17 @@ impl Flow {
         end: u32,
         env: &mut E,
     ) -> Verdict {
-        let in_order = end == self.to_client && !self.has(SERVER_FIN);
-        let Some(leg) = self.leg(index).copied().filter(|_| in_order) else {
+        if self.has(SERVER_FIN) {
             return self.forward(index, segment, segment.flags);
+        }
+        let Some(leg) = self.leg(index).copied().filter(|_| end == self.to_client) else {
+            // What it means shows when the data before it have come. It is sent again.
+            env.count(Event::OutOfOrder);
+            return if segment.payload == 0 {
+                Verdict::Drop
+            } else {
+                self.forward(index, segment, segment.flags & !FIN)
+            };
         };
         let idle = self.responses.idle()
             && self.responses.persistent()
