@@ -50,8 +50,10 @@ use crate::shell::route::Route;
 const PORTS: core::ops::Range<u16> = 10_000..32_768;
 /// Ports that are tried for one leg.
 const PORT_TRIES: u32 = 64;
-/// Most memory that waiting packets of one connection may take, bytes.
+/// Most memory that waiting packets of one connection may take, and those of all, bytes.
 const HELD_MAX: u32 = 256 * 1024;
+/// See there.
+const HELD_ALL_MAX: u64 = 64 << 20;
 
 /// The surroundings of a flow.
 pub(super) struct Around<'e> {
@@ -179,6 +181,7 @@ impl<'e> Env for Around<'e> {
             return self.go_to_front(ask, Message::OPAQUE);
         };
         let service = self.around.service(live, &self.service);
+        self.around.follow(live);
         let Some(mut scratch) = self.flows.scratches.lock() else {
             return Choice::Incomplete;
         };
@@ -388,9 +391,15 @@ impl<'e> Env for Around<'e> {
 }
 
 impl Surroundings {
-    /// Keeps a packet whose data before `from` have gone. `false` where there is too much already.
-    pub(super) fn hold(&mut self, packet: Owned, segment: &Segment, from: u32) -> bool {
-        if self.held.memory().saturating_add(packet.memory()) > HELD_MAX {
+    /// Keeps a packet whose data before `from` have gone; `all`: memory that packets of all connections take. `false` where there is too much already.
+    pub(super) fn hold(
+        &mut self,
+        packet: Owned,
+        segment: &Segment,
+        from: u32,
+        all: u64,
+    ) -> bool {
+        if self.held.memory().saturating_add(packet.memory()) > HELD_MAX || all > HELD_ALL_MAX {
             return false;
         }
         if self.held.is_empty() {
@@ -399,6 +408,17 @@ impl Surroundings {
         self.held_end = segment.data_end();
         self.held.push(packet);
         true
+    }
+
+    /// Finds the servers of the legs in the table in force.
+    fn follow(&mut self, live: &Live) {
+        for bound in self.servers.iter_mut().flatten() {
+            if bound.generation != live.generation {
+                bound.generation = live.generation;
+                (bound.pool, bound.position) =
+                    live.place_of(&bound.server).unwrap_or((u32::MAX, u32::MAX));
+            }
+        }
     }
 
     fn server(&self, leg: usize) -> Option<&super::connection::Bound> {

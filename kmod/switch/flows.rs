@@ -8,6 +8,7 @@
 
 use core::pin::Pin;
 use core::sync::atomic::AtomicU32;
+use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
 use kernel::new_spinlock;
@@ -245,6 +246,8 @@ pub(crate) struct Flows {
     /// Room to read requests in.
     pub(super) scratches: Scratches,
     count: AtomicU32,
+    /// Bytes of memory that held packets take.
+    held: AtomicU64,
 }
 
 impl Flows {
@@ -270,12 +273,26 @@ impl Flows {
             cookies,
             scratches: Scratches::new()?,
             count: AtomicU32::new(0),
+            held: AtomicU64::new(0),
         })
     }
 
     /// Connections in the table.
     pub(crate) fn count(&self) -> u32 {
         self.count.load(Relaxed)
+    }
+
+    /// Bytes of memory that held packets take.
+    pub(super) fn held(&self) -> u64 {
+        self.held.load(Relaxed)
+    }
+
+    /// A connection's held packets take more or less than they did.
+    pub(super) fn held_changed(&self, before: u32, after: u32) {
+        if before != after {
+            let change = u64::from(after).wrapping_sub(u64::from(before));
+            self.held.fetch_add(change, Relaxed);
+        }
     }
 
     /// Hash of a packet's ends.
@@ -363,6 +380,7 @@ impl Flows {
             place.next = free;
             shard.free = slot;
             self.count.fetch_sub(1, Relaxed);
+            self.held_changed(connection.around.held.memory(), 0);
             let hash = self.hash(&connection.flow.client, &connection.flow.service);
             self.index.remove(hash, location.place(Side::Client));
         }

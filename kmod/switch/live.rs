@@ -14,6 +14,7 @@ use l7switch_engine::table::format::ServerRecord;
 use l7switch_engine::table::format::ServiceRecord;
 use l7switch_engine::table::Table;
 
+use super::real_server::RealServer;
 use super::Member;
 use super::Pool;
 use crate::shell::per_cpu::Counters;
@@ -218,6 +219,22 @@ impl Live {
             }
         }
         failing
+    }
+
+    /// Where a server is in this table: pool, and position in it.
+    pub(super) fn place_of(&self, server: &Arc<RealServer>) -> Option<(u32, u32)> {
+        let mut number = 0u32;
+        for pool in &self.pools {
+            let mut position = 0u32;
+            for member in self.members_of(&pool.record) {
+                if Arc::ptr_eq(member.server(), server) {
+                    return Some((number, position));
+                }
+                position = position.wrapping_add(1);
+            }
+            number = number.wrapping_add(1);
+        }
+        None
     }
 
     /// Servers that were left out or put back since this was asked last.

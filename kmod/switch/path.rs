@@ -63,7 +63,7 @@ enum Fate {
     /// It goes no further.
     Drop,
     /// It goes on rewritten.
-    Rewrite(Rewrite, Side),
+    Rewrite(Rewrite),
     /// It is held, or waits to be sent.
     Taken,
     /// Its connection has been ended, and it may begin another.
@@ -115,6 +115,7 @@ impl Case<'_> {
             return Fate::Drop;
         };
         let Connection { flow, around, .. } = connection;
+        let before = around.held.memory();
         let mut env = self.around(location, flow, around, out);
         let view = View {
             packet,
@@ -126,7 +127,7 @@ impl Case<'_> {
         };
         let fate = match verdict {
             Verdict::Drop => Fate::Drop,
-            Verdict::Forward(rewrite) => Fate::Rewrite(rewrite, side),
+            Verdict::Forward(rewrite) => Fate::Rewrite(rewrite),
             Verdict::Reopen => {
                 flow.end(&mut env);
                 Fate::Fresh
@@ -165,8 +166,9 @@ impl Case<'_> {
         let env = self.around(location, flow, around, out);
         let dead = is_dead(flow);
         let due = flow.due(&env);
+        self.flows.held_changed(before, around.held.memory());
         connection.seen = milliseconds(self.now);
-        if let (Side::Server(_), Fate::Rewrite(..)) = (side, &fate) {
+        if let (Side::Server(_), Fate::Rewrite(_)) = (side, &fate) {
             let service = connection.around.service(self.live, &connection.flow.service);
             if let Some(traffic) = service.and_then(|service| self.live.traffic(service)) {
                 let len = u64::from(parsed.payload_at.wrapping_add(parsed.segment.payload));
@@ -187,14 +189,14 @@ impl Case<'_> {
     }
 
     fn hold(&self, around: &mut Surroundings, packet: Owned, parsed: &Parsed, from: u32) {
-        if !around.hold(packet, &parsed.segment, from) {
+        if !around.hold(packet, &parsed.segment, from, self.flows.held()) {
             self.switch.count(Counter::HoldsRefused);
         }
     }
 
     /// Does with a packet what was decided.
     fn finish(&self, packet: &mut Packet<'_>, parsed: &Parsed, fate: &Fate) -> netfilter::Verdict {
-        let Fate::Rewrite(rewrite, side) = fate else {
+        let Fate::Rewrite(rewrite) = fate else {
             return match fate {
                 Fate::Accept => netfilter::Verdict::Accept,
                 _ => netfilter::Verdict::Drop,
@@ -202,11 +204,12 @@ impl Case<'_> {
         };
         let same = rewrite.destination == parsed.segment.destination;
         packet.untrack();
-        // What comes from a real server and goes on with the service's address: this host's, a martian on input.
-        let routed = match (packet.point(), side) {
-            (Point::PreRouting, Side::Server(_)) => packet.route_input(rewrite.destination.address),
-            _ => true,
-        };
+        // Another source is an address of this host's (the service's, or the switch's own), a martian on input: the route is
+        // found with the one that the packet came with.
+        let foreign = rewrite.source.address == parsed.segment.source.address;
+        let routed = foreign
+            || packet.point() == Point::LocalOut
+            || packet.route_input(rewrite.destination.address);
         let done = routed
             && sending::rewrite(packet, parsed, rewrite)
             && (same || packet.point() == Point::PreRouting || packet.reroute());
@@ -476,9 +479,11 @@ impl Case<'_> {
                     continue;
                 };
                 let Connection { flow, around, .. } = connection;
+                let before = around.held.memory();
                 let mut env = self.around(location, flow, around, &mut out);
                 flow.tick(&mut env);
                 let due = flow.due(&env);
+                self.flows.held_changed(before, around.held.memory());
                 if is_dead(flow) {
                     self.flows.remove(&mut shard, location, false);
                 } else {

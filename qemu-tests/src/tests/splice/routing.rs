@@ -8,6 +8,7 @@ use super::response;
 use super::rules_with;
 use crate::kit::network::VIP;
 use crate::kit::network::VIP6;
+use crate::kit::wait_until;
 
 pub(in super::super) fn requests_go_where_the_rules_say() {
     let mut setup = Setup::new(&rules_with("nat"));
@@ -38,6 +39,9 @@ pub(in super::super) fn requests_go_where_the_rules_say() {
     let (requests, front) = (setup.counter("requests"), setup.counter("to_front"));
     setup.show();
     assert_eq!((requests, front), (32, 0));
+    // Every connection is closed, and none needs to be told twice.
+    wait_until("all have closed", || setup.client.flows().unwrap().is_empty());
+    assert_eq!(setup.counter("sends_lost"), 0);
 }
 
 pub(in super::super) fn one_connection_goes_to_many_servers() {
