@@ -2,7 +2,12 @@
 //! Requests that the module itself switches, from real clients to real servers.
 
 mod bodies;
+mod changes;
+mod flood;
+mod front;
+mod network;
 mod routing;
+mod tls;
 
 use std::io::Read as _;
 use std::net::TcpStream;
@@ -23,10 +28,22 @@ use crate::kit::origin;
 pub(super) use bodies::bodies_are_identical;
 pub(super) use bodies::clients_may_send_byte_by_byte;
 pub(super) use bodies::upgrades_are_opaque;
+pub(super) use changes::tables_are_replaced_and_servers_drained_under_load;
+pub(super) use changes::the_module_goes_and_comes_under_load;
+pub(super) use flood::a_syn_flood_takes_no_memory;
+pub(super) use flood::idle_connections_take_no_memory;
+pub(super) use front::ambiguous_requests_reach_no_server;
+pub(super) use front::the_front_serves_what_the_kernel_cannot;
+pub(super) use network::bad_networks_lose_nothing;
+pub(super) use network::bad_networks_lose_nothing_in_ten_thousand_requests;
+pub(super) use network::options_of_tcp_may_be_missing_on_either_side;
+pub(super) use network::paths_of_any_size_are_passed;
 pub(super) use routing::one_connection_goes_to_many_servers;
 pub(super) use routing::pipelined_requests_are_answered_in_order;
 pub(super) use routing::requests_go_where_the_rules_say;
 pub(super) use routing::servers_that_refuse_are_passed_over;
+pub(super) use tls::servers_may_speak_first;
+pub(super) use tls::tls_goes_by_server_name;
 
 /// The routes of a service: by path, host, header and cookie to two pools, on nginx and on the origin of two hosts.
 fn service(name: &str, listen: &str, six: &str) -> String {

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+//! Floods: what costs the sender little must cost the switch no memory.
+
+use std::net::TcpStream;
+
+use super::Setup;
+use super::rules_with;
+use crate::kit::kib;
+use crate::kit::network::VIP;
+
+/// Sends SYNs of spoofed addresses as fast as it can, for so many seconds, and says how many.
+const FLOOD: &str = r#"
+import random, socket, struct, sys, time
+mac = bytes.fromhex(sys.argv[1].replace(":", ""))
+link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+link.bind(("eth0", 0))
+own = link.getsockname()[4]
+def checksum(data):
+    total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff
+target = socket.inet_aton("10.0.1.100")
+frames = []
+for number in range(2000):
+    source = struct.pack("!BBH", 10, 9, number)
+    tcp = struct.pack("!HHIIBBHHHBBH", 1024 + number, 80, number, 0, 6 << 4, 2, 1000, 0, 0, 2, 4, 1460)
+    tcp = tcp[:16] + struct.pack("!H", checksum(source + target + struct.pack("!HH", 6, len(tcp)) + tcp)) + tcp[18:]
+    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(tcp), 0, 0x4000, 64, 6, 0, source, target)
+    ip = ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:]
+    frames.append(mac + own + b"\x08\x00" + ip + tcp)
+end, sent = time.monotonic() + float(sys.argv[2]), 0
+while time.monotonic() < end:
+    for frame in frames:
+        try:
+            link.send(frame)
+            sent += 1
+        except OSError:
+            pass
+print(sent)
+"#;
+
+pub(in super::super) fn a_syn_flood_takes_no_memory() {
+    let mut setup = Setup::new(&rules_with("nat"));
+    // What the spoofed addresses are answered goes nowhere.
+    setup.network.switch.run("ip route add blackhole 10.9.0.0/16");
+    setup.network.switch.set("net.ipv4.conf.all.rp_filter", "0");
+    setup.network.switch.set("net.ipv4.conf.client.rp_filter", "0");
+    std::fs::write("/tmp/flood.py", FLOOD).unwrap();
+    let mac = setup.network.switch.run("cat /sys/class/net/client/address");
+    let before = kib("MemAvailable");
+    let line = format!("python3 -I -S /tmp/flood.py {} 8", mac.trim());
+    let mut flood = setup.network.client.start(&line);
+    let mut served = 0;
+    while flood.is_running() {
+        assert_eq!(setup.curl(&format!("http://{VIP}/one")), "server1 10.0.1.2\n");
+        served += 1;
+    }
+    let after = kib("MemAvailable");
+    let flows = setup.client.flows().unwrap().len();
+    let answered = setup.counter("syns_answered");
+    println!("{} SYNs sent, {answered} answered, {served} requests served meanwhile, {flows} flows; {before} KiB -> {after} KiB", flood.output().trim());
+    assert!(served >= 3 && answered > 5_000, "{served} {answered}");
+    assert!(flows <= served);
+    assert!(after + 8_192 > before, "{before} KiB -> {after} KiB");
+}
+
+pub(in super::super) fn idle_connections_take_no_memory() {
+    let mut setup = Setup::new(&rules_with("nat"));
+    let slab = || kib("Slab");
+    let before = slab();
+    let streams: Vec<TcpStream> = (0..200).map(|_| setup.network.client.connect((VIP, 80))).collect();
+    assert_eq!(setup.client.flows().unwrap().len(), 0);
+    println!("{} connections, slab {before} KiB -> {} KiB", streams.len(), slab());
+    assert_eq!(setup.counter("syns_answered"), 200);
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT
+//! Networks that lose, reorder, duplicate, corrupt and delay; hosts that leave TCP's options out; paths of every size.
+
+use super::Setup;
+use super::rules_with;
+use crate::kit::network::VIP;
+use crate::kit::network::VIP6;
+use crate::kit::origin;
+
+/// A client that asks for bodies and sends some, on connections that it keeps for a while, and compares every byte.
+const CLIENT: &str = r#"
+import hashlib, http.client, socket, sys, threading
+address, count, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+def pattern(name, size):
+    block = hashlib.sha256(name.encode()).digest() * 2048
+    return (block * (size // len(block) + 1))[:size]
+WANTED = {name: pattern(name, size) for name in ("server1", "server2")}
+errors, lock, left = [], threading.Lock(), [count]
+def work(seed):
+    connection, used = None, 0
+    while not errors:
+        with lock:
+            if left[0] == 0:
+                return
+            left[0] -= 1
+            turn = left[0]
+        try:
+            if connection is None or used == 8:
+                connection, used = http.client.HTTPConnection(address, 80, timeout=120), 0
+            used += 1
+            number = turn % 2 + 1
+            length = size * (turn % 7) // 6
+            kind = ("len", "chunked", "sum")[turn % 3]
+            name = f"server{number}"
+            if kind == "sum":
+                body = WANTED[name][:length]
+                connection.request("POST", f"/origin{number}/sum", body)
+                wanted = f"{length} {hashlib.sha256(body).hexdigest()}\n".encode()
+            else:
+                connection.request("GET", f"/origin{number}/{kind}/{length}")
+                wanted = WANTED[name][:length]
+            got = connection.getresponse().read()
+            if got != wanted:
+                raise ValueError(f"{len(got)} bytes instead of {len(wanted)}")
+        except Exception as error:
+            errors.append(f"{turn} {kind} {length}: {error!r}")
+threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(errors or "all right")
+"#;
+
+fn ask(setup: &mut Setup, address: &str, count: u32, size: u32) {
+    std::fs::write("/tmp/ask.py", CLIENT).unwrap();
+    let line = format!("python3 -I -S /tmp/ask.py {address} {count} {size}");
+    let answer = setup.network.client.attempt(&line);
+    setup.show();
+    assert_eq!(answer.stdout, "all right\n", "{answer:?}");
+}
+
+fn bad_network(count: u32) {
+    let mut setup = Setup::new(&rules_with("nat"));
+    let bad = "delay 100ms 20ms reorder 25% loss 5% duplicate 2% corrupt 1%";
+    let [far, near] = [("client", "client"), ("server1", "server2")];
+    for (devices, six) in [(far, false), (near, true)] {
+        for device in [devices.0, devices.1] {
+            setup.network.switch.attempt(&format!("tc qdisc replace dev {device} root netem {bad}"));
+        }
+        let address = if six { VIP6.to_string() } else { VIP.to_string() };
+        ask(&mut setup, &address, count, 20_000);
+        for device in [devices.0, devices.1] {
+            setup.network.switch.attempt(&format!("tc qdisc del dev {device} root"));
+        }
+    }
+}
+
+pub(in super::super) fn bad_networks_lose_nothing() {
+    bad_network(150);
+}
+
+pub(in super::super) fn bad_networks_lose_nothing_in_ten_thousand_requests() {
+    bad_network(10_000);
+}
+
+pub(in super::super) fn options_of_tcp_may_be_missing_on_either_side() {
+    let mut setup = Setup::new(&rules_with("nat"));
+    let names = ["tcp_timestamps", "tcp_sack", "tcp_window_scaling"];
+    let whole = origin::pattern(&setup.network.servers[0], 300_000);
+    std::fs::write("/tmp/up", &whole).unwrap();
+    let sum = setup.network.client.run("sha256sum < /tmp/up");
+    let sum = format!("300000 {}\n", sum.split(' ').next().unwrap());
+    for mask in 0..64 {
+        for (bit, name) in names.iter().enumerate() {
+            let value = |bit: usize| if mask >> bit & 1 == 1 { "1" } else { "0" };
+            let setting = format!("net.ipv4.{name}");
+            setup.network.client.set(&setting, value(bit));
+            for server in &setup.network.servers {
+                server.set(&setting, value(bit + 3));
+            }
+        }
+        setup.curl(&format!("-o /tmp/got http://{VIP}/origin1/len/300000"));
+        assert!(std::fs::read("/tmp/got").unwrap() == whole, "{mask:06b}");
+        let sent = format!("--data-binary @/tmp/up http://{VIP}/origin1/sum");
+        assert_eq!(setup.curl(&sent), sum, "{mask:06b}");
+    }
+    setup.show();
+}
+
+pub(in super::super) fn paths_of_any_size_are_passed() {
+    let mut setup = Setup::new(&rules_with("nat"));
+    let whole = origin::pattern(&setup.network.servers[0], 200_000);
+    std::fs::write("/tmp/up", &whole).unwrap();
+    let sum = setup.network.client.run("sha256sum < /tmp/up");
+    let sum = format!("200000 {}\n", sum.split(' ').next().unwrap());
+    let client = [("client", "eth0"), ("switch", "client")];
+    let server = [("server1", "eth0"), ("switch", "server1")];
+    // Both ends of a link know it, or only the switch's does, so that the others learn it from ICMP.
+    for (mtu, link, learned) in [
+        (576, client, false),
+        (9000, client, false),
+        (9000, server, false),
+        (576, server, false),
+        (1280, server, true),
+        (1280, client, true),
+    ] {
+        let set = |setup: &Setup, mtu: u32| {
+            for (host, device) in link {
+                let learns = learned && host != "switch" && mtu != 1500;
+                let host = match host {
+                    "client" => &setup.network.client,
+                    "switch" => &setup.network.switch,
+                    _ => &setup.network.servers[0],
+                };
+                if !learns {
+                    host.run(&format!("ip link set {device} mtu {mtu}"));
+                }
+            }
+        };
+        set(&setup, mtu);
+        for offload in ["on", "off"] {
+            for host in [&setup.network.client, &setup.network.servers[0]] {
+                host.attempt(&format!("ethtool -K eth0 gso {offload} tso {offload} gro {offload}"));
+            }
+            setup.curl(&format!("-o /tmp/got http://{VIP}/origin1/len/200000"));
+            assert!(std::fs::read("/tmp/got").unwrap() == whole, "{mtu} {offload}");
+            let sent = format!("--data-binary @/tmp/up http://{VIP}/origin1/sum");
+            assert_eq!(setup.curl(&sent), sum, "{mtu} {offload}");
+        }
+        set(&setup, 1500);
+    }
+    setup.show();
+}
