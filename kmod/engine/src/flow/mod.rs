@@ -226,7 +226,8 @@ pub enum Verdict {
 pub enum State {
     /// Requests may come.
     Open,
-    /// Both sides have ended, and know it.
+    /// Both sides have ended and know it, or it was reset: late segments are waited for, that must not begin it anew. Where
+    /// its place is needed it may be given up ([`Flow::end`]).
     Closing,
     /// There is nothing left of it: forget it.
     Dead,
@@ -246,6 +247,8 @@ const OWN_FIN: u8 = 16;
 const FIRST: u8 = 32;
 /// A server is chosen before there are data.
 const EAGER: u8 = 64;
+/// It was reset: whoever does not know it yet is told.
+const RESET: u8 = 128;
 
 /// A client's connection.
 #[derive(Clone, Copy, Debug)]
@@ -260,15 +263,16 @@ pub struct Flow {
     binding: u8,
     /// The leg that was in use last.
     latest: u8,
+    /// SYNs sent for the leg that is being opened.
+    tries: u8,
     /// Shift of the client's windows, and of those advertised to it.
     client_scale: u8,
     offered_scale: u8,
     mss: u16,
     /// The client's latest window, not scaled.
     window: u16,
-    /// The segment that began it: sequence number and acknowledgement.
+    /// Sequence number of the segment that began it.
     first: u32,
-    first_ack: u32,
     /// End of what the client sent and was passed on, its FIN included.
     high: u32,
     /// What the client has acknowledged.
@@ -359,7 +363,7 @@ impl Flow {
         env.emit(build);
     }
 
-    /// Ends every leg by a reset, and the client's connection too where `client` says so. Nothing is left.
+    /// Ends every leg by a reset, and the client's connection too where `client` says so.
     fn reset<E: Env>(&mut self, client: bool, env: &mut E) {
         for leg in 0..LEGS {
             self.drop_leg(leg, true, env);
@@ -368,13 +372,16 @@ impl Flow {
             env.emit(self.for_client(segment::RST | segment::ACK));
         }
         env.discard();
-        self.state = State::Dead;
+        self.responses.forget();
+        self.flags |= RESET;
+        self.state = State::Closing;
     }
 
     /// Ends the flow because its place is needed or its client has begun anew: servers are told, the client is not.
     pub fn end<E: Env>(&mut self, env: &mut E) {
         if self.state != State::Dead {
             self.reset(false, env);
+            self.state = State::Dead;
         }
     }
 
@@ -382,6 +389,7 @@ impl Flow {
     pub fn abort<E: Env>(&mut self, env: &mut E) {
         if self.state != State::Dead {
             self.reset(self.state == State::Open, env);
+            self.state = State::Dead;
         }
     }
 }

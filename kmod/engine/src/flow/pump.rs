@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! What of the client's bytes may go on: requests are read where they begin, routed, and bound to a leg.
 
+use super::leg::ENDED;
 use super::request::Message;
 use super::request::Reading;
 use super::seq;
@@ -131,7 +132,7 @@ impl Flow {
         let from = self.requests.at;
         let active = self
             .active()
-            .filter(|&leg| self.leg(leg).is_some_and(|leg| leg.is_open() && !leg.ended));
+            .filter(|&leg| self.leg(leg).is_some_and(|leg| leg.is_open() && !leg.is(ENDED)));
         let ask = Ask {
             from,
             active,

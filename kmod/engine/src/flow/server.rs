@@ -2,6 +2,9 @@
 //! Segments from real servers.
 
 use super::leg::Phase;
+use super::leg::ENDED;
+use super::leg::SPOILED;
+use super::leg::USED;
 use super::milliseconds;
 use super::response::Read;
 use super::segment::ACK;
@@ -84,13 +87,13 @@ impl Flow {
                 let mut build = self.for_leg(leg, segment.ack, 0, RST);
                 build.timestamps = None;
                 env.emit(build);
-                let again = leg.tries > 1;
+                let (again, tries) = (self.tries > 1, self.tries);
                 if let Some(leg) = self.leg_mut(index) {
                     if again {
                         leg.to_server = segment.ack.wrapping_add(1 << 17).wrapping_sub(leg.start);
                     }
                 }
-                if leg.tries < 4 {
+                if tries < 4 {
                     self.send_syn(index, env);
                 }
             }
@@ -240,8 +243,7 @@ impl Flow {
                     self.replay_elsewhere(index, env);
                 } else if self.responses.outstanding() == 0 {
                     if let Some(leg) = self.leg_mut(index) {
-                        leg.ended = true;
-                        leg.spoiled = true;
+                        leg.mark(ENDED | SPOILED);
                     }
                 }
                 return to;
@@ -268,7 +270,7 @@ impl Flow {
             self.reach(index, end, env);
         }
         if let Some(leg) = self.leg_mut(index) {
-            leg.used = true;
+            leg.mark(USED);
         }
         end
     }
@@ -328,7 +330,7 @@ impl Flow {
             && self.responses.persistent()
             && !self.has(CLIENT_FIN)
             && leg.acked == self.requests.at;
-        if idle && leg.used {
+        if idle && leg.is(USED) {
             // The end of the leg, not of the client's connection.
             let verdict = if segment.payload == 0 {
                 Verdict::Drop
@@ -336,7 +338,7 @@ impl Flow {
                 self.forward(index, segment, segment.flags & !FIN)
             };
             if let Some(leg) = self.leg_mut(index) {
-                leg.ended = true;
+                leg.mark(ENDED);
             }
             return verdict;
         }
@@ -355,7 +357,7 @@ impl Flow {
 
     /// Gives a leg up. What was sent to it and has no answer is the client's still, and goes elsewhere.
     fn replay_elsewhere<E: Env>(&mut self, index: usize, env: &mut E) {
-        if self.leg(index).is_some_and(|leg| !leg.used) {
+        if self.leg(index).is_some_and(|leg| !leg.is(USED)) {
             env.failed(index, Failure::Refused);
         }
         self.drop_leg(index, true, env);
@@ -394,7 +396,7 @@ impl Flow {
             self.replay_elsewhere(index, env);
             return Verdict::Drop;
         }
-        if has_all && self.responses.idle() && !closing && leg.used {
+        if has_all && self.responses.idle() && !closing && leg.is(USED) {
             self.drop_leg(index, false, env);
             return Verdict::Drop;
         }

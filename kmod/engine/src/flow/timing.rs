@@ -11,6 +11,7 @@ use super::Flow;
 use super::State;
 use super::CLIENT_FIN;
 use super::OWN_FIN;
+use super::RESET;
 use super::SERVER_FIN;
 
 /// How long the answer to a SYN is waited for before it is sent again, ms (RFC 6298, 2.1).
@@ -31,6 +32,9 @@ const FIN_MS: u32 = 1_000;
 const FINS_MS: u32 = 20_000;
 /// How long late packets are waited for, ms.
 const LINGER_MS: u32 = 2_000;
+/// The same after a reset, ms: it may have been lost, and what the client sends again must not begin a connection, for a
+/// server may have taken it.
+const RESET_MS: u32 = 10_000;
 
 impl Flow {
     /// When it is to be looked at next ([`Flow::tick`]) if nothing comes, ms modulo 2³².
@@ -38,6 +42,7 @@ impl Flow {
         let held = env.held_end().is_some();
         let idle = match self.state {
             State::Dead => return self.seen,
+            State::Closing if self.has(RESET) => RESET_MS,
             State::Closing => LINGER_MS,
             State::Open => match (self.binding(), self.active()) {
                 (Some(leg), _) => {
@@ -63,8 +68,7 @@ impl Flow {
             return;
         }
         if let Some(index) = self.binding() {
-            let tries = self.leg(index).map_or(0, |leg| leg.tries);
-            if tries < SYNS {
+            if self.tries < SYNS {
                 self.send_syn(index, env);
             } else {
                 self.bind_failed(Failure::Timeout, env);
