@@ -48,6 +48,10 @@ impl Flow {
         if (!near || self.state != State::Open) && !same && env.opens(segment) {
             return Verdict::Reopen;
         }
+        if !near {
+            env.count(Event::OutOfWindow);
+            return Verdict::Drop;
+        }
         if self.has(RESET) {
             if segment.flags & (RST | ACK) == ACK {
                 let mut build = self.for_client(RST);
@@ -55,10 +59,6 @@ impl Flow {
                 build.timestamps = None;
                 env.emit(build);
             }
-            return Verdict::Drop;
-        }
-        if !near {
-            env.count(Event::OutOfWindow);
             return Verdict::Drop;
         }
         self.seen = milliseconds(env.now());
