@@ -159,8 +159,8 @@ impl Flow {
     ) -> Verdict {
         let start = segment.seq.wrapping_add(leg.to_client);
         if segment.is(SYN) {
-            // The acknowledgement of its SYN was lost.
-            let (seq, ack) = (self.high, segment.seq.wrapping_add(1));
+            // The acknowledgement of its SYN was lost; or it is another's, and shows in the answer (RFC 5961, 4).
+            let (seq, ack) = (self.high, self.acked.wrapping_sub(leg.to_client));
             env.emit(self.for_leg(leg, seq.wrapping_add(leg.to_server), ack, ACK));
             return Verdict::Drop;
         }
