@@ -25,7 +25,8 @@ const HEAD_MS: u32 = 2_000;
 const IDLE_MS: u32 = 60_000;
 /// How long a connection with a server may be silent, ms: as IPVS has it.
 const OPEN_MS: u32 = 900_000;
-/// The same where one side has ended, ms.
+/// The same where one side has ended and nothing is to come, ms. A sender that has backed off is silent for up to two
+/// minutes (RFC 6298, 2.5).
 const HALF_MS: u32 = 120_000;
 /// After how long the switch's own FIN is sent again, ms, and for how long it is.
 const FIN_MS: u32 = 1_000;
@@ -54,6 +55,7 @@ impl Flow {
                 }
                 (None, None) if self.has(OWN_FIN) && self.acked != self.to_client => FIN_MS,
                 (None, None) if !self.has(OWN_FIN) => IDLE_MS,
+                _ if self.outstanding() > 0 => OPEN_MS,
                 _ if self.has(CLIENT_FIN) || self.has(SERVER_FIN) => HALF_MS,
                 _ => OPEN_MS,
             },
