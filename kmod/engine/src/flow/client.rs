@@ -170,6 +170,9 @@ impl Flow {
         env: &mut E,
     ) -> Verdict {
         let end = segment.data_end();
+        if !self.consistent(segment, packet, env) {
+            return Verdict::Drop;
+        }
         if self.has(CLIENT_FIN) {
             // Nothing follows a FIN: what comes is old, or a probe.
             return if seq::at_most(segment.seq.wrapping_add(segment.len()), self.high) {

@@ -142,9 +142,25 @@ const NOBODY: Identity = Identity {
 pub(super) struct ToServer {
     leg: Leg,
     client_scale: u8,
+    client_clock: u32,
 }
 
 impl ToServer {
+    /// The headers of a segment that was held: with the client's latest clock, which the server has seen already, in the
+    /// SYN for one, so that it would take the segment's own for a step back (RFC 7323, 5).
+    pub(super) fn rewrite_held(&self, segment: &Segment, from: u32, to: u32) -> Rewrite {
+        let mut rewrite = self.rewrite(segment, from, to);
+        if let Some(timestamps) = segment.timestamps {
+            let behind = self.client_clock.wrapping_sub(timestamps.value);
+            rewrite.clock = if seq::before(timestamps.value, self.client_clock) {
+                behind
+            } else {
+                0
+            };
+        }
+        rewrite
+    }
+
     /// The headers of a segment of which only the data from one offset to another go.
     #[inline]
     pub(super) fn rewrite(&self, segment: &Segment, from: u32, to: u32) -> Rewrite {
@@ -194,6 +210,7 @@ impl Flow {
         leg.is_open().then_some(ToServer {
             leg,
             client_scale: self.client_scale,
+            client_clock: self.client_clock,
         })
     }
 

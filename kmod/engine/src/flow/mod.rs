@@ -19,6 +19,7 @@ mod client;
 pub mod cookie;
 mod fresh;
 mod leg;
+mod print;
 mod pump;
 mod request;
 mod response;
@@ -139,6 +140,9 @@ pub enum Event {
     OldTimestamp,
     /// A segment that came before others whose framing has to be read first.
     OutOfOrder,
+    /// Bytes of a head that its server had not acknowledged came again, and were others than before, or could not be compared:
+    /// they were not passed on.
+    Inconsistent,
     /// A request's body broke the rules of HTTP; the connection was reset.
     BadBody,
     /// A response broke them; its end is not known.
@@ -188,6 +192,26 @@ pub trait Env {
     fn release(&mut self, to: u32, rewrite: &mut dyn FnMut(&Segment, u32, u32) -> Rewrite);
     /// Lets go of what is held.
     fn discard(&mut self);
+
+    /// Keeps copies of what is held and of `current`, data before `to`, beside what is held, until [`Env::let_go`] or the
+    /// next call. Only asked for where a request's head is in several segments: what its client sends again may be cut
+    /// otherwise, so that it could not be compared. An environment that keeps nothing loses connections where such a head is
+    /// lost on the way to its server.
+    fn keep(&mut self, to: u32, current: Option<(&Segment, &Self::Packet)>) {
+        let _ = (to, current);
+    }
+    /// Sends the data of what is kept that lie between two sequence numbers again. Whether there are some.
+    fn again(
+        &mut self,
+        from: u32,
+        to: u32,
+        rewrite: &mut dyn FnMut(&Segment, u32, u32) -> Rewrite,
+    ) -> bool {
+        let _ = (from, to, rewrite);
+        false
+    }
+    /// Lets go of what is kept.
+    fn let_go(&mut self) {}
 
     /// A request goes to the leg's server.
     fn started(&mut self, leg: usize);
@@ -271,6 +295,11 @@ pub struct Flow {
     mss: u16,
     /// The client's latest window, not scaled.
     window: u16,
+    /// Of the latest request: bytes that were looked at to route it, and their fingerprint.
+    head_len: u16,
+    head_print: u32,
+    /// Of the fingerprints.
+    secret: u32,
     /// Sequence number of the segment that began it.
     first: u32,
     /// End of what the client sent and was passed on, its FIN included.
@@ -372,6 +401,7 @@ impl Flow {
             env.emit(self.for_client(segment::RST | segment::ACK));
         }
         env.discard();
+        env.let_go();
         self.responses.forget();
         self.flags |= RESET;
         self.state = State::Closing;

@@ -2,6 +2,8 @@
 //! What of the client's bytes may go on: requests are read where they begin, routed, and bound to a leg.
 
 use super::leg::ENDED;
+use super::print::Print;
+use super::request::narrow;
 use super::request::Message;
 use super::request::Reading;
 use super::seq;
@@ -12,6 +14,7 @@ use super::Event;
 use super::Failure;
 use super::Flow;
 use super::Method;
+use super::Payload;
 use super::Segment;
 use super::State;
 use super::Target;
@@ -24,6 +27,9 @@ use super::SERVER_FIN;
 
 /// Most requests that are routed, or targets that are tried, at one packet.
 const TARGETS: u8 = 32;
+
+/// How long a head may come again that cannot be compared, ns.
+const UNPROVEN_NS: u64 = 5_000_000_000;
 
 /// What may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +116,7 @@ impl Flow {
                 fin = true;
                 high = seq::max(high, segment.data_end().wrapping_add(1));
             }
-            leg.rewrite(segment, from, to)
+            leg.rewrite_held(segment, from, to)
         });
         self.high = high;
         if fin {
@@ -127,6 +133,10 @@ impl Flow {
         env: &mut E,
     ) -> bool {
         if self.responses.full() || self.responses.passes_all() || self.has(SERVER_FIN) {
+            return false;
+        }
+        if self.unproven().is_some() {
+            // One head at a time is remembered.
             return false;
         }
         let from = self.requests.at;
@@ -149,20 +159,20 @@ impl Flow {
                 let Some(leg) = active else {
                     return false;
                 };
-                self.take(leg, &message, env);
+                self.take(leg, &message, current, end, env);
                 true
             }
             Choice::Go(target, message) => {
                 let here = active
                     .filter(|&leg| self.leg(leg).is_some_and(|leg| leg.leads_to(&target)));
                 if let Some(leg) = here {
-                    self.take(leg, &message, env);
+                    self.take(leg, &message, current, end, env);
                     return true;
                 }
                 if !self.may_rebind(from) {
                     return false;
                 }
-                self.go(&target, &message, env)
+                self.go(&target, &message, current, end, env)
             }
         }
     }
@@ -179,7 +189,15 @@ impl Flow {
     }
 
     /// Notes a request that goes to a leg.
-    fn take<E: Env>(&mut self, leg: usize, message: &Message, env: &mut E) {
+    fn take<E: Env>(
+        &mut self,
+        leg: usize,
+        message: &Message,
+        current: Option<(&Segment, &E::Packet)>,
+        end: u32,
+        env: &mut E,
+    ) {
+        self.remember(leg, message, current, end, env);
         if self.responses.outstanding() == 0 {
             self.asked = env.now();
         }
@@ -190,8 +208,113 @@ impl Flow {
         env.count(Event::Request);
     }
 
+    /// Remembers what a request was routed by, so that its server never sees another in its place: a client may send it
+    /// again, and nobody has what it sent before. The front routes by itself.
+    fn remember<E: Env>(
+        &mut self,
+        leg: usize,
+        message: &Message,
+        current: Option<(&Segment, &E::Packet)>,
+        end: u32,
+        env: &mut E,
+    ) {
+        let start = self.requests.at;
+        let len = if message.opaque {
+            end.wrapping_sub(start)
+        } else {
+            message.head
+        };
+        let front = self
+            .leg(leg)
+            .is_some_and(|leg| leg.method == Method::Front);
+        self.head_len = match u16::try_from(len) {
+            Ok(len) if !front => len,
+            _ => 0,
+        };
+        let end = start.wrapping_add(u32::from(self.head_len));
+        let mut print = Print::new(self.secret);
+        let mut at = start;
+        while seq::before(at, end) {
+            let run = env.run(at, current);
+            let left = usize::try_from(end.wrapping_sub(at)).unwrap_or(0);
+            let run = run.get(..left).unwrap_or(run);
+            if run.is_empty() {
+                break;
+            }
+            print.add(run);
+            at = at.wrapping_add(narrow(run.len()));
+        }
+        self.head_print = print.value();
+        if u32::from(self.head_len) > u32::from(self.mss) || (self.head_len > 0 && env.held_end().is_some())
+        {
+            env.keep(end, current);
+        }
+    }
+
+    /// The latest request's head, from and to, if the server has not acknowledged all of it.
+    pub(super) fn unproven(&self) -> Option<(u32, u32)> {
+        let start = self.responses.latest()?;
+        let end = start.wrapping_add(u32::from(self.head_len));
+        let leg = self.active().and_then(|leg| self.leg(leg))?;
+        (self.head_len > 0 && seq::before(leg.acked, end)).then_some((start, end))
+    }
+
+    /// Whether a segment has nothing but what was read before in the place of a head that the server may not have.
+    pub(super) fn consistent<E: Env>(
+        &mut self,
+        segment: &Segment,
+        packet: &E::Packet,
+        env: &mut E,
+    ) -> bool {
+        let Some((start, end)) = self.unproven() else {
+            return true;
+        };
+        if !seq::before(segment.seq, end) || !seq::before(start, segment.data_end()) {
+            return true;
+        }
+        if seq::at_most(segment.seq, start) && seq::at_most(end, segment.data_end()) {
+            let mut print = Print::new(self.secret);
+            let mut at = start;
+            while seq::before(at, end) {
+                let run = packet.run(at.wrapping_sub(segment.seq));
+                let left = usize::try_from(end.wrapping_sub(at)).unwrap_or(0);
+                let run = run.get(..left).unwrap_or(run);
+                if run.is_empty() {
+                    break;
+                }
+                print.add(run);
+                at = at.wrapping_add(narrow(run.len()));
+            }
+            if print.value() == self.head_print {
+                return true;
+            }
+        }
+        // A part of a head cannot be compared; if something is kept of it, that is sent again in its place.
+        let leg = self.active().and_then(|leg| self.to_server(leg));
+        let acked = self.active().and_then(|leg| self.leg(leg)).map(|leg| leg.acked);
+        if let (Some(leg), Some(acked)) = (leg, acked) {
+            let from = seq::max(start, acked);
+            if env.again(from, end, &mut |segment, from, to| leg.rewrite_held(segment, from, to)) {
+                self.high = seq::max(self.high, end);
+                return false;
+            }
+        }
+        env.count(Event::Inconsistent);
+        if env.now().saturating_sub(self.asked) > UNPROVEN_NS {
+            self.reset(true, env);
+        }
+        false
+    }
+
     /// Takes a request to a target: to a leg that leads there, or to a new one.
-    fn go<E: Env>(&mut self, target: &Target, message: &Message, env: &mut E) -> bool {
+    fn go<E: Env>(
+        &mut self,
+        target: &Target,
+        message: &Message,
+        current: Option<(&Segment, &E::Packet)>,
+        end: u32,
+        env: &mut E,
+    ) -> bool {
         let from = self.requests.at;
         if !self.has(FIRST) {
             env.count(Event::Rebind);
@@ -203,14 +326,14 @@ impl Flow {
             self.use_again(leg, from);
             self.responses.begin(self.to_client);
             // The environment knows the leg's server by now: it is the same one.
-            self.take(leg, message, env);
+            self.take(leg, message, current, end, env);
             return true;
         }
         let Some(leg) = self.open_leg(target, from, env) else {
             // Another target is asked for.
             return true;
         };
-        self.take(leg, message, env);
+        self.take(leg, message, current, end, env);
         false
     }
 
@@ -253,6 +376,7 @@ impl Flow {
         self.responses.forget();
         self.responses.begin(self.to_client);
         self.high = start;
+        self.head_len = 0;
         self.flags &= !CLIENT_FIN;
         true
     }

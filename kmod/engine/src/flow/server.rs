@@ -22,6 +22,7 @@ use super::Payload;
 use super::Segment;
 use super::Verdict;
 use super::CLIENT_FIN;
+use super::EAGER;
 use super::NO_LEG;
 use super::NO_SCALE;
 use super::SERVER_FIN;
@@ -130,7 +131,16 @@ impl Flow {
         env.connected(index);
         if env.held_end().is_some() {
             self.pump(None, false, env);
-        } else if let Some(&leg) = self.leg(index) {
+            return;
+        }
+        if !self.has(EAGER) {
+            // What was held has been let go of: it is read again when it comes again.
+            for _ in 0..self.responses.outstanding() {
+                env.finished(index);
+            }
+            self.take_back();
+        }
+        if let Some(&leg) = self.leg(index) {
             env.emit(self.for_leg(&leg, send_next, segment.seq.wrapping_add(1), ACK));
         }
     }
@@ -175,6 +185,10 @@ impl Flow {
         if seq::before(leg.acked, ack) {
             if let Some(leg) = self.leg_mut(index) {
                 leg.acked = ack;
+            }
+            if self.head_len > 0 && self.unproven().is_none() {
+                self.head_len = 0;
+                env.let_go();
             }
         }
         let end = start.wrapping_add(segment.payload);
@@ -330,7 +344,7 @@ impl Flow {
             && self.responses.persistent()
             && !self.has(CLIENT_FIN)
             && leg.acked == self.requests.at;
-        if idle && leg.is(USED) {
+        if idle {
             // The end of the leg, not of the client's connection.
             let verdict = if segment.payload == 0 {
                 Verdict::Drop
@@ -396,7 +410,7 @@ impl Flow {
             self.replay_elsewhere(index, env);
             return Verdict::Drop;
         }
-        if has_all && self.responses.idle() && !closing && leg.is(USED) {
+        if has_all && self.responses.idle() && !closing {
             self.drop_leg(index, false, env);
             return Verdict::Drop;
         }

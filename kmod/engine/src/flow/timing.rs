@@ -21,8 +21,9 @@ const SYNS: u8 = 3;
 /// How long a request's head may take, ms, before the front waits for it: nothing is acknowledged meanwhile, so that the
 /// client may have stopped sending.
 const HEAD_MS: u32 = 2_000;
-/// How long a client may be silent between requests where its server has gone, ms.
-const IDLE_MS: u32 = 60_000;
+/// How long a client may be silent between requests where its server has gone, ms. It may have sent one that was lost, and
+/// send it again after up to two minutes (RFC 6298, 2.5).
+const IDLE_MS: u32 = 130_000;
 /// How long a connection with a server may be silent, ms: as IPVS has it.
 const OPEN_MS: u32 = 900_000;
 /// The same where one side has ended and nothing is to come, ms. A sender that has backed off is silent for up to two
