@@ -225,7 +225,7 @@ impl Flow {
             tries: 0,
             client_scale: scaled.unwrap_or(NO_SCALE),
             offered_scale: scaled.map_or(NO_SCALE, |_| listener.window_scale),
-            mss: offer.mss,
+            mss: offer.mss.min(listener.mss),
             window: segment.window,
             head_len: 0,
             head_print: 0,

@@ -143,13 +143,15 @@ pub(super) struct ToServer {
     leg: Leg,
     client_scale: u8,
     client_clock: u32,
+    acked: u32,
 }
 
 impl ToServer {
-    /// The headers of a segment that was held: with the client's latest clock, which the server has seen already, in the
-    /// SYN for one, so that it would take the segment's own for a step back (RFC 7323, 5).
+    /// The headers of a segment that was held: with the client's latest clock and acknowledgement. The server has seen them
+    /// already, in the SYN for one, and would take the segment's own for a step back (RFC 7323, 5).
     pub(super) fn rewrite_held(&self, segment: &Segment, from: u32, to: u32) -> Rewrite {
         let mut rewrite = self.rewrite(segment, from, to);
+        rewrite.ack = seq::max(self.acked, self.leg.floor).wrapping_sub(self.leg.to_client);
         if let Some(timestamps) = segment.timestamps {
             let behind = self.client_clock.wrapping_sub(timestamps.value);
             rewrite.clock = if seq::before(timestamps.value, self.client_clock) {
@@ -211,6 +213,7 @@ impl Flow {
             leg,
             client_scale: self.client_scale,
             client_clock: self.client_clock,
+            acked: self.acked,
         })
     }
 

@@ -28,6 +28,8 @@ use super::SERVER_FIN;
 /// Most requests that are routed, or targets that are tried, at one packet.
 const TARGETS: u8 = 32;
 
+/// Most bytes of options in a segment with data.
+const OPTIONS: u32 = 40;
 /// How long a head may come again that cannot be compared, ns.
 const UNPROVEN_NS: u64 = 5_000_000_000;
 
@@ -245,8 +247,10 @@ impl Flow {
             at = at.wrapping_add(narrow(run.len()));
         }
         self.head_print = print.value();
-        if u32::from(self.head_len) > u32::from(self.mss) || (self.head_len > 0 && env.held_end().is_some())
-        {
+        // What came as one segment may have been several on the wire.
+        let several = u32::from(self.head_len).wrapping_add(OPTIONS) > u32::from(self.mss)
+            || env.held_end().is_some();
+        if self.head_len > 0 && several {
             env.keep(end, current);
         }
     }
