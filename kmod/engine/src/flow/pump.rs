@@ -298,7 +298,13 @@ impl Flow {
         let acked = self.active().and_then(|leg| self.leg(leg)).map(|leg| leg.acked);
         if let (Some(leg), Some(acked)) = (leg, acked) {
             let from = seq::max(start, acked);
-            if env.again(from, end, &mut |segment, from, to| leg.rewrite_held(segment, from, to)) {
+            let sent = env.again(from, end, &mut |segment, from, to| {
+                let mut rewrite = leg.rewrite_held(segment, from, to);
+                // A FIN is passed on when it comes again, with everything before it.
+                rewrite.flags &= !super::segment::FIN;
+                rewrite
+            });
+            if sent {
                 self.high = seq::max(self.high, end);
                 return false;
             }
