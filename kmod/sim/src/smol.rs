@@ -2,9 +2,13 @@
 //! A host whose TCP is smoltcp's.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::collections::VecDeque;
 
 use l7switch_engine::flow::is_ipv4;
+use l7switch_engine::flow::segment::ACK;
+use l7switch_engine::flow::segment::FIN;
+use l7switch_engine::flow::segment::SYN;
 use l7switch_engine::sched::Identity;
 use smoltcp::iface::Config;
 use smoltcp::iface::Interface;
@@ -126,6 +130,8 @@ pub struct Smol {
     listening: Vec<(u16, Vec<SocketHandle>)>,
     accepted: VecDeque<Handle>,
     base: u64,
+    /// The latest SYN of a peer.
+    syns: HashMap<Identity, u32>,
 }
 
 fn instant(ns: u64) -> Instant {
@@ -192,6 +198,7 @@ impl Smol {
             listening: Vec::new(),
             accepted: VecDeque::new(),
             base: seed >> 33,
+            syns: HashMap::new(),
         }
     }
 
@@ -286,7 +293,27 @@ impl Stack for Smol {
     fn input(&mut self, now: u64, packet: Vec<u8>) {
         if let Some(read) = crate::wire::read(&packet) {
             let segment = read.segment;
-            if segment.is(l7switch_engine::flow::segment::FIN) && segment.payload > 0 {
+            if segment.flags & (SYN | ACK) == SYN {
+                // smoltcp (0.14) would open another connection of the same addresses and ports beside the old one.
+                let seen = self.syns.insert(segment.source, segment.seq) == Some(segment.seq);
+                let olds = self.sockets.iter_mut().filter_map(|(_, socket)| {
+                    let smoltcp::socket::Socket::Tcp(socket) = socket;
+                    let same = identity(socket.remote_endpoint()) == segment.source
+                        && identity(socket.local_endpoint()) == segment.destination
+                        && !matches!(socket.state(), State::SynReceived | State::SynSent);
+                    same.then_some(socket)
+                });
+                for old in olds {
+                    if seen {
+                        return;
+                    }
+                    old.abort();
+                }
+                let mut out = Vec::new();
+                self.poll(now, &mut out);
+                self.wire.send.extend(out);
+            }
+            if segment.is(FIN) && segment.payload > 0 {
                 // smoltcp (0.14) takes a FIN although it lies behind data that its window has no room for.
                 let mut out = Vec::new();
                 self.poll(now, &mut out);

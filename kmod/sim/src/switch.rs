@@ -98,6 +98,7 @@ fn table() -> &'static Table<Vec<u8>> {
 /// A packet with its place in memory.
 pub struct Packet<'a> {
     bytes: &'a [u8],
+    read: Option<Read>,
     data: usize,
     /// Data lie in pieces of so many bytes, as in a paged buffer.
     piece: usize,
@@ -115,6 +116,7 @@ fn piece(data: &[u8], offset: u32, piece: usize) -> &[u8] {
     data.get(offset..end.min(data.len())).unwrap_or_default()
 }
 
+#[derive(Clone)]
 struct Held {
     segment: Segment,
     read: Read,
@@ -127,6 +129,7 @@ struct Held {
 struct Extra {
     id: usize,
     held: Vec<Held>,
+    kept: Vec<Held>,
     /// Servers that failed since one was connected.
     tried: Vec<u8>,
     /// The server of each leg, with its outstanding requests.
@@ -506,6 +509,52 @@ impl<'p> Env for Context<'p> {
         self.extra.held.clear();
     }
 
+    fn keep(&mut self, to: u32, current: Option<(&Segment, &Packet<'p>)>) {
+        let held = self.extra.held.iter().cloned();
+        let current = current.and_then(|(segment, packet)| {
+            Some(Held {
+                segment: *segment,
+                read: packet.read?,
+                bytes: packet.bytes.to_vec(),
+                from: segment.seq,
+            })
+        });
+        self.extra.kept = held
+            .chain(current)
+            .filter(|held| before(held.segment.seq, to))
+            .collect();
+        self.shared.verdict("keep");
+    }
+
+    fn again(
+        &mut self,
+        from: u32,
+        to: u32,
+        rewrite: &mut dyn FnMut(&Segment, u32, u32) -> Rewrite,
+    ) -> bool {
+        let kept = std::mem::take(&mut self.extra.kept);
+        let mut sent = false;
+        for held in &kept {
+            let (seq, end) = (held.segment.seq, held.segment.data_end());
+            let first = if before(seq, from) { from } else { seq };
+            let last = if before(to, end) { to } else { end };
+            if before(first, last) {
+                let (first, last) = (first.wrapping_sub(seq), last.wrapping_sub(seq));
+                let rewrite = rewrite(&held.segment, first, last);
+                let part = wire::cut(&held.bytes, &held.read, first, last);
+                self.send(part, &held.read, &rewrite);
+                sent = true;
+            }
+        }
+        self.extra.kept = kept;
+        self.shared.verdict("again");
+        sent
+    }
+
+    fn let_go(&mut self) {
+        self.extra.kept.clear();
+    }
+
     fn started(&mut self, leg: usize) {
         self.shared.stats.started += 1;
         match &mut self.extra.legs[leg] {
@@ -785,6 +834,7 @@ impl Switch {
             extra: Extra {
                 id,
                 held: Vec::new(),
+                kept: Vec::new(),
                 tried: Vec::new(),
                 legs: [None; 2],
                 chosen: 0,
@@ -834,6 +884,7 @@ impl Switch {
         }
         let packet = Packet {
             bytes: packet,
+            read: Some(*read),
             data: read.data,
             piece: entry.extra.piece,
         };

@@ -364,7 +364,10 @@ impl World {
     fn finish(&mut self, errors: &mut Vec<String>) {
         for (index, outcome) in self.ledger.outcomes.iter().enumerate() {
             let conn = &self.ledger.plan.conns[index];
-            let excused = conn.may_fail(&self.ledger.plan);
+            // Where a fifth is lost, a sender that backs off for a minute does not get far.
+            let slow = self.ledger.plan.grade >= 3
+                && *outcome == Outcome::Failed("it took too long");
+            let excused = slow || conn.may_fail(&self.ledger.plan);
             match outcome {
                 Outcome::Open => errors.push(format!("c{index} is still open")),
                 Outcome::Failed(why) if !excused => {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Segments from the client.
 
+use super::leg::ENDED;
+use super::leg::SPOILED;
 use super::milliseconds;
 use super::pump::Pass;
 use super::request::Reading;
@@ -21,6 +23,7 @@ use super::EAGER;
 use super::FIRST;
 use super::NO_LEG;
 use super::OWN_FIN;
+use super::RESET;
 use super::SERVER_FIN;
 use super::TIMESTAMPS;
 
@@ -41,12 +44,21 @@ impl Flow {
         }
         let near = self.near(segment);
         // A late copy of what began this very connection begins none.
-        let same = segment.seq == self.first && segment.ack == self.first_ack;
+        let same = segment.seq == self.first;
         if (!near || self.state != State::Open) && !same && env.opens(segment) {
             return Verdict::Reopen;
         }
         if !near {
             env.count(Event::OutOfWindow);
+            return Verdict::Drop;
+        }
+        if self.has(RESET) {
+            if segment.flags & (RST | ACK) == ACK {
+                let mut build = self.for_client(RST);
+                (build.seq, build.ack) = (segment.ack, 0);
+                build.timestamps = None;
+                env.emit(build);
+            }
             return Verdict::Drop;
         }
         self.seen = milliseconds(env.now());
@@ -158,6 +170,9 @@ impl Flow {
         env: &mut E,
     ) -> Verdict {
         let end = segment.data_end();
+        if !self.consistent(segment, packet, env) {
+            return Verdict::Drop;
+        }
         if self.has(CLIENT_FIN) {
             // Nothing follows a FIN: what comes is old, or a probe.
             return if seq::at_most(segment.seq.wrapping_add(segment.len()), self.high) {
@@ -205,7 +220,7 @@ impl Flow {
             return Verdict::Drop;
         }
         let pass = self.pump(Some((segment, packet)), segment.is(FIN), env);
-        if self.state == State::Dead {
+        if self.state != State::Open {
             return Verdict::Drop;
         }
         let over = matches!(self.requests.reading, Reading::Over);
@@ -321,10 +336,10 @@ impl Flow {
         let Some(index) = self.active().filter(|_| self.acked == self.to_client) else {
             return;
         };
-        let Some(leg) = self.leg(index).filter(|leg| leg.ended) else {
+        let Some(leg) = self.leg(index).filter(|leg| leg.is(ENDED)) else {
             return;
         };
-        if leg.spoiled {
+        if leg.is(SPOILED) {
             env.count(Event::Unsolicited);
             self.drop_leg(index, true, env);
             return;

@@ -27,6 +27,15 @@ use super::SACK;
 use super::TIMESTAMPS;
 use crate::sched::Identity;
 
+/// The first packet of the server after the leg came into use sets its clock.
+pub(super) const RESYNC: u8 = 1;
+/// A response has begun on it.
+pub(super) const USED: u8 = 2;
+/// Its server has ended it while nobody wanted anything of it: it is not to be used again.
+pub(super) const ENDED: u8 = 4;
+/// The same, since what the server said last was for nobody.
+pub(super) const SPOILED: u8 = 8;
+
 /// Least hop limit of what goes to a server.
 const HOP_LIMIT: u8 = 64;
 
@@ -55,16 +64,8 @@ pub struct Leg {
     pub(super) phase: Phase,
     /// Shift of the server's windows.
     pub(super) scale: u8,
-    /// SYNs sent.
-    pub(super) tries: u8,
-    /// The first packet of the server after the leg came into use sets its clock.
-    pub(super) resync: bool,
-    /// Whether a response has begun on it.
-    pub(super) used: bool,
-    /// Its server has ended it, while nobody wanted anything of it.
-    pub(super) ended: bool,
-    /// What it said last was for nobody: it is not to be used again.
-    pub(super) spoiled: bool,
+    /// [`RESYNC`], [`USED`], [`ENDED`], [`SPOILED`].
+    marks: u8,
     /// From the client's sequence numbers to the leg's.
     pub(super) to_server: u32,
     /// From the server's sequence numbers to those that the client sees.
@@ -91,11 +92,7 @@ impl Leg {
         method: Method::Nat,
         phase: Phase::None,
         scale: NO_SCALE,
-        tries: 0,
-        resync: false,
-        used: false,
-        ended: false,
-        spoiled: false,
+        marks: 0,
         to_server: 0,
         to_client: 0,
         clock: 0,
@@ -109,9 +106,19 @@ impl Leg {
     /// Whether it leads to a target and can be used.
     pub(super) fn leads_to(&self, target: &Target) -> bool {
         self.phase == Phase::Open
-            && !self.ended
+            && !self.is(ENDED)
             && self.peer == target.peer
             && self.method == target.method
+    }
+
+    /// Whether a mark is set.
+    pub(super) const fn is(&self, mark: u8) -> bool {
+        self.marks & mark != 0
+    }
+
+    /// Sets marks.
+    pub(super) const fn mark(&mut self, marks: u8) {
+        self.marks |= marks;
     }
 
     /// Whether it is connected.
@@ -135,9 +142,27 @@ const NOBODY: Identity = Identity {
 pub(super) struct ToServer {
     leg: Leg,
     client_scale: u8,
+    client_clock: u32,
+    acked: u32,
 }
 
 impl ToServer {
+    /// The headers of a segment that was held: with the client's latest clock and acknowledgement. The server has seen them
+    /// already, in the SYN for one, and would take the segment's own for a step back (RFC 7323, 5).
+    pub(super) fn rewrite_held(&self, segment: &Segment, from: u32, to: u32) -> Rewrite {
+        let mut rewrite = self.rewrite(segment, from, to);
+        rewrite.ack = seq::max(self.acked, self.leg.floor).wrapping_sub(self.leg.to_client);
+        if let Some(timestamps) = segment.timestamps {
+            let behind = self.client_clock.wrapping_sub(timestamps.value);
+            rewrite.clock = if seq::before(timestamps.value, self.client_clock) {
+                behind
+            } else {
+                0
+            };
+        }
+        rewrite
+    }
+
     /// The headers of a segment of which only the data from one offset to another go.
     #[inline]
     pub(super) fn rewrite(&self, segment: &Segment, from: u32, to: u32) -> Rewrite {
@@ -187,6 +212,8 @@ impl Flow {
         leg.is_open().then_some(ToServer {
             leg,
             client_scale: self.client_scale,
+            client_clock: self.client_clock,
+            acked: self.acked,
         })
     }
 
@@ -217,8 +244,8 @@ impl Flow {
         if let (Some(timestamps), true) = (segment.timestamps, self.flags & TIMESTAMPS != 0) {
             let shown = timestamps.value.wrapping_add(leg.clock);
             leg.told = seq::max(leg.told, timestamps.value);
-            if leg.resync {
-                leg.resync = false;
+            if leg.is(RESYNC) {
+                leg.marks &= !RESYNC;
                 if seq::before(shown, self.shown_clock) {
                     leg.clock = self.shown_clock.wrapping_sub(timestamps.value);
                 }
@@ -315,6 +342,7 @@ impl Flow {
             ..Leg::NONE
         };
         self.binding = number(index);
+        self.tries = 0;
         env.count(Event::Connect);
         self.send_syn(index, env);
         Some(index)
@@ -333,10 +361,10 @@ impl Flow {
     /// Sends the SYN of a leg that is being opened.
     pub(super) fn send_syn<E: Env>(&mut self, index: usize, env: &mut E) {
         let now = super::milliseconds(env.now());
+        self.tries = self.tries.saturating_add(1);
         let Some(leg) = self.legs.get_mut(index) else {
             return;
         };
-        leg.tries = leg.tries.saturating_add(1);
         leg.since = now;
         let leg = *leg;
         let isn = leg.start.wrapping_add(leg.to_server).wrapping_sub(1);
@@ -372,7 +400,7 @@ impl Flow {
         let Some(leg) = self.legs.get_mut(index) else {
             return;
         };
-        leg.resync = true;
+        leg.mark(RESYNC);
         let send_next = leg.acked.wrapping_add(leg.to_server);
         // What was in use before ends where the client has everything.
         let receive_next = leg.since;
@@ -392,9 +420,9 @@ impl Flow {
         // From now on it is the server's number behind what it sent.
         leg.since = receive_next.wrapping_sub(leg.to_client);
         let leg = *leg;
-        if leg.spoiled {
+        if leg.is(SPOILED) {
             self.drop_leg(index, true, env);
-        } else if leg.ended {
+        } else if leg.is(ENDED) {
             self.end_leg(index, leg.since.wrapping_add(1), env);
         } else if leg.is_open() {
             let seq = leg.acked.wrapping_add(leg.to_server);

@@ -20,6 +20,7 @@ pub mod cookie;
 mod fresh;
 mod icmp;
 mod leg;
+mod print;
 mod pump;
 mod request;
 mod response;
@@ -141,6 +142,9 @@ pub enum Event {
     OldTimestamp,
     /// A segment that came before others whose framing has to be read first.
     OutOfOrder,
+    /// Bytes of a head that its server had not acknowledged came again, and were others than before, or could not be compared:
+    /// they were not passed on.
+    Inconsistent,
     /// A request's body broke the rules of HTTP; the connection was reset.
     BadBody,
     /// A response broke them; its end is not known.
@@ -191,6 +195,26 @@ pub trait Env {
     /// Lets go of what is held.
     fn discard(&mut self);
 
+    /// Keeps copies of what is held and of `current`, data before `to`, beside what is held, until [`Env::let_go`] or the
+    /// next call. Only asked for where a request's head is in several segments: what its client sends again may be cut
+    /// otherwise, so that it could not be compared. An environment that keeps nothing loses connections where such a head is
+    /// lost on the way to its server.
+    fn keep(&mut self, to: u32, current: Option<(&Segment, &Self::Packet)>) {
+        let _ = (to, current);
+    }
+    /// Sends the data of what is kept that lie between two sequence numbers again. Whether there are some.
+    fn again(
+        &mut self,
+        from: u32,
+        to: u32,
+        rewrite: &mut dyn FnMut(&Segment, u32, u32) -> Rewrite,
+    ) -> bool {
+        let _ = (from, to, rewrite);
+        false
+    }
+    /// Lets go of what is kept.
+    fn let_go(&mut self) {}
+
     /// A request goes to the leg's server.
     fn started(&mut self, leg: usize);
     /// A request of the leg's server is over.
@@ -228,7 +252,8 @@ pub enum Verdict {
 pub enum State {
     /// Requests may come.
     Open,
-    /// Both sides have ended, and know it.
+    /// Both sides have ended and know it, or it was reset: late segments are waited for, that must not begin it anew. Where
+    /// its place is needed it may be given up ([`Flow::end`]).
     Closing,
     /// There is nothing left of it: forget it.
     Dead,
@@ -248,6 +273,8 @@ const OWN_FIN: u8 = 16;
 const FIRST: u8 = 32;
 /// A server is chosen before there are data.
 const EAGER: u8 = 64;
+/// It was reset: whoever does not know it yet is told.
+const RESET: u8 = 128;
 
 /// A client's connection.
 #[derive(Clone, Copy, Debug)]
@@ -262,15 +289,21 @@ pub struct Flow {
     binding: u8,
     /// The leg that was in use last.
     latest: u8,
+    /// SYNs sent for the leg that is being opened.
+    tries: u8,
     /// Shift of the client's windows, and of those advertised to it.
     client_scale: u8,
     offered_scale: u8,
     mss: u16,
     /// The client's latest window, not scaled.
     window: u16,
-    /// The segment that began it: sequence number and acknowledgement.
+    /// Of the latest request: bytes that were looked at to route it, and their fingerprint.
+    head_len: u16,
+    head_print: u32,
+    /// Of the fingerprints.
+    secret: u32,
+    /// Sequence number of the segment that began it.
     first: u32,
-    first_ack: u32,
     /// End of what the client sent and was passed on, its FIN included.
     high: u32,
     /// What the client has acknowledged.
@@ -361,7 +394,7 @@ impl Flow {
         env.emit(build);
     }
 
-    /// Ends every leg by a reset, and the client's connection too where `client` says so. Nothing is left.
+    /// Ends every leg by a reset, and the client's connection too where `client` says so.
     fn reset<E: Env>(&mut self, client: bool, env: &mut E) {
         for leg in 0..LEGS {
             self.drop_leg(leg, true, env);
@@ -370,13 +403,17 @@ impl Flow {
             env.emit(self.for_client(segment::RST | segment::ACK));
         }
         env.discard();
-        self.state = State::Dead;
+        env.let_go();
+        self.responses.forget();
+        self.flags |= RESET;
+        self.state = State::Closing;
     }
 
     /// Ends the flow because its place is needed or its client has begun anew: servers are told, the client is not.
     pub fn end<E: Env>(&mut self, env: &mut E) {
         if self.state != State::Dead {
             self.reset(false, env);
+            self.state = State::Dead;
         }
     }
 
@@ -384,6 +421,7 @@ impl Flow {
     pub fn abort<E: Env>(&mut self, env: &mut E) {
         if self.state != State::Dead {
             self.reset(self.state == State::Open, env);
+            self.state = State::Dead;
         }
     }
 }

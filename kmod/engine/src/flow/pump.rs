@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! What of the client's bytes may go on: requests are read where they begin, routed, and bound to a leg.
 
+use super::leg::ENDED;
+use super::print::Print;
+use super::request::narrow;
 use super::request::Message;
 use super::request::Reading;
 use super::seq;
@@ -11,6 +14,7 @@ use super::Event;
 use super::Failure;
 use super::Flow;
 use super::Method;
+use super::Payload;
 use super::Segment;
 use super::State;
 use super::Target;
@@ -23,6 +27,11 @@ use super::SERVER_FIN;
 
 /// Most requests that are routed, or targets that are tried, at one packet.
 const TARGETS: u8 = 32;
+
+/// Most bytes of options in a segment with data.
+const OPTIONS: u32 = 40;
+/// How long a head may come again that cannot be compared, ns.
+const UNPROVEN_NS: u64 = 5_000_000_000;
 
 /// What may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +118,7 @@ impl Flow {
                 fin = true;
                 high = seq::max(high, segment.data_end().wrapping_add(1));
             }
-            leg.rewrite(segment, from, to)
+            leg.rewrite_held(segment, from, to)
         });
         self.high = high;
         if fin {
@@ -128,10 +137,14 @@ impl Flow {
         if self.responses.full() || self.responses.passes_all() || self.has(SERVER_FIN) {
             return false;
         }
+        if self.unproven().is_some() {
+            // One head at a time is remembered.
+            return false;
+        }
         let from = self.requests.at;
         let active = self
             .active()
-            .filter(|&leg| self.leg(leg).is_some_and(|leg| leg.is_open() && !leg.ended));
+            .filter(|&leg| self.leg(leg).is_some_and(|leg| leg.is_open() && !leg.is(ENDED)));
         let ask = Ask {
             from,
             active,
@@ -148,20 +161,20 @@ impl Flow {
                 let Some(leg) = active else {
                     return false;
                 };
-                self.take(leg, &message, env);
+                self.take(leg, &message, current, end, env);
                 true
             }
             Choice::Go(target, message) => {
                 let here = active
                     .filter(|&leg| self.leg(leg).is_some_and(|leg| leg.leads_to(&target)));
                 if let Some(leg) = here {
-                    self.take(leg, &message, env);
+                    self.take(leg, &message, current, end, env);
                     return true;
                 }
                 if !self.may_rebind(from) {
                     return false;
                 }
-                self.go(&target, &message, env)
+                self.go(&target, &message, current, end, env)
             }
         }
     }
@@ -178,7 +191,15 @@ impl Flow {
     }
 
     /// Notes a request that goes to a leg.
-    fn take<E: Env>(&mut self, leg: usize, message: &Message, env: &mut E) {
+    fn take<E: Env>(
+        &mut self,
+        leg: usize,
+        message: &Message,
+        current: Option<(&Segment, &E::Packet)>,
+        end: u32,
+        env: &mut E,
+    ) {
+        self.remember(leg, message, current, end, env);
         if self.responses.outstanding() == 0 {
             self.asked = env.now();
         }
@@ -189,8 +210,121 @@ impl Flow {
         env.count(Event::Request);
     }
 
+    /// Remembers what a request was routed by, so that its server never sees another in its place: a client may send it
+    /// again, and nobody has what it sent before. The front routes by itself.
+    fn remember<E: Env>(
+        &mut self,
+        leg: usize,
+        message: &Message,
+        current: Option<(&Segment, &E::Packet)>,
+        end: u32,
+        env: &mut E,
+    ) {
+        let start = self.requests.at;
+        let len = if message.opaque {
+            end.wrapping_sub(start)
+        } else {
+            message.head
+        };
+        let front = self
+            .leg(leg)
+            .is_some_and(|leg| leg.method == Method::Front);
+        self.head_len = match u16::try_from(len) {
+            Ok(len) if !front => len,
+            _ => 0,
+        };
+        let end = start.wrapping_add(u32::from(self.head_len));
+        let mut print = Print::new(self.secret);
+        let mut at = start;
+        while seq::before(at, end) {
+            let run = env.run(at, current);
+            let left = usize::try_from(end.wrapping_sub(at)).unwrap_or(0);
+            let run = run.get(..left).unwrap_or(run);
+            if run.is_empty() {
+                break;
+            }
+            print.add(run);
+            at = at.wrapping_add(narrow(run.len()));
+        }
+        self.head_print = print.value();
+        // What came as one segment may have been several on the wire.
+        let several = u32::from(self.head_len).wrapping_add(OPTIONS) > u32::from(self.mss)
+            || env.held_end().is_some();
+        if self.head_len > 0 && several {
+            env.keep(end, current);
+        }
+    }
+
+    /// The latest request's head, from and to, if the server has not acknowledged all of it.
+    pub(super) fn unproven(&self) -> Option<(u32, u32)> {
+        let start = self.responses.latest()?;
+        let end = start.wrapping_add(u32::from(self.head_len));
+        let leg = self.active().and_then(|leg| self.leg(leg))?;
+        (self.head_len > 0 && seq::before(leg.acked, end)).then_some((start, end))
+    }
+
+    /// Whether a segment has nothing but what was read before in the place of a head that the server may not have.
+    pub(super) fn consistent<E: Env>(
+        &mut self,
+        segment: &Segment,
+        packet: &E::Packet,
+        env: &mut E,
+    ) -> bool {
+        let Some((start, end)) = self.unproven() else {
+            return true;
+        };
+        if !seq::before(segment.seq, end) || !seq::before(start, segment.data_end()) {
+            return true;
+        }
+        if seq::at_most(segment.seq, start) && seq::at_most(end, segment.data_end()) {
+            let mut print = Print::new(self.secret);
+            let mut at = start;
+            while seq::before(at, end) {
+                let run = packet.run(at.wrapping_sub(segment.seq));
+                let left = usize::try_from(end.wrapping_sub(at)).unwrap_or(0);
+                let run = run.get(..left).unwrap_or(run);
+                if run.is_empty() {
+                    break;
+                }
+                print.add(run);
+                at = at.wrapping_add(narrow(run.len()));
+            }
+            if print.value() == self.head_print {
+                return true;
+            }
+        }
+        // A part of a head cannot be compared; if something is kept of it, that is sent again in its place.
+        let leg = self.active().and_then(|leg| self.to_server(leg));
+        let acked = self.active().and_then(|leg| self.leg(leg)).map(|leg| leg.acked);
+        if let (Some(leg), Some(acked)) = (leg, acked) {
+            let from = seq::max(start, acked);
+            let sent = env.again(from, end, &mut |segment, from, to| {
+                let mut rewrite = leg.rewrite_held(segment, from, to);
+                // A FIN is passed on when it comes again, with everything before it.
+                rewrite.flags &= !super::segment::FIN;
+                rewrite
+            });
+            if sent {
+                self.high = seq::max(self.high, end);
+                return false;
+            }
+        }
+        env.count(Event::Inconsistent);
+        if env.now().saturating_sub(self.asked) > UNPROVEN_NS {
+            self.reset(true, env);
+        }
+        false
+    }
+
     /// Takes a request to a target: to a leg that leads there, or to a new one.
-    fn go<E: Env>(&mut self, target: &Target, message: &Message, env: &mut E) -> bool {
+    fn go<E: Env>(
+        &mut self,
+        target: &Target,
+        message: &Message,
+        current: Option<(&Segment, &E::Packet)>,
+        end: u32,
+        env: &mut E,
+    ) -> bool {
         let from = self.requests.at;
         if !self.has(FIRST) {
             env.count(Event::Rebind);
@@ -202,14 +336,14 @@ impl Flow {
             self.use_again(leg, from);
             self.responses.begin(self.to_client);
             // The environment knows the leg's server by now: it is the same one.
-            self.take(leg, message, env);
+            self.take(leg, message, current, end, env);
             return true;
         }
         let Some(leg) = self.open_leg(target, from, env) else {
             // Another target is asked for.
             return true;
         };
-        self.take(leg, message, env);
+        self.take(leg, message, current, end, env);
         false
     }
 
@@ -252,6 +386,7 @@ impl Flow {
         self.responses.forget();
         self.responses.begin(self.to_client);
         self.high = start;
+        self.head_len = 0;
         self.flags &= !CLIENT_FIN;
         true
     }

@@ -13,7 +13,7 @@ use crate::http1::ResponseBody;
 use crate::http1::ResponseParser;
 
 /// Most requests that wait for their responses: clients that send ahead are rare, and wait a little.
-const QUEUE: usize = 4;
+const QUEUE: usize = 3;
 
 /// What the next byte of framing belongs to.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +101,12 @@ impl Responses {
         }
     }
 
+    /// Where the latest request begins that waits for the end of its response.
+    pub(super) fn latest(&self) -> Option<u32> {
+        let index = usize::from(self.queued).checked_sub(1)?;
+        self.starts.get(index).copied()
+    }
+
     /// Whether the next byte is the first of a response, interim ones counted.
     pub(super) const fn at_start(&self) -> bool {
         matches!(self.reading, Reading::Start)
@@ -136,8 +142,8 @@ impl Responses {
 
     /// The oldest request has its response.
     const fn pop(&mut self) {
-        let [_, b, c, d] = self.starts;
-        self.starts = [b, c, d, 0];
+        let [_, b, c] = self.starts;
+        self.starts = [b, c, 0];
         self.kinds = self.kinds.wrapping_shr(2);
         self.queued = self.queued.saturating_sub(1);
         self.ended = self.ended.saturating_add(1);

@@ -2,6 +2,9 @@
 //! Segments from real servers.
 
 use super::leg::Phase;
+use super::leg::ENDED;
+use super::leg::SPOILED;
+use super::leg::USED;
 use super::milliseconds;
 use super::response::Read;
 use super::segment::ACK;
@@ -19,6 +22,7 @@ use super::Payload;
 use super::Segment;
 use super::Verdict;
 use super::CLIENT_FIN;
+use super::EAGER;
 use super::NO_LEG;
 use super::NO_SCALE;
 use super::SERVER_FIN;
@@ -84,13 +88,13 @@ impl Flow {
                 let mut build = self.for_leg(leg, segment.ack, 0, RST);
                 build.timestamps = None;
                 env.emit(build);
-                let again = leg.tries > 1;
+                let (again, tries) = (self.tries > 1, self.tries);
                 if let Some(leg) = self.leg_mut(index) {
                     if again {
                         leg.to_server = segment.ack.wrapping_add(1 << 17).wrapping_sub(leg.start);
                     }
                 }
-                if leg.tries < 4 {
+                if tries < 4 {
                     self.send_syn(index, env);
                 }
             }
@@ -127,7 +131,16 @@ impl Flow {
         env.connected(index);
         if env.held_end().is_some() {
             self.pump(None, false, env);
-        } else if let Some(&leg) = self.leg(index) {
+            return;
+        }
+        if !self.has(EAGER) {
+            // What was held has been let go of: it is read again when it comes again.
+            for _ in 0..self.responses.outstanding() {
+                env.finished(index);
+            }
+            self.take_back();
+        }
+        if let Some(&leg) = self.leg(index) {
             env.emit(self.for_leg(&leg, send_next, segment.seq.wrapping_add(1), ACK));
         }
     }
@@ -156,8 +169,8 @@ impl Flow {
     ) -> Verdict {
         let start = segment.seq.wrapping_add(leg.to_client);
         if segment.is(SYN) {
-            // The acknowledgement of its SYN was lost.
-            let (seq, ack) = (self.high, segment.seq.wrapping_add(1));
+            // The acknowledgement of its SYN was lost; or it is another's, and shows in the answer (RFC 5961, 4).
+            let (seq, ack) = (self.high, self.acked.wrapping_sub(leg.to_client));
             env.emit(self.for_leg(leg, seq.wrapping_add(leg.to_server), ack, ACK));
             return Verdict::Drop;
         }
@@ -172,6 +185,10 @@ impl Flow {
         if seq::before(leg.acked, ack) {
             if let Some(leg) = self.leg_mut(index) {
                 leg.acked = ack;
+            }
+            if self.head_len > 0 && self.unproven().is_none() {
+                self.head_len = 0;
+                env.let_go();
             }
         }
         let end = start.wrapping_add(segment.payload);
@@ -240,8 +257,7 @@ impl Flow {
                     self.replay_elsewhere(index, env);
                 } else if self.responses.outstanding() == 0 {
                     if let Some(leg) = self.leg_mut(index) {
-                        leg.ended = true;
-                        leg.spoiled = true;
+                        leg.mark(ENDED | SPOILED);
                     }
                 }
                 return to;
@@ -268,7 +284,7 @@ impl Flow {
             self.reach(index, end, env);
         }
         if let Some(leg) = self.leg_mut(index) {
-            leg.used = true;
+            leg.mark(USED);
         }
         end
     }
@@ -328,7 +344,7 @@ impl Flow {
             && self.responses.persistent()
             && !self.has(CLIENT_FIN)
             && leg.acked == self.requests.at;
-        if idle && leg.used {
+        if idle {
             // The end of the leg, not of the client's connection.
             let verdict = if segment.payload == 0 {
                 Verdict::Drop
@@ -336,7 +352,7 @@ impl Flow {
                 self.forward(index, segment, segment.flags & !FIN)
             };
             if let Some(leg) = self.leg_mut(index) {
-                leg.ended = true;
+                leg.mark(ENDED);
             }
             return verdict;
         }
@@ -355,7 +371,7 @@ impl Flow {
 
     /// Gives a leg up. What was sent to it and has no answer is the client's still, and goes elsewhere.
     fn replay_elsewhere<E: Env>(&mut self, index: usize, env: &mut E) {
-        if self.leg(index).is_some_and(|leg| !leg.used) {
+        if self.leg(index).is_some_and(|leg| !leg.is(USED)) {
             env.failed(index, Failure::Refused);
         }
         self.drop_leg(index, true, env);
@@ -394,7 +410,7 @@ impl Flow {
             self.replay_elsewhere(index, env);
             return Verdict::Drop;
         }
-        if has_all && self.responses.idle() && !closing && leg.used {
+        if has_all && self.responses.idle() && !closing {
             self.drop_leg(index, false, env);
             return Verdict::Drop;
         }

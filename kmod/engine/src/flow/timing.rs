@@ -11,6 +11,7 @@ use super::Flow;
 use super::State;
 use super::CLIENT_FIN;
 use super::OWN_FIN;
+use super::RESET;
 use super::SERVER_FIN;
 
 /// How long the answer to a SYN is waited for before it is sent again, ms (RFC 6298, 2.1).
@@ -20,17 +21,22 @@ const SYNS: u8 = 3;
 /// How long a request's head may take, ms, before the front waits for it: nothing is acknowledged meanwhile, so that the
 /// client may have stopped sending.
 const HEAD_MS: u32 = 2_000;
-/// How long a client may be silent between requests where its server has gone, ms.
-const IDLE_MS: u32 = 60_000;
+/// How long a client may be silent between requests where its server has gone, ms. It may have sent one that was lost, and
+/// send it again after up to two minutes (RFC 6298, 2.5).
+const IDLE_MS: u32 = 130_000;
 /// How long a connection with a server may be silent, ms: as IPVS has it.
 const OPEN_MS: u32 = 900_000;
-/// The same where one side has ended, ms.
+/// The same where one side has ended and nothing is to come, ms. A sender that has backed off is silent for up to two
+/// minutes (RFC 6298, 2.5).
 const HALF_MS: u32 = 120_000;
 /// After how long the switch's own FIN is sent again, ms, and for how long it is.
 const FIN_MS: u32 = 1_000;
 const FINS_MS: u32 = 20_000;
 /// How long late packets are waited for, ms.
 const LINGER_MS: u32 = 2_000;
+/// The same after a reset, ms: it may have been lost, and what the client sends again must not begin a connection, for a
+/// server may have taken it.
+const RESET_MS: u32 = 10_000;
 
 impl Flow {
     /// When it is to be looked at next ([`Flow::tick`]) if nothing comes, ms modulo 2³².
@@ -38,6 +44,7 @@ impl Flow {
         let held = env.held_end().is_some();
         let idle = match self.state {
             State::Dead => return self.seen,
+            State::Closing if self.has(RESET) => RESET_MS,
             State::Closing => LINGER_MS,
             State::Open => match (self.binding(), self.active()) {
                 (Some(leg), _) => {
@@ -49,6 +56,7 @@ impl Flow {
                 }
                 (None, None) if self.has(OWN_FIN) && self.acked != self.to_client => FIN_MS,
                 (None, None) if !self.has(OWN_FIN) => IDLE_MS,
+                _ if self.outstanding() > 0 => OPEN_MS,
                 _ if self.has(CLIENT_FIN) || self.has(SERVER_FIN) => HALF_MS,
                 _ => OPEN_MS,
             },
@@ -63,8 +71,7 @@ impl Flow {
             return;
         }
         if let Some(index) = self.binding() {
-            let tries = self.leg(index).map_or(0, |leg| leg.tries);
-            if tries < SYNS {
+            if self.tries < SYNS {
                 self.send_syn(index, env);
             } else {
                 self.bind_failed(Failure::Timeout, env);
