@@ -173,8 +173,12 @@ static bool unlist(struct sk_buff *skb)
 /* Makes the first bytes linear and this buffer's own. What was known of the packet by its headers is forgotten. */
 u8 *l7_skb_writable(struct sk_buff *skb, unsigned int len)
 {
-	if (len > skb->len || (is_list(skb) && !unlist(skb)) ||
-	    skb_ensure_writable(skb, len))
+	if (len > skb->len || (is_list(skb) && !unlist(skb)))
+		return NULL;
+	/* Chained buffers stay whole: see l7_skb_part(). */
+	if (skb_has_frag_list(skb) && len > skb_pagelen(skb) && skb_linearize(skb))
+		return NULL;
+	if (skb_ensure_writable(skb, len))
 		return NULL;
 	if (skb->ip_summed == CHECKSUM_COMPLETE)
 		skb->ip_summed = CHECKSUM_NONE;
@@ -313,7 +317,9 @@ struct sk_buff *l7_skb_part(struct sk_buff *skb, unsigned int from,
 
 	if (!part)
 		return NULL;
-	if (skb_cow(part, headers_len + LL_MAX_HEADER)) {
+	/* Chained buffers have to begin where segments do, or skb_segment() ends the kernel. */
+	if ((skb_has_frag_list(part) && skb_linearize(part)) ||
+	    skb_cow(part, headers_len + LL_MAX_HEADER)) {
 		kfree_skb(part);
 		return NULL;
 	}
