@@ -329,6 +329,14 @@ struct sk_buff *l7_skb_part(struct sk_buff *skb, unsigned int from,
 	return part;
 }
 
+/* As ipv6_set_payload_len(), which not all of the 7.x kernels have. */
+static void set_payload_len(struct sk_buff *skb)
+{
+	unsigned int len = skb->len - sizeof(struct ipv6hdr);
+
+	ipv6_hdr(skb)->payload_len = len <= IPV6_MAXPLEN ? htons(len) : 0;
+}
+
 /* Makes the headers say what there is. */
 void l7_skb_refit(struct sk_buff *skb, unsigned int tcp_at,
 		  unsigned int payload_at)
@@ -339,7 +347,7 @@ void l7_skb_refit(struct sk_buff *skb, unsigned int tcp_at,
 		iph_set_totlen(ip_hdr(skb), skb->len);
 		ip_send_check(ip_hdr(skb));
 	} else {
-		ipv6_set_payload_len(ipv6_hdr(skb), skb->len - sizeof(struct ipv6hdr));
+		set_payload_len(skb);
 	}
 	make_partial(skb, tcp_at);
 	if (payload <= skb_shinfo(skb)->gso_size)
@@ -538,7 +546,7 @@ struct sk_buff *l7_skb_build(struct net *net, const struct dst_entry *dst,
 			ip_send_check(iph);
 		skb->priority = rt_tos2priority(iph->tos);
 	} else if (!ipv6_hdr(skb)->payload_len) {
-		ipv6_set_payload_len(ipv6_hdr(skb), len - sizeof(struct ipv6hdr));
+		set_payload_len(skb);
 	}
 	skb_set_transport_header(skb, tcp_at);
 	if (!tcp_hdr(skb)->check)
