@@ -50,7 +50,7 @@ check-module: needs
 
 # All tests in a booted kernel with KASAN, lockdep, kmemleak and the like; it is built first, once.
 test-debug-kernel: needs
-	L7_KERNEL=debug cargo test --locked --package l7switch-qemu-tests --test guest
+	L7_KERNEL=debug cargo test --locked --package l7switch-qemu-tests --no-fail-fast --test basic --test guest
 
 unit: needs
 	cargo test --locked --workspace

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /* What the kernel has only as inline functions and macros, as functions. */
 #include <linux/bottom_half.h>
+#include <linux/kmemleak.h>
+#include <linux/mm.h>
 #include <linux/netdevice.h>
 #include <linux/percpu.h>
+#include <linux/sched/signal.h>
 #include <linux/skbuff.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
 #include <linux/timer.h>
+#include <linux/vmalloc.h>
 #include <net/genetlink.h>
 #include <net/netns/generic.h>
 #include <net/sock.h>
@@ -119,10 +123,56 @@ u64 l7_percpu_sum(const u64 __percpu *counters, size_t index)
 	return sum;
 }
 
-/* With __GFP_RETRY_MAYFAIL, which the kernel crate does not have, no process is killed for it. */
+/* Less is taken in one piece. */
+#define L7_PIECE (PAGE_SIZE << PAGE_ALLOC_COSTLY_ORDER)
+
+static void l7_pages_free(struct page **pages, size_t count)
+{
+	while (count)
+		__free_page(pages[--count]);
+	kvfree(pages);
+}
+
+/*
+ * With __GFP_RETRY_MAYFAIL, which the kernel crate does not have, nobody is killed for what a group of processes may not
+ * have. Not by kvzalloc() even so: what it has taken when it fails, a worker gives back later (mm/vmalloc.c,
+ * defer_vm_area_cleanup()), and until then whoever of the group touches a new page of its own is killed for it. So the
+ * pages are taken here, and given back before this returns.
+ */
 void *l7_zeroed_alloc(size_t len)
 {
-	return kvzalloc(len, GFP_KERNEL_ACCOUNT | __GFP_NOWARN | __GFP_RETRY_MAYFAIL);
+	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
+	size_t count = DIV_ROUND_UP(len, PAGE_SIZE);
+	struct page **pages;
+	size_t taken;
+	void *bytes;
+
+	if (len <= L7_PIECE)
+		return kmalloc(len, gfp);
+	/* As vmalloc() does: else all of the machine's memory would be taken first. */
+	if (count > totalram_pages())
+		return NULL;
+	/* Not the group's, as in vmalloc(): it would be given back late. */
+	pages = kvmalloc_array(count, sizeof(*pages), GFP_KERNEL | __GFP_NOWARN | __GFP_RETRY_MAYFAIL);
+	if (!pages)
+		return NULL;
+	for (taken = 0; taken < count; taken++) {
+		pages[taken] = fatal_signal_pending(current) ? NULL : alloc_page(gfp);
+		if (!pages[taken])
+			goto give_back;
+		cond_resched();
+	}
+	/* From here on kvfree() of the address frees pages and array. */
+	bytes = vmap(pages, count, VM_MAP_PUT_PAGES, PAGE_KERNEL);
+	if (!bytes)
+		goto give_back;
+	/* As kmemleak_vmalloc() does, since the area has the address, too. */
+	kmemleak_alloc(bytes, len, 2, GFP_KERNEL);
+	return bytes;
+
+give_back:
+	l7_pages_free(pages, taken);
+	return NULL;
 }
 
 u64 l7_now_ns(void)

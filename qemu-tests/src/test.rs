@@ -12,6 +12,8 @@ pub struct Test {
     pub run: fn(),
     /// Whether it loads l7switch.ko.
     pub needs_module: bool,
+    /// Whether it is of the basic suite.
+    pub basic: bool,
     /// The machine in which it runs. Tests with equal machines share a boot.
     pub machine: Machine,
     /// How long it may take, by the guest's clock.
@@ -53,6 +55,7 @@ impl Test {
             name,
             run,
             needs_module: false,
+            basic: false,
             machine: Machine::DEFAULT,
             timeout: Duration::from_secs(60),
         }
@@ -62,6 +65,13 @@ impl Test {
     #[must_use]
     pub const fn needs_module(mut self) -> Self {
         self.needs_module = true;
+        self
+    }
+
+    /// It is of the basic suite, which runs first and takes less than a minute: it shows that its area works at all.
+    #[must_use]
+    pub const fn basic(mut self) -> Self {
+        self.basic = true;
         self
     }
 

@@ -10,6 +10,7 @@
 use std::path::Path;
 
 use l7switch_qemu_tests::error::Result;
+use l7switch_qemu_tests::host::session::Run;
 use l7switch_qemu_tests::host::session::Session;
 use l7switch_qemu_tests::host::suite;
 use l7switch_qemu_tests::protocol::Outcome;
@@ -24,7 +25,8 @@ fn run(session: &mut Session, name: &str) -> Result<TestResult> {
 /// All in one, since booting takes longest.
 #[test]
 fn what_goes_wrong_is_seen_and_told() {
-    let mut session = Session::new(Path::new(env!("CARGO_BIN_EXE_l7switch-qemu-tests")));
+    let all = Run::new(Path::new(env!("CARGO_BIN_EXE_l7switch-qemu-tests")));
+    let mut session = Session::new(&all);
 
     let result = run(&mut session, "selftest::passes").unwrap();
     assert!(result.is_good(), "{}", suite::report(&result));
@@ -40,7 +42,7 @@ fn what_goes_wrong_is_seen_and_told() {
     let result = run(&mut session, "selftest::finds_nothing_left_behind").unwrap();
     assert!(result.is_good(), "{}", suite::report(&result));
     assert_eq!(
-        session.boots(),
+        all.boots(),
         1,
         "a test that only fails does not spoil the guest"
     );
@@ -52,7 +54,7 @@ fn what_goes_wrong_is_seen_and_told() {
 
     let result = run(&mut session, "selftest::hangs").unwrap();
     assert_eq!(
-        session.boots(),
+        all.boots(),
         2,
         "a kernel that complained is not used further"
     );
@@ -66,7 +68,7 @@ fn what_goes_wrong_is_seen_and_told() {
     let error = run(&mut session, "selftest::kills_the_kernel")
         .unwrap_err()
         .to_string();
-    assert_eq!(session.boots(), 3);
+    assert_eq!(all.boots(), 3);
     assert!(
         error.contains("died or hung in selftest::kills_the_kernel"),
         "{error}"
@@ -78,6 +80,6 @@ fn what_goes_wrong_is_seen_and_told() {
 
     let result = run(&mut session, "selftest::passes").unwrap();
     assert!(result.is_good(), "{}", suite::report(&result));
-    assert_eq!(session.boots(), 4, "the test after a panic has a new boot");
+    assert_eq!(all.boots(), 4, "the test after a panic has a new boot");
     assert_eq!(session.finish().unwrap(), Vec::<String>::new());
 }

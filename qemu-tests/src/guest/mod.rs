@@ -4,11 +4,14 @@
 
 use std::process::Command;
 use std::process::ExitCode;
+use std::thread;
 
 use clap::Subcommand;
+use l7switch_netlink::Client;
 use rustix::system::RebootCommand;
 use rustix::system::reboot;
 
+use crate::error::Error;
 use crate::error::Result;
 use crate::test;
 
@@ -39,6 +42,11 @@ pub enum Role {
         /// Its name
         name: String,
     },
+    /// A loader that begins and goes no further, for tests that kill it
+    BeginLoad {
+        /// The table's length in bytes
+        len: u32,
+    },
 }
 
 /// Does what the role says. The first process ends the guest when it is done.
@@ -49,6 +57,7 @@ pub enum Role {
 pub fn main(role: &Role) -> Result<ExitCode> {
     let done = match role {
         Role::Test { name } => return one_test::main(name),
+        Role::BeginLoad { len } => return begin_load(*len),
         Role::Serve { settle_seconds } => setup::run().and_then(|()| serve::run(*settle_seconds)),
         Role::Shell { rows, columns } => setup::run().and_then(|()| shell::run(*rows, *columns)),
     };
@@ -59,6 +68,17 @@ pub fn main(role: &Role) -> Result<ExitCode> {
     rustix::fs::sync();
     let _ = reboot(RebootCommand::Restart);
     done.map(|()| ExitCode::SUCCESS)
+}
+
+fn begin_load(len: u32) -> Result<ExitCode> {
+    let begun = Client::open().and_then(|mut client| {
+        client.begin(len)?;
+        Ok(client)
+    });
+    let _client = begun.map_err(|error| Error::Message(error.to_string()))?;
+    loop {
+        thread::park();
+    }
 }
 
 /// What kmemleak reports now, in lines.

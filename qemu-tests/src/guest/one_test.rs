@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use rustix::mount::MountFlags;
 use rustix::mount::mount;
 
-use super::program;
 use crate::error::Doing as _;
 use crate::error::Error;
 use crate::error::Result;
+use crate::kit::links::Links;
 use crate::tests;
 
 /// The exit code of a test that panicked.
@@ -35,10 +35,7 @@ pub(super) fn main(name: &str) -> Result<ExitCode> {
         MountFlags::empty(),
         None,
     );
-    program("ip")
-        .args(["link", "set", "lo", "up"])
-        .status()
-        .doing("run ip")?;
+    Links::open().set_up("lo");
     Ok(match catch_unwind(test.run) {
         Ok(()) => ExitCode::SUCCESS,
         // The panic's message is printed already.

@@ -3,11 +3,14 @@
 
 use std::fs;
 use std::fs::File;
+use std::io;
 use std::io::BufRead as _;
 use std::io::BufReader;
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
 use std::process::ExitStatus;
 use std::process::Stdio;
 use std::sync::mpsc;
@@ -18,6 +21,7 @@ use std::time::Instant;
 use rustix::process::Pid;
 use rustix::process::Signal;
 use rustix::process::kill_process;
+use rustix::thread::UnshareFlags;
 
 use super::kernel_log;
 use super::kernel_log::KernelLog;
@@ -125,22 +129,13 @@ fn run_test(log: &mut KernelLog, name: String, timeout: Duration) -> Result<Test
     let path = "/run/l7-test-output";
     let output = File::create(path).doing(format!("write {path}"))?;
     let errors = output.try_clone().doing("copy a descriptor")?;
-    // Namespaces of its own: whatever it starts, mounts or sets ends with it.
-    let mut child = program("unshare")
-        .args([
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount",
-            "--net",
-            "--ipc",
-        ])
-        .args(["/l7/bin/guest", "guest", "test", &name])
+    let mut command = program("/l7/bin/guest");
+    command
+        .args(["guest", "test", &name])
         .stdin(Stdio::null())
         .stdout(output)
-        .stderr(errors)
-        .spawn()
-        .doing("start unshare")?;
+        .stderr(errors);
+    let mut child = spawn_apart(&mut command).doing("start the test")?;
     let pid = Pid::from_child(&child);
     let (ended, wait) = mpsc::channel();
     // A thread that waits costs nothing meanwhile, which matters where instructions are counted.
@@ -173,6 +168,24 @@ fn run_test(log: &mut KernelLog, name: String, timeout: Duration) -> Result<Test
         kernel: complaints::excerpt(kernel.iter().map(String::as_str)),
         left_behind,
         millis,
+    })
+}
+
+/// Starts a program as the first process of namespaces of its own: whatever it starts, mounts or sets ends with it.
+fn spawn_apart(command: &mut Command) -> io::Result<Child> {
+    let namespaces =
+        UnshareFlags::NEWPID | UnshareFlags::NEWNS | UnshareFlags::NEWNET | UnshareFlags::NEWIPC;
+    // The thread is in them, and ends; what it has started remains.
+    thread::scope(|scope| {
+        let spawned = scope.spawn(|| {
+            // Deprecated for what it can do to descriptors, which is not asked here.
+            #[expect(deprecated, reason = "the other one is unsafe")]
+            rustix::thread::unshare(namespaces)?;
+            command.spawn()
+        });
+        spawned
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 

@@ -7,11 +7,13 @@ use std::path::Path;
 
 use rustix::mount::MountFlags;
 use rustix::mount::mount;
+use rustix::process::Resource;
+use rustix::process::Rlimit;
+use rustix::process::setrlimit;
 
-use super::kernel_log;
-use super::program;
 use crate::error::Doing as _;
 use crate::error::Result;
+use crate::kit::links::Links;
 
 /// Type, place, options of a mount, and whether a kernel may lack it.
 const MOUNTS: &[(&str, &str, Option<&CStr>, bool)] = &[
@@ -35,6 +37,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("fs/nr_open", "1048576"),
 ];
 
+/// How many files a process may hold open.
+const FILES: u64 = 65_536;
+
 pub(super) fn run() -> Result<()> {
     for &(kind, place, options, may_lack) in MOUNTS {
         let _ = fs::create_dir(place);
@@ -54,10 +59,13 @@ pub(super) fn run() -> Result<()> {
     ] {
         let _ = std::os::unix::fs::symlink(target, link);
     }
+    // A test may hold both ends of thousands of connections.
+    let files = Rlimit {
+        current: Some(FILES),
+        maximum: Some(FILES),
+    };
+    setrlimit(Resource::Nofile, files).doing("raise the number of open files")?;
     rustix::system::sethostname(b"l7-guest").doing("set the host's name")?;
-    let up = program("ip").args(["link", "set", "lo", "up"]).status();
-    if !up.is_ok_and(|status| status.success()) {
-        kernel_log::write("guest: the loopback device does not come up");
-    }
+    Links::open().set_up("lo");
     Ok(())
 }

@@ -4,11 +4,14 @@
 use std::env;
 use std::fs;
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
 use std::sync::OnceLock;
+use std::sync::mpsc;
+use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
@@ -91,7 +94,7 @@ impl Start<'_> {
             Console::File(_) => command.stdin(Stdio::null()).stdout(Stdio::null()),
             Console::Terminal => command.stdin(Stdio::inherit()).stdout(Stdio::inherit()),
         };
-        command.spawn().doing(format!("start {QEMU}"))
+        spawn_for_good(command).doing(format!("start {QEMU}"))
     }
 
     fn command(&self, accelerator: Accelerator) -> Command {
@@ -173,6 +176,28 @@ impl Start<'_> {
         }
         command
     }
+}
+
+/// A command to start, and whom to tell.
+type Job = (Command, Sender<io::Result<Child>>);
+
+/// Starts a program that ends when this process does, by `--pdeathsig`: which means the thread that started it. So that is
+/// one that stays.
+fn spawn_for_good(command: Command) -> io::Result<Child> {
+    static STARTER: OnceLock<Sender<Job>> = OnceLock::new();
+    let starter = STARTER.get_or_init(|| {
+        let (jobs, wanted) = mpsc::channel::<Job>();
+        thread::spawn(move || {
+            for (mut command, started) in wanted {
+                let _ = started.send(command.spawn());
+            }
+        });
+        jobs
+    });
+    let (started, child) = mpsc::channel();
+    let gone = || io::Error::other("the thread that starts guests is gone");
+    starter.send((command, started)).map_err(|_| gone())?;
+    child.recv().map_err(|_| gone())?
 }
 
 /// What runs guests on this machine: `L7_ACCEL=tcg` or `kvm` says so, else it is tried once per run. /dev/kvm may exist

@@ -4,6 +4,10 @@
 
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::artifacts::Artifacts;
 use super::guest::Guest;
@@ -61,34 +65,66 @@ fn target(executable: &Path) -> PathBuf {
         .map_or_else(|| tool::repository().join("target"), Path::to_owned)
 }
 
-/// A session of tests.
+/// What the sessions of a run share.
 #[derive(Debug)]
-pub struct Session {
+pub struct Run {
     init: PathBuf,
-    setup: Option<Setup>,
-    guest: Option<(Machine, Guest)>,
-    boots: usize,
-    /// Why guests cannot be had: said again to every test, not tried again.
-    hopeless: Option<String>,
+    setup: OnceLock<std::result::Result<Setup, String>>,
+    boots: AtomicUsize,
 }
 
-impl Session {
-    /// A session whose guests start this program. Nothing is built or booted yet.
+impl Run {
+    /// A run whose guests start this program. Nothing is built or booted yet.
     #[must_use]
-    pub fn new(init: &Path) -> Self {
-        Self {
+    pub fn new(init: &Path) -> Arc<Self> {
+        Arc::new(Self {
             init: init.to_owned(),
-            setup: None,
-            guest: None,
-            boots: 0,
-            hopeless: None,
-        }
+            setup: OnceLock::new(),
+            boots: AtomicUsize::new(0),
+        })
     }
 
     /// How often a guest was booted.
     #[must_use]
     pub fn boots(&self) -> usize {
-        self.boots
+        self.boots.load(Relaxed)
+    }
+
+    /// What guests are booted from; whoever asks first builds it.
+    fn setup(&self) -> Result<&Setup> {
+        let setup = self.setup.get_or_init(|| {
+            Kernel::wanted()
+                .and_then(|kernel| Setup::new(kernel, &self.init))
+                .map_err(|error| error.to_string())
+        });
+        setup.as_ref().map_err(|reason| no_boot(reason))
+    }
+}
+
+/// A session of tests: one guest at a time.
+#[derive(Debug)]
+pub struct Session {
+    run: Arc<Run>,
+    guest: Option<(Machine, Guest)>,
+    /// Why guests cannot be had: said again to every test, not tried again.
+    hopeless: Option<String>,
+}
+
+impl Session {
+    /// A session of this run.
+    #[must_use]
+    pub fn new(run: &Arc<Run>) -> Self {
+        Self {
+            run: Arc::clone(run),
+            guest: None,
+            hopeless: None,
+        }
+    }
+
+    /// The machine of the guest that is up.
+    #[must_use]
+    pub fn machine(&self) -> Option<Machine> {
+        self.guest.as_ref().map(|(machine, _)| *machine)
     }
 
     /// Runs a test in a guest of its machine.
@@ -128,10 +164,7 @@ impl Session {
             None => {}
         }
         if let Some(reason) = &self.hopeless {
-            return Err(Error::Tool {
-                tool: "the guest's boot".to_owned(),
-                output: reason.clone(),
-            });
+            return Err(no_boot(reason));
         }
         let booted = self.boot(machine);
         if let Err(error) = &booted {
@@ -140,16 +173,12 @@ impl Session {
         booted
     }
 
-    fn boot(&mut self, machine: Machine) -> Result<Guest> {
-        let setup = match self.setup.take() {
-            Some(setup) => setup,
-            None => Setup::new(Kernel::wanted()?, &self.init)?,
-        };
-        let setup = self.setup.insert(setup);
-        self.boots += 1;
+    fn boot(&self, machine: Machine) -> Result<Guest> {
+        let setup = self.run.setup()?;
+        let number = self.run.boots.fetch_add(1, Relaxed) + 1;
         // What is counted should be the test's alone. Idle seconds are skipped where instructions are counted.
         let settle = if machine.icount { 3 } else { 0 };
-        let console = setup.folder.join(format!("{}.console", self.boots));
+        let console = setup.folder.join(format!("{number}.console"));
         let guest = Guest::boot(
             &Start {
                 kernel: &setup.kernel,
@@ -158,13 +187,20 @@ impl Session {
                 image: &setup.artifacts.image,
                 console: Console::File(&console),
                 results: None,
-                messages: &setup.folder.join(format!("{}.qemu", self.boots)),
+                messages: &setup.folder.join(format!("{number}.qemu")),
                 arguments: &format!("serve {settle}"),
             },
             &console,
         )?;
         complain_at_end(Ok(guest.ready.kernel.clone()))?;
         Ok(guest)
+    }
+}
+
+fn no_boot(reason: &str) -> Error {
+    Error::Tool {
+        tool: "the guest's boot".to_owned(),
+        output: reason.to_owned(),
     }
 }
 

@@ -1,71 +1,142 @@
 // SPDX-License-Identifier: MIT
 //! The tests of the guest as `cargo test` wants them: listed, filtered, run one after the other.
 
+use std::env;
 use std::io::Write as _;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::thread;
 
 use libtest_mimic::Arguments;
 use libtest_mimic::Failed;
 use libtest_mimic::Trial;
 
 use super::artifacts;
+use super::session::Run;
 use super::session::Session;
 use crate::protocol::Outcome;
 use crate::protocol::TestResult;
+use crate::test::Machine;
 use crate::test::Test;
 
-/// Runs those of the tests that the command line wants; with `--nocapture`, what good ones print is shown too. `init` is this crate's program.
+/// How many guests run at once where nothing is said, and as many processors are there.
+const GUESTS: usize = 2;
+
+/// The tests of a suite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suite {
+    /// Those that show in less than a minute that each area works.
+    Basic,
+    /// All others; where a name is asked for, all that have it.
+    Rest,
+}
+
+/// Runs those of the tests that the command line wants, several guests at once: `L7_GUESTS`. With `--nocapture`, what
+/// good ones print is shown too. `init` is this crate's program.
 #[must_use]
-pub fn main(tests: impl Iterator<Item = &'static Test>, init: &Path) -> ExitCode {
+pub fn main(suite: Suite, tests: impl Iterator<Item = &'static Test>, init: &Path) -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // There is one guest at a time.
-    arguments.test_threads = Some(1);
-    let session = Arc::new(Mutex::new(Session::new(init)));
+    let wanted = |test: &&Test| match suite {
+        Suite::Basic => test.basic,
+        Suite::Rest => !test.basic || arguments.filter.is_some(),
+    };
+    let guests = guests();
+    let run = Run::new(init);
+    let pool = Arc::new(Pool {
+        idle: Mutex::new((0..guests).map(|_| Session::new(&run)).collect()),
+    });
     let show = arguments.nocapture;
     let has_module = artifacts::has_module();
-    let mut sorted: Vec<&'static Test> = tests.collect();
+    let mut sorted: Vec<&'static Test> = tests.filter(wanted).collect();
     sorted.sort_by_key(|test| test.machine);
+    arguments.test_threads = Some(guests);
     let trials = sorted
         .into_iter()
         .map(|test| {
-            let session = Arc::clone(&session);
-            Trial::test(test.name, move || run(&session, test, show))
+            let pool = Arc::clone(&pool);
+            Trial::test(test.name, move || run_test(&pool, test, show))
                 .with_ignored_flag(test.needs_module && !has_module)
         })
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
-    let ended = session
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .finish();
-    let complaint = match ended {
-        Ok(complaints) if complaints.is_empty() => return conclusion.exit_code(),
-        Ok(complaints) => complaints.join("\n"),
-        Err(error) => error.to_string(),
-    };
+    let complaints = pool.finish();
+    if complaints.is_empty() {
+        return conclusion.exit_code();
+    }
     // After the last test, so that it is no test's.
     let _ = writeln!(
         std::io::stderr(),
-        "failed: after the last test, the kernel complained:\n{complaint}"
+        "failed: after the last test, the kernel complained:\n{}",
+        complaints.join("\n")
     );
     ExitCode::FAILURE
 }
 
-fn run(session: &Mutex<Session>, test: &Test, show: bool) -> Result<(), Failed> {
-    let result = session
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .run(test)?;
+/// How many guests run at once: each takes a processor where it is emulated.
+fn guests() -> usize {
+    let said = env::var("L7_GUESTS")
+        .ok()
+        .and_then(|said| said.parse().ok());
+    let processors = || thread::available_parallelism().map_or(1, usize::from);
+    said.unwrap_or_else(|| processors().min(GUESTS)).max(1)
+}
+
+/// The sessions that no test uses: as many as tests run at once.
+struct Pool {
+    idle: Mutex<Vec<Session>>,
+}
+
+impl Pool {
+    /// One for a test of this machine: best with a guest that fits, or none yet.
+    fn take(&self, machine: Machine) -> Option<Session> {
+        let mut idle = self.lock();
+        let fitting = |wanted| idle.iter().position(|session| session.machine() == wanted);
+        let place = fitting(Some(machine))
+            .or_else(|| fitting(None))
+            .unwrap_or(0);
+        (place < idle.len()).then(|| idle.swap_remove(place))
+    }
+
+    /// Ends the guests; gives what their kernels complained of at last.
+    fn finish(&self) -> Vec<String> {
+        let sessions: Vec<Session> = self.lock().drain(..).collect();
+        thread::scope(|scope| {
+            let ends: Vec<_> = sessions
+                .into_iter()
+                .map(|mut session| scope.spawn(move || session.finish()))
+                .collect();
+            ends.into_iter()
+                .flat_map(|end| match end.join() {
+                    Ok(Ok(complaints)) => complaints,
+                    Ok(Err(error)) => vec![error.to_string()],
+                    Err(panic) => resume_unwind(panic),
+                })
+                .collect()
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Session>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn run_test(pool: &Pool, test: &Test, show: bool) -> Result<(), Failed> {
+    let mut session = pool.take(test.machine).ok_or("no session is idle")?;
+    let result = session.run(test);
+    pool.lock().push(session);
+    let result = result?;
     if show && result.is_good() {
-        let _ = write!(
+        let _ = writeln!(
             std::io::stdout(),
-            "\n{}({} ms by the guest's clock) ",
-            result.output,
-            result.millis
+            "--- {}: {} ms by the guest's clock\n{}",
+            result.name,
+            result.millis,
+            result.output
         );
     }
     if result.is_good() {

@@ -10,6 +10,8 @@
     reason = "what a test calls fails by panicking"
 )]
 
+pub mod group;
+pub(crate) mod links;
 pub mod memory;
 pub mod module;
 pub mod netlink;
@@ -19,8 +21,10 @@ pub mod programs;
 pub mod wait;
 
 pub use crate::guest::kernel_log::KernelLog;
+pub use group::Group;
 pub use memory::kib;
 pub use memory::leaks;
+pub use memory::shrink_slabs;
 pub use memory::slab;
 pub use module::Module;
 pub use network::Host;
@@ -28,5 +32,6 @@ pub use network::Network;
 pub use process::Attempt;
 pub use process::Process;
 pub use programs::Nginx;
+pub use programs::Origin;
 pub use wait::limit;
 pub use wait::wait_until;

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
+use rustix::io::Errno;
 use rustix::system::delete_module;
 use rustix::system::finit_module;
 
@@ -44,17 +45,18 @@ impl Module {
     ///
     /// The kernel's.
     pub fn try_load(parameters: &str) -> io::Result<Self> {
-        let depends = process::attempt(&format!("modinfo -F depends {PATH}"));
-        for name in depends
-            .stdout
-            .trim()
-            .split(',')
-            .filter(|name| !name.is_empty())
-        {
-            modprobe(name);
-        }
         let file = File::open(PATH)?;
-        finit_module(file, &CString::new(parameters)?, 0)?;
+        let parameters = CString::new(parameters)?;
+        match finit_module(&file, &parameters, 0) {
+            // A symbol is not there: of a module that it depends on.
+            Err(Errno::NOENT) => {
+                let depends = process::attempt(&format!("modinfo -F depends {PATH}")).stdout;
+                let names = depends.trim().split(',');
+                names.filter(|name| !name.is_empty()).for_each(modprobe);
+                finit_module(&file, &parameters, 0)?;
+            }
+            other => other?,
+        }
         Ok(Self { loaded: true })
     }
 

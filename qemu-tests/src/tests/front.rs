@@ -4,11 +4,11 @@
 use std::fs;
 
 use crate::kit::Network;
-use crate::kit::Nginx;
+use crate::kit::Origin;
 
 pub(super) fn quickstart_in_guest() {
     let network = Network::new();
-    let _nginx: Vec<Nginx> = network.servers.iter().map(Nginx::start).collect();
+    let _origins: Vec<Origin> = network.servers.iter().map(Origin::start).collect();
     // The quickstart, with the addresses of this network.
     let rules = fs::read_to_string("/l7/share/examples/quickstart.toml")
         .unwrap()
@@ -23,11 +23,7 @@ pub(super) fn quickstart_in_guest() {
     fs::write("/tmp/rules.toml", &rules).unwrap();
     let _front = network.switch.start("l7switch /tmp/rules.toml");
     network.client.wait_for_port(([10, 0, 1, 100], 8080));
-    let get = |path: &str| {
-        network
-            .client
-            .curl(&format!("http://10.0.1.100:8080{path}"))
-    };
+    let get = |path: &str| network.client.get(&format!("http://10.0.1.100:8080{path}"));
     assert_eq!(get("/"), "server1\n");
     assert_eq!(get("/img/logo.png"), "server2\n");
     assert_eq!(get("/about"), "l7switch quickstart\n");

@@ -3,13 +3,19 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
+use std::time::Duration;
 
 use l7switch_engine::netlink::ServerState;
 use l7switch_netlink::Client;
 
+use super::tables::Done;
 use crate::kit::Module;
 use crate::kit::Network;
-use crate::kit::Nginx;
+use crate::kit::Origin;
 use crate::kit::Process;
 use crate::kit::network::VIP;
 use crate::kit::process::Signal;
@@ -29,19 +35,19 @@ fn rules(pool: &str) -> String {
 /// A network with a front on the switch.
 struct Setup {
     network: Network,
-    nginx: Vec<Nginx>,
+    origins: Vec<Origin>,
     front: Process,
 }
 
 impl Setup {
     fn new(rules: &str, options: &str) -> Self {
         let network = Network::new();
-        let nginx = network.servers.iter().map(Nginx::start).collect();
+        let origins = network.servers.iter().map(Origin::start).collect();
         fs::write(RULES, rules).unwrap();
         let front = Self::start(&network, options);
         Self {
             network,
-            nginx,
+            origins,
             front,
         }
     }
@@ -121,7 +127,7 @@ impl Setup {
     }
 
     fn get(&self) -> String {
-        self.network.client.curl(&format!("http://{VIP}:8080/"))
+        self.network.client.get(&format!("http://{VIP}:8080/"))
     }
 }
 
@@ -212,7 +218,7 @@ pub(super) fn rules_that_the_kernel_refuses_are_the_fronts_alone() {
     let answer = setup
         .network
         .client
-        .curl(&format!("http://{VIP}:8080/long/77"));
+        .get(&format!("http://{VIP}:8080/long/77"));
     assert_eq!(answer, "77\n");
     setup.get();
     setup.reload(&rules(""));
@@ -256,30 +262,44 @@ pub(super) fn without_the_module_the_front_says_so() {
 pub(super) fn the_module_goes_and_comes_while_the_front_serves() {
     let mut module = Module::load();
     let setup = Setup::new(&rules(""), "");
-    let line = format!(
-        "sh -c 'while :; do curl --silent --fail --max-time 5 http://{VIP}:8080/ >/dev/null && echo good || echo bad; done'"
-    );
-    let mut loader = setup.network.client.start(&line);
-    loader.wait_for_output("good");
-    for _ in 0..2 {
-        assert_eq!(setup.kernel_line(), "kernel: loaded generation 1");
+    let done = AtomicBool::new(false);
+    let good = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let client = &setup.network.client;
+            while !done.load(Relaxed) {
+                client.get(&format!("http://{VIP}:8080/"));
+                good.fetch_add(1, Relaxed);
+                // The others want the processor, too.
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let _done = Done(&done);
+        let served = || {
+            let before = good.load(Relaxed);
+            wait_until("requests are served", || good.load(Relaxed) > before + 1);
+        };
+        served();
+        for _ in 0..2 {
+            assert_eq!(setup.kernel_line(), "kernel: loaded generation 1");
+            module.unload().unwrap();
+            setup.wait_for_kernel("not loaded");
+            served();
+            module = Module::load();
+            setup.wait_for_kernel("loaded generation 1");
+            assert_eq!(setup.client().servers().unwrap().len(), 2);
+            served();
+        }
+        // A table under way, too, and events that wait.
+        let mut client = setup.client();
+        client.begin(10_000).unwrap();
+        client.reset_counters().unwrap();
         module.unload().unwrap();
+        assert!(client.module().is_err());
         setup.wait_for_kernel("not loaded");
-        module = Module::load();
-        setup.wait_for_kernel("loaded generation 1");
-        assert_eq!(setup.client().servers().unwrap().len(), 2);
-    }
-    // A table under way, too, and events that wait.
-    let mut client = setup.client();
-    client.begin(10_000).unwrap();
-    client.reset_counters().unwrap();
-    module.unload().unwrap();
-    assert!(client.module().is_err());
-    setup.wait_for_kernel("not loaded");
-    let printed = loader.output();
-    println!("{} requests", printed.lines().count());
-    assert!(!printed.contains("bad"), "{printed}");
-    assert!(loader.is_running());
+        served();
+    });
+    println!("{good:?} requests");
 }
 
 pub(super) fn servers_are_kept_in_step_both_ways() {
@@ -342,10 +362,7 @@ pub(super) fn what_checks_find_is_set_in_the_kernel() {
     let mut setup = Setup::new(&rules(check), "");
     let mut client = setup.client();
     setup.wait_for_server(&mut client, (ServerState::Up, 1));
-    // Killed, it would leave a worker that listens.
-    let mut nginx = setup.nginx.remove(0);
-    nginx.process().signal(Signal::TERM);
-    nginx.process().wait();
+    drop(setup.origins.remove(0));
     setup.wait_for_server(&mut client, (ServerState::Down, 1));
     assert_eq!(setup.get(), "server2\n");
     // Someone who sets it up does not know better.
@@ -354,7 +371,7 @@ pub(super) fn what_checks_find_is_set_in_the_kernel() {
         .switch
         .run("l7ctl kernel set 10.0.2.2:80 --state up");
     setup.wait_for_server(&mut client, (ServerState::Down, 1));
-    let nginx = Nginx::start(&setup.network.servers[0]);
+    let origin = Origin::start(&setup.network.servers[0]);
     setup.wait_for_server(&mut client, (ServerState::Up, 1));
-    setup.nginx.push(nginx);
+    setup.origins.push(origin);
 }

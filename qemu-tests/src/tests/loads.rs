@@ -20,9 +20,9 @@ use super::requests::RULES;
 use super::requests::rules;
 use super::tables::REQUESTS;
 use super::tables::ask;
+use crate::kit::Group;
 use crate::kit::Host;
 use crate::kit::process::Signal;
-use crate::kit::process::attempt;
 use crate::kit::wait_until;
 
 /// Rules whose table is longer than one chunk can be.
@@ -140,15 +140,12 @@ pub(super) fn a_load_ends_with_its_socket() {
     });
     assert_eq!(standing(&mut client), before);
 
-    // A process that is killed half-way: the kernel's tool begins, then listens on the same socket.
+    // A process that is killed half-way.
     let host = Host::new("elsewhere");
     let there = host.inside(|| Client::open().unwrap().module().unwrap());
     assert_eq!((there.generation, there.loading), (0, None));
-    let mut loader = crate::kit::process::start(
-        "python3 /l7/share/pyynl/cli.py --spec /l7/share/netlink/specs/l7switch.yaml --no-schema \
-         --subscribe events --do table-begin --json '{\"len\": 1000000}'",
-    );
-    wait_until("the kernel's tool has begun", || {
+    let mut loader = crate::kit::process::start("/l7/bin/guest guest begin-load 1000000");
+    wait_until("the other process has begun", || {
         assert!(loader.is_running(), "{}", loader.output());
         abandoned(&mut client).0.is_some()
     });
@@ -223,23 +220,23 @@ pub(super) fn loaders_that_compete_are_served_or_told() {
     );
 }
 
-/// A table counts as memory of whoever loads it: one group of processes cannot take all.
+/// A table counts as memory of whoever loads it: one group of processes cannot take all. What was taken until the group's
+/// limit is given back before the answer: whoever is refused and touches a page of its own next would be killed otherwise.
 pub(super) fn a_load_beyond_the_loaders_memory_is_refused() {
     let (_module, mut client) = with_rules("");
     let before = standing(&mut client);
-    let attempt = attempt(
-        "mkdir /tmp/groups; mount -t cgroup2 none /tmp/groups; echo +memory >/tmp/groups/cgroup.subtree_control; \
-         mkdir /tmp/groups/small; echo 48M >/tmp/groups/small/memory.max; echo 0 >/tmp/groups/small/cgroup.procs; \
-         exec python3 /l7/share/pyynl/cli.py --spec /l7/share/netlink/specs/l7switch.yaml --no-schema \
-         --do table-begin --json '{\"len\": 134217728}'",
-    );
-    println!("{attempt:?}");
-    let _ = std::fs::remove_dir("/tmp/groups/small");
-    assert_eq!(attempt.code(), 1);
-    assert!(attempt.stdout.contains("there is no memory"));
-    wait_until("no load is under way", || {
-        client.module().unwrap().loading.is_none()
-    });
+    let group = Group::new("small", 16 << 20);
+    group.enter();
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        refused(client.begin(128 << 20), Errno::NOMEM, "there is no memory");
+        held.push(group.read("memory.current").trim().parse::<u64>().unwrap());
+    }
+    group.leave();
+    println!("bytes of the group after each refusal: {held:?}");
+    assert!(held.iter().all(|&held| held < 4 << 20), "{held:?}");
+    let events = group.read("memory.events");
+    assert!(events.contains("oom_kill 0\n"), "{events}");
     assert_eq!(standing(&mut client), before);
     // Whoever may have so much memory is not hindered.
     let begun = client.begin(128 << 20).unwrap();

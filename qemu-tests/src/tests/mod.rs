@@ -30,53 +30,105 @@ mod tables;
 
 /// Every test of the guest.
 pub const TESTS: &[Test] = &[
-    guest_test!(boot::tools_run),
-    guest_test!(boot::namespaces_talk),
+    guest_test!(boot::tools_run).basic(),
+    guest_test!(boot::namespaces_talk).basic(),
     guest_test!(boot::modules_load),
     guest_test!(boot::instructions_are_counted).icount(),
-    guest_test!(dumps::long_lists_are_whole).needs_module(),
+    guest_test!(dumps::long_lists_are_whole)
+        .basic()
+        .needs_module(),
     guest_test!(dumps::a_list_that_changes_says_so).needs_module(),
     guest_test!(dumps::lists_are_of_one_table_while_tables_are_swapped).needs_module(),
     guest_test!(dumps::long_lists_of_flows_are_whole_and_of_one_table).needs_module(),
-    guest_test!(dumps::a_listener_that_does_not_read_learns_that_it_lost_events).needs_module(),
-    guest_test!(flows::connections_are_followed_from_open_to_close).needs_module(),
-    guest_test!(flows::closed_connections_are_forgotten).needs_module(),
-    guest_test!(flows::local_clients_are_followed_once).needs_module(),
-    guest_test!(flows::flows_of_services_that_stay_outlive_a_table).needs_module(),
+    guest_test!(dumps::a_listener_that_does_not_read_learns_that_it_lost_events)
+        .basic()
+        .needs_module(),
+    guest_test!(flows::connections_are_followed_from_open_to_close)
+        .basic()
+        .needs_module(),
+    guest_test!(flows::closed_connections_are_forgotten)
+        .needs_module()
+        .icount(),
+    guest_test!(flows::local_clients_are_followed_once)
+        .basic()
+        .needs_module(),
+    guest_test!(flows::flows_of_services_that_stay_outlive_a_table)
+        .basic()
+        .needs_module(),
     guest_test!(flows::a_full_table_of_flows_is_counted_and_breaks_nothing).needs_module(),
-    guest_test!(front::quickstart_in_guest),
+    guest_test!(front::quickstart_in_guest).basic(),
     guest_test!(front_and_kernel::the_front_loads_its_rules_and_says_who_replaced_them)
         .needs_module(),
     guest_test!(front_and_kernel::rules_that_the_kernel_refuses_are_the_fronts_alone)
         .needs_module(),
     guest_test!(front_and_kernel::without_the_module_the_front_says_so).needs_module(),
     guest_test!(front_and_kernel::the_module_goes_and_comes_while_the_front_serves).needs_module(),
-    guest_test!(front_and_kernel::servers_are_kept_in_step_both_ways).needs_module(),
-    guest_test!(front_and_kernel::what_checks_find_is_set_in_the_kernel).needs_module(),
-    guest_test!(fuzz::random_messages_do_no_harm).needs_module(),
-    guest_test!(loads::loads_keep_to_their_order).needs_module(),
-    guest_test!(loads::a_load_ends_with_its_socket).needs_module(),
-    guest_test!(loads::a_load_beyond_the_loaders_memory_is_refused).needs_module(),
+    guest_test!(front_and_kernel::servers_are_kept_in_step_both_ways)
+        .basic()
+        .needs_module(),
+    guest_test!(front_and_kernel::what_checks_find_is_set_in_the_kernel)
+        .basic()
+        .needs_module(),
+    guest_test!(fuzz::random_messages_do_no_harm)
+        .basic()
+        .needs_module(),
+    guest_test!(loads::loads_keep_to_their_order)
+        .basic()
+        .needs_module(),
+    guest_test!(loads::a_load_ends_with_its_socket)
+        .basic()
+        .needs_module(),
+    guest_test!(loads::a_load_beyond_the_loaders_memory_is_refused)
+        .basic()
+        .needs_module(),
     guest_test!(loads::loaders_that_compete_are_served_or_told).needs_module(),
-    guest_test!(module::l7ctl_says_what_to_do_without_it),
-    guest_test!(module::loads_and_goes_many_times).needs_module(),
-    guest_test!(module::parameters_at_their_limits_do_no_harm).needs_module(),
-    guest_test!(module::says_what_it_is).needs_module(),
-    guest_test!(netlink::misuse_is_refused_with_words_and_changes_nothing).needs_module(),
-    guest_test!(netlink::messages_that_no_client_sends_do_no_harm).needs_module(),
-    guest_test!(packets::random_packets_do_no_harm).needs_module(),
+    guest_test!(module::l7ctl_says_what_to_do_without_it).basic(),
+    guest_test!(module::loads_and_goes_many_times)
+        .basic()
+        .needs_module(),
+    guest_test!(module::parameters_at_their_limits_do_no_harm)
+        .basic()
+        .needs_module(),
+    guest_test!(module::says_what_it_is).basic().needs_module(),
+    guest_test!(netlink::misuse_is_refused_with_words_and_changes_nothing)
+        .basic()
+        .needs_module(),
+    guest_test!(netlink::messages_that_no_client_sends_do_no_harm)
+        .basic()
+        .needs_module(),
+    guest_test!(packets::random_packets_do_no_harm)
+        .basic()
+        .needs_module(),
     guest_test!(permissions::without_cap_net_admin_nothing_is_told_or_done).needs_module(),
-    guest_test!(permissions::a_user_may_load_a_table_in_a_namespace_of_his_own).needs_module(),
-    guest_test!(permissions::namespaces_are_apart).needs_module(),
-    guest_test!(requests::kernel_and_explain_agree).needs_module(),
+    guest_test!(permissions::a_user_may_load_a_table_in_a_namespace_of_his_own)
+        .basic()
+        .needs_module(),
+    guest_test!(permissions::namespaces_are_apart)
+        .basic()
+        .needs_module(),
+    guest_test!(requests::kernel_and_explain_agree)
+        .basic()
+        .needs_module(),
     guest_test!(requests::l7ctl_loads_every_example).needs_module(),
-    guest_test!(servers::what_is_set_of_servers_outlives_tables).needs_module(),
-    guest_test!(servers::what_may_not_be_picked_is_not_picked).needs_module(),
-    guest_test!(servers::keys_stay_with_their_servers).needs_module(),
-    guest_test!(specification::the_kernels_tool_is_a_client).needs_module(),
+    guest_test!(servers::what_is_set_of_servers_outlives_tables)
+        .basic()
+        .needs_module(),
+    guest_test!(servers::what_may_not_be_picked_is_not_picked)
+        .basic()
+        .needs_module(),
+    guest_test!(servers::keys_stay_with_their_servers)
+        .basic()
+        .needs_module(),
+    guest_test!(specification::the_kernels_tool_is_a_client)
+        .basic()
+        .needs_module(),
     guest_test!(specification::the_kernels_tool_shows_events_and_errors).needs_module(),
-    guest_test!(tables::tables_come_and_go_under_dumps).needs_module(),
-    guest_test!(tables::corrupted_tables_do_no_harm).needs_module(),
+    guest_test!(tables::tables_come_and_go_under_dumps)
+        .basic()
+        .needs_module(),
+    guest_test!(tables::corrupted_tables_do_no_harm)
+        .basic()
+        .needs_module(),
 ];
 
 /// Tests that take minutes: run where `L7_LONG` is set.

@@ -9,7 +9,7 @@ use super::requests::RULES;
 use super::requests::rules;
 use crate::kit::Module;
 use crate::kit::Network;
-use crate::kit::Nginx;
+use crate::kit::Origin;
 use crate::kit::network::VIP;
 use crate::kit::network::VIP6;
 
@@ -79,7 +79,7 @@ print("sent")
 fn send(count: usize) {
     let _module = Module::load();
     let network = Network::with_servers(0);
-    let _nginx = Nginx::start(&network.switch);
+    let _origin = Origin::start(&network.switch);
     let mut client = network.switch.inside(|| Client::open().unwrap());
     client.load(rules(RULES).table.as_bytes()).unwrap();
     let seed = fastrand::u32(..);
@@ -121,7 +121,7 @@ fn send(count: usize) {
             );
         }
         for host in [VIP.to_string(), format!("[{VIP6}]")] {
-            assert_eq!(network.client.curl(&format!("http://{host}/")), "switch\n");
+            assert_eq!(network.client.get(&format!("http://{host}/")), "switch\n");
         }
     }
 }

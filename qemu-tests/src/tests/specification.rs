@@ -15,7 +15,7 @@ use super::requests::rules;
 use crate::kit::Host;
 use crate::kit::Module;
 use crate::kit::Network;
-use crate::kit::Nginx;
+use crate::kit::Origin;
 use crate::kit::network::VIP;
 use crate::kit::wait_until;
 
@@ -87,7 +87,7 @@ while not listener.async_msg_queue.empty():
 pub(super) fn the_kernels_tool_is_a_client() {
     let _module = Module::load();
     let network = Network::with_servers(0);
-    let _nginx = Nginx::start(&network.switch);
+    let _origin = Origin::start(&network.switch);
     let host = &network.switch;
     let table = rules(RULES);
     fs::write("/tmp/table", table.table.as_bytes()).unwrap();

@@ -21,6 +21,20 @@ fn track(framing: Framing, body: &[u8], piece: usize) -> Result<(usize, bool), B
     Ok((consumed, tracker.done()))
 }
 
+/// The same with data skipped unseen, at most `piece` bytes at a time.
+fn leap(framing: Framing, body: &[u8], piece: usize) -> Result<(usize, bool), BodyError> {
+    let mut tracker = BodyTracker::new(framing);
+    let mut at = 0;
+    while at < body.len() && !tracker.done() {
+        let length = piece.min(body.len() - at);
+        match usize::try_from(tracker.skip(length as u64)).unwrap() {
+            0 => at += tracker.consume(&body[at..at + length])?.consumed,
+            skipped => at += skipped,
+        }
+    }
+    Ok((at, tracker.done()))
+}
+
 fuzz_target!(|data: &[u8]| {
     let Some((&[piece, kind], body)) = data.split_first_chunk::<2>() else {
         return;
@@ -33,6 +47,8 @@ fuzz_target!(|data: &[u8]| {
     let whole = track(framing, body, body.len().max(1));
     assert_eq!(track(framing, body, 1), whole);
     assert_eq!(track(framing, body, usize::from(piece).max(1)), whole);
+    assert_eq!(leap(framing, body, 1), whole);
+    assert_eq!(leap(framing, body, usize::from(piece).max(1)), whole);
     match (framing, whole) {
         (Framing::None, whole) => assert_eq!(whole, Ok((0, true))),
         (Framing::Length(length), whole) => {

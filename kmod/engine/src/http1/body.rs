@@ -4,6 +4,8 @@
 use core::fmt;
 
 use super::bytes;
+use super::words::Word;
+use super::words::WordReader;
 use super::Framing;
 
 /// Longest extension part of one chunk-size line, in bytes from the first semicolon.
@@ -11,9 +13,6 @@ pub const EXTENSION_MAX: u32 = 1024;
 
 /// Longest trailer section, in bytes, without the empty line that ends it.
 pub const TRAILER_MAX: u32 = 8192;
-
-/// Length of `transfer-encoding`, the longest name that is looked for in a trailer section.
-const NAME_MAX: usize = 17;
 
 /// A rule that a body broke. Where the message ends is not known, so the connection can only be
 /// closed.
@@ -134,17 +133,17 @@ pub struct Progress {
 }
 
 /// Follows a message body to its end without keeping any of it. Data are skipped by arithmetic; the
-/// framing of chunks and the trailer section are checked byte by byte.
-#[derive(Clone, Debug)]
+/// framing of chunks and the trailer section are checked byte by byte. 16 bytes of plain data.
+#[derive(Clone, Copy, Debug)]
 pub struct BodyTracker {
     /// Bytes of data still to come.
     left: u64,
     /// Bytes of the extensions or of the trailer section so far.
     section: u32,
-    /// Digits of the size, or bytes of the name so far; stops at the most that can matter.
+    /// Digits of the size so far, at most 16.
     count: u8,
-    /// A trailer field's name in lower case.
-    name: [u8; NAME_MAX],
+    /// A trailer field's name so far.
+    name: WordReader,
     state: State,
 }
 
@@ -160,7 +159,7 @@ impl BodyTracker {
             left,
             section: 0,
             count: 0,
-            name: [0; NAME_MAX],
+            name: WordReader::new(),
             state,
         }
     }
@@ -180,14 +179,13 @@ impl BodyTracker {
         let mut rest = buf;
         loop {
             match self.state {
-                State::Counted => match self.skip(&mut rest) {
-                    0 => self.state = State::Done,
-                    _ => break,
-                },
-                State::Data => match self.skip(&mut rest) {
-                    0 => self.state = State::DataCr,
-                    _ => break,
-                },
+                State::Counted | State::Data if rest.is_empty() => break,
+                State::Counted | State::Data => {
+                    // A usize has at most 64 bits.
+                    let length = u64::try_from(rest.len()).unwrap_or(u64::MAX);
+                    let skipped = usize::try_from(self.skip(length)).unwrap_or(usize::MAX);
+                    rest = rest.get(skipped..).unwrap_or_default();
+                }
                 State::Done => break,
                 State::Failed(error) => return Err(error),
                 state => {
@@ -206,15 +204,30 @@ impl BodyTracker {
         })
     }
 
-    /// Skips data and gives how much of them is still to come.
-    fn skip(&mut self, rest: &mut &[u8]) -> u64 {
-        let take = usize::try_from(self.left).map_or(rest.len(), |left| left.min(rest.len()));
-        *rest = rest.get(take..).unwrap_or_default();
-        // A usize has at most 64 bits.
-        self.left = self
-            .left
-            .saturating_sub(u64::try_from(take).unwrap_or(u64::MAX));
-        self.left
+    /// Bytes of data that come before the next byte of framing, or before the body's end; 0 where
+    /// the next byte is framing, and behind the end. They need not be seen: [`skip`](Self::skip).
+    pub const fn skippable(&self) -> u64 {
+        match self.state {
+            State::Counted | State::Data => self.left,
+            _ => 0,
+        }
+    }
+
+    /// Goes past the next `length` bytes without having them, but past no byte of framing. Leaves
+    /// what [`consume`](Self::consume) would leave if it were given the bytes, and gives how many
+    /// they were: `length` or [`skippable`](Self::skippable), whichever is less.
+    pub fn skip(&mut self, length: u64) -> u64 {
+        let after = match self.state {
+            State::Counted => State::Done,
+            State::Data => State::DataCr,
+            _ => return 0,
+        };
+        let skipped = self.left.min(length);
+        self.left = self.left.wrapping_sub(skipped);
+        if self.left == 0 {
+            self.state = after;
+        }
+        skipped
     }
 
     fn step(&mut self, state: State, byte: u8) -> Result<State, BodyError> {
@@ -309,12 +322,12 @@ impl BodyTracker {
             (_, b'\n') => Err(BodyError::BareLf),
             (State::TrailerStart, b' ' | b'\t') => Err(BodyError::ObsFold),
             (State::TrailerStart, _) if bytes::is_token(byte) => {
-                self.count = 0;
-                self.push_name(byte);
+                self.name = WordReader::new();
+                self.name.read(byte);
                 Ok(State::TrailerName)
             }
             (State::TrailerName, _) if bytes::is_token(byte) => {
-                self.push_name(byte);
+                self.name.read(byte);
                 Ok(State::TrailerName)
             }
             (State::TrailerName, b':') if self.forbidden() => Err(BodyError::TrailerForbidden),
@@ -326,17 +339,12 @@ impl BodyTracker {
         }
     }
 
-    fn push_name(&mut self, byte: u8) {
-        if let Some(place) = self.name.get_mut(usize::from(self.count)) {
-            *place = byte.to_ascii_lowercase();
-        }
-        self.count = self.count.saturating_add(1);
-    }
-
     /// Whether a recipient that merged the trailer field into the head would read another message.
     fn forbidden(&self) -> bool {
-        let name = self.name.get(..usize::from(self.count)).unwrap_or_default();
-        matches!(name, b"host" | b"content-length" | b"transfer-encoding")
+        matches!(
+            self.name.word(),
+            Some(Word::Host | Word::ContentLength | Word::TransferEncoding)
+        )
     }
 }
 

@@ -218,6 +218,46 @@ fn trailer_section_is_bounded_as_a_whole() {
     assert_eq!(BodyError::TrailerTooLong.status(), 431);
 }
 
+#[test]
+fn data_can_be_skipped_and_framing_cannot() {
+    let mut tracker = BodyTracker::new(Framing::Length(10));
+    assert_eq!((tracker.skippable(), tracker.skip(0)), (10, 0));
+    assert_eq!((tracker.skip(4), tracker.skippable()), (4, 6));
+    assert!(!tracker.done());
+    assert_eq!((tracker.skip(u64::MAX), tracker.skippable()), (6, 0));
+    assert!(tracker.done());
+    assert_eq!(tracker.skip(1), 0);
+
+    let mut tracker = BodyTracker::new(Framing::Length(u64::MAX));
+    assert_eq!(tracker.skip(u64::MAX), u64::MAX);
+    assert!(tracker.done());
+
+    let mut tracker = BodyTracker::new(Framing::Chunked);
+    let mut consume = |text: &[u8], skippable| {
+        assert_eq!((tracker.skippable(), tracker.skip(9)), (0, 0));
+        assert_eq!(tracker.consume(text).unwrap().consumed, text.len());
+        assert_eq!(tracker.skippable(), skippable);
+        assert_eq!(tracker.skip(9), skippable);
+        tracker.done()
+    };
+    assert!(!consume(b"5\r", 0));
+    assert!(!consume(b"\n", 5));
+    assert!(!consume(b"\r\n3\r\nx", 2));
+    assert!(!consume(b"\r\n0\r\n", 0));
+    assert!(!consume(b"A: b\r\n\r", 0));
+    assert!(consume(b"\n", 0));
+
+    let mut tracker = BodyTracker::new(Framing::Chunked);
+    assert_eq!(tracker.consume(b"x"), Err(BodyError::ChunkSize));
+    assert_eq!((tracker.skippable(), tracker.skip(9)), (0, 0));
+    assert_eq!(BodyTracker::new(Framing::None).skippable(), 0);
+}
+
+#[test]
+fn state_is_16_bytes() {
+    assert_eq!(size_of::<BodyTracker>(), 16);
+}
+
 fn body() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         "[0-9a-f]{1,2}(;[a-z]=(\"[a-z\\\\ ]*\"|[a-z]*))?\r\n",
@@ -229,6 +269,27 @@ fn body() -> impl Strategy<Value = String> {
         Just(String::from("1\r\nx\r\n")),
     ];
     proptest::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+}
+
+/// What comes out if data are skipped, at most so many at a time, and only framing is shown, byte by
+/// byte.
+fn leap(framing: Framing, buf: &[u8], most: usize) -> Result<Progress, BodyError> {
+    let mut tracker = BodyTracker::new(framing);
+    let mut at = 0;
+    while at < buf.len() && !tracker.done() {
+        let length = most.min(buf.len().wrapping_sub(at));
+        let skippable = usize::try_from(tracker.skippable()).unwrap();
+        let skipped = usize::try_from(tracker.skip(u64::try_from(length).unwrap())).unwrap();
+        assert_eq!(skipped, length.min(skippable));
+        at = at.wrapping_add(skipped);
+        if skippable == 0 {
+            at = at.wrapping_add(tracker.consume(&buf[at..=at])?.consumed);
+        }
+    }
+    Ok(Progress {
+        consumed: at,
+        done: tracker.done(),
+    })
 }
 
 /// The plainest reading of a body without extensions and trailers.
@@ -259,6 +320,9 @@ proptest! {
     ) {
         let whole = track(Framing::Chunked, text.as_bytes(), &[usize::MAX]);
         prop_assert_eq!(track(Framing::Chunked, text.as_bytes(), &pieces), whole);
+        for &most in &pieces {
+            prop_assert_eq!(leap(Framing::Chunked, text.as_bytes(), most), whole);
+        }
         if let Some(consumed) = plain(text.as_bytes()).filter(|_| !text.contains('+')) {
             prop_assert_eq!(whole, Ok(Progress { consumed, done: true }));
         }
@@ -279,5 +343,6 @@ proptest! {
         let expected = Progress { consumed: text.len(), done: true };
         text.extend(b"GET / HTTP/1.1\r\n");
         prop_assert_eq!(track(Framing::Chunked, &text, &pieces), Ok(expected));
+        prop_assert_eq!(leap(Framing::Chunked, &text, pieces[0]), Ok(expected));
     }
 }

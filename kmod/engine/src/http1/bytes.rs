@@ -92,7 +92,33 @@ pub(super) fn is_value(byte: u8) -> bool {
 /// The first byte at or after `from` that is no token character.
 #[inline]
 pub(super) fn skip_token(buf: &[u8], from: usize) -> usize {
-    skip(buf, from, TOKEN)
+    let rest = after_token(buf.get(from..).unwrap_or_default());
+    buf.len().wrapping_sub(rest.len())
+}
+
+/// What is left of `buf` from the first byte on that is no token character.
+#[inline]
+pub(super) fn after_token(buf: &[u8]) -> &[u8] {
+    let mut rest = buf;
+    while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
+        let hits = no_name(u64::from_le_bytes(*chunk));
+        if hits == 0 {
+            rest = tail;
+            continue;
+        }
+        rest = rest.get(lowest(hits)..).unwrap_or_default();
+        match rest.split_first() {
+            Some((&byte, tail)) if is_token(byte) => rest = tail,
+            _ => return rest,
+        }
+    }
+    while let Some((&byte, tail)) = rest.split_first() {
+        if !is_token(byte) {
+            break;
+        }
+        rest = tail;
+    }
+    rest
 }
 
 /// The first byte at or after `from` that may not stand in a request target.
@@ -112,6 +138,8 @@ fn skip(buf: &[u8], from: usize, class: u8) -> usize {
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
+/// The bit that tells a lower case letter from an upper case one.
+const CASE: u64 = 0x2020_2020_2020_2020;
 
 /// Sets the high bit of each byte of `word` that is zero. A borrow may also set it above such a
 /// byte, so only the lowest one set is exact; that is the one that is asked for.
@@ -120,11 +148,43 @@ const fn zeros(word: u64) -> u64 {
     word.wrapping_sub(ONES) & !word & HIGHS
 }
 
+/// Likewise for each byte below the space.
+#[inline]
+const fn below_space(word: u64) -> u64 {
+    word.wrapping_sub(ONES.wrapping_mul(0x20)) & !word & HIGHS
+}
+
 /// Likewise for each control character except those at 0x80 and above.
 #[inline]
 const fn controls(word: u64) -> u64 {
-    let below_space = word.wrapping_sub(ONES.wrapping_mul(0x20)) & !word & HIGHS;
-    below_space | zeros(word ^ ONES.wrapping_mul(0x7f))
+    below_space(word) | zeros(word ^ ONES.wrapping_mul(0x7f))
+}
+
+/// Sets the high bit of each byte of `word` that is neither a letter nor a hyphen, of which nearly
+/// all field names are made. No sum carries into the next byte, so every bit is exact.
+#[inline]
+const fn no_name(word: u64) -> u64 {
+    let low = word & !HIGHS;
+    let lower = low | CASE;
+    let from_a = lower.wrapping_add(ONES.wrapping_mul(0x80 - 0x61));
+    let past_z = lower.wrapping_add(ONES.wrapping_mul(0x80 - 0x7b));
+    let no_hyphen = (low ^ ONES.wrapping_mul(0x2d)).wrapping_add(ONES.wrapping_mul(0x7f));
+    (!(from_a & !past_z) & no_hyphen | word) & HIGHS
+}
+
+/// Whether `token` is `word` in any case. The word has 8 bytes or more, all of them lower case
+/// letters and hyphens, which no other token character becomes by the bit that is the case.
+#[inline]
+pub(super) fn is_word(token: &[u8], word: &[u8]) -> bool {
+    let same = |one: Option<&[u8; 8]>, other: Option<&[u8; 8]>| match (one, other) {
+        (Some(one), Some(other)) => u64::from_le_bytes(*one) | CASE == u64::from_le_bytes(*other),
+        _ => false,
+    };
+    let middle = |bytes: &[u8]| bytes.get(8..).and_then(<[u8]>::first_chunk::<8>).copied();
+    token.len() == word.len()
+        && same(token.first_chunk(), word.first_chunk())
+        && (word.len() <= 16 || same(middle(token).as_ref(), middle(word).as_ref()))
+        && same(token.last_chunk(), word.last_chunk())
 }
 
 /// Index of the byte with the lowest bit set.
@@ -155,6 +215,31 @@ pub(super) fn skip_value(buf: &[u8], from: usize) -> usize {
         .position(|&byte| !is_value(byte))
         .unwrap_or(rest.len());
     buf.len().wrapping_sub(rest.len()).wrapping_add(valid)
+}
+
+/// What is left of `buf` from the first CR, LF or NUL on.
+#[inline]
+pub(super) fn after_text(buf: &[u8]) -> &[u8] {
+    let mut rest = buf;
+    while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
+        let hits = below_space(u64::from_le_bytes(*chunk));
+        if hits == 0 {
+            rest = tail;
+            continue;
+        }
+        rest = rest.get(lowest(hits)..).unwrap_or_default();
+        match rest.split_first() {
+            Some((byte, tail)) if !matches!(byte, b'\r' | b'\n' | b'\0') => rest = tail,
+            _ => return rest,
+        }
+    }
+    while let Some((byte, tail)) = rest.split_first() {
+        if matches!(byte, b'\r' | b'\n' | b'\0') {
+            break;
+        }
+        rest = tail;
+    }
+    rest
 }
 
 /// The first `byte` in `buf`.
@@ -213,6 +298,28 @@ mod tests {
                 buf[place] = byte;
                 let expected = if is_value(byte) { buf.len() } else { place };
                 assert_eq!(skip_value(&buf, 0), expected, "{byte:#x} at {place}");
+                let text = !matches!(byte, b'\r' | b'\n' | b'\0');
+                let expected = if text { &[] } else { &buf[place..] };
+                assert_eq!(after_text(&buf), expected, "{byte:#x} at {place}");
+                let expected = if is_token(byte) { buf.len() } else { place };
+                assert_eq!(skip_token(&buf, 0), expected, "{byte:#x} at {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn words_are_the_same_in_any_case_only() {
+        for word in [&b"connection"[..], b"content-length", b"transfer-encoding"] {
+            assert!(is_word(word, word));
+            assert!(is_word(&word.to_ascii_uppercase(), word));
+            assert!(!is_word(&word[1..], word));
+            assert!(!is_word(&[word, b"s"].concat(), word));
+            for at in 0..word.len() {
+                for byte in (0..=u8::MAX).filter(|&byte| is_token(byte)) {
+                    let mut other = word.to_vec();
+                    other[at] = byte;
+                    assert_eq!(is_word(&other, word), other.eq_ignore_ascii_case(word));
+                }
             }
         }
     }
@@ -227,6 +334,10 @@ mod tests {
             let rest = buf.get(from..).unwrap_or_default();
             let stop = rest.iter().position(|&b| !is_value(b)).map_or(buf.len(), |at| from.wrapping_add(at));
             prop_assert_eq!(skip_value(&buf, from), stop);
+            let stop = rest.iter().position(|&b| !is_token(b)).map_or(buf.len(), |at| from.wrapping_add(at));
+            prop_assert_eq!(skip_token(&buf, from), stop);
+            let stop = rest.iter().position(|b| b"\r\n\0".contains(b)).unwrap_or(rest.len());
+            prop_assert_eq!(after_text(rest), &rest[stop..]);
             prop_assert_eq!(find(&buf, byte), buf.iter().position(|&b| b == byte));
         }
     }

@@ -11,7 +11,9 @@ mod facts;
 mod head;
 mod parser;
 mod preface;
+mod response;
 mod target;
+mod words;
 
 pub use body::BodyError;
 pub use body::BodyTracker;
@@ -27,6 +29,13 @@ pub use parser::METHOD_MAX;
 pub use preface::h2_preface;
 pub use preface::Preface;
 pub use preface::H2_PREFACE;
+pub use response::RequestKind;
+pub use response::ResponseBody;
+pub use response::ResponseError;
+pub use response::ResponseHead;
+pub use response::ResponseParser;
+pub use response::ResponseProgress;
+pub use response::RESPONSE_HEAD_MAX;
 pub use target::Target;
 
 /// HTTP version of a message.
