@@ -173,8 +173,12 @@ static bool unlist(struct sk_buff *skb)
 /* Makes the first bytes linear and this buffer's own. What was known of the packet by its headers is forgotten. */
 u8 *l7_skb_writable(struct sk_buff *skb, unsigned int len)
 {
-	if (len > skb->len || (is_list(skb) && !unlist(skb)) ||
-	    skb_ensure_writable(skb, len))
+	if (len > skb->len || (is_list(skb) && !unlist(skb)))
+		return NULL;
+	/* Chained buffers stay whole: see l7_skb_part(). */
+	if (skb_has_frag_list(skb) && len > skb_pagelen(skb) && skb_linearize(skb))
+		return NULL;
+	if (skb_ensure_writable(skb, len))
 		return NULL;
 	if (skb->ip_summed == CHECKSUM_COMPLETE)
 		skb->ip_summed = CHECKSUM_NONE;
@@ -313,7 +317,9 @@ struct sk_buff *l7_skb_part(struct sk_buff *skb, unsigned int from,
 
 	if (!part)
 		return NULL;
-	if (skb_cow(part, headers_len + LL_MAX_HEADER)) {
+	/* Chained buffers have to begin where segments do, or skb_segment() ends the kernel. */
+	if ((skb_has_frag_list(part) && skb_linearize(part)) ||
+	    skb_cow(part, headers_len + LL_MAX_HEADER)) {
 		kfree_skb(part);
 		return NULL;
 	}
@@ -321,6 +327,14 @@ struct sk_buff *l7_skb_part(struct sk_buff *skb, unsigned int from,
 	memcpy(part->data, headers, headers_len);
 	skb_reset_network_header(part);
 	return part;
+}
+
+/* As ipv6_set_payload_len(), which not all of the 7.x kernels have. */
+static void set_payload_len(struct sk_buff *skb)
+{
+	unsigned int len = skb->len - sizeof(struct ipv6hdr);
+
+	ipv6_hdr(skb)->payload_len = len <= IPV6_MAXPLEN ? htons(len) : 0;
 }
 
 /* Makes the headers say what there is. */
@@ -333,7 +347,7 @@ void l7_skb_refit(struct sk_buff *skb, unsigned int tcp_at,
 		iph_set_totlen(ip_hdr(skb), skb->len);
 		ip_send_check(ip_hdr(skb));
 	} else {
-		ipv6_set_payload_len(ipv6_hdr(skb), skb->len - sizeof(struct ipv6hdr));
+		set_payload_len(skb);
 	}
 	make_partial(skb, tcp_at);
 	if (payload <= skb_shinfo(skb)->gso_size)
@@ -565,7 +579,7 @@ struct sk_buff *l7_skb_build(struct net *net, const struct dst_entry *dst,
 			ip_send_check(iph);
 		skb->priority = rt_tos2priority(iph->tos);
 	} else if (!ipv6_hdr(skb)->payload_len) {
-		ipv6_set_payload_len(ipv6_hdr(skb), len - sizeof(struct ipv6hdr));
+		set_payload_len(skb);
 	}
 	skb_set_transport_header(skb, tcp_at);
 	if (!tcp_hdr(skb)->check)
