@@ -20,7 +20,7 @@ pub(crate) fn zeroed(len: usize) -> Result<KVVec<u8>> {
     if bytes.is_null() {
         return Err(ENOMEM);
     }
-    // SAFETY: `len` bytes that kvfree takes, as the vector's allocator gives them back, all initialised, and owned by nobody else;
-    // no allocation of the kernel has `isize::MAX`.
+    // SAFETY: `len` bytes that kvfree takes, by which the vector's allocator gives them back, all initialised, and owned by
+    // nobody else; no allocation of the kernel has `isize::MAX`.
     Ok(unsafe { KVVec::from_raw_parts(bytes, len, len) })
 }

@@ -10,8 +10,12 @@
     reason = "tests"
 )]
 
+#[path = "http1_support/edits.rs"]
+mod edits;
 mod http1_support;
 
+use edits::edited;
+use edits::edits;
 use http1_support::compare_with_httparse;
 use http1_support::in_pieces;
 use http1_support::read;
@@ -52,8 +56,7 @@ fn head() -> impl Strategy<Value = Vec<u8>> {
         version,
     );
     let fields = vec(field(), 0..8);
-    let edit = (any::<prop::sample::Index>(), 0..3_u8, any::<u8>());
-    let edits = prop_oneof![2 => Just(Vec::new()), 1 => vec(edit, 1..3)];
+    let edits = prop_oneof![2 => Just(Vec::new()), 1 => edits()];
     (whole, fields, any::<bool>(), edits).prop_map(|(line, fields, host, edits)| {
         let (empty, method, target, version) = line;
         let mut text = format!("{empty}{method} {target} {version}\r\n");
@@ -65,16 +68,7 @@ fn head() -> impl Strategy<Value = Vec<u8>> {
             text.push_str("\r\n");
         }
         text.push_str("\r\n");
-        let mut text = text.into_bytes();
-        for (place, kind, byte) in edits {
-            let place = place.index(text.len());
-            match kind {
-                0 => text[place] = byte,
-                1 => text.insert(place, byte),
-                _ => drop(text.remove(place)),
-            }
-        }
-        text
+        edited(text.into_bytes(), edits)
     })
 }
 

@@ -9,9 +9,13 @@
     reason = "tests"
 )]
 
+#[path = "http1_support/edits.rs"]
+mod edits;
 #[path = "http1_support/responses.rs"]
 mod responses;
 
+use edits::edited;
+use edits::edits;
 use l7switch_engine::http1::Framing;
 use l7switch_engine::http1::RequestKind;
 use l7switch_engine::http1::ResponseBody;
@@ -468,8 +472,7 @@ fn generated() -> impl Strategy<Value = Vec<u8>> {
         1 => "HTTP/[0-9]\\.[0-9] [0-9]{0,4} OK",
         1 => "[ -~]{0,20}",
     ];
-    let edit = (any::<prop::sample::Index>(), 0..3_u8, any::<u8>());
-    let edits = prop_oneof![3 => Just(Vec::new()), 1 => vec(edit, 1..3)];
+    let edits = prop_oneof![3 => Just(Vec::new()), 1 => edits()];
     (line, vec(field(), 0..6), edits).prop_map(|(line, fields, edits)| {
         let mut text = format!("{line}\r\n");
         for field in fields {
@@ -478,15 +481,7 @@ fn generated() -> impl Strategy<Value = Vec<u8>> {
         }
         let mut text = text.into_bytes();
         text.extend(b"\r\nbody");
-        for (place, kind, byte) in edits {
-            let place = place.index(text.len());
-            match kind {
-                0 => text[place] = byte,
-                1 => text.insert(place, byte),
-                _ => drop(text.remove(place)),
-            }
-        }
-        text
+        edited(text, edits)
     })
 }
 

@@ -91,7 +91,7 @@ fn serve(mut stream: TcpStream, answer: &str) {
 /// nginx on a host, on port 80 of every address. It answers with files and with what `locations` says.
 #[derive(Debug)]
 pub struct Nginx {
-    process: Process,
+    _process: Process,
     folder: String,
 }
 
@@ -124,7 +124,10 @@ impl Nginx {
         fs::write(&file, configuration).expect("/tmp is writable");
         let process = host.start(&format!("nginx -c {file} -e {folder}/error.log"));
         host.wait_for_port((Ipv4Addr::LOCALHOST, 80));
-        Self { process, folder }
+        Self {
+            _process: process,
+            folder,
+        }
     }
 
     /// The folder whose files it serves.
@@ -137,10 +140,5 @@ impl Nginx {
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(format!("{}/access.log", self.folder)).unwrap_or_default()
-    }
-
-    /// Its process.
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.process
     }
 }

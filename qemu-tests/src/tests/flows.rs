@@ -310,8 +310,8 @@ pub(super) fn flows_of_services_that_stay_outlive_a_table() {
 }
 
 pub(super) fn a_full_table_of_flows_is_counted_and_breaks_nothing() {
-    // Rounded up to 8 in each of 64 parts.
-    // nginx takes connections as fast as they come: a second SYN of one that is not followed would count again.
+    // One connection is rounded up to 8 in each of 64 parts. nginx takes them as fast as they come: a second SYN of one
+    // that is not followed would count again.
     let mut setup = Setup::with_server("max_flows=1", &[("web", 80)], |switch| {
         Box::new(Nginx::start(switch))
     });
