@@ -12,7 +12,6 @@ pub(crate) fn now_ns() -> u64 {
 }
 
 /// Seconds since 1970 (`CLOCK_REALTIME`); it jumps where somebody sets the clock.
-#[allow(dead_code, reason = "the data path, which uses it, is to come")]
 pub(crate) fn real_seconds() -> i64 {
     // SAFETY: may be called from any context.
     unsafe { bindings::l7_real_seconds() }

@@ -40,7 +40,6 @@ type Hook = unsafe extern "C" fn(
 pub(crate) enum Verdict {
     /// It goes on, changed or not.
     Accept,
-    #[allow(dead_code, reason = "the data path, which uses it, is to come")]
     /// It is dropped. A local sender does not learn of it, as of no loss in the network.
     Drop,
 }

@@ -2,7 +2,6 @@
 //! Routes of packets that the switch sends.
 //!
 //! C header: include/net/dst.h, include/net/route.h, include/net/ip6_route.h
-#![allow(dead_code, reason = "the data path, which uses all of it, is to come")]
 
 use core::ptr::NonNull;
 

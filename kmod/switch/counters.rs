@@ -84,6 +84,8 @@ counters! {
     OldTimestamps = "old_timestamps",
     /// A segment came before others that have to be read first.
     OutOfOrder = "out_of_order",
+    /// A client sent other bytes again than before: they were not passed on.
+    Inconsistent = "inconsistent",
     /// A request's body broke the rules: its connection was reset.
     BadBodies = "bad_bodies",
     /// A response broke them.
@@ -106,6 +108,7 @@ impl Counter {
             Event::OutOfWindow => Self::OutOfWindow,
             Event::OldTimestamp => Self::OldTimestamps,
             Event::OutOfOrder => Self::OutOfOrder,
+            Event::Inconsistent => Self::Inconsistent,
             Event::BadBody => Self::BadBodies,
             Event::BadResponse => Self::BadResponses,
             Event::Unsolicited => Self::Unsolicited,

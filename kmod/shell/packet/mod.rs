@@ -2,11 +2,6 @@
 //! Packets: reading and writing an `sk_buff`, be it in a hook or kept.
 //!
 //! C header: include/linux/skbuff.h
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "the data path, which uses all of it, is to come"
-)]
 
 mod held;
 mod hooked;

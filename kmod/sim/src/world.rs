@@ -271,8 +271,7 @@ impl World {
                 }
                 let seq0 = self.isns.get(&(s.source, s.destination)).copied();
                 let ack0 = self.isns.get(&(s.destination, s.source)).copied();
-                let line =
-                    wire::describe(packet, &read, seq0.unwrap_or(0), ack0.unwrap_or(0));
+                let line = wire::describe(packet, &read, seq0.unwrap_or(0), ack0.unwrap_or(0));
                 format!("{way}: {line}")
             }
         };
@@ -365,8 +364,8 @@ impl World {
         for (index, outcome) in self.ledger.outcomes.iter().enumerate() {
             let conn = &self.ledger.plan.conns[index];
             // Where a fifth is lost, a sender that backs off for a minute does not get far.
-            let slow = self.ledger.plan.grade >= 3
-                && *outcome == Outcome::Failed("it took too long");
+            let slow =
+                self.ledger.plan.grade >= 3 && *outcome == Outcome::Failed("it took too long");
             let excused = slow || conn.may_fail(&self.ledger.plan);
             match outcome {
                 Outcome::Open => errors.push(format!("c{index} is still open")),
@@ -408,10 +407,7 @@ impl World {
             let Some(&host) = self.by_address.get(&read.segment.destination.address) else {
                 continue;
             };
-            let arrivals =
-                self.hosts[host]
-                    .down
-                    .carry(self.now, packet, &mut self.rng);
+            let arrivals = self.hosts[host].down.carry(self.now, packet, &mut self.rng);
             for (at, packet) in arrivals {
                 self.push(at, Event::Host(host, packet));
             }

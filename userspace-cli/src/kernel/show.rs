@@ -161,7 +161,8 @@ pub(super) fn flows(flows: &[Flow]) -> String {
             printable(&flow.service),
             flow.client.to_string(),
             flow.destination.to_string(),
-            flow.server.map_or_else(|| "-".to_owned(), |server| server.to_string()),
+            flow.server
+                .map_or_else(|| "-".to_owned(), |server| server.to_string()),
             flow.state.name().to_owned(),
             seconds(flow.age),
             seconds(flow.idle),
@@ -310,6 +311,7 @@ mod tests {
             max_chunk_len: 10,
             flows: 0,
             max_flows: 5,
+            first_byte: Histogram::default(),
             counters: Vec::new(),
         };
         let text = status(&module, &[]);

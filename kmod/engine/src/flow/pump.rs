@@ -107,7 +107,7 @@ impl Flow {
 
     /// Sends what is held, up to a number, to the leg in use.
     fn release<E: Env>(&mut self, to: u32, env: &mut E) {
-        let Some(leg) = self.active().and_then(|leg| self.to_server(leg)) else {
+        let Some(leg) = self.active().and_then(|leg| self.toward_server(leg)) else {
             return;
         };
         let mut high = self.high;
@@ -142,9 +142,10 @@ impl Flow {
             return false;
         }
         let from = self.requests.at;
-        let active = self
-            .active()
-            .filter(|&leg| self.leg(leg).is_some_and(|leg| leg.is_open() && !leg.is(ENDED)));
+        let active = self.active().filter(|&leg| {
+            self.leg(leg)
+                .is_some_and(|leg| leg.is_open() && !leg.is(ENDED))
+        });
         let ask = Ask {
             from,
             active,
@@ -165,8 +166,8 @@ impl Flow {
                 true
             }
             Choice::Go(target, message) => {
-                let here = active
-                    .filter(|&leg| self.leg(leg).is_some_and(|leg| leg.leads_to(&target)));
+                let here =
+                    active.filter(|&leg| self.leg(leg).is_some_and(|leg| leg.leads_to(&target)));
                 if let Some(leg) = here {
                     self.take(leg, &message, current, end, env);
                     return true;
@@ -226,9 +227,7 @@ impl Flow {
         } else {
             message.head
         };
-        let front = self
-            .leg(leg)
-            .is_some_and(|leg| leg.method == Method::Front);
+        let front = self.leg(leg).is_some_and(|leg| leg.method == Method::Front);
         self.head_len = match u16::try_from(len) {
             Ok(len) if !front => len,
             _ => 0,
@@ -294,8 +293,11 @@ impl Flow {
             }
         }
         // A part of a head cannot be compared; if something is kept of it, that is sent again in its place.
-        let leg = self.active().and_then(|leg| self.to_server(leg));
-        let acked = self.active().and_then(|leg| self.leg(leg)).map(|leg| leg.acked);
+        let leg = self.active().and_then(|leg| self.toward_server(leg));
+        let acked = self
+            .active()
+            .and_then(|leg| self.leg(leg))
+            .map(|leg| leg.acked);
         if let (Some(leg), Some(acked)) = (leg, acked) {
             let from = seq::max(start, acked);
             let sent = env.again(from, end, &mut |segment, from, to| {

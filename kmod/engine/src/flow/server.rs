@@ -74,11 +74,8 @@ impl Flow {
         let sent = leg.start.wrapping_add(leg.to_server);
         let acknowledges = segment.is(ACK) && segment.ack == sent;
         match segment.flags & (SYN | ACK | RST) {
-            flags if flags & RST != 0 => {
-                if acknowledges {
-                    self.bind_failed(Failure::Refused, env);
-                }
-            }
+            flags if flags & RST != 0 && acknowledges => self.bind_failed(Failure::Refused, env),
+            flags if flags & RST != 0 => {}
             flags if flags == SYN | ACK && acknowledges => {
                 self.server_connects(index, segment, env);
             }
@@ -200,7 +197,7 @@ impl Flow {
             self.to_client = seq::max(self.to_client, to);
             if to != end {
                 let flags = segment.flags & !(FIN | PSH);
-                return match self.from_server(index, segment, flags) {
+                return match self.rewrite_answer(index, segment, flags) {
                     Some(rewrite) => Verdict::Part(to.wrapping_sub(start), rewrite),
                     None => Verdict::Drop,
                 };
@@ -219,7 +216,7 @@ impl Flow {
     }
 
     fn forward(&mut self, leg: usize, segment: &Segment, flags: u8) -> Verdict {
-        match self.from_server(leg, segment, flags) {
+        match self.rewrite_answer(leg, segment, flags) {
             Some(rewrite) => Verdict::Forward(rewrite),
             None => Verdict::Drop,
         }
