@@ -47,7 +47,7 @@ impl Tcb {
         self.edge = self.rcv;
         self.window = u32::from(segment.window);
         self.window_seq = segment.seq;
-        self.window_ack = segment.ack;
+        self.window_ack = self.iss;
         if let Some(t) = segment.timestamps {
             self.ts_recent = t.value;
         }

@@ -266,7 +266,7 @@ impl Tcb {
             && self.una == self.max
             && self.persist_at.is_none();
         if let (Some(after), true) = (out.config.keep_alive, idle) {
-            let wait = after + u64::from(self.probes) * SECOND;
+            let wait = after + u64::from(self.probes) * 5 * SECOND;
             if out.now >= self.heard + wait {
                 self.probes += 1;
                 if self.probes > 9 {
@@ -322,7 +322,7 @@ impl Tcb {
         let probe = config
             .keep_alive
             .filter(|_| idle)
-            .map(|after| self.heard + after + u64::from(self.probes) * SECOND);
+            .map(|after| self.heard + after + u64::from(self.probes) * 5 * SECOND);
         [self.rto_at, self.persist_at, self.ack_at, self.until, probe]
             .into_iter()
             .flatten()
