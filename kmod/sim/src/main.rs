@@ -70,6 +70,7 @@ fn main() {
     let seconds = start.elapsed().as_secs_f64();
     println!("{:#?}", total.stats);
     println!("{:#?}", total.outcomes);
+    println!("{} requests had to come to two servers", total.twice);
     println!(
         "{} seeds, {failed} failed; {} connections, {} exchanges, {} packets, {} MB in {seconds:.1} s: {:.0} connections/s",
         seed - args.seed,

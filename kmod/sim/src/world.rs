@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::HashMap;
 
+use l7switch_engine::flow::segment::ACK;
 use l7switch_engine::flow::segment::SYN;
 use l7switch_engine::sched::Identity;
 
@@ -96,6 +97,8 @@ pub struct Report {
     pub bytes: u64,
     /// The switch's counters.
     pub stats: Stats,
+    /// Requests that came to two servers since the first one's acknowledgement and reset were lost.
+    pub twice: u64,
     /// How long it was, ns of its own time.
     pub time: u64,
 }
@@ -110,6 +113,7 @@ impl Report {
         self.exchanges += other.exchanges;
         self.packets += other.packets;
         self.bytes += other.bytes;
+        self.twice += other.twice;
         self.time += other.time;
         self.stats.add(&other.stats);
     }
@@ -130,6 +134,11 @@ pub struct World {
     trace: Option<Vec<String>>,
     isns: HashMap<(Identity, Identity), u32>,
     packets: u64,
+    /// Of every connection to a server: where it began, and how many bytes of it the server has acknowledged to the
+    /// switch.
+    acked: HashMap<(Identity, Identity), (u32, u64)>,
+    /// Requests that came to two servers, and could not but.
+    twice: u64,
 }
 
 fn address(v6: bool, net: u8, host: u16) -> [u8; 16] {
@@ -228,6 +237,8 @@ impl World {
             trace: trace.then(Vec::new),
             isns: HashMap::new(),
             packets: 0,
+            acked: HashMap::new(),
+            twice: 0,
         };
         for host in 0..world.hosts.len() {
             world.push(0, Event::Wake(host));
@@ -312,6 +323,7 @@ impl World {
                 Event::Switch(packet) => {
                     self.packets += 1;
                     self.show("→ switch", &packet);
+                    self.watch(&packet);
                     let mut out = Vec::new();
                     self.switch.input(at, &packet, &mut out);
                     self.forward(out);
@@ -330,6 +342,17 @@ impl World {
                 }
             }
             errors.extend(self.switch.errors());
+            for (what, place) in std::mem::take(&mut self.ledger.again) {
+                // Where no acknowledgement of it has come, nobody can know that a server has it.
+                match self.acked.get(&(place.peer, place.local)) {
+                    Some((_, acked)) if *acked <= place.offset => {
+                        self.twice += 1;
+                    }
+                    _ => errors.push(format!(
+                        "{what} came to a second server, {place:?} had acknowledged it"
+                    )),
+                }
+            }
             errors.append(&mut self.ledger.errors);
             self.notes();
             if !errors.is_empty() {
@@ -351,6 +374,7 @@ impl World {
             packets: self.packets,
             bytes: self.ledger.bytes,
             stats: self.switch.stats().clone(),
+            twice: self.twice,
             time: self.now,
             ..Report::default()
         };
@@ -396,6 +420,20 @@ impl World {
         }
     }
 
+    /// Notes what a server acknowledges.
+    fn watch(&mut self, packet: &[u8]) {
+        let Some(read) = wire::read(packet) else {
+            return;
+        };
+        let s = &read.segment;
+        if let Some((isn, acked)) = self.acked.get_mut(&(s.source, s.destination)) {
+            let offset = s.ack.wrapping_sub(*isn).wrapping_sub(1);
+            if s.is(ACK) && offset < 1 << 30 {
+                *acked = u64::from(offset).max(*acked);
+            }
+        }
+    }
+
     /// Sends what comes out of the switch.
     fn forward(&mut self, out: Vec<Vec<u8>>) {
         for packet in out {
@@ -405,6 +443,10 @@ impl World {
                     .error("a packet of the switch's has a wrong checksum".into());
                 continue;
             };
+            let s = &read.segment;
+            if s.flags & (SYN | ACK) == SYN {
+                self.acked.insert((s.destination, s.source), (s.seq, 0));
+            }
             let Some(&host) = self.by_address.get(&read.segment.destination.address) else {
                 continue;
             };

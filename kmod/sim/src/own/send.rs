@@ -258,7 +258,7 @@ impl Tcb {
             self.timeout(out);
         }
         if self.persist_at.is_some_and(|at| out.now >= at) {
-            self.rto = (self.rto * 2).min(60 * SECOND);
+            self.rto = (self.rto * 2).min(120 * SECOND);
             self.persist_at = Some(out.now + self.rto);
             self.emit(self.una.wrapping_sub(1), ACK, &[], out);
         }
@@ -291,7 +291,7 @@ impl Tcb {
             self.state = State::Reset;
             return;
         }
-        self.rto = (self.rto * 2).clamp(RTO_MIN, 60 * SECOND);
+        self.rto = (self.rto * 2).clamp(RTO_MIN, 120 * SECOND);
         match self.state {
             State::SynSent | State::SynReceived => self.syn(out),
             _ => {
