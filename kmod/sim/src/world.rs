@@ -6,6 +6,7 @@ use std::collections::BinaryHeap;
 use std::collections::HashMap;
 
 use l7switch_engine::flow::segment::ACK;
+use l7switch_engine::flow::segment::RST;
 use l7switch_engine::flow::segment::SYN;
 use l7switch_engine::sched::Identity;
 
@@ -135,8 +136,8 @@ pub struct World {
     isns: HashMap<(Identity, Identity), u32>,
     packets: u64,
     /// Of every connection to a server: where it began, and how many bytes of it the server has acknowledged to the
-    /// switch.
-    acked: HashMap<(Identity, Identity), (u32, u64)>,
+    /// switch; and whether it has reset it.
+    acked: HashMap<(Identity, Identity), (u32, u64, bool)>,
     /// Requests that came to two servers, and could not but.
     twice: u64,
 }
@@ -345,7 +346,7 @@ impl World {
             for (what, place) in std::mem::take(&mut self.ledger.again) {
                 // Where no acknowledgement of it has come, nobody can know that a server has it.
                 match self.acked.get(&(place.peer, place.local)) {
-                    Some((_, acked)) if *acked <= place.offset => {
+                    Some((_, acked, _)) if *acked <= place.offset => {
                         self.twice += 1;
                     }
                     _ => errors.push(format!(
@@ -426,7 +427,12 @@ impl World {
             return;
         };
         let s = &read.segment;
-        if let Some((isn, acked)) = self.acked.get_mut(&(s.source, s.destination)) {
+        let of = (s.source, s.destination);
+        if s.flags & (RST | ACK) == RST {
+            // What an acknowledgement says that comes behind a reset comes too late.
+            self.acked.entry(of).or_default().2 = true;
+        }
+        if let Some((isn, acked, false)) = self.acked.get_mut(&of) {
             let offset = s.ack.wrapping_sub(*isn).wrapping_sub(1);
             if s.is(ACK) && offset < 1 << 30 {
                 *acked = u64::from(offset).max(*acked);
@@ -445,7 +451,7 @@ impl World {
             };
             let s = &read.segment;
             if s.flags & (SYN | ACK) == SYN {
-                self.acked.insert((s.destination, s.source), (s.seq, 0));
+                self.acked.insert((s.destination, s.source), (s.seq, 0, false));
             }
             let Some(&host) = self.by_address.get(&read.segment.destination.address) else {
                 continue;

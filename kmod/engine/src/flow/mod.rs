@@ -196,8 +196,8 @@ pub trait Env {
     fn discard(&mut self);
 
     /// Keeps copies of what is held and of `current`, data before `to`, beside what is held, until [`Env::let_go`] or the
-    /// next call. Only asked for where a request's head is in several segments: what its client sends again may be cut
-    /// otherwise, so that it could not be compared. An environment that keeps nothing loses connections where such a head is
+    /// next call. Only asked for where a request's head is, or may become, several segments: what its client sends again may be
+    /// cut otherwise, so that it could not be compared. An environment that keeps nothing loses connections where such a head is
     /// lost on the way to its server.
     fn keep(&mut self, to: u32, current: Option<(&Segment, &Self::Packet)>) {
         let _ = (to, current);

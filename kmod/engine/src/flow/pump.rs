@@ -6,6 +6,7 @@ use super::print::Print;
 use super::request::narrow;
 use super::request::Message;
 use super::request::Reading;
+use super::segment::MSS_DEFAULT;
 use super::seq;
 use super::Ask;
 use super::Choice;
@@ -247,8 +248,8 @@ impl Flow {
             at = at.wrapping_add(narrow(run.len()));
         }
         self.head_print = print.value();
-        // What came as one segment may have been several on the wire.
-        let several = u32::from(self.head_len).wrapping_add(OPTIONS) > u32::from(self.mss)
+        // What came as one segment may have been several on the wire, or become several.
+        let several = u32::from(self.head_len).wrapping_add(OPTIONS) > u32::from(MSS_DEFAULT)
             || env.held_end().is_some();
         if self.head_len > 0 && several {
             env.keep(end, current);

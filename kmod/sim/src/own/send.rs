@@ -168,7 +168,7 @@ impl Tcb {
             if again {
                 most = self.mss;
                 if out.config.resplit {
-                    most = out.rng.range(1, u64::from(self.mss)) as u32;
+                    most = self.piece(out.rng, self.mss);
                 }
             }
             let len = left.min(allowed).min(most);
@@ -218,6 +218,12 @@ impl Tcb {
         }
     }
 
+    /// How much of what is sent again goes at once: no path asks for less than 536 bytes, with their options.
+    fn piece(&self, rng: &mut Rng, longest: u32) -> u32 {
+        let least = self.mss.min(496);
+        rng.range(u64::from(least), u64::from(longest.max(least))) as u32
+    }
+
     /// Sends the first unacknowledged bytes again.
     pub(super) fn resend(&mut self, out: &mut Out<'_>) {
         let sent = self.max.wrapping_sub(self.una);
@@ -225,8 +231,8 @@ impl Tcb {
         let data = (self.buffer.len() as u32).min(sent.saturating_sub(fin));
         let mut most = self.mss;
         if out.config.resplit {
-            most = out.rng.range(1, u64::from(self.mss) * 2) as u32;
-            most = most.min(self.mss * out.config.gso);
+            let longest = self.mss * out.config.gso.min(2);
+            most = self.piece(out.rng, longest);
         }
         let len = data.min(most);
         let bytes: Vec<u8> = self.buffer.range(..len as usize).copied().collect();
