@@ -39,6 +39,8 @@ pub struct Place {
     pub local: Identity,
     /// How many bytes came before.
     pub offset: u64,
+    /// When it came, ns.
+    pub at: u64,
 }
 
 /// What all applications write down.

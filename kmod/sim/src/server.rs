@@ -247,6 +247,7 @@ impl Server {
                         peer: stack.local(self.handle),
                         local: stack.remote(self.handle),
                         offset: self.taken,
+                        at: now,
                     };
                     self.begin(&exchange, place, ledger);
                     let mut whole = exchange.head();

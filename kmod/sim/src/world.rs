@@ -135,11 +135,22 @@ pub struct World {
     trace: Option<Vec<String>>,
     isns: HashMap<(Identity, Identity), u32>,
     packets: u64,
-    /// Of every connection to a server: where it began, and how many bytes of it the server has acknowledged to the
-    /// switch; and whether it has reset it.
-    acked: HashMap<(Identity, Identity), (u32, u64, bool)>,
+    /// Of the addresses and ports of every connection to a server.
+    acked: HashMap<(Identity, Identity), Vec<Acked>>,
     /// Requests that came to two servers, and could not but.
     twice: u64,
+}
+
+/// What a server has acknowledged to the switch.
+struct Acked {
+    /// When the connection began.
+    since: u64,
+    /// Where.
+    isn: u32,
+    /// Bytes of it.
+    acked: u64,
+    /// It has been reset.
+    reset: bool,
 }
 
 fn address(v6: bool, net: u8, host: u16) -> [u8; 16] {
@@ -345,8 +356,12 @@ impl World {
             errors.extend(self.switch.errors());
             for (what, place) in std::mem::take(&mut self.ledger.again) {
                 // Where no acknowledgement of it has come, nobody can know that a server has it.
-                match self.acked.get(&(place.peer, place.local)) {
-                    Some((_, acked, _)) if *acked <= place.offset => {
+                let leg = self
+                    .acked
+                    .get(&(place.peer, place.local))
+                    .and_then(|legs| legs.iter().rfind(|leg| leg.since <= place.at));
+                match leg {
+                    Some(leg) if leg.acked <= place.offset => {
                         self.twice += 1;
                     }
                     _ => errors.push(format!(
@@ -430,12 +445,15 @@ impl World {
         let of = (s.source, s.destination);
         if s.flags & (RST | ACK) == RST {
             // What an acknowledgement says that comes behind a reset comes too late.
-            self.acked.entry(of).or_default().2 = true;
+            if let Some(leg) = self.acked.get_mut(&of).and_then(|legs| legs.last_mut()) {
+                leg.reset = true;
+            }
         }
-        if let Some((isn, acked, false)) = self.acked.get_mut(&of) {
-            let offset = s.ack.wrapping_sub(*isn).wrapping_sub(1);
+        let leg = self.acked.get_mut(&of).and_then(|legs| legs.last_mut());
+        if let Some(leg) = leg.filter(|leg| !leg.reset) {
+            let offset = s.ack.wrapping_sub(leg.isn).wrapping_sub(1);
             if s.is(ACK) && offset < 1 << 30 {
-                *acked = u64::from(offset).max(*acked);
+                leg.acked = u64::from(offset).max(leg.acked);
             }
         }
     }
@@ -451,7 +469,15 @@ impl World {
             };
             let s = &read.segment;
             if s.flags & (SYN | ACK) == SYN {
-                self.acked.insert((s.destination, s.source), (s.seq, 0, false));
+                let legs = self.acked.entry((s.destination, s.source)).or_default();
+                if legs.last().is_none_or(|leg| leg.isn != s.seq) {
+                    legs.push(Acked {
+                        since: self.now,
+                        isn: s.seq,
+                        acked: 0,
+                        reset: false,
+                    });
+                }
             }
             let Some(&host) = self.by_address.get(&read.segment.destination.address) else {
                 continue;

@@ -132,6 +132,8 @@ impl Flow {
             self.drop_leg(leg, false, env);
         }
         self.reset(false, env);
+        // It knows.
+        self.flags |= CLIENT_FIN;
         verdict
     }
 

@@ -405,7 +405,7 @@ impl Flow {
         env.discard();
         env.let_go();
         self.responses.forget();
-        self.flags |= RESET;
+        self.flags = self.flags & !CLIENT_FIN | RESET;
         self.state = State::Closing;
     }
 
