@@ -241,7 +241,7 @@ impl Flow {
     /// Whether a request would have no answer, and its client has all that was sent, so that a reset takes nothing from it.
     fn answers_no_more(&self) -> bool {
         self.has(SERVER_FIN)
-            && self.acked == self.to_client
+            && self.client_has_all()
             && matches!(self.requests.reading, Reading::Head | Reading::Over)
     }
 
@@ -335,7 +335,7 @@ impl Flow {
 
     /// Ends the leg in use if its server has ended it and the client has everything that came on it.
     fn end_ended<E: Env>(&mut self, env: &mut E) {
-        let Some(index) = self.active().filter(|_| self.acked == self.to_client) else {
+        let Some(index) = self.active().filter(|_| self.client_has_all()) else {
             return;
         };
         let Some(leg) = self.leg(index).filter(|leg| leg.is(ENDED)) else {

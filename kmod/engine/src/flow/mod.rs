@@ -365,6 +365,13 @@ impl Flow {
         self.legs.get_mut(leg)
     }
 
+    /// Whether the client has acknowledged all that was sent to it, and all of the responses that were read: the reader runs
+    /// ahead of data that are lost.
+    fn client_has_all(&self) -> bool {
+        self.acked == self.to_client
+            && (self.responses.passes_all() || seq::at_most(self.responses.at, self.acked))
+    }
+
     /// A segment to the client with what it has been sent and what it has sent.
     fn for_client(&self, flags: u8) -> Build {
         Build {

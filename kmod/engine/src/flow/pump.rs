@@ -184,10 +184,8 @@ impl Flow {
     /// server has every byte of the requests.
     fn may_rebind(&self, from: u32) -> bool {
         let sent = self.active().and_then(|leg| self.leg(leg));
-        // The tracker runs ahead of the data: the client must have what it has gone over.
         self.responses.idle()
-            && self.acked == self.to_client
-            && seq::at_most(self.responses.at, self.acked)
+            && self.client_has_all()
             && sent.is_none_or(|leg| leg.acked == from)
     }
 

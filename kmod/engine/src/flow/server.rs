@@ -252,7 +252,7 @@ impl Flow {
             if self.responses.at_start() && !self.solicited(index) {
                 let to = self.responses.at;
                 // The leg is needed until the client has what came before.
-                if to == start && self.acked == self.to_client {
+                if to == start && self.client_has_all() {
                     env.count(Event::Unsolicited);
                     self.replay_elsewhere(index, env);
                 } else if self.responses.outstanding() == 0 {
@@ -358,7 +358,7 @@ impl Flow {
         }
         if self.untaken(&leg) && segment.payload == 0 {
             // It closed while the request was on its way. It says so again if the client has not everything yet.
-            if self.acked == self.to_client {
+            if self.client_has_all() {
                 env.count(Event::Replay);
                 self.replay_elsewhere(index, env);
             }
@@ -404,7 +404,7 @@ impl Flow {
         let leg = &leg;
         let closing = self.has(CLIENT_FIN) || self.has(SERVER_FIN);
         // What has come is lost with the server, if the client has not got it.
-        let has_all = self.acked == self.to_client;
+        let has_all = self.client_has_all();
         if has_all && self.untaken(leg) {
             env.count(Event::Replay);
             self.replay_elsewhere(index, env);
