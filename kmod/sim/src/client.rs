@@ -303,11 +303,8 @@ impl Client {
         let What::Http(list, depth) = &self.plan.what else {
             if let (What::Tls(pool, ..), 0) = (&self.plan.what, self.next) {
                 if self.ready.is_some_and(|ready| now >= ready) {
-                    let hello = plan::client_hello(
-                        self.plan.id,
-                        *pool,
-                        plan::hello_len(self.plan.id),
-                    );
+                    let hello =
+                        plan::client_hello(self.plan.id, *pool, plan::hello_len(self.plan.id));
                     self.next = 1;
                     self.say(&hello);
                 }
@@ -491,7 +488,13 @@ impl Client {
         self.expected = None;
         self.done += 1;
         ledger.exchanges += 1;
-        ledger.note(|| format!("  client c{}: response {} is whole", self.conn, self.done - 1));
+        ledger.note(|| {
+            format!(
+                "  client c{}: response {} is whole",
+                self.conn,
+                self.done - 1
+            )
+        });
         let _ = now;
         true
     }

@@ -150,7 +150,13 @@ fn exchanges(rng: &mut Rng, conn: u32) -> Vec<Exchange> {
         if rng.percent(2) {
             e.pool = FRONT;
         }
-        e.method = rng.pick(&[Method::Get, Method::Get, Method::Get, Method::Head, Method::Post]);
+        e.method = rng.pick(&[
+            Method::Get,
+            Method::Get,
+            Method::Get,
+            Method::Head,
+            Method::Post,
+        ]);
         e.padding = rng.pick(&[0, 0, 0, 100, 1_400, 3_000, 7_000]);
         if e.method == Method::Post {
             e.frame = rng.pick(&[Frame::Length, Frame::Length, Frame::Chunked, Frame::None]);
@@ -217,7 +223,10 @@ fn connection(rng: &mut Rng, id: u32, hosts: usize, start: u64) -> Conn {
         ),
         2 | 3 => (EAGER, What::Eager(length(rng), length(rng))),
         4 => (HTTP, What::OpenOnly),
-        _ => (HTTP, What::Http(exchanges(rng, id), rng.pick(&[1, 1, 1, 2, 20]))),
+        _ => (
+            HTTP,
+            What::Http(exchanges(rng, id), rng.pick(&[1, 1, 1, 2, 20])),
+        ),
     };
     let end = match rng.below(12) {
         0 | 1 => End::Half,

@@ -341,7 +341,11 @@ impl Exchange {
     pub fn response(&self, server: u8) -> Vec<u8> {
         let mut out = Vec::new();
         for interim in 0..self.interim {
-            let status = if interim == 0 && self.expect { 100 } else { 103 };
+            let status = if interim == 0 && self.expect {
+                100
+            } else {
+                103
+            };
             out.extend_from_slice(
                 format!("HTTP/1.1 {status} s{server:02}\r\nX-Hint: {interim}\r\n\r\n").as_bytes(),
             );
@@ -430,7 +434,11 @@ pub fn client_hello(conn: u32, pool: u8, len: usize) -> Vec<u8> {
     message.extend_from_slice(&(hello.len() as u16).to_be_bytes());
     message.extend_from_slice(&hello);
     let mut out = Vec::new();
-    let cut = if conn % 3 == 0 { message.len() / 2 } else { message.len() };
+    let cut = if conn % 3 == 0 {
+        message.len() / 2
+    } else {
+        message.len()
+    };
     for part in [&message[..cut], &message[cut..]] {
         if !part.is_empty() {
             out.extend_from_slice(&[22, 3, 1]);

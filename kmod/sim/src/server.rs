@@ -87,12 +87,7 @@ impl Server {
     }
 
     /// Does what can be done; gives when it wants to be called at the latest.
-    pub fn poll(
-        &mut self,
-        now: u64,
-        stack: &mut dyn Stack,
-        ledger: &mut Ledger,
-    ) -> Option<u64> {
+    pub fn poll(&mut self, now: u64, stack: &mut dyn Stack, ledger: &mut Ledger) -> Option<u64> {
         if self.finished {
             return None;
         }
@@ -192,7 +187,10 @@ impl Server {
             }
             let wrote = stack.write(self.handle, &rest[..most]);
             self.written += wrote;
-            if answer.reset_after.is_some_and(|reset| self.written >= reset) {
+            if answer
+                .reset_after
+                .is_some_and(|reset| self.written >= reset)
+            {
                 ledger.note(|| format!("  server s{:02}: resets", self.server));
                 stack.abort(self.handle);
                 self.finish(stack);
@@ -393,7 +391,11 @@ impl Server {
             return;
         }
         let Some((conn, pool, up, down)) = tls_conn(&self.got[11..20], ledger) else {
-            ledger.error(format!("s{:02}: no hello: {}", self.server, text(&self.got)));
+            ledger.error(format!(
+                "s{:02}: no hello: {}",
+                self.server,
+                text(&self.got)
+            ));
             self.got.clear();
             return;
         };
@@ -404,7 +406,10 @@ impl Server {
         let hello = expected.len();
         expected.extend_from_slice(&plan::opaque_up(conn, up));
         if let Err(at) = matches(&self.got, &expected) {
-            ledger.error(format!("s{:02}: byte {at} of c{conn} is wrong", self.server));
+            ledger.error(format!(
+                "s{:02}: byte {at} of c{conn} is wrong",
+                self.server
+            ));
         }
         if self.got.len() >= hello {
             self.opaque = Some(expected);
@@ -442,7 +447,11 @@ impl Server {
             return;
         }
         let Some((conn, pool, up, down)) = tls_conn(&self.got[..9], ledger) else {
-            ledger.error(format!("s{:02}: no greeting: {}", self.server, text(&self.got)));
+            ledger.error(format!(
+                "s{:02}: no greeting: {}",
+                self.server,
+                text(&self.got)
+            ));
             self.got.clear();
             return;
         };
@@ -468,7 +477,11 @@ fn find(line: &[u8], ledger: &Ledger) -> Option<Exchange> {
 
 /// The connection that `cNNNNNNNN` names: its number, its pool, and what both sides send.
 fn tls_conn(name: &[u8], ledger: &Ledger) -> Option<(u32, u8, usize, usize)> {
-    let conn: u32 = std::str::from_utf8(name).ok()?.strip_prefix('c')?.parse().ok()?;
+    let conn: u32 = std::str::from_utf8(name)
+        .ok()?
+        .strip_prefix('c')?
+        .parse()
+        .ok()?;
     match ledger.plan.conns.get(conn as usize)?.what {
         What::Tls(pool, up, down) => Some((conn, pool, up, down)),
         What::Eager(up, down) => Some((conn, 0, up, down)),

@@ -322,8 +322,7 @@ impl Stack for Smol {
                     let smoltcp::socket::Socket::Tcp(socket) = socket;
                     identity(socket.remote_endpoint()) != segment.source
                         || identity(socket.local_endpoint()) != segment.destination
-                        || segment.payload as usize
-                            <= socket.recv_capacity() - socket.recv_queue()
+                        || segment.payload as usize <= socket.recv_capacity() - socket.recv_queue()
                 });
                 if !fits {
                     return;
@@ -375,9 +374,10 @@ impl Stack for Smol {
         }
         if let Some(old) = old {
             // The port is used again before its time: the old connection is forgotten.
-            let slot = self.slots.iter_mut().find(
-                |slot| matches!(slot, Slot::Used(h, ..) | Slot::Released(h) if *h == old),
-            );
+            let slot = self
+                .slots
+                .iter_mut()
+                .find(|slot| matches!(slot, Slot::Used(h, ..) | Slot::Released(h) if *h == old));
             match slot {
                 Some(slot @ Slot::Released(_)) => *slot = Slot::Free,
                 _ => return None,

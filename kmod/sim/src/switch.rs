@@ -387,16 +387,22 @@ impl<'p> Env for Context<'p> {
             (same && self.shared.plan.sticky).then_some(server)
         });
         if let Some(server) = stays {
-            self.shared.note(|| format!("    choose: stay at s{server:02}"));
+            self.shared
+                .note(|| format!("    choose: stay at s{server:02}"));
             return Choice::Stay(message);
         }
-        let server = if pool == FRONT { FRONT } else { self.pick(pool) };
+        let server = if pool == FRONT {
+            FRONT
+        } else {
+            self.pick(pool)
+        };
         let message = if server == FRONT {
             Message::OPAQUE
         } else {
             message
         };
-        self.shared.note(|| format!("    choose: go to s{server:02}"));
+        self.shared
+            .note(|| format!("    choose: go to s{server:02}"));
         Choice::Go(self.target(server), message)
     }
 
@@ -425,7 +431,8 @@ impl<'p> Env for Context<'p> {
             }
         };
         if self.shared.by_leg.contains_key(&(target.peer, local)) {
-            self.shared.note(|| format!("    reserve s{server:02}: taken"));
+            self.shared
+                .note(|| format!("    reserve s{server:02}: taken"));
             self.shared.verdict("taken");
             self.extra.tried.push(server);
             if server == FRONT {
@@ -582,19 +589,22 @@ impl<'p> Env for Context<'p> {
 
     fn status(&mut self, leg: usize, status: u16) {
         let server = self.server_name(leg);
-        self.shared.note(|| format!("    status {status} of s{server:02}"));
+        self.shared
+            .note(|| format!("    status {status} of s{server:02}"));
     }
 
     fn connected(&mut self, leg: usize) {
         let server = self.server_name(leg);
-        self.shared.note(|| format!("    connected to s{server:02}"));
+        self.shared
+            .note(|| format!("    connected to s{server:02}"));
         self.shared.stats.connected += 1;
         self.extra.tried.clear();
     }
 
     fn failed(&mut self, leg: usize, failure: Failure) {
         let server = self.server_name(leg);
-        self.shared.note(|| format!("    s{server:02} failed: {failure:?}"));
+        self.shared
+            .note(|| format!("    s{server:02} failed: {failure:?}"));
         self.extra.tried.push(server);
     }
 }
@@ -717,10 +727,16 @@ impl Switch {
             self.stray(packet, &read, out);
             return;
         };
-        let verdict = self.with(now, id, out, |flow, context, packet| {
-            flow.server(leg, &segment, packet, context)
-        }, packet, &read);
-        self.shared.note(|| format!("  switch: {}", short(&verdict)));
+        let verdict = self.with(
+            now,
+            id,
+            out,
+            |flow, context, packet| flow.server(leg, &segment, packet, context),
+            packet,
+            &read,
+        );
+        self.shared
+            .note(|| format!("  switch: {}", short(&verdict)));
         match verdict {
             Verdict::Drop => self.shared.verdict("server-drop"),
             Verdict::Forward(rewrite) => {
@@ -779,13 +795,25 @@ impl Switch {
         let key = (segment.source, segment.destination);
         if segment.flags & (SYN | ACK | RST) != SYN {
             if let Some(&id) = self.by_client.get(&key) {
-                let verdict = self.with(now, id, out, |flow, context, packet| {
-                    flow.client(&segment, packet, context)
-                }, packet, read);
+                let verdict = self.with(
+                    now,
+                    id,
+                    out,
+                    |flow, context, packet| flow.client(&segment, packet, context),
+                    packet,
+                    read,
+                );
                 if verdict == Verdict::Reopen {
                     self.shared.note(|| "  switch: Reopen".into());
                     self.shared.verdict("reopen");
-                    self.with(now, id, out, |flow, context, _| flow.end(context), packet, read);
+                    self.with(
+                        now,
+                        id,
+                        out,
+                        |flow, context, _| flow.end(context),
+                        packet,
+                        read,
+                    );
                     self.after(now, id);
                 } else {
                     self.apply(now, id, verdict, packet, read, out);
@@ -797,7 +825,8 @@ impl Switch {
         let listener = self.shared.listener(&segment.destination, clock);
         match fresh(&listener, &segment) {
             Fresh::Pass => {
-                self.shared.note(|| "  switch: passes to the local stack".into());
+                self.shared
+                    .note(|| "  switch: passes to the local stack".into());
                 self.shared.verdict("pass");
                 out.push(packet.to_vec());
             }
@@ -814,9 +843,14 @@ impl Switch {
                 self.shared.note(|| "  switch: a flow".into());
                 self.shared.verdict("open");
                 let id = self.insert(flow, &segment);
-                let verdict = self.with(now, id, out, |flow, context, packet| {
-                    flow.client(&segment, packet, context)
-                }, packet, read);
+                let verdict = self.with(
+                    now,
+                    id,
+                    out,
+                    |flow, context, packet| flow.client(&segment, packet, context),
+                    packet,
+                    read,
+                );
                 self.apply(now, id, verdict, packet, read, out);
                 self.after(now, id);
             }
@@ -913,7 +947,8 @@ impl Switch {
         out: &mut Vec<Vec<u8>>,
     ) {
         let segment = read.segment;
-        self.shared.note(|| format!("  switch: {}", short(&verdict)));
+        self.shared
+            .note(|| format!("  switch: {}", short(&verdict)));
         let (name, part, rewrite, hold) = match verdict {
             Verdict::Drop => ("drop", 0, None, None),
             Verdict::Forward(rewrite) => ("forward", segment.payload, Some(rewrite), None),
@@ -1036,7 +1071,14 @@ impl Switch {
                 continue;
             };
             self.shared.note(|| format!("  switch: tick of flow {id}"));
-            self.with(now, id, out, |flow, context, _| flow.tick(context), &empty, &read);
+            self.with(
+                now,
+                id,
+                out,
+                |flow, context, _| flow.tick(context),
+                &empty,
+                &read,
+            );
             self.after(now, id);
         }
     }
@@ -1073,13 +1115,7 @@ fn check(entry: &Entry, shared: &mut Shared) {
             }
         }
     }
-    let outstanding: u32 = entry
-        .extra
-        .legs
-        .iter()
-        .flatten()
-        .map(|leg| leg.3)
-        .sum();
+    let outstanding: u32 = entry.extra.legs.iter().flatten().map(|leg| leg.3).sum();
     if outstanding != flow.outstanding() && flow.state() != State::Dead {
         wrong.push(format!(
             "{outstanding} requests are counted, {} are outstanding",

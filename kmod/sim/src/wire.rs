@@ -193,17 +193,11 @@ pub fn sack_blocks(packet: &[u8], read: &Read) -> Vec<(u32, u32)> {
 
 /// Flags as a word.
 pub fn flags(flags: u8) -> String {
-    [
-        (SYN, 'S'),
-        (FIN, 'F'),
-        (RST, 'R'),
-        (PSH, 'P'),
-        (ACK, '.'),
-    ]
-    .iter()
-    .filter(|(flag, _)| flags & flag != 0)
-    .map(|(_, name)| *name)
-    .collect()
+    [(SYN, 'S'), (FIN, 'F'), (RST, 'R'), (PSH, 'P'), (ACK, '.')]
+        .iter()
+        .filter(|(flag, _)| flags & flag != 0)
+        .map(|(_, name)| *name)
+        .collect()
 }
 
 /// An address and port as people write them.
@@ -257,7 +251,13 @@ pub fn describe(packet: &[u8], read: &Read, seq0: u32, ack0: u32) -> String {
         let text: String = data
             .iter()
             .take(40)
-            .map(|&b| if (32..127).contains(&b) { char::from(b) } else { '·' })
+            .map(|&b| {
+                if (32..127).contains(&b) {
+                    char::from(b)
+                } else {
+                    '·'
+                }
+            })
             .collect();
         let _ = write!(line, " \"{text}\"");
     }

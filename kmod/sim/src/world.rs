@@ -294,8 +294,7 @@ impl World {
                 }
                 let seq0 = self.isns.get(&(s.source, s.destination)).copied();
                 let ack0 = self.isns.get(&(s.destination, s.source)).copied();
-                let line =
-                    wire::describe(packet, &read, seq0.unwrap_or(0), ack0.unwrap_or(0));
+                let line = wire::describe(packet, &read, seq0.unwrap_or(0), ack0.unwrap_or(0));
                 format!("{way}: {line}")
             }
         };
@@ -485,10 +484,7 @@ impl World {
             let Some(&host) = self.by_address.get(&read.segment.destination.address) else {
                 continue;
             };
-            let arrivals =
-                self.hosts[host]
-                    .down
-                    .carry(self.now, packet, &mut self.rng);
+            let arrivals = self.hosts[host].down.carry(self.now, packet, &mut self.rng);
             for (at, packet) in arrivals {
                 self.push(at, Event::Host(host, packet));
             }

@@ -37,8 +37,8 @@ fn seeds_that_were_run_before() {
     let mut total = Report::default();
     for level in 0..3 {
         for seed in [
-            1, 2, 3, 4, 10, 13, 18, 19, 27, 28, 31, 42, 43, 51, 84, 96, 116, 128, 139, 156, 231, 243, 265,
-            312, 349, 393, 455, 560,
+            1, 2, 3, 4, 10, 13, 18, 19, 27, 28, 31, 42, 43, 51, 84, 96, 116, 128, 139, 156, 231,
+            243, 265, 312, 349, 393, 455, 560,
         ] {
             total.add(&check(level, seed));
         }
@@ -56,7 +56,14 @@ fn seeds_that_were_run_before() {
         assert!(total.stats.events.contains_key(what), "no {what}");
     }
     for verdict in [
-        "open", "hold", "part-hold", "reopen", "pass", "server-part", "taken", "no-port",
+        "open",
+        "hold",
+        "part-hold",
+        "reopen",
+        "pass",
+        "server-part",
+        "taken",
+        "no-port",
     ] {
         assert!(total.stats.verdicts.contains_key(verdict), "no {verdict}");
     }

@@ -130,16 +130,18 @@ pub fn overtakes(key: Key, opening: &Opening, epoch: u32, cookie: u32, reach: u3
     let tops = [opening.isn, far];
     let two = (opening.isn ^ far) & !LOW != 0;
     (0..EPOCHS).any(|age| {
-        tops.iter().take(1usize.wrapping_add(usize::from(two))).any(|&top| {
-            let numbers = Opening {
-                isn: top,
-                ..*opening
-            };
-            let line = Line::new(key, &numbers, epoch.wrapping_sub(age), options);
-            let isn = top & !LOW | line.isn(cookie >> 8);
-            let distance = opening.isn.wrapping_sub(isn);
-            distance > 0 && distance < reach
-        })
+        tops.iter()
+            .take(1usize.wrapping_add(usize::from(two)))
+            .any(|&top| {
+                let numbers = Opening {
+                    isn: top,
+                    ..*opening
+                };
+                let line = Line::new(key, &numbers, epoch.wrapping_sub(age), options);
+                let isn = top & !LOW | line.isn(cookie >> 8);
+                let distance = opening.isn.wrapping_sub(isn);
+                distance > 0 && distance < reach
+            })
     })
 }
 
@@ -218,10 +220,16 @@ mod tests {
                 ..opening()
             };
             for ahead in [1, 1460, 14_600, 32_767] {
-                assert!(overtakes(KEY, &late(ahead), 103, cookie, 32_768), "{isn} {ahead}");
+                assert!(
+                    overtakes(KEY, &late(ahead), 103, cookie, 32_768),
+                    "{isn} {ahead}"
+                );
             }
             for ahead in [0, 32_768, 1 << 20, 0xffff_ffff] {
-                assert!(!overtakes(KEY, &late(ahead), 103, cookie, 32_768), "{isn} {ahead}");
+                assert!(
+                    !overtakes(KEY, &late(ahead), 103, cookie, 32_768),
+                    "{isn} {ahead}"
+                );
             }
             // Of others one in 64 is taken for one.
             let taken = (1..4096).filter(|&port| {

@@ -56,7 +56,11 @@ impl ErrorRewrite {
                 address_v4(inner, 16, &self.destination.address)?;
             }
             6 => {
-                let ends = [(24, to), (ip.wrapping_add(8), to), (ip.wrapping_add(24), &self.destination.address)];
+                let ends = [
+                    (24, to),
+                    (ip.wrapping_add(8), to),
+                    (ip.wrapping_add(24), &self.destination.address),
+                ];
                 for (at, address) in ends {
                     *packet.get_mut(at..)?.first_chunk_mut::<16>()? = *address;
                 }
@@ -81,7 +85,9 @@ fn address_v4(header: &mut [u8], at: usize, address: &[u8; 16]) -> Option<()> {
     change.double(u32::from_be_bytes(*place), v4(address));
     *place = v4(address).to_be_bytes();
     let field = header.get_mut(10..)?.first_chunk_mut::<2>()?;
-    *field = change.of_complement(u16::from_be_bytes(*field)).to_be_bytes();
+    *field = change
+        .of_complement(u16::from_be_bytes(*field))
+        .to_be_bytes();
     Some(())
 }
 
@@ -104,7 +110,28 @@ mod tests {
             seq: 1000,
         };
         let header = |source: u8, destination: u8| {
-            let mut header = [0x45, 0, 0, 56, 0, 0, 0, 0, 64, 1, 0, 0, 10, 0, 0, source, 10, 0, 0, destination];
+            let mut header = [
+                0x45,
+                0,
+                0,
+                56,
+                0,
+                0,
+                0,
+                0,
+                64,
+                1,
+                0,
+                0,
+                10,
+                0,
+                0,
+                source,
+                10,
+                0,
+                0,
+                destination,
+            ];
             let mut sum = super::super::checksum::Sum::default();
             sum.add(&header);
             header[10..12].copy_from_slice(&sum.complement().to_be_bytes());

@@ -276,11 +276,7 @@ impl Flow {
         } else {
             self.window
         };
-        let echo = if flags & ACK == 0 {
-            0
-        } else {
-            leg.told
-        };
+        let echo = if flags & ACK == 0 { 0 } else { leg.told };
         Build {
             source: leg.local,
             destination: leg.peer,

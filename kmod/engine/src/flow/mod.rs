@@ -380,7 +380,8 @@ impl Flow {
             seq: self.to_client,
             ack: self.high,
             flags,
-            window: u16::try_from(HOLD_MAX.wrapping_shr(shift(self.offered_scale))).unwrap_or(u16::MAX),
+            window: u16::try_from(HOLD_MAX.wrapping_shr(shift(self.offered_scale)))
+                .unwrap_or(u16::MAX),
             timestamps: self.has(TIMESTAMPS).then_some(Timestamps {
                 value: self.shown_clock,
                 echo: self.client_clock,

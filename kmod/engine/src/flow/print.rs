@@ -67,7 +67,11 @@ mod tests {
     fn it_depends_on_every_byte_and_not_on_their_division() {
         let whole = print(7, &[b"GET / HTTP/1.1\r\n\r\n"]);
         assert_eq!(print(7, &[b"GET", b"", b" / HTTP/1.1\r\n", b"\r\n"]), whole);
-        assert_ne!(print(8, &[b"GET / HTTP/1.1\r\n\r\n"]), whole, "another secret");
+        assert_ne!(
+            print(8, &[b"GET / HTTP/1.1\r\n\r\n"]),
+            whole,
+            "another secret"
+        );
         let bytes = *b"GET / HTTP/1.1\r\n\r\n";
         for at in 0..bytes.len() {
             let mut other = bytes;

@@ -143,9 +143,10 @@ impl Flow {
             return false;
         }
         let from = self.requests.at;
-        let active = self
-            .active()
-            .filter(|&leg| self.leg(leg).is_some_and(|leg| leg.is_open() && !leg.is(ENDED)));
+        let active = self.active().filter(|&leg| {
+            self.leg(leg)
+                .is_some_and(|leg| leg.is_open() && !leg.is(ENDED))
+        });
         let ask = Ask {
             from,
             active,
@@ -166,8 +167,8 @@ impl Flow {
                 true
             }
             Choice::Go(target, message) => {
-                let here = active
-                    .filter(|&leg| self.leg(leg).is_some_and(|leg| leg.leads_to(&target)));
+                let here =
+                    active.filter(|&leg| self.leg(leg).is_some_and(|leg| leg.leads_to(&target)));
                 if let Some(leg) = here {
                     self.take(leg, &message, current, end, env);
                     return true;
@@ -184,9 +185,7 @@ impl Flow {
     /// server has every byte of the requests.
     fn may_rebind(&self, from: u32) -> bool {
         let sent = self.active().and_then(|leg| self.leg(leg));
-        self.responses.idle()
-            && self.client_has_all()
-            && sent.is_none_or(|leg| leg.acked == from)
+        self.responses.idle() && self.client_has_all() && sent.is_none_or(|leg| leg.acked == from)
     }
 
     /// Notes a request that goes to a leg.
@@ -225,9 +224,7 @@ impl Flow {
         } else {
             message.head
         };
-        let front = self
-            .leg(leg)
-            .is_some_and(|leg| leg.method == Method::Front);
+        let front = self.leg(leg).is_some_and(|leg| leg.method == Method::Front);
         self.head_len = match u16::try_from(len) {
             Ok(len) if !front => len,
             _ => 0,
@@ -294,7 +291,10 @@ impl Flow {
         }
         // A part of a head cannot be compared; if something is kept of it, that is sent again in its place.
         let leg = self.active().and_then(|leg| self.to_server(leg));
-        let acked = self.active().and_then(|leg| self.leg(leg)).map(|leg| leg.acked);
+        let acked = self
+            .active()
+            .and_then(|leg| self.leg(leg))
+            .map(|leg| leg.acked);
         if let (Some(leg), Some(acked)) = (leg, acked) {
             let from = seq::max(start, acked);
             let sent = env.again(from, end, &mut |segment, from, to| {

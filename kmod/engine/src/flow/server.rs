@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Segments from real servers.
 
+use super::client::NEAR;
 use super::leg::Phase;
 use super::leg::ENDED;
 use super::leg::SPOILED;
@@ -23,6 +24,7 @@ use super::Segment;
 use super::Verdict;
 use super::CLIENT_FIN;
 use super::EAGER;
+use super::HOLD_MAX;
 use super::NO_LEG;
 use super::NO_SCALE;
 use super::SERVER_FIN;
@@ -178,7 +180,9 @@ impl Flow {
             return self.server_resets(index, leg, segment, start, env);
         }
         let ack = segment.ack.wrapping_sub(leg.to_server);
-        if !segment.is(ACK) || seq::before(self.high, ack) {
+        let room = self.client_window().max(HOLD_MAX).wrapping_add(NEAR);
+        let far = seq::before(self.acked.wrapping_add(room), start);
+        if !segment.is(ACK) || seq::before(self.high, ack) || far {
             env.count(Event::OutOfWindow);
             return Verdict::Drop;
         }

@@ -242,8 +242,7 @@ impl Stack for Own {
         for handle in 0..self.tcbs.len() {
             self.with(now, handle, |tcb, out, _| tcb.tick(out));
             let gone = self.tcbs[handle].as_ref().is_some_and(|tcb| {
-                matches!(tcb.state, State::Closed | State::Reset)
-                    && (tcb.released || !tcb.accepted)
+                matches!(tcb.state, State::Closed | State::Reset) && (tcb.released || !tcb.accepted)
             });
             if gone {
                 self.remove(handle);

@@ -84,8 +84,8 @@ impl Tcb {
         }
         let end = segment.seq.wrapping_add(segment.len());
         let window = self.edge.wrapping_sub(self.rcv);
-        let acceptable = !before(end, self.wup)
-            && !before(self.rcv.wrapping_add(window), segment.seq);
+        let acceptable =
+            !before(end, self.wup) && !before(self.rcv.wrapping_add(window), segment.seq);
         if segment.is(RST) {
             if segment.seq == self.rcv {
                 self.state = State::Reset;
@@ -96,8 +96,11 @@ impl Tcb {
         }
         if !acceptable {
             if segment.len() > 0 && before(segment.seq, self.rcv) {
-                self.dsack = Some((segment.seq, segment.seq.wrapping_add(segment.payload.max(1))))
-                    .filter(|_| self.sack && segment.payload > 0);
+                self.dsack = Some((
+                    segment.seq,
+                    segment.seq.wrapping_add(segment.payload.max(1)),
+                ))
+                .filter(|_| self.sack && segment.payload > 0);
             }
             self.ack(out);
             return;

@@ -155,11 +155,7 @@ impl Tcb {
     pub(super) fn fin_sent(&self) -> bool {
         matches!(
             self.state,
-            State::FinWait1
-                | State::FinWait2
-                | State::Closing
-                | State::LastAck
-                | State::TimeWait
+            State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck | State::TimeWait
         )
     }
 
