@@ -55,18 +55,9 @@ fn seconds(ns: u64) -> String {
 fn services(out: &mut Text, numbers: &Numbers) {
     let families = [
         ("kernel_connections_total", "Connections by service."),
-        (
-            "kernel_requests_total",
-            "Requests that were passed on, by service.",
-        ),
-        (
-            "kernel_received_bytes_total",
-            "Bytes of packets from clients, by service.",
-        ),
-        (
-            "kernel_sent_bytes_total",
-            "Bytes of packets to clients, by service.",
-        ),
+        ("kernel_requests_total", "Requests that were passed on, by service."),
+        ("kernel_received_bytes_total", "Bytes of packets from clients, by service."),
+        ("kernel_sent_bytes_total", "Bytes of packets to clients, by service."),
     ];
     for (index, (name, help)) in families.into_iter().enumerate() {
         out.family(name, "counter", help);
@@ -95,21 +86,13 @@ fn services(out: &mut Text, numbers: &Numbers) {
 
 fn servers(out: &mut Text, numbers: &Numbers) {
     let families = [
-        (
-            "kernel_server_requests_total",
-            "counter",
-            "Requests by real server.",
-        ),
+        ("kernel_server_requests_total", "counter", "Requests by real server."),
         (
             "kernel_server_failures_total",
             "counter",
             "Connections that a real server refused or did not answer.",
         ),
-        (
-            "kernel_server_active",
-            "gauge",
-            "Outstanding requests by real server.",
-        ),
+        ("kernel_server_active", "gauge", "Outstanding requests by real server."),
         (
             "kernel_server_failing",
             "gauge",

@@ -129,48 +129,22 @@ pub const TESTS: &[Test] = &[
         .basic()
         .needs_module(),
     guest_test!(splice::one_connection_goes_to_many_servers).needs_module(),
-    guest_test!(splice::pipelined_requests_are_answered_in_order)
-        .needs_module()
-        .timeout(180),
+    guest_test!(splice::pipelined_requests_are_answered_in_order).needs_module().timeout(180),
     guest_test!(splice::servers_that_refuse_are_passed_over).needs_module(),
-    guest_test!(splice::bodies_are_identical)
-        .needs_module()
-        .timeout(180),
+    guest_test!(splice::bodies_are_identical).needs_module().timeout(180),
     guest_test!(splice::clients_may_send_byte_by_byte).needs_module(),
     guest_test!(splice::upgrades_are_opaque).needs_module(),
-    guest_test!(splice::tables_are_replaced_and_servers_drained_under_load)
-        .needs_module()
-        .timeout(240),
-    guest_test!(splice::the_module_goes_and_comes_under_load)
-        .needs_module()
-        .timeout(240),
-    guest_test!(splice::a_syn_flood_takes_no_memory)
-        .needs_module()
-        .timeout(240),
-    guest_test!(splice::idle_connections_take_no_memory)
-        .needs_module()
-        .timeout(240),
-    guest_test!(splice::ambiguous_requests_reach_no_server)
-        .needs_module()
-        .timeout(240),
-    guest_test!(splice::the_front_serves_what_the_kernel_cannot)
-        .needs_module()
-        .timeout(240),
-    guest_test!(splice::bad_networks_lose_nothing)
-        .needs_module()
-        .timeout(240),
-    guest_test!(splice::options_of_tcp_may_be_missing_on_either_side)
-        .needs_module()
-        .timeout(240),
-    guest_test!(splice::paths_of_any_size_are_passed)
-        .needs_module()
-        .timeout(240),
-    guest_test!(splice::servers_may_speak_first)
-        .needs_module()
-        .timeout(240),
-    guest_test!(splice::tls_goes_by_server_name)
-        .needs_module()
-        .timeout(240),
+    guest_test!(splice::tables_are_replaced_and_servers_drained_under_load).needs_module().timeout(240),
+    guest_test!(splice::the_module_goes_and_comes_under_load).needs_module().timeout(240),
+    guest_test!(splice::a_syn_flood_takes_no_memory).needs_module().timeout(240),
+    guest_test!(splice::idle_connections_take_no_memory).needs_module().timeout(240),
+    guest_test!(splice::ambiguous_requests_reach_no_server).needs_module().timeout(240),
+    guest_test!(splice::the_front_serves_what_the_kernel_cannot).needs_module().timeout(240),
+    guest_test!(splice::bad_networks_lose_nothing).needs_module().timeout(240),
+    guest_test!(splice::options_of_tcp_may_be_missing_on_either_side).needs_module().timeout(240),
+    guest_test!(splice::paths_of_any_size_are_passed).needs_module().timeout(240),
+    guest_test!(splice::servers_may_speak_first).needs_module().timeout(240),
+    guest_test!(splice::tls_goes_by_server_name).needs_module().timeout(240),
     guest_test!(tables::tables_come_and_go_under_dumps)
         .basic()
         .needs_module(),

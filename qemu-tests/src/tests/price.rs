@@ -17,31 +17,18 @@ use crate::kit::network::server;
 /// What is asked for: a name, a path, an option of wrk, and seconds.
 const LOADS: [(&str, &str, &str, u32); 3] = [
     ("keep-alive, 128 B", "small", "", 2),
-    (
-        "new connection, 128 B",
-        "small",
-        "-H 'Connection: close'",
-        2,
-    ),
+    ("new connection, 128 B", "small", "-H 'Connection: close'", 2),
     ("1 MiB", "large", "", 4),
 ];
 
 /// Instructions per request, all in all, in thousands.
 fn price(network: &Network, url: &str, option: &str, seconds: u32) -> f64 {
     let line = format!("wrk -t1 -c16 -d{seconds}s {option} {url}");
-    network
-        .client
-        .run(&format!("wrk -t1 -c16 -d1s {option} {url}"));
+    network.client.run(&format!("wrk -t1 -c16 -d1s {option} {url}"));
     let printed = network.client.run(&line);
     assert!(!printed.contains("Non-2xx"), "{printed}");
-    let rate = printed
-        .lines()
-        .find_map(|line| line.strip_prefix("Requests/sec:"));
-    let rate: f64 = rate
-        .unwrap_or_else(|| panic!("{printed}"))
-        .trim()
-        .parse()
-        .unwrap();
+    let rate = printed.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
+    let rate: f64 = rate.unwrap_or_else(|| panic!("{printed}")).trim().parse().unwrap();
     1e6 / rate
 }
 
@@ -76,37 +63,22 @@ pub(super) fn of_the_module_and_of_ipvs() {
         server(2)
     ));
     let direct = LOADS.map(|(_, path, option, seconds)| {
-        price(
-            &network,
-            &format!("http://{}/{path}", server(1)),
-            option,
-            seconds,
-        )
+        price(&network, &format!("http://{}/{path}", server(1)), option, seconds)
     });
     println!("direct: {direct:.1?}");
     let show = |who: &str, prices: [f64; 3]| {
         for ((load, ..), (price, direct)) in LOADS.iter().zip(prices.iter().zip(direct)) {
-            println!(
-                "{who}: {load}: {:+.1} thousand instructions",
-                price - direct
-            );
+            println!("{who}: {load}: {:+.1} thousand instructions", price - direct);
         }
     };
     let prices = LOADS.map(|(_, path, option, seconds)| {
-        price(
-            &network,
-            &format!("http://{VIP}:8080/{path}"),
-            option,
-            seconds,
-        )
+        price(&network, &format!("http://{VIP}:8080/{path}"), option, seconds)
     });
     show("IPVS", prices);
     let module = Module::load();
     for routes in [1, 10_000] {
         let mut client = network.switch.inside(|| Client::open().unwrap());
-        client
-            .load(rules(&many_routes(routes)).table.as_bytes())
-            .unwrap();
+        client.load(rules(&many_routes(routes)).table.as_bytes()).unwrap();
         let prices = LOADS.map(|(_, path, option, seconds)| {
             price(&network, &format!("http://{VIP}/{path}"), option, seconds)
         });

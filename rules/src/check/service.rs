@@ -154,8 +154,7 @@ impl Check<'_> {
             Action::Forward(_) => return,
         };
         let message = format!("the route {what}, which the kernel cannot do");
-        let help =
-            "use datapath = \"auto\": the front then serves this route, the kernel the others";
+        let help = "use datapath = \"auto\": the front then serves this route, the kernel the others";
         let span = span.unwrap_or_default();
         self.note(Diagnostic::error("impossible", span, message).help(help));
     }

@@ -161,8 +161,7 @@ pub(super) fn flows(flows: &[Flow]) -> String {
             printable(&flow.service),
             flow.client.to_string(),
             flow.destination.to_string(),
-            flow.server
-                .map_or_else(|| "-".to_owned(), |server| server.to_string()),
+            flow.server.map_or_else(|| "-".to_owned(), |server| server.to_string()),
             flow.state.name().to_owned(),
             seconds(flow.age),
             seconds(flow.idle),

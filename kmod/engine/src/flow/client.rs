@@ -126,7 +126,7 @@ impl Flow {
             env.count(Event::OutOfWindow);
             return Verdict::Drop;
         }
-        let verdict = match active.and_then(|leg| self.to_server(leg)) {
+        let verdict = match active.and_then(|leg| self.toward_server(leg)) {
             Some(leg) => {
                 let segment = self.behind(segment);
                 Verdict::Forward(leg.rewrite(&segment, 0, segment.payload))
@@ -153,7 +153,7 @@ impl Flow {
 
     /// A segment that takes no sequence number: an acknowledgement, a window, a probe.
     fn client_empty<E: Env>(&mut self, segment: &Segment, env: &mut E) -> Verdict {
-        let active = self.active().and_then(|leg| self.to_server(leg));
+        let active = self.active().and_then(|leg| self.toward_server(leg));
         let verdict = if let Some(leg) = active {
             Verdict::Forward(leg.rewrite(&self.behind(segment), 0, 0))
         } else {
@@ -268,7 +268,7 @@ impl Flow {
 
     /// Passes a segment's data before a number on to the leg in use, with its FIN where nothing is left out.
     fn pass<E: Env>(&mut self, segment: &Segment, to: u32, env: &mut E) -> Verdict {
-        let Some(leg) = self.active().and_then(|leg| self.to_server(leg)) else {
+        let Some(leg) = self.active().and_then(|leg| self.toward_server(leg)) else {
             return self.without_server(segment, env);
         };
         let end = segment.data_end();

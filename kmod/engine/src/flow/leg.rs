@@ -207,7 +207,7 @@ impl ToServer {
 
 impl Flow {
     /// How segments go to a leg.
-    pub(super) fn to_server(&self, leg: usize) -> Option<ToServer> {
+    pub(super) fn toward_server(&self, leg: usize) -> Option<ToServer> {
         let leg = *self.legs.get(leg)?;
         leg.is_open().then_some(ToServer {
             leg,
@@ -218,7 +218,7 @@ impl Flow {
     }
 
     /// What a segment from the server of a leg becomes; `flags`: those that it goes on with.
-    pub(super) fn from_server(
+    pub(super) fn toward_client(
         &mut self,
         leg: usize,
         segment: &Segment,

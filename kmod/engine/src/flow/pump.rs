@@ -108,7 +108,7 @@ impl Flow {
 
     /// Sends what is held, up to a number, to the leg in use.
     fn release<E: Env>(&mut self, to: u32, env: &mut E) {
-        let Some(leg) = self.active().and_then(|leg| self.to_server(leg)) else {
+        let Some(leg) = self.active().and_then(|leg| self.toward_server(leg)) else {
             return;
         };
         let mut high = self.high;
@@ -290,7 +290,7 @@ impl Flow {
             }
         }
         // A part of a head cannot be compared; if something is kept of it, that is sent again in its place.
-        let leg = self.active().and_then(|leg| self.to_server(leg));
+        let leg = self.active().and_then(|leg| self.toward_server(leg));
         let acked = self
             .active()
             .and_then(|leg| self.leg(leg))

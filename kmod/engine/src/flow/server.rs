@@ -204,7 +204,7 @@ impl Flow {
             self.to_client = seq::max(self.to_client, to);
             if to != end {
                 let flags = segment.flags & !(FIN | PSH);
-                return match self.from_server(index, segment, flags) {
+                return match self.toward_client(index, segment, flags) {
                     Some(rewrite) => Verdict::Part(to.wrapping_sub(start), rewrite),
                     None => Verdict::Drop,
                 };
@@ -223,7 +223,7 @@ impl Flow {
     }
 
     fn forward(&mut self, leg: usize, segment: &Segment, flags: u8) -> Verdict {
-        match self.from_server(leg, segment, flags) {
+        match self.toward_client(leg, segment, flags) {
             Some(rewrite) => Verdict::Forward(rewrite),
             None => Verdict::Drop,
         }

@@ -41,9 +41,7 @@ pub(in super::super) fn bodies_are_identical() {
         let asks = format!("-o /dev/null -w '%{{http_code}}' http://{VIP}/origin1/status/{status}");
         assert_eq!(setup.curl(&asks), status.to_string());
     }
-    let head = setup.curl(&format!(
-        "-I http://{VIP}/origin1/len/1000000 http://{VIP}/origin2/chunked/5"
-    ));
+    let head = setup.curl(&format!("-I http://{VIP}/origin1/len/1000000 http://{VIP}/origin2/chunked/5"));
     assert_eq!(head.matches("200 OK").count(), 2, "{head}");
     setup.show();
     assert_eq!(setup.counter("to_front"), 0);
@@ -69,8 +67,7 @@ pub(in super::super) fn clients_may_send_byte_by_byte() {
 pub(in super::super) fn upgrades_are_opaque() {
     let mut setup = Setup::new(&rules_with("nat"));
     let mut stream = setup.network.client.connect((VIP, 80));
-    let request =
-        "GET /origin1/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
+    let request = "GET /origin1/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
     stream.write_all(request.as_bytes()).unwrap();
     let mut head = Vec::new();
     let mut byte = [0];
@@ -80,11 +77,7 @@ pub(in super::super) fn upgrades_are_opaque() {
     }
     assert!(head.starts_with(b"HTTP/1.1 101 "));
     // What looks like a request for another server stays here.
-    for text in [
-        "GET /two HTTP/1.1\r\nHost: x\r\n\r\n",
-        "\0\u{1}bytes\n",
-        "HTTP/1.1 200 OK\r\n\r\n",
-    ] {
+    for text in ["GET /two HTTP/1.1\r\nHost: x\r\n\r\n", "\0\u{1}bytes\n", "HTTP/1.1 200 OK\r\n\r\n"] {
         stream.write_all(text.as_bytes()).unwrap();
         let mut back = vec![0; text.len()];
         stream.read_exact(&mut back).unwrap();

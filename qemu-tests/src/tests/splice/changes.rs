@@ -26,21 +26,14 @@ fn many(forward: &str) -> String {
 
 pub(in super::super) fn tables_are_replaced_and_servers_drained_under_load() {
     let mut setup = Setup::new(&many("nat"));
-    let mut wrk = setup
-        .network
-        .client
-        .start(&format!("wrk -t1 -c8 -d12s http://{VIP}/one"));
+    let mut wrk = setup.network.client.start(&format!("wrk -t1 -c8 -d12s http://{VIP}/one"));
     let mut long = setup.network.client.start(&format!(
         "curl -sS -o /tmp/long --limit-rate 2M http://{VIP}/origin1/len/20000000"
     ));
     for turn in 0..10 {
         sleep(Duration::from_millis(500));
         setup.load(&many(if turn % 2 == 0 { "fullnat" } else { "nat" }));
-        let state = if turn % 2 == 0 {
-            ServerState::Draining
-        } else {
-            ServerState::Up
-        };
+        let state = if turn % 2 == 0 { ServerState::Draining } else { ServerState::Up };
         let change = ServerChange {
             pool: None,
             address: "10.0.2.2:80".parse().unwrap(),
@@ -53,35 +46,21 @@ pub(in super::super) fn tables_are_replaced_and_servers_drained_under_load() {
     let printed = wrk.output();
     assert!(long.wait().success(), "{}", long.output());
     setup.show();
-    assert!(
-        !printed.contains("Socket errors") && !printed.contains("Non-2xx"),
-        "{printed}"
-    );
+    assert!(!printed.contains("Socket errors") && !printed.contains("Non-2xx"), "{printed}");
     assert_eq!(std::fs::metadata("/tmp/long").unwrap().len(), 20_000_000);
     wait_until("nothing is outstanding", || {
-        setup
-            .client
-            .servers()
-            .unwrap()
-            .iter()
-            .all(|server| server.active == 0)
+        setup.client.servers().unwrap().iter().all(|server| server.active == 0)
     });
 }
 
 pub(in super::super) fn the_module_goes_and_comes_under_load() {
     let mut setup = Setup::new(&many("nat"));
     for _ in 0..3 {
-        let mut wrk = setup
-            .network
-            .client
-            .start(&format!("wrk -t1 -c8 -d3s http://{VIP}/one"));
+        let mut wrk = setup.network.client.start(&format!("wrk -t1 -c8 -d3s http://{VIP}/one"));
         sleep(Duration::from_secs(1));
         setup.client.unload().unwrap();
         assert!(wrk.wait().success());
         setup.load(&many("nat"));
     }
-    assert_eq!(
-        setup.curl(&format!("http://{VIP}/origin1/who")),
-        "server1 10.0.1.2\n"
-    );
+    assert_eq!(setup.curl(&format!("http://{VIP}/origin1/who")), "server1 10.0.1.2\n");
 }

@@ -43,38 +43,23 @@ print(sent)
 pub(in super::super) fn a_syn_flood_takes_no_memory() {
     let mut setup = Setup::new(&rules_with("nat"));
     // What the spoofed addresses are answered goes nowhere.
-    setup
-        .network
-        .switch
-        .run("ip route add blackhole 10.9.0.0/16");
+    setup.network.switch.run("ip route add blackhole 10.9.0.0/16");
     setup.network.switch.set("net.ipv4.conf.all.rp_filter", "0");
-    setup
-        .network
-        .switch
-        .set("net.ipv4.conf.client.rp_filter", "0");
+    setup.network.switch.set("net.ipv4.conf.client.rp_filter", "0");
     std::fs::write("/tmp/flood.py", FLOOD).unwrap();
-    let mac = setup
-        .network
-        .switch
-        .run("cat /sys/class/net/client/address");
+    let mac = setup.network.switch.run("cat /sys/class/net/client/address");
     let before = kib("MemAvailable");
     let line = format!("python3 -I -S /tmp/flood.py {} 8", mac.trim());
     let mut flood = setup.network.client.start(&line);
     let mut served = 0;
     while flood.is_running() {
-        assert_eq!(
-            setup.curl(&format!("http://{VIP}/one")),
-            "server1 10.0.1.2\n"
-        );
+        assert_eq!(setup.curl(&format!("http://{VIP}/one")), "server1 10.0.1.2\n");
         served += 1;
     }
     let after = kib("MemAvailable");
     let flows = setup.client.flows().unwrap().len();
     let answered = setup.counter("syns_answered");
-    println!(
-        "{} SYNs sent, {answered} answered, {served} requests served meanwhile, {flows} flows; {before} KiB -> {after} KiB",
-        flood.output().trim()
-    );
+    println!("{} SYNs sent, {answered} answered, {served} requests served meanwhile, {flows} flows; {before} KiB -> {after} KiB", flood.output().trim());
     assert!(served >= 3 && answered > 5_000, "{served} {answered}");
     assert!(flows <= served);
     assert!(after + 8_192 > before, "{before} KiB -> {after} KiB");
@@ -84,14 +69,8 @@ pub(in super::super) fn idle_connections_take_no_memory() {
     let mut setup = Setup::new(&rules_with("nat"));
     let slab = || kib("Slab");
     let before = slab();
-    let streams: Vec<TcpStream> = (0..200)
-        .map(|_| setup.network.client.connect((VIP, 80)))
-        .collect();
+    let streams: Vec<TcpStream> = (0..200).map(|_| setup.network.client.connect((VIP, 80))).collect();
     assert_eq!(setup.client.flows().unwrap().len(), 0);
-    println!(
-        "{} connections, slab {before} KiB -> {} KiB",
-        streams.len(),
-        slab()
-    );
+    println!("{} connections, slab {before} KiB -> {} KiB", streams.len(), slab());
     assert_eq!(setup.counter("syns_answered"), 200);
 }

@@ -36,10 +36,7 @@ impl Setup {
             .iter()
             .map(|host| {
                 let name = host.name();
-                Nginx::with(
-                    host,
-                    &format!("location / {{ return 200 \"{name} $remote_addr\\n\"; }}"),
-                )
+                Nginx::with(host, &format!("location / {{ return 200 \"{name} $remote_addr\\n\"; }}"))
             })
             .collect();
         let text = format!(
@@ -51,9 +48,7 @@ impl Setup {
              [pool.one]\nservers = [\"10.0.2.2:80\"]\n[pool.two]\nservers = [\"10.0.2.3:80\"]\n"
         );
         fs::write(RULES, text).unwrap();
-        let mut front = network.switch.start(&format!(
-            "l7switch {RULES} --admin /tmp/admin --no-watch --kernel require"
-        ));
+        let mut front = network.switch.start(&format!("l7switch {RULES} --admin /tmp/admin --no-watch --kernel require"));
         front.wait_for_output("ready,");
         let client = network.switch.inside(|| Client::open().unwrap());
         Self {
@@ -67,12 +62,7 @@ impl Setup {
 
     fn counter(&mut self, name: &str) -> u64 {
         let module = self.client.module().unwrap();
-        module
-            .counters
-            .iter()
-            .find(|counter| counter.name == name)
-            .unwrap()
-            .value
+        module.counters.iter().find(|counter| counter.name == name).unwrap().value
     }
 
     fn stream(&self) -> TcpStream {
@@ -95,33 +85,21 @@ pub(in super::super) fn the_front_serves_what_the_kernel_cannot() {
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
         stream.write_all(request.as_bytes()).unwrap();
         let (head, got) = response(&mut stream);
-        assert!(
-            head.starts_with(&format!("HTTP/1.1 {status} ")),
-            "{path}: {head}"
-        );
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {head}");
         assert!(got.starts_with(body), "{path}: {got}");
     }
     assert_eq!(setup.counter("to_front"), 3);
     assert_eq!(setup.counter("requests"), 6);
     // HTTP/2 without TLS: the front's.
-    let curl = setup
-        .network
-        .client
-        .curl(&format!("--http2-prior-knowledge http://{VIP}/one"));
+    let curl = setup.network.client.curl(&format!("--http2-prior-knowledge http://{VIP}/one"));
     assert!(curl.starts_with("server1"), "{curl}");
-    let metrics = setup
-        .network
-        .switch
-        .run("curl -sS --unix-socket /tmp/admin http://x/metrics");
+    let metrics = setup.network.switch.run("curl -sS --unix-socket /tmp/admin http://x/metrics");
     for line in [
         "l7switch_kernel_events_total{event=\"rebinds\"} 5",
         "l7switch_kernel_requests_total{service=\"web\"} 7",
         "l7switch_kernel_responses_total{service=\"web\",class=\"4xx\"} 1",
     ] {
-        assert!(
-            metrics.lines().any(|found| found == line),
-            "{line}\n{metrics}"
-        );
+        assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
     }
 }
 
@@ -148,14 +126,8 @@ pub(in super::super) fn ambiguous_requests_reach_no_server() {
         stream.shutdown(Shutdown::Write).unwrap();
         let mut answer = String::new();
         let _ = stream.read_to_string(&mut answer);
-        assert!(
-            answer.is_empty() || answer.starts_with("HTTP/1.1 400 "),
-            "{head:?}: {answer}"
-        );
-        assert_eq!(
-            answer.matches("HTTP/1.1 ").count().min(1),
-            usize::from(!answer.is_empty())
-        );
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{head:?}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count().min(1), usize::from(!answer.is_empty()));
     }
     // Broken bodies: the request has gone, what is behind it never does.
     let bodies = [
@@ -177,9 +149,6 @@ pub(in super::super) fn ambiguous_requests_reach_no_server() {
     let logs: String = setup.nginx.iter().map(Nginx::log).collect();
     assert!(!logs.contains("smuggled"), "{logs}");
     let first = logs.lines().filter(|line| line.contains("/one")).count();
-    println!(
-        "{first} requests with broken bodies began; {} reset",
-        setup.counter("bad_bodies")
-    );
+    println!("{first} requests with broken bodies began; {} reset", setup.counter("bad_bodies"));
     assert!(setup.counter("bad_bodies") >= 4);
 }

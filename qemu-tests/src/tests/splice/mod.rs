@@ -71,18 +71,9 @@ fn rules_with(forward: &str) -> String {
     };
     for number in [1, 2] {
         pool(&format!("nginx{number}"), format!("{}:80", server(number)));
-        pool(
-            &format!("origin{number}"),
-            format!("{}:8080", server(number)),
-        );
-        pool(
-            &format!("nginx{number}_6"),
-            format!("[{}]:80", server6(number)),
-        );
-        pool(
-            &format!("origin{number}_6"),
-            format!("[{}]:8080", server6(number)),
-        );
+        pool(&format!("origin{number}"), format!("{}:8080", server(number)));
+        pool(&format!("nginx{number}_6"), format!("[{}]:80", server6(number)));
+        pool(&format!("origin{number}_6"), format!("[{}]:8080", server6(number)));
     }
     text
 }
@@ -102,10 +93,7 @@ impl Setup {
         let network = Network::new();
         let nginx = network.servers.iter().map(|host| {
             let name = host.name();
-            Nginx::with(
-                host,
-                &format!("location / {{ return 200 \"{name} $remote_addr\\n\"; }}"),
-            )
+            Nginx::with(host, &format!("location / {{ return 200 \"{name} $remote_addr\\n\"; }}"))
         });
         let nginx = nginx.collect();
         let origins = network.servers.iter().map(origin::origin).collect();
@@ -165,8 +153,7 @@ fn response(stream: &mut TcpStream) -> (String, String) {
     let head = String::from_utf8(head).unwrap();
     let length = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length")
-            .then(|| value.trim().parse().unwrap())
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().unwrap())
     });
     let mut body = vec![0; length.unwrap()];
     stream.read_exact(&mut body).unwrap();

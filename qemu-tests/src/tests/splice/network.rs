@@ -66,22 +66,12 @@ fn bad_network(count: u32) {
     let [far, near] = [("client", "client"), ("server1", "server2")];
     for (devices, six) in [(far, false), (near, true)] {
         for device in [devices.0, devices.1] {
-            setup
-                .network
-                .switch
-                .run(&format!("tc qdisc replace dev {device} root netem {bad}"));
+            setup.network.switch.run(&format!("tc qdisc replace dev {device} root netem {bad}"));
         }
-        let address = if six {
-            VIP6.to_string()
-        } else {
-            VIP.to_string()
-        };
+        let address = if six { VIP6.to_string() } else { VIP.to_string() };
         ask(&mut setup, &address, count, 20_000);
         for device in [devices.0, devices.1] {
-            setup
-                .network
-                .switch
-                .run(&format!("tc qdisc del dev {device} root"));
+            setup.network.switch.run(&format!("tc qdisc del dev {device} root"));
         }
     }
 }
@@ -151,15 +141,10 @@ pub(in super::super) fn paths_of_any_size_are_passed() {
         set(&setup, mtu);
         for offload in ["on", "off"] {
             for host in [&setup.network.client, &setup.network.servers[0]] {
-                host.run(&format!(
-                    "ethtool -K eth0 gso {offload} tso {offload} gro {offload}"
-                ));
+                host.run(&format!("ethtool -K eth0 gso {offload} tso {offload} gro {offload}"));
             }
             setup.curl(&format!("-o /tmp/got http://{VIP}/origin1/len/200000"));
-            assert!(
-                std::fs::read("/tmp/got").unwrap() == whole,
-                "{mtu} {offload}"
-            );
+            assert!(std::fs::read("/tmp/got").unwrap() == whole, "{mtu} {offload}");
             let sent = format!("--data-binary @/tmp/up http://{VIP}/origin1/sum");
             assert_eq!(setup.curl(&sent), sum, "{mtu} {offload}");
         }

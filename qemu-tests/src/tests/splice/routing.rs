@@ -40,9 +40,7 @@ pub(in super::super) fn requests_go_where_the_rules_say() {
     setup.show();
     assert_eq!((requests, front), (32, 0));
     // Every connection is closed, and none needs to be told twice.
-    wait_until("all have closed", || {
-        setup.client.flows().unwrap().is_empty()
-    });
+    wait_until("all have closed", || setup.client.flows().unwrap().is_empty());
     assert_eq!(setup.counter("sends_lost"), 0);
 }
 
@@ -77,9 +75,7 @@ pub(in super::super) fn pipelined_requests_are_answered_in_order() {
     let mut setup = Setup::new(&rules_with("nat"));
     let mut stream = setup.network.client.connect((VIP, 80));
     let paths = ["/one", "/one", "/two", "/origin1/who", "/two", "/one"];
-    let servers = [
-        "server1", "server1", "server2", "server1", "server2", "server1",
-    ];
+    let servers = ["server1", "server1", "server2", "server1", "server2", "server1"];
     let all: String = paths
         .iter()
         .map(|path| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"))
@@ -101,10 +97,7 @@ pub(in super::super) fn servers_that_refuse_are_passed_over() {
     );
     let mut setup = Setup::new(&text);
     for _ in 0..12 {
-        assert_eq!(
-            setup.curl(&format!("http://{VIP}/one")),
-            "server1 10.0.1.2\n"
-        );
+        assert_eq!(setup.curl(&format!("http://{VIP}/one")), "server1 10.0.1.2\n");
     }
     setup.show();
     // Three times each; then they are left out.

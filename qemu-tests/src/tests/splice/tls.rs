@@ -44,18 +44,11 @@ pub(in super::super) fn tls_goes_by_server_name() {
     );
     let mut client = network.switch.inside(|| Client::open().unwrap());
     client.load(rules(&text).table.as_bytes()).unwrap();
-    for (name, server) in [
-        ("a.test", "server1"),
-        ("x.b.test", "server2"),
-        ("a.test", "server1"),
-    ] {
+    for (name, server) in [("a.test", "server1"), ("x.b.test", "server2"), ("a.test", "server1")] {
         let shown = network.client.attempt(&format!(
             "curl -sSkv --max-time 20 -o /dev/null --resolve {name}:443:{VIP} https://{name}/"
         ));
-        assert!(
-            shown.stderr.contains(&format!("CN={server}")),
-            "{name}: {shown:?}"
-        );
+        assert!(shown.stderr.contains(&format!("CN={server}")), "{name}: {shown:?}");
     }
     // No route, and no front that would say so.
     let refused = network.client.attempt(&format!(
@@ -63,14 +56,7 @@ pub(in super::super) fn tls_goes_by_server_name() {
     ));
     assert!(!refused.is_good(), "{refused:?}");
     let module = client.module().unwrap();
-    let count = |name: &str| {
-        module
-            .counters
-            .iter()
-            .find(|c| c.name == name)
-            .unwrap()
-            .value
-    };
+    let count = |name: &str| module.counters.iter().find(|c| c.name == name).unwrap().value;
     assert_eq!((count("requests"), count("no_front")), (4, 1));
 }
 
