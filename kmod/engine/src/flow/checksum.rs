@@ -52,7 +52,6 @@ impl Change {
 }
 
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "folded to 16 bits")]
 const fn fold(sum: u64) -> u16 {
     let sum = (sum & 0xffff_ffff).wrapping_add(sum >> 32);
     let sum = (sum & 0xffff).wrapping_add(sum >> 16);

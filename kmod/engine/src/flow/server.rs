@@ -76,11 +76,10 @@ impl Flow {
         let sent = leg.start.wrapping_add(leg.to_server);
         let acknowledges = segment.is(ACK) && segment.ack == sent;
         match segment.flags & (SYN | ACK | RST) {
-            flags if flags & RST != 0 => {
-                if acknowledges {
-                    self.bind_failed(Failure::Refused, env);
-                }
+            flags if flags & RST != 0 && acknowledges => {
+                self.bind_failed(Failure::Refused, env);
             }
+            flags if flags & RST != 0 => {}
             flags if flags == SYN | ACK && acknowledges => {
                 self.server_connects(index, segment, env);
             }
