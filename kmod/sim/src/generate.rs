@@ -360,7 +360,7 @@ pub fn plan(seed: u64, size: Size) -> Plan {
         }
     }
     let failing = level > 0 && rng.percent(40);
-    plan.front_up = !failing && grade < 2 && rng.percent(20) == false || rng.percent(90);
+    plan.front_up = !failing && grade < 2 && !rng.percent(20) || rng.percent(90);
     for pool in 0..POOLS {
         for _ in 0..rng.range(1, 3) {
             plan.servers.push(server(rng, pool, level, grade, failing));

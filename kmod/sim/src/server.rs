@@ -342,13 +342,13 @@ impl Server {
         let key = (exchange.conn, exchange.index);
         let delivery = ledger.deliveries.entry(key).or_default();
         delivery.heads.push(self.server);
-        if let Some(before) = exchange.index.checked_sub(1) {
-            if !ledger.deliveries.contains_key(&(exchange.conn, before)) {
-                ledger.error(format!(
-                    "c{}r{} came before the request before it",
-                    exchange.conn, exchange.index
-                ));
-            }
+        if let Some(before) = exchange.index.checked_sub(1)
+            && !ledger.deliveries.contains_key(&(exchange.conn, before))
+        {
+            ledger.error(format!(
+                "c{}r{} came before the request before it",
+                exchange.conn, exchange.index
+            ));
         }
         let mut bytes = exchange.response(self.server);
         let at = now + exchange.delay;

@@ -489,11 +489,11 @@ impl World {
                 self.push(at, Event::Host(host, packet));
             }
         }
-        if let Some(at) = self.switch.wake() {
-            if at < self.ticked {
-                self.ticked = at;
-                self.push(at.max(self.now), Event::Tick);
-            }
+        if let Some(at) = self.switch.wake()
+            && at < self.ticked
+        {
+            self.ticked = at;
+            self.push(at.max(self.now), Event::Tick);
         }
     }
 

@@ -158,7 +158,7 @@ mod tests {
     fn checks(packet: &[u8], addresses: core::ops::Range<usize>, tcp: usize) -> bool {
         let mut sum = Sum::default();
         sum.number(6);
-        sum.number(u32::try_from(packet.len() - tcp).unwrap());
+        sum.number(u32::try_from(packet.len().wrapping_sub(tcp)).unwrap());
         sum.add(&packet[addresses]);
         sum.add(&packet[tcp..]);
         sum.complement() == 0

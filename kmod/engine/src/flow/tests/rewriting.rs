@@ -174,7 +174,16 @@ fn packet(v6: bool, options: &[u8], data: &[u8]) -> (Vec<u8>, usize) {
     }
     let tcp = packet.len();
     packet.extend_from_slice(&[0x9c, 0x40, 0, 80, 0, 0, 3, 0xe8, 0, 0, 7, 0xd0]);
-    packet.extend_from_slice(&[(20 + options.len() as u8) / 4 << 4, 0x10, 1, 0, 0, 0, 0, 0]);
+    packet.extend_from_slice(&[
+        ((20 + options.len() as u8) / 4) << 4,
+        0x10,
+        1,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ]);
     packet.extend_from_slice(options);
     packet.extend_from_slice(data);
     let check = tcp_check(&packet, tcp);
