@@ -155,8 +155,9 @@ impl Client {
             Status::Opening => return Some(wake),
             Status::Reset if !(self.ended && self.shut) => {
                 // What came before the reset counts.
+                self.plan.slow = None;
                 self.take(now, handle, stack, ledger);
-                let outcome = if self.done_at.is_some() {
+                let outcome = if self.done_at.is_some() || self.complete() {
                     Outcome::Complete
                 } else {
                     Outcome::Failed("reset")

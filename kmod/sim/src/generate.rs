@@ -65,7 +65,8 @@ fn smols(rng: &mut Rng) -> SmolConfig {
         ack_delay: rng.pick(&[None, Some(10), Some(40)]),
         timestamps: rng.percent(50),
         congestion: rng.below(3) as u8,
-        keep_alive: rng.pick(&[None, None, Some(5_000), Some(30_000)]),
+        // A probe of smoltcp's (0.14) puts off what its peer, if it is smoltcp's too, would send again, for ever.
+        keep_alive: None,
     }
 }
 

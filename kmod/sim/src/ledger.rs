@@ -58,7 +58,7 @@ pub struct Ledger {
     /// Requests that came to servers, by connection and index.
     pub deliveries: HashMap<(u32, u32), Delivery>,
     /// Requests that came to a second server: what, and where they had come first.
-    pub again: Vec<(String, Place)>,
+    pub again: Vec<(u32, u32, Place)>,
     /// Bytes that clients have got.
     pub bytes: u64,
     /// Exchanges that are complete.

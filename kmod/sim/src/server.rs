@@ -325,8 +325,7 @@ impl Server {
         let key = (exchange.conn, exchange.index);
         let delivery = ledger.deliveries.entry(key).or_default();
         if let Some(first) = delivery.places.first() {
-            let what = format!("c{}r{}", exchange.conn, exchange.index);
-            ledger.again.push((what, *first));
+            ledger.again.push((exchange.conn, exchange.index, *first));
         }
         delivery.places.push(place);
     }

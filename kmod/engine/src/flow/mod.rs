@@ -243,7 +243,7 @@ pub enum Verdict {
     Part(u32, Rewrite),
     /// Its first so many bytes of data go on, rewritten, and it is kept for the rest.
     PartHold(u32, Rewrite),
-    /// It begins a new connection: the flow is to be ended ([`Flow::end`]), and the packet is [`fresh`].
+    /// It begins a new connection: the flow is to be ended ([`Flow::end`]), and the packet is [`fresh()`].
     Reopen,
 }
 

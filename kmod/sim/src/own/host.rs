@@ -175,7 +175,10 @@ impl Own {
         }
         if segment.is(RST) {
             if segment.seq == rcv {
-                self.remove(handle);
+                // What has come may be unread.
+                if let Some(tcb) = &mut self.tcbs[handle] {
+                    tcb.state = State::Closed;
+                }
             }
             return true;
         }
