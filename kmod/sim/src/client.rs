@@ -155,8 +155,9 @@ impl Client {
             Status::Opening => return Some(wake),
             Status::Reset if !(self.ended && self.shut) => {
                 // What came before the reset counts.
+                self.plan.slow = None;
                 self.take(now, handle, stack, ledger);
-                let outcome = if self.done_at.is_some() {
+                let outcome = if self.done_at.is_some() || self.complete() {
                     Outcome::Complete
                 } else {
                     Outcome::Failed("reset")
@@ -174,11 +175,11 @@ impl Client {
             wake = wake.min(self.write_at);
         }
         if now >= self.read_at {
-            if self.take(now, handle, stack, ledger) {
-                if let Some(_slow) = self.plan.slow {
-                    self.read_at = now + MS;
-                    wake = wake.min(self.read_at);
-                }
+            if self.take(now, handle, stack, ledger)
+                && let Some(_slow) = self.plan.slow
+            {
+                self.read_at = now + MS;
+                wake = wake.min(self.read_at);
             }
         } else {
             wake = wake.min(self.read_at);
@@ -188,20 +189,20 @@ impl Client {
         if now >= self.write_at {
             self.write(now, handle, stack);
         }
-        if let Some(ready) = self.ready {
-            if ready > now {
-                wake = wake.min(ready);
-            }
+        if let Some(ready) = self.ready
+            && ready > now
+        {
+            wake = wake.min(ready);
         }
         if let Some((since, _)) = self.body {
             wake = wake.min(since + SECOND);
         }
-        if let End::ResetAfter(bytes) = self.plan.end {
-            if self.total >= bytes {
-                stack.abort(handle);
-                self.finish(Outcome::Left, stack, ledger);
-                return None;
-            }
+        if let End::ResetAfter(bytes) = self.plan.end
+            && self.total >= bytes
+        {
+            stack.abort(handle);
+            self.finish(Outcome::Left, stack, ledger);
+            return None;
         }
         self.close(now, handle, stack, ledger, &mut wake);
         (!self.finished).then_some(wake.max(now + 1))
@@ -250,11 +251,11 @@ impl Client {
                     *wake = (*wake).min(done + wait);
                 }
                 _ if !self.shut => {
-                    if let (What::OpenOnly, false) = (&self.plan.what, self.ended) {
-                        if now < done + self.plan.idle {
-                            *wake = (*wake).min(done + self.plan.idle);
-                            return;
-                        }
+                    if let (What::OpenOnly, false) = (&self.plan.what, self.ended)
+                        && now < done + self.plan.idle
+                    {
+                        *wake = (*wake).min(done + self.plan.idle);
+                        return;
                     }
                     stack.shutdown(handle);
                     self.shut = true;
@@ -301,13 +302,12 @@ impl Client {
     /// Puts what may be said into the buffer.
     fn want(&mut self, now: u64, ledger: &mut Ledger) {
         let What::Http(list, depth) = &self.plan.what else {
-            if let (What::Tls(pool, ..), 0) = (&self.plan.what, self.next) {
-                if self.ready.is_some_and(|ready| now >= ready) {
-                    let hello =
-                        plan::client_hello(self.plan.id, *pool, plan::hello_len(self.plan.id));
-                    self.next = 1;
-                    self.say(&hello);
-                }
+            if let (What::Tls(pool, ..), 0) = (&self.plan.what, self.next)
+                && self.ready.is_some_and(|ready| now >= ready)
+            {
+                let hello = plan::client_hello(self.plan.id, *pool, plan::hello_len(self.plan.id));
+                self.next = 1;
+                self.say(&hello);
             }
             return;
         };

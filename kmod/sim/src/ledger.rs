@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use l7switch_engine::sched::Identity;
+
 use crate::plan::FRONT;
 use crate::plan::Plan;
 
@@ -22,10 +24,23 @@ pub enum Outcome {
 /// Where bytes of a request have been seen.
 #[derive(Clone, Debug, Default)]
 pub struct Delivery {
-    /// Servers that got the whole request's head, and whether they reset the connection afterwards.
+    /// Servers that got the whole request's head.
     pub heads: Vec<u8>,
-    /// Servers that got something of it.
-    pub begun: Vec<u8>,
+    /// The connections that it came on, and at which byte it begins there.
+    pub places: Vec<Place>,
+}
+
+/// A byte on a connection to a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The server's end.
+    pub peer: Identity,
+    /// The switch's.
+    pub local: Identity,
+    /// How many bytes came before.
+    pub offset: u64,
+    /// When it came, ns.
+    pub at: u64,
 }
 
 /// What all applications write down.
@@ -42,6 +57,8 @@ pub struct Ledger {
     pub outcomes: Vec<Outcome>,
     /// Requests that came to servers, by connection and index.
     pub deliveries: HashMap<(u32, u32), Delivery>,
+    /// Requests that came to a second server: what, and where they had come first.
+    pub again: Vec<(u32, u32, Place)>,
     /// Bytes that clients have got.
     pub bytes: u64,
     /// Exchanges that are complete.
@@ -58,6 +75,7 @@ impl Ledger {
             notes: Vec::new(),
             trace,
             deliveries: HashMap::new(),
+            again: Vec::new(),
             bytes: 0,
             exchanges: 0,
         }

@@ -2,7 +2,7 @@
 //! The flow engine ([`l7switch_engine::flow`]) between real TCP stacks, over a simulated network that loses, reorders,
 //! duplicates, delays and corrupts packets: everything from one seed, so that what has gone wrong once goes wrong again.
 //!
-//! [`generate`] makes a [`Plan`](plan::Plan) of a seed, [`World`](world::World) carries it out and says what was wrong. Every
+//! [`generate`] makes a [`Plan`](plan::Plan) of a seed, [`World`] carries it out and says what was wrong. Every
 //! byte that is sent has one owner, told by its value: applications on both ends compare all they get with what
 //! they must get.
 

@@ -71,6 +71,10 @@ fn main() {
     println!("{:#?}", total.stats);
     println!("{:#?}", total.outcomes);
     println!(
+        "{} requests had to come to two servers, {} were begun again by late segments",
+        total.twice, total.late
+    );
+    println!(
         "{} seeds, {failed} failed; {} connections, {} exchanges, {} packets, {} MB in {seconds:.1} s: {:.0} connections/s",
         seed - args.seed,
         total.connections,

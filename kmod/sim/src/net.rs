@@ -53,8 +53,8 @@ impl Link {
             return Vec::new();
         }
         let mut at = now;
-        if self.rate > 0 {
-            at = self.free.max(now) + packet.len() as u64 * 1_000_000_000 / self.rate;
+        if let Some(takes) = (packet.len() as u64 * 1_000_000_000).checked_div(self.rate) {
+            at = self.free.max(now) + takes;
             // A queue of at most 50 ms.
             if at > now + 50_000_000 {
                 return Vec::new();

@@ -434,7 +434,7 @@ pub fn client_hello(conn: u32, pool: u8, len: usize) -> Vec<u8> {
     message.extend_from_slice(&(hello.len() as u16).to_be_bytes());
     message.extend_from_slice(&hello);
     let mut out = Vec::new();
-    let cut = if conn % 3 == 0 {
+    let cut = if conn.is_multiple_of(3) {
         message.len() / 2
     } else {
         message.len()

@@ -2,6 +2,7 @@
 //! A server's application: one connection. What it says is told by the plan of the client's request.
 
 use crate::ledger::Ledger;
+use crate::ledger::Place;
 use crate::ledger::matches;
 use crate::ledger::text;
 use crate::plan;
@@ -39,6 +40,8 @@ pub struct Server {
     /// The final response to a request that waits for a 100.
     finals: Vec<u8>,
     written: usize,
+    /// Bytes of requests that have been read whole.
+    taken: u64,
     /// After an upgrade or on an opaque connection: what is to come.
     opaque: Option<Vec<u8>>,
     greeted: bool,
@@ -62,6 +65,7 @@ impl Server {
             answers: Vec::new(),
             finals: Vec::new(),
             written: 0,
+            taken: 0,
             opaque: None,
             greeted: false,
             idle_since: now,
@@ -95,7 +99,7 @@ impl Server {
             match self.port {
                 TLS => self.tls(now, ledger),
                 EAGER => self.eager(now, ledger),
-                _ => while self.http(now, ledger) {},
+                _ => while self.http(now, stack, ledger) {},
             }
         } else {
             // What comes after the end is thrown away.
@@ -219,7 +223,7 @@ impl Server {
     }
 
     /// Reads requests; whether there may be more.
-    fn http(&mut self, now: u64, ledger: &mut Ledger) -> bool {
+    fn http(&mut self, now: u64, stack: &mut dyn Stack, ledger: &mut Ledger) -> bool {
         if let Some(expected) = &self.opaque {
             if let Err(at) = matches(&self.got, expected) {
                 ledger.error(format!(
@@ -237,7 +241,13 @@ impl Server {
             let line = self.got[..line].to_vec();
             match find(&line, ledger) {
                 Some(exchange) => {
-                    self.begin(&exchange, ledger);
+                    let place = Place {
+                        peer: stack.local(self.handle),
+                        local: stack.remote(self.handle),
+                        offset: self.taken,
+                        at: now,
+                    };
+                    self.begin(&exchange, place, ledger);
                     let mut whole = exchange.head();
                     whole.extend_from_slice(&exchange.body());
                     self.headed = false;
@@ -281,6 +291,7 @@ impl Server {
             let Some((exchange, whole)) = self.request.take() else {
                 return false;
             };
+            self.taken += whole.len() as u64;
             self.got.drain(..whole.len());
             if !self.finals.is_empty() {
                 self.answers.push(Answer {
@@ -304,7 +315,7 @@ impl Server {
     }
 
     /// The first bytes of a request are there.
-    fn begin(&mut self, exchange: &Exchange, ledger: &mut Ledger) {
+    fn begin(&mut self, exchange: &Exchange, place: Place, ledger: &mut Ledger) {
         if !ledger.may_serve(self.server, exchange.pool) {
             ledger.error(format!(
                 "s{:02}: a request for pool {}: c{}r{}",
@@ -313,7 +324,10 @@ impl Server {
         }
         let key = (exchange.conn, exchange.index);
         let delivery = ledger.deliveries.entry(key).or_default();
-        delivery.begun.push(self.server);
+        if let Some(first) = delivery.places.first() {
+            ledger.again.push((exchange.conn, exchange.index, *first));
+        }
+        delivery.places.push(place);
     }
 
     /// A request's head is there whole: the answer is queued.
@@ -327,20 +341,13 @@ impl Server {
         let key = (exchange.conn, exchange.index);
         let delivery = ledger.deliveries.entry(key).or_default();
         delivery.heads.push(self.server);
-        let (heads, before) = (delivery.heads.clone(), exchange.index.checked_sub(1));
-        if heads.len() > 1 {
+        if let Some(before) = exchange.index.checked_sub(1)
+            && !ledger.deliveries.contains_key(&(exchange.conn, before))
+        {
             ledger.error(format!(
-                "c{}r{} came to servers {heads:?}",
+                "c{}r{} came before the request before it",
                 exchange.conn, exchange.index
             ));
-        }
-        if let Some(before) = before {
-            if !ledger.deliveries.contains_key(&(exchange.conn, before)) {
-                ledger.error(format!(
-                    "c{}r{} came before the request before it",
-                    exchange.conn, exchange.index
-                ));
-            }
         }
         let mut bytes = exchange.response(self.server);
         let at = now + exchange.delay;

@@ -20,7 +20,6 @@ use smoltcp::phy::DeviceCapabilities;
 use smoltcp::phy::Medium;
 use smoltcp::phy::RxToken;
 use smoltcp::phy::TxToken;
-use smoltcp::socket::tcp;
 use smoltcp::socket::tcp::CongestionControl;
 use smoltcp::socket::tcp::Socket;
 use smoltcp::socket::tcp::SocketBuffer;
@@ -446,10 +445,7 @@ impl Stack for Smol {
     }
 
     fn write(&mut self, handle: Handle, bytes: &[u8]) -> usize {
-        match self.get_mut(handle).send_slice(bytes) {
-            Ok(len) => len,
-            Err(tcp::SendError::InvalidState) => 0,
-        }
+        self.get_mut(handle).send_slice(bytes).unwrap_or_default()
     }
 
     fn unacknowledged(&self, handle: Handle) -> usize {

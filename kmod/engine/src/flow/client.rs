@@ -27,8 +27,8 @@ use super::RESET;
 use super::SERVER_FIN;
 use super::TIMESTAMPS;
 
-/// How far a segment may be from what was last seen and still be one of the connection, bytes.
-const NEAR: u32 = 1 << 22;
+/// How far a segment may be outside of what is expected and still be one of the connection, bytes.
+pub(super) const NEAR: u32 = 1 << 22;
 
 impl Flow {
     /// Takes a segment of the client; SYNs are for [`fresh`](super::fresh()), whatever flow there is. The packet's checksum must have been verified: what the server would not take must
@@ -85,11 +85,16 @@ impl Flow {
     /// Whether a segment's numbers are near what is expected. An acknowledgement beyond what was sent is not, and one that
     /// is older than a whole window is not the server's to take (RFC 5961, 5.2).
     fn near(&self, segment: &Segment) -> bool {
-        let from = segment.seq.wrapping_sub(self.high).wrapping_add(NEAR);
+        let low = self
+            .active()
+            .and_then(|leg| self.leg(leg))
+            .map_or(self.high, |leg| leg.acked);
+        let span = seq::max(self.high, self.edge).wrapping_sub(low);
+        let from = segment.seq.wrapping_sub(low).wrapping_add(NEAR);
         let acked = !segment.is(ACK)
             || (seq::at_most(segment.ack, self.to_client)
                 && seq::at_most(self.acked.wrapping_sub(NEAR), segment.ack));
-        from <= NEAR.wrapping_mul(2) && acked
+        from <= span.wrapping_add(NEAR.wrapping_mul(2)) && acked
     }
 
     fn client_clock(&mut self, segment: &Segment) {
@@ -132,6 +137,8 @@ impl Flow {
             self.drop_leg(leg, false, env);
         }
         self.reset(false, env);
+        // It knows.
+        self.flags |= CLIENT_FIN;
         verdict
     }
 
@@ -239,7 +246,7 @@ impl Flow {
     /// Whether a request would have no answer, and its client has all that was sent, so that a reset takes nothing from it.
     fn answers_no_more(&self) -> bool {
         self.has(SERVER_FIN)
-            && self.acked == self.to_client
+            && self.client_has_all()
             && matches!(self.requests.reading, Reading::Head | Reading::Over)
     }
 
@@ -333,7 +340,7 @@ impl Flow {
 
     /// Ends the leg in use if its server has ended it and the client has everything that came on it.
     fn end_ended<E: Env>(&mut self, env: &mut E) {
-        let Some(index) = self.active().filter(|_| self.acked == self.to_client) else {
+        let Some(index) = self.active().filter(|_| self.client_has_all()) else {
             return;
         };
         let Some(leg) = self.leg(index).filter(|leg| leg.is(ENDED)) else {

@@ -218,7 +218,7 @@ impl Flow {
     }
 
     /// What a segment from the server of a leg becomes; `flags`: those that it goes on with.
-    pub(super) fn rewrite_answer(
+    pub(super) fn toward_client(
         &mut self,
         leg: usize,
         segment: &Segment,

@@ -196,8 +196,8 @@ pub trait Env {
     fn discard(&mut self);
 
     /// Keeps copies of what is held and of `current`, data before `to`, beside what is held, until [`Env::let_go`] or the
-    /// next call. Only asked for where a request's head is in several segments: what its client sends again may be cut
-    /// otherwise, so that it could not be compared. An environment that keeps nothing loses connections where such a head is
+    /// next call. Only asked for where a request's head is, or may become, several segments: what its client sends again may be
+    /// cut otherwise, so that it could not be compared. An environment that keeps nothing loses connections where such a head is
     /// lost on the way to its server.
     fn keep(&mut self, to: u32, current: Option<(&Segment, &Self::Packet)>) {
         let _ = (to, current);
@@ -243,7 +243,7 @@ pub enum Verdict {
     Part(u32, Rewrite),
     /// Its first so many bytes of data go on, rewritten, and it is kept for the rest.
     PartHold(u32, Rewrite),
-    /// It begins a new connection: the flow is to be ended ([`Flow::end`]), and the packet is [`fresh`].
+    /// It begins a new connection: the flow is to be ended ([`Flow::end`]), and the packet is [`fresh()`].
     Reopen,
 }
 
@@ -365,6 +365,13 @@ impl Flow {
         self.legs.get_mut(leg)
     }
 
+    /// Whether the client has acknowledged all that was sent to it, and all of the responses that were read: the reader runs
+    /// ahead of data that are lost.
+    fn client_has_all(&self) -> bool {
+        self.acked == self.to_client
+            && (self.responses.passes_all() || seq::at_most(self.responses.at, self.acked))
+    }
+
     /// A segment to the client with what it has been sent and what it has sent.
     fn for_client(&self, flags: u8) -> Build {
         Build {
@@ -406,7 +413,7 @@ impl Flow {
         env.discard();
         env.let_go();
         self.responses.forget();
-        self.flags |= RESET;
+        self.flags = self.flags & !CLIENT_FIN | RESET;
         self.state = State::Closing;
     }
 

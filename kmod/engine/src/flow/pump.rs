@@ -6,6 +6,7 @@ use super::print::Print;
 use super::request::narrow;
 use super::request::Message;
 use super::request::Reading;
+use super::segment::MSS_DEFAULT;
 use super::seq;
 use super::Ask;
 use super::Choice;
@@ -184,11 +185,7 @@ impl Flow {
     /// server has every byte of the requests.
     fn may_rebind(&self, from: u32) -> bool {
         let sent = self.active().and_then(|leg| self.leg(leg));
-        // The tracker runs ahead of the data: the client must have what it has gone over.
-        self.responses.idle()
-            && self.acked == self.to_client
-            && seq::at_most(self.responses.at, self.acked)
-            && sent.is_none_or(|leg| leg.acked == from)
+        self.responses.idle() && self.client_has_all() && sent.is_none_or(|leg| leg.acked == from)
     }
 
     /// Notes a request that goes to a leg.
@@ -246,8 +243,8 @@ impl Flow {
             at = at.wrapping_add(narrow(run.len()));
         }
         self.head_print = print.value();
-        // What came as one segment may have been several on the wire.
-        let several = u32::from(self.head_len).wrapping_add(OPTIONS) > u32::from(self.mss)
+        // What came as one segment may have been several on the wire, or become several.
+        let several = u32::from(self.head_len).wrapping_add(OPTIONS) > u32::from(MSS_DEFAULT)
             || env.held_end().is_some();
         if self.head_len > 0 && several {
             env.keep(end, current);

@@ -145,3 +145,62 @@ pub(super) fn skip(body: &mut BodyTracker) -> u32 {
 pub(super) fn narrow(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "tests compute with numbers that they know"
+)]
+mod tests {
+    use super::*;
+
+    /// A body of more bytes than there are sequence numbers: the place of its end is found, and never passed.
+    #[test]
+    fn a_body_may_be_longer_than_the_sequence_numbers() {
+        for length in [1u64 << 31, (5 << 30) + 7, (12 << 30) - 1] {
+            let start = 0xffff_0000u32;
+            let mut requests = Requests::new(start);
+            requests.take(&Message {
+                head: 10,
+                framing: Framing::Length(length),
+                kind: RequestKind::Normal,
+                last: false,
+                opaque: false,
+            });
+            let all = length + 10;
+            let mut sent = 10u64;
+            while sent < all {
+                assert!(matches!(requests.reading, Reading::Body(_)) || all - sent < 1 << 31);
+                sent = (sent + (1 << 20) * 3 + 1).min(all);
+                let end = start.wrapping_add((sent & 0xffff_ffff) as u32);
+                requests.approach(end);
+                assert!(!seq::before(requests.at, end), "{sent} of {all}");
+            }
+            assert!(matches!(requests.reading, Reading::Head));
+            assert_eq!(requests.at, start.wrapping_add((all & 0xffff_ffff) as u32));
+        }
+    }
+
+    #[test]
+    fn a_chunk_may_be_as_long() {
+        let mut requests = Requests::new(0);
+        requests.take(&Message {
+            head: 0,
+            framing: Framing::Chunked,
+            kind: RequestKind::Normal,
+            last: true,
+            opaque: false,
+        });
+        requests.read(b"180000000\r\n").unwrap();
+        let length = 0x1_8000_0000u64;
+        let mut sent = 11u64;
+        while sent < length + 11 {
+            sent = (sent + (1 << 22)).min(length + 11);
+            requests.approach((sent & 0xffff_ffff) as u32);
+        }
+        assert_eq!(requests.at, 0x8000_000b);
+        requests.read(b"\r\n0\r\n\r\n").unwrap();
+        assert!(matches!(requests.reading, Reading::Over));
+    }
+}

@@ -256,3 +256,61 @@ impl Responses {
         matches!(self.reading, Reading::Opaque)
     }
 }
+
+#[cfg(test)]
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "tests compute with numbers that they know"
+)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_may_be_longer_than_the_sequence_numbers() {
+        let start = 0xffff_ff00u32;
+        let mut responses = Responses::new(start);
+        responses.push(7, RequestKind::Normal, false);
+        let head = b"HTTP/1.1 200 \r\nContent-Length: 6000000000\r\n\r\n";
+        assert_eq!(responses.read(head), Read::Head(200));
+        let all = 6_000_000_000 + head.len() as u64;
+        let mut passed = head.len() as u64;
+        while passed < all {
+            assert!(!responses.idle() && responses.take_ended() == 0, "{passed}");
+            passed = (passed + 40_000_003).min(all);
+            let end = start.wrapping_add((passed & 0xffff_ffff) as u32);
+            responses.approach(end);
+            responses.reach(end);
+            assert!(!seq::before(responses.at, end));
+        }
+        assert!(responses.idle() && responses.take_ended() == 1);
+    }
+
+    #[test]
+    fn requests_that_wait_are_known_by_their_places() {
+        let mut responses = Responses::new(0);
+        responses.push(10, RequestKind::Normal, false);
+        responses.push(20, RequestKind::Head, false);
+        responses.push(30, RequestKind::Normal, false);
+        assert!(responses.full());
+        assert_eq!(
+            (responses.unanswered(), responses.latest()),
+            (Some(10), Some(30))
+        );
+        let first = b"HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(responses.read(first), Read::Head(200));
+        assert_eq!(responses.unanswered(), None, "a byte has come");
+        responses.reach(responses.at);
+        assert_eq!(responses.unanswered(), Some(20));
+        // The response to HEAD has no body.
+        let second = b"HTTP/1.1 200 \r\nContent-Length: 9\r\n\r\n";
+        assert_eq!(responses.read(second), Read::Head(200));
+        responses.reach(responses.at);
+        assert_eq!(
+            (responses.unanswered(), responses.outstanding()),
+            (Some(30), 1)
+        );
+        responses.forget();
+        assert!(responses.idle() && responses.unanswered().is_none());
+    }
+}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Segments from real servers.
 
+use super::client::NEAR;
 use super::leg::Phase;
 use super::leg::ENDED;
 use super::leg::SPOILED;
@@ -23,6 +24,7 @@ use super::Segment;
 use super::Verdict;
 use super::CLIENT_FIN;
 use super::EAGER;
+use super::HOLD_MAX;
 use super::NO_LEG;
 use super::NO_SCALE;
 use super::SERVER_FIN;
@@ -74,7 +76,9 @@ impl Flow {
         let sent = leg.start.wrapping_add(leg.to_server);
         let acknowledges = segment.is(ACK) && segment.ack == sent;
         match segment.flags & (SYN | ACK | RST) {
-            flags if flags & RST != 0 && acknowledges => self.bind_failed(Failure::Refused, env),
+            flags if flags & RST != 0 && acknowledges => {
+                self.bind_failed(Failure::Refused, env);
+            }
             flags if flags & RST != 0 => {}
             flags if flags == SYN | ACK && acknowledges => {
                 self.server_connects(index, segment, env);
@@ -175,7 +179,9 @@ impl Flow {
             return self.server_resets(index, leg, segment, start, env);
         }
         let ack = segment.ack.wrapping_sub(leg.to_server);
-        if !segment.is(ACK) || seq::before(self.high, ack) {
+        let room = self.client_window().max(HOLD_MAX).wrapping_add(NEAR);
+        let far = seq::before(self.acked.wrapping_add(room), start);
+        if !segment.is(ACK) || seq::before(self.high, ack) || far {
             env.count(Event::OutOfWindow);
             return Verdict::Drop;
         }
@@ -197,7 +203,7 @@ impl Flow {
             self.to_client = seq::max(self.to_client, to);
             if to != end {
                 let flags = segment.flags & !(FIN | PSH);
-                return match self.rewrite_answer(index, segment, flags) {
+                return match self.toward_client(index, segment, flags) {
                     Some(rewrite) => Verdict::Part(to.wrapping_sub(start), rewrite),
                     None => Verdict::Drop,
                 };
@@ -216,7 +222,7 @@ impl Flow {
     }
 
     fn forward(&mut self, leg: usize, segment: &Segment, flags: u8) -> Verdict {
-        match self.rewrite_answer(leg, segment, flags) {
+        match self.toward_client(leg, segment, flags) {
             Some(rewrite) => Verdict::Forward(rewrite),
             None => Verdict::Drop,
         }
@@ -249,7 +255,7 @@ impl Flow {
             if self.responses.at_start() && !self.solicited(index) {
                 let to = self.responses.at;
                 // The leg is needed until the client has what came before.
-                if to == start && self.acked == self.to_client {
+                if to == start && self.client_has_all() {
                     env.count(Event::Unsolicited);
                     self.replay_elsewhere(index, env);
                 } else if self.responses.outstanding() == 0 {
@@ -355,7 +361,7 @@ impl Flow {
         }
         if self.untaken(&leg) && segment.payload == 0 {
             // It closed while the request was on its way. It says so again if the client has not everything yet.
-            if self.acked == self.to_client {
+            if self.client_has_all() {
                 env.count(Event::Replay);
                 self.replay_elsewhere(index, env);
             }
@@ -401,7 +407,7 @@ impl Flow {
         let leg = &leg;
         let closing = self.has(CLIENT_FIN) || self.has(SERVER_FIN);
         // What has come is lost with the server, if the client has not got it.
-        let has_all = self.acked == self.to_client;
+        let has_all = self.client_has_all();
         if has_all && self.untaken(leg) {
             env.count(Event::Replay);
             self.replay_elsewhere(index, env);

@@ -1,4 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Exchanges, packet in and packets out, by topic. Every bug that the simulation (kmod/sim) found is one of them.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::string_slice,
+    reason = "tests compute with numbers that they know"
+)]
+
+mod binding;
+mod closing;
+mod heads;
+mod opening;
+mod rebinding;
+mod resets;
+mod rewriting;
+mod script;
+mod times;
+
 use super::*;
 
 #[test]

@@ -34,9 +34,9 @@ const FIN_MS: u32 = 1_000;
 const FINS_MS: u32 = 20_000;
 /// How long late packets are waited for, ms.
 const LINGER_MS: u32 = 2_000;
-/// The same after a reset, ms: it may have been lost, and what the client sends again must not begin a connection, for a
-/// server may have taken it.
-const RESET_MS: u32 = 10_000;
+/// The same after a reset of a server's or of the switch's, ms, as long as Linux keeps TIME-WAIT: it may have been lost, and
+/// what the client sends again must not begin a connection, for a server may have taken it.
+const RESET_MS: u32 = 60_000;
 
 impl Flow {
     /// When it is to be looked at next ([`Flow::tick`]) if nothing comes, ms modulo 2³².
@@ -44,7 +44,7 @@ impl Flow {
         let held = env.held_end().is_some();
         let idle = match self.state {
             State::Dead => return self.seen,
-            State::Closing if self.has(RESET) => RESET_MS,
+            State::Closing if self.has(RESET) && !self.has(CLIENT_FIN) => RESET_MS,
             State::Closing => LINGER_MS,
             State::Open => match (self.binding(), self.active()) {
                 (Some(leg), _) => {

@@ -141,10 +141,10 @@ impl Own {
 
     fn listen_to(&mut self, now: u64, segment: &Segment, least: Option<u32>) {
         let mut iss = self.isn(now, segment.destination.port, &segment.source);
-        if let Some(least) = least {
-            if !before(least, iss) {
-                iss = least.wrapping_add(65_535 + 2);
-            }
+        if let Some(least) = least
+            && !before(least, iss)
+        {
+            iss = least.wrapping_add(65_535 + 2);
         }
         let mut tcb = Tcb::new(segment.destination, segment.source, iss, &self.config);
         tcb.state = State::SynReceived;
@@ -175,11 +175,14 @@ impl Own {
         }
         if segment.is(RST) {
             if segment.seq == rcv {
-                self.remove(handle);
+                // What has come may be unread.
+                if let Some(tcb) = &mut self.tcbs[handle] {
+                    tcb.state = State::Closed;
+                }
             }
             return true;
         }
-        if segment.is(SYN) || segment.len() > 0 {
+        if segment.is(SYN) || !segment.is_empty() {
             self.with(now, handle, |tcb, out, _| {
                 tcb.until = Some(now + out.config.time_wait);
                 tcb.ack(out);

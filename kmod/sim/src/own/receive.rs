@@ -47,7 +47,7 @@ impl Tcb {
         self.edge = self.rcv;
         self.window = u32::from(segment.window);
         self.window_seq = segment.seq;
-        self.window_ack = segment.ack;
+        self.window_ack = self.iss;
         if let Some(t) = segment.timestamps {
             self.ts_recent = t.value;
         }
@@ -95,7 +95,7 @@ impl Tcb {
             return;
         }
         if !acceptable {
-            if segment.len() > 0 && before(segment.seq, self.rcv) {
+            if !segment.is_empty() && before(segment.seq, self.rcv) {
                 self.dsack = Some((
                     segment.seq,
                     segment.seq.wrapping_add(segment.payload.max(1)),
@@ -125,10 +125,10 @@ impl Tcb {
             }
             self.state = State::Established;
         }
-        if let Some(t) = segment.timestamps {
-            if !before(self.wup, segment.seq) {
-                self.ts_recent = t.value;
-            }
+        if let Some(t) = segment.timestamps
+            && !before(self.wup, segment.seq)
+        {
+            self.ts_recent = t.value;
         }
         self.acknowledged(segment, sacks, out, errors);
         if matches!(self.state, State::Closed | State::Reset) {
@@ -262,7 +262,7 @@ impl Tcb {
     }
 
     fn data(&mut self, segment: &Segment, data: &[u8], out: &mut Out<'_>) {
-        if segment.len() == 0 {
+        if segment.is_empty() {
             // A probe from before the window is answered.
             if before(segment.seq, self.rcv) {
                 self.ack(out);

@@ -168,7 +168,7 @@ impl Tcb {
             if again {
                 most = self.mss;
                 if out.config.resplit {
-                    most = out.rng.range(1, u64::from(self.mss)) as u32;
+                    most = self.piece(out.rng, self.mss);
                 }
             }
             let len = left.min(allowed).min(most);
@@ -218,6 +218,12 @@ impl Tcb {
         }
     }
 
+    /// How much of what is sent again goes at once: no path asks for less than 536 bytes, with their options.
+    fn piece(&self, rng: &mut Rng, longest: u32) -> u32 {
+        let least = self.mss.min(496);
+        rng.range(u64::from(least), u64::from(longest.max(least))) as u32
+    }
+
     /// Sends the first unacknowledged bytes again.
     pub(super) fn resend(&mut self, out: &mut Out<'_>) {
         let sent = self.max.wrapping_sub(self.una);
@@ -225,8 +231,8 @@ impl Tcb {
         let data = (self.buffer.len() as u32).min(sent.saturating_sub(fin));
         let mut most = self.mss;
         if out.config.resplit {
-            most = out.rng.range(1, u64::from(self.mss) * 2) as u32;
-            most = most.min(self.mss * out.config.gso);
+            let longest = self.mss * out.config.gso.min(2);
+            most = self.piece(out.rng, longest);
         }
         let len = data.min(most);
         let bytes: Vec<u8> = self.buffer.range(..len as usize).copied().collect();
@@ -258,7 +264,7 @@ impl Tcb {
             self.timeout(out);
         }
         if self.persist_at.is_some_and(|at| out.now >= at) {
-            self.rto = (self.rto * 2).min(60 * SECOND);
+            self.rto = (self.rto * 2).min(120 * SECOND);
             self.persist_at = Some(out.now + self.rto);
             self.emit(self.una.wrapping_sub(1), ACK, &[], out);
         }
@@ -266,7 +272,7 @@ impl Tcb {
             && self.una == self.max
             && self.persist_at.is_none();
         if let (Some(after), true) = (out.config.keep_alive, idle) {
-            let wait = after + u64::from(self.probes) * SECOND;
+            let wait = after + u64::from(self.probes) * 5 * SECOND;
             if out.now >= self.heard + wait {
                 self.probes += 1;
                 if self.probes > 9 {
@@ -291,7 +297,7 @@ impl Tcb {
             self.state = State::Reset;
             return;
         }
-        self.rto = (self.rto * 2).clamp(RTO_MIN, 60 * SECOND);
+        self.rto = (self.rto * 2).clamp(RTO_MIN, 120 * SECOND);
         match self.state {
             State::SynSent | State::SynReceived => self.syn(out),
             _ => {
@@ -322,7 +328,7 @@ impl Tcb {
         let probe = config
             .keep_alive
             .filter(|_| idle)
-            .map(|after| self.heard + after + u64::from(self.probes) * SECOND);
+            .map(|after| self.heard + after + u64::from(self.probes) * 5 * SECOND);
         [self.rto_at, self.persist_at, self.ack_at, self.until, probe]
             .into_iter()
             .flatten()

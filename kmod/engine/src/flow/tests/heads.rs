@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Heads that come again: the server sees none that was not routed.
+
+use super::script::check;
+use super::script::run;
+use super::script::Setting;
+
+const SENT: &str = "c> S 0
+         c< SA 0 1
+         c> PA 1 1 GET/a
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 GET/a
+";
+
+#[test]
+fn the_same_bytes_go_to_the_server_again() {
+    run(&[
+        SENT,
+        "c> PA 1 1 GET/a
+         a< PA 1 1 GET/a
+         # With the beginning of the next request behind it.
+         c> PA 1 1 GET/a GET/b[0..5]
+         a< A 1 1 GET/a",
+    ]
+    .concat());
+}
+
+#[test]
+fn other_bytes_do_not() {
+    let keepless = Setting {
+        keeps: false,
+        ..Setting::default()
+    };
+    check(
+        &keepless,
+        "c> S 0
+         c< SA 0 1
+         c> PA 1 1 POST/a:8
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 POST/a:8
+         c> PA 1 1 POST/b:8
+         # A part of it, which cannot be compared.
+         c> A 1 1 POST/a:8[0..20]
+         c> A 20 1 POST/a:8[19..]
+         t 6000
+         c> PA 1 1 POST/b:8
+         a< R 49
+         c< RA 1 49",
+        |script| assert_eq!(script.world.events["Inconsistent"], 4),
+    );
+}
+
+#[test]
+fn what_the_server_has_may_be_anything() {
+    run(&[
+        SENT,
+        "a> A 1 29
+         c< A 1 29
+         c> PA 1 1 GET/b
+         a< PA 1 1 GET/b",
+    ]
+    .concat());
+}
+
+/// The client cuts it otherwise; what was kept goes again in its place.
+#[test]
+fn of_a_head_in_several_segments_what_was_routed_goes_again() {
+    run("c> S 0
+         c< SA 0 1
+         c> A 1 1 GET/a[0..10]
+         c> PA 11 1 GET/a[10..]
+         a< S 0
+         a> SA 0 1
+         a< A 1 1 GET/a[0..10]
+         a< PA 11 1 GET/a[10..]
+         # The second was lost.
+         a> A 1 11
+         c< A 1 11
+         c> A 11 1 GET/b[10..20]
+         a< PA 11 1 GET/a[10..]
+         a> A 1 29
+         c< A 1 29");
+}
+
+#[test]
+fn what_is_sent_again_has_no_fin() {
+    run("c> S 0
+         c< SA 0 1
+         c> A 1 1 GET/a[0..10]
+         c> FPA 11 1 GET/a[10..]
+         a< S 0
+         a> SA 0 1
+         a< A 1 1 GET/a[0..10]
+         a< FPA 11 1 GET/a[10..]
+         a> A 1 11
+         c< A 1 11
+         c> A 11 1 GET/a[10..20]
+         a< PA 11 1 GET/a[10..]
+         a> A 1 29
+         c< A 1 29
+         c> FA 29 1
+         a< FA 29 1");
+}
+
+#[test]
+fn the_next_head_waits_until_the_server_has_the_one_before() {
+    run(&[
+        SENT,
+        "c> PA 29 1 GET/a
+         a> A 1 29
+         a< PA 29 1 GET/a
+         c< A 1 29",
+    ]
+    .concat());
+}

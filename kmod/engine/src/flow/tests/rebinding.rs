@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Many requests on one connection: which server gets them, and when.
+
+use super::script::check;
+use super::script::run;
+use super::script::Setting;
+
+/// A connection on which one request to *a* has been answered.
+const BOUND: &str = "c> S 0
+         c< SA 0 1
+         c> PA 1 1 GET/a
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 GET/a
+         a> PA 1 29 OK:5
+         c< PA 1 29 OK:5
+         c> A 29 44
+         a< A 29 44
+";
+
+fn bound(text: &str) {
+    run(&[BOUND, text].concat());
+}
+
+#[test]
+fn the_next_request_stays_where_it_belongs() {
+    bound(
+        "c> PA 29 44 GET/a
+         a< PA 29 44 GET/a
+         a> PA 44 57 OK:0
+         c< PA 44 57 OK:0",
+    );
+}
+
+#[test]
+fn a_request_for_another_pool_goes_to_another_server_and_back() {
+    bound(
+        "c> PA 29 44 GET/b
+         a< A 29 44
+         b< S 0
+         b> SA 0 1
+         b< PA 1 1 GET/b
+         # The old server sends again what it thinks lost, and probes.
+         a> PA 1 29 OK:5
+         a< A 29 44
+         a> A 43 29 x:1
+         a< A 29 44
+         b> PA 1 29 OK:5
+         c< PA 44 57 OK:5
+         c> A 57 87
+         b< A 29 44
+         # Back to the first server, whose connection goes on where it was.
+         c> PA 57 87 GET/a
+         b< A 29 44
+         a< PA 29 44 GET/a
+         a> PA 44 57 OK:0
+         c< PA 87 85 OK:0",
+    );
+}
+
+#[test]
+fn a_request_waits_for_the_acknowledgement_of_the_response_before() {
+    run("c> S 0
+         c< SA 0 1
+         c> PA 1 1 GET/a
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 GET/a
+         # It is sent ahead.
+         c> PA 29 1 GET/b
+         a> PA 1 29 OK:5
+         c< PA 1 29 OK:5
+         # The client's acknowledgement comes to the server from where its data ended there.
+         c> A 57 44
+         a< A 29 44
+         b< S 0
+         a< A 29 44
+         b> SA 0 1
+         b< PA 1 1 GET/b");
+}
+
+/// The reader knows at the head where a long body ends; that is no proof that it has come.
+#[test]
+fn a_response_that_is_under_way_is_not_complete() {
+    run("c> S 0
+         c< SA 0 1
+         c> PA 1 1 GET/a GET/b
+         a< S 0
+         a> SA 0 1
+         a< A 1 1 GET/a
+         a> A 1 29 OK:50[0..60]
+         c< A 1 29 OK:50[0..60]
+         c> A 57 61
+         a< A 29 61
+         a> PA 61 29 OK:50[60..]
+         c< PA 61 29 OK:50[60..]
+         c> A 57 90
+         a< A 29 90
+         b< S 0
+         a< A 29 90");
+}
+
+#[test]
+fn a_server_that_closes_between_requests_does_not_close_the_clients_connection() {
+    bound(
+        "a> FA 44 29
+         a< FA 29 45
+         a> A 45 30
+         c> PA 29 44 GET/a
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 GET/a",
+    );
+}
+
+#[test]
+fn a_server_that_closes_behind_its_response_does_not_either() {
+    run("c> S 0
+         c< SA 0 1
+         c> PA 1 1 GET/a
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 GET/a
+         a> FPA 1 29 OK:5
+         c< PA 1 29 OK:5
+         c> A 29 44
+         a< FA 29 45
+         a< A 29 44");
+}
+
+#[test]
+fn a_request_that_crosses_a_servers_end_goes_elsewhere() {
+    check(
+        &Setting::default(),
+        &[
+            BOUND,
+            "c> PA 29 44 GET/a
+             a< PA 29 44 GET/a
+             a> FA 44 29
+             a< R 57
+             c> PA 29 44 GET/a
+             a< S 0
+             a> SA 0 1
+             a< PA 1 1 GET/a",
+        ]
+        .concat(),
+        |script| assert_eq!(script.world.events["Replay"], 1),
+    );
+}
+
+#[test]
+fn so_does_one_with_the_clients_end() {
+    bound(
+        "c> FPA 29 44 GET/a
+         a< FPA 29 44 GET/a
+         a> R 44
+         a< R 58
+         c> FPA 29 44 GET/a
+         a< S 0
+         a> SA 0 1
+         a< FPA 1 1 GET/a",
+    );
+}
+
+#[test]
+fn a_request_that_a_reset_acknowledges_has_been_taken() {
+    bound(
+        "c> PA 29 44 GET/a
+         a< PA 29 44 GET/a
+         a> RA 44 57
+         c< RA 44 57
+         # And it is not begun again by what the client sends again.
+         c> PA 29 44 GET/a
+         c< R 44",
+    );
+}
+
+#[test]
+fn an_answer_to_what_the_server_has_not_seen_is_none() {
+    check(
+        &Setting::default(),
+        &[
+            BOUND,
+            "c> PA 29 44 GET/a
+             a< PA 29 44 GET/a
+             # It has lost patience with the idle connection; the request is on its way.
+             a> FPA 44 29 'HTTP/1.1_408_\\r\\n\\r\\n'
+             a< R 57
+             c> PA 29 44 GET/a
+             a< S 0",
+        ]
+        .concat(),
+        |script| assert_eq!(script.world.events["Unsolicited"], 1),
+    );
+}
+
+#[test]
+fn what_is_for_nobody_behind_a_response_is_cut_off() {
+    run("c> S 0
+         c< SA 0 1
+         c> PA 1 1 GET/a
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 GET/a
+         a> FPA 1 29 OK:5 'HTTP/1.1_408_\\r\\n\\r\\n'
+         c< A 1 29 OK:5
+         # Its server is needed until the client has the response.
+         a> FPA 1 29 OK:5 'HTTP/1.1_408_\\r\\n\\r\\n'
+         c< A 1 29 OK:5
+         a> FPA 44 29 'HTTP/1.1_408_\\r\\n\\r\\n'
+         c> A 29 44
+         a< R 29
+         a< A 29 44
+         c> PA 29 44 GET/a
+         a< S 0");
+}
+
+/// The response's last bytes were lost, what was for nobody came; the client acknowledged all that it had been sent.
+#[test]
+fn a_server_is_needed_until_the_client_has_what_was_lost_on_the_way() {
+    run("c> S 0
+         c< SA 0 1
+         c> PA 1 1 GET/a
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 GET/a
+         a> A 1 29 OK:50[0..60]
+         c< A 1 29 OK:50[0..60]
+         a> FPA 90 29 'HTTP/1.1_408_\\r\\n\\r\\n'
+         c> A 29 61
+         a< A 29 61
+         a> PA 61 29 OK:50[60..]
+         c< PA 61 29 OK:50[60..]
+         c> A 29 90
+         a< R 29
+         a< A 29 90");
+}
+
+#[test]
+fn a_fin_before_its_data_waits() {
+    check(
+        &Setting::default(),
+        "c> S 0
+         c< SA 0 1
+         c> PA 1 1 GET/a
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 GET/a
+         a> FA 44 29
+         a> PA 1 29 OK:5
+         c< PA 1 29 OK:5
+         c> A 29 44
+         a< A 29 44
+         a> FA 44 29
+         a< FA 29 45",
+        |script| assert_eq!(script.world.events["OutOfOrder"], 1),
+    );
+}
+
+#[test]
+fn segments_out_of_order_pass_where_nothing_is_read() {
+    run("c> S 0
+         c< SA 0 1
+         c> PA 1 1 POST/a:100
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 POST/a:100
+         a> A 1 51
+         c< A 1 51
+         # Of the body, in any order.
+         c> A 101 1 x:50
+         a< A 101 1 x:50
+         c> A 51 1 x:50
+         a< A 51 1 x:50
+         # Of the next request: in order only.
+         c> PA 161 1 GET/a[10..]
+         c> PA 151 1 GET/a
+         a< PA 151 1 GET/a");
+}
+
+#[test]
+fn of_a_segment_with_two_requests_each_goes_to_its_server() {
+    run("c> S 0
+         c< SA 0 1
+         c> PA 1 1 GET/a GET/b
+         a< S 0
+         a> SA 0 1
+         a< A 1 1 GET/a
+         a> PA 1 29 OK:5
+         c< PA 1 29 OK:5
+         c> A 57 44
+         a< A 29 44
+         b< S 0
+         a< A 29 44
+         b> SA 0 1
+         b< PA 1 1 GET/b");
+}
+
+#[test]
+fn responses_without_bodies_end_with_their_heads() {
+    for (request, len, response) in [
+        ("HEAD/a", 29, "'HTTP/1.1_200_\\r\\nContent-Length:_9999\\r\\n\\r\\n'"),
+        ("GET/a", 28, "'HTTP/1.1_204_\\r\\n\\r\\n'"),
+        ("GET/a", 28, "'HTTP/1.1_304_\\r\\nContent-Length:_9999\\r\\n\\r\\n'"),
+        ("GET/a", 28, "'HTTP/1.1_103_\\r\\n\\r\\nHTTP/1.1_204_\\r\\n\\r\\n'"),
+        (
+            "GET/a",
+            28,
+            "'HTTP/1.1_200_\\r\\nTransfer-Encoding:_chunked\\r\\n\\r\\n2\\r\\nab\\r\\n0\\r\\n\\r\\n'",
+        ),
+    ] {
+        let sent = response.replace("\\r", "r").replace("\\n", "n").len() - 2;
+        let (next, end) = (len + 1, sent + 1);
+        run(&std::format!(
+            "c> S 0
+             c< SA 0 1
+             c> PA 1 1 {request}
+             a< S 0
+             a> SA 0 1
+             a< PA 1 1 {request}
+             a> PA 1 {next} {response}
+             c< PA 1 {next} {response}
+             c> A {next} {end}
+             a< A {next} {end}
+             c> PA {next} {end} GET/b
+             a< A {next} {end}
+             b< S 0"
+        ));
+    }
+}
+
+#[test]
+fn a_response_whose_end_is_not_known_lets_no_request_go_elsewhere() {
+    run("c> S 0
+         c< SA 0 1
+         c> PA 1 1 GET/a
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 GET/a
+         a> PA 1 29 'HTTP/1.1_200_\\r\\n\\r\\nwho_knows'
+         c< PA 1 29 'HTTP/1.1_200_\\r\\n\\r\\nwho_knows'
+         c> A 29 27
+         a< A 29 27
+         c> PA 29 27 GET/b
+         t 2000
+         # It comes to its end: there will be no answer.
+         a> FA 27 29
+         c< FA 27 29
+         c> A 57 28
+         a< A 29 28
+         c> PA 29 28 GET/b
+         a< R 29
+         c< RA 28 29");
+}
+
+#[test]
+fn after_an_upgrade_nothing_is_read() {
+    run("c> S 0
+         c< SA 0 1
+         c> PA 1 1 GET/a
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 GET/a
+         a> PA 1 29 'HTTP/1.1_101_\\r\\n\\r\\n'
+         c< PA 1 29 'HTTP/1.1_101_\\r\\n\\r\\n'
+         c> PA 29 18 GET/b
+         a< PA 29 18 GET/b");
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Resets, of every side.
+
+use super::script::check;
+use super::script::run;
+use super::script::Setting;
+
+const SENT: &str = "c> S 0
+         c< SA 0 1
+         c> PA 1 1 GET/a
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 GET/a
+";
+
+#[test]
+fn a_clients_reset_goes_to_its_server() {
+    check(
+        &Setting::default(),
+        &[
+            SENT,
+            "# Out of the window.
+             c> R 90000
+             c> RA 29 1
+             a< RA 29 1
+             t 2000",
+        ]
+        .concat(),
+        |script| {
+            assert!(script.flow.is_none());
+            assert_eq!(script.world.events["OutOfWindow"], 1);
+        },
+    );
+}
+
+/// The client has forgotten the connection, and answers what the server has sent: from what the server has.
+#[test]
+fn a_reset_stands_where_the_server_expects_the_next_byte() {
+    run(&[
+        SENT,
+        "a> PA 1 29 OK:5
+         c< PA 1 29 OK:5
+         c> PA 29 44 GET/a
+         a< PA 29 44 GET/a
+         a> PA 1 29 OK:5
+         c< PA 1 29 OK:5
+         c> R 29
+         a< R 29",
+    ]
+    .concat());
+}
+
+#[test]
+fn a_servers_reset_in_a_response_goes_to_the_client() {
+    run(&[
+        SENT,
+        "a> A 1 29 OK:50[0..60]
+         c< A 1 29 OK:50[0..60]
+         c> A 29 61
+         a< A 29 61
+         # Not from a window ago.
+         a> R 200000
+         a> RA 61 29
+         c< RA 61 29",
+    ]
+    .concat());
+}
+
+#[test]
+fn a_reset_between_requests_is_the_end_of_a_leg() {
+    run(&[
+        SENT,
+        "a> PA 1 29 OK:5
+         c< PA 1 29 OK:5
+         c> A 29 44
+         a< A 29 44
+         a> R 44
+         c> PA 29 44 GET/a
+         a< S 0",
+    ]
+    .concat());
+}
+
+#[test]
+fn a_connection_that_was_reset_is_not_begun_by_what_comes_again() {
+    run(&[
+        SENT,
+        "a> RA 1 29
+         c< RA 1 29
+         # The client does not know it yet: the server may have taken the request.
+         c> PA 1 1 GET/a
+         c< R 1
+         # Of another connection that begins, its second segment overtakes its first.
+         c> S 0 isn=100000000
+         c< SA 0 1
+         c> PA 15 1 GET/a[14..]
+         c> PA 1 1 GET/a[0..14]",
+    ]
+    .concat());
+}
+
+#[test]
+fn a_body_that_breaks_the_rules_resets_both_sides() {
+    check(
+        &Setting::default(),
+        "c> S 0
+         c< SA 0 1
+         c> PA 1 1 'POST_/a_HTTP/1.1\\r\\nHost:_h\\r\\nTransfer-Encoding:_chunked\\r\\n\\r\\n'
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 'POST_/a_HTTP/1.1\\r\\nHost:_h\\r\\nTransfer-Encoding:_chunked\\r\\n\\r\\n'
+         a> A 1 58
+         c< A 1 58
+         c> PA 58 1 'zz\\r\\n'
+         a< R 58
+         c< RA 1 58",
+        |script| assert_eq!(script.world.events["BadBody"], 1),
+    );
+}

@@ -1,0 +1,880 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Exchanges of packets as lines of text.
+//!
+//! `c> PA 1 1 GET/a` is a segment from the client, `a< S 0` one that the switch sends to server *a*; what a line with `>`
+//! makes the switch send has to follow it, in order and completely. The sides are `c`, the servers `a`, `a2`, `b`, of which a
+//! request's path names the pool, and `f`, the front. Then come flags, sequence number, acknowledgement (none where
+//! there is no A), data, and options as `name=value`: `win`, `ts` (clock/echo), `ws`, `mss`. Options that are not named in a
+//! line with `<` may be anything. `t 1000` lets so many ms pass; `end` and `abort` call the
+//! methods of those names.
+//!
+//! Numbers are relative, as tcpdump has them: of the client to its first number and to the cookie; of a server to its own
+//! first number, and to that of the SYN it got. Every script runs several times, with first numbers at which the arithmetic
+//! wraps.
+//!
+//! Data are words: `GET/a` and `HEAD/a` are requests, `POST/a:100` is one with a body of so many bytes of which the head
+//! only is meant, `OK:5` a response of so many bytes, `x:20` so many bytes, `'…'` a literal; a part is `GET/a[0..10]`.
+
+use core::fmt::Write;
+use std::collections::BTreeMap;
+use std::format;
+use std::string::String;
+use std::string::ToString;
+use std::vec;
+use std::vec::Vec;
+
+use super::super::*;
+use crate::http1::HeadParser;
+use crate::http1::Limits;
+
+pub(super) const CLIENT: Identity = identity(1, 40_000);
+const SERVICE: Identity = identity(2, 80);
+
+const fn identity(host: u8, port: u16) -> Identity {
+    let mut address = [0; 16];
+    (address[10], address[11], address[15]) = (0xff, 0xff, host);
+    Identity { address, port }
+}
+
+fn server(name: &str) -> Identity {
+    match name {
+        "a" => identity(10, 80),
+        "a2" => identity(11, 80),
+        "b" => identity(20, 80),
+        "f" => SERVICE,
+        _ => panic!("no server {name}"),
+    }
+}
+
+/// A packet: its segment and its data, which lie in pieces of seven bytes.
+#[derive(Clone, Debug)]
+pub(super) struct Packet {
+    segment: Segment,
+    data: Vec<u8>,
+}
+
+impl Payload for Packet {
+    fn run(&self, offset: u32) -> &[u8] {
+        let from = offset as usize;
+        let to = (from / 7 + 1) * 7;
+        self.data.get(from..to.min(self.data.len())).unwrap_or(&[])
+    }
+}
+
+#[derive(Clone)]
+struct Held {
+    packet: Packet,
+    from: u32,
+}
+
+/// What a script can set before it runs.
+#[derive(Clone)]
+pub(super) struct Setting {
+    pub(super) eager: bool,
+    pub(super) timestamps: bool,
+    pub(super) scale: u8,
+    /// Requests stay where the connection leads, if they can.
+    pub(super) sticky: bool,
+    /// What is held is let go of at once.
+    pub(super) forgets: bool,
+    /// Nothing is kept.
+    pub(super) keeps: bool,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            eager: false,
+            timestamps: true,
+            scale: 7,
+            sticky: true,
+            forgets: false,
+            keeps: true,
+        }
+    }
+}
+
+pub(super) struct World {
+    setting: Setting,
+    now: u64,
+    held: Vec<Held>,
+    kept: Vec<Held>,
+    tried: Vec<Identity>,
+    legs: [Option<Identity>; LEGS],
+    out: Vec<Packet>,
+    emitted: Vec<Build>,
+    pub(super) events: BTreeMap<String, u32>,
+    started: u32,
+    finished: u32,
+}
+
+impl World {
+    fn listener(&self) -> Listener {
+        Listener {
+            key: [1, 2],
+            epoch: 100,
+            now: milliseconds(self.now),
+            mss: 1460,
+            window_scale: self.setting.scale,
+            timestamps: self.setting.timestamps,
+            sack: true,
+            eager: self.setting.eager,
+        }
+    }
+
+    fn apply(packet: &Packet, rewrite: &Rewrite, from: u32, to: u32) -> Packet {
+        let mut segment = packet.segment;
+        segment.source = rewrite.source;
+        segment.destination = rewrite.destination;
+        segment.seq = rewrite.seq;
+        segment.ack = rewrite.ack;
+        segment.flags = rewrite.flags;
+        segment.window = rewrite.window;
+        segment.payload = to.wrapping_sub(from);
+        segment.timestamps = segment.timestamps.map(|t| Timestamps {
+            value: t.value.wrapping_add(rewrite.clock),
+            echo: t.echo.wrapping_add(rewrite.echo),
+        });
+        Packet {
+            segment,
+            data: packet.data[from as usize..to as usize].to_vec(),
+        }
+    }
+
+    fn look<'a>(&'a self, at: u32, current: Option<(&Segment, &'a Packet)>) -> &'a [u8] {
+        for held in &self.held {
+            let offset = at.wrapping_sub(held.packet.segment.seq);
+            let gone = held.from.wrapping_sub(held.packet.segment.seq);
+            if offset >= gone && offset < held.packet.segment.payload {
+                return held.packet.run(offset);
+            }
+        }
+        let Some((segment, packet)) = current else {
+            return &[];
+        };
+        packet.run(at.wrapping_sub(segment.seq))
+    }
+
+    fn built(build: &Build) -> Packet {
+        let mut bytes = [0; LEN_MAX];
+        build.write(&mut bytes);
+        Packet {
+            segment: Segment {
+                source: build.source,
+                destination: build.destination,
+                seq: build.seq,
+                ack: build.ack,
+                flags: build.flags,
+                window: build.window,
+                payload: 0,
+                header_len: 20,
+                timestamps: build.timestamps,
+                offer: build.offer,
+                has_sack: false,
+            },
+            data: Vec::new(),
+        }
+    }
+}
+
+impl Env for World {
+    type Packet = Packet;
+
+    fn now(&self) -> u64 {
+        self.now
+    }
+
+    fn count(&mut self, event: Event) {
+        *self.events.entry(format!("{event:?}")).or_default() += 1;
+    }
+
+    fn opens(&mut self, segment: &Segment) -> bool {
+        self.listener().opens(segment)
+    }
+
+    fn choose(&mut self, ask: &Ask, current: Option<(&Segment, &Packet)>) -> Choice {
+        let mut bytes = Vec::new();
+        loop {
+            let run = self.look(ask.from.wrapping_add(bytes.len() as u32), current);
+            if run.is_empty() {
+                break;
+            }
+            bytes.extend_from_slice(run);
+        }
+        let front = Target {
+            peer: SERVICE,
+            method: Method::Front,
+        };
+        if self.setting.eager {
+            let list = ["a", "a2"].map(server);
+            let next = list.iter().find(|peer| !self.tried.contains(peer));
+            return match next {
+                Some(&peer) => Choice::Go(
+                    Target {
+                        peer,
+                        method: Method::Nat,
+                    },
+                    Message::OPAQUE,
+                ),
+                None => Choice::Go(front, Message::OPAQUE),
+            };
+        }
+        let head = match HeadParser::new(Limits::default()).parse(&bytes) {
+            Ok(Some(head)) => Message::of(&head),
+            Ok(None) if !ask.last => return Choice::Incomplete,
+            _ => return Choice::Go(front, Message::OPAQUE),
+        };
+        let path = bytes.split(|&byte| byte == b' ').nth(1).unwrap_or_default();
+        let pool: &[&str] = match path {
+            b"/a" => &["a", "a2"],
+            b"/b" => &["b"],
+            _ => &[],
+        };
+        let active = ask.active.and_then(|leg| self.legs[leg]);
+        let mut pool = pool.iter().map(|name| server(name));
+        if self.setting.sticky && active.is_some_and(|peer| pool.clone().any(|one| one == peer)) {
+            return Choice::Stay(head);
+        }
+        match pool.find(|peer| !self.tried.contains(peer)) {
+            Some(peer) => Choice::Go(
+                Target {
+                    peer,
+                    method: Method::Nat,
+                },
+                head,
+            ),
+            None => Choice::Go(front, Message::OPAQUE),
+        }
+    }
+
+    fn reserve(&mut self, leg: usize, target: &Target) -> Option<Identity> {
+        assert!(self.legs[leg].is_none(), "a leg that was not freed");
+        self.legs[leg] = Some(target.peer);
+        Some(CLIENT)
+    }
+
+    fn free(&mut self, leg: usize, was: &Leg) {
+        assert_eq!(self.legs[leg].take(), Some(was.peer), "freed twice");
+    }
+
+    fn emit(&mut self, build: Build) {
+        self.emitted.push(build);
+    }
+
+    fn held_end(&self) -> Option<u32> {
+        self.held.last().map(|held| held.packet.segment.data_end())
+    }
+
+    fn held_count(&self) -> u32 {
+        self.held.len() as u32
+    }
+
+    fn run<'a>(&'a self, at: u32, current: Option<(&Segment, &'a Packet)>) -> &'a [u8] {
+        self.look(at, current)
+    }
+
+    fn release(&mut self, to: u32, rewrite: &mut dyn FnMut(&Segment, u32, u32) -> Rewrite) {
+        for mut held in core::mem::take(&mut self.held) {
+            let segment = held.packet.segment;
+            let from = held.from.wrapping_sub(segment.seq);
+            let whole = seq::at_most(segment.data_end(), to);
+            let until = if whole {
+                segment.payload
+            } else if seq::before(held.from, to) {
+                to.wrapping_sub(segment.seq)
+            } else {
+                self.held.push(held);
+                continue;
+            };
+            let rewrite = rewrite(&segment, from, until);
+            self.out
+                .push(Self::apply(&held.packet, &rewrite, from, until));
+            if !whole {
+                held.from = to;
+                self.held.push(held);
+            }
+        }
+    }
+
+    fn discard(&mut self) {
+        self.held.clear();
+    }
+
+    fn keep(&mut self, to: u32, current: Option<(&Segment, &Packet)>) {
+        if !self.setting.keeps {
+            return;
+        }
+        self.kept = self.held.clone();
+        if let Some((segment, packet)) = current {
+            self.kept.push(Held {
+                packet: packet.clone(),
+                from: segment.seq,
+            });
+        }
+        self.kept
+            .retain(|held| seq::before(held.packet.segment.seq, to));
+    }
+
+    fn again(
+        &mut self,
+        from: u32,
+        to: u32,
+        rewrite: &mut dyn FnMut(&Segment, u32, u32) -> Rewrite,
+    ) -> bool {
+        for held in &self.kept {
+            let segment = &held.packet.segment;
+            let first = seq::max(segment.seq, from);
+            let last = seq::min(segment.data_end(), to);
+            if seq::before(first, last) {
+                let (first, last) = (
+                    first.wrapping_sub(segment.seq),
+                    last.wrapping_sub(segment.seq),
+                );
+                let rewrite = rewrite(segment, first, last);
+                self.out
+                    .push(Self::apply(&held.packet, &rewrite, first, last));
+            }
+        }
+        !self.kept.is_empty()
+    }
+
+    fn let_go(&mut self) {
+        self.kept.clear();
+    }
+
+    fn started(&mut self, _: usize) {
+        self.started += 1;
+    }
+
+    fn finished(&mut self, _: usize) {
+        self.finished += 1;
+    }
+
+    fn first_byte(&mut self, _: usize, _: u64) {}
+
+    fn status(&mut self, _: usize, _: u16) {}
+
+    fn connected(&mut self, _: usize) {
+        self.tried.clear();
+    }
+
+    fn failed(&mut self, leg: usize, failure: Failure) {
+        self.tried.extend(self.legs[leg]);
+        *self
+            .events
+            .entry(format!("failed {failure:?}"))
+            .or_default() += 1;
+    }
+}
+
+/// What is sent and expected.
+#[derive(Default)]
+struct Line {
+    side: String,
+    flags: u8,
+    seq: u32,
+    ack: Option<u32>,
+    data: Vec<u8>,
+    options: BTreeMap<String, String>,
+}
+
+fn flags(text: &str) -> u8 {
+    text.chars().fold(0, |flags, letter| {
+        flags
+            | match letter {
+                'S' => segment::SYN,
+                'F' => segment::FIN,
+                'R' => segment::RST,
+                'P' => segment::PSH,
+                'A' => segment::ACK,
+                _ => panic!("no flag {letter}"),
+            }
+    })
+}
+
+fn flag_names(flags: u8) -> String {
+    ["S", "F", "R", "P", "A"]
+        .iter()
+        .zip([
+            segment::SYN,
+            segment::FIN,
+            segment::RST,
+            segment::PSH,
+            segment::ACK,
+        ])
+        .filter(|(_, flag)| flags & flag != 0)
+        .map(|(name, _)| *name)
+        .collect()
+}
+
+/// The bytes of a word.
+fn data(word: &str) -> Vec<u8> {
+    if let Some((word, part)) = word
+        .strip_suffix(']')
+        .and_then(|word| word.rsplit_once('['))
+    {
+        let (from, to) = part.split_once("..").unwrap();
+        let whole = data(word);
+        let to = if to.is_empty() {
+            whole.len()
+        } else {
+            to.parse().unwrap()
+        };
+        return whole[from.parse().unwrap()..to].to_vec();
+    }
+    let (name, number) = word.split_once(':').unwrap_or((word, "0"));
+    if let Some(literal) = word.strip_prefix('\'') {
+        let text = literal.strip_suffix('\'').unwrap();
+        return text
+            .replace("\\r", "\r")
+            .replace("\\n", "\n")
+            .replace('_', " ")
+            .into_bytes();
+    }
+    if let Some((method, path)) = name.split_once('/') {
+        let mut head = format!("{method} /{path} HTTP/1.1\r\nHost: h\r\n");
+        if number != "0" {
+            head.push_str(&format!("Content-Length: {number}\r\n"));
+        }
+        head.push_str("\r\n");
+        return head.into_bytes();
+    }
+    let length: usize = number.parse().unwrap();
+    let mut bytes = match name {
+        "OK" => format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").into_bytes(),
+        "x" => Vec::new(),
+        _ => panic!("no data {word}"),
+    };
+    bytes.resize(bytes.len() + length, b'x');
+    bytes
+}
+
+fn parse(text: &str) -> Line {
+    let mut words = text.split_whitespace();
+    let side = words.next().unwrap();
+    let mut line = Line {
+        side: side[..side.len() - 1].to_string(),
+        ..Line::default()
+    };
+    line.flags = flags(words.next().unwrap());
+    line.seq = words.next().unwrap().parse::<i64>().unwrap() as u32;
+    let mut rest = words.peekable();
+    if line.flags & segment::ACK != 0 {
+        line.ack = Some(rest.next().unwrap().parse::<i64>().unwrap() as u32);
+    }
+    for word in rest {
+        match word.split_once('=') {
+            Some((name, value)) if !word.starts_with('\'') => {
+                line.options.insert(name.to_string(), value.to_string());
+            }
+            _ => line.data.extend(data(word)),
+        }
+    }
+    line
+}
+
+/// A script under way.
+pub(super) struct Script {
+    pub(super) world: World,
+    pub(super) flow: Option<Flow>,
+    client_isn: u32,
+    /// The latest cookie.
+    cookie: u32,
+    /// First numbers of servers.
+    isns: BTreeMap<String, u32>,
+    /// First numbers of the connections to them.
+    leg_isns: BTreeMap<String, u32>,
+    clocked: bool,
+}
+
+impl Script {
+    fn new(setting: Setting, client_isn: u32) -> Self {
+        Self {
+            world: World {
+                setting,
+                // Near where ms wrap.
+                now: 4_294_967_000_000_000,
+                held: Vec::new(),
+                kept: Vec::new(),
+                tried: Vec::new(),
+                legs: [None; LEGS],
+                out: Vec::new(),
+                emitted: Vec::new(),
+                events: BTreeMap::new(),
+                started: 0,
+                finished: 0,
+            },
+            flow: None,
+            client_isn,
+            cookie: 0,
+            isns: ["a", "a2", "b", "f"]
+                .iter()
+                .zip(1u32..)
+                .map(|(name, n)| {
+                    (
+                        name.to_string(),
+                        client_isn.wrapping_mul(3).wrapping_add(n * 0x1000_0000),
+                    )
+                })
+                .collect(),
+            leg_isns: BTreeMap::new(),
+            clocked: false,
+        }
+    }
+
+    fn name_of(packet: &Packet) -> &'static str {
+        let s = &packet.segment;
+        if s.source == SERVICE && s.destination == CLIENT {
+            return "c";
+        }
+        ["a", "a2", "b", "f"]
+            .into_iter()
+            .find(|name| server(name) == s.destination)
+            .expect("an address that nobody has")
+    }
+
+    fn packet(&mut self, line: &Line) -> Packet {
+        let client = line.side == "c";
+        let (source, destination, seq0, ack0) = if client {
+            if line.flags & segment::SYN != 0 {
+                // Another connection of the same port.
+                if let Some(isn) = line.options.get("isn") {
+                    self.client_isn = self.client_isn.wrapping_add(isn.parse().unwrap());
+                }
+            }
+            (CLIENT, SERVICE, self.client_isn, self.cookie)
+        } else {
+            let side = &line.side;
+            (
+                server(side),
+                CLIENT,
+                self.isns[side],
+                self.leg_isns.get(side).copied().unwrap_or(0),
+            )
+        };
+        let syn = line.flags & segment::SYN != 0;
+        let option = |name: &str| line.options.get(name);
+        Packet {
+            segment: Segment {
+                source,
+                destination,
+                seq: seq0.wrapping_add(line.seq),
+                ack: line.ack.map_or(0, |ack| ack0.wrapping_add(ack)),
+                flags: line.flags,
+                window: option("win").map_or(1000, |win| win.parse().unwrap()),
+                payload: line.data.len() as u32,
+                header_len: 20,
+                timestamps: option("ts").map(|ts| {
+                    let (value, echo) = ts.split_once('/').unwrap();
+                    Timestamps {
+                        value: value.parse().unwrap(),
+                        echo: echo.parse().unwrap(),
+                    }
+                }),
+                offer: if syn {
+                    Offer {
+                        mss: option("mss").map_or(1460, |mss| mss.parse().unwrap()),
+                        window_scale: match option("ws").map(String::as_str) {
+                            Some("none") => None,
+                            Some(scale) => Some(scale.parse().unwrap()),
+                            None => Some(7),
+                        },
+                        sack: true,
+                    }
+                } else {
+                    Offer::default()
+                },
+                has_sack: false,
+            },
+            data: line.data.clone(),
+        }
+    }
+
+    fn show(&self, packet: &Packet) -> String {
+        let name = Self::name_of(packet);
+        let s = &packet.segment;
+        let (seq0, ack0) = if name == "c" {
+            (self.cookie, self.client_isn)
+        } else {
+            (
+                self.leg_isns.get(name).copied().unwrap_or(0),
+                self.isns[name],
+            )
+        };
+        let mut text = format!(
+            "{name}< {} {}",
+            flag_names(s.flags),
+            s.seq.wrapping_sub(seq0)
+        );
+        if s.is(segment::ACK) {
+            let _ = write!(text, " {}", s.ack.wrapping_sub(ack0));
+        }
+        let _ = write!(
+            text,
+            " ({} bytes: {:?}) win={} ts={:?}",
+            s.payload,
+            String::from_utf8_lossy(&packet.data),
+            s.window,
+            s.timestamps
+        );
+        text
+    }
+
+    /// Compares a packet that came out with a line.
+    fn compare(&mut self, text: &str, packet: &Packet) {
+        let line = parse(text);
+        let s = &packet.segment;
+        if s.is(segment::SYN) {
+            match Self::name_of(packet) {
+                "c" => self.cookie = s.seq,
+                name => {
+                    self.leg_isns.insert(name.to_string(), s.seq);
+                }
+            }
+        }
+        let shown = self.show(packet);
+        let client = line.side == "c";
+        let (seq0, ack0) = if client {
+            (self.cookie, self.client_isn)
+        } else {
+            (
+                self.leg_isns.get(&line.side).copied().unwrap_or(0),
+                self.isns[&line.side],
+            )
+        };
+        assert_eq!(Self::name_of(packet), line.side, "{text}: got {shown}");
+        assert_eq!(
+            flag_names(s.flags),
+            flag_names(line.flags),
+            "{text}: got {shown}"
+        );
+        assert_eq!(s.seq, seq0.wrapping_add(line.seq), "{text}: got {shown}");
+        if let Some(ack) = line.ack {
+            assert_eq!(s.ack, ack0.wrapping_add(ack), "{text}: got {shown}");
+        }
+        assert!(packet.data == line.data, "{text}: got {shown}");
+        if !client {
+            assert_eq!(s.source, CLIENT, "{text}: got {shown}");
+        }
+        for (name, value) in &line.options {
+            let got = match name.as_str() {
+                "win" => s.window.to_string(),
+                "ts" => match s.timestamps {
+                    Some(t) => format!("{}/{}", t.value, t.echo),
+                    None => "none".to_string(),
+                },
+                "ws" => s
+                    .offer
+                    .window_scale
+                    .map_or("none".to_string(), |scale| scale.to_string()),
+                "mss" => s.offer.mss.to_string(),
+                _ => panic!("no option {name}"),
+            };
+            assert_eq!(&got, value, "{text}: got {shown}");
+        }
+    }
+
+    fn hold(&mut self, packet: &Packet, from: u32) {
+        if !self.world.setting.forgets {
+            self.world.held.push(Held {
+                packet: packet.clone(),
+                from,
+            });
+        }
+    }
+
+    fn verdict(&mut self, packet: &Packet, verdict: Verdict) {
+        let s = packet.segment;
+        let (bytes, rewrite, held) = match verdict {
+            Verdict::Drop => return,
+            Verdict::Forward(rewrite) => (s.payload, rewrite, None),
+            Verdict::Hold(from) => {
+                self.hold(packet, from);
+                return;
+            }
+            Verdict::Part(bytes, rewrite) => (bytes, rewrite, None),
+            Verdict::PartHold(bytes, rewrite) => (bytes, rewrite, Some(s.seq.wrapping_add(bytes))),
+            Verdict::Reopen => panic!("it is opened twice"),
+        };
+        self.world
+            .out
+            .push(World::apply(packet, &rewrite, 0, bytes));
+        if let Some(from) = held {
+            self.hold(packet, from);
+        }
+    }
+
+    /// Takes a packet; gives what goes out: what was held, what was built, the packet.
+    fn input(&mut self, packet: &Packet) -> Vec<Packet> {
+        let s = packet.segment;
+        let client = s.source == CLIENT;
+        let mut last = Vec::new();
+        if client {
+            let mut open = true;
+            if let (Some(flow), false) = (&mut self.flow, s.is(segment::SYN)) {
+                open = false;
+                match flow.client(&s, packet, &mut self.world) {
+                    Verdict::Reopen => {
+                        flow.end(&mut self.world);
+                        self.flow = None;
+                        open = true;
+                    }
+                    verdict => {
+                        let before = self.world.out.len();
+                        self.verdict(packet, verdict);
+                        last = self.world.out.split_off(before);
+                    }
+                }
+            }
+            if open {
+                match fresh(&self.world.listener(), &s) {
+                    Fresh::Pass => {
+                        // The local stack knows of nothing.
+                        let mut answer = packet.clone();
+                        answer.data.clear();
+                        answer.segment.payload = 0;
+                        answer.segment.source = SERVICE;
+                        answer.segment.destination = CLIENT;
+                        answer.segment.seq = s.ack;
+                        answer.segment.flags = segment::RST;
+                        self.world.out.push(answer);
+                    }
+                    Fresh::Drop => {}
+                    Fresh::Answer(build) => self.world.emitted.push(build),
+                    Fresh::Open(flow) => {
+                        let mut flow = flow;
+                        let verdict = flow.client(&s, packet, &mut self.world);
+                        self.flow = Some(flow);
+                        let before = self.world.out.len();
+                        self.verdict(packet, verdict);
+                        last = self.world.out.split_off(before);
+                    }
+                }
+            }
+        } else if let Some(flow) = &mut self.flow {
+            let leg = self
+                .world
+                .legs
+                .iter()
+                .position(|leg| *leg == Some(s.source));
+            if let Some(leg) = leg {
+                let verdict = flow.server(leg, &s, packet, &mut self.world);
+                let before = self.world.out.len();
+                self.verdict(packet, verdict);
+                last = self.world.out.split_off(before);
+            }
+        }
+        self.gather(last)
+    }
+
+    fn gather(&mut self, last: Vec<Packet>) -> Vec<Packet> {
+        let mut out = core::mem::take(&mut self.world.out);
+        out.extend(
+            self.world
+                .emitted
+                .drain(..)
+                .map(|build| World::built(&build)),
+        );
+        out.extend(last);
+        if self.flow.is_some_and(|flow| flow.state() == State::Dead) {
+            self.flow = None;
+            assert_eq!(
+                self.world.legs, [None; LEGS],
+                "a flow is gone, and its legs are not"
+            );
+            assert_eq!(self.world.started, self.world.finished, "requests");
+        }
+        out
+    }
+
+    fn pass(&mut self, ms: u64) -> Vec<Packet> {
+        self.world.now += ms * 1_000_000;
+        let mut out = Vec::new();
+        if let Some(flow) = &mut self.flow {
+            flow.tick(&mut self.world);
+            out = self.gather(Vec::new());
+        }
+        out
+    }
+
+    fn run(&mut self, text: &str) {
+        let mut waiting: Vec<Packet> = Vec::new();
+        let lines = text
+            .lines()
+            .map(|line| line.split('#').next().unwrap().trim());
+        for line in lines.filter(|line| !line.is_empty()) {
+            if let Some(ms) = line.strip_prefix("t ") {
+                assert!(
+                    waiting.is_empty(),
+                    "before {line}: {}",
+                    self.show(&waiting[0])
+                );
+                waiting = self.pass(ms.parse().unwrap());
+                continue;
+            }
+            if line == "end" || line == "abort" {
+                let flow = self.flow.as_mut().unwrap();
+                match line {
+                    "end" => flow.end(&mut self.world),
+                    _ => flow.abort(&mut self.world),
+                }
+                waiting = self.gather(Vec::new());
+                continue;
+            }
+            match line.split_once(' ').unwrap().0.ends_with('>') {
+                true => {
+                    assert!(
+                        waiting.is_empty(),
+                        "before {line}: {}",
+                        self.show(&waiting[0])
+                    );
+                    let parsed = parse(line);
+                    self.clocked |= parsed.options.contains_key("ts");
+                    let packet = self.packet(&parsed);
+                    waiting = self.input(&packet);
+                }
+                false => {
+                    assert!(!waiting.is_empty(), "{line}: nothing was sent");
+                    let packet = waiting.remove(0);
+                    self.compare(line, &packet);
+                }
+            }
+        }
+        assert!(waiting.is_empty(), "at the end: {}", self.show(&waiting[0]));
+    }
+}
+
+/// Runs a script; what is left is given to `check`.
+pub(super) fn check(setting: &Setting, text: &str, check: impl Fn(&Script)) {
+    for isn in [1_000, 0, 0xffff_ffff, 0xffff_ff80, 0x7fff_fff0, 0x0123_4567] {
+        let mut script = Script::new(setting.clone(), isn);
+        script.run(text);
+        check(&script);
+    }
+}
+
+/// Runs a script.
+pub(super) fn run(text: &str) {
+    check(&Setting::default(), text, |_| {});
+}
+
+#[test]
+fn words_are_what_they_say() {
+    assert_eq!(data("GET/a").len(), 28);
+    assert_eq!(data("OK:5").len(), 38 + 5);
+    assert_eq!(data("GET/a[4..6]"), b"/a");
+    assert_eq!(data("'a_b\\r\\n'"), b"a b\r\n");
+    assert_eq!(vec![b'x'; 3], data("x:3"));
+}
+
+#[test]
+#[should_panic(expected = "nothing was sent")]
+fn a_script_that_expects_too_much_fails() {
+    run("c> S 0\nc< SA 0 1\nc< A 1 1");
+}
+
+#[test]
+#[should_panic(expected = "at the end")]
+fn a_script_that_expects_too_little_fails() {
+    run("c> S 0");
+}
