@@ -173,7 +173,7 @@ impl<'e> Env for Around<'e> {
     }
 
     fn opens(&mut self, segment: &Segment) -> bool {
-        self.switch.listener(self.flows, 0, self.now, false).opens(segment)
+        self.switch.listener(self.flows, self.now).opens(segment)
     }
 
     fn choose(&mut self, ask: &Ask, current: Option<(&Segment, &View<'e>)>) -> Choice {
@@ -373,6 +373,9 @@ impl<'e> Env for Around<'e> {
     }
 
     fn failed(&mut self, leg: usize, failure: Failure) {
+        let service = self
+            .live
+            .and_then(|live| Some((live, self.around.service(live, &self.service)?)));
         let Some(bound) = self.around.servers.get(leg).and_then(Option::as_ref) else {
             return;
         };
@@ -383,7 +386,12 @@ impl<'e> Env for Around<'e> {
                     self.switch.server_failed();
                 }
             }
-            Failure::Taken | Failure::Options => {}
+            Failure::Options => {
+                if let Some((live, service)) = service {
+                    live.is_timeless(service);
+                }
+            }
+            Failure::Taken => {}
         }
         let (pool, position) = (bound.pool, bound.position);
         self.around.tried_at(pool, position);
@@ -444,17 +452,17 @@ impl Surroundings {
 }
 
 impl Switch {
-    /// How the services of a table answer.
-    pub(super) fn listener(&self, flows: &Flows, mss: u16, now: u64, eager: bool) -> Listener {
+    /// How services answer.
+    pub(super) fn listener(&self, flows: &Flows, now: u64) -> Listener {
         Listener {
             key: flows.cookies,
             epoch: epoch(),
             now: l7switch_engine::flow::milliseconds(now),
-            mss,
+            mss: 0,
             window_scale: 7,
             timestamps: true,
             sack: true,
-            eager,
+            eager: false,
         }
     }
 }

@@ -8,6 +8,7 @@ use l7switch_engine::decide;
 use l7switch_engine::decide::Decision;
 use l7switch_engine::decide::Space;
 use l7switch_engine::decide::Verdict;
+use l7switch_engine::flow;
 use l7switch_engine::flow::Message;
 use l7switch_engine::flow::Method;
 use l7switch_engine::flow::Target;
@@ -19,6 +20,7 @@ use l7switch_engine::table::format::ShareRecord;
 
 use super::connection::Bound;
 use super::connection::Surroundings;
+use super::real_server::Member;
 use super::Live;
 use super::Pool;
 use crate::shell::random;
@@ -121,7 +123,13 @@ impl Question<'_> {
             return None;
         }
         let members = self.live.members_of(&pool.record);
-        let skip = |index: usize| tried.iter().any(|&tried| usize::from(tried) == index);
+        // A client of the other family than a server can reach it through the front only.
+        let four = flow::is_ipv4(&self.source);
+        let other = |member: &Member| flow::is_ipv4(&member.identity().address) != four;
+        let skip = |index: usize| {
+            tried.iter().any(|&tried| usize::from(tried) == index)
+                || members.get(index).is_some_and(other)
+        };
         let position = pool.pick(members, &pool.cursor, &ask, skip)?;
         let member = members.get(position)?;
         let target = Target {

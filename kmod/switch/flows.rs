@@ -246,12 +246,14 @@ pub(crate) struct Flows {
     /// Room to read requests in.
     pub(super) scratches: Scratches,
     count: AtomicU32,
+    /// Connections in the table at most.
+    limit: u32,
     /// Bytes of memory that held packets take.
     held: AtomicU64,
 }
 
 impl Flows {
-    /// Room for about `limit` connections.
+    /// Room for `limit` connections.
     ///
     /// # Errors
     ///
@@ -273,6 +275,7 @@ impl Flows {
             cookies,
             scratches: Scratches::new()?,
             count: AtomicU32::new(0),
+            limit,
             held: AtomicU64::new(0),
         })
     }
@@ -352,6 +355,9 @@ impl Flows {
         connection: Connection,
         due: u32,
     ) -> Option<Location> {
+        if self.count() >= self.limit {
+            return None;
+        }
         let slot = shard.free;
         let place = shard.slots.get_mut(slot as usize)?;
         let location = Location::of(shard_number, slot);

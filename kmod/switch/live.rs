@@ -2,6 +2,9 @@
 //! The table in force, with what belongs to it while the switch runs.
 #![forbid(unsafe_code)]
 
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::Ordering::Relaxed;
+
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
@@ -42,6 +45,8 @@ pub(crate) struct Live {
     pools: KVVec<Pool>,
     /// Counters of the services, in the order of the table: those of a name go on from table to table.
     traffic: KVVec<Arc<Traffic>>,
+    /// Services of which a server has turned out to know no TCP timestamps.
+    timeless: KVVec<AtomicBool>,
     /// Addresses and ports of the services, as numbers, sorted, each with its service.
     listens: KVVec<(u128, u16, u32)>,
     /// Hashes of the servers' names with their indices, sorted.
@@ -87,6 +92,7 @@ impl Live {
             members: KVVec::with_capacity(servers as usize, FLAGS)?,
             pools: KVVec::with_capacity(pools as usize, FLAGS)?,
             traffic: KVVec::with_capacity(services as usize, FLAGS)?,
+            timeless: KVVec::with_capacity(services as usize, FLAGS)?,
             listens: KVVec::with_capacity(listens as usize, FLAGS)?,
             by_name: KVVec::with_capacity(servers as usize, FLAGS)?,
             table,
@@ -100,7 +106,7 @@ impl Live {
                 let hash = hash_name(name, who);
                 let member = match before.and_then(|live| live.find(hash, name, who)) {
                     Some(member) => member.kept(server.weight),
-                    None => Member::new(who, server.weight)?,
+                    None => Member::new(hash, who, server.weight)?,
                 };
                 put(&mut live.members, member)?;
                 put(&mut live.by_name, (hash, index))?;
@@ -124,6 +130,7 @@ impl Live {
                 None => Arc::new(Traffic::new()?, FLAGS)?,
             };
             put(&mut self.traffic, traffic)?;
+            put(&mut self.timeless, AtomicBool::new(false))?;
             for listen in service.listens..service.listens.saturating_add(service.listens_len) {
                 let listen: ListenRecord = self.table.get(listen).ok_or(EINVAL)?;
                 let address = address([listen.a0, listen.a1, listen.a2, listen.a3]);
@@ -210,6 +217,19 @@ impl Live {
         self.traffic.get(service as usize).map(|traffic| &**traffic)
     }
 
+    /// Whether clients of a service may be offered timestamps: every server must know them.
+    pub(super) fn timestamps(&self, service: u32) -> bool {
+        let timeless = self.timeless.get(service as usize);
+        timeless.is_some_and(|timeless| !timeless.load(Relaxed))
+    }
+
+    /// A server of a service knows none.
+    pub(super) fn is_timeless(&self, service: u32) {
+        if let Some(timeless) = self.timeless.get(service as usize) {
+            timeless.store(true, Relaxed);
+        }
+    }
+
     /// Puts servers back that were left out, where their time has come; gives how many still are.
     pub(super) fn recover(&self, now: u64) -> u32 {
         let mut failing = 0u32;
@@ -221,20 +241,22 @@ impl Live {
         failing
     }
 
-    /// Where a server is in this table: pool, and position in it.
+    /// Where a server of a table before is in this one: pool, and position in it.
     pub(super) fn place_of(&self, server: &Arc<RealServer>) -> Option<(u32, u32)> {
-        let mut number = 0u32;
-        for pool in &self.pools {
-            let mut position = 0u32;
-            for member in self.members_of(&pool.record) {
-                if Arc::ptr_eq(member.server(), server) {
-                    return Some((number, position));
-                }
-                position = position.wrapping_add(1);
-            }
-            number = number.wrapping_add(1);
-        }
-        None
+        let first = lower_bound(&self.by_name, |entry| entry.0 < server.name);
+        let index = self
+            .by_name
+            .get(first..)?
+            .iter()
+            .take_while(|entry| entry.0 == server.name)
+            .map(|entry| entry.1)
+            .find(|&index| {
+                let member = self.members.get(index as usize);
+                member.is_some_and(|member| Arc::ptr_eq(member.server(), server))
+            })?;
+        let pool = self.pool_with(index);
+        let start = self.pools.get(pool)?.record.servers;
+        Some((pool as u32, index.wrapping_sub(start)))
     }
 
     /// Servers that were left out or put back since this was asked last.
@@ -285,13 +307,18 @@ impl Live {
             .find(|member| member.identity() == who)
     }
 
-    /// Name of the pool that a server is in: pools follow each other in the order of their servers.
-    fn pool_of(&self, server: u32) -> Option<&[u8]> {
-        let after = lower_bound(&self.pools, |pool| {
+    /// The pool that a server is in: pools follow each other in the order of their servers.
+    fn pool_with(&self, server: u32) -> usize {
+        lower_bound(&self.pools, |pool| {
             let end = pool.record.servers.saturating_add(pool.record.servers_len);
             end <= server
-        });
-        self.pools.get(after).map(|pool| self.name_of(&pool.record))
+        })
+    }
+
+    /// The name of that pool.
+    fn pool_of(&self, server: u32) -> Option<&[u8]> {
+        let pool = self.pools.get(self.pool_with(server))?;
+        Some(self.name_of(&pool.record))
     }
 }
 

@@ -11,6 +11,7 @@ use l7switch_engine::flow::segment::RST;
 use l7switch_engine::flow::segment::SYN;
 use l7switch_engine::flow::Build;
 use l7switch_engine::flow::Fresh;
+use l7switch_engine::flow::Listener;
 use l7switch_engine::flow::Rewrite;
 use l7switch_engine::flow::Verdict;
 use l7switch_engine::netlink::Datapath;
@@ -244,7 +245,12 @@ impl Case<'_> {
             return netfilter::Verdict::Accept;
         }
         let eager = matches!(protocol, Some(Protocol::Tcp));
-        let listener = self.switch.listener(self.flows, MSS_MAX, self.now, eager);
+        let listener = Listener {
+            mss: MSS_MAX,
+            timestamps: self.live.timestamps(service),
+            eager,
+            ..self.switch.listener(self.flows, self.now)
+        };
         match flow::fresh(&listener, &parsed.segment) {
             Fresh::Pass => {
                 self.switch.count(Counter::Strays);

@@ -17,6 +17,8 @@ use l7switch_engine::sched::Identity;
 
 /// A real server of a pool, whatever table names it.
 pub(crate) struct RealServer {
+    /// Hash of its pool's name, address and port.
+    pub(super) name: u64,
     scheduled: sched::Server,
     state: AtomicU32,
     /// Whether an administrator set the weight: then a table does not.
@@ -91,8 +93,9 @@ impl Member {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(identity: Identity, table_weight: u32) -> Result<Self> {
+    pub(crate) fn new(name: u64, identity: Identity, table_weight: u32) -> Result<Self> {
         let server = RealServer {
+            name,
             scheduled: sched::Server::new(identity, table_weight),
             state: AtomicU32::new(ServerState::Up.number()),
             weight_set: AtomicBool::new(false),

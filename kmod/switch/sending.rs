@@ -21,6 +21,9 @@ use crate::shell::route::Selector;
 /// Segments that one packet can make the switch send.
 const BUILDS: usize = 8;
 
+/// What a path from a local client is taken to have: an Ethernet's.
+const LOCAL_MTU: u32 = 1500;
+
 /// What is to be sent.
 pub(super) struct Out {
     builds: [Option<Build>; BUILDS],
@@ -119,7 +122,9 @@ pub(super) fn send(net: &Net, build: &Build) -> bool {
     let mut build = *build;
     if build.flags & SYN != 0 {
         let headers = if flow::is_ipv4(&to.address) { 40 } else { 60 };
-        let most = u16::try_from(route.mtu().saturating_sub(headers)).unwrap_or(u16::MAX);
+        // The loopback device's MTU says nothing of the servers' links.
+        let mtu = if route.is_local() { LOCAL_MTU.min(route.mtu()) } else { route.mtu() };
+        let most = u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX);
         build.offer.mss = build.offer.mss.min(most);
     }
     let mut bytes = [0u8; LEN_MAX];

@@ -32,8 +32,9 @@ pub fn ipv4(header: &[u8; HEADER]) -> Option<Ip> {
     let [version_len, _, _, _, _, _, f0, f1, _, protocol, _, _, rest @ ..] = *header;
     let [s0, s1, s2, s3, d0, d1, d2, d3] = rest;
     let header_len = u32::from(version_len & 15).wrapping_mul(4);
-    let offset = u16::from_be_bytes([f0, f1]) & 0x1fff;
-    if version_len >> 4 != 4 || header_len < 20 || offset != 0 {
+    // Its offset, and whether more follow.
+    let fragment = u16::from_be_bytes([f0, f1]) & 0x3fff;
+    if version_len >> 4 != 4 || header_len < 20 || fragment != 0 {
         return None;
     }
     Some(Ip {

@@ -41,20 +41,20 @@ pub const TESTS: &[Test] = &[
         .needs_module(),
     guest_test!(dumps::a_list_that_changes_says_so).needs_module(),
     guest_test!(dumps::lists_are_of_one_table_while_tables_are_swapped).needs_module(),
-    guest_test!(dumps::long_lists_of_flows_are_whole_and_of_one_table).needs_module(),
+    guest_test!(dumps::long_lists_of_flows_are_whole).needs_module(),
     guest_test!(dumps::a_listener_that_does_not_read_learns_that_it_lost_events)
         .basic()
         .needs_module(),
-    guest_test!(flows::connections_are_followed_from_open_to_close)
+    guest_test!(flows::connections_are_listed_from_request_to_close)
         .basic()
         .needs_module(),
     guest_test!(flows::closed_connections_are_forgotten)
-        .needs_module()
-        .icount(),
-    guest_test!(flows::local_clients_are_followed_once)
         .basic()
         .needs_module(),
-    guest_test!(flows::flows_of_services_that_stay_outlive_a_table)
+    guest_test!(flows::local_clients_are_served)
+        .basic()
+        .needs_module(),
+    guest_test!(flows::flows_outlive_a_table)
         .basic()
         .needs_module(),
     guest_test!(flows::a_full_table_of_flows_is_counted_and_breaks_nothing).needs_module(),
@@ -89,8 +89,8 @@ pub const TESTS: &[Test] = &[
         .basic()
         .needs_module(),
     guest_test!(module::parameters_at_their_limits_do_no_harm)
-        .basic()
-        .needs_module(),
+        .needs_module()
+        .memory(3072),
     guest_test!(module::says_what_it_is).basic().needs_module(),
     guest_test!(netlink::misuse_is_refused_with_words_and_changes_nothing)
         .basic()

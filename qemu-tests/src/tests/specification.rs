@@ -176,7 +176,7 @@ pub(super) fn the_kernels_tool_is_a_client() {
         (&flow["virtual"]["port"], &flow["state"]),
         (&80.into(), &"open".into())
     );
-    assert!(flow["packets"].as_u64().unwrap() >= 3 && flow["bytes"].as_u64().unwrap() > 150);
+    assert!(flow["packets"].as_u64().unwrap() >= 1 && flow["bytes"].as_u64().unwrap() > 70);
 
     assert_eq!(next("set")["changed"], 3);
     assert_eq!(next("set")["changed"], 1);

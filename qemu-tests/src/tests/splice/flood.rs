@@ -56,7 +56,7 @@ pub(in super::super) fn a_syn_flood_takes_no_memory() {
     let mac = setup
         .network
         .switch
-        .run("cat /sys/class/net/client/address");
+        .run("ip -brief link show dev client | awk '{print $3}'");
     let before = kib("MemAvailable");
     let line = format!("python3 -I -S /tmp/flood.py {} 8", mac.trim());
     let mut flood = setup.network.client.start(&line);
