@@ -134,13 +134,7 @@ impl Setup {
 
     /// Prints what is counted, for whoever reads a failure.
     fn show(&mut self) {
-        let module = self.client.module().unwrap();
-        let counted = module.counters.iter().filter(|counter| counter.value > 0);
-        let counted: Vec<String> = counted
-            .map(|counter| format!("{} {}", counter.name, counter.value))
-            .collect();
-        println!("{}", counted.join(", "));
-        println!("{:?}", self.client.flows().unwrap());
+        show(&mut self.client);
     }
 
     fn curl(&mut self, arguments: &str) -> String {
@@ -152,6 +146,17 @@ impl Setup {
         }
         answer.stdout
     }
+}
+
+/// Prints what a module has counted, and its flows.
+fn show(client: &mut Client) {
+    let module = client.module().unwrap();
+    let counted = module.counters.iter().filter(|counter| counter.value > 0);
+    let counted: Vec<String> = counted
+        .map(|counter| format!("{} {}", counter.name, counter.value))
+        .collect();
+    println!("{}", counted.join(", "));
+    println!("{:?}", client.flows().unwrap());
 }
 
 /// Reads one response with Content-Length from a stream: its head, and its body.

@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: MIT
 //! Networks that lose, reorder, duplicate, corrupt and delay; hosts that leave TCP's options out; paths of every size.
 
+use l7switch_netlink::Client;
+
 use super::Setup;
 use super::rules_with;
+use super::show;
+use crate::kit::Host;
+use crate::kit::Network;
+use crate::kit::module::modprobe;
 use crate::kit::network::VIP;
 use crate::kit::network::VIP6;
 use crate::kit::origin;
@@ -52,36 +58,39 @@ for thread in threads:
 print(errors or "all right")
 "#;
 
-fn ask(setup: &mut Setup, address: &str, count: u32, size: u32) {
+fn ask(module: &mut Client, client: &Host, address: &str, count: u32, size: u32) {
     std::fs::write("/tmp/ask.py", CLIENT).unwrap();
     let line = format!("python3 -I -S /tmp/ask.py {address} {count} {size}");
-    let answer = setup.network.client.attempt(&line);
-    setup.show();
+    let answer = client.attempt(&line);
+    show(module);
     assert_eq!(answer.stdout, "all right\n", "{answer:?}");
 }
 
 fn bad_network(count: u32) {
     let mut setup = Setup::new(&rules_with("nat"));
+    modprobe("sch_netem");
     let bad = "delay 100ms 20ms reorder 25% loss 5% duplicate 2% corrupt 1%";
-    let [far, near] = [("client", "client"), ("server1", "server2")];
-    for (devices, six) in [(far, false), (near, true)] {
-        for device in [devices.0, devices.1] {
-            setup
-                .network
-                .switch
-                .run(&format!("tc qdisc replace dev {device} root netem {bad}"));
+    let Network {
+        client,
+        switch,
+        servers,
+    } = &setup.network;
+    let far = vec![(client, "eth0"), (switch, "client")];
+    let near = vec![
+        (switch, "server1"),
+        (switch, "server2"),
+        (&servers[0], "eth0"),
+        (&servers[1], "eth0"),
+    ];
+    for (links, address) in [(far, VIP.to_string()), (near, VIP6.to_string())] {
+        for (host, device) in &links {
+            host.run(&format!("tc qdisc add dev {device} root netem {bad}"));
         }
-        let address = if six {
-            VIP6.to_string()
-        } else {
-            VIP.to_string()
-        };
-        ask(&mut setup, &address, count, 20_000);
-        for device in [devices.0, devices.1] {
-            setup
-                .network
-                .switch
-                .run(&format!("tc qdisc del dev {device} root"));
+        ask(&mut setup.client, client, &address, count, 20_000);
+        for (host, device) in &links {
+            let seen = host.run(&format!("tc -s qdisc show dev {device}"));
+            println!("{}: {seen}", host.name());
+            host.run(&format!("tc qdisc del dev {device} root"));
         }
     }
 }
