@@ -17,11 +17,7 @@ enum State<T: PacketHook + Tick> {
     /// Nothing is done.
     Idle,
     /// Hooks and ticker, in this order dropped, and whose they are.
-    Busy(
-        Hooks<T>,
-        Ticker<T>,
-        Arc<T>,
-    ),
+    Busy(Hooks<T>, Ticker<T>, Arc<T>),
     /// The namespace ends: nothing is begun any more.
     Closed,
 }

@@ -400,13 +400,7 @@ impl<'e> Env for Around<'e> {
 
 impl Surroundings {
     /// Keeps a packet whose data before `from` have gone; `all`: memory that packets of all connections take. `false` where there is too much already.
-    pub(super) fn hold(
-        &mut self,
-        packet: Owned,
-        segment: &Segment,
-        from: u32,
-        all: u64,
-    ) -> bool {
+    pub(super) fn hold(&mut self, packet: Owned, segment: &Segment, from: u32, all: u64) -> bool {
         if self.held.memory().saturating_add(packet.memory()) > HELD_MAX || all > HELD_ALL_MAX {
             return false;
         }

@@ -61,12 +61,7 @@ pub(super) struct Room<'a> {
 
 impl Question<'_> {
     /// Asks the rules about a request's first bytes.
-    pub(super) fn ask(
-        &self,
-        bytes: &[u8],
-        around: &Surroundings,
-        room: Room<'_>,
-    ) -> Chosen {
+    pub(super) fn ask(&self, bytes: &[u8], around: &Surroundings, room: Room<'_>) -> Chosen {
         let Some(service) = self.service else {
             return Chosen::Front(Message::OPAQUE);
         };
@@ -107,7 +102,13 @@ impl Question<'_> {
         }
         let number = self.share(route)?;
         let pool = self.live.pools().get(number as usize)?;
-        let key = decide::key(&self.live.table, &pool.record, decision, &self.source, joined);
+        let key = decide::key(
+            &self.live.table,
+            &pool.record,
+            decision,
+            &self.source,
+            joined,
+        );
         let ask = sched::Ask {
             hash: hash_key(key),
             random: random::number(),
@@ -159,7 +160,9 @@ impl Question<'_> {
     /// Whether a request stays where the one before went: at a server of one of the route's pools that may still get
     /// requests, unless the pool's scheduler places them by what they ask for.
     fn stays(&self, route: &RouteRecord, around: &Surroundings) -> bool {
-        let active = self.active.and_then(|leg| around.servers.get(leg)?.as_ref());
+        let active = self
+            .active
+            .and_then(|leg| around.servers.get(leg)?.as_ref());
         let Some(active) = active.filter(|bound| bound.generation == self.live.generation) else {
             return false;
         };
@@ -187,7 +190,9 @@ impl Question<'_> {
         if route.shares_len == 1 {
             return shares().next().map(|share| share.pool);
         }
-        let total = shares().fold(0u64, |sum, share| sum.saturating_add(u64::from(share.weight)));
+        let total = shares().fold(0u64, |sum, share| {
+            sum.saturating_add(u64::from(share.weight))
+        });
         // The upper half of the product is less than the total.
         let random = random::number() >> 32;
         let mut left = random.wrapping_mul(total) >> 32;

@@ -261,7 +261,10 @@ impl Flows {
     pub(crate) fn new(limit: u32, key: [u64; 2], cookies: [u64; 2]) -> Result<Self> {
         // Shards do not fill evenly.
         let slots = (limit as usize).div_ceil(SHARDS);
-        let slots = slots.saturating_add(slots / 8).saturating_add(8).min(SLOTS_MAX);
+        let slots = slots
+            .saturating_add(slots / 8)
+            .saturating_add(8)
+            .min(SLOTS_MAX);
         let mut shards = KVec::with_capacity(SHARDS, GFP_KERNEL_ACCOUNT)?;
         for _ in 0..SHARDS {
             let shard = Shard::new(slots)?;
@@ -334,9 +337,7 @@ impl Flows {
         self.index.find(hash, |place| {
             let (location, side) = Location::from_place(place);
             let mut shard = self.lock(location.shard())?;
-            let found = shard
-                .get(location.slot())?
-                .is_of(side, source, destination);
+            let found = shard.get(location.slot())?.is_of(side, source, destination);
             found.then(|| with(&mut shard, location, side))
         })
     }

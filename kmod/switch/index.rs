@@ -61,11 +61,7 @@ impl Index {
 
     /// Calls `look` with every place that may be a key's, until it finds something.
     #[inline]
-    pub(super) fn find<R>(
-        &self,
-        hash: u64,
-        mut look: impl FnMut(Place) -> Option<R>,
-    ) -> Option<R> {
+    pub(super) fn find<R>(&self, hash: u64, mut look: impl FnMut(Place) -> Option<R>) -> Option<R> {
         let tag = word(hash, 0);
         for set in self.sets(hash) {
             for entry in set {

@@ -38,10 +38,10 @@ use crate::shell::random;
 use crate::shell::rcu_box::RcuBox;
 use crate::shell::work::Work;
 
+pub(crate) use connection::Connection;
 pub(crate) use counters::Counter;
 pub(crate) use histogram::Histogram;
 pub(crate) use histogram::CLASSES;
-pub(crate) use connection::Connection;
 pub(crate) use live::address;
 pub(crate) use live::Live;
 pub(crate) use live::LISTENS_MAX;

@@ -170,7 +170,9 @@ impl Case<'_> {
         self.flows.held_changed(before, around.held.memory());
         connection.seen = milliseconds(self.now);
         if let (Side::Server(_), Fate::Rewrite(_)) = (side, &fate) {
-            let service = connection.around.service(self.live, &connection.flow.service);
+            let service = connection
+                .around
+                .service(self.live, &connection.flow.service);
             if let Some(traffic) = service.and_then(|service| self.live.traffic(service)) {
                 let len = u64::from(parsed.payload_at.wrapping_add(parsed.segment.payload));
                 traffic.add(TRAFFIC_BYTES_OUT, len);
@@ -240,7 +242,10 @@ impl Case<'_> {
         let record: ServiceRecord = self.live.table.get(service).unwrap_or_default();
         let protocol = Protocol::from_number(record.protocol);
         let served = record.datapath != Datapath::Front.number()
-            && matches!(protocol, Some(Protocol::Http | Protocol::Tls | Protocol::Tcp));
+            && matches!(
+                protocol,
+                Some(Protocol::Http | Protocol::Tls | Protocol::Tcp)
+            );
         if !served {
             return netfilter::Verdict::Accept;
         }
@@ -291,7 +296,10 @@ impl Case<'_> {
             };
             let now = milliseconds(self.now);
             let connection = Connection::new(flow, now);
-            let Some(location) = self.flows.insert(number, &mut shard, hash, connection, now.wrapping_add(1000)) else {
+            let Some(location) =
+                self.flows
+                    .insert(number, &mut shard, hash, connection, now.wrapping_add(1000))
+            else {
                 drop(shard);
                 self.switch.count(Counter::FlowsFull);
                 return netfilter::Verdict::Drop;
@@ -354,7 +362,9 @@ impl Case<'_> {
         let segment = &parsed.segment;
         let (source, destination) = (&segment.source, &segment.destination);
         let service = self.live.service_at(destination.address, destination.port);
-        if let (Some(service), Some(traffic)) = (service, service.and_then(|s| self.live.traffic(s))) {
+        if let (Some(service), Some(traffic)) =
+            (service, service.and_then(|s| self.live.traffic(s)))
+        {
             let _ = service;
             traffic.add(TRAFFIC_PACKETS, 1);
             traffic.add(TRAFFIC_BYTES, u64::from(packet.len()));
@@ -372,23 +382,25 @@ impl Case<'_> {
         let fate = if opens && !from_front {
             None
         } else if from_front {
-            self.flows.find(hash, destination, source, |shard, location, side| {
-                let leg = shard.get(location.slot()).and_then(|c| front_leg(&c.flow));
-                match (leg, side) {
-                    (Some(leg), Side::Client) => {
-                        self.give(shard, location, Side::Server(leg), packet, parsed, &mut out)
+            self.flows
+                .find(hash, destination, source, |shard, location, side| {
+                    let leg = shard.get(location.slot()).and_then(|c| front_leg(&c.flow));
+                    match (leg, side) {
+                        (Some(leg), Side::Client) => {
+                            self.give(shard, location, Side::Server(leg), packet, parsed, &mut out)
+                        }
+                        // The front's own connection, from before the flow.
+                        _ => Fate::Accept,
                     }
-                    // The front's own connection, from before the flow.
-                    _ => Fate::Accept,
-                }
-            })
+                })
         } else {
-            self.flows.find(hash, source, destination, |shard, location, side| {
-                if !self.right(packet, parsed) {
-                    return Fate::Drop;
-                }
-                self.give(shard, location, side, packet, parsed, &mut out)
-            })
+            self.flows
+                .find(hash, source, destination, |shard, location, side| {
+                    if !self.right(packet, parsed) {
+                        return Fate::Drop;
+                    }
+                    self.give(shard, location, side, packet, parsed, &mut out)
+                })
         };
         let verdict = match (&fate, service) {
             (Some(Fate::Fresh), Some(service)) => self.fresh(service, packet, parsed, hash),

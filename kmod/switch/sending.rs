@@ -123,7 +123,11 @@ pub(super) fn send(net: &Net, build: &Build) -> bool {
     if build.flags & SYN != 0 {
         let headers = if flow::is_ipv4(&to.address) { 40 } else { 60 };
         // The loopback device's MTU says nothing of the servers' links.
-        let mtu = if route.is_local() { LOCAL_MTU.min(route.mtu()) } else { route.mtu() };
+        let mtu = if route.is_local() {
+            LOCAL_MTU.min(route.mtu())
+        } else {
+            route.mtu()
+        };
         let most = u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX);
         build.offer.mss = build.offer.mss.min(most);
     }

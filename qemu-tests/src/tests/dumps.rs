@@ -253,7 +253,12 @@ pub(super) fn long_lists_of_flows_are_whole() {
     assert!(is_told(&raw, command, || client
         .load(other.table.as_bytes())
         .unwrap()));
-    let names: BTreeSet<String> = client.flows().unwrap().into_iter().map(|f| f.service).collect();
+    let names: BTreeSet<String> = client
+        .flows()
+        .unwrap()
+        .into_iter()
+        .map(|f| f.service)
+        .collect();
     assert_eq!(names, ["a", "c"].map(str::to_owned).into());
     assert!(is_told(&raw, command, || client.unload().unwrap()));
     assert_eq!(client.flows().unwrap(), []);

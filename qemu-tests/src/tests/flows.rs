@@ -176,7 +176,13 @@ pub(super) fn connections_are_listed_from_request_to_close() {
     setup.client.unload().unwrap();
     assert_eq!((setup.client.flows().unwrap().len(), setup.flows()), (0, 0));
     // The address is the stack's again, where nobody listens.
-    assert!(setup.network.client.try_get(&format!("http://{VIP}/")).is_err());
+    assert!(
+        setup
+            .network
+            .client
+            .try_get(&format!("http://{VIP}/"))
+            .is_err()
+    );
 }
 
 pub(super) fn closed_connections_are_forgotten() {

@@ -129,6 +129,8 @@ fn enumerations_have_the_numbers_of_the_contract() {
 fn attributes_have_the_numbers_of_the_contract() {
     let known = BTreeMap::from([
         ("module", engine!(ModuleAttr)),
+        ("histogram", engine!(HistogramAttr)),
+        ("class", engine!(ClassAttr)),
         ("counter", engine!(CounterAttr)),
         ("table", engine!(TableAttr)),
         ("service", engine!(ServiceAttr)),
