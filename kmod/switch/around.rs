@@ -304,7 +304,8 @@ impl<'e> Env for Around<'e> {
             let start = seq::max(around.held_from, segment.seq);
             let end = segment.data_end();
             // A FIN alone goes with what is before it.
-            if !seq::before(start, to) && !(start == end && end == to) {
+            let alone = start == end && end == to;
+            if !seq::before(start, to) && !alone {
                 return;
             }
             let whole = seq::at_most(end, to);
