@@ -224,8 +224,8 @@ fn connection(rng: &mut Rng, id: u32, hosts: usize, start: u64) -> Conn {
         ),
         2 | 3 => (EAGER, What::Eager(length(rng), length(rng))),
         4 => (HTTP, What::OpenOnly),
-        _ => (
-            HTTP,
+        turn => (
+            if turn < 9 { HTTP_TOO } else { HTTP },
             What::Http(exchanges(rng, id), rng.pick(&[1, 1, 1, 2, 20])),
         ),
     };

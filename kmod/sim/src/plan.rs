@@ -17,6 +17,8 @@ pub const POOLS: u8 = 3;
 pub const FRONT: u8 = 99;
 /// Port of the HTTP service.
 pub const HTTP: u16 = 80;
+/// Another port of it: it leads to the same ports of servers.
+pub const HTTP_TOO: u16 = 8080;
 /// Port of the TLS service.
 pub const TLS: u16 = 443;
 /// Port of the service whose server speaks first.

@@ -144,7 +144,7 @@ impl Server {
             && self.request.is_none()
             && self.opaque.is_none()
             && self.got.is_empty();
-        if !idle || self.shut || self.port != plan::HTTP {
+        if !idle || self.shut || ![plan::HTTP, plan::HTTP_TOO].contains(&self.port) {
             return;
         }
         let says_408 = host.says_408;

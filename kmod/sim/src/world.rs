@@ -18,6 +18,7 @@ use crate::own::Own;
 use crate::plan::EAGER;
 use crate::plan::FRONT;
 use crate::plan::HTTP;
+use crate::plan::HTTP_TOO;
 use crate::plan::Kind;
 use crate::plan::Mode;
 use crate::plan::Plan;
@@ -226,7 +227,7 @@ impl World {
         by_address.insert(service, hosts.len());
         let mut front = stack(&plan.front, service, rng.next());
         if plan.front_up {
-            for port in [HTTP, TLS, EAGER] {
+            for port in [HTTP, HTTP_TOO, TLS, EAGER] {
                 front.listen(port);
             }
         }

@@ -142,7 +142,11 @@ impl Start<'_> {
             .arg(self.initramfs)
             .args([
                 "-append",
-                &format!("{COMMAND_LINE} {slow} -- {}", self.arguments),
+                &format!(
+                    "{COMMAND_LINE} {slow} {} -- {}",
+                    std::env::var("L7_APPEND").unwrap_or_default(),
+                    self.arguments
+                ),
             ]);
         match self.console {
             Console::File(path) => command.args(["-serial", &format!("file:{}", path.display())]),
@@ -163,6 +167,9 @@ impl Start<'_> {
                 "-device",
                 &format!("virtio-blk-pci,drive=disk{number}"),
             ]);
+        }
+        if let Ok(more) = std::env::var("L7_QEMU") {
+            command.args(more.split_whitespace());
         }
         if let Some(results) = self.results {
             command.args([

@@ -184,6 +184,10 @@ pub const LONG: &[Test] = &[
     guest_test!(splice::bad_networks_lose_nothing_in_ten_thousand_requests)
         .needs_module()
         .timeout(7200),
+    guest_test!(price::of_one_load)
+        .needs_module()
+        .icount()
+        .timeout(3600),
     guest_test!(price::of_the_module_and_of_ipvs)
         .needs_module()
         .icount()

@@ -120,3 +120,51 @@ pub(super) fn of_the_module_and_of_ipvs() {
     drop(module);
     drop(nginx);
 }
+
+/// For a profile: one load, by the kernel's command line: `l7.via=direct|module|ipvs l7.load=0..2 l7.seconds=N`.
+pub(super) fn of_one_load() {
+    let line = fs::read_to_string("/proc/cmdline").unwrap();
+    let word = |name: &str| {
+        let found = line.split_whitespace().find_map(|w| w.strip_prefix(name));
+        found
+            .unwrap_or_else(|| panic!("no {name} in {line}"))
+            .to_owned()
+    };
+    let network = Network::with_servers(3);
+    let nginx = Nginx::with(&network.servers[2], "location / { }");
+    fs::write(format!("{}/small", nginx.folder()), [b'a'; 128]).unwrap();
+    fs::write(format!("{}/large", nginx.folder()), vec![b'a'; 1 << 20]).unwrap();
+    let mut module = None;
+    let host = match word("l7.via=").as_str() {
+        "direct" => server(3).to_string(),
+        "ipvs" => {
+            modprobe("ip_vs");
+            network.switch.run(&format!(
+                "ipvsadm -A -t {VIP}:8080 -s rr; ipvsadm -a -t {VIP}:8080 -r {}:80 -m",
+                server(3)
+            ));
+            format!("{VIP}:8080")
+        }
+        _ => {
+            let loaded = Module::load();
+            let mut client = network.switch.inside(|| Client::open().unwrap());
+            client
+                .load(rules(&many_routes(1)).table.as_bytes())
+                .unwrap();
+            module = Some((loaded, client));
+            VIP.to_string()
+        }
+    };
+    let (_, path, option, _) = LOADS[word("l7.load=").parse::<usize>().unwrap()];
+    let url = format!("http://{host}/{path}");
+    let line = format!("wrk -t1 -c16 -d{}s {option} {url}", word("l7.seconds="));
+    println!("{}", network.client.run(&line));
+    println!(
+        "SYMBOLS {}",
+        network
+            .switch
+            .run("grep -i ' t ' /proc/kallsyms | gzip -9 | base64 -w0")
+    );
+    drop(module);
+    drop(nginx);
+}

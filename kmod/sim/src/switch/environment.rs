@@ -29,6 +29,8 @@ use super::rules::table;
 use super::stats::Stats;
 use crate::plan::EAGER;
 use crate::plan::FRONT;
+use crate::plan::HTTP;
+use crate::plan::HTTP_TOO;
 use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::wire;
@@ -164,7 +166,10 @@ impl Context<'_> {
         Target {
             peer: Identity {
                 address: self.shared.servers[index],
-                port: self.extra.address.port,
+                port: match self.extra.address.port {
+                    HTTP_TOO => HTTP,
+                    port => port,
+                },
             },
             method: if self.shared.plan.servers[index].fullnat {
                 Method::Fullnat
