@@ -144,14 +144,15 @@ pub(super) struct ToServer {
     client_scale: u8,
     client_clock: u32,
     acked: u32,
+    window: u16,
 }
 
 impl ToServer {
-    /// The headers of a segment that was held: with the client's latest clock and acknowledgement. The server has seen them
+    /// The headers of a segment that was held: with the client's latest clock, acknowledgement and window. The server has seen them
     /// already, in the SYN for one, and would take the segment's own for a step back (RFC 7323, 5).
     pub(super) fn rewrite_held(&self, segment: &Segment, from: u32, to: u32) -> Rewrite {
         let mut rewrite = self.rewrite(segment, from, to);
-        rewrite.ack = seq::max(self.acked, self.leg.floor).wrapping_sub(self.leg.to_client);
+        (rewrite.ack, rewrite.window) = self.acknowledge(self.acked, self.window);
         if let Some(timestamps) = segment.timestamps {
             let behind = self.client_clock.wrapping_sub(timestamps.value);
             rewrite.clock = if seq::before(timestamps.value, self.client_clock) {
@@ -163,6 +164,34 @@ impl ToServer {
         rewrite
     }
 
+    /// An acknowledgement of the client's with its window, as the leg has them. Before the leg's first byte it ends there,
+    /// and the window at the same edge.
+    #[inline]
+    fn acknowledge(&self, ack: u32, window: u16) -> (u32, u16) {
+        let leg = &self.leg;
+        let behind = if seq::before(ack, leg.floor) {
+            leg.floor.wrapping_sub(ack)
+        } else {
+            0
+        };
+        let ack = ack.wrapping_add(behind).wrapping_sub(leg.to_client);
+        (ack, self.scaled(window, behind))
+    }
+
+    /// A window of the client's, less some bytes, as the server reads it.
+    #[inline]
+    fn scaled(&self, window: u16, less: u32) -> u16 {
+        // Where the server does not scale, windows have to be told as they are.
+        let plain = self.leg.scale == NO_SCALE;
+        if less == 0 && !plain {
+            return window;
+        }
+        let scale = shift(self.client_scale);
+        let bytes = u32::from(window).wrapping_shl(scale).saturating_sub(less);
+        let field = if plain { bytes } else { bytes.wrapping_shr(scale) };
+        u16::try_from(field).unwrap_or(u16::MAX)
+    }
+
     /// The headers of a segment of which only the data from one offset to another go.
     #[inline]
     pub(super) fn rewrite(&self, segment: &Segment, from: u32, to: u32) -> Rewrite {
@@ -172,23 +201,16 @@ impl ToServer {
         } else {
             segment.flags
         };
-        let ack = if segment.is(ACK) {
-            seq::max(segment.ack, leg.floor).wrapping_sub(leg.to_client)
+        let (ack, window) = if segment.is(ACK) {
+            self.acknowledge(segment.ack, segment.window)
         } else {
-            segment.ack
+            (segment.ack, self.scaled(segment.window, 0))
         };
         // After another leg's, the client may echo what this server has not told yet.
         let echo = segment.timestamps.map_or(0, |timestamps| {
             let echo = timestamps.echo.wrapping_sub(leg.clock);
             seq::min(echo, leg.told).wrapping_sub(timestamps.echo)
         });
-        // Where the server does not scale, the client's windows have to be told as they are.
-        let window = if leg.scale == NO_SCALE {
-            let bytes = u32::from(segment.window).wrapping_shl(shift(self.client_scale));
-            u16::try_from(bytes).unwrap_or(u16::MAX)
-        } else {
-            segment.window
-        };
         Rewrite {
             source: leg.local,
             destination: leg.peer,
@@ -214,6 +236,7 @@ impl Flow {
             client_scale: self.client_scale,
             client_clock: self.client_clock,
             acked: self.acked,
+            window: self.window,
         })
     }
 

@@ -366,3 +366,37 @@ fn after_an_upgrade_nothing_is_read() {
          c> PA 29 18 GET/b
          a< PA 29 18 GET/b");
 }
+
+#[test]
+fn a_request_that_waited_goes_on_with_the_window_that_its_client_has_now() {
+    run("c> S 0
+         c< SA 0 1
+         c> PA 1 1 GET/a
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 GET/a
+         c> PA 29 1 GET/b win=1000
+         a> PA 1 29 OK:5
+         c< PA 1 29 OK:5
+         # It has not read the response yet.
+         c> A 57 44 win=957
+         a< A 29 44
+         b< S 0
+         a< A 29 44
+         b> SA 0 1
+         b< PA 1 1 GET/b win=957");
+}
+
+#[test]
+fn what_acknowledges_less_than_a_leg_begins_with_has_a_window_to_the_same_edge() {
+    bound(
+        "c> PA 29 44 GET/b
+         a< A 29 44
+         b< S 0
+         b> SA 0 1
+         b< PA 1 1 GET/b
+         # Late. In units of 128 bytes.
+         c> A 57 34 win=1000
+         b< A 29 1 win=999",
+    );
+}
