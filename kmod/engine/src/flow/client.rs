@@ -43,8 +43,8 @@ impl Flow {
             return Verdict::Drop;
         }
         let near = self.near(segment);
-        // A late copy of what began this very connection begins none.
-        let same = segment.seq == self.first;
+        // A late copy of what began this very connection begins none, nor a probe that was before it.
+        let same = self.first.wrapping_sub(segment.seq) <= 1;
         if (!near || self.state != State::Open) && !same && env.opens(segment) {
             return Verdict::Reopen;
         }

@@ -149,15 +149,26 @@ impl Listener {
         cookie::overtakes(self.key, &opening, self.epoch, cookie, HOLD_MAX)
     }
 
-    /// Whether a segment's acknowledgement is what this service answered its connection's SYN with.
+    /// Whether a segment's acknowledgement is what this service answered its connection's SYN with: the connection's first
+    /// segments, or a keep-alive probe before them.
     pub fn opens(&self, segment: &Segment) -> bool {
         segment.flags & (SYN | ACK | RST) == ACK
-            && self
+            && (self
                 .check(
                     segment,
                     segment.seq.wrapping_sub(1),
                     segment.ack.wrapping_sub(1),
                 )
+                .is_some()
+                || self.probes(segment))
+    }
+
+    /// Whether it is a keep-alive probe of a connection that is open and idle (RFC 9293, 3.8.4): one number back.
+    fn probes(&self, segment: &Segment) -> bool {
+        segment.payload <= 1
+            && !segment.is(FIN)
+            && self
+                .check(segment, segment.seq, segment.ack.wrapping_sub(1))
                 .is_some()
     }
 }
@@ -183,14 +194,13 @@ pub fn fresh(listener: &Listener, segment: &Segment) -> Fresh {
             _ => Fresh::Open(Flow::new(listener, segment, &offer)),
         };
     }
-    // Keep-alive probes of a connection that is open and idle (RFC 9293, 3.8.4): one number back.
-    if segment.payload <= 1 && !segment.is(FIN) {
-        if listener.check(segment, segment.seq, cookie).is_some() {
-            return Fresh::Answer(Listener::reply(segment, segment.seq.wrapping_add(1), ACK));
-        }
+    if listener.probes(segment) {
+        return Fresh::Answer(Listener::reply(segment, segment.seq.wrapping_add(1), ACK));
+    }
+    if segment.payload == 0 && !segment.is(FIN) {
         // The acknowledgement of a FIN that answered one.
         let (isn, cookie) = (segment.seq.wrapping_sub(2), segment.ack.wrapping_sub(2));
-        if segment.payload == 0 && listener.check(segment, isn, cookie).is_some() {
+        if listener.check(segment, isn, cookie).is_some() {
             return Fresh::Drop;
         }
     }

@@ -162,3 +162,21 @@ fn connection_close_ends_the_clients_connection_with_the_servers() {
          c> A 29 38
          a< A 29 38");
 }
+
+#[test]
+fn a_probe_of_a_new_connection_ends_what_is_left_of_the_old_one() {
+    bound(
+        "c> FA 29 44
+         a< FA 29 44
+         a> FA 44 30
+         c< FA 44 30
+         c> A 30 45
+         a< A 30 45
+         # The acknowledgement of the SYN is lost.
+         c> S 300000
+         c< SA 0 300001
+         c> A 300000 1
+         a< R 30
+         c< A 1 300001",
+    );
+}
