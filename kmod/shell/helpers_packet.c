@@ -98,6 +98,8 @@ const u8 *l7_skb_run(const struct sk_buff *skb, unsigned int offset,
 
 	if (offset >= skb->len)
 		return NULL;
+	if (offset < skb_headlen(skb))
+		return own_run(skb, offset, len);
 	start = skb_pagelen(skb);
 	if (offset < start)
 		return own_run(skb, offset, len);

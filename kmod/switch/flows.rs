@@ -20,6 +20,7 @@ use kernel::sync::SpinLock;
 use l7switch_engine::flow::seq;
 use l7switch_engine::sched::Identity;
 use l7switch_engine::siphash::siphash13;
+use l7switch_engine::siphash::siphash13_words;
 
 use super::connection::Connection;
 use super::index::Index;
@@ -235,6 +236,15 @@ impl Shard {
     }
 }
 
+/// The number of an IPv4 address, which is IPv4-mapped.
+#[inline]
+fn ipv4(of: &Identity) -> Option<u32> {
+    let [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] = of.address else {
+        return None;
+    };
+    Some(u32::from_be_bytes([a, b, c, d]))
+}
+
 /// The table of connections.
 pub(crate) struct Flows {
     shards: KVec<Pin<KBox<SpinLock<Shard>>>>,
@@ -304,6 +314,12 @@ impl Flows {
     /// Hash of a packet's ends.
     #[inline]
     pub(super) fn hash(&self, source: &Identity, destination: &Identity) -> u64 {
+        let ports = (u64::from(source.port) << 16) | u64::from(destination.port);
+        if let (Some(from), Some(to)) = (ipv4(source), ipv4(destination)) {
+            let addresses = (u64::from(from) << 32) | u64::from(to);
+            return siphash13_words(self.key, [addresses, ports]);
+        }
+        let [_, _, _, _, number @ ..] = ports.to_be_bytes();
         let mut bytes = [0u8; 36];
         let (addresses, ports) = bytes.split_at_mut(32);
         let (from, to) = addresses.split_at_mut(16);
@@ -314,9 +330,7 @@ impl Flows {
         ) {
             *from = source.address;
             *to = destination.address;
-            let [s0, s1] = source.port.to_be_bytes();
-            let [d0, d1] = destination.port.to_be_bytes();
-            *ports = [s0, s1, d0, d1];
+            *ports = number;
         }
         siphash13(self.key, &bytes)
     }

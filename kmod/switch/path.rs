@@ -224,7 +224,7 @@ impl Case<'_> {
         }
     }
 
-    fn send(&self, out: Out) {
+    fn send(&self, out: &mut Out) {
         let lost = out.send(self.net);
         if lost > 0 {
             self.switch.counters.add(Counter::SendsLost.index(), lost);
@@ -310,7 +310,7 @@ impl Case<'_> {
             traffic.add(TRAFFIC_CONNECTIONS, 1);
         }
         let verdict = self.finish(packet, parsed, &fate);
-        self.send(out);
+        self.send(&mut out);
         verdict
     }
 }
@@ -414,7 +414,7 @@ impl Case<'_> {
             }
             (None, _) => netfilter::Verdict::Accept,
         };
-        self.send(out);
+        self.send(&mut out);
         verdict
     }
 
@@ -508,7 +508,7 @@ impl Case<'_> {
                     shard.wait(slot, due);
                 }
             }
-            self.send(out);
+            self.send(&mut out);
         }
     }
 }

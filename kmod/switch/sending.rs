@@ -27,6 +27,8 @@ const LOCAL_MTU: u32 = 1500;
 /// What is to be sent.
 pub(super) struct Out {
     builds: [Option<Build>; BUILDS],
+    /// How many of them there are.
+    len: usize,
     packets: Held,
 }
 
@@ -54,19 +56,19 @@ impl Out {
     pub(super) const fn new() -> Self {
         Self {
             builds: [None; BUILDS],
+            len: 0,
             packets: Held::new(),
         }
     }
 
     /// Adds a segment; `false` where there are too many.
     pub(super) fn build(&mut self, build: Build) -> bool {
-        for place in &mut self.builds {
-            if place.is_none() {
-                *place = Some(build);
-                return true;
-            }
-        }
-        false
+        let Some(place) = self.builds.get_mut(self.len) else {
+            return false;
+        };
+        *place = Some(build);
+        self.len = self.len.wrapping_add(1);
+        true
     }
 
     /// Adds a packet of which the data from one offset to another go. `false` where memory is short.
@@ -89,13 +91,15 @@ impl Out {
     }
 
     /// Sends everything. With no lock held. Gives how many could not be sent.
-    pub(super) fn send(mut self, net: &Net) -> u64 {
+    pub(super) fn send(&mut self, net: &Net) -> u64 {
         let mut lost = 0u64;
-        for build in self.builds.iter().flatten() {
+        let builds = self.builds.get(..self.len).unwrap_or_default();
+        for build in builds.iter().flatten() {
             if !send(net, build) {
                 lost = lost.wrapping_add(1);
             }
         }
+        self.len = 0;
         while let Some(packet) = self.packets.pop() {
             let sent = super::view::outer(&packet)
                 .is_some_and(|outer| packet.send(net, outer.ip.destination, outer.ip.source));

@@ -188,7 +188,11 @@ impl ToServer {
         }
         let scale = shift(self.client_scale);
         let bytes = u32::from(window).wrapping_shl(scale).saturating_sub(less);
-        let field = if plain { bytes } else { bytes.wrapping_shr(scale) };
+        let field = if plain {
+            bytes
+        } else {
+            bytes.wrapping_shr(scale)
+        };
         u16::try_from(field).unwrap_or(u16::MAX)
     }
 
