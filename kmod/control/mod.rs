@@ -11,6 +11,7 @@ mod table;
 
 use kernel::prelude::*;
 
+pub(crate) use module::full as flows_full;
 pub(crate) use servers::failing as server_failing;
 
 use l7switch_engine::netlink;

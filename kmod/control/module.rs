@@ -23,11 +23,20 @@ use super::FAMILY;
 use crate::shell::genl::Act;
 use crate::shell::genl::Policy;
 use crate::shell::genl::Request;
+use crate::shell::net::Net;
 use crate::switch::Counter;
 use crate::switch::Histogram;
 use crate::switch::Switch;
 use crate::switch::CLASSES;
 use crate::VERSION;
+
+/// Tells that there is no room for further connections. From any context.
+pub(crate) fn full(net: &Net, flows: u32) {
+    FAMILY.multicast(net, Command::FlowsFull, 2 * room(4), |message| {
+        message.u32(ModuleAttr::Flows.number(), flows)?;
+        message.u32(ModuleAttr::MaxFlows.number(), crate::max_flows())
+    });
+}
 
 /// `module-get`.
 pub(super) struct Get;

@@ -298,6 +298,11 @@ impl Flows {
         self.count.load(Relaxed)
     }
 
+    /// Whether an eighth of the table is free.
+    pub(super) fn has_room(&self) -> bool {
+        self.count() <= self.limit.wrapping_sub(self.limit / 8)
+    }
+
     /// Bytes of memory that held packets take.
     pub(super) fn held(&self) -> u64 {
         self.held.load(Relaxed)

@@ -19,6 +19,7 @@ mod scratch;
 mod sending;
 mod view;
 
+use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -82,6 +83,8 @@ pub(crate) struct Switch {
     flows: RcuBox<Flows>,
     /// Servers that are left out because they failed.
     failing: AtomicU32,
+    /// Whether it was told that there is no room for connections.
+    full: AtomicBool,
     /// Time from a request to its response's first byte.
     pub(crate) responses: Histogram,
     /// Everything counted.
@@ -171,6 +174,14 @@ impl Switch {
         self.count(Counter::ServersFailed);
     }
 
+    /// A connection had no room; with no lock held.
+    fn is_full(&self, flows: &Flows, net: &Net) {
+        self.count(Counter::FlowsFull);
+        if !self.full.load(Relaxed) && !self.full.swap(true, Relaxed) {
+            crate::control::flows_full(net, flows.count());
+        }
+    }
+
     /// Whether a server is left out.
     fn failing(&self) -> bool {
         self.failing.load(Relaxed) != 0
@@ -213,6 +224,7 @@ impl Namespace for Switch {
                 live: RcuBox::none(),
                 flows: RcuBox::none(),
                 failing: AtomicU32::new(0),
+                full: AtomicBool::new(false),
                 responses,
                 counters,
                 work,

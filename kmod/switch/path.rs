@@ -2,6 +2,8 @@
 //! The path of packets: from the hooks to the flows, and on.
 #![forbid(unsafe_code)]
 
+use core::sync::atomic::Ordering::Relaxed;
+
 use kernel::sync::rcu;
 
 use l7switch_engine::flow;
@@ -301,7 +303,7 @@ impl Case<'_> {
                     .insert(number, &mut shard, hash, connection, now.wrapping_add(1000))
             else {
                 drop(shard);
-                self.switch.count(Counter::FlowsFull);
+                self.switch.is_full(self.flows, self.net);
                 return netfilter::Verdict::Drop;
             };
             self.give(&mut shard, location, Side::Client, packet, parsed, &mut out)
@@ -465,6 +467,9 @@ impl Tick for Switch {
         let now = clock::now_ns();
         if self.failing() {
             self.recover(live, net, now);
+        }
+        if self.full.load(Relaxed) && flows.has_room() {
+            self.full.store(false, Relaxed);
         }
         let case = Case {
             switch: self,

@@ -70,6 +70,7 @@ numbered! {
         ServerChanged = 15 "server-changed",
         CountersCleared = 16 "counters-cleared",
         ServerFailing = 17 "server-failing",
+        FlowsFull = 18 "flows-full",
     }
     /// What a virtual service speaks, as the rule language says it.
     Protocol: u32 {

@@ -11,6 +11,8 @@ use std::time::Instant;
 
 use l7switch_engine::netlink::FlowState;
 use l7switch_netlink::Client;
+use l7switch_netlink::Event;
+use l7switch_netlink::Events;
 use l7switch_netlink::Flow;
 use l7switch_netlink::Traffic;
 
@@ -282,6 +284,7 @@ pub(super) fn flows_outlive_a_table() {
 
 pub(super) fn a_full_table_of_flows_is_counted_and_breaks_nothing() {
     let mut setup = Setup::new("max_flows=50", &[("web", 80)]);
+    let mut events = setup.network.switch.inside(|| Events::open().unwrap());
     assert_eq!(setup.client.module().unwrap().max_flows, 50);
     let mut streams: Vec<TcpStream> = (0..60)
         .map(|_| setup.network.client.connect((VIP, 80)))
@@ -300,6 +303,12 @@ pub(super) fn a_full_table_of_flows_is_counted_and_breaks_nothing() {
     };
     let waiting: Vec<_> = waiting.into_iter().map(wait).collect();
     wait_until("they are counted", || setup.counter("flows_full") >= 10);
+    let full = Event::FlowsFull {
+        flows: 50,
+        max_flows: 50,
+    };
+    assert_eq!(events.try_next().unwrap(), Some(full));
+    assert_eq!(events.try_next().unwrap(), None, "it is told once");
     assert_eq!(setup.flows(), 50);
     drop(streams);
     for waiting in waiting {

@@ -184,6 +184,14 @@ pub const LONG: &[Test] = &[
     guest_test!(splice::bad_networks_lose_nothing_in_ten_thousand_requests)
         .needs_module()
         .timeout(7200),
+    guest_test!(splice::a_gigabyte_is_downloaded)
+        .needs_module()
+        .memory(3072)
+        .timeout(1800),
+    guest_test!(splice::a_hundred_thousand_idle_connections_take_no_memory)
+        .needs_module()
+        .memory(3072)
+        .timeout(1800),
     guest_test!(price::of_one_load)
         .needs_module()
         .icount()

@@ -71,6 +71,13 @@ pub enum Event {
         /// Whether it is left out.
         failing: bool,
     },
+    /// There is no room for further connections. Told again only after an eighth of them has gone.
+    FlowsFull {
+        /// Connections there are.
+        flows: u32,
+        /// Most that there may be.
+        max_flows: u32,
+    },
     /// The counters were reset.
     CountersCleared {
         /// By whom.
@@ -110,6 +117,13 @@ impl Event {
                 address: server_address(server)?,
                 failing: server.get(sets::Server::FAILING)?.is_some(),
             },
+            Some(Command::FlowsFull) => {
+                let module = Attributes::<sets::Module>::new(attributes);
+                Self::FlowsFull {
+                    flows: module.need(sets::Module::FLOWS)?,
+                    max_flows: module.need(sets::Module::MAX_FLOWS)?,
+                }
+            }
             _ => return Ok(None),
         }))
     }

@@ -194,7 +194,7 @@ sets! {
 /// The name of the set that a command's or event's attributes are of.
 pub const fn set_of(command: Command) -> &'static str {
     match command {
-        Command::ModuleGet | Command::CountersReset => Module::SET,
+        Command::ModuleGet | Command::CountersReset | Command::FlowsFull => Module::SET,
         Command::TableBegin
         | Command::TableChunk
         | Command::TableCommit

@@ -78,6 +78,9 @@ fn line(event: &Event) -> String {
             printable(pool),
             if *failing { "left out" } else { "put back" }
         ),
+        Event::FlowsFull { flows, max_flows } => {
+            format!("flows-full {flows} of {max_flows} connections: further requests wait")
+        }
         Event::CountersCleared { by } => format!("counters-cleared by port {by}"),
         Event::Lost => "lost: more happened than could be told".to_owned(),
         _ => "an event that this l7ctl does not know".to_owned(),
@@ -118,6 +121,9 @@ fn json_of(event: &Event) -> Value {
             "address": address,
             "failing": failing,
         }),
+        Event::FlowsFull { flows, max_flows } => {
+            json!({ "event": "flows-full", "flows": flows, "max-flows": max_flows })
+        }
         Event::CountersCleared { by } => json!({ "event": "counters-cleared", "by": by }),
         Event::Lost => json!({ "event": "lost" }),
         _ => json!({ "event": "unknown" }),

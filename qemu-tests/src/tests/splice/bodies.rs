@@ -2,6 +2,8 @@
 //! That every byte arrives, in every framing.
 
 use std::io::Read as _;
+use std::io::Seek as _;
+use std::io::SeekFrom;
 use std::io::Write as _;
 use std::net::Shutdown;
 use std::thread::sleep;
@@ -95,4 +97,24 @@ pub(in super::super) fn upgrades_are_opaque() {
     stream.read_to_end(&mut rest).unwrap();
     assert!(rest.is_empty());
     setup.show();
+}
+
+pub(in super::super) fn a_gigabyte_is_downloaded() {
+    let mut setup = Setup::new(&rules_with("nat"));
+    let file = format!("{}/large", setup.nginx[0].folder());
+    // Mostly holes, with something else every 8 MiB.
+    let mut large = std::fs::File::create(&file).unwrap();
+    large.set_len(1 << 30).unwrap();
+    for part in 0..128_u64 {
+        large
+            .seek(SeekFrom::Start((part << 23) + part * 977))
+            .unwrap();
+        large
+            .write_all(&origin::pattern(&setup.network.servers[0], 50_000))
+            .unwrap();
+    }
+    let line = format!("curl -sS http://{VIP}/one/large | cmp - {file} && echo same");
+    let answer = setup.network.client.attempt(&line);
+    setup.show();
+    assert_eq!(answer.stdout, "same\n", "{answer:?}");
 }

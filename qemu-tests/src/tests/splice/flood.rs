@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: MIT
 //! Floods: what costs the sender little must cost the switch no memory.
 
+use std::io::Write as _;
 use std::net::TcpStream;
 
+use rustix::process::Resource;
+use rustix::process::Rlimit;
+use rustix::process::setrlimit;
+
 use super::Setup;
+use super::response;
 use super::rules_with;
 use crate::kit::kib;
 use crate::kit::network::VIP;
@@ -94,4 +100,44 @@ pub(in super::super) fn idle_connections_take_no_memory() {
         slab()
     );
     assert_eq!(setup.counter("syns_answered"), 200);
+}
+
+pub(in super::super) fn a_hundred_thousand_idle_connections_take_no_memory() {
+    // Each of two ports of the service has as many clients' ports before it.
+    let text = rules_with("nat").replace(
+        &format!("listen = [\"{VIP}:80\"]"),
+        &format!("listen = [\"{VIP}:80\", \"{VIP}:81\"]"),
+    );
+    let mut setup = Setup::new(&text);
+    let client = &setup.network.client;
+    client.set("net.ipv4.ip_local_port_range", "1024 65000");
+    let limit = Rlimit {
+        current: Some(110_000),
+        maximum: Some(110_000),
+    };
+    std::fs::write("/proc/sys/fs/nr_open", "200000").unwrap();
+    setrlimit(Resource::Nofile, limit).unwrap();
+    let free = || kib("MemAvailable");
+    let before = free();
+    let mut streams: Vec<TcpStream> = client.inside(|| {
+        let connect = |number: u16| TcpStream::connect((VIP, 80 + number % 2)).unwrap();
+        (0..50_000).flat_map(|_| [connect(0), connect(1)]).collect()
+    });
+    let held = before.saturating_sub(free());
+    println!(
+        "{} connections, {held} KiB in all, of which the client's sockets are at least 2 KiB each",
+        streams.len()
+    );
+    assert_eq!(setup.client.flows().unwrap().len(), 0);
+    assert!(setup.counter("syns_answered") >= 100_000);
+    // Any of them is as good as at first.
+    for stream in streams.iter_mut().step_by(5_000) {
+        stream
+            .write_all(b"GET /one HTTP/1.1\r\nHost: x\r\n\r\n")
+            .unwrap();
+        assert_eq!(response(stream).1, "server1 10.0.1.2\n");
+    }
+    assert_eq!(setup.client.flows().unwrap().len(), 20);
+    // A socket of the client's is of 2.3 KiB and more in slabs alone.
+    assert!(held < 100_000 * 4, "{held} KiB");
 }

@@ -25,11 +25,13 @@ use crate::kit::network::server;
 use crate::kit::network::server6;
 use crate::kit::origin;
 
+pub(super) use bodies::a_gigabyte_is_downloaded;
 pub(super) use bodies::bodies_are_identical;
 pub(super) use bodies::clients_may_send_byte_by_byte;
 pub(super) use bodies::upgrades_are_opaque;
 pub(super) use changes::tables_are_replaced_and_servers_drained_under_load;
 pub(super) use changes::the_module_goes_and_comes_under_load;
+pub(super) use flood::a_hundred_thousand_idle_connections_take_no_memory;
 pub(super) use flood::a_syn_flood_takes_no_memory;
 pub(super) use flood::idle_connections_take_no_memory;
 pub(super) use front::ambiguous_requests_reach_no_server;
@@ -92,7 +94,7 @@ struct Setup {
     network: Network,
     client: Client,
     _origins: Vec<Process>,
-    _nginx: Vec<Nginx>,
+    nginx: Vec<Nginx>,
     _module: Module,
 }
 
@@ -104,7 +106,10 @@ impl Setup {
             let name = host.name();
             Nginx::with(
                 host,
-                &format!("location / {{ return 200 \"{name} $remote_addr\\n\"; }}"),
+                &format!(
+                    "location / {{ return 200 \"{name} $remote_addr\\n\"; }} \
+                     location = /one/large {{ sendfile on; try_files /large =404; }}"
+                ),
             )
         });
         let nginx = nginx.collect();
@@ -114,7 +119,7 @@ impl Setup {
             network,
             client,
             _origins: origins,
-            _nginx: nginx,
+            nginx,
             _module: module,
         };
         setup.load(text);
