@@ -84,6 +84,9 @@ bool l7_skb_icmp_error(struct sk_buff *skb, unsigned int *icmp_at,
 		       unsigned int *ip_at, unsigned int *tcp_at);
 bool l7_skb_icmp_sum(struct sk_buff *skb, unsigned int icmp_at);
 
+int l7_defrag_enable(struct net *net);
+void l7_defrag_disable(struct net *net);
+
 bool l7_skb_route_input(struct sk_buff *skb, const u8 *destination);
 bool l7_skb_reroute(const struct nf_hook_state *state, struct sk_buff *skb);
 struct dst_entry *l7_route_output(struct net *net, const u8 *source,

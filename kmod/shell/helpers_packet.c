@@ -15,6 +15,8 @@
 #include <net/ip6_checksum.h>
 #include <net/ip6_route.h>
 #include <net/ipv6.h>
+#include <net/netfilter/ipv4/nf_defrag_ipv4.h>
+#include <net/netfilter/ipv6/nf_defrag_ipv6.h>
 #include <net/netfilter/nf_conntrack.h>
 #include <net/route.h>
 
@@ -24,6 +26,25 @@ bool l7_comes_from_loopback(const struct nf_hook_state *state)
 {
 	return state->hook == NF_INET_PRE_ROUTING && state->in &&
 	       state->in->flags & IFF_LOOPBACK;
+}
+
+/* Fragments are put together before any hook of a priority above NF_IP_PRI_CONNTRACK_DEFRAG sees them. */
+int l7_defrag_enable(struct net *net)
+{
+	int err = nf_defrag_ipv4_enable(net);
+
+	if (err)
+		return err;
+	err = nf_defrag_ipv6_enable(net);
+	if (err)
+		nf_defrag_ipv4_disable(net);
+	return err;
+}
+
+void l7_defrag_disable(struct net *net)
+{
+	nf_defrag_ipv6_disable(net);
+	nf_defrag_ipv4_disable(net);
 }
 
 static bool is_ipv4(const struct sk_buff *skb)

@@ -124,6 +124,39 @@ unsafe extern "C" fn ipv6<T: PacketHook>(
     unsafe { call::<T>(target, buffer, state, T::ipv6) }
 }
 
+/// Reassembly of fragments before the hooks, as long as this lives.
+///
+/// # Invariants
+///
+/// It is enabled in the namespace, which is there.
+struct Reassembly(*mut bindings::net);
+
+// SAFETY: the kernel counts who wants it under its own lock.
+unsafe impl Send for Reassembly {}
+
+impl Reassembly {
+    /// # Safety
+    ///
+    /// This is dropped before the namespace is gone.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's: `ENOMEM`.
+    unsafe fn new(net: &Net) -> Result<Self> {
+        // SAFETY: the namespace is valid.
+        to_result(unsafe { bindings::l7_defrag_enable(net.as_raw()) })?;
+        // INVARIANT: it is enabled, and the namespace stays by the caller's promise.
+        Ok(Self(net.as_raw()))
+    }
+}
+
+impl Drop for Reassembly {
+    fn drop(&mut self) {
+        // SAFETY: by the invariant.
+        unsafe { bindings::l7_defrag_disable(self.0) };
+    }
+}
+
 /// Hooks that are registered as long as this lives.
 ///
 /// # Invariants
@@ -134,6 +167,7 @@ pub(super) struct Hooks<T: PacketHook> {
     registered: usize,
     net: *mut bindings::net,
     _target: Arc<T>,
+    _reassembly: Reassembly,
 }
 
 // SAFETY: the records are the kernel's under its own lock; the target may be used from any CPU.
@@ -168,6 +202,8 @@ impl<T: PacketHook> Hooks<T> {
             registered: 0,
             net: net.as_raw(),
             _target: target,
+            // SAFETY: the caller's promise.
+            _reassembly: unsafe { Reassembly::new(net) }?,
         };
         for index in 0..hooks.ops.len() {
             let Some(ops) = hooks.ops.get(index) else {

@@ -159,6 +159,7 @@ pub const TESTS: &[Test] = &[
     guest_test!(splice::bad_networks_lose_nothing)
         .needs_module()
         .timeout(240),
+    guest_test!(splice::fragments_are_put_together).needs_module(),
     guest_test!(splice::options_of_tcp_may_be_missing_on_either_side)
         .needs_module()
         .timeout(240),

@@ -38,6 +38,7 @@ pub(super) use front::ambiguous_requests_reach_no_server;
 pub(super) use front::the_front_serves_what_the_kernel_cannot;
 pub(super) use network::bad_networks_lose_nothing;
 pub(super) use network::bad_networks_lose_nothing_in_ten_thousand_requests;
+pub(super) use network::fragments_are_put_together;
 pub(super) use network::options_of_tcp_may_be_missing_on_either_side;
 pub(super) use network::paths_of_any_size_are_passed;
 pub(super) use routing::one_connection_goes_to_many_servers;

@@ -187,3 +187,69 @@ pub(in super::super) fn paths_of_any_size_are_passed() {
     }
     setup.show();
 }
+
+/// A client whose segments come in fragments: 10.0.1.77, which no kernel has.
+const FRAGMENTS: &str = r#"
+import socket, struct, sys
+mac = bytes.fromhex(sys.argv[1].replace(":", ""))
+link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+link.bind(("eth0", 0x0800))
+link.settimeout(10)
+own = link.getsockname()[4]
+FROM, TO = socket.inet_aton("10.0.1.77"), socket.inet_aton("10.0.1.100")
+def checksum(data):
+    data += bytes(len(data) % 2)
+    total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff
+def send(flags, seq, ack, data=b"", sizes=()):
+    tcp = struct.pack("!HHIIBBHHH", 7777, 80, seq, ack, 5 << 4, flags, 60000, 0, 0) + data
+    tcp = tcp[:16] + struct.pack("!H", checksum(FROM + TO + struct.pack("!HH", 6, len(tcp)) + tcp)) + tcp[18:]
+    offset, parts = 0, []
+    for size in list(sizes) + [len(tcp)]:
+        part = tcp[offset:offset + size]
+        more = 0x2000 if offset + len(part) < len(tcp) else 0
+        ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(part), 7, more | offset // 8, 64, 6, 0, FROM, TO)
+        parts.append(mac + own + b"\x08\x00" + ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:] + part)
+        offset += len(part)
+    for part in reversed(parts):
+        link.send(part)
+def receive(wanted):
+    while True:
+        frame = link.recv(65536)
+        if frame[26:30] == TO and frame[30:34] == FROM:
+            tcp = frame[34:34 + struct.unpack("!H", frame[16:18])[0] - 20]
+            _, _, seq, ack, offset, flags = struct.unpack("!HHIIBB", tcp[:14])
+            data = tcp[(offset >> 4) * 4:]
+            if wanted(flags, data):
+                return seq, data
+send(2, 1000, 0)
+seq, _ = receive(lambda flags, data: flags == 0x12)
+send(0x18, 1001, seq + 1, b"GET /one HTTP/1.1\r\nHost: fragments.test\r\n\r\n", (24, 16))
+print(receive(lambda flags, data: data)[1].decode())
+"#;
+
+pub(in super::super) fn fragments_are_put_together() {
+    let mut setup = Setup::new(&rules_with("nat"));
+    std::fs::write("/tmp/fragments.py", FRAGMENTS).unwrap();
+    let address = |host: &Host, device: &str| {
+        let line = format!("ip -brief link show dev {device} | awk '{{print $3}}'");
+        host.run(&line).trim().to_owned()
+    };
+    let own = address(&setup.network.client, "eth0");
+    let mac = address(&setup.network.switch, "client");
+    setup
+        .network
+        .switch
+        .run(&format!("ip neigh add 10.0.1.77 lladdr {own} dev client"));
+    let answer = setup
+        .network
+        .client
+        .attempt(&format!("python3 -I -S /tmp/fragments.py {mac}"));
+    setup.show();
+    assert!(
+        answer.stdout.ends_with("server1 10.0.1.77\n\n"),
+        "{answer:?}"
+    );
+}
