@@ -420,10 +420,9 @@ impl Case<'_> {
         verdict
     }
 
-    /// Whether a segment's checksum is right, where its data are read or it changes a connection.
+    /// Whether a segment's checksum is right: what it acknowledges and its clock change the connection, too.
     fn right(&self, packet: &mut Packet<'_>, parsed: &Parsed) -> bool {
-        let plain = parsed.segment.is_empty() && !parsed.segment.is(RST);
-        let right = plain || packet.checksum_valid(parsed.tcp_at);
+        let right = packet.checksum_valid(parsed.tcp_at);
         if !right {
             self.switch.count(Counter::BadChecksums);
         }

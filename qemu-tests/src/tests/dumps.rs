@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::Duration;
+use std::time::Instant;
 
 use l7switch_engine::netlink::Command;
 use l7switch_netlink::Client;
@@ -153,6 +154,12 @@ pub(super) fn lists_are_of_one_table_while_tables_are_swapped() {
         rules(&wide(&"a".repeat(50), 10, 40)),
         rules(&wide(&"b".repeat(50), 15, 30)),
     ];
+    // How long a list takes depends on the machine.
+    let mut client = Client::open().unwrap();
+    client.load(tables[1].table.as_bytes()).unwrap();
+    let start = Instant::now();
+    client.servers().unwrap();
+    let one = start.elapsed().max(Duration::from_millis(20));
     let done = AtomicBool::new(false);
     let (mut whole, mut changing, mut none) = (0, 0, 0);
     thread::scope(|scope| {
@@ -162,13 +169,12 @@ pub(super) fn lists_are_of_one_table_while_tables_are_swapped() {
             for turn in 0..30 {
                 client.load(tables[turn % 2].table.as_bytes()).unwrap();
                 // Now and then a list can be read in peace.
-                thread::sleep(Duration::from_millis(40 * (turn as u64 % 7)));
+                thread::sleep(one * (turn as u32 % 7));
                 if turn % 5 == 4 {
                     client.unload().unwrap();
                 }
             }
         });
-        let mut client = Client::open().unwrap();
         while !done.load(Relaxed) {
             match client.servers() {
                 Ok(servers) if servers.is_empty() => none += 1,

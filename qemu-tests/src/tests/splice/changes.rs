@@ -75,9 +75,10 @@ pub(in super::super) fn the_module_goes_and_comes_under_load() {
             .network
             .client
             .start(&format!("wrk -t1 -c8 -d3s http://{VIP}/one"));
-        sleep(Duration::from_secs(1));
+        wait_until("requests come", || setup.counter("requests") > 0);
         setup.client.unload().unwrap();
-        assert!(wrk.wait().success());
+        assert!(wrk.wait().success(), "{}", wrk.output());
+        setup.client.reset_counters().unwrap();
         setup.load(&many("nat"));
     }
     assert_eq!(
