@@ -352,19 +352,21 @@ pub fn plan(seed: u64, size: Size) -> Plan {
             down: link(rng, grade, true),
         });
     }
-    if grade >= 3 {
-        // Where every probe may be lost, they end what could go on.
-        for client in &mut plan.clients {
-            if let Kind::Own(config) = &mut client.kind {
-                config.keep_alive = None;
-            }
-        }
-    }
     let failing = level > 0 && rng.percent(40);
     plan.front_up = !failing && grade < 2 && !rng.percent(20) || rng.percent(90);
     for pool in 0..POOLS {
         for _ in 0..rng.range(1, 3) {
             plan.servers.push(server(rng, pool, level, grade, failing));
+        }
+    }
+    if grade >= 3 {
+        // Where every probe may be lost, they end what could go on.
+        let hosts = plan.clients.iter_mut().map(|client| &mut client.kind);
+        let hosts = hosts.chain(plan.servers.iter_mut().map(|server| &mut server.kind));
+        for kind in hosts.chain([&mut plan.front]) {
+            if let Kind::Own(config) = kind {
+                config.keep_alive = None;
+            }
         }
     }
     if plan.timestamps {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Seeds that have failed, and fresh ones for some seconds (`L7_SIM_SECONDS`, 5).
+//! Seeds that have failed, and fresh ones for some seconds (`L7_SIM_SECONDS`, 3).
 
 use std::time::Duration;
 use std::time::Instant;
@@ -80,7 +80,7 @@ fn fresh_seeds() {
     let seconds = std::env::var("L7_SIM_SECONDS")
         .ok()
         .and_then(|seconds| seconds.parse().ok())
-        .unwrap_or(5);
+        .unwrap_or(3);
     let base = SystemTime::UNIX_EPOCH
         .elapsed()
         .map_or(1, |time| time.as_nanos() as u64 >> 10);

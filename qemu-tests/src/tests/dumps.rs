@@ -166,10 +166,10 @@ pub(super) fn lists_are_of_one_table_while_tables_are_swapped() {
         let swapper = scope.spawn(|| {
             let _done = Done(&done);
             let mut client = Client::open().unwrap();
-            for turn in 0..30 {
+            for (turn, pause) in (0..30).zip((0..7).cycle()) {
                 client.load(tables[turn % 2].table.as_bytes()).unwrap();
                 // Now and then a list can be read in peace.
-                thread::sleep(one * (turn as u32 % 7));
+                thread::sleep(one * pause);
                 if turn % 5 == 4 {
                     client.unload().unwrap();
                 }
