@@ -133,6 +133,14 @@ impl Flow {
             }
             None => Verdict::Drop,
         };
+        // A server that lacks something of what was passed on takes it only from where it stands (RFC 5961, 3.2), and there
+        // is nobody to answer its challenge later.
+        if let Some(leg) = active.and_then(|leg| self.leg(leg)).copied() {
+            if leg.acked != seq::min(segment.seq, self.high) {
+                let seq = leg.acked.wrapping_add(leg.to_server);
+                env.emit(self.for_leg(&leg, seq, 0, RST));
+            }
+        }
         if let Some(leg) = active {
             self.drop_leg(leg, false, env);
         }

@@ -22,6 +22,8 @@ fn a_clients_reset_goes_to_its_server() {
             "# Out of the window.
              c> R 90000
              c> RA 29 1
+             # From where the server is known to stand, and from where it should.
+             a< R 1
              a< RA 29 1
              t 2000",
         ]
@@ -116,4 +118,22 @@ fn a_body_that_breaks_the_rules_resets_both_sides() {
          c< RA 1 58",
         |script| assert_eq!(script.world.events["BadBody"], 1),
     );
+}
+
+#[test]
+fn a_reset_of_a_client_reaches_a_server_that_lacks_something() {
+    run("c> S 0
+         c< SA 0 1
+         c> PA 1 1 POST/a:100
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 POST/a:100
+         a> A 1 51
+         c< A 1 51
+         # It is lost.
+         c> PA 51 1 x:20
+         a< PA 51 1 x:20
+         c> RA 71 1
+         a< R 51
+         a< RA 71 1");
 }
