@@ -52,6 +52,7 @@ impl Flow {
             env.count(Event::OutOfWindow);
             return Verdict::Drop;
         }
+        self.seen = milliseconds(env.now());
         if self.has(RESET) {
             if segment.flags & (RST | ACK) == ACK {
                 let mut build = self.for_client(RST);
@@ -61,7 +62,6 @@ impl Flow {
             }
             return Verdict::Drop;
         }
-        self.seen = milliseconds(env.now());
         if segment.is(RST) {
             return self.client_reset(segment, env);
         }
@@ -107,6 +107,10 @@ impl Flow {
         if seq::at_most(self.acked, segment.ack) {
             self.acked = segment.ack;
             self.window = segment.window;
+            let acked = self.acked;
+            if let Some(leg) = self.active().and_then(|leg| self.leg_mut(leg)) {
+                leg.floor = seq::follow(leg.floor, acked);
+            }
         }
     }
 
