@@ -226,7 +226,7 @@ fn connection(rng: &mut Rng, id: u32, hosts: usize, start: u64) -> Conn {
         4 => (HTTP, What::OpenOnly),
         _ => (
             HTTP,
-            What::Http(exchanges(rng, id), rng.pick(&[1, 1, 1, 2, 20])),
+            What::Http(exchanges(rng, id).into(), rng.pick(&[1, 1, 1, 2, 20])),
         ),
     };
     let end = match rng.below(12) {
@@ -384,14 +384,19 @@ pub fn plan(seed: u64, size: Size) -> Plan {
             widen(&mut server.kind);
         }
     }
+    // Of its own, so that seeds keep what they had before.
+    let mut more = Rng::new(seed ^ 0xa150);
     let mut start = 0;
     for id in 0..size.connections {
         start += rng.pick(&[0, MS, 50 * MS, SECOND]);
         let mut conn = connection(rng, id as u32, hosts as usize, start);
         if level == 0 {
-            conn.what = What::Http(vec![exchange(id as u32, 0)], 1);
+            conn.what = What::Http([exchange(id as u32, 0)].into(), 1);
             conn.service = HTTP;
             conn.end = End::Fin;
+        }
+        if level > 0 && conn.service == HTTP && more.percent(25) {
+            conn.service = ALSO;
         }
         plan.conns.push(conn);
     }

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::HashMap;
 
+use l7switch_engine::flow::Segment;
 use l7switch_engine::flow::segment::ACK;
 use l7switch_engine::flow::segment::RST;
 use l7switch_engine::flow::segment::SYN;
@@ -15,6 +16,7 @@ use crate::ledger::Ledger;
 use crate::ledger::Outcome;
 use crate::net::Link;
 use crate::own::Own;
+use crate::plan::ALSO;
 use crate::plan::EAGER;
 use crate::plan::FRONT;
 use crate::plan::HTTP;
@@ -24,6 +26,7 @@ use crate::plan::Plan;
 use crate::plan::SECOND;
 use crate::plan::TLS;
 use crate::rng::Rng;
+use crate::server::Server;
 use crate::smol::Smol;
 use crate::stack::Stack;
 use crate::switch::Stats;
@@ -35,7 +38,7 @@ const LONGEST: u64 = 4_000 * SECOND;
 
 enum Role {
     Client(Vec<Client>),
-    Server(u8, Vec<crate::server::Server>),
+    Server(u8, Vec<Server>),
 }
 
 struct Host {
@@ -140,6 +143,8 @@ pub struct World {
     packets: u64,
     /// Of the addresses and ports of every connection to a server.
     acked: HashMap<(Identity, Identity), Vec<Acked>>,
+    /// Of every client's address and port and a service's: where connections began, and which they are.
+    began: HashMap<(Identity, Identity), Vec<(u32, usize)>>,
     /// Requests that came to two servers, and could not but.
     twice: u64,
     /// Requests of connections that had ended, begun again by late segments.
@@ -226,7 +231,7 @@ impl World {
         by_address.insert(service, hosts.len());
         let mut front = stack(&plan.front, service, rng.next());
         if plan.front_up {
-            for port in [HTTP, TLS, EAGER] {
+            for port in [HTTP, ALSO, TLS, EAGER] {
                 front.listen(port);
             }
         }
@@ -255,6 +260,7 @@ impl World {
             isns: HashMap::new(),
             packets: 0,
             acked: HashMap::new(),
+            began: HashMap::new(),
             twice: 0,
             late: 0,
         };
@@ -484,6 +490,7 @@ impl World {
                 continue;
             };
             let s = &read.segment;
+            self.acknowledges(s);
             if s.flags & (SYN | ACK) == SYN {
                 let legs = self.acked.entry((s.destination, s.source)).or_default();
                 if legs.last().is_none_or(|leg| leg.isn != s.seq) {
@@ -511,6 +518,60 @@ impl World {
         }
     }
 
+    /// Notes where a client's connection begins.
+    fn begins(&mut self, host: usize, packet: &[u8]) {
+        let Role::Client(apps) = &self.hosts[host].role else {
+            return;
+        };
+        let Some(s) = wire::read(packet).map(|read| read.segment) else {
+            return;
+        };
+        if s.flags & (SYN | ACK) != SYN {
+            return;
+        }
+        let began = self.began.entry((s.source, s.destination)).or_default();
+        let app = apps
+            .iter()
+            .find(|app| app.speaks(s.source.port, s.destination.port));
+        if let Some(app) = app.filter(|_| began.iter().all(|(isn, _)| *isn != s.seq)) {
+            began.push((s.seq, app.number()));
+        }
+    }
+
+    /// Whether what a segment acknowledges to a client has come to a server.
+    fn acknowledges(&mut self, s: &Segment) {
+        if s.flags & (ACK | RST) != ACK {
+            return;
+        }
+        let Some(began) = self.began.get(&(s.destination, s.source)) else {
+            return;
+        };
+        let servers = || {
+            self.hosts.iter().flat_map(|host| match &host.role {
+                Role::Server(_, apps) => apps.as_slice(),
+                Role::Client(_) => &[],
+            })
+        };
+        // A FIN has a number too; whose it is shows in nothing that its server's application sees.
+        let had = began.iter().any(|&(isn, conn)| {
+            let bytes = u64::from(s.ack.wrapping_sub(isn).wrapping_sub(1));
+            let fin = u64::from(self.ledger.streams[conn].ended);
+            let unknown = servers().map(Server::unknown);
+            self.ledger.has(conn, bytes.saturating_sub(fin), unknown)
+        });
+        if !had {
+            let numbers: Vec<_> = began
+                .iter()
+                .map(|&(isn, conn)| (conn, s.ack.wrapping_sub(isn).wrapping_sub(1)))
+                .map(|(conn, to)| format!("byte {to} of c{conn}"))
+                .collect();
+            self.ledger.error(format!(
+                "a client is told that a server has what none has: {}",
+                numbers.join(" or ")
+            ));
+        }
+    }
+
     /// Lets a host do what it can.
     fn serve(&mut self, index: usize) {
         let host = &mut self.hosts[index];
@@ -531,7 +592,7 @@ impl World {
             Role::Server(server, apps) => {
                 while let Some(handle) = host.stack.accept() {
                     let port = host.stack.local(handle).port;
-                    apps.push(crate::server::Server::new(self.now, *server, port, handle));
+                    apps.push(Server::new(self.now, *server, port, handle));
                 }
                 for app in apps.iter_mut() {
                     if let Some(at) = app.poll(self.now, &mut *host.stack, &mut self.ledger) {
@@ -557,6 +618,7 @@ impl World {
                 .push(Reverse(Timed(wake, order, Event::Wake(index))));
         }
         for packet in out {
+            self.begins(index, &packet);
             let arrivals = self.hosts[index].up.carry(self.now, packet, &mut self.rng);
             for (at, packet) in arrivals {
                 self.push(at, Event::Switch(packet));

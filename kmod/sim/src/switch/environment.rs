@@ -30,6 +30,7 @@ use super::stats::Stats;
 use crate::plan::EAGER;
 use crate::plan::FRONT;
 use crate::plan::Plan;
+use crate::plan::server_port;
 use crate::rng::Rng;
 use crate::wire;
 use crate::wire::Read;
@@ -164,7 +165,7 @@ impl Context<'_> {
         Target {
             peer: Identity {
                 address: self.shared.servers[index],
-                port: self.extra.address.port,
+                port: server_port(self.extra.address.port),
             },
             method: if self.shared.plan.servers[index].fullnat {
                 Method::Fullnat

@@ -25,6 +25,7 @@ use l7switch_engine::flow::segment::RST;
 use l7switch_engine::flow::segment::SYN;
 use l7switch_engine::sched::Identity;
 
+use crate::plan::ALSO;
 use crate::plan::EAGER;
 use crate::plan::Plan;
 use crate::plan::TLS;
@@ -301,8 +302,9 @@ impl Switch {
                 legs: [None; 2],
                 chosen: 0,
                 service: match segment.destination.port {
-                    TLS => 1,
-                    EAGER => 2,
+                    ALSO => 1,
+                    TLS => 2,
+                    EAGER => 3,
                     _ => 0,
                 },
                 eager: segment.destination.port == EAGER,
