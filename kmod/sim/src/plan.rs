@@ -402,14 +402,15 @@ impl Exchange {
 }
 
 fn pad(head: &mut String, padding: usize, salt: u32) {
+    static LETTERS: std::sync::LazyLock<String> =
+        std::sync::LazyLock::new(|| "abcdefghijklmnopqrstuvwxyz".repeat(9));
     let mut left = padding;
     let mut n = 0;
     while left > 0 {
         let len = left.min(200);
         head.push_str(&format!("X-Pad-{n}: "));
-        for at in 0..len {
-            head.push(char::from(b'a' + ((at as u32 + salt + n) % 26) as u8));
-        }
+        let from = ((salt + n) % 26) as usize;
+        head.push_str(&LETTERS[from..from + len]);
         head.push_str("\r\n");
         left -= len;
         n += 1;
