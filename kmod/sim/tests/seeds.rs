@@ -6,6 +6,7 @@ use std::time::Instant;
 use std::time::SystemTime;
 
 use l7switch_sim::generate::Size;
+use l7switch_sim::last_lines;
 use l7switch_sim::run;
 use l7switch_sim::world::Report;
 
@@ -20,11 +21,10 @@ fn check(level: u8, seed: u64) -> Report {
     let report = run(seed, size(level), false);
     if !report.errors.is_empty() {
         let trace = run(seed, size(level), true).trace;
-        let tail = &trace[trace.len().saturating_sub(60)..];
         panic!(
             "level {level}, seed {seed}: {}\n{}\nl7sim --level {level} --seed {seed} --trace shows all of it",
             report.errors.join("\n"),
-            tail.join("\n")
+            last_lines(&trace)
         );
     }
     report
