@@ -55,6 +55,8 @@ pub struct Stream {
     pub had: u64,
     /// The client has ended it: a FIN has a number too.
     pub ended: bool,
+    /// A late segment of an earlier connection took its place in the switch.
+    pub replaced: bool,
     /// A server has given its connection up, and does not read what comes on it.
     pub over: bool,
 }

@@ -28,7 +28,7 @@ const IDLE_MS: u32 = 130_000;
 const OPEN_MS: u32 = 900_000;
 /// The same where one side has ended and nothing is to come, ms. A sender that has backed off is silent for up to two
 /// minutes (RFC 6298, 2.5).
-const HALF_MS: u32 = 120_000;
+const HALF_MS: u32 = 130_000;
 /// After how long the switch's own FIN is sent again, ms, and for how long it is.
 const FIN_MS: u32 = 1_000;
 const FINS_MS: u32 = 20_000;
