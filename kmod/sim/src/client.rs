@@ -151,6 +151,7 @@ impl Client {
         };
         if now > self.plan.start + PATIENCE {
             stack.abort(handle);
+            ledger.late.push(self.conn);
             self.finish(Outcome::Failed("it took too long"), stack, ledger);
             return None;
         }

@@ -55,8 +55,9 @@ pub struct Stream {
     pub had: u64,
     /// The client has ended it: a FIN has a number too.
     pub ended: bool,
-    /// A late segment of an earlier connection took its place in the switch.
-    pub replaced: bool,
+    /// It could not go on: a late segment of an earlier connection took its place in the switch, or its server's TCP forgot
+    /// to send its end again.
+    pub excused: bool,
     /// A server has given its connection up, and does not read what comes on it.
     pub over: bool,
 }
@@ -77,6 +78,8 @@ pub struct Ledger {
     pub deliveries: HashMap<(u32, u32), Delivery>,
     /// What clients send, by connection.
     pub streams: Vec<Stream>,
+    /// Connections that have just been given up because they took too long.
+    pub late: Vec<usize>,
     /// What servers had when they gave a connection up, and did not know yet of whose it was.
     pub orphans: Vec<Vec<u8>>,
     /// Requests that came to a second server: what, and where they had come first.
@@ -105,6 +108,7 @@ impl Ledger {
             notes: Vec::new(),
             trace,
             deliveries: HashMap::new(),
+            late: Vec::new(),
             orphans: Vec::new(),
             again: Vec::new(),
             bytes: 0,
