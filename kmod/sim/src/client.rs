@@ -5,7 +5,7 @@ use l7switch_engine::sched::Identity;
 
 use crate::ledger::Ledger;
 use crate::ledger::Outcome;
-use crate::ledger::matches;
+use crate::ledger::matches_from;
 use crate::ledger::text;
 use crate::plan;
 use crate::plan::Conn;
@@ -45,6 +45,8 @@ pub struct Client {
     read_at: u64,
     /// What came of the response that is awaited.
     got: Vec<u8>,
+    /// Bytes of it that have been looked at.
+    checked: usize,
     expected: Option<(u8, Vec<u8>)>,
     total: usize,
     ended: bool,
@@ -74,6 +76,7 @@ impl Client {
             write_at: 0,
             read_at: 0,
             got: Vec::new(),
+            checked: 0,
             expected: None,
             total: 0,
             ended: false,
@@ -89,6 +92,16 @@ impl Client {
     /// Whether it has nothing more to do.
     pub fn finished(&self) -> bool {
         self.finished
+    }
+
+    /// Whether its connection is that of a port to a service.
+    pub fn speaks(&self, port: u16, service: u16) -> bool {
+        self.handle.is_some() && self.plan.port == port && self.plan.service == service
+    }
+
+    /// Its connection's number.
+    pub fn number(&self) -> usize {
+        self.conn
     }
 
     fn finish(&mut self, outcome: Outcome, stack: &mut dyn Stack, ledger: &mut Ledger) {
@@ -138,6 +151,7 @@ impl Client {
         };
         if now > self.plan.start + PATIENCE {
             stack.abort(handle);
+            ledger.late.push(self.conn);
             self.finish(Outcome::Failed("it took too long"), stack, ledger);
             return None;
         }
@@ -232,6 +246,7 @@ impl Client {
     ) {
         if !self.shut && self.plan.end == End::Half && self.said() {
             stack.shutdown(handle);
+            ledger.streams[self.conn].ended = true;
             self.shut = true;
         }
         if self.done_at.is_none() && self.complete() {
@@ -258,6 +273,7 @@ impl Client {
                         return;
                     }
                     stack.shutdown(handle);
+                    ledger.streams[self.conn].ended = true;
                     self.shut = true;
                 }
                 _ => {}
@@ -266,6 +282,7 @@ impl Client {
         if self.ended && self.done_at.is_none() {
             if !self.shut {
                 stack.shutdown(handle);
+                ledger.streams[self.conn].ended = true;
                 self.shut = true;
             }
             let why = if self.timed_out { "408" } else { "ended" };
@@ -401,6 +418,7 @@ impl Client {
                 if !self.got.is_empty() {
                     ledger.error(format!("c{}: bytes for no request", self.conn));
                     self.got.clear();
+                    self.checked = 0;
                 }
             }
         }
@@ -420,6 +438,7 @@ impl Client {
                     text(&self.got)
                 ));
                 self.got.clear();
+                self.checked = 0;
             }
             return false;
         };
@@ -440,6 +459,7 @@ impl Client {
             let Some(server) = server_of(&self.got[13..16]) else {
                 ledger.error(format!("c{}: no response: {}", self.conn, text(&self.got)));
                 self.got.clear();
+                self.checked = 0;
                 return false;
             };
             if !ledger.may_serve(server, exchange.pool) {
@@ -454,7 +474,8 @@ impl Client {
             return false;
         };
         let whole = self.got.len().min(expected.len());
-        if let Err(at) = matches(&self.got[..whole], expected) {
+        let checked = std::mem::replace(&mut self.checked, whole);
+        if let Err(at) = matches_from(checked, &self.got[..whole], expected) {
             ledger.error(format!(
                 "c{}r{}: byte {at} of the response of s{server:02} is wrong: got {}, expected {}",
                 self.conn,
@@ -463,6 +484,7 @@ impl Client {
                 text(&expected[at..])
             ));
             self.got.clear();
+            self.checked = 0;
             return false;
         }
         let upgraded = exchange.upgrade.is_some();
@@ -485,6 +507,7 @@ impl Client {
             return false;
         }
         self.got.drain(..expected.len());
+        self.checked = 0;
         self.expected = None;
         self.done += 1;
         ledger.exchanges += 1;
@@ -510,6 +533,7 @@ impl Client {
             let Some(server) = server else {
                 ledger.error(format!("c{}: no greeting: {}", self.conn, text(&self.got)));
                 self.got.clear();
+                self.checked = 0;
                 return;
             };
             if !ledger.may_serve(server, pool) {
@@ -534,13 +558,15 @@ impl Client {
         } else {
             1
         };
-        if let Err(at) = matches(&self.got, expected) {
+        let checked = std::mem::replace(&mut self.checked, self.got.len());
+        if let Err(at) = matches_from(checked, &self.got, expected) {
             ledger.error(format!(
                 "c{}: byte {at} from s{server:02} is wrong: {}",
                 self.conn,
                 text(&self.got[at..])
             ));
             self.got.clear();
+            self.checked = 0;
             return;
         }
         if !self.spoke && self.got.len() >= banner {

@@ -224,9 +224,9 @@ fn connection(rng: &mut Rng, id: u32, hosts: usize, start: u64) -> Conn {
         ),
         2 | 3 => (EAGER, What::Eager(length(rng), length(rng))),
         4 => (HTTP, What::OpenOnly),
-        turn => (
-            if turn < 9 { HTTP_TOO } else { HTTP },
-            What::Http(exchanges(rng, id), rng.pick(&[1, 1, 1, 2, 20])),
+        _ => (
+            HTTP,
+            What::Http(exchanges(rng, id).into(), rng.pick(&[1, 1, 1, 2, 20])),
         ),
     };
     let end = match rng.below(12) {
@@ -352,21 +352,19 @@ pub fn plan(seed: u64, size: Size) -> Plan {
             down: link(rng, grade, true),
         });
     }
+    if grade >= 3 {
+        // Where every probe may be lost, they end what could go on.
+        for client in &mut plan.clients {
+            if let Kind::Own(config) = &mut client.kind {
+                config.keep_alive = None;
+            }
+        }
+    }
     let failing = level > 0 && rng.percent(40);
     plan.front_up = !failing && grade < 2 && !rng.percent(20) || rng.percent(90);
     for pool in 0..POOLS {
         for _ in 0..rng.range(1, 3) {
             plan.servers.push(server(rng, pool, level, grade, failing));
-        }
-    }
-    if grade >= 3 {
-        // Where every probe may be lost, they end what could go on.
-        let hosts = plan.clients.iter_mut().map(|client| &mut client.kind);
-        let hosts = hosts.chain(plan.servers.iter_mut().map(|server| &mut server.kind));
-        for kind in hosts.chain([&mut plan.front]) {
-            if let Kind::Own(config) = kind {
-                config.keep_alive = None;
-            }
         }
     }
     if plan.timestamps {
@@ -386,14 +384,19 @@ pub fn plan(seed: u64, size: Size) -> Plan {
             widen(&mut server.kind);
         }
     }
+    // Of its own, so that seeds keep what they had before.
+    let mut more = Rng::new(seed ^ 0xa150);
     let mut start = 0;
     for id in 0..size.connections {
         start += rng.pick(&[0, MS, 50 * MS, SECOND]);
         let mut conn = connection(rng, id as u32, hosts as usize, start);
         if level == 0 {
-            conn.what = What::Http(vec![exchange(id as u32, 0)], 1);
+            conn.what = What::Http([exchange(id as u32, 0)].into(), 1);
             conn.service = HTTP;
             conn.end = End::Fin;
+        }
+        if level > 0 && conn.service == HTTP && more.percent(25) {
+            conn.service = ALSO;
         }
         plan.conns.push(conn);
     }

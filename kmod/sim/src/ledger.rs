@@ -5,8 +5,11 @@ use std::collections::HashMap;
 
 use l7switch_engine::sched::Identity;
 
+use crate::plan;
+use crate::plan::Exchange;
 use crate::plan::FRONT;
 use crate::plan::Plan;
+use crate::plan::What;
 
 /// How a connection ended, for its client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +46,22 @@ pub struct Place {
     pub at: u64,
 }
 
+/// What a client sends on its connection, and how much of it has come to where it is to go.
+#[derive(Clone, Debug, Default)]
+pub struct Stream {
+    /// Where each request begins, in bytes.
+    pub starts: Vec<u64>,
+    /// Bytes that servers have: up to where.
+    pub had: u64,
+    /// The client has ended it: a FIN has a number too.
+    pub ended: bool,
+    /// It could not go on: a late segment of an earlier connection took its place in the switch, or its server's TCP forgot
+    /// to send its end again.
+    pub excused: bool,
+    /// A server has given its connection up, and does not read what comes on it.
+    pub over: bool,
+}
+
 /// What all applications write down.
 pub struct Ledger {
     /// What is to happen.
@@ -57,6 +76,12 @@ pub struct Ledger {
     pub outcomes: Vec<Outcome>,
     /// Requests that came to servers, by connection and index.
     pub deliveries: HashMap<(u32, u32), Delivery>,
+    /// What clients send, by connection.
+    pub streams: Vec<Stream>,
+    /// Connections that have just been given up because they took too long.
+    pub late: Vec<usize>,
+    /// What servers had when they gave a connection up, and did not know yet of whose it was.
+    pub orphans: Vec<Vec<u8>>,
     /// Requests that came to a second server: what, and where they had come first.
     pub again: Vec<(u32, u32, Place)>,
     /// Bytes that clients have got.
@@ -68,17 +93,72 @@ pub struct Ledger {
 impl Ledger {
     /// Nothing has happened yet.
     pub fn new(plan: Plan, trace: bool) -> Self {
+        let streams = plan.conns.iter().map(|conn| Stream {
+            starts: match &conn.what {
+                What::Http(list, _) => starts(list),
+                _ => Vec::new(),
+            },
+            ..Stream::default()
+        });
         Self {
+            streams: streams.collect(),
             outcomes: vec![Outcome::Open; plan.conns.len()],
             plan,
             errors: Vec::new(),
             notes: Vec::new(),
             trace,
             deliveries: HashMap::new(),
+            late: Vec::new(),
+            orphans: Vec::new(),
             again: Vec::new(),
             bytes: 0,
             exchanges: 0,
         }
+    }
+
+    /// Where a request begins in what its client sends.
+    pub fn start(&self, conn: u32, index: u32) -> u64 {
+        self.streams[conn as usize].starts[index as usize]
+    }
+
+    /// Whether servers have what a client sends on a connection, up to a byte. `unknown`: what servers have, and do not know
+    /// yet of which connection it is.
+    pub fn has<'a>(
+        &'a self,
+        conn: usize,
+        to: u64,
+        unknown: impl Iterator<Item = &'a [u8]>,
+    ) -> bool {
+        let stream = &self.streams[conn];
+        if to <= stream.had || stream.over {
+            return true;
+        }
+        let conn = &self.plan.conns[conn];
+        let begins: Vec<(u64, Vec<u8>)> = match &conn.what {
+            What::Http(list, _) => {
+                let whole = |e: &Exchange| [e.head(), e.body()].concat();
+                stream
+                    .starts
+                    .iter()
+                    .copied()
+                    .zip(list.iter().map(whole))
+                    .collect()
+            }
+            What::Tls(pool, ..) => {
+                let len = plan::hello_len(conn.id);
+                vec![(0, plan::client_hello(conn.id, *pool, len))]
+            }
+            What::Eager(up, _) => vec![(0, plan::opaque_up(conn.id, *up))],
+            What::OpenOnly => Vec::new(),
+        };
+        let orphans = self.orphans.iter().map(Vec::as_slice);
+        let mut unknown = unknown.chain(orphans).filter(|bytes| !bytes.is_empty());
+        unknown.any(|bytes| {
+            begins.iter().any(|(at, whole)| {
+                let same = whole.iter().zip(bytes).all(|(a, b)| a == b);
+                same && to <= at + bytes.len() as u64
+            })
+        })
     }
 
     /// Something is wrong.
@@ -105,6 +185,18 @@ impl Ledger {
     }
 }
 
+/// Where requests begin that follow each other.
+fn starts(list: &[Exchange]) -> Vec<u64> {
+    let mut at = 0;
+    list.iter()
+        .map(|exchange| {
+            let start = at;
+            at += (exchange.head().len() + exchange.body().len()) as u64;
+            start
+        })
+        .collect()
+}
+
 /// Whether what has come is the beginning of what was expected; else where they differ.
 pub fn matches(got: &[u8], expected: &[u8]) -> Result<(), usize> {
     match got.iter().zip(expected).position(|(a, b)| a != b) {
@@ -112,6 +204,12 @@ pub fn matches(got: &[u8], expected: &[u8]) -> Result<(), usize> {
         None if got.len() > expected.len() => Err(expected.len()),
         None => Ok(()),
     }
+}
+
+/// The same, where so many bytes are known to be right.
+pub fn matches_from(checked: usize, got: &[u8], expected: &[u8]) -> Result<(), usize> {
+    let from = checked.min(got.len()).min(expected.len());
+    matches(&got[from..], &expected[from..]).map_err(|at| from + at)
 }
 
 /// Bytes as text, for messages.

@@ -23,6 +23,11 @@ pub mod world;
 use world::Report;
 use world::World;
 
+/// The end of a trace: what led to a failure.
+pub fn last_lines(trace: &[String]) -> String {
+    trace[trace.len().saturating_sub(80)..].join("\n")
+}
+
 /// Runs a seed.
 pub fn run(seed: u64, size: generate::Size, trace: bool) -> Report {
     World::new(generate::plan(seed, size), trace).run()

@@ -6,6 +6,7 @@ use std::time::Instant;
 use clap::Parser;
 use l7switch_sim::generate::Size;
 use l7switch_sim::generate::plan;
+use l7switch_sim::last_lines;
 use l7switch_sim::run;
 use l7switch_sim::world::Report;
 
@@ -56,6 +57,10 @@ fn main() {
         if !report.errors.is_empty() {
             failed += 1;
             println!("seed {seed}: {}", report.errors.join("\n    "));
+            if !args.trace && !args.go_on {
+                // It was not kept, since most seeds do not fail.
+                println!("{}", last_lines(&run(seed, size, true).trace));
+            }
         }
         total.add(&report);
         seed += 1;

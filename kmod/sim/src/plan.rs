@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! What is going to happen, from a seed: the hosts, the links, the connections and every byte of them.
 
+use std::rc::Rc;
+
 use crate::net::Link;
 use crate::own::OwnConfig;
 use crate::rng::Rng;
@@ -17,8 +19,8 @@ pub const POOLS: u8 = 3;
 pub const FRONT: u8 = 99;
 /// Port of the HTTP service.
 pub const HTTP: u16 = 80;
-/// Another port of it: it leads to the same ports of servers.
-pub const HTTP_TOO: u16 = 8080;
+/// Port of another HTTP service, whose servers are those of the first.
+pub const ALSO: u16 = 8080;
 /// Port of the TLS service.
 pub const TLS: u16 = 443;
 /// Port of the service whose server speaks first.
@@ -170,7 +172,7 @@ pub enum End {
 #[derive(Clone, Debug)]
 pub enum What {
     /// Requests; so many at once.
-    Http(Vec<Exchange>, usize),
+    Http(Rc<[Exchange]>, usize),
     /// A ClientHello for a pool, then bytes of both sides: the client's and the server's, so many.
     Tls(u8, usize, usize),
     /// A banner of the server's, then the same.
@@ -239,6 +241,11 @@ pub struct Plan {
     pub front_up: bool,
     /// Connections, by number.
     pub conns: Vec<Conn>,
+}
+
+/// The port of the servers of a service.
+pub fn server_port(service: u16) -> u16 {
+    if service == ALSO { HTTP } else { service }
 }
 
 /// Bytes that only this body has.
@@ -395,14 +402,15 @@ impl Exchange {
 }
 
 fn pad(head: &mut String, padding: usize, salt: u32) {
+    static LETTERS: std::sync::LazyLock<String> =
+        std::sync::LazyLock::new(|| "abcdefghijklmnopqrstuvwxyz".repeat(9));
     let mut left = padding;
     let mut n = 0;
     while left > 0 {
         let len = left.min(200);
         head.push_str(&format!("X-Pad-{n}: "));
-        for at in 0..len {
-            head.push(char::from(b'a' + ((at as u32 + salt + n) % 26) as u8));
-        }
+        let from = ((salt + n) % 26) as usize;
+        head.push_str(&LETTERS[from..from + len]);
         head.push_str("\r\n");
         left -= len;
         n += 1;

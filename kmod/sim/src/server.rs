@@ -4,6 +4,7 @@
 use crate::ledger::Ledger;
 use crate::ledger::Place;
 use crate::ledger::matches;
+use crate::ledger::matches_from;
 use crate::ledger::text;
 use crate::plan;
 use crate::plan::EAGER;
@@ -34,6 +35,14 @@ pub struct Server {
     got: Vec<u8>,
     /// The request that is being read.
     request: Option<(Exchange, Vec<u8>)>,
+    /// Bytes of its head.
+    head: usize,
+    /// What has come after the end.
+    rest: Vec<u8>,
+    /// Bytes of `got` that have been looked at.
+    checked: usize,
+    /// The client's connection, where it is known, and where what is in `got` begins in what its client sends.
+    of: Option<(u32, u64)>,
     /// Its head has been seen whole, and what comes of it is queued.
     headed: bool,
     answers: Vec<Answer>,
@@ -61,6 +70,10 @@ impl Server {
             handle,
             got: Vec::new(),
             request: None,
+            head: 0,
+            rest: Vec::new(),
+            checked: 0,
+            of: None,
             headed: false,
             answers: Vec::new(),
             finals: Vec::new(),
@@ -81,7 +94,34 @@ impl Server {
         self.finished
     }
 
-    fn finish(&mut self, stack: &mut dyn Stack) {
+    /// Writes down what of the client's bytes is here.
+    fn has(&self, ledger: &mut Ledger) {
+        if let Some((conn, at)) = self.of {
+            let had = &mut ledger.streams[conn as usize].had;
+            *had = (*had).max(at + self.got.len() as u64);
+        }
+    }
+
+    /// Bytes that are here of requests that nobody answers any more, or of one, or of a greeting, whose connection does not
+    /// show yet.
+    pub fn unknown(&self) -> &[u8] {
+        if self.closing {
+            &self.rest
+        } else if self.request.is_none() && self.opaque.is_none() {
+            &self.got
+        } else {
+            &[]
+        }
+    }
+
+    fn finish(&mut self, stack: &mut dyn Stack, ledger: &mut Ledger) {
+        if let Some((conn, _)) = self.of.filter(|_| !stack.resets_what_is_closed()) {
+            // What its host acknowledges from now on nobody reads.
+            ledger.streams[conn as usize].over = true;
+        }
+        if !self.unknown().is_empty() {
+            ledger.orphans.push(self.unknown().to_vec());
+        }
         stack.release(self.handle);
         self.finished = true;
     }
@@ -103,9 +143,9 @@ impl Server {
             }
         } else {
             // What comes after the end is thrown away.
-            let mut rest = Vec::new();
-            stack.read(self.handle, usize::MAX, &mut rest);
+            stack.read(self.handle, usize::MAX, &mut self.rest);
         }
+        self.has(ledger);
         let mut wake = u64::MAX;
         self.answer(now, stack, ledger, &mut wake);
         if self.finished {
@@ -114,11 +154,11 @@ impl Server {
         let ended = stack.ended(self.handle);
         match stack.status(self.handle) {
             Status::Reset => {
-                self.finish(stack);
+                self.finish(stack, ledger);
                 return None;
             }
             Status::Closed if self.shut => {
-                self.finish(stack);
+                self.finish(stack, ledger);
                 return None;
             }
             _ => {}
@@ -128,7 +168,7 @@ impl Server {
                 stack.shutdown(self.handle);
                 self.shut = true;
             }
-            self.finish(stack);
+            self.finish(stack, ledger);
             return None;
         }
         self.idle(now, stack, ledger, &mut wake);
@@ -144,7 +184,7 @@ impl Server {
             && self.request.is_none()
             && self.opaque.is_none()
             && self.got.is_empty();
-        if !idle || self.shut || ![plan::HTTP, plan::HTTP_TOO].contains(&self.port) {
+        if !idle || self.shut || self.port != plan::HTTP {
             return;
         }
         let says_408 = host.says_408;
@@ -162,7 +202,7 @@ impl Server {
                 self.shut = true;
                 self.closing = true;
                 if stack.resets_what_is_closed() {
-                    self.finish(stack);
+                    self.finish(stack, ledger);
                 }
                 return;
             }
@@ -193,7 +233,7 @@ impl Server {
             {
                 ledger.note(|| format!("  server s{:02}: resets", self.server));
                 stack.abort(self.handle);
-                self.finish(stack);
+                self.finish(stack, ledger);
                 return;
             }
             if self.written < answer.bytes.len() {
@@ -225,7 +265,8 @@ impl Server {
     /// Reads requests; whether there may be more.
     fn http(&mut self, now: u64, stack: &mut dyn Stack, ledger: &mut Ledger) -> bool {
         if let Some(expected) = &self.opaque {
-            if let Err(at) = matches(&self.got, expected) {
+            let checked = std::mem::replace(&mut self.checked, self.got.len());
+            if let Err(at) = matches_from(checked, &self.got, expected) {
                 ledger.error(format!(
                     "s{:02}: byte {at} after an upgrade is wrong: {}",
                     self.server,
@@ -249,6 +290,10 @@ impl Server {
                     };
                     self.begin(&exchange, place, ledger);
                     let mut whole = exchange.head();
+                    self.head = whole.len();
+                    self.checked = 0;
+                    let start = ledger.start(exchange.conn, exchange.index);
+                    self.of = Some((exchange.conn, start));
                     whole.extend_from_slice(&exchange.body());
                     self.headed = false;
                     self.request = Some((exchange, whole));
@@ -268,7 +313,8 @@ impl Server {
             return false;
         };
         let len = self.got.len().min(whole.len());
-        if let Err(at) = matches(&self.got[..len], whole) {
+        let checked = std::mem::replace(&mut self.checked, len);
+        if let Err(at) = matches_from(checked, &self.got[..len], whole) {
             ledger.error(format!(
                 "s{:02}: byte {at} of c{}r{} is wrong: {}",
                 self.server,
@@ -279,7 +325,7 @@ impl Server {
             self.got.clear();
             return false;
         }
-        let head = exchange.head().len();
+        let head = self.head;
         let complete = self.got.len() >= whole.len();
         if !self.headed && self.got.len() >= head && (exchange.early || exchange.expect || complete)
         {
@@ -292,7 +338,12 @@ impl Server {
                 return false;
             };
             self.taken += whole.len() as u64;
+            self.has(ledger);
             self.got.drain(..whole.len());
+            self.checked = 0;
+            if let Some((_, at)) = &mut self.of {
+                *at += whole.len() as u64;
+            }
             if !self.finals.is_empty() {
                 self.answers.push(Answer {
                     at: now + exchange.delay,
@@ -377,7 +428,8 @@ impl Server {
 
     fn tls(&mut self, now: u64, ledger: &mut Ledger) {
         if let Some(expected) = &self.opaque {
-            if let Err(at) = matches(&self.got, expected) {
+            let checked = std::mem::replace(&mut self.checked, self.got.len());
+            if let Err(at) = matches_from(checked, &self.got, expected) {
                 ledger.error(format!(
                     "s{:02}: byte {at} of an opaque connection is wrong: {}",
                     self.server,
@@ -401,6 +453,7 @@ impl Server {
         if !ledger.may_serve(self.server, pool) {
             ledger.error(format!("s{:02}: c{conn} is for pool {pool}", self.server));
         }
+        self.of = Some((conn, 0));
         let mut expected = plan::client_hello(conn, pool, plan::hello_len(conn));
         let hello = expected.len();
         expected.extend_from_slice(&plan::opaque_up(conn, up));
@@ -433,7 +486,8 @@ impl Server {
             self.speak(now, plan::banner(self.server));
         }
         if let Some(expected) = &self.opaque {
-            if let Err(at) = matches(&self.got, expected) {
+            let checked = std::mem::replace(&mut self.checked, self.got.len());
+            if let Err(at) = matches_from(checked, &self.got, expected) {
                 ledger.error(format!(
                     "s{:02}: byte {at} of an opaque connection is wrong: {}",
                     self.server,
@@ -457,6 +511,7 @@ impl Server {
         if !ledger.may_serve(self.server, pool) {
             ledger.error(format!("s{:02}: c{conn} is for pool {pool}", self.server));
         }
+        self.of = Some((conn, 0));
         self.opaque = Some(plan::opaque_up(conn, up));
         self.speak(now, plan::opaque_down(conn, self.server, down));
     }

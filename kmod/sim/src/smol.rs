@@ -470,6 +470,18 @@ impl Stack for Smol {
         false
     }
 
+    fn forgets_ends(&self) -> bool {
+        // smoltcp (0.14) does not always send a lost FIN again.
+        self.sockets.iter().any(|(_, socket)| {
+            let smoltcp::socket::Socket::Tcp(socket) = socket;
+            let ends = matches!(
+                socket.state(),
+                State::FinWait1 | State::Closing | State::LastAck
+            );
+            ends && socket.send_queue() > 0
+        })
+    }
+
     fn errors(&mut self) -> Vec<String> {
         Vec::new()
     }

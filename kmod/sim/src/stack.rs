@@ -55,6 +55,10 @@ pub trait Stack {
     fn release(&mut self, handle: Handle);
     /// Whether data for a connection that was released are answered by a reset.
     fn resets_what_is_closed(&self) -> bool;
+    /// Whether a connection stands still whose end was lost, and is not sent again as it should be.
+    fn forgets_ends(&self) -> bool {
+        false
+    }
     /// What the network did that no network may do.
     fn errors(&mut self) -> Vec<String>;
     /// Connections that are there, for messages.

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Seeds that have failed, and fresh ones for some seconds (`L7_SIM_SECONDS`, 3).
+//! Seeds that have failed, and fresh ones for some seconds (`L7_SIM_SECONDS`, 5).
 
 use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
 
 use l7switch_sim::generate::Size;
+use l7switch_sim::last_lines;
 use l7switch_sim::run;
 use l7switch_sim::world::Report;
 
@@ -20,11 +21,10 @@ fn check(level: u8, seed: u64) -> Report {
     let report = run(seed, size(level), false);
     if !report.errors.is_empty() {
         let trace = run(seed, size(level), true).trace;
-        let tail = &trace[trace.len().saturating_sub(60)..];
         panic!(
             "level {level}, seed {seed}: {}\n{}\nl7sim --level {level} --seed {seed} --trace shows all of it",
             report.errors.join("\n"),
-            tail.join("\n")
+            last_lines(&trace)
         );
     }
     report
@@ -80,7 +80,7 @@ fn fresh_seeds() {
     let seconds = std::env::var("L7_SIM_SECONDS")
         .ok()
         .and_then(|seconds| seconds.parse().ok())
-        .unwrap_or(3);
+        .unwrap_or(5);
     let base = SystemTime::UNIX_EPOCH
         .elapsed()
         .map_or(1, |time| time.as_nanos() as u64 >> 10);

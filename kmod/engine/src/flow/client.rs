@@ -30,6 +30,9 @@ use super::TIMESTAMPS;
 /// How far a segment may be outside of what is expected and still be one of the connection, bytes.
 pub(super) const NEAR: u32 = 1 << 22;
 
+/// How far a late segment's clock may be behind, in its ticks of a ms at least.
+const EARLIER: u32 = 1 << 17;
+
 impl Flow {
     /// Takes a segment of the client; SYNs are for [`fresh`](super::fresh()), whatever flow there is. The packet's checksum must have been verified: what the server would not take must
     /// not be read as a request.
@@ -45,13 +48,18 @@ impl Flow {
         let near = self.near(segment);
         // A late copy of what began this very connection begins none, nor a probe that was before it.
         let same = self.first.wrapping_sub(segment.seq) <= 1;
-        if (!near || self.state != State::Open) && !same && env.opens(segment) {
+        if (!near || self.state != State::Open)
+            && !same
+            && !self.earlier(segment)
+            && env.opens(segment)
+        {
             return Verdict::Reopen;
         }
         if !near {
             env.count(Event::OutOfWindow);
             return Verdict::Drop;
         }
+        self.seen = milliseconds(env.now());
         if self.has(RESET) {
             if segment.flags & (RST | ACK) == ACK {
                 let mut build = self.for_client(RST);
@@ -61,7 +69,6 @@ impl Flow {
             }
             return Verdict::Drop;
         }
-        self.seen = milliseconds(env.now());
         if segment.is(RST) {
             return self.client_reset(segment, env);
         }
@@ -97,6 +104,15 @@ impl Flow {
         from <= span.wrapping_add(NEAR.wrapping_mul(2)) && acked
     }
 
+    /// Whether a segment's clock is a little behind what the client's has shown: one of an earlier connection of the same port
+    /// that was long under way. Farther behind is a clock that began anew with the connection (RFC 7323, 5.4).
+    fn earlier(&self, segment: &Segment) -> bool {
+        segment.timestamps.is_some_and(|timestamps| {
+            let behind = self.client_clock.wrapping_sub(timestamps.value);
+            self.has(TIMESTAMPS) && behind > 0 && behind < EARLIER
+        })
+    }
+
     fn client_clock(&mut self, segment: &Segment) {
         if let (Some(timestamps), true) = (segment.timestamps, self.has(TIMESTAMPS)) {
             self.client_clock = seq::max(self.client_clock, timestamps.value);
@@ -107,6 +123,10 @@ impl Flow {
         if seq::at_most(self.acked, segment.ack) {
             self.acked = segment.ack;
             self.window = segment.window;
+            let acked = self.acked;
+            if let Some(leg) = self.active().and_then(|leg| self.leg_mut(leg)) {
+                leg.floor = seq::follow(leg.floor, acked);
+            }
         }
     }
 
@@ -185,8 +205,13 @@ impl Flow {
         env: &mut E,
     ) -> Verdict {
         let end = segment.data_end();
+        let unproven = self.unproven();
         if !self.consistent(segment, packet, env) {
-            return Verdict::Drop;
+            // What comes before the head is a body's, and may be what its server waits for.
+            return match unproven {
+                Some((head, _)) if self.state == State::Open => self.pass(segment, head, env),
+                _ => Verdict::Drop,
+            };
         }
         if self.has(CLIENT_FIN) {
             // Nothing follows a FIN: what comes is old, or a probe.

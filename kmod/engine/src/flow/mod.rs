@@ -414,6 +414,7 @@ impl Flow {
         env.let_go();
         self.responses.forget();
         self.flags = self.flags & !CLIENT_FIN | RESET;
+        self.seen = milliseconds(env.now());
         self.state = State::Closing;
     }
 

@@ -243,9 +243,12 @@ impl Flow {
             at = at.wrapping_add(narrow(run.len()));
         }
         self.head_print = print.value();
-        // What came as one segment may have been several on the wire, or become several.
+        // What came as one segment may have been several on the wire, or become several; behind other data, a head is cut
+        // wherever it happens to be.
+        let behind = current.is_some_and(|(segment, _)| segment.seq != start);
         let several = u32::from(self.head_len).wrapping_add(OPTIONS) > u32::from(MSS_DEFAULT)
-            || env.held_end().is_some();
+            || env.held_end().is_some()
+            || behind;
         if self.head_len > 0 && several {
             env.keep(end, current);
         }

@@ -101,6 +101,12 @@ impl Responses {
         }
     }
 
+    /// The server has acknowledged so much: that it has something of the oldest request stays true of the longest.
+    pub(super) fn follow(&mut self, acked: u32) {
+        let [oldest, ..] = &mut self.starts;
+        *oldest = seq::follow(*oldest, acked);
+    }
+
     /// Where the latest request begins that waits for the end of its response.
     pub(super) fn latest(&self) -> Option<u32> {
         let index = usize::from(self.queued).checked_sub(1)?;

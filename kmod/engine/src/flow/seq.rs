@@ -33,6 +33,17 @@ pub const fn min(a: u32, b: u32) -> u32 {
     }
 }
 
+/// A mark that stays where it is, but never so far behind a number that it would be taken for one ahead of it.
+#[inline]
+pub const fn follow(mark: u32, number: u32) -> u32 {
+    let behind = number.wrapping_sub(mark);
+    if behind >= 1 << 29 && behind < 1 << 31 {
+        number.wrapping_sub(1 << 28)
+    } else {
+        mark
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +53,18 @@ mod tests {
         assert!(before(u32::MAX, 0) && before(0xffff_fff0, 16) && !before(16, 0xffff_fff0));
         assert!(at_most(7, 7) && !before(7, 7));
         assert_eq!((max(u32::MAX, 3), min(u32::MAX, 3)), (3, u32::MAX));
+    }
+
+    #[test]
+    fn a_mark_is_never_ahead() {
+        // A window of 2³⁰ at once is the most that TCP knows.
+        let (mut mark, mut number) = (u32::MAX - 5, 0u32);
+        for step in 0..100 {
+            number = number.wrapping_add([1, 1 << 20, 0x3fff_c000][step % 3]);
+            mark = follow(mark, number);
+            assert!(at_most(mark, number), "{step}");
+        }
+        assert_eq!(follow(7, 1000), 7);
+        assert_eq!(follow(1000, 7), 1000);
     }
 }

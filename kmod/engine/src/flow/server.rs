@@ -181,14 +181,18 @@ impl Flow {
         let ack = segment.ack.wrapping_sub(leg.to_server);
         let room = self.client_window().max(HOLD_MAX).wrapping_add(NEAR);
         let far = seq::before(self.acked.wrapping_add(room), start);
-        if !segment.is(ACK) || seq::before(self.high, ack) || far {
+        // From before the leg's use: an older connection's of the same addresses and ports, or late.
+        let old = seq::before(ack, leg.start);
+        if !segment.is(ACK) || seq::before(self.high, ack) || old || far {
             env.count(Event::OutOfWindow);
             return Verdict::Drop;
         }
         if seq::before(leg.acked, ack) {
             if let Some(leg) = self.leg_mut(index) {
                 leg.acked = ack;
+                leg.start = seq::follow(leg.start, ack);
             }
+            self.responses.follow(ack);
             if self.head_len > 0 && self.unproven().is_none() {
                 self.head_len = 0;
                 env.let_go();

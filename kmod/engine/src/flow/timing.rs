@@ -28,15 +28,15 @@ const IDLE_MS: u32 = 130_000;
 const OPEN_MS: u32 = 900_000;
 /// The same where one side has ended and nothing is to come, ms. A sender that has backed off is silent for up to two
 /// minutes (RFC 6298, 2.5).
-const HALF_MS: u32 = 120_000;
+const HALF_MS: u32 = 130_000;
 /// After how long the switch's own FIN is sent again, ms, and for how long it is.
 const FIN_MS: u32 = 1_000;
 const FINS_MS: u32 = 20_000;
 /// How long late packets are waited for, ms.
 const LINGER_MS: u32 = 2_000;
-/// The same after a reset of a server's or of the switch's, ms, as long as Linux keeps TIME-WAIT: it may have been lost, and
-/// what the client sends again must not begin a connection, for a server may have taken it.
-const RESET_MS: u32 = 60_000;
+/// The same after a reset of a server's or of the switch's, ms: it may have been lost, and what the client sends again, after up
+/// to two minutes (RFC 6298, 2.5), must not begin a connection, for a server may have taken it.
+const RESET_MS: u32 = 130_000;
 
 impl Flow {
     /// When it is to be looked at next ([`Flow::tick`]) if nothing comes, ms modulo 2³².

@@ -29,9 +29,8 @@ use super::rules::table;
 use super::stats::Stats;
 use crate::plan::EAGER;
 use crate::plan::FRONT;
-use crate::plan::HTTP;
-use crate::plan::HTTP_TOO;
 use crate::plan::Plan;
+use crate::plan::server_port;
 use crate::rng::Rng;
 use crate::wire;
 use crate::wire::Read;
@@ -166,10 +165,7 @@ impl Context<'_> {
         Target {
             peer: Identity {
                 address: self.shared.servers[index],
-                port: match self.extra.address.port {
-                    HTTP_TOO => HTTP,
-                    port => port,
-                },
+                port: server_port(self.extra.address.port),
             },
             method: if self.shared.plan.servers[index].fullnat {
                 Method::Fullnat

@@ -25,6 +25,7 @@ use l7switch_engine::flow::segment::RST;
 use l7switch_engine::flow::segment::SYN;
 use l7switch_engine::sched::Identity;
 
+use crate::plan::ALSO;
 use crate::plan::EAGER;
 use crate::plan::Plan;
 use crate::plan::TLS;
@@ -128,12 +129,12 @@ impl Switch {
         self.timers.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Takes a packet; gives those that go out.
-    pub fn input(&mut self, now: u64, packet: &[u8], out: &mut Vec<Vec<u8>>) {
+    /// Takes a packet; gives those that go out. Whether it began a connection in the place of another.
+    pub fn input(&mut self, now: u64, packet: &[u8], out: &mut Vec<Vec<u8>>) -> bool {
         let Some(read) = wire::read(packet) else {
             self.shared.note(|| "  switch: a bad packet".into());
             self.shared.verdict("bad");
-            return;
+            return false;
         };
         let segment = read.segment;
         let clock = now + self.base;
@@ -143,8 +144,7 @@ impl Switch {
                 .by_leg
                 .contains_key(&(segment.source, segment.destination))
         {
-            self.client(now, clock, packet, &read, out);
-            return;
+            return self.client(now, clock, packet, &read, out);
         }
         let leg = self
             .shared
@@ -153,7 +153,7 @@ impl Switch {
             .copied();
         let Some((id, leg)) = leg else {
             self.stray(packet, &read, out);
-            return;
+            return false;
         };
         let verdict = self.with(
             now,
@@ -189,6 +189,7 @@ impl Switch {
                 .push(format!("of a server's segment: {verdict:?}")),
         }
         self.after(now, id);
+        false
     }
 
     /// A packet of a server's, or of the front's, that belongs to no leg.
@@ -218,7 +219,15 @@ impl Switch {
         }
     }
 
-    fn client(&mut self, now: u64, clock: u64, packet: &[u8], read: &Read, out: &mut Vec<Vec<u8>>) {
+    fn client(
+        &mut self,
+        now: u64,
+        clock: u64,
+        packet: &[u8],
+        read: &Read,
+        out: &mut Vec<Vec<u8>>,
+    ) -> bool {
+        let mut reopened = false;
         let segment = read.segment;
         let key = (segment.source, segment.destination);
         if segment.flags & (SYN | ACK | RST) != SYN
@@ -235,6 +244,7 @@ impl Switch {
             if verdict == Verdict::Reopen {
                 self.shared.note(|| "  switch: Reopen".into());
                 self.shared.verdict("reopen");
+                reopened = true;
                 self.with(
                     now,
                     id,
@@ -247,7 +257,7 @@ impl Switch {
             } else {
                 self.apply(now, id, verdict, packet, read, out);
                 self.after(now, id);
-                return;
+                return false;
             }
         }
         let listener = self.shared.listener(&segment.destination, clock);
@@ -283,6 +293,7 @@ impl Switch {
                 self.after(now, id);
             }
         }
+        reopened
     }
 
     fn insert(&mut self, flow: Flow, segment: &Segment) -> usize {
@@ -301,8 +312,9 @@ impl Switch {
                 legs: [None; 2],
                 chosen: 0,
                 service: match segment.destination.port {
-                    TLS => 1,
-                    EAGER => 2,
+                    ALSO => 1,
+                    TLS => 2,
+                    EAGER => 3,
                     _ => 0,
                 },
                 eager: segment.destination.port == EAGER,

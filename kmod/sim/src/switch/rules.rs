@@ -18,23 +18,35 @@ pool = "p1"
 path = { prefix = "/p2/" }
 pool = "p2"
 
-[service.b-tls]
+[service.b-also]
+listen = "10.0.0.1:8080"
+[[service.b-also.route]]
+path = { prefix = "/p0/" }
+pool = "p0"
+[[service.b-also.route]]
+path = { prefix = "/p1/" }
+pool = "p1"
+[[service.b-also.route]]
+path = { prefix = "/p2/" }
+pool = "p2"
+
+[service.c-tls]
 listen = "10.0.0.1:443"
 protocol = "tls"
-[[service.b-tls.route]]
+[[service.c-tls.route]]
 host = "p0.test"
 pool = "p0"
-[[service.b-tls.route]]
+[[service.c-tls.route]]
 host = "p1.test"
 pool = "p1"
-[[service.b-tls.route]]
+[[service.c-tls.route]]
 host = "p2.test"
 pool = "p2"
 
-[service.c-eager]
+[service.d-eager]
 listen = "10.0.0.1:25"
 protocol = "tcp"
-[[service.c-eager.route]]
+[[service.d-eager.route]]
 pool = "p0"
 
 [pool.p0]

@@ -76,7 +76,7 @@ fn a_service_without_front_resets() {
          # Who does not know it yet is told.
          c> PA 1 1 GET/nobody
          c< R 1
-         t 60000",
+         t 130000",
         |script| {
             assert_eq!(script.world.events["NoFront"], 1);
             assert!(script.flow.is_none());

@@ -84,7 +84,7 @@ fn a_client_that_waits_where_its_server_has_gone_is_ended() {
              c< RA 45 29
              c> PA 29 45 GET/a
              c< R 45
-             t 60000",
+             t 130000",
         ]
         .concat(),
         |script| assert!(script.flow.is_none()),

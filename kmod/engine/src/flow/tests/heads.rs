@@ -84,6 +84,49 @@ fn of_a_head_in_several_segments_what_was_routed_goes_again() {
          c< A 1 29");
 }
 
+/// The server needs what is before the head first, and its client may not cut it there.
+#[test]
+fn what_is_before_a_head_that_cannot_be_compared_goes_on() {
+    run("c> S 0
+         c< SA 0 1
+         c> PA 1 1 POST/a:10
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 POST/a:10
+         c> PA 50 1 x:10
+         a< PA 50 1 x:10
+         a> PA 1 50 OK:5
+         c< PA 1 50 OK:5
+         c> A 60 44
+         a< A 60 44
+         c> A 60 44 GET/a[0..20]
+         c> PA 80 44 GET/a[20..]
+         a< A 60 44 GET/a[0..20]
+         a< PA 80 44 GET/a[20..]
+         # Everything from the body on was lost.
+         c> A 50 44 x:10 GET/a[0..10]
+         a< A 60 44 GET/a[0..20]
+         a< PA 80 44 GET/a[20..]
+         a< A 50 44 x:10");
+}
+
+#[test]
+fn a_head_behind_a_body_is_kept() {
+    run("c> S 0
+         c< SA 0 1
+         c> PA 1 1 POST/a:10
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 POST/a:10
+         a> A 1 50
+         c< A 1 50
+         c> PA 50 1 x:10 GET/a
+         a< PA 50 1 x:10 GET/a
+         c> A 50 1 x:10 GET/a[0..10]
+         a< PA 60 1 GET/a
+         a< A 50 1 x:10");
+}
+
 #[test]
 fn what_is_sent_again_has_no_fin() {
     run("c> S 0

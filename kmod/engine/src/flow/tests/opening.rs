@@ -140,6 +140,41 @@ fn a_port_that_is_used_again_begins_anew_at_its_first_bare_acknowledgement() {
          a< S 0");
 }
 
+/// Of the connection before, on the same port: its clock tells.
+#[test]
+fn a_late_acknowledgement_of_an_earlier_connection_begins_nothing() {
+    run("c> S 0 ts=500/0
+         c< SA 0 1
+         c> S 0 isn=100000000 ts=1000/0
+         c< SA 0 1
+         c> PA 1 1 GET/a ts=1001/9000
+         a< S 0
+         a> SA 0 1 ts=70/1001
+         a< PA 1 1 GET/a
+         c> S 0 isn=-100000000 ts=500/0
+         c< SA 0 1
+         c> A 1 1 ts=501/9000
+         c> S 0 isn=100000000 ts=1000/0
+         c< SA 0 1
+         a> PA 1 29 OK:5 ts=80/1001
+         c< PA 1 29 OK:5");
+}
+
+/// Some hosts' clocks begin anew with every connection.
+#[test]
+fn a_port_that_is_used_again_with_another_clock_begins_anew() {
+    run("c> S 0 ts=900000/0
+         c< SA 0 1
+         c> PA 1 1 GET/a ts=900001/9000
+         a< S 0
+         a> SA 0 1 ts=70/900001
+         a< PA 1 1 GET/a
+         c> S 0 isn=100000000 ts=500/0
+         c< SA 0 1
+         c> A 1 1 ts=501/9000
+         a< R 29");
+}
+
 #[test]
 fn a_late_copy_of_the_first_segment_begins_nothing() {
     run("c> S 0

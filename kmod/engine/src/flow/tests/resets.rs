@@ -92,6 +92,13 @@ fn a_connection_that_was_reset_is_not_begun_by_what_comes_again() {
          # The client does not know it yet: the server may have taken the request.
          c> PA 1 1 GET/a
          c< R 1
+         # Nor that it was told.
+         t 64000
+         c> PA 1 1 GET/a
+         c< R 1
+         t 120000
+         c> PA 1 1 GET/a
+         c< R 1
          # Of another connection that begins, its second segment overtakes its first.
          c> S 0 isn=100000000
          c< SA 0 1

@@ -539,7 +539,9 @@ impl Script {
             if line.flags & segment::SYN != 0 {
                 // Another connection of the same port.
                 if let Some(isn) = line.options.get("isn") {
-                    self.client_isn = self.client_isn.wrapping_add(isn.parse().unwrap());
+                    self.client_isn = self
+                        .client_isn
+                        .wrapping_add(isn.parse::<i64>().unwrap() as u32);
                 }
             }
             (CLIENT, SERVICE, self.client_isn, self.cookie)
