@@ -128,6 +128,9 @@ impl World {
     }
 
     pub(super) fn apply(packet: &Packet, rewrite: &Rewrite, from: u32, to: u32) -> Packet {
+        // A client must not choose which of its packets reach a server.
+        let hops = if rewrite.destination == CLIENT { 0 } else { 64 };
+        assert_eq!(rewrite.hop_limit, hops);
         let mut segment = packet.segment;
         segment.source = rewrite.source;
         segment.destination = rewrite.destination;
