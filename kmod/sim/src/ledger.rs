@@ -51,8 +51,8 @@ pub struct Place {
 pub struct Stream {
     /// Where each request begins, in bytes.
     pub starts: Vec<u64>,
-    /// Bytes that servers have: up to where.
-    pub had: u64,
+    /// Of each: up to where servers have it, and what comes behind it on their connections.
+    ends: Vec<u64>,
     /// The client has ended it: a FIN has a number too.
     pub ended: bool,
     /// It could not go on: a late segment of an earlier connection took its place in the switch, or its server's TCP forgot
@@ -60,6 +60,17 @@ pub struct Stream {
     pub excused: bool,
     /// A server has given its connection up, and does not read what comes on it.
     pub over: bool,
+}
+
+impl Stream {
+    /// Up to where servers have everything.
+    fn had(&self) -> u64 {
+        let parts = self.starts.iter().zip(&self.ends);
+        parts.fold(0, |had, (start, end)| match *start <= had {
+            true => had.max(*end),
+            false => had,
+        })
+    }
 }
 
 /// What all applications write down.
@@ -96,7 +107,7 @@ impl Ledger {
         let streams = plan.conns.iter().map(|conn| Stream {
             starts: match &conn.what {
                 What::Http(list, _) => starts(list),
-                _ => Vec::new(),
+                _ => vec![0],
             },
             ..Stream::default()
         });
@@ -116,9 +127,12 @@ impl Ledger {
         }
     }
 
-    /// Where a request begins in what its client sends.
-    pub fn start(&self, conn: u32, index: u32) -> u64 {
-        self.streams[conn as usize].starts[index as usize]
+    /// A server has so many bytes from the beginning of a request on.
+    pub fn arrived(&mut self, conn: u32, index: u32, bytes: u64) {
+        let stream = &mut self.streams[conn as usize];
+        let index = index as usize;
+        stream.ends.resize(stream.starts.len(), 0);
+        stream.ends[index] = stream.ends[index].max(stream.starts[index] + bytes);
     }
 
     /// Whether servers have what a client sends on a connection, up to a byte. `unknown`: what servers have, and do not know
@@ -130,7 +144,8 @@ impl Ledger {
         unknown: impl Iterator<Item = &'a [u8]>,
     ) -> bool {
         let stream = &self.streams[conn];
-        if to <= stream.had || stream.over {
+        let had = stream.had();
+        if to <= had || stream.over {
             return true;
         }
         let conn = &self.plan.conns[conn];
@@ -156,7 +171,7 @@ impl Ledger {
         unknown.any(|bytes| {
             begins.iter().any(|(at, whole)| {
                 let same = whole.iter().zip(bytes).all(|(a, b)| a == b);
-                same && to <= at + bytes.len() as u64
+                same && *at <= had && to <= at + bytes.len() as u64
             })
         })
     }

@@ -17,6 +17,7 @@ pub mod server;
 pub mod smol;
 pub mod stack;
 pub mod switch;
+pub mod watch;
 pub mod wire;
 pub mod world;
 

@@ -41,8 +41,8 @@ pub struct Server {
     rest: Vec<u8>,
     /// Bytes of `got` that have been looked at.
     checked: usize,
-    /// The client's connection, where it is known, and where what is in `got` begins in what its client sends.
-    of: Option<(u32, u64)>,
+    /// The client's connection and the request, where they are known, and how much of it came before what is in `got`.
+    of: Option<(u32, u32, u64)>,
     /// Its head has been seen whole, and what comes of it is queued.
     headed: bool,
     answers: Vec<Answer>,
@@ -96,9 +96,13 @@ impl Server {
 
     /// Writes down what of the client's bytes is here.
     fn has(&self, ledger: &mut Ledger) {
-        if let Some((conn, at)) = self.of {
-            let had = &mut ledger.streams[conn as usize].had;
-            *had = (*had).max(at + self.got.len() as u64);
+        if let Some((conn, index, before)) = self.of {
+            // What comes after the end goes on where it was read no more.
+            let rest = match self.request.is_some() || self.opaque.is_some() {
+                true => self.rest.len(),
+                false => 0,
+            };
+            ledger.arrived(conn, index, before + (self.got.len() + rest) as u64);
         }
     }
 
@@ -115,7 +119,7 @@ impl Server {
     }
 
     fn finish(&mut self, stack: &mut dyn Stack, ledger: &mut Ledger) {
-        if let Some((conn, _)) = self.of.filter(|_| !stack.resets_what_is_closed()) {
+        if let Some((conn, ..)) = self.of.filter(|_| !stack.resets_what_is_closed()) {
             // What its host acknowledges from now on nobody reads.
             ledger.streams[conn as usize].over = true;
         }
@@ -292,8 +296,7 @@ impl Server {
                     let mut whole = exchange.head();
                     self.head = whole.len();
                     self.checked = 0;
-                    let start = ledger.start(exchange.conn, exchange.index);
-                    self.of = Some((exchange.conn, start));
+                    self.of = Some((exchange.conn, exchange.index, 0));
                     whole.extend_from_slice(&exchange.body());
                     self.headed = false;
                     self.request = Some((exchange, whole));
@@ -341,8 +344,8 @@ impl Server {
             self.has(ledger);
             self.got.drain(..whole.len());
             self.checked = 0;
-            if let Some((_, at)) = &mut self.of {
-                *at += whole.len() as u64;
+            if let Some((.., before)) = &mut self.of {
+                *before += whole.len() as u64;
             }
             if !self.finals.is_empty() {
                 self.answers.push(Answer {
@@ -453,7 +456,7 @@ impl Server {
         if !ledger.may_serve(self.server, pool) {
             ledger.error(format!("s{:02}: c{conn} is for pool {pool}", self.server));
         }
-        self.of = Some((conn, 0));
+        self.of = Some((conn, 0, 0));
         let mut expected = plan::client_hello(conn, pool, plan::hello_len(conn));
         let hello = expected.len();
         expected.extend_from_slice(&plan::opaque_up(conn, up));
@@ -511,7 +514,7 @@ impl Server {
         if !ledger.may_serve(self.server, pool) {
             ledger.error(format!("s{:02}: c{conn} is for pool {pool}", self.server));
         }
-        self.of = Some((conn, 0));
+        self.of = Some((conn, 0, 0));
         self.opaque = Some(plan::opaque_up(conn, up));
         self.speak(now, plan::opaque_down(conn, self.server, down));
     }

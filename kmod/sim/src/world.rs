@@ -6,8 +6,6 @@ use std::collections::BinaryHeap;
 use std::collections::HashMap;
 
 use l7switch_engine::flow::Segment;
-use l7switch_engine::flow::segment::ACK;
-use l7switch_engine::flow::segment::RST;
 use l7switch_engine::flow::segment::SYN;
 use l7switch_engine::sched::Identity;
 
@@ -31,6 +29,7 @@ use crate::smol::Smol;
 use crate::stack::Stack;
 use crate::switch::Stats;
 use crate::switch::Switch;
+use crate::watch::Watch;
 use crate::wire;
 
 /// How long a run may take, ns of its own time.
@@ -141,27 +140,12 @@ pub struct World {
     trace: Option<Vec<String>>,
     isns: HashMap<(Identity, Identity), u32>,
     packets: u64,
-    /// Of the addresses and ports of every connection to a server.
-    acked: HashMap<(Identity, Identity), Vec<Acked>>,
-    /// Of every client's address and port and a service's: where connections began, and which they are, if their clients
-    /// have not left yet.
-    began: HashMap<(Identity, Identity), Vec<(u32, Option<usize>)>>,
+    /// What packets say.
+    watch: Watch,
     /// Requests that came to two servers, and could not but.
     twice: u64,
     /// Requests of connections that had ended, begun again by late segments.
     late: u64,
-}
-
-/// What a server has acknowledged to the switch.
-struct Acked {
-    /// When the connection began.
-    since: u64,
-    /// Where.
-    isn: u32,
-    /// Bytes of it.
-    acked: u64,
-    /// It has been reset.
-    reset: bool,
 }
 
 fn address(v6: bool, net: u8, host: u16) -> [u8; 16] {
@@ -260,8 +244,7 @@ impl World {
             trace: trace.then(Vec::new),
             isns: HashMap::new(),
             packets: 0,
-            acked: HashMap::new(),
-            began: HashMap::new(),
+            watch: Watch::default(),
             twice: 0,
             late: 0,
         };
@@ -347,11 +330,16 @@ impl World {
                 Event::Switch(packet) => {
                     self.packets += 1;
                     self.show("→ switch", &packet);
-                    self.watch(&packet);
+                    if let Some(read) = wire::read(&packet) {
+                        self.watch.of_server(&read.segment);
+                    }
                     let mut out = Vec::new();
                     let reopened = self.switch.input(at, &packet, &mut out);
-                    if reopened {
-                        self.reopened(&packet);
+                    if reopened
+                        && let Some(read) = wire::read(&packet)
+                        && let Some(conn) = self.watch.replaced(&read.segment)
+                    {
+                        self.ledger.streams[conn].excused = true;
                     }
                     self.forward(out);
                 }
@@ -377,12 +365,8 @@ impl World {
                     continue;
                 }
                 // Where no acknowledgement of it has come, nobody can know that a server has it.
-                let leg = self
-                    .acked
-                    .get(&(place.peer, place.local))
-                    .and_then(|legs| legs.iter().rfind(|leg| leg.since <= place.at));
-                match leg {
-                    Some(leg) if leg.acked <= place.offset => {
+                match self.watch.acknowledged(&place) {
+                    Some(acked) if acked <= place.offset => {
                         self.twice += 1;
                     }
                     _ => errors.push(format!(
@@ -467,28 +451,6 @@ impl World {
         }
     }
 
-    /// Notes what a server acknowledges.
-    fn watch(&mut self, packet: &[u8]) {
-        let Some(read) = wire::read(packet) else {
-            return;
-        };
-        let s = &read.segment;
-        let of = (s.source, s.destination);
-        if s.flags & (RST | ACK) == RST {
-            // What an acknowledgement says that comes behind a reset comes too late.
-            if let Some(leg) = self.acked.get_mut(&of).and_then(|legs| legs.last_mut()) {
-                leg.reset = true;
-            }
-        }
-        let leg = self.acked.get_mut(&of).and_then(|legs| legs.last_mut());
-        if let Some(leg) = leg.filter(|leg| !leg.reset) {
-            let offset = s.ack.wrapping_sub(leg.isn).wrapping_sub(1);
-            if s.is(ACK) && offset < 1 << 30 {
-                leg.acked = u64::from(offset).max(leg.acked);
-            }
-        }
-    }
-
     /// Sends what comes out of the switch.
     fn forward(&mut self, out: Vec<Vec<u8>>) {
         for packet in out {
@@ -499,18 +461,8 @@ impl World {
                 continue;
             };
             let s = &read.segment;
-            self.acknowledges(s);
-            if s.flags & (SYN | ACK) == SYN {
-                let legs = self.acked.entry((s.destination, s.source)).or_default();
-                if legs.last().is_none_or(|leg| leg.isn != s.seq) {
-                    legs.push(Acked {
-                        since: self.now,
-                        isn: s.seq,
-                        acked: 0,
-                        reset: false,
-                    });
-                }
-            }
+            self.check(s);
+            self.watch.to_server(self.now, s);
             let Some(&host) = self.by_address.get(&read.segment.destination.address) else {
                 continue;
             };
@@ -527,75 +479,17 @@ impl World {
         }
     }
 
-    /// Notes where a client's connection begins.
-    fn begins(&mut self, host: usize, packet: &[u8]) {
-        let Role::Client(apps) = &self.hosts[host].role else {
-            return;
-        };
-        let Some(s) = wire::read(packet).map(|read| read.segment) else {
-            return;
-        };
-        if s.flags & (SYN | ACK) != SYN {
-            return;
-        }
-        let began = self.began.entry((s.source, s.destination)).or_default();
-        let app = apps
-            .iter()
-            .find(|app| app.speaks(s.source.port, s.destination.port));
-        if began.iter().all(|(isn, _)| *isn != s.seq) {
-            began.push((s.seq, app.map(Client::number)));
-        }
-    }
-
-    /// A segment has begun a connection anew. Where it is a late one of an earlier connection of the same port, and no clock
-    /// tells, that is the end of the present one.
-    fn reopened(&mut self, packet: &[u8]) {
-        let Some(s) = wire::read(packet).map(|read| read.segment) else {
-            return;
-        };
-        if let Some([.., (isn, Some(conn))]) = self
-            .began
-            .get(&(s.source, s.destination))
-            .map(Vec::as_slice)
-            && s.seq.wrapping_sub(*isn) != 1
-            && s.timestamps.is_none()
-        {
-            self.ledger.streams[*conn].excused = true;
-        }
-    }
-
     /// Whether what a segment acknowledges to a client has come to a server.
-    fn acknowledges(&mut self, s: &Segment) {
-        if s.flags & (ACK | RST) != ACK {
-            return;
-        }
-        let Some(began) = self.began.get(&(s.destination, s.source)) else {
-            return;
-        };
+    fn check(&mut self, segment: &Segment) {
+        let hosts = &self.hosts;
         let servers = || {
-            self.hosts.iter().flat_map(|host| match &host.role {
+            hosts.iter().flat_map(|host| match &host.role {
                 Role::Server(_, apps) => apps.as_slice(),
                 Role::Client(_) => &[],
             })
         };
-        // A FIN has a number too; whose it is shows in nothing that its server's application sees.
-        let had = began.iter().any(|&(isn, conn)| {
-            let bytes = u64::from(s.ack.wrapping_sub(isn).wrapping_sub(1));
-            let Some(conn) = conn else { return bytes == 0 };
-            let fin = u64::from(self.ledger.streams[conn].ended);
-            let unknown = servers().map(Server::unknown);
-            self.ledger.has(conn, bytes.saturating_sub(fin), unknown)
-        });
-        if !had {
-            let numbers: Vec<_> = began
-                .iter()
-                .map(|&(isn, conn)| (conn, s.ack.wrapping_sub(isn).wrapping_sub(1)))
-                .map(|(conn, to)| format!("byte {to} of {conn:?}"))
-                .collect();
-            self.ledger.error(format!(
-                "a client is told that a server has what none has: {}",
-                numbers.join(" or ")
-            ));
+        if let Err(error) = self.watch.to_client(segment, &self.ledger, servers) {
+            self.ledger.error(error);
         }
     }
 
@@ -650,7 +544,11 @@ impl World {
                 .push(Reverse(Timed(wake, order, Event::Wake(index))));
         }
         for packet in out {
-            self.begins(index, &packet);
+            if let Role::Client(apps) = &self.hosts[index].role
+                && let Some(read) = wire::read(&packet)
+            {
+                self.watch.of_client(apps, &read.segment);
+            }
             let arrivals = self.hosts[index].up.carry(self.now, packet, &mut self.rng);
             for (at, packet) in arrivals {
                 self.push(at, Event::Switch(packet));

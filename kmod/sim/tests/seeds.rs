@@ -45,7 +45,8 @@ fn seeds_that_were_run_before() {
     for seed in [
         84, 128, 139, 188, 202, 231, 312, 349, 560, 627, 691, 788, 894, 10285, 10318, 10346, 10660,
         10671, 10676, 10692, 10960, 11185, 11444, 11636, 11773, 20482, 20617, 20683, 20710, 21009,
-        21085, 21391, 1001670,
+        21085, 21391, 1001670, 500000284, 500000984, 700001069, 700001565, 700005643, 700006526,
+        700006948, 700008245, 700010497, 800012100, 800014240,
     ] {
         total.add(&check(2, seed));
     }
@@ -58,6 +59,8 @@ fn seeds_that_were_run_before() {
         "OutOfOrder",
         "OutOfWindow",
         "NoFront",
+        "OldTimestamp",
+        "Idle",
     ] {
         assert!(total.stats.events.contains_key(what), "no {what}");
     }
@@ -70,6 +73,8 @@ fn seeds_that_were_run_before() {
         "server-part",
         "taken",
         "no-port",
+        "keep",
+        "again",
     ] {
         assert!(total.stats.verdicts.contains_key(verdict), "no {verdict}");
     }

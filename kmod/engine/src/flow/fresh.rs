@@ -117,14 +117,17 @@ impl Listener {
     }
 
     /// An answer to a segment of a connection that has no flow: from where it acknowledged to what it has sent.
-    fn reply(segment: &Segment, ack: u32, flags: u8) -> Build {
+    fn reply(&self, segment: &Segment, offer: &Offer, ack: u32, flags: u8) -> Build {
+        let scale = offer
+            .window_scale
+            .map_or(0, |_| u32::from(self.window_scale));
         Build {
             source: segment.destination,
             destination: segment.source,
             seq: segment.ack,
             ack,
             flags,
-            window: u16::try_from(HOLD_MAX >> 8).unwrap_or(u16::MAX),
+            window: u16::try_from(HOLD_MAX.wrapping_shr(scale)).unwrap_or(u16::MAX),
             timestamps: segment.timestamps.map(|theirs| Timestamps {
                 value: theirs.echo,
                 echo: theirs.value,
@@ -160,16 +163,15 @@ impl Listener {
                     segment.ack.wrapping_sub(1),
                 )
                 .is_some()
-                || self.probes(segment))
+                || self.probes(segment).is_some())
     }
 
-    /// Whether it is a keep-alive probe of a connection that is open and idle (RFC 9293, 3.8.4): one number back.
-    fn probes(&self, segment: &Segment) -> bool {
-        segment.payload <= 1
-            && !segment.is(FIN)
-            && self
-                .check(segment, segment.seq, segment.ack.wrapping_sub(1))
-                .is_some()
+    /// The options of the connection that a keep-alive probe is of, which is open and idle (RFC 9293, 3.8.4): one number back.
+    fn probes(&self, segment: &Segment) -> Option<Offer> {
+        let probe = segment.payload <= 1 && !segment.is(FIN);
+        probe
+            .then(|| self.check(segment, segment.seq, segment.ack.wrapping_sub(1)))
+            .flatten()
     }
 }
 
@@ -186,16 +188,18 @@ pub fn fresh(listener: &Listener, segment: &Segment) -> Fresh {
         return match (segment.payload, segment.is(FIN)) {
             (0, false) if !listener.eager => Fresh::Drop,
             // Opened, and closed without a request: the FIN is answered by one.
-            (0, true) => Fresh::Answer(Listener::reply(
+            (0, true) => Fresh::Answer(listener.reply(
                 segment,
+                &offer,
                 segment.seq.wrapping_add(1),
                 FIN | ACK,
             )),
             _ => Fresh::Open(Flow::new(listener, segment, &offer)),
         };
     }
-    if listener.probes(segment) {
-        return Fresh::Answer(Listener::reply(segment, segment.seq.wrapping_add(1), ACK));
+    if let Some(offer) = listener.probes(segment) {
+        let ack = segment.seq.wrapping_add(1);
+        return Fresh::Answer(listener.reply(segment, &offer, ack, ACK));
     }
     if segment.payload == 0 && !segment.is(FIN) {
         // The acknowledgement of a FIN that answered one.

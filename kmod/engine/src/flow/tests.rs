@@ -10,6 +10,7 @@
 
 mod binding;
 mod closing;
+mod environment;
 mod heads;
 mod opening;
 mod rebinding;

@@ -14,9 +14,9 @@ fn an_open_connection_is_nothing_to_the_switch() {
          c> A 1 1
          # Probes of an idle connection, with and without a byte.
          c> A 0 1
-         c< A 1 1
+         c< A 1 1 win=256
          c> A 0 1 x:1
-         c< A 1 1
+         c< A 1 1 win=256
          # It is closed without a request, and once more since the answer was lost.
          c> FA 1 1
          c< FA 1 2

@@ -79,6 +79,52 @@ fn a_request_waits_for_the_acknowledgement_of_the_response_before() {
          b< PA 1 1 GET/b");
 }
 
+/// A server that answers early may never get the rest; no other can take it.
+#[test]
+fn a_request_waits_until_the_server_has_all_of_the_one_before() {
+    bound(
+        "c> PA 29 44 POST/a:100
+         a< PA 29 44 POST/a:100
+         c> PA 79 44 x:100
+         a< PA 79 44 x:100
+         a> PA 44 79 OK:5
+         c< PA 44 79 OK:5
+         c> A 179 87
+         a< A 179 87
+         c> PA 179 87 GET/b
+         a> A 87 179
+         a< A 179 87
+         b< S 0
+         c< A 87 179",
+    );
+}
+
+#[test]
+fn a_late_acknowledgement_is_told_as_the_first_of_the_leg() {
+    bound(
+        "c> PA 29 44 GET/b
+         a< A 29 44
+         b< S 0
+         b> SA 0 1
+         b< PA 1 1 GET/b
+         c> A 29 1
+         b< A 1 1",
+    );
+}
+
+/// What no server has taken is not acknowledged to who asks.
+#[test]
+fn a_request_that_is_taken_back_is_the_clients() {
+    bound(
+        "c> PA 29 44 GET/a
+         a< PA 29 44 GET/a
+         a> FA 44 29
+         a< R 57
+         c> A 28 44
+         c< A 44 29",
+    );
+}
+
 /// The reader knows at the head where a long body ends; that is no proof that it has come.
 #[test]
 fn a_response_that_is_under_way_is_not_complete() {

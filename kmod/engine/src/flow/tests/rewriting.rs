@@ -157,6 +157,74 @@ fn so_may_a_request() {
     );
 }
 
+/// Of both directions, on a leg whose numbers are not the client's; what lies before the leg is of no use to its server.
+#[test]
+fn blocks_are_told_in_the_numbers_of_who_gets_them() {
+    run("c> S 0
+         c< SA 0 1
+         c> PA 1 1 GET/a
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 GET/a
+         a> PA 1 29 OK:5
+         c< PA 1 29 OK:5
+         c> A 29 44
+         a< A 29 44
+         c> PA 29 44 POST/b:100
+         a< A 29 44
+         b< S 0
+         b> SA 0 1
+         b< PA 1 1 POST/b:100
+         c> A 90 44 x:10
+         b< A 62 1 x:10
+         b> A 1 51 sack=62-72
+         c< A 44 79 sack=90-100
+         b> A 1 51 OK:50[0..50]
+         c< A 44 79 OK:50[0..50]
+         b> PA 61 51 OK:50[60..]
+         c< PA 104 79 OK:50[60..]
+         c> A 100 94 sack=104-133
+         b< A 72 51 sack=61-90
+         # What had come twice before the leg.
+         c> A 100 94 sack=1-44
+         b< A 72 51 sack=none");
+}
+
+/// Where the client's address is not kept, the switch's is the server's client.
+#[test]
+fn servers_may_be_reached_from_an_address_of_the_switch() {
+    let fullnat = Setting {
+        fullnat: true,
+        ..Setting::default()
+    };
+    check(
+        &fullnat,
+        "c> S 0
+         c< SA 0 1
+         c> PA 1 1 GET/a
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 GET/a
+         a> PA 1 29 OK:5
+         c< PA 1 29 OK:5
+         c> A 29 44
+         a< A 29 44
+         c> PA 29 44 GET/b
+         a< A 29 44
+         b< S 0
+         b> SA 0 1
+         b< PA 1 1 GET/b
+         # The front is reached from the client's own.
+         b> PA 1 29 OK:0
+         c< PA 44 57 OK:0
+         c> PA 57 82 GET/nobody
+         b< A 29 39
+         a< R 29
+         f< S 0",
+        |_| {},
+    );
+}
+
 /// The client's clock goes on as the servers' have it; each echo is one that its server has told.
 #[test]
 fn clocks_go_on_over_servers() {

@@ -4,7 +4,8 @@
 //! `c> PA 1 1 GET/a` is a segment from the client, `a< S 0` one that the switch sends to server *a*; what a line with `>`
 //! makes the switch send has to follow it, in order and completely. The sides are `c`, the servers `a`, `a2`, `b`, of which a
 //! request's path names the pool, and `f`, the front. Then come flags, sequence number, acknowledgement (none where
-//! there is no A), data, and options as `name=value`: `win`, `ts` (clock/echo), `ws`, `mss`. Options that are not named in a
+//! there is no A), data, and options as `name=value`: `win`, `ts` (clock/echo), `ws`, `mss`,
+//! `sack` (one block: left-right, or `none`). Options that are not named in a
 //! line with `<` may be anything. `t 1000` lets so many ms pass; `end` and `abort` call the
 //! methods of those names.
 //!
@@ -24,348 +25,13 @@ use std::vec;
 use std::vec::Vec;
 
 use super::super::*;
-use crate::http1::HeadParser;
-use crate::http1::Limits;
-
-pub(super) const CLIENT: Identity = identity(1, 40_000);
-const SERVICE: Identity = identity(2, 80);
-
-const fn identity(host: u8, port: u16) -> Identity {
-    let mut address = [0; 16];
-    (address[10], address[11], address[15]) = (0xff, 0xff, host);
-    Identity { address, port }
-}
-
-fn server(name: &str) -> Identity {
-    match name {
-        "a" => identity(10, 80),
-        "a2" => identity(11, 80),
-        "b" => identity(20, 80),
-        "f" => SERVICE,
-        _ => panic!("no server {name}"),
-    }
-}
-
-/// A packet: its segment and its data, which lie in pieces of seven bytes.
-#[derive(Clone, Debug)]
-pub(super) struct Packet {
-    segment: Segment,
-    data: Vec<u8>,
-}
-
-impl Payload for Packet {
-    fn run(&self, offset: u32) -> &[u8] {
-        let from = offset as usize;
-        let to = (from / 7 + 1) * 7;
-        self.data.get(from..to.min(self.data.len())).unwrap_or(&[])
-    }
-}
-
-#[derive(Clone)]
-struct Held {
-    packet: Packet,
-    from: u32,
-}
-
-/// What a script can set before it runs.
-#[derive(Clone)]
-pub(super) struct Setting {
-    pub(super) eager: bool,
-    pub(super) timestamps: bool,
-    pub(super) scale: u8,
-    /// Requests stay where the connection leads, if they can.
-    pub(super) sticky: bool,
-    /// What is held is let go of at once.
-    pub(super) forgets: bool,
-    /// Nothing is kept.
-    pub(super) keeps: bool,
-}
-
-impl Default for Setting {
-    fn default() -> Self {
-        Self {
-            eager: false,
-            timestamps: true,
-            scale: 7,
-            sticky: true,
-            forgets: false,
-            keeps: true,
-        }
-    }
-}
-
-pub(super) struct World {
-    setting: Setting,
-    now: u64,
-    held: Vec<Held>,
-    kept: Vec<Held>,
-    tried: Vec<Identity>,
-    legs: [Option<Identity>; LEGS],
-    out: Vec<Packet>,
-    emitted: Vec<Build>,
-    pub(super) events: BTreeMap<String, u32>,
-    started: u32,
-    finished: u32,
-}
-
-impl World {
-    fn listener(&self) -> Listener {
-        Listener {
-            key: [1, 2],
-            epoch: 100,
-            now: milliseconds(self.now),
-            mss: 1460,
-            window_scale: self.setting.scale,
-            timestamps: self.setting.timestamps,
-            sack: true,
-            eager: self.setting.eager,
-        }
-    }
-
-    fn apply(packet: &Packet, rewrite: &Rewrite, from: u32, to: u32) -> Packet {
-        let mut segment = packet.segment;
-        segment.source = rewrite.source;
-        segment.destination = rewrite.destination;
-        segment.seq = rewrite.seq;
-        segment.ack = rewrite.ack;
-        segment.flags = rewrite.flags;
-        segment.window = rewrite.window;
-        segment.payload = to.wrapping_sub(from);
-        segment.timestamps = segment.timestamps.map(|t| Timestamps {
-            value: t.value.wrapping_add(rewrite.clock),
-            echo: t.echo.wrapping_add(rewrite.echo),
-        });
-        Packet {
-            segment,
-            data: packet.data[from as usize..to as usize].to_vec(),
-        }
-    }
-
-    fn look<'a>(&'a self, at: u32, current: Option<(&Segment, &'a Packet)>) -> &'a [u8] {
-        for held in &self.held {
-            let offset = at.wrapping_sub(held.packet.segment.seq);
-            let gone = held.from.wrapping_sub(held.packet.segment.seq);
-            if offset >= gone && offset < held.packet.segment.payload {
-                return held.packet.run(offset);
-            }
-        }
-        let Some((segment, packet)) = current else {
-            return &[];
-        };
-        packet.run(at.wrapping_sub(segment.seq))
-    }
-
-    fn built(build: &Build) -> Packet {
-        let mut bytes = [0; LEN_MAX];
-        build.write(&mut bytes);
-        Packet {
-            segment: Segment {
-                source: build.source,
-                destination: build.destination,
-                seq: build.seq,
-                ack: build.ack,
-                flags: build.flags,
-                window: build.window,
-                payload: 0,
-                header_len: 20,
-                timestamps: build.timestamps,
-                offer: build.offer,
-                has_sack: false,
-            },
-            data: Vec::new(),
-        }
-    }
-}
-
-impl Env for World {
-    type Packet = Packet;
-
-    fn now(&self) -> u64 {
-        self.now
-    }
-
-    fn count(&mut self, event: Event) {
-        *self.events.entry(format!("{event:?}")).or_default() += 1;
-    }
-
-    fn opens(&mut self, segment: &Segment) -> bool {
-        self.listener().opens(segment)
-    }
-
-    fn choose(&mut self, ask: &Ask, current: Option<(&Segment, &Packet)>) -> Choice {
-        let mut bytes = Vec::new();
-        loop {
-            let run = self.look(ask.from.wrapping_add(bytes.len() as u32), current);
-            if run.is_empty() {
-                break;
-            }
-            bytes.extend_from_slice(run);
-        }
-        let front = Target {
-            peer: SERVICE,
-            method: Method::Front,
-        };
-        if self.setting.eager {
-            let list = ["a", "a2"].map(server);
-            let next = list.iter().find(|peer| !self.tried.contains(peer));
-            return match next {
-                Some(&peer) => Choice::Go(
-                    Target {
-                        peer,
-                        method: Method::Nat,
-                    },
-                    Message::OPAQUE,
-                ),
-                None => Choice::Go(front, Message::OPAQUE),
-            };
-        }
-        let head = match HeadParser::new(Limits::default()).parse(&bytes) {
-            Ok(Some(head)) => Message::of(&head),
-            Ok(None) if !ask.last => return Choice::Incomplete,
-            _ => return Choice::Go(front, Message::OPAQUE),
-        };
-        let path = bytes.split(|&byte| byte == b' ').nth(1).unwrap_or_default();
-        let pool: &[&str] = match path {
-            b"/a" => &["a", "a2"],
-            b"/b" => &["b"],
-            _ => &[],
-        };
-        let active = ask.active.and_then(|leg| self.legs[leg]);
-        let mut pool = pool.iter().map(|name| server(name));
-        if self.setting.sticky && active.is_some_and(|peer| pool.clone().any(|one| one == peer)) {
-            return Choice::Stay(head);
-        }
-        match pool.find(|peer| !self.tried.contains(peer)) {
-            Some(peer) => Choice::Go(
-                Target {
-                    peer,
-                    method: Method::Nat,
-                },
-                head,
-            ),
-            None => Choice::Go(front, Message::OPAQUE),
-        }
-    }
-
-    fn reserve(&mut self, leg: usize, target: &Target) -> Option<Identity> {
-        assert!(self.legs[leg].is_none(), "a leg that was not freed");
-        self.legs[leg] = Some(target.peer);
-        Some(CLIENT)
-    }
-
-    fn free(&mut self, leg: usize, was: &Leg) {
-        assert_eq!(self.legs[leg].take(), Some(was.peer), "freed twice");
-    }
-
-    fn emit(&mut self, build: Build) {
-        self.emitted.push(build);
-    }
-
-    fn held_end(&self) -> Option<u32> {
-        self.held.last().map(|held| held.packet.segment.data_end())
-    }
-
-    fn held_count(&self) -> u32 {
-        self.held.len() as u32
-    }
-
-    fn run<'a>(&'a self, at: u32, current: Option<(&Segment, &'a Packet)>) -> &'a [u8] {
-        self.look(at, current)
-    }
-
-    fn release(&mut self, to: u32, rewrite: &mut dyn FnMut(&Segment, u32, u32) -> Rewrite) {
-        for mut held in core::mem::take(&mut self.held) {
-            let segment = held.packet.segment;
-            let from = held.from.wrapping_sub(segment.seq);
-            let whole = seq::at_most(segment.data_end(), to);
-            let until = if whole {
-                segment.payload
-            } else if seq::before(held.from, to) {
-                to.wrapping_sub(segment.seq)
-            } else {
-                self.held.push(held);
-                continue;
-            };
-            let rewrite = rewrite(&segment, from, until);
-            self.out
-                .push(Self::apply(&held.packet, &rewrite, from, until));
-            if !whole {
-                held.from = to;
-                self.held.push(held);
-            }
-        }
-    }
-
-    fn discard(&mut self) {
-        self.held.clear();
-    }
-
-    fn keep(&mut self, to: u32, current: Option<(&Segment, &Packet)>) {
-        if !self.setting.keeps {
-            return;
-        }
-        self.kept = self.held.clone();
-        if let Some((segment, packet)) = current {
-            self.kept.push(Held {
-                packet: packet.clone(),
-                from: segment.seq,
-            });
-        }
-        self.kept
-            .retain(|held| seq::before(held.packet.segment.seq, to));
-    }
-
-    fn again(
-        &mut self,
-        from: u32,
-        to: u32,
-        rewrite: &mut dyn FnMut(&Segment, u32, u32) -> Rewrite,
-    ) -> bool {
-        for held in &self.kept {
-            let segment = &held.packet.segment;
-            let first = seq::max(segment.seq, from);
-            let last = seq::min(segment.data_end(), to);
-            if seq::before(first, last) {
-                let (first, last) = (
-                    first.wrapping_sub(segment.seq),
-                    last.wrapping_sub(segment.seq),
-                );
-                let rewrite = rewrite(segment, first, last);
-                self.out
-                    .push(Self::apply(&held.packet, &rewrite, first, last));
-            }
-        }
-        !self.kept.is_empty()
-    }
-
-    fn let_go(&mut self) {
-        self.kept.clear();
-    }
-
-    fn started(&mut self, _: usize) {
-        self.started += 1;
-    }
-
-    fn finished(&mut self, _: usize) {
-        self.finished += 1;
-    }
-
-    fn first_byte(&mut self, _: usize, _: u64) {}
-
-    fn status(&mut self, _: usize, _: u16) {}
-
-    fn connected(&mut self, _: usize) {
-        self.tried.clear();
-    }
-
-    fn failed(&mut self, leg: usize, failure: Failure) {
-        self.tried.extend(self.legs[leg]);
-        *self
-            .events
-            .entry(format!("failed {failure:?}"))
-            .or_default() += 1;
-    }
-}
+use super::environment::server;
+use super::environment::Held;
+use super::environment::Packet;
+pub(super) use super::environment::Setting;
+use super::environment::World;
+use super::environment::CLIENT;
+use super::environment::SERVICE;
 
 /// What is sent and expected.
 #[derive(Default)]
@@ -522,6 +188,14 @@ impl Script {
         }
     }
 
+    /// What a side takes for its client.
+    fn local(&self, side: &str) -> Identity {
+        self.world.local(match side {
+            "f" => Method::Front,
+            _ => self.world.method(),
+        })
+    }
+
     fn name_of(packet: &Packet) -> &'static str {
         let s = &packet.segment;
         if s.source == SERVICE && s.destination == CLIENT {
@@ -549,7 +223,7 @@ impl Script {
             let side = &line.side;
             (
                 server(side),
-                CLIENT,
+                self.local(side),
                 self.isns[side],
                 self.leg_isns.get(side).copied().unwrap_or(0),
             )
@@ -588,6 +262,11 @@ impl Script {
                 },
                 has_sack: false,
             },
+            sack: option("sack").map(|block| {
+                let (left, right) = block.split_once('-').unwrap();
+                let number = |text: &str| ack0.wrapping_add(text.parse().unwrap());
+                (number(left), number(right))
+            }),
             data: line.data.clone(),
         }
     }
@@ -656,7 +335,7 @@ impl Script {
         }
         assert!(packet.data == line.data, "{text}: got {shown}");
         if !client {
-            assert_eq!(s.source, CLIENT, "{text}: got {shown}");
+            assert_eq!(s.source, self.local(&line.side), "{text}: got {shown}");
         }
         for (name, value) in &line.options {
             let got = match name.as_str() {
@@ -670,6 +349,9 @@ impl Script {
                     .window_scale
                     .map_or("none".to_string(), |scale| scale.to_string()),
                 "mss" => s.offer.mss.to_string(),
+                "sack" => packet.sack.map_or("none".to_string(), |(left, right)| {
+                    format!("{}-{}", left.wrapping_sub(ack0), right.wrapping_sub(ack0))
+                }),
                 _ => panic!("no option {name}"),
             };
             assert_eq!(&got, value, "{text}: got {shown}");

@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! What the flow of a script has around it: packets that are held, rules, servers, time.
+
+use std::collections::BTreeMap;
+use std::format;
+use std::string::String;
+use std::vec::Vec;
+
+use super::super::*;
+use crate::http1::HeadParser;
+use crate::http1::Limits;
+
+pub(super) const CLIENT: Identity = identity(1, 40_000);
+pub(super) const SERVICE: Identity = identity(2, 80);
+/// Where connections come from with `fullnat`.
+const SWITCH: Identity = identity(3, 20_000);
+
+const fn identity(host: u8, port: u16) -> Identity {
+    let mut address = [0; 16];
+    (address[10], address[11], address[15]) = (0xff, 0xff, host);
+    Identity { address, port }
+}
+
+pub(super) fn server(name: &str) -> Identity {
+    match name {
+        "a" => identity(10, 80),
+        "a2" => identity(11, 80),
+        "b" => identity(20, 80),
+        "f" => SERVICE,
+        _ => panic!("no server {name}"),
+    }
+}
+
+/// A packet: its segment and its data, which lie in pieces of seven bytes.
+#[derive(Clone, Debug)]
+pub(super) struct Packet {
+    pub(super) segment: Segment,
+    /// A block of selective acknowledgement.
+    pub(super) sack: Option<(u32, u32)>,
+    pub(super) data: Vec<u8>,
+}
+
+impl Payload for Packet {
+    fn run(&self, offset: u32) -> &[u8] {
+        let from = offset as usize;
+        let to = (from / 7 + 1) * 7;
+        self.data.get(from..to.min(self.data.len())).unwrap_or(&[])
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct Held {
+    pub(super) packet: Packet,
+    pub(super) from: u32,
+}
+
+/// What a script can set before it runs.
+#[derive(Clone)]
+pub(super) struct Setting {
+    pub(super) eager: bool,
+    pub(super) timestamps: bool,
+    pub(super) scale: u8,
+    /// Requests stay where the connection leads, if they can.
+    pub(super) sticky: bool,
+    /// What is held is let go of at once.
+    pub(super) forgets: bool,
+    /// Nothing is kept.
+    pub(super) keeps: bool,
+    /// Servers are reached from an address and port of the switch's.
+    pub(super) fullnat: bool,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            eager: false,
+            timestamps: true,
+            scale: 7,
+            sticky: true,
+            forgets: false,
+            keeps: true,
+            fullnat: false,
+        }
+    }
+}
+
+pub(super) struct World {
+    pub(super) setting: Setting,
+    pub(super) now: u64,
+    pub(super) held: Vec<Held>,
+    pub(super) kept: Vec<Held>,
+    pub(super) tried: Vec<Identity>,
+    pub(super) legs: [Option<Identity>; LEGS],
+    pub(super) out: Vec<Packet>,
+    pub(super) emitted: Vec<Build>,
+    pub(super) events: BTreeMap<String, u32>,
+    pub(super) started: u32,
+    pub(super) finished: u32,
+}
+
+impl World {
+    pub(super) fn listener(&self) -> Listener {
+        Listener {
+            key: [1, 2],
+            epoch: 100,
+            now: milliseconds(self.now),
+            mss: 1460,
+            window_scale: self.setting.scale,
+            timestamps: self.setting.timestamps,
+            sack: true,
+            eager: self.setting.eager,
+        }
+    }
+
+    pub(super) fn method(&self) -> Method {
+        match self.setting.fullnat {
+            true => Method::Fullnat,
+            false => Method::Nat,
+        }
+    }
+
+    /// The switch's end of a connection to a server.
+    pub(super) fn local(&self, method: Method) -> Identity {
+        match method {
+            Method::Fullnat => SWITCH,
+            Method::Nat | Method::Front => CLIENT,
+        }
+    }
+
+    pub(super) fn apply(packet: &Packet, rewrite: &Rewrite, from: u32, to: u32) -> Packet {
+        // A client must not choose which of its packets reach a server.
+        let hops = if rewrite.destination == CLIENT { 0 } else { 64 };
+        assert_eq!(rewrite.hop_limit, hops);
+        let mut segment = packet.segment;
+        segment.source = rewrite.source;
+        segment.destination = rewrite.destination;
+        segment.seq = rewrite.seq;
+        segment.ack = rewrite.ack;
+        segment.flags = rewrite.flags;
+        segment.window = rewrite.window;
+        segment.payload = to.wrapping_sub(from);
+        segment.timestamps = segment.timestamps.map(|t| Timestamps {
+            value: t.value.wrapping_add(rewrite.clock),
+            echo: t.echo.wrapping_add(rewrite.echo),
+        });
+        let sack = packet
+            .sack
+            .filter(|(left, _)| !seq::before(*left, rewrite.sack_floor))
+            .map(|(left, right)| {
+                (
+                    left.wrapping_add(rewrite.sack),
+                    right.wrapping_add(rewrite.sack),
+                )
+            });
+        Packet {
+            segment,
+            sack,
+            data: packet.data[from as usize..to as usize].to_vec(),
+        }
+    }
+
+    fn look<'a>(&'a self, at: u32, current: Option<(&Segment, &'a Packet)>) -> &'a [u8] {
+        for held in &self.held {
+            let offset = at.wrapping_sub(held.packet.segment.seq);
+            let gone = held.from.wrapping_sub(held.packet.segment.seq);
+            if offset >= gone && offset < held.packet.segment.payload {
+                return held.packet.run(offset);
+            }
+        }
+        let Some((segment, packet)) = current else {
+            return &[];
+        };
+        packet.run(at.wrapping_sub(segment.seq))
+    }
+
+    pub(super) fn built(build: &Build) -> Packet {
+        let mut bytes = [0; LEN_MAX];
+        build.write(&mut bytes);
+        Packet {
+            segment: Segment {
+                source: build.source,
+                destination: build.destination,
+                seq: build.seq,
+                ack: build.ack,
+                flags: build.flags,
+                window: build.window,
+                payload: 0,
+                header_len: 20,
+                timestamps: build.timestamps,
+                offer: build.offer,
+                has_sack: false,
+            },
+            sack: None,
+            data: Vec::new(),
+        }
+    }
+}
+
+impl Env for World {
+    type Packet = Packet;
+
+    fn now(&self) -> u64 {
+        self.now
+    }
+
+    fn count(&mut self, event: Event) {
+        *self.events.entry(format!("{event:?}")).or_default() += 1;
+    }
+
+    fn opens(&mut self, segment: &Segment) -> bool {
+        self.listener().opens(segment)
+    }
+
+    fn choose(&mut self, ask: &Ask, current: Option<(&Segment, &Packet)>) -> Choice {
+        let mut bytes = Vec::new();
+        loop {
+            let run = self.look(ask.from.wrapping_add(bytes.len() as u32), current);
+            if run.is_empty() {
+                break;
+            }
+            bytes.extend_from_slice(run);
+        }
+        let front = Target {
+            peer: SERVICE,
+            method: Method::Front,
+        };
+        if self.setting.eager {
+            let list = ["a", "a2"].map(server);
+            let next = list.iter().find(|peer| !self.tried.contains(peer));
+            return match next {
+                Some(&peer) => Choice::Go(
+                    Target {
+                        peer,
+                        method: self.method(),
+                    },
+                    Message::OPAQUE,
+                ),
+                None => Choice::Go(front, Message::OPAQUE),
+            };
+        }
+        let head = match HeadParser::new(Limits::default()).parse(&bytes) {
+            Ok(Some(head)) => Message::of(&head),
+            Ok(None) if !ask.last => return Choice::Incomplete,
+            _ => return Choice::Go(front, Message::OPAQUE),
+        };
+        let path = bytes.split(|&byte| byte == b' ').nth(1).unwrap_or_default();
+        let pool: &[&str] = match path {
+            b"/a" => &["a", "a2"],
+            b"/b" => &["b"],
+            _ => &[],
+        };
+        let active = ask.active.and_then(|leg| self.legs[leg]);
+        let mut pool = pool.iter().map(|name| server(name));
+        if self.setting.sticky && active.is_some_and(|peer| pool.clone().any(|one| one == peer)) {
+            return Choice::Stay(head);
+        }
+        match pool.find(|peer| !self.tried.contains(peer)) {
+            Some(peer) => Choice::Go(
+                Target {
+                    peer,
+                    method: self.method(),
+                },
+                head,
+            ),
+            None => Choice::Go(front, Message::OPAQUE),
+        }
+    }
+
+    fn reserve(&mut self, leg: usize, target: &Target) -> Option<Identity> {
+        assert!(self.legs[leg].is_none(), "a leg that was not freed");
+        self.legs[leg] = Some(target.peer);
+        Some(self.local(target.method))
+    }
+
+    fn free(&mut self, leg: usize, was: &Leg) {
+        assert_eq!(self.legs[leg].take(), Some(was.peer), "freed twice");
+    }
+
+    fn emit(&mut self, build: Build) {
+        self.emitted.push(build);
+    }
+
+    fn held_end(&self) -> Option<u32> {
+        self.held.last().map(|held| held.packet.segment.data_end())
+    }
+
+    fn held_count(&self) -> u32 {
+        self.held.len() as u32
+    }
+
+    fn run<'a>(&'a self, at: u32, current: Option<(&Segment, &'a Packet)>) -> &'a [u8] {
+        self.look(at, current)
+    }
+
+    fn release(&mut self, to: u32, rewrite: &mut dyn FnMut(&Segment, u32, u32) -> Rewrite) {
+        for mut held in core::mem::take(&mut self.held) {
+            let segment = held.packet.segment;
+            let from = held.from.wrapping_sub(segment.seq);
+            let whole = seq::at_most(segment.data_end(), to);
+            let until = if whole {
+                segment.payload
+            } else if seq::before(held.from, to) {
+                to.wrapping_sub(segment.seq)
+            } else {
+                self.held.push(held);
+                continue;
+            };
+            let rewrite = rewrite(&segment, from, until);
+            self.out
+                .push(Self::apply(&held.packet, &rewrite, from, until));
+            if !whole {
+                held.from = to;
+                self.held.push(held);
+            }
+        }
+    }
+
+    fn discard(&mut self) {
+        self.held.clear();
+    }
+
+    fn keep(&mut self, to: u32, current: Option<(&Segment, &Packet)>) {
+        if !self.setting.keeps {
+            return;
+        }
+        self.kept = self.held.clone();
+        if let Some((segment, packet)) = current {
+            self.kept.push(Held {
+                packet: packet.clone(),
+                from: segment.seq,
+            });
+        }
+        self.kept
+            .retain(|held| seq::before(held.packet.segment.seq, to));
+    }
+
+    fn again(
+        &mut self,
+        from: u32,
+        to: u32,
+        rewrite: &mut dyn FnMut(&Segment, u32, u32) -> Rewrite,
+    ) -> bool {
+        for held in &self.kept {
+            let segment = &held.packet.segment;
+            let first = seq::max(segment.seq, from);
+            let last = seq::min(segment.data_end(), to);
+            if seq::before(first, last) {
+                let (first, last) = (
+                    first.wrapping_sub(segment.seq),
+                    last.wrapping_sub(segment.seq),
+                );
+                let rewrite = rewrite(segment, first, last);
+                self.out
+                    .push(Self::apply(&held.packet, &rewrite, first, last));
+            }
+        }
+        !self.kept.is_empty()
+    }
+
+    fn let_go(&mut self) {
+        self.kept.clear();
+    }
+
+    fn started(&mut self, _: usize) {
+        self.started += 1;
+    }
+
+    fn finished(&mut self, _: usize) {
+        self.finished += 1;
+    }
+
+    fn first_byte(&mut self, _: usize, _: u64) {}
+
+    fn status(&mut self, _: usize, _: u16) {}
+
+    fn connected(&mut self, _: usize) {
+        self.tried.clear();
+    }
+
+    fn failed(&mut self, leg: usize, failure: Failure) {
+        self.tried.extend(self.legs[leg]);
+        *self
+            .events
+            .entry(format!("failed {failure:?}"))
+            .or_default() += 1;
+    }
+}

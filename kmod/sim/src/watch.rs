@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! What packets say, from outside of the switch: where connections begin, what servers have acknowledged, and whether clients are
+//! told the truth about it.
+
+use std::collections::HashMap;
+
+use l7switch_engine::flow::Segment;
+use l7switch_engine::flow::segment::ACK;
+use l7switch_engine::flow::segment::RST;
+use l7switch_engine::flow::segment::SYN;
+use l7switch_engine::sched::Identity;
+
+use crate::client::Client;
+use crate::ledger::Ledger;
+use crate::ledger::Place;
+use crate::server::Server;
+
+/// Both ends of a connection: whose segments are meant, and the other.
+type Ends = (Identity, Identity);
+
+/// What has been seen.
+#[derive(Default)]
+pub struct Watch {
+    /// Of every connection to a server.
+    legs: HashMap<Ends, Vec<Acked>>,
+    /// Of every client and service.
+    began: HashMap<Ends, Vec<Began>>,
+}
+
+/// What a server has acknowledged to the switch.
+struct Acked {
+    /// When the connection began.
+    since: u64,
+    /// Where.
+    isn: u32,
+    /// Bytes of it.
+    acked: u64,
+    /// It has been reset.
+    reset: bool,
+}
+
+/// A client's connection.
+struct Began {
+    /// Where.
+    isn: u32,
+    /// Its number, if its client had not left when its SYN went.
+    conn: Option<usize>,
+}
+
+impl Watch {
+    /// A segment that a client has sent: where its connection begins.
+    pub fn of_client(&mut self, apps: &[Client], segment: &Segment) {
+        if segment.flags & (SYN | ACK) != SYN {
+            return;
+        }
+        let ends = (segment.source, segment.destination);
+        let began = self.began.entry(ends).or_default();
+        if began.iter().all(|began| began.isn != segment.seq) {
+            let app = apps
+                .iter()
+                .find(|app| app.speaks(segment.source.port, segment.destination.port));
+            began.push(Began {
+                isn: segment.seq,
+                conn: app.map(Client::number),
+            });
+        }
+    }
+
+    /// A segment that goes to a server: where the connection to it begins.
+    pub fn to_server(&mut self, now: u64, segment: &Segment) {
+        if segment.flags & (SYN | ACK) != SYN {
+            return;
+        }
+        let ends = (segment.destination, segment.source);
+        let legs = self.legs.entry(ends).or_default();
+        if legs.last().is_none_or(|leg| leg.isn != segment.seq) {
+            legs.push(Acked {
+                since: now,
+                isn: segment.seq,
+                acked: 0,
+                reset: false,
+            });
+        }
+    }
+
+    /// A segment that comes to the switch: what a server acknowledges.
+    pub fn of_server(&mut self, segment: &Segment) {
+        let ends = (segment.source, segment.destination);
+        let Some(leg) = self.legs.get_mut(&ends).and_then(|legs| legs.last_mut()) else {
+            return;
+        };
+        if segment.flags & (RST | ACK) == RST {
+            // What an acknowledgement says that comes behind a reset comes too late.
+            leg.reset = true;
+        }
+        let offset = segment.ack.wrapping_sub(leg.isn).wrapping_sub(1);
+        if !leg.reset && segment.is(ACK) && offset < 1 << 30 {
+            leg.acked = u64::from(offset).max(leg.acked);
+        }
+    }
+
+    /// What the server has acknowledged on the connection on which something came, bytes.
+    pub fn acknowledged(&self, place: &Place) -> Option<u64> {
+        let legs = self.legs.get(&(place.peer, place.local))?;
+        let leg = legs.iter().rfind(|leg| leg.since <= place.at)?;
+        Some(leg.acked)
+    }
+
+    /// A segment has begun a connection anew in the switch. Where it is a late one of an earlier connection of the same port,
+    /// and no clock tells, that is the end of the present one, which is given.
+    pub fn replaced(&self, segment: &Segment) -> Option<usize> {
+        let ends = (segment.source, segment.destination);
+        let latest = self.began.get(&ends)?.last()?;
+        let late = segment.seq.wrapping_sub(latest.isn) != 1 && segment.timestamps.is_none();
+        latest.conn.filter(|_| late)
+    }
+
+    /// A segment that goes to a client: whether what it acknowledges has come to a server.
+    pub fn to_client<'a, I: Iterator<Item = &'a Server>>(
+        &self,
+        segment: &Segment,
+        ledger: &'a Ledger,
+        servers: impl Fn() -> I,
+    ) -> Result<(), String> {
+        let ends = (segment.destination, segment.source);
+        let (true, Some(began)) = (segment.flags & (ACK | RST) == ACK, self.began.get(&ends))
+        else {
+            return Ok(());
+        };
+        let to = |began: &Began| segment.ack.wrapping_sub(began.isn).wrapping_sub(1);
+        let had = began.iter().any(|began| {
+            let Some(conn) = began.conn else {
+                return to(began) == 0;
+            };
+            // A FIN has a number too; it shows in nothing that a server's application gets.
+            let bytes = u64::from(to(began)).saturating_sub(u64::from(ledger.streams[conn].ended));
+            ledger.has(conn, bytes, servers().map(Server::unknown))
+        });
+        if had {
+            return Ok(());
+        }
+        let told: Vec<_> = began
+            .iter()
+            .map(|began| format!("byte {} of {:?}", to(began), began.conn))
+            .collect();
+        Err(format!(
+            "a client is told that a server has what none has: {}",
+            told.join(" or ")
+        ))
+    }
+}
