@@ -389,7 +389,7 @@ impl<'e> Env for Around<'e> {
             }
             Failure::Options => {
                 if let Some((live, service)) = service {
-                    live.is_timeless(service);
+                    live.found_timeless(service);
                 }
             }
             Failure::Taken => {}

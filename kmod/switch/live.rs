@@ -223,8 +223,8 @@ impl Live {
         timeless.is_some_and(|timeless| !timeless.load(Relaxed))
     }
 
-    /// A server of a service knows none.
-    pub(super) fn is_timeless(&self, service: u32) {
+    /// A server of a service has turned out to know none.
+    pub(super) fn found_timeless(&self, service: u32) {
         if let Some(timeless) = self.timeless.get(service as usize) {
             timeless.store(true, Relaxed);
         }

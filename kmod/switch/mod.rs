@@ -175,7 +175,7 @@ impl Switch {
     }
 
     /// A connection had no room; with no lock held.
-    fn is_full(&self, flows: &Flows, net: &Net) {
+    fn had_no_room(&self, flows: &Flows, net: &Net) {
         self.count(Counter::FlowsFull);
         if !self.full.load(Relaxed) && !self.full.swap(true, Relaxed) {
             crate::control::flows_full(net, flows.count());

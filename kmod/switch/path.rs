@@ -303,7 +303,7 @@ impl Case<'_> {
                     .insert(number, &mut shard, hash, connection, now.wrapping_add(1000))
             else {
                 drop(shard);
-                self.switch.is_full(self.flows, self.net);
+                self.switch.had_no_room(self.flows, self.net);
                 return netfilter::Verdict::Drop;
             };
             self.give(&mut shard, location, Side::Client, packet, parsed, &mut out)
@@ -364,10 +364,7 @@ impl Case<'_> {
         let segment = &parsed.segment;
         let (source, destination) = (&segment.source, &segment.destination);
         let service = self.live.service_at(destination.address, destination.port);
-        if let (Some(service), Some(traffic)) =
-            (service, service.and_then(|s| self.live.traffic(s)))
-        {
-            let _ = service;
+        if let Some(traffic) = service.and_then(|service| self.live.traffic(service)) {
             traffic.add(TRAFFIC_PACKETS, 1);
             traffic.add(TRAFFIC_BYTES, u64::from(packet.len()));
         }

@@ -35,6 +35,9 @@ use super::process::Process;
 use super::wait::limit;
 use super::wait::wait_until;
 
+/// The beginning of a script in Python that sends frames of its own: kit/frames.py says what is there.
+pub const FRAMES: &str = include_str!("frames.py");
+
 /// The client's addresses.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 2);
 /// The client's, IPv6.
@@ -239,6 +242,13 @@ impl Host {
         let path = Path::new("/proc/sys").join(setting.replace('.', "/"));
         self.inside(|| fs::write(&path, value))
             .unwrap_or_else(|error| panic!("{setting} on {}: {error}", self.name));
+    }
+
+    /// The hardware address of a device.
+    #[must_use]
+    pub fn mac(&self, device: &str) -> String {
+        let line = format!("ip -brief link show dev {device} | awk '{{print $3}}'");
+        self.run(&line).trim().to_owned()
     }
 
     /// A TCP connection from this host.

@@ -77,9 +77,7 @@ impl Setup {
     }
 
     fn counter(&mut self, name: &str) -> u64 {
-        let module = self.client.module().unwrap();
-        let counter = module.counters.iter().find(|counter| counter.name == name);
-        counter.unwrap().value
+        self.client.module().unwrap().counter(name).unwrap()
     }
 
     fn flows(&mut self) -> u32 {

@@ -123,9 +123,7 @@ pub(super) fn a_load_ends_with_its_socket() {
     let before = standing(&mut client);
     let abandoned = |client: &mut Client| {
         let module = client.module().unwrap();
-        let mut counters = module.counters.iter();
-        let counter = counters.find(|c| c.name == "loads_abandoned").unwrap();
-        (module.loading, counter.value)
+        (module.loading, module.counter("loads_abandoned").unwrap())
     };
     let mut other = Client::open().unwrap();
     let begun = other.begin(1 << 20).unwrap();
@@ -206,14 +204,7 @@ pub(super) fn loaders_that_compete_are_served_or_told() {
     println!("{busy:?} times a loader was told that another is at it");
     let module = client.module().unwrap();
     assert_eq!((module.generation, module.loading), (1 + 3 * EACH, None));
-    let count = |name: &str| {
-        module
-            .counters
-            .iter()
-            .find(|c| c.name == name)
-            .unwrap()
-            .value
-    };
+    let count = |name: &str| module.counter(name).unwrap();
     assert_eq!(
         (count("tables_loaded"), count("loads_abandoned")),
         (1 + 3 * EACH, 0)

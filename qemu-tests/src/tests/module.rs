@@ -70,7 +70,11 @@ pub(super) fn parameters_at_their_limits_do_no_harm() {
     // Memory for a million flows at most.
     let module = Module::try_load("max_flows=4294967295 max_table_len=4294967295").unwrap();
     let mut client = Client::open().unwrap();
+    let before = kib("MemAvailable");
     client.load(rules(RULES).table.as_bytes()).unwrap();
+    let each = before.saturating_sub(kib("MemAvailable")) * 1024 / (1 << 20);
+    println!("{each} bytes for a flow");
+    assert!((400..=700).contains(&each), "{each} bytes");
     let shown = client.module().unwrap();
     assert_eq!((shown.max_flows, shown.flows), (1 << 20, 0));
     match client.begin(u32::MAX) {

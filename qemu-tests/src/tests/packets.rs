@@ -12,27 +12,18 @@ use super::flows::services;
 use crate::kit::Module;
 use crate::kit::Network;
 use crate::kit::Origin;
+use crate::kit::network::FRAMES;
 use crate::kit::network::VIP;
 use crate::kit::network::VIP6;
 use crate::kit::wait_until;
 
 /// Sends frames: IPv4 with options, as fragments, cut off; IPv6 with chains of extension headers; TCP of any flags.
 const SCRIPT: &str = r#"
-import random, socket, struct, sys
-seed, count, mac = int(sys.argv[1]), int(sys.argv[2]), bytes.fromhex(sys.argv[3].replace(":", ""))
+import random
+seed, count = int(sys.argv[2]), int(sys.argv[3])
 r = random.Random(seed)
-link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-link.bind(("eth0", 0))
-own = link.getsockname()[4]
 V4 = socket.inet_aton("10.0.1.2"), socket.inet_aton("10.0.1.100")
 V6 = socket.inet_pton(socket.AF_INET6, "fd00:1::2"), socket.inet_pton(socket.AF_INET6, "fd00:1::100")
-
-def checksum(data):
-    data += bytes(len(data) % 2)
-    total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
-    while total >> 16:
-        total = (total & 0xffff) + (total >> 16)
-    return ~total & 0xffff
 
 def tcp(ends):
     flags = r.choice([2, 2, 16, 17, 4, 18, 0, 255, r.randrange(256)])
@@ -40,8 +31,7 @@ def tcp(ends):
                        r.getrandbits(32), r.choice([5, 5, 0, 15]) << 4, flags, 1000, 0, 0)
     whole = head + bytes(r.randrange(60))
     if r.random() < 0.7:
-        total = checksum(ends[0] + ends[1] + struct.pack("!II", len(whole), 6) + whole)
-        whole = whole[:16] + struct.pack("!H", total) + whole[18:]
+        whole = summed(ends[0], ends[1], whole)
     return whole[:r.randrange(len(whole))] if r.random() < 0.2 else whole
 
 def ipv4():
@@ -54,7 +44,7 @@ def ipv4():
     fragment = r.choice([0, 0, 0, 0, 0x4000, 0x2000, 1, 2, 0x2001, 0x1fff])
     head = struct.pack("!BBHHHBBH4s4s", 0x40 | words, 0, length, r.randrange(8), fragment, 64,
                        r.choice([6, 6, 6, 6, 17, 1, 4, 41]), 0, V4[0], V4[1]) + options
-    head = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
+    head = headed(head)
     return b"\x08\x00" + head + payload
 
 def ipv6():
@@ -91,10 +81,8 @@ fn send(count: usize) {
     client.load(text.table.as_bytes()).unwrap();
     let seed = fastrand::u32(..);
     println!("seed {seed}");
-    fs::write("/tmp/send.py", SCRIPT).unwrap();
-    let mac = network
-        .switch
-        .run("ip -brief link show dev client | awk '{print $3}'");
+    fs::write("/tmp/send.py", format!("{FRAMES}{SCRIPT}")).unwrap();
+    let mac = network.switch.mac("client");
     // Of the ports that the packets come from: they meet connections in use.
     network
         .client
@@ -111,21 +99,15 @@ fn send(count: usize) {
                       nft 'add chain ip t c { type filter hook prerouting priority 0; }'; nft add rule ip t c ct state new counter",
     ] {
         network.switch.run(&format!("true; {half}"));
-        network.client.run(&format!(
-            "python3 /tmp/send.py {seed} {} {}",
-            count / 2,
-            mac.trim()
-        ));
+        network
+            .client
+            .run(&format!("python3 /tmp/send.py {mac} {seed} {}", count / 2));
         let module = client.module().unwrap();
         let traffic = client.services().unwrap()[0].traffic;
         println!("{} flows, {traffic:?}, {:?}", module.flows, module.counters);
         assert_eq!(module.flows, 40, "no forged packet makes a flow");
-        let counted = |name: &str| {
-            let counter = module.counters.iter().find(|counter| counter.name == name);
-            counter.unwrap().value
-        };
         assert!(traffic.packets > 200);
-        assert!(counted("bad_checksums") > 20);
+        assert!(module.counter("bad_checksums").unwrap() > 20);
         for address in addresses {
             assert_eq!(
                 network.client.get(&format!("http://{address}/")),

@@ -7,6 +7,7 @@ use std::fs;
 use l7switch_netlink::Client;
 
 use super::requests::rules;
+use crate::kit::Host;
 use crate::kit::Module;
 use crate::kit::Network;
 use crate::kit::Nginx;
@@ -57,24 +58,28 @@ fn many_routes(number: usize) -> String {
     text + &format!("[pool.p]\nservers = [\"{}:80\"]\n", server(3))
 }
 
+/// A server of what is asked for.
+fn nginx(host: &Host) -> Nginx {
+    let nginx = Nginx::with(host, "location / { }");
+    fs::write(format!("{}/small", nginx.folder()), [b'a'; 128]).unwrap();
+    fs::write(format!("{}/large", nginx.folder()), vec![b'a'; 1 << 20]).unwrap();
+    nginx
+}
+
+/// Puts IPVS before a server, on port 8080.
+fn ipvs(switch: &Host, number: u8) {
+    modprobe("ip_vs");
+    switch.run(&format!(
+        "ipvsadm -A -t {VIP}:8080 -s rr; ipvsadm -a -t {VIP}:8080 -r {}:80 -m",
+        server(number)
+    ));
+}
+
 pub(super) fn of_the_module_and_of_ipvs() {
     // Each contender has a server of its own: connections that linger there are not met by the next one.
     let network = Network::with_servers(3);
-    let nginx: Vec<Nginx> = network
-        .servers
-        .iter()
-        .map(|host| {
-            let nginx = Nginx::with(host, "location / { }");
-            fs::write(format!("{}/small", nginx.folder()), [b'a'; 128]).unwrap();
-            fs::write(format!("{}/large", nginx.folder()), vec![b'a'; 1 << 20]).unwrap();
-            nginx
-        })
-        .collect();
-    modprobe("ip_vs");
-    network.switch.run(&format!(
-        "ipvsadm -A -t {VIP}:8080 -s rr; ipvsadm -a -t {VIP}:8080 -r {}:80 -m",
-        server(2)
-    ));
+    let nginx: Vec<Nginx> = network.servers.iter().map(nginx).collect();
+    ipvs(&network.switch, 2);
     let direct = LOADS.map(|(_, path, option, seconds)| {
         price(
             &network,
@@ -131,18 +136,12 @@ pub(super) fn of_one_load() {
             .to_owned()
     };
     let network = Network::with_servers(3);
-    let nginx = Nginx::with(&network.servers[2], "location / { }");
-    fs::write(format!("{}/small", nginx.folder()), [b'a'; 128]).unwrap();
-    fs::write(format!("{}/large", nginx.folder()), vec![b'a'; 1 << 20]).unwrap();
+    let nginx = nginx(&network.servers[2]);
     let mut module = None;
     let host = match word("l7.via=").as_str() {
         "direct" => server(3).to_string(),
         "ipvs" => {
-            modprobe("ip_vs");
-            network.switch.run(&format!(
-                "ipvsadm -A -t {VIP}:8080 -s rr; ipvsadm -a -t {VIP}:8080 -r {}:80 -m",
-                server(3)
-            ));
+            ipvs(&network.switch, 3);
             format!("{VIP}:8080")
         }
         _ => {

@@ -53,6 +53,15 @@ pub struct Module {
     pub first_byte: Histogram,
 }
 
+impl Module {
+    /// What a counter of this name has come to; `None` where this module has none.
+    #[must_use]
+    pub fn counter(&self, name: &str) -> Option<u64> {
+        let counter = self.counters.iter().find(|counter| counter.name == name)?;
+        Some(counter.value)
+    }
+}
+
 /// Times, counted by class.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Histogram {

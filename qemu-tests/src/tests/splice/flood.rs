@@ -12,29 +12,20 @@ use super::Setup;
 use super::response;
 use super::rules_with;
 use crate::kit::kib;
+use crate::kit::network::FRAMES;
 use crate::kit::network::VIP;
 
 /// Sends SYNs of spoofed addresses as fast as it can, for so many seconds, and says how many.
 const FLOOD: &str = r#"
-import random, socket, struct, sys, time
-mac = bytes.fromhex(sys.argv[1].replace(":", ""))
-link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-link.bind(("eth0", 0))
-own = link.getsockname()[4]
-def checksum(data):
-    total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
-    while total >> 16:
-        total = (total & 0xffff) + (total >> 16)
-    return ~total & 0xffff
+import time
 target = socket.inet_aton("10.0.1.100")
 frames = []
 for number in range(2000):
     source = struct.pack("!BBH", 10, 9, number)
     tcp = struct.pack("!HHIIBBHHHBBH", 1024 + number, 80, number, 0, 6 << 4, 2, 1000, 0, 0, 2, 4, 1460)
-    tcp = tcp[:16] + struct.pack("!H", checksum(source + target + struct.pack("!HH", 6, len(tcp)) + tcp)) + tcp[18:]
+    tcp = summed(source, target, tcp)
     ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(tcp), 0, 0x4000, 64, 6, 0, source, target)
-    ip = ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:]
-    frames.append(mac + own + b"\x08\x00" + ip + tcp)
+    frames.append(mac + own + b"\x08\x00" + headed(ip) + tcp)
 end, sent = time.monotonic() + float(sys.argv[2]), 0
 while time.monotonic() < end:
     for frame in frames:
@@ -58,13 +49,10 @@ pub(in super::super) fn a_syn_flood_takes_no_memory() {
         .network
         .switch
         .set("net.ipv4.conf.client.rp_filter", "0");
-    std::fs::write("/tmp/flood.py", FLOOD).unwrap();
-    let mac = setup
-        .network
-        .switch
-        .run("ip -brief link show dev client | awk '{print $3}'");
+    std::fs::write("/tmp/flood.py", format!("{FRAMES}{FLOOD}")).unwrap();
+    let mac = setup.network.switch.mac("client");
     let before = kib("MemAvailable");
-    let line = format!("python3 -I -S /tmp/flood.py {} 8", mac.trim());
+    let line = format!("python3 -I -S /tmp/flood.py {mac} 8");
     let mut flood = setup.network.client.start(&line);
     let mut served = 0;
     while flood.is_running() {

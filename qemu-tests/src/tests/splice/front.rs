@@ -66,13 +66,7 @@ impl Setup {
     }
 
     fn counter(&mut self, name: &str) -> u64 {
-        let module = self.client.module().unwrap();
-        module
-            .counters
-            .iter()
-            .find(|counter| counter.name == name)
-            .unwrap()
-            .value
+        self.client.module().unwrap().counter(name).unwrap()
     }
 
     fn stream(&self) -> TcpStream {

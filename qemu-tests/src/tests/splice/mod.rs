@@ -133,9 +133,7 @@ impl Setup {
 
     /// A counter of the module.
     fn counter(&mut self, name: &str) -> u64 {
-        let module = self.client.module().unwrap();
-        let counter = module.counters.iter().find(|counter| counter.name == name);
-        counter.unwrap_or_else(|| panic!("no counter {name}")).value
+        self.client.module().unwrap().counter(name).unwrap()
     }
 
     /// Prints what is counted, for whoever reads a failure.

@@ -9,6 +9,7 @@ use super::show;
 use crate::kit::Host;
 use crate::kit::Network;
 use crate::kit::module::modprobe;
+use crate::kit::network::FRAMES;
 use crate::kit::network::VIP;
 use crate::kit::network::VIP6;
 use crate::kit::origin;
@@ -190,28 +191,18 @@ pub(in super::super) fn paths_of_any_size_are_passed() {
 
 /// A client whose segments come in fragments: 10.0.1.77, which no kernel has.
 const FRAGMENTS: &str = r#"
-import socket, struct, sys
-mac = bytes.fromhex(sys.argv[1].replace(":", ""))
-link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
 link.bind(("eth0", 0x0800))
 link.settimeout(10)
-own = link.getsockname()[4]
 FROM, TO = socket.inet_aton("10.0.1.77"), socket.inet_aton("10.0.1.100")
-def checksum(data):
-    data += bytes(len(data) % 2)
-    total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
-    while total >> 16:
-        total = (total & 0xffff) + (total >> 16)
-    return ~total & 0xffff
 def send(flags, seq, ack, data=b"", sizes=()):
     tcp = struct.pack("!HHIIBBHHH", 7777, 80, seq, ack, 5 << 4, flags, 60000, 0, 0) + data
-    tcp = tcp[:16] + struct.pack("!H", checksum(FROM + TO + struct.pack("!HH", 6, len(tcp)) + tcp)) + tcp[18:]
+    tcp = summed(FROM, TO, tcp)
     offset, parts = 0, []
     for size in list(sizes) + [len(tcp)]:
         part = tcp[offset:offset + size]
         more = 0x2000 if offset + len(part) < len(tcp) else 0
         ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(part), 7, more | offset // 8, 64, 6, 0, FROM, TO)
-        parts.append(mac + own + b"\x08\x00" + ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:] + part)
+        parts.append(mac + own + b"\x08\x00" + headed(ip) + part)
         offset += len(part)
     for part in reversed(parts):
         link.send(part)
@@ -232,13 +223,9 @@ print(receive(lambda flags, data: data)[1].decode())
 
 pub(in super::super) fn fragments_are_put_together() {
     let mut setup = Setup::new(&rules_with("nat"));
-    std::fs::write("/tmp/fragments.py", FRAGMENTS).unwrap();
-    let address = |host: &Host, device: &str| {
-        let line = format!("ip -brief link show dev {device} | awk '{{print $3}}'");
-        host.run(&line).trim().to_owned()
-    };
-    let own = address(&setup.network.client, "eth0");
-    let mac = address(&setup.network.switch, "client");
+    std::fs::write("/tmp/fragments.py", format!("{FRAMES}{FRAGMENTS}")).unwrap();
+    let own = setup.network.client.mac("eth0");
+    let mac = setup.network.switch.mac("client");
     setup
         .network
         .switch

@@ -63,14 +63,7 @@ pub(in super::super) fn tls_goes_by_server_name() {
     ));
     assert!(!refused.is_good(), "{refused:?}");
     let module = client.module().unwrap();
-    let count = |name: &str| {
-        module
-            .counters
-            .iter()
-            .find(|c| c.name == name)
-            .unwrap()
-            .value
-    };
+    let count = |name: &str| module.counter(name).unwrap();
     assert_eq!((count("requests"), count("no_front")), (4, 1));
 }
 

@@ -3,6 +3,7 @@
 
 use super::script::check;
 use super::script::run;
+use super::script::sent;
 use super::script::Setting;
 
 #[test]
@@ -140,17 +141,13 @@ fn a_server_that_closes_a_fresh_connection_has_failed() {
 
 #[test]
 fn a_second_syn_of_a_servers_is_answered_from_where_the_connection_stands() {
-    run("c> S 0
-         c< SA 0 1
-         c> PA 1 1 GET/a
-         a< S 0
-         a> SA 0 1
-         a< PA 1 1 GET/a
-         a> SA 0 1
+    sent(
+        "a> SA 0 1
          a< A 29 1
          # Another connection's.
          a> SA 999 1
-         a< A 29 1");
+         a< A 29 1",
+    );
 }
 
 #[test]

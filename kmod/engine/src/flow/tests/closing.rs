@@ -1,25 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Ends of connections, of one side and of both.
 
+use super::script::bound;
 use super::script::check;
-use super::script::run;
+use super::script::sent;
 use super::script::Setting;
-
-const BOUND: &str = "c> S 0
-         c< SA 0 1
-         c> PA 1 1 GET/a
-         a< S 0
-         a> SA 0 1
-         a< PA 1 1 GET/a
-         a> PA 1 29 OK:5
-         c< PA 1 29 OK:5
-         c> A 29 44
-         a< A 29 44
-";
-
-fn bound(text: &str) {
-    run(&[BOUND, text].concat());
-}
+use super::script::BOUND;
 
 #[test]
 fn a_client_that_ends_behind_its_request_gets_its_response() {
@@ -151,16 +137,12 @@ fn servers_that_are_not_in_use_are_told_at_the_end() {
 
 #[test]
 fn connection_close_ends_the_clients_connection_with_the_servers() {
-    run("c> S 0
-         c< SA 0 1
-         c> PA 1 1 GET/a
-         a< S 0
-         a> SA 0 1
-         a< PA 1 1 GET/a
-         a> FPA 1 29 'HTTP/1.1_204_\\r\\nConnection:_close\\r\\n\\r\\n'
+    sent(
+        "a> FPA 1 29 'HTTP/1.1_204_\\r\\nConnection:_close\\r\\n\\r\\n'
          c< FPA 1 29 'HTTP/1.1_204_\\r\\nConnection:_close\\r\\n\\r\\n'
          c> A 29 38
-         a< A 29 38");
+         a< A 29 38",
+    );
 }
 
 #[test]

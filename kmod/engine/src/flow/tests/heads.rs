@@ -3,27 +3,18 @@
 
 use super::script::check;
 use super::script::run;
+use super::script::sent;
 use super::script::Setting;
-
-const SENT: &str = "c> S 0
-         c< SA 0 1
-         c> PA 1 1 GET/a
-         a< S 0
-         a> SA 0 1
-         a< PA 1 1 GET/a
-";
 
 #[test]
 fn the_same_bytes_go_to_the_server_again() {
-    run(&[
-        SENT,
+    sent(
         "c> PA 1 1 GET/a
          a< PA 1 1 GET/a
          # With the beginning of the next request behind it.
          c> PA 1 1 GET/a GET/b[0..5]
          a< A 1 1 GET/a",
-    ]
-    .concat());
+    );
 }
 
 #[test]
@@ -54,14 +45,12 @@ fn other_bytes_do_not() {
 
 #[test]
 fn what_the_server_has_may_be_anything() {
-    run(&[
-        SENT,
+    sent(
         "a> A 1 29
          c< A 1 29
          c> PA 1 1 GET/b
          a< PA 1 1 GET/b",
-    ]
-    .concat());
+    );
 }
 
 /// The client cuts it otherwise; what was kept goes again in its place.
@@ -149,12 +138,10 @@ fn what_is_sent_again_has_no_fin() {
 
 #[test]
 fn the_next_head_waits_until_the_server_has_the_one_before() {
-    run(&[
-        SENT,
+    sent(
         "c> PA 29 1 GET/a
          a> A 1 29
          a< PA 29 1 GET/a
          c< A 1 29",
-    ]
-    .concat());
+    );
 }

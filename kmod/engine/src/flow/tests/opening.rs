@@ -3,6 +3,7 @@
 
 use super::script::check;
 use super::script::run;
+use super::script::sent;
 use super::script::Setting;
 
 #[test]
@@ -123,13 +124,8 @@ fn a_service_whose_server_speaks_first_needs_no_data() {
 
 #[test]
 fn a_port_that_is_used_again_begins_anew_at_its_first_bare_acknowledgement() {
-    run("c> S 0
-         c< SA 0 1
-         c> PA 1 1 GET/a
-         a< S 0
-         a> SA 0 1
-         a< PA 1 1 GET/a
-         a> A 1 29
+    sent(
+        "a> A 1 29
          c< A 1 29
          # The client has forgotten it, and opens another from the same port.
          c> S 0 isn=100000000
@@ -137,7 +133,8 @@ fn a_port_that_is_used_again_begins_anew_at_its_first_bare_acknowledgement() {
          c> A 1 1
          a< R 29
          c> PA 1 1 GET/a
-         a< S 0");
+         a< S 0",
+    );
 }
 
 /// Of the connection before, on the same port: its clock tells.
@@ -177,13 +174,8 @@ fn a_port_that_is_used_again_with_another_clock_begins_anew() {
 
 #[test]
 fn a_late_copy_of_the_first_segment_begins_nothing() {
-    run("c> S 0
-         c< SA 0 1
-         c> PA 1 1 GET/a
-         a< S 0
-         a> SA 0 1
-         a< PA 1 1 GET/a
-         a> PA 1 29 OK:5
+    sent(
+        "a> PA 1 29 OK:5
          c< PA 1 29 OK:5
          c> FA 29 44
          a< FA 29 44
@@ -193,5 +185,6 @@ fn a_late_copy_of_the_first_segment_begins_nothing() {
          a< A 30 45
          # Both sides have ended. The server knows the bytes.
          c> PA 1 1 GET/a
-         a< PA 1 1 GET/a");
+         a< PA 1 1 GET/a",
+    );
 }

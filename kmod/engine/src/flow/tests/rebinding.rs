@@ -1,26 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Many requests on one connection: which server gets them, and when.
 
+use super::script::bound;
 use super::script::check;
 use super::script::run;
+use super::script::sent;
 use super::script::Setting;
-
-/// A connection on which one request to *a* has been answered.
-const BOUND: &str = "c> S 0
-         c< SA 0 1
-         c> PA 1 1 GET/a
-         a< S 0
-         a> SA 0 1
-         a< PA 1 1 GET/a
-         a> PA 1 29 OK:5
-         c< PA 1 29 OK:5
-         c> A 29 44
-         a< A 29 44
-";
-
-fn bound(text: &str) {
-    run(&[BOUND, text].concat());
-}
+use super::script::BOUND;
 
 #[test]
 fn the_next_request_stays_where_it_belongs() {
@@ -60,13 +46,8 @@ fn a_request_for_another_pool_goes_to_another_server_and_back() {
 
 #[test]
 fn a_request_waits_for_the_acknowledgement_of_the_response_before() {
-    run("c> S 0
-         c< SA 0 1
-         c> PA 1 1 GET/a
-         a< S 0
-         a> SA 0 1
-         a< PA 1 1 GET/a
-         # It is sent ahead.
+    sent(
+        "# It is sent ahead.
          c> PA 29 1 GET/b
          a> PA 1 29 OK:5
          c< PA 1 29 OK:5
@@ -76,7 +57,8 @@ fn a_request_waits_for_the_acknowledgement_of_the_response_before() {
          b< S 0
          a< A 29 44
          b> SA 0 1
-         b< PA 1 1 GET/b");
+         b< PA 1 1 GET/b",
+    );
 }
 
 /// A server that answers early may never get the rest; no other can take it.
@@ -161,17 +143,13 @@ fn a_server_that_closes_between_requests_does_not_close_the_clients_connection()
 
 #[test]
 fn a_server_that_closes_behind_its_response_does_not_either() {
-    run("c> S 0
-         c< SA 0 1
-         c> PA 1 1 GET/a
-         a< S 0
-         a> SA 0 1
-         a< PA 1 1 GET/a
-         a> FPA 1 29 OK:5
+    sent(
+        "a> FPA 1 29 OK:5
          c< PA 1 29 OK:5
          c> A 29 44
          a< FA 29 45
-         a< A 29 44");
+         a< A 29 44",
+    );
 }
 
 #[test]
@@ -242,13 +220,8 @@ fn an_answer_to_what_the_server_has_not_seen_is_none() {
 
 #[test]
 fn what_is_for_nobody_behind_a_response_is_cut_off() {
-    run("c> S 0
-         c< SA 0 1
-         c> PA 1 1 GET/a
-         a< S 0
-         a> SA 0 1
-         a< PA 1 1 GET/a
-         a> FPA 1 29 OK:5 'HTTP/1.1_408_\\r\\n\\r\\n'
+    sent(
+        "a> FPA 1 29 OK:5 'HTTP/1.1_408_\\r\\n\\r\\n'
          c< A 1 29 OK:5
          # Its server is needed until the client has the response.
          a> FPA 1 29 OK:5 'HTTP/1.1_408_\\r\\n\\r\\n'
@@ -258,19 +231,15 @@ fn what_is_for_nobody_behind_a_response_is_cut_off() {
          a< R 29
          a< A 29 44
          c> PA 29 44 GET/a
-         a< S 0");
+         a< S 0",
+    );
 }
 
 /// The response's last bytes were lost, what was for nobody came; the client acknowledged all that it had been sent.
 #[test]
 fn a_server_is_needed_until_the_client_has_what_was_lost_on_the_way() {
-    run("c> S 0
-         c< SA 0 1
-         c> PA 1 1 GET/a
-         a< S 0
-         a> SA 0 1
-         a< PA 1 1 GET/a
-         a> A 1 29 OK:50[0..60]
+    sent(
+        "a> A 1 29 OK:50[0..60]
          c< A 1 29 OK:50[0..60]
          a> FPA 90 29 'HTTP/1.1_408_\\r\\n\\r\\n'
          c> A 29 61
@@ -279,7 +248,8 @@ fn a_server_is_needed_until_the_client_has_what_was_lost_on_the_way() {
          c< PA 61 29 OK:50[60..]
          c> A 29 90
          a< R 29
-         a< A 29 90");
+         a< A 29 90",
+    );
 }
 
 #[test]
@@ -377,13 +347,8 @@ fn responses_without_bodies_end_with_their_heads() {
 
 #[test]
 fn a_response_whose_end_is_not_known_lets_no_request_go_elsewhere() {
-    run("c> S 0
-         c< SA 0 1
-         c> PA 1 1 GET/a
-         a< S 0
-         a> SA 0 1
-         a< PA 1 1 GET/a
-         a> PA 1 29 'HTTP/1.1_200_\\r\\n\\r\\nwho_knows'
+    sent(
+        "a> PA 1 29 'HTTP/1.1_200_\\r\\n\\r\\nwho_knows'
          c< PA 1 29 'HTTP/1.1_200_\\r\\n\\r\\nwho_knows'
          c> A 29 27
          a< A 29 27
@@ -396,32 +361,24 @@ fn a_response_whose_end_is_not_known_lets_no_request_go_elsewhere() {
          a< A 29 28
          c> PA 29 28 GET/b
          a< R 29
-         c< RA 28 29");
+         c< RA 28 29",
+    );
 }
 
 #[test]
 fn after_an_upgrade_nothing_is_read() {
-    run("c> S 0
-         c< SA 0 1
-         c> PA 1 1 GET/a
-         a< S 0
-         a> SA 0 1
-         a< PA 1 1 GET/a
-         a> PA 1 29 'HTTP/1.1_101_\\r\\n\\r\\n'
+    sent(
+        "a> PA 1 29 'HTTP/1.1_101_\\r\\n\\r\\n'
          c< PA 1 29 'HTTP/1.1_101_\\r\\n\\r\\n'
          c> PA 29 18 GET/b
-         a< PA 29 18 GET/b");
+         a< PA 29 18 GET/b",
+    );
 }
 
 #[test]
 fn a_request_that_waited_goes_on_with_the_window_that_its_client_has_now() {
-    run("c> S 0
-         c< SA 0 1
-         c> PA 1 1 GET/a
-         a< S 0
-         a> SA 0 1
-         a< PA 1 1 GET/a
-         c> PA 29 1 GET/b win=1000
+    sent(
+        "c> PA 29 1 GET/b win=1000
          a> PA 1 29 OK:5
          c< PA 1 29 OK:5
          # It has not read the response yet.
@@ -430,7 +387,8 @@ fn a_request_that_waited_goes_on_with_the_window_that_its_client_has_now() {
          b< S 0
          a< A 29 44
          b> SA 0 1
-         b< PA 1 1 GET/b win=957");
+         b< PA 1 1 GET/b win=957",
+    );
 }
 
 #[test]

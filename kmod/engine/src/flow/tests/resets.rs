@@ -3,15 +3,9 @@
 
 use super::script::check;
 use super::script::run;
+use super::script::sent;
 use super::script::Setting;
-
-const SENT: &str = "c> S 0
-         c< SA 0 1
-         c> PA 1 1 GET/a
-         a< S 0
-         a> SA 0 1
-         a< PA 1 1 GET/a
-";
+use super::script::SENT;
 
 #[test]
 fn a_clients_reset_goes_to_its_server() {
@@ -38,8 +32,7 @@ fn a_clients_reset_goes_to_its_server() {
 /// The client has forgotten the connection, and answers what the server has sent: from what the server has.
 #[test]
 fn a_reset_stands_where_the_server_expects_the_next_byte() {
-    run(&[
-        SENT,
+    sent(
         "a> PA 1 29 OK:5
          c< PA 1 29 OK:5
          c> PA 29 44 GET/a
@@ -48,14 +41,12 @@ fn a_reset_stands_where_the_server_expects_the_next_byte() {
          c< PA 1 29 OK:5
          c> R 29
          a< R 29",
-    ]
-    .concat());
+    );
 }
 
 #[test]
 fn a_servers_reset_in_a_response_goes_to_the_client() {
-    run(&[
-        SENT,
+    sent(
         "a> A 1 29 OK:50[0..60]
          c< A 1 29 OK:50[0..60]
          c> A 29 61
@@ -64,14 +55,12 @@ fn a_servers_reset_in_a_response_goes_to_the_client() {
          a> R 200000
          a> RA 61 29
          c< RA 61 29",
-    ]
-    .concat());
+    );
 }
 
 #[test]
 fn a_reset_between_requests_is_the_end_of_a_leg() {
-    run(&[
-        SENT,
+    sent(
         "a> PA 1 29 OK:5
          c< PA 1 29 OK:5
          c> A 29 44
@@ -79,14 +68,12 @@ fn a_reset_between_requests_is_the_end_of_a_leg() {
          a> R 44
          c> PA 29 44 GET/a
          a< S 0",
-    ]
-    .concat());
+    );
 }
 
 #[test]
 fn a_connection_that_was_reset_is_not_begun_by_what_comes_again() {
-    run(&[
-        SENT,
+    sent(
         "a> RA 1 29
          c< RA 1 29
          # The client does not know it yet: the server may have taken the request.
@@ -104,8 +91,7 @@ fn a_connection_that_was_reset_is_not_begun_by_what_comes_again() {
          c< SA 0 1
          c> PA 15 1 GET/a[14..]
          c> PA 1 1 GET/a[0..14]",
-    ]
-    .concat());
+    );
 }
 
 #[test]

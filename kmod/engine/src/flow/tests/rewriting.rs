@@ -8,6 +8,7 @@ use super::super::segment::Segment;
 use super::super::*;
 use super::script::check;
 use super::script::run;
+use super::script::sent;
 use super::script::Setting;
 
 #[test]
@@ -160,13 +161,8 @@ fn so_may_a_request() {
 /// Of both directions, on a leg whose numbers are not the client's; what lies before the leg is of no use to its server.
 #[test]
 fn blocks_are_told_in_the_numbers_of_who_gets_them() {
-    run("c> S 0
-         c< SA 0 1
-         c> PA 1 1 GET/a
-         a< S 0
-         a> SA 0 1
-         a< PA 1 1 GET/a
-         a> PA 1 29 OK:5
+    sent(
+        "a> PA 1 29 OK:5
          c< PA 1 29 OK:5
          c> A 29 44
          a< A 29 44
@@ -187,7 +183,8 @@ fn blocks_are_told_in_the_numbers_of_who_gets_them() {
          b< A 72 51 sack=61-90
          # What had come twice before the leg.
          c> A 100 94 sack=1-44
-         b< A 72 51 sack=none");
+         b< A 72 51 sack=none",
+    );
 }
 
 /// Where the client's address is not kept, the switch's is the server's client.

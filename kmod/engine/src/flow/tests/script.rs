@@ -542,6 +542,38 @@ pub(super) fn run(text: &str) {
     check(&Setting::default(), text, |_| {});
 }
 
+/// A connection on which one request has gone to *a*.
+pub(super) const SENT: &str = "c> S 0
+         c< SA 0 1
+         c> PA 1 1 GET/a
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 GET/a
+";
+
+/// Runs what follows that.
+pub(super) fn sent(text: &str) {
+    run(&[SENT, text].concat());
+}
+
+/// A connection on which one request to *a* has been answered.
+pub(super) const BOUND: &str = "c> S 0
+         c< SA 0 1
+         c> PA 1 1 GET/a
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 GET/a
+         a> PA 1 29 OK:5
+         c< PA 1 29 OK:5
+         c> A 29 44
+         a< A 29 44
+";
+
+/// Runs what follows that.
+pub(super) fn bound(text: &str) {
+    run(&[BOUND, text].concat());
+}
+
 #[test]
 fn words_are_what_they_say() {
     assert_eq!(data("GET/a").len(), 28);

@@ -3,7 +3,9 @@
 
 use super::script::check;
 use super::script::run;
+use super::script::sent;
 use super::script::Setting;
+use super::script::SENT;
 
 #[test]
 fn a_head_that_is_too_slow_is_the_fronts() {
@@ -33,13 +35,8 @@ fn a_head_in_too_many_segments_is_the_fronts() {
 /// A request was sent ahead, and the response before it took its time.
 #[test]
 fn a_head_is_timed_from_the_response_before_it() {
-    run("c> S 0
-         c< SA 0 1
-         c> PA 1 1 GET/a
-         a< S 0
-         a> SA 0 1
-         a< PA 1 1 GET/a
-         c> PA 29 1 GET/b
+    sent(
+        "c> PA 29 1 GET/b
          t 5000
          a> PA 1 29 OK:5
          c< PA 1 29 OK:5
@@ -47,25 +44,22 @@ fn a_head_is_timed_from_the_response_before_it() {
          c> A 57 44
          a< A 29 44
          b< S 0
-         a< A 29 44");
+         a< A 29 44",
+    );
 }
 
 /// The client says nothing of the response: there is no proof, and no reason to reset either.
 #[test]
 fn a_request_that_waits_for_proof_is_let_go_of_and_sent_again() {
-    run("c> S 0
-         c< SA 0 1
-         c> PA 1 1 GET/a
-         a< S 0
-         a> SA 0 1
-         a< PA 1 1 GET/a
-         a> PA 1 29 OK:5
+    sent(
+        "a> PA 1 29 OK:5
          c< PA 1 29 OK:5
          c> PA 29 1 GET/b
          t 2000
          c> PA 29 44 GET/b
          a< A 29 44
-         b< S 0");
+         b< S 0",
+    );
 }
 
 #[test]
@@ -97,14 +91,6 @@ fn an_idle_connection_is_given_up_after_a_quarter_of_an_hour() {
         },
     );
 }
-
-const SENT: &str = "c> S 0
-         c< SA 0 1
-         c> PA 1 1 GET/a
-         a< S 0
-         a> SA 0 1
-         a< PA 1 1 GET/a
-";
 
 #[test]
 fn a_flow_whose_place_is_needed_tells_its_servers() {
