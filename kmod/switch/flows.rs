@@ -109,7 +109,8 @@ struct Slot {
 
 /// Connections under one lock.
 pub(super) struct Shard {
-    slots: KVVec<Slot>,
+    /// In pages one by one: in one piece they would take the next power of two.
+    slots: VVec<Slot>,
     free: u32,
     spokes: [u32; SPOKES as usize],
     /// The time up to which the wheel has been turned, ms: a multiple of [`SPOKE_MS`].
@@ -118,7 +119,7 @@ pub(super) struct Shard {
 
 impl Shard {
     fn new(slots: usize) -> Result<Self> {
-        let mut all = KVVec::with_capacity(slots, GFP_KERNEL_ACCOUNT)?;
+        let mut all = VVec::with_capacity(slots, GFP_KERNEL_ACCOUNT)?;
         let mut next = NONE;
         for slot in (0..slots as u32).rev() {
             // The last one is put in first and leads nowhere; places are counted from the front.

@@ -91,10 +91,14 @@ pub(in super::super) fn idle_connections_take_no_memory() {
 }
 
 pub(in super::super) fn a_hundred_thousand_idle_connections_take_no_memory() {
-    // Each of two ports of the service has as many clients' ports before it.
+    // Ports of the client's serve before each of the service's, and are found faster where half of them are free.
+    const PORTS: u16 = 8;
+    let listen: Vec<String> = (80..80 + PORTS)
+        .map(|port| format!("\"{VIP}:{port}\""))
+        .collect();
     let text = rules_with("nat").replace(
         &format!("listen = [\"{VIP}:80\"]"),
-        &format!("listen = [\"{VIP}:80\", \"{VIP}:81\"]"),
+        &format!("listen = [{}]", listen.join(", ")),
     );
     let mut setup = Setup::new(&text);
     let client = &setup.network.client;
@@ -108,8 +112,11 @@ pub(in super::super) fn a_hundred_thousand_idle_connections_take_no_memory() {
     let free = || kib("MemAvailable");
     let before = free();
     let mut streams: Vec<TcpStream> = client.inside(|| {
-        let connect = |number: u16| TcpStream::connect((VIP, 80 + number % 2)).unwrap();
-        (0..50_000).flat_map(|_| [connect(0), connect(1)]).collect()
+        let connect = |number: u16| {
+            let port = 80 + number % PORTS;
+            TcpStream::connect((VIP, port)).unwrap()
+        };
+        (0..50_000).chain(0..50_000).map(connect).collect()
     });
     let held = before.saturating_sub(free());
     println!(
