@@ -4,6 +4,8 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
+use kernel::prelude::*;
+
 use l7switch_engine::decide::Space;
 use l7switch_engine::flow::cookie;
 use l7switch_engine::flow::seq;
@@ -54,6 +56,8 @@ const PORT_TRIES: u32 = 64;
 const HELD_MAX: u32 = 256 * 1024;
 /// See there.
 const HELD_ALL_MAX: u64 = 64 << 20;
+/// Most bytes of one connection's notes: the longest head that is held, and some chunks' sizes.
+const NOTES_MAX: usize = 40 * 1024;
 
 /// The surroundings of a flow.
 pub(super) struct Around<'e> {
@@ -338,6 +342,24 @@ impl<'e> Env for Around<'e> {
 
     fn discard(&mut self) {
         while self.around.held.pop().is_some() {}
+    }
+
+    fn notes(&self) -> &[u8] {
+        &self.around.notes
+    }
+
+    fn notes_mut(&mut self, len: usize) -> &mut [u8] {
+        let notes = &mut self.around.notes;
+        let room = len <= notes.capacity() || self.flows.held() <= HELD_ALL_MAX;
+        if len > notes.len() && len <= NOTES_MAX && room {
+            // Where memory is short they stay as they are.
+            let _ = notes.resize(len, 0, GFP_ATOMIC);
+        }
+        notes
+    }
+
+    fn forget_notes(&mut self) {
+        self.around.notes = KVec::new();
     }
 
     fn started(&mut self, leg: usize) {

@@ -2,6 +2,7 @@
 //! A connection of a client: its flow, and what the kernel keeps beside it.
 #![forbid(unsafe_code)]
 
+use kernel::prelude::*;
 use kernel::sync::Arc;
 
 use l7switch_engine::flow::Flow;
@@ -34,6 +35,8 @@ pub(super) struct Surroundings {
     /// Sequence numbers of the first byte that waits and behind the last.
     pub(super) held_from: u32,
     pub(super) held_end: u32,
+    /// The flow's notes.
+    pub(super) notes: KVec<u8>,
     /// The servers of the legs; none: the front.
     pub(super) servers: [Option<Bound>; LEGS],
     /// The server that was chosen last, for the leg to come.
@@ -48,6 +51,12 @@ pub(super) struct Surroundings {
 }
 
 impl Surroundings {
+    /// Bytes of memory that packets and notes take.
+    pub(super) fn memory(&self) -> u32 {
+        let notes = u32::try_from(self.notes.capacity()).unwrap_or(u32::MAX);
+        self.held.memory().saturating_add(notes)
+    }
+
     /// The service that the connection is of in a table.
     pub(super) fn service(&mut self, live: &Live, address: &Identity) -> Option<u32> {
         if self.generation != live.generation {
@@ -82,6 +91,7 @@ impl Connection {
                 held: Held::new(),
                 held_from: 0,
                 held_end: 0,
+                notes: KVec::new(),
                 servers: [None, None],
                 chosen: None,
                 service: None,

@@ -407,7 +407,7 @@ impl Flows {
             place.next = free;
             shard.free = slot;
             self.count.fetch_sub(1, Relaxed);
-            self.held_changed(connection.around.held.memory(), 0);
+            self.held_changed(connection.around.memory(), 0);
             let hash = self.hash(&connection.flow.client, &connection.flow.service);
             self.index.remove(hash, location.place(Side::Client));
         }

@@ -118,7 +118,7 @@ impl Case<'_> {
             return Fate::Drop;
         };
         let Connection { flow, around, .. } = connection;
-        let before = around.held.memory();
+        let before = around.memory();
         let mut env = self.around(location, flow, around, out);
         let view = View {
             packet,
@@ -169,7 +169,7 @@ impl Case<'_> {
         let env = self.around(location, flow, around, out);
         let dead = is_dead(flow);
         let due = flow.due(&env);
-        self.flows.held_changed(before, around.held.memory());
+        self.flows.held_changed(before, around.memory());
         connection.seen = milliseconds(self.now);
         if let (Side::Server(_), Fate::Rewrite(_)) = (side, &fate) {
             let service = connection
@@ -498,11 +498,11 @@ impl Case<'_> {
                     continue;
                 };
                 let Connection { flow, around, .. } = connection;
-                let before = around.held.memory();
+                let before = around.memory();
                 let mut env = self.around(location, flow, around, &mut out);
                 flow.tick(&mut env);
                 let due = flow.due(&env);
-                self.flows.held_changed(before, around.held.memory());
+                self.flows.held_changed(before, around.memory());
                 if is_dead(flow) {
                     self.flows.remove(&mut shard, location, false);
                 } else {

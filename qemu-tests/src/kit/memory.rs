@@ -69,6 +69,17 @@ pub fn shrink_slabs() {
     }
 }
 
+/// Has the processors keep few free pages at hand, from now on: "MemAvailable" leaves those out, and they are MiBs, more or
+/// less from one moment to the next, where the kernel finds their number by itself (`nr_pcp_high` in mm/page_alloc.c).
+///
+/// # Panics
+///
+/// Where there is no such setting.
+pub fn count_free_pages() {
+    fs::write("/proc/sys/vm/percpu_pagelist_high_fraction", "100000")
+        .expect("the number of pages can be set");
+}
+
 /// What kmemleak reports, in lines; empty too where the kernel does not look for leaks. Takes 6 seconds where it does.
 /// The harness does this itself once, after the last test.
 #[must_use]

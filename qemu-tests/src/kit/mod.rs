@@ -23,6 +23,7 @@ pub mod wait;
 
 pub use crate::guest::kernel_log::KernelLog;
 pub use group::Group;
+pub use memory::count_free_pages;
 pub use memory::kib;
 pub use memory::leaks;
 pub use memory::shrink_slabs;

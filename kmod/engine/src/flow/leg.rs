@@ -487,6 +487,7 @@ impl Flow {
             for _ in 0..self.responses.outstanding() {
                 env.finished(index);
             }
+            env.forget_notes();
         }
         env.free(index, &leg);
         if self.active() == Some(index) {

@@ -20,6 +20,7 @@ pub mod cookie;
 mod fresh;
 mod icmp;
 mod leg;
+mod notes;
 mod print;
 mod pump;
 mod request;
@@ -142,8 +143,8 @@ pub enum Event {
     OldTimestamp,
     /// A segment that came before others whose framing has to be read first.
     OutOfOrder,
-    /// Bytes of a head that its server had not acknowledged came again, and were others than before, or could not be compared:
-    /// they were not passed on.
+    /// Bytes that say where a request begins or ends, and that its server had not acknowledged, came again, and were others
+    /// than before, or could not be compared: they were not passed on.
     Inconsistent,
     /// A request's body broke the rules of HTTP; the connection was reset.
     BadBody,
@@ -195,25 +196,12 @@ pub trait Env {
     /// Lets go of what is held.
     fn discard(&mut self);
 
-    /// Keeps copies of what is held and of `current`, data before `to`, beside what is held, until [`Env::let_go`] or the
-    /// next call. Only asked for where a request's head is, or may become, several segments: what its client sends again may be
-    /// cut otherwise, so that it could not be compared. An environment that keeps nothing loses connections where such a head is
-    /// lost on the way to its server.
-    fn keep(&mut self, to: u32, current: Option<(&Segment, &Self::Packet)>) {
-        let _ = (to, current);
-    }
-    /// Sends the data of what is kept that lie between two sequence numbers again. Whether there are some.
-    fn again(
-        &mut self,
-        from: u32,
-        to: u32,
-        rewrite: &mut dyn FnMut(&Segment, u32, u32) -> Rewrite,
-    ) -> bool {
-        let _ = (from, to, rewrite);
-        false
-    }
-    /// Lets go of what is kept.
-    fn let_go(&mut self) {}
+    /// Memory in which the flow notes what its servers may only see as it was read. Empty where nothing is noted.
+    fn notes(&self) -> &[u8];
+    /// The same with room for `len` bytes, or for less where memory is short; what was there stays.
+    fn notes_mut(&mut self, len: usize) -> &mut [u8];
+    /// Gives the memory back.
+    fn forget_notes(&mut self);
 
     /// A request goes to the leg's server.
     fn started(&mut self, leg: usize);
@@ -411,7 +399,7 @@ impl Flow {
             env.emit(self.for_client(segment::RST | segment::ACK));
         }
         env.discard();
-        env.let_go();
+        env.forget_notes();
         self.responses.forget();
         self.flags = self.flags & !CLIENT_FIN | RESET;
         self.seen = milliseconds(env.now());

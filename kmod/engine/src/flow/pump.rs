@@ -2,6 +2,8 @@
 //! What of the client's bytes may go on: requests are read where they begin, routed, and bound to a leg.
 
 use super::leg::ENDED;
+use super::notes;
+use super::notes::Piece;
 use super::print::Print;
 use super::request::narrow;
 use super::request::Message;
@@ -71,16 +73,8 @@ impl Flow {
                     self.request(current, end, last, env)
                 }
                 Reading::Body(_) => {
-                    let run = env.run(self.requests.at, current);
-                    if run.is_empty() {
-                        false
-                    } else if self.requests.read(run).is_err() {
-                        env.count(Event::BadBody);
-                        self.reset(true, env);
-                        false
-                    } else {
-                        true
-                    }
+                    let piece = Piece::of(env.run(self.requests.at, current));
+                    self.body(&piece, env)
                 }
             };
             if !go_on {
@@ -208,6 +202,27 @@ impl Flow {
         env.count(Event::Request);
     }
 
+    /// Reads what a body has next of framing. Whether there is some, and it may go on.
+    fn body<E: Env>(&mut self, piece: &Piece, env: &mut E) -> bool {
+        let Ok((framing, after)) = self.requests.read(piece.bytes()) else {
+            env.count(Event::BadBody);
+            self.reset(true, env);
+            return false;
+        };
+        let at = self.requests.at;
+        let framing = piece.bytes().get(..framing).unwrap_or_default();
+        let front = self
+            .active()
+            .and_then(|leg| self.leg(leg))
+            .is_some_and(|leg| leg.method == Method::Front);
+        // Where there is no room it waits until the server has some of what is noted.
+        if framing.is_empty() || !(front || notes::add(env, at, framing)) {
+            return false;
+        }
+        self.requests = after;
+        true
+    }
+
     /// Remembers what a request was routed by, so that its server never sees another in its place: a client may send it
     /// again, and nobody has what it sent before. The front routes by itself.
     fn remember<E: Env>(
@@ -224,12 +239,24 @@ impl Flow {
         } else {
             message.head
         };
-        let front = self.leg(leg).is_some_and(|leg| leg.method == Method::Front);
-        self.head_len = match u16::try_from(len) {
-            Ok(len) if !front => len,
-            _ => 0,
+        self.head_len = 0;
+        if self.leg(leg).is_some_and(|leg| leg.method == Method::Front) {
+            return;
+        }
+        // What came as one segment may have been several on the wire, or become several, and be cut otherwise when it comes
+        // again; behind other data it is cut wherever it happens to be.
+        let behind = current.is_some_and(|(segment, _)| segment.seq != start);
+        let several = len.wrapping_add(OPTIONS) > u32::from(MSS_DEFAULT)
+            || env.held_end().is_some()
+            || behind;
+        let end = start.wrapping_add(len);
+        if several && self.note(start, end, current, env) {
+            return;
+        }
+        let Ok(len) = u16::try_from(len) else {
+            return;
         };
-        let end = start.wrapping_add(u32::from(self.head_len));
+        self.head_len = len;
         let mut print = Print::new(self.secret);
         let mut at = start;
         while seq::before(at, end) {
@@ -243,15 +270,27 @@ impl Flow {
             at = at.wrapping_add(narrow(run.len()));
         }
         self.head_print = print.value();
-        // What came as one segment may have been several on the wire, or become several; behind other data, a head is cut
-        // wherever it happens to be.
-        let behind = current.is_some_and(|(segment, _)| segment.seq != start);
-        let several = u32::from(self.head_len).wrapping_add(OPTIONS) > u32::from(MSS_DEFAULT)
-            || env.held_end().is_some()
-            || behind;
-        if self.head_len > 0 && several {
-            env.keep(end, current);
+    }
+
+    /// Notes a stretch of what came. Whether there was room for all of it.
+    fn note<E: Env>(
+        &self,
+        start: u32,
+        end: u32,
+        current: Option<(&Segment, &E::Packet)>,
+        env: &mut E,
+    ) -> bool {
+        let mut at = start;
+        while seq::before(at, end) {
+            let run = env.run(at, current);
+            let left = usize::try_from(end.wrapping_sub(at)).unwrap_or(0);
+            let piece = Piece::of(run.get(..left).unwrap_or(run));
+            if piece.bytes().is_empty() || !notes::add(env, at, piece.bytes()) {
+                return false;
+            }
+            at = at.wrapping_add(narrow(piece.bytes().len()));
         }
+        true
     }
 
     /// The latest request's head, from and to, if the server has not acknowledged all of it.
@@ -269,6 +308,9 @@ impl Flow {
         packet: &E::Packet,
         env: &mut E,
     ) -> bool {
+        if !self.as_noted(segment, packet, env) {
+            return self.inconsistent(env);
+        }
         let Some((start, end)) = self.unproven() else {
             return true;
         };
@@ -292,25 +334,24 @@ impl Flow {
                 return true;
             }
         }
-        // A part of a head cannot be compared; if something is kept of it, that is sent again in its place.
-        let leg = self.active().and_then(|leg| self.toward_server(leg));
-        let acked = self
-            .active()
-            .and_then(|leg| self.leg(leg))
-            .map(|leg| leg.acked);
-        if let (Some(leg), Some(acked)) = (leg, acked) {
-            let from = seq::max(start, acked);
-            let sent = env.again(from, end, &mut |segment, from, to| {
-                let mut rewrite = leg.rewrite_held(segment, from, to);
-                // A FIN is passed on when it comes again, with everything before it.
-                rewrite.flags &= !super::segment::FIN;
-                rewrite
-            });
-            if sent {
-                self.high = seq::max(self.high, end);
-                return false;
-            }
+        // A part of it cannot be compared.
+        self.inconsistent(env)
+    }
+
+    /// Whether what is sent again of what is noted is the same.
+    fn as_noted<E: Env>(&self, segment: &Segment, packet: &E::Packet, env: &E) -> bool {
+        let notes = env.notes();
+        if notes.is_empty() || !seq::before(segment.seq, self.high) {
+            return true;
         }
+        let Some(leg) = self.active().and_then(|leg| self.leg(leg)) else {
+            return true;
+        };
+        notes::agree(notes, segment, packet, leg.acked)
+    }
+
+    /// What came again is not passed on.
+    fn inconsistent<E: Env>(&mut self, env: &mut E) -> bool {
         env.count(Event::Inconsistent);
         if env.now().saturating_sub(self.asked) > UNPROVEN_NS {
             self.reset(true, env);
@@ -366,7 +407,7 @@ impl Flow {
         let was = self.leg(index).map(|leg| leg.method);
         env.failed(index, failure);
         self.drop_leg(index, failure != Failure::Refused, env);
-        self.take_back();
+        self.take_back(env);
         if was == Some(Method::Front) {
             env.count(Event::NoFront);
             self.reset(true, env);
@@ -380,7 +421,7 @@ impl Flow {
     }
 
     /// Requests that no server has taken are read again. Whether there are some.
-    pub(super) fn take_back(&mut self) -> bool {
+    pub(super) fn take_back<E: Env>(&mut self, env: &mut E) -> bool {
         let Some(start) = self.responses.unanswered() else {
             return false;
         };
@@ -389,6 +430,7 @@ impl Flow {
         self.responses.begin(self.to_client);
         self.high = start;
         self.head_len = 0;
+        env.forget_notes();
         self.flags &= !CLIENT_FIN;
         true
     }

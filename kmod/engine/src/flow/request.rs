@@ -115,14 +115,17 @@ impl Requests {
         }
     }
 
-    /// Reads a body's framing: `run` begins at [`Requests::at`].
-    pub(super) fn read(&mut self, run: &[u8]) -> Result<(), BodyError> {
-        if let Reading::Body(body) = &mut self.reading {
-            let progress = body.consume(run)?;
-            self.at = self.at.wrapping_add(narrow(progress.consumed));
+    /// Reads a body's framing, with which `run` begins: [`Requests::at`]. Gives how many bytes it is, and what follows from
+    /// them, to be taken over.
+    pub(super) fn read(&self, run: &[u8]) -> Result<(usize, Self), BodyError> {
+        let mut after = *self;
+        let mut framing = 0;
+        if let Reading::Body(body) = &mut after.reading {
+            framing = body.framing(run)?;
+            after.at = after.at.wrapping_add(narrow(framing));
         }
-        self.settle();
-        Ok(())
+        after.settle();
+        Ok((framing, after))
     }
 
     /// Skips on where the next byte of framing is farther than can be skipped at once.
@@ -192,7 +195,7 @@ mod tests {
             last: true,
             opaque: false,
         });
-        requests.read(b"180000000\r\n").unwrap();
+        requests = requests.read(b"180000000\r\n").unwrap().1;
         let length = 0x1_8000_0000u64;
         let mut sent = 11u64;
         while sent < length + 11 {
@@ -200,7 +203,7 @@ mod tests {
             requests.approach((sent & 0xffff_ffff) as u32);
         }
         assert_eq!(requests.at, 0x8000_000b);
-        requests.read(b"\r\n0\r\n\r\n").unwrap();
+        requests = requests.read(b"\r\n0\r\n\r\n").unwrap().1;
         assert!(matches!(requests.reading, Reading::Over));
     }
 }

@@ -7,6 +7,7 @@ use super::leg::ENDED;
 use super::leg::SPOILED;
 use super::leg::USED;
 use super::milliseconds;
+use super::notes;
 use super::response::Read;
 use super::segment::ACK;
 use super::segment::FIN;
@@ -139,7 +140,7 @@ impl Flow {
             for _ in 0..self.responses.outstanding() {
                 env.finished(index);
             }
-            self.take_back();
+            self.take_back(env);
         }
         if let Some(&leg) = self.leg(index) {
             env.emit(self.for_leg(&leg, send_next, segment.seq.wrapping_add(1), ACK));
@@ -195,7 +196,9 @@ impl Flow {
             self.responses.follow(ack);
             if self.head_len > 0 && self.unproven().is_none() {
                 self.head_len = 0;
-                env.let_go();
+            }
+            if !env.notes().is_empty() {
+                notes::trim(env, ack);
             }
         }
         let end = start.wrapping_add(segment.payload);
@@ -382,7 +385,7 @@ impl Flow {
             env.failed(index, Failure::Refused);
         }
         self.drop_leg(index, true, env);
-        if self.take_back() {
+        if self.take_back(env) {
             env.discard();
         }
     }

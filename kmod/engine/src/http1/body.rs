@@ -178,15 +178,34 @@ impl BodyTracker {
     pub fn consume(&mut self, buf: &[u8]) -> Result<Progress, BodyError> {
         let mut rest = buf;
         loop {
+            let framing = self.framing(rest)?;
+            rest = rest.get(framing..).unwrap_or_default();
+            if rest.is_empty() || self.done() {
+                break;
+            }
+            // A usize has at most 64 bits.
+            let length = u64::try_from(rest.len()).unwrap_or(u64::MAX);
+            let skipped = usize::try_from(self.skip(length)).unwrap_or(usize::MAX);
+            rest = rest.get(skipped..).unwrap_or_default();
+        }
+        let consumed = buf.len().wrapping_sub(rest.len());
+        Ok(Progress {
+            consumed,
+            done: self.done(),
+        })
+    }
+
+    /// Goes on through the framing that `buf` begins with: to the next byte of data, to the body's end, or to the buffer's.
+    /// Gives how many bytes that are.
+    ///
+    /// # Errors
+    ///
+    /// As of [`consume`](Self::consume).
+    pub fn framing(&mut self, buf: &[u8]) -> Result<usize, BodyError> {
+        let mut rest = buf;
+        loop {
             match self.state {
-                State::Counted | State::Data if rest.is_empty() => break,
-                State::Counted | State::Data => {
-                    // A usize has at most 64 bits.
-                    let length = u64::try_from(rest.len()).unwrap_or(u64::MAX);
-                    let skipped = usize::try_from(self.skip(length)).unwrap_or(usize::MAX);
-                    rest = rest.get(skipped..).unwrap_or_default();
-                }
-                State::Done => break,
+                State::Counted | State::Data | State::Done => break,
                 State::Failed(error) => return Err(error),
                 state => {
                     let Some((&byte, tail)) = rest.split_first() else {
@@ -197,11 +216,7 @@ impl BodyTracker {
                 }
             }
         }
-        let consumed = buf.len().wrapping_sub(rest.len());
-        Ok(Progress {
-            consumed,
-            done: self.done(),
-        })
+        Ok(buf.len().wrapping_sub(rest.len()))
     }
 
     /// Bytes of data that come before the next byte of framing, or before the body's end; 0 where

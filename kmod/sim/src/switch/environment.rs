@@ -38,7 +38,6 @@ use crate::wire::Read;
 /// A packet with its place in memory.
 pub(super) struct Packet<'a> {
     pub(super) bytes: &'a [u8],
-    pub(super) read: Option<Read>,
     pub(super) data: usize,
     /// Data lie in pieces of so many bytes, as in a paged buffer.
     pub(super) piece: usize,
@@ -69,7 +68,7 @@ pub(super) struct Held {
 pub(super) struct Extra {
     pub(super) id: usize,
     pub(super) held: Vec<Held>,
-    pub(super) kept: Vec<Held>,
+    pub(super) notes: Vec<u8>,
     /// Servers that failed since one was connected.
     pub(super) tried: Vec<u8>,
     /// The server of each leg, with its outstanding requests.
@@ -414,50 +413,17 @@ impl<'p> Env for Context<'p> {
         self.extra.held.clear();
     }
 
-    fn keep(&mut self, to: u32, current: Option<(&Segment, &Packet<'p>)>) {
-        let held = self.extra.held.iter().cloned();
-        let current = current.and_then(|(segment, packet)| {
-            Some(Held {
-                segment: *segment,
-                read: packet.read?,
-                bytes: packet.bytes.to_vec(),
-                from: segment.seq,
-            })
-        });
-        self.extra.kept = held
-            .chain(current)
-            .filter(|held| before(held.segment.seq, to))
-            .collect();
-        self.shared.verdict("keep");
+    fn notes(&self) -> &[u8] {
+        &self.extra.notes
     }
 
-    fn again(
-        &mut self,
-        from: u32,
-        to: u32,
-        rewrite: &mut dyn FnMut(&Segment, u32, u32) -> Rewrite,
-    ) -> bool {
-        let kept = std::mem::take(&mut self.extra.kept);
-        let mut sent = false;
-        for held in &kept {
-            let (seq, end) = (held.segment.seq, held.segment.data_end());
-            let first = if before(seq, from) { from } else { seq };
-            let last = if before(to, end) { to } else { end };
-            if before(first, last) {
-                let (first, last) = (first.wrapping_sub(seq), last.wrapping_sub(seq));
-                let rewrite = rewrite(&held.segment, first, last);
-                let part = wire::cut(&held.bytes, &held.read, first, last);
-                self.send(part, &held.read, &rewrite);
-                sent = true;
-            }
-        }
-        self.extra.kept = kept;
-        self.shared.verdict("again");
-        sent
+    fn notes_mut(&mut self, len: usize) -> &mut [u8] {
+        self.extra.notes.resize(len.max(self.extra.notes.len()), 0);
+        &mut self.extra.notes
     }
 
-    fn let_go(&mut self) {
-        self.extra.kept.clear();
+    fn forget_notes(&mut self) {
+        self.extra.notes.clear();
     }
 
     fn started(&mut self, leg: usize) {

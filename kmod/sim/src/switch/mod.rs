@@ -307,7 +307,7 @@ impl Switch {
             extra: Extra {
                 id,
                 held: Vec::new(),
-                kept: Vec::new(),
+                notes: Vec::new(),
                 tried: Vec::new(),
                 legs: [None; 2],
                 chosen: 0,
@@ -358,7 +358,6 @@ impl Switch {
         }
         let packet = Packet {
             bytes: packet,
-            read: Some(*read),
             data: read.data,
             piece: entry.extra.piece,
         };

@@ -19,6 +19,7 @@ use crate::kit::Module;
 use crate::kit::Network;
 use crate::kit::Nginx;
 use crate::kit::Process;
+use crate::kit::limit;
 use crate::kit::network::VIP;
 use crate::kit::network::VIP6;
 use crate::kit::network::server;
@@ -142,7 +143,8 @@ impl Setup {
     }
 
     fn curl(&mut self, arguments: &str) -> String {
-        let line = format!("curl -sS -g --max-time 20 {arguments}");
+        let seconds = 2 * limit().as_secs();
+        let line = format!("curl -sS -g --max-time {seconds} {arguments}");
         let answer = self.network.client.attempt(&line);
         if !answer.is_good() {
             self.show();

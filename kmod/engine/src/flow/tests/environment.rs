@@ -64,8 +64,8 @@ pub(super) struct Setting {
     pub(super) sticky: bool,
     /// What is held is let go of at once.
     pub(super) forgets: bool,
-    /// Nothing is kept.
-    pub(super) keeps: bool,
+    /// Bytes that may be noted.
+    pub(super) notes: usize,
     /// Servers are reached from an address and port of the switch's.
     pub(super) fullnat: bool,
 }
@@ -78,7 +78,7 @@ impl Default for Setting {
             scale: 7,
             sticky: true,
             forgets: false,
-            keeps: true,
+            notes: 4096,
             fullnat: false,
         }
     }
@@ -88,7 +88,7 @@ pub(super) struct World {
     pub(super) setting: Setting,
     pub(super) now: u64,
     pub(super) held: Vec<Held>,
-    pub(super) kept: Vec<Held>,
+    pub(super) notes: Vec<u8>,
     pub(super) tried: Vec<Identity>,
     pub(super) legs: [Option<Identity>; LEGS],
     pub(super) out: Vec<Packet>,
@@ -319,46 +319,18 @@ impl Env for World {
         self.held.clear();
     }
 
-    fn keep(&mut self, to: u32, current: Option<(&Segment, &Packet)>) {
-        if !self.setting.keeps {
-            return;
-        }
-        self.kept = self.held.clone();
-        if let Some((segment, packet)) = current {
-            self.kept.push(Held {
-                packet: packet.clone(),
-                from: segment.seq,
-            });
-        }
-        self.kept
-            .retain(|held| seq::before(held.packet.segment.seq, to));
+    fn notes(&self) -> &[u8] {
+        &self.notes
     }
 
-    fn again(
-        &mut self,
-        from: u32,
-        to: u32,
-        rewrite: &mut dyn FnMut(&Segment, u32, u32) -> Rewrite,
-    ) -> bool {
-        for held in &self.kept {
-            let segment = &held.packet.segment;
-            let first = seq::max(segment.seq, from);
-            let last = seq::min(segment.data_end(), to);
-            if seq::before(first, last) {
-                let (first, last) = (
-                    first.wrapping_sub(segment.seq),
-                    last.wrapping_sub(segment.seq),
-                );
-                let rewrite = rewrite(segment, first, last);
-                self.out
-                    .push(Self::apply(&held.packet, &rewrite, first, last));
-            }
-        }
-        !self.kept.is_empty()
+    fn notes_mut(&mut self, len: usize) -> &mut [u8] {
+        let len = len.min(self.setting.notes).max(self.notes.len());
+        self.notes.resize(len, 0xaa);
+        &mut self.notes
     }
 
-    fn let_go(&mut self) {
-        self.kept.clear();
+    fn forget_notes(&mut self) {
+        self.notes.clear();
     }
 
     fn started(&mut self, _: usize) {

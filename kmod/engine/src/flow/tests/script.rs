@@ -161,7 +161,7 @@ impl Script {
                 // Near where ms wrap.
                 now: 4_294_967_000_000_000,
                 held: Vec::new(),
-                kept: Vec::new(),
+                notes: Vec::new(),
                 tried: Vec::new(),
                 legs: [None; LEGS],
                 out: Vec::new(),
