@@ -62,6 +62,12 @@ unsigned int l7_skb_truesize(const struct sk_buff *skb)
 	return skb->truesize;
 }
 
+/* In a hook of packets that came in. */
+unsigned int l7_skb_device(const struct sk_buff *skb)
+{
+	return skb->dev ? skb->dev->ifindex : 0;
+}
+
 int l7_skb_network_offset(const struct sk_buff *skb)
 {
 	return skb_network_offset(skb);

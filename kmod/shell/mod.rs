@@ -21,4 +21,5 @@ pub(crate) mod random;
 pub(crate) mod rcu_box;
 pub(crate) mod route;
 pub(crate) mod ticker;
+pub(crate) mod way;
 pub(crate) mod work;

@@ -256,6 +256,9 @@ impl<'e> Env for Around<'e> {
         if let Some(place) = self.around.servers.get_mut(leg) {
             *place = None;
         }
+        if let Some(way) = self.around.to_server.get_mut(leg) {
+            way.forget();
+        }
     }
 
     fn emit(&mut self, build: Build) {

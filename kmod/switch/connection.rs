@@ -14,6 +14,7 @@ use super::flows::Side;
 use super::real_server::RealServer;
 use super::Live;
 use crate::shell::packet::Held;
+use crate::shell::way::Way;
 
 /// Most servers that a request is tried at.
 pub(super) const TRIED: usize = 4;
@@ -37,6 +38,9 @@ pub(super) struct Surroundings {
     pub(super) held_end: u32,
     /// The flow's notes.
     pub(super) notes: KVec<u8>,
+    /// Where its packets go: to the client, and to each leg's server.
+    pub(super) to_client: Way,
+    pub(super) to_server: [Way; LEGS],
     /// The servers of the legs; none: the front.
     pub(super) servers: [Option<Bound>; LEGS],
     /// The server that was chosen last, for the leg to come.
@@ -92,6 +96,8 @@ impl Connection {
                 held_from: 0,
                 held_end: 0,
                 notes: KVec::new(),
+                to_client: Way::none(),
+                to_server: [Way::none(), Way::none()],
                 servers: [None, None],
                 chosen: None,
                 service: None,

@@ -50,6 +50,7 @@ use crate::shell::packet::Owned;
 use crate::shell::packet::Packet;
 use crate::shell::packet::Point;
 use crate::shell::ticker::Tick;
+use crate::shell::way::Found;
 
 /// Largest segment that is offered where the path takes more: a jumbo frame's.
 const MSS_MAX: u16 = 8940;
@@ -60,13 +61,13 @@ const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 
 /// What is done with a packet when its flow is unlocked.
-enum Fate {
+enum Fate<'a> {
     /// It goes on as it is.
     Accept,
     /// It goes no further.
     Drop,
-    /// It goes on rewritten.
-    Rewrite(Rewrite),
+    /// It goes on rewritten: its way where that is known, else through the stack.
+    Rewrite(Rewrite, Option<Found<'a>>),
     /// It is held, or waits to be sent.
     Taken,
     /// Its connection has been ended, and it may begin another.
@@ -80,6 +81,31 @@ struct Case<'a> {
     flows: &'a Flows,
     net: &'a Net,
     now: u64,
+}
+
+/// The way of a rewritten packet that came in, if it is not to the front.
+fn way<'p>(
+    flow: &flow::Flow,
+    around: &mut Surroundings,
+    side: Side,
+    packet: &mut Packet<'p>,
+    parsed: &Parsed,
+    rewrite: &Rewrite,
+) -> Option<Found<'p>> {
+    let to = &rewrite.destination;
+    let way = match side {
+        Side::Client if *to == parsed.segment.destination => return None,
+        Side::Server(_) => &mut around.to_client,
+        Side::Client => {
+            // The request that the packet proves the way for may have another server than the packet.
+            let active = flow.active()?;
+            if flow.leg(active)?.peer != *to {
+                return None;
+            }
+            around.to_server.get_mut(active)?
+        }
+    };
+    way.find(packet, &to.address, parsed.tcp_at)
 }
 
 impl Case<'_> {
@@ -105,15 +131,15 @@ impl Case<'_> {
     }
 
     /// Gives a packet to its flow, whose shard is locked.
-    fn give(
+    fn give<'p>(
         &self,
         shard: &mut Shard,
         location: Location,
         side: Side,
-        packet: &mut Packet<'_>,
+        packet: &mut Packet<'p>,
         parsed: &Parsed,
         out: &mut Out,
-    ) -> Fate {
+    ) -> Fate<'p> {
         let Some(connection) = shard.get(location.slot()) else {
             return Fate::Drop;
         };
@@ -130,7 +156,10 @@ impl Case<'_> {
         };
         let fate = match verdict {
             Verdict::Drop => Fate::Drop,
-            Verdict::Forward(rewrite) => Fate::Rewrite(rewrite),
+            Verdict::Forward(rewrite) => {
+                let way = way(flow, around, side, packet, parsed, &rewrite);
+                Fate::Rewrite(rewrite, way)
+            }
             Verdict::Reopen => {
                 flow.end(&mut env);
                 Fate::Fresh
@@ -171,7 +200,7 @@ impl Case<'_> {
         let due = flow.due(&env);
         self.flows.held_changed(before, around.memory());
         connection.seen = milliseconds(self.now);
-        if let (Side::Server(_), Fate::Rewrite(_)) = (side, &fate) {
+        if let (Side::Server(_), Fate::Rewrite(..)) = (side, &fate) {
             let service = connection
                 .around
                 .service(self.live, &connection.flow.service);
@@ -200,13 +229,24 @@ impl Case<'_> {
     }
 
     /// Does with a packet what was decided.
-    fn finish(&self, packet: &mut Packet<'_>, parsed: &Parsed, fate: &Fate) -> netfilter::Verdict {
-        let Fate::Rewrite(rewrite) = fate else {
+    fn finish<'p>(
+        &self,
+        packet: &mut Packet<'p>,
+        parsed: &Parsed,
+        fate: &Fate<'p>,
+    ) -> netfilter::Verdict {
+        let Fate::Rewrite(rewrite, way) = fate else {
             return match fate {
                 Fate::Accept => netfilter::Verdict::Accept,
                 _ => netfilter::Verdict::Drop,
             };
         };
+        if let Some(way) = way {
+            if !(sending::rewrite(packet, parsed, rewrite) && packet.go(*way)) {
+                self.switch.count(Counter::SendsLost);
+            }
+            return netfilter::Verdict::Drop;
+        }
         let same = rewrite.destination == parsed.segment.destination;
         packet.untrack();
         // Another source is an address of this host's (the service's, or the switch's own), a martian on input: the route is

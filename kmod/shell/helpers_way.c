@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/* Forwarding without the stack, as net/netfilter/nf_flow_table_ip.c does it: routes that were found before. Called under RCU, with
+ * the network header at skb->data, before routing. */
+#include <linux/netdevice.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter_ipv4.h>
+#include <linux/skbuff.h>
+#include <net/addrconf.h>
+#include <net/dst.h>
+#include <net/gso.h>
+#include <net/ip.h>
+#include <net/ip6_route.h>
+#include <net/ipv6.h>
+#include <net/ndisc.h>
+#include <net/neighbour.h>
+#include <net/net_namespace.h>
+#include <net/route.h>
+
+#include "helpers.h"
+
+static bool is_ipv4(const struct sk_buff *skb)
+{
+	return skb->protocol == htons(ETH_P_IP);
+}
+
+/* Whether packets go this way that are forwarded and nothing else. */
+static bool is_plain(const struct dst_entry *dst)
+{
+	if (dst->error || dst->lwtstate || dst_xfrm(dst))
+		return false;
+	if (dst->ops->family == AF_INET)
+		return dst_rtable(dst)->rt_type == RTN_UNICAST;
+	return !(dst_rt6_info(dst)->rt6i_flags & (RTF_LOCAL | RTF_ANYCAST | RTF_REJECT));
+}
+
+static struct dst_entry *find4(struct sk_buff *skb, const u8 *destination)
+{
+	const struct iphdr *iph = ip_hdr(skb);
+	struct dst_entry *dst;
+	__be32 to;
+
+	memcpy(&to, destination + 12, sizeof(to));
+	skb_dst_drop(skb);
+	if (ip_route_input_noref(skb, to, iph->saddr, ip4h_dscp(iph), skb->dev))
+		return NULL;
+	/* A client is not told of a better way to a server that it does not know. */
+	IPCB(skb)->flags &= ~IPSKB_DOREDIRECT;
+	if (!skb_dst_force(skb))
+		return NULL;
+	dst = skb_dst(skb);
+	skb->_skb_refdst = 0;
+	return dst;
+}
+
+static struct dst_entry *find6(struct sk_buff *skb, const u8 *destination)
+{
+	const struct ipv6hdr *iph = ipv6_hdr(skb);
+	struct flowi6 fl6 = {
+		.flowi6_iif = skb->dev->ifindex,
+		.flowi6_mark = skb->mark,
+		.flowi6_proto = IPPROTO_TCP,
+		.flowlabel = ip6_flowinfo(iph),
+		.saddr = iph->saddr,
+	};
+
+	memcpy(&fl6.daddr, destination, sizeof(fl6.daddr));
+	return ip6_route_input_lookup(dev_net(skb->dev), skb->dev, &fl6, skb,
+				      RT6_LOOKUP_F_HAS_SADDR);
+}
+
+/* Finds the way of a packet that came in, to an address; the reference is the caller's. NULL where there is none, or it is
+ * the stack's to go. */
+struct dst_entry *l7_way_find(struct sk_buff *skb, const u8 *destination, u32 *cookie)
+{
+	struct dst_entry *dst = is_ipv4(skb) ? find4(skb, destination) :
+					       find6(skb, destination);
+
+	if (!dst)
+		return NULL;
+	if (!is_plain(dst)) {
+		dst_release(dst);
+		return NULL;
+	}
+	*cookie = is_ipv4(skb) ? 0 : rt6_get_cookie(dst_rt6_info(dst));
+	return dst;
+}
+
+/* Whether a hook would do something with a packet that is not tracked and has no socket: connection tracking, NAT and
+ * AppArmor do nothing. */
+static bool looks(const struct nf_hook_ops *ops)
+{
+	if (ops->hook_ops_type == NF_HOOK_OP_NAT)
+		return false;
+	if (ops->hook_ops_type != NF_HOOK_OP_UNDEFINED)
+		return true;
+	if (ops->hooknum == NF_INET_POST_ROUTING &&
+	    ops->priority == NF_IP_PRI_SELINUX_FIRST)
+		return false;
+	switch (ops->priority) {
+	case NF_IP_PRI_CONNTRACK:
+	case NF_IP_PRI_NAT_DST:
+	case NF_IP_PRI_NAT_SRC:
+	case NF_IP_PRI_CONNTRACK_HELPER:
+	case NF_IP_PRI_CONNTRACK_CONFIRM:
+		return false;
+	}
+	return true;
+}
+
+/* Whether one of the hooks behind a priority would. */
+static bool one_looks(const struct nf_hook_entries *entries, int priority)
+{
+	struct nf_hook_ops **ops;
+	unsigned int i;
+
+	if (!entries)
+		return false;
+	ops = nf_hook_entries_get_hook_ops(entries);
+	for (i = entries->num_hook_entries; i-- > 0 && ops[i]->priority > priority;)
+		if (looks(ops[i]))
+			return true;
+	return false;
+}
+
+/* Whether someone has asked to see what is forwarded: a firewall's rules, other balancers, IPsec. */
+static bool is_watched(const struct net *net, bool ipv4)
+{
+	struct nf_hook_entries __rcu *const *hooks =
+		ipv4 ? net->nf.hooks_ipv4 : net->nf.hooks_ipv6;
+
+#ifdef CONFIG_XFRM
+	if (net->xfrm.policy_count[XFRM_POLICY_FWD] ||
+	    net->xfrm.policy_count[XFRM_POLICY_OUT] ||
+	    net->xfrm.policy_default[XFRM_POLICY_FWD] != XFRM_USERPOLICY_ACCEPT ||
+	    net->xfrm.policy_default[XFRM_POLICY_OUT] != XFRM_USERPOLICY_ACCEPT)
+		return true;
+#endif
+	return one_looks(rcu_dereference(hooks[NF_INET_PRE_ROUTING]), NF_IP_PRI_RAW) ||
+	       one_looks(rcu_dereference(hooks[NF_INET_FORWARD]), INT_MIN) ||
+	       one_looks(rcu_dereference(hooks[NF_INET_POST_ROUTING]), INT_MIN);
+}
+
+/* Whether it is what it was. */
+bool l7_way_is_good(struct dst_entry *dst, u32 cookie)
+{
+	return dst_check(dst, cookie) != NULL;
+}
+
+/* Whether a packet can go a way without the stack. */
+bool l7_way_fits(struct sk_buff *skb, const struct dst_entry *dst, unsigned int tcp_at)
+{
+	struct net *net = dev_net_rcu(skb->dev);
+	bool ipv4 = is_ipv4(skb);
+	unsigned int mtu;
+
+	if (is_watched(net, ipv4))
+		return false;
+	if (skb->pkt_type != PACKET_HOST || skb->sk || skb_has_extensions(skb) ||
+	    skb_warn_if_lro(skb))
+		return false;
+	/* Options and extension headers are for a router to read; fragments are sent on as they came. */
+	if (ipv4) {
+		if (tcp_at != sizeof(struct iphdr) || ip_hdr(skb)->ttl <= 1 ||
+		    IPCB(skb)->frag_max_size)
+			return false;
+		mtu = ip_dst_mtu_maybe_forward(dst, true);
+	} else {
+		if (tcp_at != sizeof(struct ipv6hdr) || ipv6_hdr(skb)->hop_limit <= 1 ||
+		    IP6CB(skb)->frag_max_size ||
+		    !READ_ONCE(net->ipv6.devconf_all->forwarding))
+			return false;
+		mtu = ip6_dst_mtu_maybe_forward(dst, true);
+	}
+	return skb->len <= mtu ||
+	       (skb_is_gso(skb) && skb_gso_validate_network_len(skb, mtu));
+}
+
+static struct neighbour *neighbour4(struct sk_buff *skb, struct dst_entry *dst,
+				    bool *is_v6gw)
+{
+	struct iphdr *iph = ip_hdr(skb);
+
+	ip_decrease_ttl(iph);
+	IPCB(skb)->flags |= IPSKB_FORWARDED;
+	skb->priority = rt_tos2priority(iph->tos);
+	IP_INC_STATS(dev_net_rcu(skb->dev), IPSTATS_MIB_OUTFORWDATAGRAMS);
+	return ip_neigh_for_gw(dst_rtable(dst), skb, is_v6gw);
+}
+
+static struct neighbour *neighbour6(struct sk_buff *skb, struct dst_entry *dst)
+{
+	struct ipv6hdr *iph = ipv6_hdr(skb);
+
+	iph->hop_limit--;
+	IP6CB(skb)->flags |= IP6SKB_FORWARDED;
+	IP6_INC_STATS(dev_net_rcu(skb->dev), ip6_dst_idev(dst),
+		      IPSTATS_MIB_OUTFORWDATAGRAMS);
+	return ip_neigh_gw6(skb->dev, rt6_nexthop(dst_rt6_info(dst), &iph->daddr));
+}
+
+/* Sends a packet on, that fits and whose headers may be written. Takes it. */
+bool l7_way_go(struct sk_buff *skb, struct dst_entry *dst)
+{
+	struct net_device *dev = dst_dev_rcu(dst);
+	struct neighbour *neigh;
+	bool is_v6gw = false;
+
+	if (skb_cow_head(skb, LL_RESERVED_SPACE(dev)))
+		goto none;
+	skb_dst_drop(skb);
+	skb_dst_set_noref(skb, dst);
+	skb_forward_csum(skb);
+	skb_clear_tstamp(skb);
+	skb->dev = dev;
+	neigh = is_ipv4(skb) ? neighbour4(skb, dst, &is_v6gw) : neighbour6(skb, dst);
+	if (IS_ERR(neigh))
+		goto none;
+	neigh_output(neigh, skb, is_v6gw);
+	return true;
+none:
+	kfree_skb_reason(skb, SKB_DROP_REASON_NETFILTER_DROP);
+	return false;
+}
