@@ -54,7 +54,6 @@ void l7_timer_start(struct timer_list *timer, unsigned int milliseconds);
 bool l7_comes_from_loopback(const struct nf_hook_state *state);
 unsigned int l7_skb_len(const struct sk_buff *skb);
 unsigned int l7_skb_truesize(const struct sk_buff *skb);
-unsigned int l7_skb_device(const struct sk_buff *skb);
 int l7_skb_network_offset(const struct sk_buff *skb);
 bool l7_skb_read(const struct sk_buff *skb, unsigned int offset, void *to,
 		 unsigned int len);
@@ -101,7 +100,7 @@ struct sk_buff *l7_skb_build(struct net *net, const struct dst_entry *dst,
 bool l7_skb_send(struct net *net, struct sk_buff *skb, struct dst_entry *dst);
 
 /* helpers_way.c */
-struct dst_entry *l7_way_find(struct sk_buff *skb, const u8 *destination, u32 *cookie);
+bool l7_way_is_plain(const struct dst_entry *dst, u32 *cookie);
 bool l7_way_is_good(struct dst_entry *dst, u32 cookie);
 bool l7_way_fits(struct sk_buff *skb, const struct dst_entry *dst, unsigned int tcp_at);
 bool l7_way_go(struct sk_buff *skb, struct dst_entry *dst);

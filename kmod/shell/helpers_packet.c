@@ -62,12 +62,6 @@ unsigned int l7_skb_truesize(const struct sk_buff *skb)
 	return skb->truesize;
 }
 
-/* In a hook of packets that came in. */
-unsigned int l7_skb_device(const struct sk_buff *skb)
-{
-	return skb->dev ? skb->dev->ifindex : 0;
-}
-
 int l7_skb_network_offset(const struct sk_buff *skb)
 {
 	return skb_network_offset(skb);
@@ -123,10 +117,12 @@ const u8 *l7_skb_run(const struct sk_buff *skb, unsigned int offset,
 	const struct sk_buff *chained;
 	unsigned int start;
 
+	if (offset < skb_headlen(skb)) {
+		*len = skb_headlen(skb) - offset;
+		return skb->data + offset;
+	}
 	if (offset >= skb->len)
 		return NULL;
-	if (offset < skb_headlen(skb))
-		return own_run(skb, offset, len);
 	start = skb_pagelen(skb);
 	if (offset < start)
 		return own_run(skb, offset, len);
@@ -226,6 +222,8 @@ bool l7_skb_sum_is_right(struct sk_buff *skb, unsigned int at, u8 protocol)
 {
 	if (at > skb->len)
 		return false;
+	if (skb_csum_unnecessary(skb))
+		return true;
 	return nf_checksum(skb, NF_INET_PRE_ROUTING, at, protocol,
 			   is_ipv4(skb) ? AF_INET : AF_INET6) == 0;
 }

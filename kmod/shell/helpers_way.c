@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /* Forwarding without the stack, as net/netfilter/nf_flow_table_ip.c does it: routes that were found before. Called under RCU, with
- * the network header at skb->data, before routing. */
+ * the network header at skb->data. */
 #include <linux/netdevice.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter_ipv4.h>
@@ -23,66 +23,17 @@ static bool is_ipv4(const struct sk_buff *skb)
 	return skb->protocol == htons(ETH_P_IP);
 }
 
-/* Whether packets go this way that are forwarded and nothing else. */
-static bool is_plain(const struct dst_entry *dst)
+/* Whether packets are forwarded by a route and nothing else; gives what l7_way_is_good() needs. */
+bool l7_way_is_plain(const struct dst_entry *dst, u32 *cookie)
 {
 	if (dst->error || dst->lwtstate || dst_xfrm(dst))
 		return false;
-	if (dst->ops->family == AF_INET)
+	if (dst->ops->family == AF_INET) {
+		*cookie = 0;
 		return dst_rtable(dst)->rt_type == RTN_UNICAST;
-	return !(dst_rt6_info(dst)->rt6i_flags & (RTF_LOCAL | RTF_ANYCAST | RTF_REJECT));
-}
-
-static struct dst_entry *find4(struct sk_buff *skb, const u8 *destination)
-{
-	const struct iphdr *iph = ip_hdr(skb);
-	struct dst_entry *dst;
-	__be32 to;
-
-	memcpy(&to, destination + 12, sizeof(to));
-	skb_dst_drop(skb);
-	if (ip_route_input_noref(skb, to, iph->saddr, ip4h_dscp(iph), skb->dev))
-		return NULL;
-	/* A client is not told of a better way to a server that it does not know. */
-	IPCB(skb)->flags &= ~IPSKB_DOREDIRECT;
-	if (!skb_dst_force(skb))
-		return NULL;
-	dst = skb_dst(skb);
-	skb->_skb_refdst = 0;
-	return dst;
-}
-
-static struct dst_entry *find6(struct sk_buff *skb, const u8 *destination)
-{
-	const struct ipv6hdr *iph = ipv6_hdr(skb);
-	struct flowi6 fl6 = {
-		.flowi6_iif = skb->dev->ifindex,
-		.flowi6_mark = skb->mark,
-		.flowi6_proto = IPPROTO_TCP,
-		.flowlabel = ip6_flowinfo(iph),
-		.saddr = iph->saddr,
-	};
-
-	memcpy(&fl6.daddr, destination, sizeof(fl6.daddr));
-	return ip6_route_input_lookup(dev_net(skb->dev), skb->dev, &fl6, skb,
-				      RT6_LOOKUP_F_HAS_SADDR);
-}
-
-/* Finds the way of a packet that came in, to an address; the reference is the caller's. NULL where there is none, or it is
- * the stack's to go. */
-struct dst_entry *l7_way_find(struct sk_buff *skb, const u8 *destination, u32 *cookie)
-{
-	struct dst_entry *dst = is_ipv4(skb) ? find4(skb, destination) :
-					       find6(skb, destination);
-
-	if (!dst)
-		return NULL;
-	if (!is_plain(dst)) {
-		dst_release(dst);
-		return NULL;
 	}
-	*cookie = is_ipv4(skb) ? 0 : rt6_get_cookie(dst_rt6_info(dst));
-	return dst;
+	*cookie = rt6_get_cookie(dst_rt6_info(dst));
+	return !(dst_rt6_info(dst)->rt6i_flags & (RTF_LOCAL | RTF_ANYCAST | RTF_REJECT));
 }
 
 /* Whether a hook would do something with a packet that is not tracked and has no socket: connection tracking, NAT and

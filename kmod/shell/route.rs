@@ -3,6 +3,8 @@
 //!
 //! C header: include/net/dst.h, include/net/route.h, include/net/ip6_route.h
 
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
 use kernel::ffi::c_uint;
@@ -29,17 +31,15 @@ pub(crate) struct Selector {
 /// # Invariants
 ///
 /// `entry` is a route of `net`, and one reference to it is ours.
-pub(crate) struct Route<'n> {
+pub(crate) struct Route {
     entry: NonNull<bindings::dst_entry>,
-    net: &'n Net,
-    mark: u32,
 }
 
-impl<'n> Route<'n> {
+impl Route {
     /// Finds the route, whatever the source is. Both addresses are 16 bytes, IPv4 as IPv4-mapped. `None` where there is
     /// none.
     pub(crate) fn to(
-        net: &'n Net,
+        net: &Net,
         source: [u8; 16],
         destination: [u8; 16],
         selector: Selector,
@@ -57,11 +57,7 @@ impl<'n> Route<'n> {
             )
         };
         // INVARIANT: the reference that came with it is ours.
-        NonNull::new(entry).map(|entry| Self {
-            entry,
-            net,
-            mark: selector.mark,
-        })
+        NonNull::new(entry).map(|entry| Self { entry })
     }
 
     /// The address of this host's that packets to a destination come from; `None` where there is no route. Both 16 bytes,
@@ -75,53 +71,71 @@ impl<'n> Route<'n> {
         found.then_some(source)
     }
 
+    /// It, to send by.
+    pub(crate) fn hop(&self) -> Hop<'_> {
+        // INVARIANT: the reference is held as long as this is borrowed.
+        Hop(self.entry, PhantomData)
+    }
+
+    /// The route, of which the reference is the caller's.
+    pub(super) fn into_raw(self) -> NonNull<bindings::dst_entry> {
+        ManuallyDrop::new(self).entry
+    }
+}
+
+/// A route that is there for some time, to send packets by.
+///
+/// # Invariants
+///
+/// The entry is there through `'a`.
+#[derive(Clone, Copy)]
+pub(crate) struct Hop<'a>(
+    pub(super) NonNull<bindings::dst_entry>,
+    pub(super) PhantomData<&'a ()>,
+);
+
+impl Hop<'_> {
     /// The longest IP packet that the route takes, bytes.
-    pub(crate) fn mtu(&self) -> u32 {
+    pub(crate) fn mtu(self) -> u32 {
         // SAFETY: by the invariant the route is there.
-        unsafe { bindings::l7_route_mtu(self.entry.as_ptr()) }
+        unsafe { bindings::l7_route_mtu(self.0.as_ptr()) }
     }
 
     /// Whether it leads to this host.
-    pub(crate) fn is_local(&self) -> bool {
+    pub(crate) fn is_local(self) -> bool {
         // SAFETY: by the invariant the route is there.
-        unsafe { bindings::l7_route_is_local(self.entry.as_ptr()) }
+        unsafe { bindings::l7_route_is_local(self.0.as_ptr()) }
     }
 
     /// Sends a packet without payload, without passing the hook of local packets: its IP header and its TCP header with
     /// options. Of these the length, IPv4's identification (unless DF is set), IPv4's header checksum and the TCP checksum
     /// are filled in where they are 0. `false` where they are no such headers, memory is short, or whoever was asked to
     /// send it said so.
-    pub(crate) fn send(&self, headers: &[u8]) -> bool {
+    pub(crate) fn send(self, net: &Net, headers: &[u8]) -> bool {
         let Ok(len) = c_uint::try_from(headers.len()) else {
             return false;
         };
         // SAFETY: by the invariant the route is there; `len` bytes may be read.
         let buffer = unsafe {
-            bindings::l7_skb_build(
-                self.net.as_raw(),
-                self.entry.as_ptr(),
-                headers.as_ptr(),
-                len,
-                self.mark,
-            )
+            bindings::l7_skb_build(net.as_raw(), self.0.as_ptr(), headers.as_ptr(), len, 0)
         };
         if buffer.is_null() {
             return false;
         }
         // SAFETY: the buffer is ours to give away, and its data begins with the IP header; by the invariant the route is
         // there.
-        unsafe { bindings::l7_skb_send(self.net.as_raw(), buffer, self.entry.as_ptr()) }
+        unsafe { bindings::l7_skb_send(net.as_raw(), buffer, self.0.as_ptr()) }
     }
 
     /// Sends a packet; see [`Owned::send`].
-    pub(super) fn send_packet(&self, packet: Owned) -> bool {
+    pub(super) fn send_packet(self, net: &Net, packet: Owned) -> bool {
         let buffer = packet.into_raw();
         // SAFETY: as above.
-        unsafe { bindings::l7_skb_send(self.net.as_raw(), buffer.as_ptr(), self.entry.as_ptr()) }
+        unsafe { bindings::l7_skb_send(net.as_raw(), buffer.as_ptr(), self.0.as_ptr()) }
     }
 }
 
-impl Drop for Route<'_> {
+impl Drop for Route {
     fn drop(&mut self) {
         // SAFETY: by the invariant the reference is ours.
         unsafe { bindings::dst_release(self.entry.as_ptr()) };

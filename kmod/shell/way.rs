@@ -1,28 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Ways of packets that are forwarded: routes that are found once and kept, so that a packet need not pass the stack.
+//! Ways of a connection's packets: routes that are found once and kept, so that a packet need not pass the stack.
 //!
 //! C header: include/net/dst.h
 
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
+use kernel::sync::rcu;
+
 use super::bindings;
+use super::net::Net;
 use super::packet::Buffer;
 use super::packet::Packet;
 use super::packet::Point;
+use super::route::Hop;
+use super::route::Route;
+use super::route::Selector;
 
-/// The way from a device to an address, or none yet.
+/// The way to an address.
 ///
 /// # Invariants
 ///
-/// A reference to the entry is this one's.
-#[derive(Default)]
+/// A reference to the entry, if there is one, is this one's.
 pub(crate) struct Way {
+    /// A route that packets are forwarded by and nothing else.
     entry: Option<NonNull<bindings::dst_entry>>,
     /// What tells whether an IPv6 route is what it was.
     cookie: u32,
-    /// The index of the device that its packets come in by.
-    device: u32,
+    /// There is no such route: packets pass the stack.
+    stack: bool,
 }
 
 // SAFETY: routes are counted by atomic operations, and read under RCU.
@@ -30,70 +36,72 @@ unsafe impl Send for Way {}
 // SAFETY: as above.
 unsafe impl Sync for Way {}
 
-/// A way that a packet can go.
-///
-/// # Invariants
-///
-/// The entry is there as long as the hook in which it was found runs, whoever drops its [`Way`].
-#[derive(Clone, Copy)]
-pub(crate) struct Found<'a>(NonNull<bindings::dst_entry>, PhantomData<&'a ()>);
-
 impl Way {
-    /// None yet.
-    pub(crate) const fn none() -> Self {
+    /// It has not been looked for.
+    pub(crate) const fn unknown() -> Self {
         // INVARIANT: there is no entry.
         Self {
             entry: None,
             cookie: 0,
-            device: 0,
+            stack: false,
         }
     }
 
     /// Forgets it.
     pub(crate) fn forget(&mut self) {
+        self.stack = false;
         if let Some(entry) = self.entry.take() {
             // SAFETY: by the invariant the reference is ours.
             unsafe { bindings::dst_release(entry.as_ptr()) };
         }
     }
 
-    /// The way of a packet that came in to an address, 16 bytes, IPv4 as IPv4-mapped; it is looked for where it is not
-    /// known or is no more what it was. The packet has the source that it came with. `None` where it has to pass the stack: it is
-    /// for this host, or too long, or it is a fragment or has options, or rules of netfilter or IPsec want to see it.
-    pub(crate) fn find<'a>(
+    /// The way for packets from an address of this host's, or that it stands for, to the way's: both 16 bytes, IPv4 as
+    /// IPv4-mapped. It is looked for where it is not known or is no more what it was. `None` where packets have to pass the
+    /// stack.
+    #[inline]
+    pub(crate) fn find<'g>(
         &mut self,
-        packet: &mut Packet<'a>,
+        _guard: &'g rcu::Guard,
+        net: &Net,
+        source: &[u8; 16],
         destination: &[u8; 16],
-        tcp_at: u32,
-    ) -> Option<Found<'a>> {
-        if packet.point() != Point::PreRouting {
+        selector: Selector,
+    ) -> Option<Hop<'g>> {
+        if let Some(entry) = self.entry {
+            // SAFETY: by the invariant the entry is there.
+            if unsafe { bindings::l7_way_is_good(entry.as_ptr(), self.cookie) } {
+                // INVARIANT: entries are freed a grace period after they were forgotten.
+                return Some(Hop(entry, PhantomData));
+            }
+            self.forget();
+        }
+        if self.stack {
             return None;
         }
-        let buffer = packet.raw()?;
-        let device = packet.device();
-        let known = self.entry.filter(|entry| {
-            device == self.device
-                // SAFETY: by the invariant the entry is there.
-                && unsafe { bindings::l7_way_is_good(entry.as_ptr(), self.cookie) }
-        });
-        let entry = match known {
-            Some(entry) => entry,
-            None => {
-                self.forget();
-                // SAFETY: the buffer is the hook's; the address has 16 bytes, and one number is written.
-                let entry = unsafe {
-                    bindings::l7_way_find(buffer.as_ptr(), destination.as_ptr(), &mut self.cookie)
-                };
-                let entry = NonNull::new(entry)?;
-                // INVARIANT: the reference that came with it is ours.
-                (self.entry, self.device) = (Some(entry), device);
-                entry
-            }
-        };
-        // SAFETY: the buffer is the hook's, and the entry there.
-        let fits = unsafe { bindings::l7_way_fits(buffer.as_ptr(), entry.as_ptr(), tcp_at) };
-        // INVARIANT: hooks run under RCU, and entries are freed after a grace period.
-        fits.then_some(Found(entry, PhantomData))
+        self.look(net, source, destination, selector)
+    }
+
+    #[inline(never)]
+    fn look<'g>(
+        &mut self,
+        net: &Net,
+        source: &[u8; 16],
+        destination: &[u8; 16],
+        selector: Selector,
+    ) -> Option<Hop<'g>> {
+        self.stack = true;
+        let route = Route::to(net, *source, *destination, selector)?;
+        // SAFETY: the route is there; one number is written.
+        let plain = unsafe { bindings::l7_way_is_plain(route.hop().0.as_ptr(), &mut self.cookie) };
+        if !plain {
+            return None;
+        }
+        let entry = route.into_raw();
+        // INVARIANT: the reference is ours.
+        (self.entry, self.stack) = (Some(entry), false);
+        // INVARIANT: as above, by the guard of the caller.
+        Some(Hop(entry, PhantomData))
     }
 }
 
@@ -103,16 +111,27 @@ impl Drop for Way {
     }
 }
 
-impl<'a> Packet<'a> {
+impl Packet<'_> {
+    /// Whether the packet, which came in, can go a way without the stack. Not if it is too long, a fragment or has options, or
+    /// rules of netfilter or IPsec want to see it.
+    pub(crate) fn fits(&self, way: Hop<'_>, tcp_at: u32) -> bool {
+        let Some(buffer) = self.raw() else {
+            return false;
+        };
+        self.point() == Point::PreRouting
+            // SAFETY: the buffer is the hook's; the entry is there.
+            && unsafe { bindings::l7_way_fits(buffer.as_ptr(), way.0.as_ptr(), tcp_at) }
+    }
+
     /// Sends the packet, rewritten, on its way, as a router does; the hook has it no more. `false`: it was dropped, for want of
     /// memory or a neighbour.
     ///
     /// No lock may be held that a hook takes.
-    pub(crate) fn go(&mut self, way: Found<'a>) -> bool {
+    pub(crate) fn go(&mut self, way: Hop<'_>) -> bool {
         let Some(buffer) = self.give_away() else {
             return false;
         };
-        // SAFETY: the buffer was the hook's, which says `NF_STOLEN` now; by the invariant the entry is there.
+        // SAFETY: the buffer was the hook's, which says `NF_STOLEN` now; the entry is there.
         unsafe { bindings::l7_way_go(buffer.as_ptr(), way.0.as_ptr()) }
     }
 }

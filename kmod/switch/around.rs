@@ -5,6 +5,7 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use kernel::prelude::*;
+use kernel::sync::rcu;
 
 use l7switch_engine::decide::Space;
 use l7switch_engine::flow::cookie;
@@ -46,7 +47,10 @@ use crate::shell::net::Net;
 use crate::shell::packet::Buffer;
 use crate::shell::packet::Owned;
 use crate::shell::random;
+use crate::shell::route::Hop;
 use crate::shell::route::Route;
+use crate::shell::route::Selector;
+use crate::shell::way::Way;
 
 /// Ports that the switch takes on its own addresses: below those that local clients get (net.ipv4.ip_local_port_range).
 const PORTS: core::ops::Range<u16> = 10_000..32_768;
@@ -60,7 +64,8 @@ const HELD_ALL_MAX: u64 = 64 << 20;
 const NOTES_MAX: usize = 40 * 1024;
 
 /// The surroundings of a flow.
-pub(super) struct Around<'e> {
+pub(super) struct Around<'e, 'g> {
+    pub(super) guard: &'g rcu::Guard,
     pub(super) switch: &'e Switch,
     /// The table in force; none while the switch goes away.
     pub(super) live: Option<&'e Live>,
@@ -70,7 +75,7 @@ pub(super) struct Around<'e> {
     pub(super) client: Identity,
     pub(super) service: Identity,
     pub(super) around: &'e mut Surroundings,
-    pub(super) out: &'e mut Out,
+    pub(super) out: &'e mut Out<'g>,
     /// Now, ns.
     pub(super) now: u64,
 }
@@ -81,7 +86,7 @@ pub(super) fn epoch() -> u32 {
     (seconds / cookie::EPOCH_SECONDS) as u32
 }
 
-impl Around<'_> {
+impl Around<'_, '_> {
     /// The bytes from a number on in one piece: as they lie, or copied.
     fn assemble<'b>(
         &'b self,
@@ -118,6 +123,18 @@ impl Around<'_> {
             len = len.wrapping_add(count);
         }
         scratch.get(..len).unwrap_or_default()
+    }
+
+    /// Has what is sent to an address go the way that the connection knows, or finds.
+    fn find_way(&mut self, from: &Identity, to: &Identity) {
+        if self.out.way(&to.address).is_none() {
+            let way = self
+                .around
+                .way(&self.client, self.guard, self.net, from, to);
+            if let Some(way) = way {
+                self.out.know(&to.address, way);
+            }
+        }
     }
 
     /// Counts for the service.
@@ -165,7 +182,7 @@ impl Around<'_> {
     }
 }
 
-impl<'e> Env for Around<'e> {
+impl<'e> Env for Around<'e, '_> {
     type Packet = View<'e>;
 
     fn now(&self) -> u64 {
@@ -262,6 +279,7 @@ impl<'e> Env for Around<'e> {
     }
 
     fn emit(&mut self, build: Build) {
+        self.find_way(&build.source, &build.destination);
         if !self.out.build(build) {
             self.switch.count(Counter::SendsLost);
         }
@@ -334,6 +352,12 @@ impl<'e> Env for Around<'e> {
                 return;
             };
             let rewrite = rewrite(&segment, from, until);
+            let (source, to) = (&rewrite.source, &rewrite.destination);
+            if self.out.way(&to.address).is_none() {
+                if let Some(way) = around.way(&self.client, self.guard, self.net, source, to) {
+                    self.out.know(&to.address, way);
+                }
+            }
             if !self.out.packet(packet, &parsed, from, until, &rewrite) {
                 self.switch.count(Counter::SendsLost);
             }
@@ -424,7 +448,44 @@ impl<'e> Env for Around<'e> {
     }
 }
 
+/// [`Way::find`], by the ends of a connection.
+pub(super) fn find_way<'g>(
+    way: &mut Way,
+    guard: &'g rcu::Guard,
+    net: &Net,
+    from: &Identity,
+    to: &Identity,
+) -> Option<Hop<'g>> {
+    let selector = Selector {
+        source_port: from.port,
+        destination_port: to.port,
+        ..Selector::default()
+    };
+    way.find(guard, net, &from.address, &to.address, selector)
+}
+
 impl Surroundings {
+    /// The way to an address: the client's, or that of a leg's server.
+    pub(super) fn way<'g>(
+        &mut self,
+        client: &Identity,
+        guard: &'g rcu::Guard,
+        net: &Net,
+        from: &Identity,
+        to: &Identity,
+    ) -> Option<Hop<'g>> {
+        if client.address == to.address {
+            return find_way(&mut self.to_client, guard, net, from, to);
+        }
+        let mut legs = self.servers.iter().zip(&mut self.to_server);
+        let (_, way) = legs.find(|(bound, _)| {
+            bound
+                .as_ref()
+                .is_some_and(|bound| bound.server.scheduled().identity().address == to.address)
+        })?;
+        find_way(way, guard, net, from, to)
+    }
+
     /// Keeps a packet whose data before `from` have gone; `all`: memory that packets of all connections take. `false` where there is too much already.
     pub(super) fn hold(&mut self, packet: Owned, segment: &Segment, from: u32, all: u64) -> bool {
         if self.held.memory().saturating_add(packet.memory()) > HELD_MAX || all > HELD_ALL_MAX {

@@ -65,7 +65,7 @@ impl Switch {
     ) -> Verdict {
         packet.untrack();
         let len = error.tcp_at.saturating_add(8);
-        let same = super::view::outer(packet)
+        let same = super::view::outer(packet, packet.run(0))
             .is_some_and(|outer| outer.ip.destination == rewrite.source.address);
         let (ip, tcp) = (error.ip_at as usize, error.tcp_at as usize);
         let done = packet

@@ -17,11 +17,11 @@ use kernel::sync::lock::spinlock::SpinLockBackend;
 use kernel::sync::lock::Guard;
 use kernel::sync::SpinLock;
 
+use l7switch_engine::ends::Secret;
 use l7switch_engine::flow::seq;
 use l7switch_engine::sched::Identity;
-use l7switch_engine::siphash::siphash13;
-use l7switch_engine::siphash::siphash13_words;
 
+use crate::shell::random;
 use super::connection::Connection;
 use super::index::Index;
 use super::index::Place;
@@ -237,21 +237,12 @@ impl Shard {
     }
 }
 
-/// The number of an IPv4 address, which is IPv4-mapped.
-#[inline]
-fn ipv4(of: &Identity) -> Option<u32> {
-    let [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] = of.address else {
-        return None;
-    };
-    Some(u32::from_be_bytes([a, b, c, d]))
-}
-
 /// The table of connections.
 pub(crate) struct Flows {
     shards: KVec<Pin<KBox<SpinLock<Shard>>>>,
     index: Index,
     /// Of the index.
-    key: [u64; 2],
+    secret: Secret,
     /// Of SYN cookies.
     pub(super) cookies: [u64; 2],
     /// Room to read requests in.
@@ -269,7 +260,7 @@ impl Flows {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(limit: u32, key: [u64; 2], cookies: [u64; 2]) -> Result<Self> {
+    pub(crate) fn new(limit: u32, cookies: [u64; 2]) -> Result<Self> {
         // Shards do not fill evenly.
         let slots = (limit as usize).div_ceil(SHARDS);
         let slots = slots
@@ -285,7 +276,7 @@ impl Flows {
         Ok(Self {
             shards,
             index: Index::new((limit as usize).saturating_mul(3))?,
-            key,
+            secret: Secret::new([(); 7].map(|()| random::number())),
             cookies,
             scratches: Scratches::new()?,
             count: AtomicU32::new(0),
@@ -320,25 +311,7 @@ impl Flows {
     /// Hash of a packet's ends.
     #[inline]
     pub(super) fn hash(&self, source: &Identity, destination: &Identity) -> u64 {
-        let ports = (u64::from(source.port) << 16) | u64::from(destination.port);
-        if let (Some(from), Some(to)) = (ipv4(source), ipv4(destination)) {
-            let addresses = (u64::from(from) << 32) | u64::from(to);
-            return siphash13_words(self.key, [addresses, ports]);
-        }
-        let [_, _, _, _, number @ ..] = ports.to_be_bytes();
-        let mut bytes = [0u8; 36];
-        let (addresses, ports) = bytes.split_at_mut(32);
-        let (from, to) = addresses.split_at_mut(16);
-        if let (Some(from), Some(to), Some(ports)) = (
-            from.first_chunk_mut::<16>(),
-            to.first_chunk_mut::<16>(),
-            ports.first_chunk_mut::<4>(),
-        ) {
-            *from = source.address;
-            *to = destination.address;
-            *ports = number;
-        }
-        siphash13(self.key, &bytes)
+        self.secret.hash(source, destination)
     }
 
     /// Locks a shard. With softirqs off.

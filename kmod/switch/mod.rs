@@ -127,7 +127,7 @@ impl Switch {
         live: KBox<Arc<Live>>,
     ) -> Result {
         if control.live.is_none() && !switch.follows() {
-            let flows = Flows::new(crate::max_flows(), random::key(), random::key())?;
+            let flows = Flows::new(crate::max_flows(), random::key())?;
             let flows = KBox::new(flows, GFP_KERNEL_ACCOUNT)?;
             switch.flows.replace(Some(flows));
         }

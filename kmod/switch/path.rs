@@ -20,6 +20,7 @@ use l7switch_engine::netlink::Datapath;
 use l7switch_engine::netlink::Protocol;
 use l7switch_engine::table::format::ServiceRecord;
 
+use super::around::find_way;
 use super::around::is_dead;
 use super::around::Around;
 use super::connection::Connection;
@@ -49,8 +50,8 @@ use crate::shell::packet::Buffer;
 use crate::shell::packet::Owned;
 use crate::shell::packet::Packet;
 use crate::shell::packet::Point;
+use crate::shell::route::Hop;
 use crate::shell::ticker::Tick;
-use crate::shell::way::Found;
 
 /// Largest segment that is offered where the path takes more: a jumbo frame's.
 const MSS_MAX: u16 = 8940;
@@ -62,12 +63,12 @@ const ICMPV6: u8 = 58;
 
 /// What is done with a packet when its flow is unlocked.
 enum Fate<'a> {
-    /// It goes on as it is.
+    /// It goes on through the stack, as it is, or rewritten.
     Accept,
     /// It goes no further.
     Drop,
-    /// It goes on rewritten: its way where that is known, else through the stack.
-    Rewrite(Rewrite, Option<Found<'a>>),
+    /// It goes on, rewritten, without the stack.
+    Go(Hop<'a>),
     /// It is held, or waits to be sent.
     Taken,
     /// Its connection has been ended, and it may begin another.
@@ -76,6 +77,7 @@ enum Fate<'a> {
 
 /// What everything about one packet needs.
 struct Case<'a> {
+    guard: &'a rcu::Guard,
     switch: &'a Switch,
     live: &'a Live,
     flows: &'a Flows,
@@ -83,40 +85,16 @@ struct Case<'a> {
     now: u64,
 }
 
-/// The way of a rewritten packet that came in, if it is not to the front.
-fn way<'p>(
-    flow: &flow::Flow,
-    around: &mut Surroundings,
-    side: Side,
-    packet: &mut Packet<'p>,
-    parsed: &Parsed,
-    rewrite: &Rewrite,
-) -> Option<Found<'p>> {
-    let to = &rewrite.destination;
-    let way = match side {
-        Side::Client if *to == parsed.segment.destination => return None,
-        Side::Server(_) => &mut around.to_client,
-        Side::Client => {
-            // The request that the packet proves the way for may have another server than the packet.
-            let active = flow.active()?;
-            if flow.leg(active)?.peer != *to {
-                return None;
-            }
-            around.to_server.get_mut(active)?
-        }
-    };
-    way.find(packet, &to.address, parsed.tcp_at)
-}
-
-impl Case<'_> {
+impl<'g> Case<'g> {
     fn around<'e>(
         &'e self,
         location: Location,
         flow: &flow::Flow,
         around: &'e mut Surroundings,
-        out: &'e mut Out,
-    ) -> Around<'e> {
+        out: &'e mut Out<'g>,
+    ) -> Around<'e, 'g> {
         Around {
+            guard: self.guard,
             switch: self.switch,
             live: Some(self.live),
             flows: self.flows,
@@ -131,25 +109,22 @@ impl Case<'_> {
     }
 
     /// Gives a packet to its flow, whose shard is locked.
-    fn give<'p>(
+    fn give(
         &self,
         shard: &mut Shard,
         location: Location,
         side: Side,
-        packet: &mut Packet<'p>,
+        packet: &mut Packet<'_>,
         parsed: &Parsed,
-        out: &mut Out,
-    ) -> Fate<'p> {
+        out: &mut Out<'g>,
+    ) -> Fate<'g> {
         let Some(connection) = shard.get(location.slot()) else {
             return Fate::Drop;
         };
         let Connection { flow, around, .. } = connection;
         let before = around.memory();
         let mut env = self.around(location, flow, around, out);
-        let view = View {
-            packet,
-            payload_at: parsed.payload_at,
-        };
+        let view = View::new(packet, parsed);
         let verdict = match side {
             Side::Client => flow.client(&parsed.segment, &view, &mut env),
             Side::Server(leg) => flow.server(leg, &parsed.segment, &view, &mut env),
@@ -157,8 +132,8 @@ impl Case<'_> {
         let fate = match verdict {
             Verdict::Drop => Fate::Drop,
             Verdict::Forward(rewrite) => {
-                let way = way(flow, around, side, packet, parsed, &rewrite);
-                Fate::Rewrite(rewrite, way)
+                let way = self.way(flow, around, side, packet, parsed, &rewrite);
+                self.rewrite(packet, parsed, &rewrite, way)
             }
             Verdict::Reopen => {
                 flow.end(&mut env);
@@ -195,24 +170,32 @@ impl Case<'_> {
                 None => Fate::Drop,
             },
         };
-        let env = self.around(location, flow, around, out);
         let dead = is_dead(flow);
-        let due = flow.due(&env);
+        let due = flow.due(!around.held.is_empty());
         self.flows.held_changed(before, around.memory());
         connection.seen = milliseconds(self.now);
-        if let (Side::Server(_), Fate::Rewrite(..)) = (side, &fate) {
-            let service = connection
-                .around
-                .service(self.live, &connection.flow.service);
-            if let Some(traffic) = service.and_then(|service| self.live.traffic(service)) {
-                let len = u64::from(parsed.payload_at.wrapping_add(parsed.segment.payload));
-                traffic.add(TRAFFIC_BYTES_OUT, len);
+        let len = parsed.len();
+        let service = connection
+            .around
+            .service(self.live, &connection.flow.service);
+        let traffic = service.and_then(|service| self.live.traffic(service));
+        match (side, &fate) {
+            // It is counted with those of its next connection.
+            (Side::Client, Fate::Fresh) => {}
+            (Side::Client, _) => {
+                connection.packets = connection.packets.wrapping_add(1);
+                connection.bytes = connection.bytes.wrapping_add(len);
+                if let Some(traffic) = traffic {
+                    traffic.add(TRAFFIC_PACKETS, 1);
+                    traffic.add(TRAFFIC_BYTES, len);
+                }
             }
-        }
-        if side == Side::Client {
-            connection.packets = connection.packets.wrapping_add(1);
-            let len = u64::from(parsed.payload_at.wrapping_add(parsed.segment.payload));
-            connection.bytes = connection.bytes.wrapping_add(len);
+            (Side::Server(_), Fate::Go(_) | Fate::Accept) => {
+                if let Some(traffic) = traffic {
+                    traffic.add(TRAFFIC_BYTES_OUT, len);
+                }
+            }
+            (Side::Server(_), _) => {}
         }
         if dead {
             self.flows.remove(shard, location, true);
@@ -228,25 +211,59 @@ impl Case<'_> {
         }
     }
 
-    /// Does with a packet what was decided.
-    fn finish<'p>(
+    /// The way of a packet that goes on, if it need not pass the stack.
+    fn way(
         &self,
-        packet: &mut Packet<'p>,
+        flow: &flow::Flow,
+        around: &mut Surroundings,
+        side: Side,
+        packet: &Packet<'_>,
         parsed: &Parsed,
-        fate: &Fate<'p>,
-    ) -> netfilter::Verdict {
-        let Fate::Rewrite(rewrite, way) = fate else {
-            return match fate {
-                Fate::Accept => netfilter::Verdict::Accept,
-                _ => netfilter::Verdict::Drop,
-            };
-        };
-        if let Some(way) = way {
-            if !(sending::rewrite(packet, parsed, rewrite) && packet.go(*way)) {
-                self.switch.count(Counter::SendsLost);
+        rewrite: &Rewrite,
+    ) -> Option<Hop<'g>> {
+        let (from, to) = (&rewrite.source, &rewrite.destination);
+        let way = match side {
+            // To the front.
+            Side::Client if *to == parsed.segment.destination => return None,
+            Side::Server(_) => &mut around.to_client,
+            Side::Client => {
+                // The request that the packet proves the way for may have another server than the packet.
+                let active = flow.active()?;
+                if flow.leg(active)?.peer != *to {
+                    return None;
+                }
+                around.to_server.get_mut(active)?
             }
-            return netfilter::Verdict::Drop;
+        };
+        find_way(way, self.guard, self.net, from, to)
+            .filter(|&way| packet.fits(way, parsed.tcp_at))
+    }
+
+    /// Rewrites a packet that goes on.
+    fn rewrite(
+        &self,
+        packet: &mut Packet<'_>,
+        parsed: &Parsed,
+        rewrite: &Rewrite,
+        way: Option<Hop<'g>>,
+    ) -> Fate<'g> {
+        let fate = match way {
+            Some(way) if sending::rewrite(packet, parsed, rewrite) => Fate::Go(way),
+            Some(_) => Fate::Drop,
+            None => self.through_stack(packet, parsed, rewrite),
+        };
+        if matches!(fate, Fate::Drop) {
+            self.switch.count(Counter::SendsLost);
         }
+        fate
+    }
+
+    fn through_stack(
+        &self,
+        packet: &mut Packet<'_>,
+        parsed: &Parsed,
+        rewrite: &Rewrite,
+    ) -> Fate<'g> {
         let same = rewrite.destination == parsed.segment.destination;
         packet.untrack();
         // Another source is an address of this host's (the service's, or the switch's own), a martian on input: the route is
@@ -258,15 +275,27 @@ impl Case<'_> {
         let done = routed
             && sending::rewrite(packet, parsed, rewrite)
             && (same || packet.point() == Point::PreRouting || packet.reroute());
-        if done {
-            netfilter::Verdict::Accept
-        } else {
-            self.switch.count(Counter::SendsLost);
-            netfilter::Verdict::Drop
+        match done {
+            true => Fate::Accept,
+            false => Fate::Drop,
         }
     }
 
-    fn send(&self, out: &mut Out) {
+    /// Does with a packet what was decided. With no lock held.
+    fn finish(&self, packet: &mut Packet<'_>, fate: &Fate<'g>) -> netfilter::Verdict {
+        match fate {
+            Fate::Accept => return netfilter::Verdict::Accept,
+            Fate::Go(way) => {
+                if !packet.go(*way) {
+                    self.switch.count(Counter::SendsLost);
+                }
+            }
+            Fate::Drop | Fate::Taken | Fate::Fresh => {}
+        }
+        netfilter::Verdict::Drop
+    }
+
+    fn send(&self, out: &mut Out<'_>) {
         let lost = out.send(self.net);
         if lost > 0 {
             self.switch.counters.add(Counter::SendsLost.index(), lost);
@@ -289,6 +318,7 @@ impl Case<'_> {
                 Some(Protocol::Http | Protocol::Tls | Protocol::Tcp)
             );
         if !served {
+            self.came(service, parsed);
             return netfilter::Verdict::Accept;
         }
         let eager = matches!(protocol, Some(Protocol::Tcp));
@@ -298,7 +328,11 @@ impl Case<'_> {
             eager,
             ..self.switch.listener(self.flows, self.now)
         };
-        match flow::fresh(&listener, &parsed.segment) {
+        let fresh = flow::fresh(&listener, &parsed.segment);
+        if !matches!(fresh, Fresh::Open(_)) {
+            self.came(service, parsed);
+        }
+        match fresh {
             Fresh::Pass => {
                 self.switch.count(Counter::Strays);
                 netfilter::Verdict::Accept
@@ -315,8 +349,16 @@ impl Case<'_> {
         }
     }
 
+    /// Counts a packet to a service that is none of a connection.
+    fn came(&self, service: u32, parsed: &Parsed) {
+        if let Some(traffic) = self.live.traffic(service) {
+            traffic.add(TRAFFIC_PACKETS, 1);
+            traffic.add(TRAFFIC_BYTES, parsed.len());
+        }
+    }
+
     fn answer(&self, build: &Build) {
-        if !sending::send(self.net, build) {
+        if !sending::send(self.net, build, None) {
             self.switch.count(Counter::SendsLost);
         }
     }
@@ -351,7 +393,7 @@ impl Case<'_> {
         if let Some(traffic) = self.live.traffic(service) {
             traffic.add(TRAFFIC_CONNECTIONS, 1);
         }
-        let verdict = self.finish(packet, parsed, &fate);
+        let verdict = self.finish(packet, &fate);
         self.send(&mut out);
         verdict
     }
@@ -364,7 +406,8 @@ impl Switch {
     }
 
     fn see(&self, packet: &mut Packet<'_>) -> netfilter::Verdict {
-        let Some(outer) = view::outer(packet) else {
+        let start = packet.run(0);
+        let Some(outer) = view::outer(packet, start) else {
             return netfilter::Verdict::Accept;
         };
         let guard = rcu::read_lock();
@@ -379,16 +422,17 @@ impl Switch {
                 _ => netfilter::Verdict::Accept,
             };
         };
-        let parsed = view::parse(packet, &outer.ip, tcp_at).or_else(|| {
+        let parsed = view::parse(packet, start, &outer.ip, tcp_at).or_else(|| {
             // Headers in pieces: in one, if there are any.
             let len = packet.len().min(tcp_at.saturating_add(60));
             packet.headers_mut(len)?;
-            view::parse(packet, &outer.ip, tcp_at)
+            view::parse(packet, packet.run(0), &outer.ip, tcp_at)
         });
         let Some(parsed) = parsed else {
             return netfilter::Verdict::Accept;
         };
         let case = Case {
+            guard: &guard,
             switch: self,
             live,
             flows,
@@ -399,15 +443,10 @@ impl Switch {
     }
 }
 
-impl Case<'_> {
+impl<'g> Case<'g> {
     fn segment(&self, packet: &mut Packet<'_>, parsed: &Parsed) -> netfilter::Verdict {
         let segment = &parsed.segment;
         let (source, destination) = (&segment.source, &segment.destination);
-        let service = self.live.service_at(destination.address, destination.port);
-        if let Some(traffic) = service.and_then(|service| self.live.traffic(service)) {
-            traffic.add(TRAFFIC_PACKETS, 1);
-            traffic.add(TRAFFIC_BYTES, u64::from(packet.len()));
-        }
         // The front answers from the service's own address.
         let from_front = packet.point() == Point::LocalOut
             && self.live.service_at(source.address, source.port).is_some();
@@ -416,11 +455,9 @@ impl Case<'_> {
         } else {
             self.flows.hash(source, destination)
         };
-        let opens = segment.flags & (SYN | ACK | RST) == SYN && service.is_some();
+        let opens = segment.flags & (SYN | ACK | RST) == SYN;
         let mut out = Out::new();
-        let fate = if opens && !from_front {
-            None
-        } else if from_front {
+        let fate = if from_front {
             self.flows
                 .find(hash, destination, source, |shard, location, side| {
                     let leg = shard.get(location.slot()).and_then(|c| front_leg(&c.flow));
@@ -432,6 +469,8 @@ impl Case<'_> {
                         _ => Fate::Accept,
                     }
                 })
+        } else if opens && self.service(parsed).is_some() {
+            None
         } else {
             self.flows
                 .find(hash, source, destination, |shard, location, side| {
@@ -441,20 +480,31 @@ impl Case<'_> {
                     self.give(shard, location, side, packet, parsed, &mut out)
                 })
         };
-        let verdict = match (&fate, service) {
-            (Some(Fate::Fresh), Some(service)) => self.fresh(service, packet, parsed, hash),
-            (Some(fate), _) => self.finish(packet, parsed, fate),
-            (None, Some(service)) if !from_front => {
-                if self.right(packet, parsed) {
-                    self.fresh(service, packet, parsed, hash)
-                } else {
-                    netfilter::Verdict::Drop
-                }
-            }
-            (None, _) => netfilter::Verdict::Accept,
+        let verdict = match &fate {
+            Some(Fate::Fresh) => self.stranger(packet, parsed, hash),
+            Some(fate) => self.finish(packet, fate),
+            None if from_front => netfilter::Verdict::Accept,
+            None => self.stranger(packet, parsed, hash),
         };
         self.send(&mut out);
         verdict
+    }
+
+    /// The service that a packet is to.
+    fn service(&self, parsed: &Parsed) -> Option<u32> {
+        let to = &parsed.segment.destination;
+        self.live.service_at(to.address, to.port)
+    }
+
+    /// A packet that is no connection's: of its service, if it is to one.
+    fn stranger(&self, packet: &mut Packet<'_>, parsed: &Parsed, hash: u64) -> netfilter::Verdict {
+        let Some(service) = self.service(parsed) else {
+            return netfilter::Verdict::Accept;
+        };
+        if !self.right(packet, parsed) {
+            return netfilter::Verdict::Drop;
+        }
+        self.fresh(service, packet, parsed, hash)
     }
 
     /// Whether a segment's checksum is right: what it acknowledges and its clock change the connection, too.
@@ -508,6 +558,7 @@ impl Tick for Switch {
             self.full.store(false, Relaxed);
         }
         let case = Case {
+            guard: &guard,
             switch: self,
             live,
             flows,
@@ -520,7 +571,7 @@ impl Tick for Switch {
     }
 }
 
-impl Case<'_> {
+impl<'g> Case<'g> {
     /// Looks at the connections of a shard whose time has come.
     fn turn(&self, number: usize) {
         let now = milliseconds(self.now);
@@ -541,7 +592,7 @@ impl Case<'_> {
                 let before = around.memory();
                 let mut env = self.around(location, flow, around, &mut out);
                 flow.tick(&mut env);
-                let due = flow.due(&env);
+                let due = flow.due(!around.held.is_empty());
                 self.flows.held_changed(before, around.memory());
                 if is_dead(flow) {
                     self.flows.remove(&mut shard, location, false);
@@ -559,6 +610,7 @@ fn abort(switch: &Switch, flows: &Flows, net: &Net) {
     for number in flows.shards() {
         let mut slot = 0u32;
         loop {
+            let guard = rcu::read_lock();
             let mut out = Out::new();
             let _softirqs = bottom_halves::Disabled::new();
             {
@@ -573,6 +625,7 @@ fn abort(switch: &Switch, flows: &Flows, net: &Net) {
                 if let Some(connection) = shard.get(slot) {
                     let Connection { flow, around, .. } = connection;
                     let mut env = Around {
+                        guard: &guard,
                         switch,
                         live: None,
                         flows,

@@ -15,6 +15,7 @@ use crate::shell::packet::Buffer;
 use crate::shell::packet::Checksum;
 use crate::shell::packet::Held;
 use crate::shell::packet::Owned;
+use crate::shell::route::Hop;
 use crate::shell::route::Route;
 use crate::shell::route::Selector;
 
@@ -25,7 +26,9 @@ const BUILDS: usize = 8;
 const LOCAL_MTU: u32 = 1500;
 
 /// What is to be sent.
-pub(super) struct Out {
+pub(super) struct Out<'g> {
+    /// Ways that are known, by where they lead.
+    ways: [Option<([u8; 16], Hop<'g>)>; 2],
     builds: [Option<Build>; BUILDS],
     /// How many of them there are.
     len: usize,
@@ -51,13 +54,29 @@ pub(super) fn rewrite<B: Buffer>(buffer: &mut B, parsed: &Parsed, rewrite: &Rewr
         .is_some()
 }
 
-impl Out {
+impl<'g> Out<'g> {
     /// Nothing.
     pub(super) const fn new() -> Self {
         Self {
+            ways: [None; 2],
             builds: [None; BUILDS],
             len: 0,
             packets: Held::new(),
+        }
+    }
+
+    /// A way, by where it leads.
+    pub(super) fn way(&self, destination: &[u8; 16]) -> Option<Hop<'g>> {
+        let mut known = self.ways.iter().flatten();
+        known
+            .find(|(to, _)| to == destination)
+            .map(|&(_, way)| way)
+    }
+
+    /// Notes a way, for what is added for its destination.
+    pub(super) fn know(&mut self, destination: &[u8; 16], way: Hop<'g>) {
+        if let Some(place) = self.ways.iter_mut().find(|place| place.is_none()) {
+            *place = Some((*destination, way));
         }
     }
 
@@ -95,14 +114,16 @@ impl Out {
         let mut lost = 0u64;
         let builds = self.builds.get(..self.len).unwrap_or_default();
         for build in builds.iter().flatten() {
-            if !send(net, build) {
+            if !send(net, build, self.way(&build.destination.address)) {
                 lost = lost.wrapping_add(1);
             }
         }
         self.len = 0;
         while let Some(packet) = self.packets.pop() {
-            let sent = super::view::outer(&packet)
-                .is_some_and(|outer| packet.send(net, outer.ip.destination, outer.ip.source));
+            let sent = super::view::outer(&packet, packet.run(0)).is_some_and(|outer| {
+                let (to, from) = (outer.ip.destination, outer.ip.source);
+                packet.send(net, to, from, self.way(&to))
+            });
             if !sent {
                 lost = lost.wrapping_add(1);
             }
@@ -112,7 +133,7 @@ impl Out {
 }
 
 /// Sends a segment; the largest segment that it offers is no larger than the path takes.
-pub(super) fn send(net: &Net, build: &Build) -> bool {
+pub(super) fn send(net: &Net, build: &Build, known: Option<Hop<'_>>) -> bool {
     let selector = Selector {
         source_port: build.source.port,
         destination_port: build.destination.port,
@@ -120,22 +141,32 @@ pub(super) fn send(net: &Net, build: &Build) -> bool {
         mark: 0,
     };
     let (from, to): (&Identity, &Identity) = (&build.source, &build.destination);
-    let Some(route) = Route::to(net, from.address, to.address, selector) else {
-        return false;
+    let found;
+    let hop = match known {
+        Some(hop) => hop,
+        None => {
+            let Some(route) = Route::to(net, from.address, to.address, selector) else {
+                return false;
+            };
+            found = route;
+            found.hop()
+        }
     };
     let mut build = *build;
     if build.flags & SYN != 0 {
         let headers = if flow::is_ipv4(&to.address) { 40 } else { 60 };
         // The loopback device's MTU says nothing of the servers' links.
-        let mtu = if route.is_local() {
-            LOCAL_MTU.min(route.mtu())
+        let mtu = if hop.is_local() {
+            LOCAL_MTU.min(hop.mtu())
         } else {
-            route.mtu()
+            hop.mtu()
         };
         let most = u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX);
         build.offer.mss = build.offer.mss.min(most);
     }
     let mut bytes = [0u8; LEN_MAX];
     let len = build.write(&mut bytes);
-    bytes.get(..len).is_some_and(|packet| route.send(packet))
+    bytes
+        .get(..len)
+        .is_some_and(|packet| hop.send(net, packet))
 }

@@ -24,6 +24,14 @@ pub(super) struct Parsed {
     pub(super) payload_at: u32,
 }
 
+impl Parsed {
+    /// Bytes of the packet.
+    #[inline]
+    pub(super) fn len(&self) -> u64 {
+        u64::from(self.payload_at.wrapping_add(self.segment.payload))
+    }
+}
+
 /// Where a packet's IP header leads.
 pub(super) struct Outer {
     /// The header.
@@ -32,9 +40,9 @@ pub(super) struct Outer {
     pub(super) tcp_at: Option<u32>,
 }
 
-/// Reads the IP header of a packet.
-pub(super) fn outer<B: Buffer>(buffer: &B) -> Option<Outer> {
-    let start = buffer.run(0);
+/// Reads the IP header of a packet; `start`: what it begins with in one piece.
+#[inline]
+pub(super) fn outer<B: Buffer>(buffer: &B, start: &[u8]) -> Option<Outer> {
     let ip = match start.first()? >> 4 {
         4 => packet::ipv4(start.first_chunk::<HEADER>()?)?,
         6 => packet::ipv6(start.first_chunk::<IPV6_HEADER>()?)?,
@@ -50,9 +58,10 @@ pub(super) fn outer<B: Buffer>(buffer: &B) -> Option<Outer> {
     Some(Outer { ip, tcp_at })
 }
 
-/// Reads the TCP header. `None` where it is none, or not in one piece.
-pub(super) fn parse<B: Buffer>(buffer: &B, ip: &Ip, tcp_at: u32) -> Option<Parsed> {
-    let rest = buffer.run(tcp_at);
+/// Reads the TCP header. `None` where it is none, or not in the piece that the packet begins with.
+#[inline]
+pub(super) fn parse<B: Buffer>(buffer: &B, start: &[u8], ip: &Ip, tcp_at: u32) -> Option<Parsed> {
+    let rest = start.get(tcp_at as usize..)?;
     let len = segment::header_len(rest.first_chunk()?)?;
     let header = rest.get(..usize::from(len))?;
     let payload_at = tcp_at.checked_add(u32::from(len))?;
@@ -67,21 +76,41 @@ pub(super) fn parse<B: Buffer>(buffer: &B, ip: &Ip, tcp_at: u32) -> Option<Parse
 
 /// Reads all headers of a packet that has been read before.
 pub(super) fn parse_again<B: Buffer>(buffer: &B) -> Option<Parsed> {
-    let outer = outer(buffer)?;
-    parse(buffer, &outer.ip, outer.tcp_at?)
+    let start = buffer.run(0);
+    let outer = outer(buffer, start)?;
+    parse(buffer, start, &outer.ip, outer.tcp_at?)
 }
 
 /// A packet's data.
 #[derive(Clone, Copy)]
 pub(super) struct View<'p> {
-    /// The packet.
-    pub(super) packet: &'p Packet<'p>,
+    packet: &'p Packet<'p>,
     /// Where its data are.
-    pub(super) payload_at: u32,
+    payload_at: u32,
+    /// What they begin with in one piece.
+    start: &'p [u8],
+}
+
+impl<'p> View<'p> {
+    /// Of a packet that has been read.
+    pub(super) fn new(packet: &'p Packet<'p>, parsed: &Parsed) -> Self {
+        let start = match parsed.segment.payload {
+            0 => &[],
+            _ => packet.run(parsed.payload_at),
+        };
+        Self {
+            packet,
+            payload_at: parsed.payload_at,
+            start,
+        }
+    }
 }
 
 impl Payload for View<'_> {
     fn run(&self, offset: u32) -> &[u8] {
-        self.packet.run(self.payload_at.saturating_add(offset))
+        match self.start.get(offset as usize..) {
+            Some(run) if !run.is_empty() => run,
+            _ => self.packet.run(self.payload_at.saturating_add(offset)),
+        }
     }
 }

@@ -10,6 +10,7 @@
 extern crate std;
 
 pub mod decide;
+pub mod ends;
 pub mod flow;
 pub mod http1;
 pub mod netlink;

@@ -28,6 +28,7 @@ fn mapped(address: [u8; 4]) -> [u8; 16] {
 }
 
 /// Reads an IPv4 header. `None` for one that is none, and for a fragment: the kernel puts them together before the hooks.
+#[inline]
 pub fn ipv4(header: &[u8; HEADER]) -> Option<Ip> {
     let [version_len, _, _, _, _, _, f0, f1, _, protocol, _, _, rest @ ..] = *header;
     let [s0, s1, s2, s3, d0, d1, d2, d3] = rest;

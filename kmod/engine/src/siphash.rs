@@ -17,14 +17,15 @@ pub fn siphash13(key: Key, bytes: &[u8]) -> u64 {
     siphash::<1, 3>(key, bytes)
 }
 
-/// SipHash-1-3 of two words' sixteen little-endian bytes.
+/// SipHash-1-3 of words' little-endian bytes.
 #[inline]
-pub fn siphash13_words(key: Key, words: [u64; 2]) -> u64 {
+pub fn siphash13_words<const N: usize>(key: Key, words: [u64; N]) -> u64 {
     let mut state = State::new(key);
     for word in words {
         state.absorb::<1>(word);
     }
-    state.absorb::<1>(16 << 56);
+    // Eight bytes each, modulo 256.
+    state.absorb::<1>((N as u64) << 59);
     state.finish::<3>()
 }
 
@@ -150,7 +151,7 @@ mod tests {
 
     #[test]
     fn words_are_their_bytes() {
-        let words = [0x0123_4567_89ab_cdef, 42_u64];
+        let words = [0x0123_4567_89ab_cdef, 42, u64::MAX];
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         assert_eq!(siphash13_words(KEY, words), siphash13(KEY, &bytes));
     }

@@ -71,14 +71,6 @@ impl<'a> Packet<'a> {
         self.buffer.take()
     }
 
-    /// The index of the device that it came in by.
-    pub(crate) fn device(&self) -> u32 {
-        self.buffer.map_or(0, |buffer| {
-            // SAFETY: by the invariant the buffer is valid.
-            unsafe { bindings::l7_skb_device(buffer.as_ptr()) }
-        })
-    }
-
     fn state(&self) -> &bindings::nf_hook_state {
         // SAFETY: by the invariant it is valid, and nobody writes it.
         unsafe { self.state.as_ref() }

@@ -10,6 +10,7 @@ use kernel::ffi::c_int;
 
 use super::super::bindings;
 use super::super::net::Net;
+use super::super::route::Hop;
 use super::super::route::Route;
 use super::super::route::Selector;
 use super::Buffer;
@@ -147,14 +148,23 @@ impl Owned {
     }
 
     /// Sends it from this host, whatever its source is, without passing the hook of local packets; a destination on this
-    /// host gets it by the loopback device. The addresses, 16 bytes, IPv4 as IPv4-mapped, are those by which it is routed.
+    /// host gets it by the loopback device. The addresses, 16 bytes, IPv4 as IPv4-mapped, are those by which it is routed, unless the route is `known`.
     /// A packet that had come in from another host has passed a router then: its TTL is one less.
     ///
     /// `false` where it was dropped: there is no route, or what was asked to send it said so. What is too long for the
     /// route is fragmented, or, where it must not be (IPv4's DF, IPv6), dropped with an ICMP error to its source.
     ///
     /// No lock may be held that [`PacketHook`](super::super::netfilter::PacketHook) takes: that error passes it.
-    pub(crate) fn send(self, net: &Net, destination: [u8; 16], source: [u8; 16]) -> bool {
+    pub(crate) fn send(
+        self,
+        net: &Net,
+        destination: [u8; 16],
+        source: [u8; 16],
+        known: Option<Hop<'_>>,
+    ) -> bool {
+        if let Some(hop) = known {
+            return hop.send_packet(net, self);
+        }
         let ports = self.tcp_offset().and_then(|at| self.read::<4>(at));
         let [s0, s1, d0, d1] = ports.unwrap_or_default();
         // SAFETY: by the invariant the buffer is valid.
@@ -171,7 +181,7 @@ impl Owned {
             mark,
         };
         match Route::to(net, source, destination, selector) {
-            Some(route) => route.send_packet(self),
+            Some(route) => route.hop().send_packet(net, self),
             None => false,
         }
     }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The Internet checksum (RFC 1071), and its update where a header changes (RFC 1624).
 
-/// A change of a checksum: the sum of what was added less what was taken away.
+/// A change of a checksum: the sum of what was added less what was taken away, of words as they lie in memory (RFC 1071,
+/// 2 (B)), so that no byte has to be swapped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Change(u64);
 
@@ -10,20 +11,16 @@ impl Change {
     #[inline]
     pub(super) const fn word(&mut self, old: u16, new: u16) {
         // ~m + m' of RFC 1624, equation 3. A u64 holds sums of 2⁴⁸ words.
-        let sum = self.0.wrapping_add(!old as u64);
-        self.0 = sum.wrapping_add(new as u64);
+        let sum = self.0.wrapping_add(!old.to_be() as u64);
+        self.0 = sum.wrapping_add(new.to_be() as u64);
     }
 
     /// A 32-bit word at an even offset becomes another.
     #[inline]
     pub(super) const fn double(&mut self, old: u32, new: u32) {
-        let sum = self
-            .0
-            .wrapping_add((!old >> 16) as u64)
-            .wrapping_add((!old & 0xffff) as u64);
-        self.0 = sum
-            .wrapping_add((new >> 16) as u64)
-            .wrapping_add((new & 0xffff) as u64);
+        // A word of 32 bits is what its halves sum up to, modulo 2¹⁶ − 1.
+        let sum = self.0.wrapping_add(!old.to_be() as u64);
+        self.0 = sum.wrapping_add(new.to_be() as u64);
     }
 
     /// A byte at an offset becomes another.
@@ -41,13 +38,13 @@ impl Change {
     /// The checksum field after the change; it holds the complement of a sum.
     #[inline]
     pub(super) const fn of_complement(self, field: u16) -> u16 {
-        !fold(self.0.wrapping_add(!field as u64))
+        !u16::from_be(fold(self.0.wrapping_add(!field.to_be() as u64)))
     }
 
     /// The field after the change where it holds a sum as it is (CHECKSUM_PARTIAL).
     #[inline]
     pub(super) const fn of_sum(self, field: u16) -> u16 {
-        fold(self.0.wrapping_add(field as u64))
+        u16::from_be(fold(self.0.wrapping_add(field.to_be() as u64)))
     }
 }
 

@@ -9,7 +9,7 @@
 
 use super::segment::Offer;
 use crate::sched::Identity;
-use crate::siphash::siphash13;
+use crate::siphash::siphash13_words;
 use crate::siphash::Key;
 
 /// How long an epoch is, seconds.
@@ -47,24 +47,24 @@ struct Line {
 
 const LOW: u32 = 0x00ff_ffff;
 
+fn halves(address: &[u8; 16]) -> (u64, u64) {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *address;
+    (
+        u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+        u64::from_le_bytes([i, j, k, l, m, n, o, p]),
+    )
+}
+
 impl Line {
     /// The line for numbers whose upper eight bits are `isn`'s.
     fn new(key: Key, opening: &Opening, epoch: u32, options: u8) -> Self {
-        let mut bytes = [0u8; 42];
-        let [c0, c1] = opening.client.port.to_be_bytes();
-        let [s0, s1] = opening.service.port.to_be_bytes();
+        let (c0, c1) = halves(&opening.client.address);
+        let (s0, s1) = halves(&opening.service.address);
+        let ports = u64::from(opening.client.port) << 16 | u64::from(opening.service.port);
         let [isn, ..] = opening.isn.to_be_bytes();
-        let [e0, e1, e2, e3] = epoch.to_be_bytes();
-        let tail = [c0, c1, s0, s1, isn, e0, e1, e2, e3, options];
-        let addresses = opening
-            .client
-            .address
-            .iter()
-            .chain(&opening.service.address);
-        for (place, byte) in bytes.iter_mut().zip(addresses.chain(&tail)) {
-            *place = *byte;
-        }
-        let [a, b, c, d, e, f, _, _] = siphash13(key, &bytes).to_be_bytes();
+        let rest = ports << 32 | u64::from(isn) << 8 | u64::from(options);
+        let hash = siphash13_words(key, [c0, c1, s0, s1, rest, u64::from(epoch)]);
+        let [a, b, c, d, e, f, _, _] = hash.to_be_bytes();
         Self {
             sum: u32::from_be_bytes([0, a, b, c]),
             factor: u32::from_be_bytes([0, d, e, f]) | 1,

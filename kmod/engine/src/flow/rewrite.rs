@@ -44,14 +44,9 @@ pub enum Checksum {
     Partial,
 }
 
-/// Where fields of a TCP header are.
-const SOURCE_PORT: usize = 0;
-const DESTINATION_PORT: usize = 2;
-const SEQ: usize = 4;
-const ACK: usize = 8;
-const FLAGS: usize = 13;
-const WINDOW: usize = 14;
+/// Where the checksum is in a TCP header, and the length of one that has timestamps only.
 const CHECK: usize = 16;
+const WITH_TIMESTAMPS: usize = 32;
 
 /// A header, and how the changes made so far change its checksum.
 struct Patch<'a> {
@@ -59,21 +54,14 @@ struct Patch<'a> {
     change: Change,
 }
 
+/// Replaces a number.
+#[inline]
+fn replace(change: &mut Change, place: &mut [u8; 4], new: u32) {
+    change.double(u32::from_be_bytes(*place), new);
+    *place = new.to_be_bytes();
+}
+
 impl Patch<'_> {
-    fn u16(&mut self, at: usize, new: u16) -> Option<()> {
-        let place = self.bytes.get_mut(at..)?.first_chunk_mut::<2>()?;
-        self.change.word(u16::from_be_bytes(*place), new);
-        *place = new.to_be_bytes();
-        Some(())
-    }
-
-    fn u32(&mut self, at: usize, new: u32) -> Option<()> {
-        let place = self.bytes.get_mut(at..)?.first_chunk_mut::<4>()?;
-        self.change.double(u32::from_be_bytes(*place), new);
-        *place = new.to_be_bytes();
-        Some(())
-    }
-
     fn u8(&mut self, at: usize, new: u8) -> Option<()> {
         let place = self.bytes.get_mut(at)?;
         self.change.byte(at, *place, new);
@@ -108,17 +96,10 @@ impl Rewrite {
             6 => self.ipv6(ip)?,
             _ => return None,
         };
-        let mut patch = Patch {
-            bytes: tcp,
-            change: Change::default(),
-        };
-        patch.u16(SOURCE_PORT, self.source.port)?;
-        patch.u16(DESTINATION_PORT, self.destination.port)?;
-        patch.u32(SEQ, self.seq)?;
-        patch.u32(ACK, self.ack)?;
-        patch.u8(FLAGS, self.flags)?;
-        patch.u16(WINDOW, self.window)?;
-        self.options(&mut patch)?;
+        let mut change = Change::default();
+        let offset = self.fixed(tcp.first_chunk_mut()?, &mut change)?;
+        let mut patch = Patch { bytes: tcp, change };
+        self.options(&mut patch, usize::from(offset >> 4).wrapping_mul(4))?;
         let Patch { bytes, change } = patch;
         let field = bytes.get_mut(CHECK..)?.first_chunk_mut::<2>()?;
         let check = u16::from_be_bytes(*field);
@@ -130,26 +111,43 @@ impl Rewrite {
         Some(())
     }
 
+    /// Gives the byte that has the header's length.
+    #[inline]
+    fn fixed(&self, header: &mut [u8; HEADER], change: &mut Change) -> Option<u8> {
+        let (ports, rest) = header.split_first_chunk_mut::<4>()?;
+        let (seq, rest) = rest.split_first_chunk_mut::<4>()?;
+        let (ack, rest) = rest.split_first_chunk_mut::<4>()?;
+        let window = rest.first_chunk_mut::<4>()?;
+        let both = (u32::from(self.source.port) << 16) | u32::from(self.destination.port);
+        replace(change, ports, both);
+        replace(change, seq, self.seq);
+        replace(change, ack, self.ack);
+        let [offset, ..] = *window;
+        let [high, low] = self.window.to_be_bytes();
+        let new = u32::from_be_bytes([offset, self.flags, high, low]);
+        replace(change, window, new);
+        Some(offset)
+    }
+
     /// Gives the change of the pseudo-header.
+    #[inline]
     fn ipv4(&self, ip: &mut [u8]) -> Option<Change> {
-        let header = ip.first_chunk_mut::<20>()?;
-        let mut patch = Patch {
-            bytes: header,
-            change: Change::default(),
-        };
-        patch.u32(12, v4(&self.source.address))?;
-        patch.u32(16, v4(&self.destination.address))?;
-        let addresses = patch.change;
-        let hops = *patch.bytes.get(8)?;
-        if hops < self.hop_limit {
-            patch.u8(8, self.hop_limit)?;
+        let header = ip.first_chunk_mut::<HEADER>()?;
+        let [_, _, _, _, _, _, _, _, hops, protocol, c0, c1, addresses @ ..] = header;
+        let (source, destination) = addresses.split_first_chunk_mut::<4>()?;
+        let mut change = Change::default();
+        replace(&mut change, source, v4(&self.source.address));
+        let destination = destination.first_chunk_mut::<4>()?;
+        replace(&mut change, destination, v4(&self.destination.address));
+        let pseudo = change;
+        if *hops < self.hop_limit {
+            let before = u16::from_be_bytes([*hops, *protocol]);
+            *hops = self.hop_limit;
+            change.word(before, u16::from_be_bytes([*hops, *protocol]));
         }
-        let change = patch.change;
-        let field = header.get_mut(10..)?.first_chunk_mut::<2>()?;
-        *field = change
-            .of_complement(u16::from_be_bytes(*field))
-            .to_be_bytes();
-        Some(addresses)
+        let field = change.of_complement(u16::from_be_bytes([*c0, *c1]));
+        [*c0, *c1] = field.to_be_bytes();
+        Some(pseudo)
     }
 
     fn ipv6(&self, ip: &mut [u8]) -> Option<Change> {
@@ -172,15 +170,21 @@ impl Rewrite {
         Some(change)
     }
 
-    fn options(&self, patch: &mut Patch<'_>) -> Option<()> {
-        let len = usize::from(*patch.bytes.get(12)? >> 4).wrapping_mul(4);
+    fn options(&self, patch: &mut Patch<'_>, len: usize) -> Option<()> {
         // NOP, NOP, timestamps, as most segments have it: aligned, and nothing else.
-        if len == 32 && patch.bytes.get(HEADER..)?.first_chunk::<4>()? == &[1, 1, 8, 10] {
-            for (at, add) in [(24usize, self.clock), (28, self.echo)] {
-                let old = u32::from_be_bytes(*patch.bytes.get(at..)?.first_chunk::<4>()?);
-                patch.u32(at, old.wrapping_add(add))?;
+        if len == WITH_TIMESTAMPS {
+            let header = patch.bytes.first_chunk_mut::<WITH_TIMESTAMPS>()?;
+            let (_, options) = header.split_first_chunk_mut::<HEADER>()?;
+            let (kind, options) = options.split_first_chunk_mut::<4>()?;
+            if *kind == [1, 1, 8, 10] {
+                let (value, echo) = options.split_first_chunk_mut::<4>()?;
+                let echo = echo.first_chunk_mut::<4>()?;
+                let clock = u32::from_be_bytes(*value).wrapping_add(self.clock);
+                replace(&mut patch.change, value, clock);
+                let told = u32::from_be_bytes(*echo).wrapping_add(self.echo);
+                replace(&mut patch.change, echo, told);
+                return Some(());
             }
-            return Some(());
         }
         let mut at = HEADER;
         while at < len {

@@ -40,8 +40,8 @@ const RESET_MS: u32 = 130_000;
 
 impl Flow {
     /// When it is to be looked at next ([`Flow::tick`]) if nothing comes, ms modulo 2³².
-    pub fn due<E: Env>(&self, env: &E) -> u32 {
-        let held = env.held_end().is_some();
+    /// `held`: something of it is held.
+    pub fn due(&self, held: bool) -> u32 {
         let idle = match self.state {
             State::Dead => return self.seen,
             State::Closing if self.has(RESET) && !self.has(CLIENT_FIN) => RESET_MS,
@@ -67,7 +67,7 @@ impl Flow {
     /// Does what time has come for. The flow may be [`State::Dead`] then.
     pub fn tick<E: Env>(&mut self, env: &mut E) {
         let now = milliseconds(env.now());
-        if self.state == State::Dead || seq::before(now, self.due(env)) {
+        if self.state == State::Dead || seq::before(now, self.due(env.held_end().is_some())) {
             return;
         }
         if let Some(index) = self.binding() {

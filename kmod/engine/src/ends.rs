@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! A hash of the two ends of a packet, for tables that attackers may fill but whose hashes they do not see.
+
+use crate::sched::Identity;
+
+/// The secret of a table.
+///
+/// NH (J. Black et al.: "UMAC: Fast and Secure Message Authentication", 1999, 4) over words of 64 bits: two pairs of ends that
+/// were chosen without knowing the secret meet in one of 2⁶⁴ cases. It costs a sixth of SipHash.
+#[derive(Clone, Copy)]
+pub struct Secret([u64; 7]);
+
+impl Secret {
+    /// Of words that nobody can foresee.
+    pub const fn new(words: [u64; 7]) -> Self {
+        Self(words)
+    }
+
+    /// The hash of a packet's ends.
+    #[inline]
+    pub fn hash(&self, source: &Identity, destination: &Identity) -> u64 {
+        let [k0, k1, k2, k3, k4, k5, k6] = self.0;
+        let (s0, s1) = halves(&source.address);
+        let (d0, d1) = halves(&destination.address);
+        let ports = (u64::from(source.port) << 16) | u64::from(destination.port);
+        let sum = product(s0.wrapping_add(k0), s1.wrapping_add(k1))
+            .wrapping_add(product(d0.wrapping_add(k2), d1.wrapping_add(k3)))
+            .wrapping_add(product(ports.wrapping_add(k4), k5));
+        // Every bit of what is taken of it depends on all.
+        let [low, high] = words(sum);
+        let mixed = product(low ^ k6, high ^ 0x9e37_79b9_7f4a_7c15);
+        let [low, high] = words(mixed);
+        low ^ high
+    }
+}
+
+#[inline]
+const fn product(one: u64, other: u64) -> u128 {
+    (one as u128).wrapping_mul(other as u128)
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the halves of the number")]
+const fn words(number: u128) -> [u64; 2] {
+    [number as u64, (number >> 64) as u64]
+}
+
+#[inline]
+const fn halves(address: &[u8; 16]) -> (u64, u64) {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *address;
+    (
+        u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+        u64::from_le_bytes([i, j, k, l, m, n, o, p]),
+    )
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "tests compute with numbers that they know"
+)]
+mod tests {
+    use std::collections::HashSet;
+    use std::vec::Vec;
+
+    use super::*;
+
+    const SECRET: Secret = Secret::new([
+        0x0123_4567_89ab_cdef,
+        0x1b3d_5f70_8192_a3b4,
+        0xf0e1_d2c3_b4a5_9687,
+        0x7766_5544_3322_1100,
+        0xdead_beef_0bad_f00d,
+        0x0f1e_2d3c_4b5a_6978,
+        0x1122_3344_5566_7788,
+    ]);
+
+    fn identity(number: u32, port: u16) -> Identity {
+        let mut address = [0; 16];
+        (address[10], address[11]) = (0xff, 0xff);
+        address[12..].copy_from_slice(&number.to_be_bytes());
+        Identity { address, port }
+    }
+
+    /// Neighbours, of addresses and ports, spread over the table and are told from each other by the half that is kept.
+    #[test]
+    fn neighbours_are_far_apart() {
+        let service = identity(0x0a00_0164, 80);
+        let mut hashes = Vec::new();
+        for host in 0..64 {
+            for port in 0..1024 {
+                hashes.push(SECRET.hash(&identity(0x0a00_0000 + host, 1024 + port), &service));
+            }
+        }
+        let halves: HashSet<u32> = hashes.iter().map(|hash| (hash >> 32) as u32).collect();
+        assert!(hashes.len() - halves.len() < 10, "{}", halves.len());
+        for shift in [0, 24, 32, 56] {
+            let mut counts = [0u32; 256];
+            for hash in &hashes {
+                counts[(hash >> shift) as usize & 255] += 1;
+            }
+            // 256 each, with a deviation of 16.
+            let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+            assert!(*least > 170 && *most < 350, "{shift}: {least} to {most}");
+        }
+    }
+
+    #[test]
+    fn the_two_directions_and_every_bit_count() {
+        let (one, other) = (identity(1, 2), identity(3, 4));
+        let hash = SECRET.hash(&one, &other);
+        assert_ne!(hash, SECRET.hash(&other, &one));
+        assert_ne!(hash, Secret::new([5; 7]).hash(&one, &other));
+        for bit in 0..128 {
+            let mut near = one;
+            near.address[bit / 8] ^= 1 << (bit % 8);
+            assert_ne!(hash, SECRET.hash(&near, &other));
+            let mut near = other;
+            near.address[bit / 8] ^= 1 << (bit % 8);
+            assert_ne!(hash, SECRET.hash(&one, &near));
+        }
+    }
+}
