@@ -181,44 +181,55 @@ fn http<'a, B: Deref<Target = [u8]>>(
         Preface::Maybe => return Decision::of(Verdict::Incomplete),
         Preface::No => {}
     }
-    let head = match HeadParser::new(limits).parse(bytes) {
+    let parsed = HeadParser::parse_new(limits, bytes);
+    // Not copied before it is where it stays.
+    let head = match &parsed {
         Ok(Some(head)) => head,
         Ok(None) => return Decision::of(Verdict::Incomplete),
-        Err(
-            error @ (HeadError::MethodTooLong
-            | HeadError::TargetTooLong
-            | HeadError::TooManyFields
-            | HeadError::HeadTooLong),
-        ) => return Decision::of(Verdict::Front(ToFront::Limits(error))),
-        Err(error) => return Decision::of(Verdict::Refused(Refusal::Head(error))),
+        Err(error) => return Decision::of(unread(*error)),
     };
-    let host = match uri::host(head.host().unwrap_or_default(), space.host) {
-        Ok(host) => host,
-        Err(error) => return Decision::of(Verdict::Refused(Refusal::Host(error))),
+    let host = match head.plain_host() {
+        Some(host) => host,
+        None => match uri::host(head.host().unwrap_or_default(), space.host) {
+            Ok(host) => host,
+            Err(error) => return Decision::of(Verdict::Refused(Refusal::Host(error))),
+        },
     };
-    let mut decision = Decision {
-        verdict: Verdict::NoRoute,
-        host,
-        path: head.path(),
-        head: Some(head),
+    let normal = match head.plain_path() {
+        Some(path) => Ok(path),
+        None => uri::normalise(head.path(), Allow::from_bits(record.allow), space.path),
     };
-    match uri::normalise(head.path(), Allow::from_bits(record.allow), space.path) {
-        Ok(path) => decision.path = path,
-        Err(error) => {
-            decision.verdict = Verdict::Refused(Refusal::Path(error));
-            return decision;
+    let verdict = match normal {
+        Ok(path) => {
+            let request = Request {
+                host,
+                method: head.method(),
+                path,
+                query: head.query().unwrap_or_default(),
+                source,
+                fields: head,
+            };
+            route(table, service, &request)
         }
-    }
-    let request = Request {
-        host,
-        method: head.method(),
-        path: decision.path,
-        query: head.query().unwrap_or_default(),
-        source,
-        fields: &head,
+        Err(error) => Verdict::Refused(Refusal::Path(error)),
     };
-    decision.verdict = route(table, service, &request);
-    decision
+    Decision {
+        verdict,
+        host,
+        path: normal.unwrap_or_else(|_| head.path()),
+        head: Some(*head),
+    }
+}
+
+/// What becomes of a head that cannot be read.
+fn unread(error: HeadError) -> Verdict {
+    match error {
+        HeadError::MethodTooLong
+        | HeadError::TargetTooLong
+        | HeadError::TooManyFields
+        | HeadError::HeadTooLong => Verdict::Front(ToFront::Limits(error)),
+        _ => Verdict::Refused(Refusal::Head(error)),
+    }
 }
 
 fn by_name<'a, B: Deref<Target = [u8]>>(

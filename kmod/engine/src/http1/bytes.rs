@@ -127,6 +127,12 @@ pub(super) fn skip_target(buf: &[u8], from: usize) -> usize {
     skip(buf, from, TARGET)
 }
 
+/// Whether the byte may stand in a request target.
+#[inline]
+pub(super) fn is_target(byte: u8) -> bool {
+    has(byte, TARGET)
+}
+
 #[inline]
 fn skip(buf: &[u8], from: usize, class: u8) -> usize {
     let rest = buf.get(from..).unwrap_or_default();
@@ -172,19 +178,75 @@ const fn no_name(word: u64) -> u64 {
     (!(from_a & !past_z) & no_hyphen | word) & HIGHS
 }
 
-/// Whether `token` is `word` in any case. The word has 8 bytes or more, all of them lower case
-/// letters and hyphens, which no other token character becomes by the bit that is the case.
+/// Sets the high bit of each byte of `word` that is not a letter, digit, hyphen or slash, of which most
+/// paths are made. Every bit is exact.
 #[inline]
+const fn no_path(word: u64) -> u64 {
+    let low = word & !HIGHS;
+    let lower = low | CASE;
+    let from_a = lower.wrapping_add(ONES.wrapping_mul(0x80 - 0x61));
+    let past_z = lower.wrapping_add(ONES.wrapping_mul(0x80 - 0x7b));
+    let from_hyphen = low.wrapping_add(ONES.wrapping_mul(0x80 - 0x2d));
+    let past_9 = low.wrapping_add(ONES.wrapping_mul(0x80 - 0x3a));
+    let no_dot = (low ^ ONES.wrapping_mul(0x2e)).wrapping_add(ONES.wrapping_mul(0x7f));
+    (!(from_a & !past_z | from_hyphen & !past_9 & no_dot) | word) & HIGHS
+}
+
+/// Sets the high bit of each byte of `word` that is not a small letter, digit, hyphen or dot. Every bit
+/// is exact.
+#[inline]
+const fn no_plain_host(word: u64) -> u64 {
+    let low = word & !HIGHS;
+    let from_a = low.wrapping_add(ONES.wrapping_mul(0x80 - 0x61));
+    let past_z = low.wrapping_add(ONES.wrapping_mul(0x80 - 0x7b));
+    let from_hyphen = low.wrapping_add(ONES.wrapping_mul(0x80 - 0x2d));
+    let past_9 = low.wrapping_add(ONES.wrapping_mul(0x80 - 0x3a));
+    let no_slash = (low ^ ONES.wrapping_mul(0x2f)).wrapping_add(ONES.wrapping_mul(0x7f));
+    (!(from_a & !past_z | from_hyphen & !past_9 & no_slash) | word) & HIGHS
+}
+
+/// Whether a host name has small letters, digits, hyphens and dots only, and no port.
+#[inline]
+pub(super) fn is_plain_host(name: &[u8]) -> bool {
+    let Some(last) = name.last_chunk::<8>() else {
+        let plain = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
+        return !name.is_empty() && name.iter().all(plain);
+    };
+    let mut rest = name;
+    let mut hits = no_plain_host(u64::from_le_bytes(*last));
+    // The last word has what is not a whole one.
+    while let Some(chunk) = rest.first_chunk::<8>() {
+        hits |= no_plain_host(u64::from_le_bytes(*chunk));
+        rest = rest.get(8..).unwrap_or_default();
+    }
+    hits == 0
+}
+
+/// Whether `token` is `word` in any case. The word has 4 bytes or more, all of them lower case
+/// letters and hyphens, which no other token character becomes by the bit that is the case.
+#[inline(always)]
 pub(super) fn is_word(token: &[u8], word: &[u8]) -> bool {
+    #[expect(clippy::cast_possible_truncation, reason = "half of it is meant")]
+    let short = |one: Option<&[u8; 4]>, other: Option<&[u8; 4]>| match (one, other) {
+        (Some(one), Some(other)) => {
+            u32::from_le_bytes(*one) | CASE as u32 == u32::from_le_bytes(*other)
+        }
+        _ => false,
+    };
     let same = |one: Option<&[u8; 8]>, other: Option<&[u8; 8]>| match (one, other) {
         (Some(one), Some(other)) => u64::from_le_bytes(*one) | CASE == u64::from_le_bytes(*other),
         _ => false,
     };
     let middle = |bytes: &[u8]| bytes.get(8..).and_then(<[u8]>::first_chunk::<8>).copied();
     token.len() == word.len()
-        && same(token.first_chunk(), word.first_chunk())
-        && (word.len() <= 16 || same(middle(token).as_ref(), middle(word).as_ref()))
-        && same(token.last_chunk(), word.last_chunk())
+        && if word.len() < 8 {
+            short(token.first_chunk(), word.first_chunk())
+                && short(token.last_chunk(), word.last_chunk())
+        } else {
+            same(token.first_chunk(), word.first_chunk())
+                && (word.len() <= 16 || same(middle(token).as_ref(), middle(word).as_ref()))
+                && same(token.last_chunk(), word.last_chunk())
+        }
 }
 
 /// Index of the byte with the lowest bit set.
@@ -215,6 +277,63 @@ pub(super) fn skip_value(buf: &[u8], from: usize) -> usize {
         .position(|&byte| !is_value(byte))
         .unwrap_or(rest.len());
     buf.len().wrapping_sub(rest.len()).wrapping_add(valid)
+}
+
+/// What is left of `buf` from the first byte on that is not one of those of which most paths are made.
+/// `None`: fewer than 8 bytes are left before it.
+#[inline]
+pub(super) fn after_plain_path(buf: &[u8]) -> Option<&[u8]> {
+    let mut rest = buf;
+    loop {
+        let (chunk, tail) = rest.split_first_chunk::<8>()?;
+        let hits = no_path(u64::from_le_bytes(*chunk));
+        if hits != 0 {
+            return rest.get(lowest(hits)..);
+        }
+        rest = tail;
+    }
+}
+
+/// What is left of `rest`, which is the end of `buf`, from the first byte on that may not stand in a field
+/// value; at its end there is none. `None`: `buf` has fewer than 8 bytes.
+#[inline]
+pub(super) fn after_value<'a>(buf: &[u8], rest: &'a [u8]) -> Option<&'a [u8]> {
+    let mut rest = rest;
+    loop {
+        let word = match rest.first_chunk::<8>() {
+            Some(chunk) => u64::from_le_bytes(*chunk),
+            None if rest.is_empty() => return Some(rest),
+            // What is not there reads as NUL.
+            None => {
+                let others = 8usize.wrapping_sub(rest.len()).wrapping_mul(8);
+                u64::from_le_bytes(*buf.last_chunk::<8>()?) >> (others & 63)
+            }
+        };
+        // Visible ASCII and spaces only: none of the sums carries, unless an earlier byte is found.
+        let ascii = word.wrapping_sub(ONES.wrapping_mul(0x20)) | word.wrapping_add(ONES) | word;
+        if ascii & HIGHS == 0 {
+            rest = rest.get(8..)?;
+            continue;
+        }
+        let hits = controls(word);
+        if hits == 0 {
+            rest = rest.get(8..)?;
+            continue;
+        }
+        rest = rest.get(lowest(hits)..)?;
+        match rest.split_first() {
+            Some((b'\t', tail)) => rest = tail,
+            _ => return Some(rest),
+        }
+    }
+}
+
+/// What follows the end of a line, if there is one at the start of `buf`.
+#[inline]
+pub(super) fn after_crlf(buf: &[u8]) -> Option<&[u8]> {
+    // Not a pattern or a comparison of slices: this one is one instruction.
+    let (end, rest) = buf.split_first_chunk::<2>()?;
+    (u16::from_le_bytes(*end) == u16::from_le_bytes(*b"\r\n")).then_some(rest)
 }
 
 /// What is left of `buf` from the first CR, LF or NUL on.
@@ -264,10 +383,28 @@ pub(super) fn find(buf: &[u8], byte: u8) -> Option<usize> {
 
 /// Takes optional white space off both ends (RFC 9110, 5.6.3).
 #[inline]
-pub(super) fn trim(mut value: &[u8]) -> &[u8] {
+pub(super) fn trim(value: &[u8]) -> &[u8] {
+    trim_end(trim_start(value))
+}
+
+/// Takes optional white space off the start.
+#[inline]
+pub(super) fn trim_start(mut value: &[u8]) -> &[u8] {
+    // One space, as everyone sends it, needs no loop.
+    if let Some((b' ', rest)) = value.split_first() {
+        if rest.first().is_some_and(|&next| next > b' ') {
+            return rest;
+        }
+    }
     while let Some((b' ' | b'\t', rest)) = value.split_first() {
         value = rest;
     }
+    value
+}
+
+/// Takes optional white space off the end.
+#[inline]
+pub(super) fn trim_end(mut value: &[u8]) -> &[u8] {
     while let Some((b' ' | b'\t', rest)) = value.split_last() {
         value = rest;
     }
@@ -303,13 +440,28 @@ mod tests {
                 assert_eq!(after_text(&buf), expected, "{byte:#x} at {place}");
                 let expected = if is_token(byte) { buf.len() } else { place };
                 assert_eq!(skip_token(&buf, 0), expected, "{byte:#x} at {place}");
+                let plain = byte.is_ascii_alphanumeric() || b"-/".contains(&byte);
+                let expected = if plain { None } else { Some(&buf[place..]) };
+                assert_eq!(after_plain_path(&buf), expected, "{byte:#x} at {place}");
+                let plain = matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
+                for end in [place + 1, 24] {
+                    assert_eq!(is_plain_host(&buf[..end]), plain, "{byte:#x} at {place}");
+                    assert_eq!(is_plain_host(&buf[place..end]), plain, "{byte:#x}");
+                }
             }
         }
     }
 
     #[test]
     fn words_are_the_same_in_any_case_only() {
-        for word in [&b"connection"[..], b"content-length", b"transfer-encoding"] {
+        for word in [
+            &b"host"[..],
+            b"expect",
+            b"upgrade",
+            b"connection",
+            b"content-length",
+            b"transfer-encoding",
+        ] {
             assert!(is_word(word, word));
             assert!(is_word(&word.to_ascii_uppercase(), word));
             assert!(!is_word(&word[1..], word));
@@ -334,6 +486,12 @@ mod tests {
             let rest = buf.get(from..).unwrap_or_default();
             let stop = rest.iter().position(|&b| !is_value(b)).map_or(buf.len(), |at| from.wrapping_add(at));
             prop_assert_eq!(skip_value(&buf, from), stop);
+            let found = after_value(&buf, rest);
+            if buf.len() >= 8 || rest.is_empty() {
+                prop_assert_eq!(found, Some(buf.get(stop..).unwrap_or_default()));
+            } else {
+                prop_assert_eq!(found, None);
+            }
             let stop = rest.iter().position(|&b| !is_token(b)).map_or(buf.len(), |at| from.wrapping_add(at));
             prop_assert_eq!(skip_token(&buf, from), stop);
             let stop = rest.iter().position(|b| b"\r\n\0".contains(b)).unwrap_or(rest.len());

@@ -2,12 +2,14 @@
 //! What the fields of a request say about the message and its connection.
 
 use super::bytes;
+use super::head::narrow;
 use super::head::Span;
 use super::target;
 use super::target::Target;
 use super::Framing;
 use super::HeadError;
 use super::Version;
+use crate::uri::MAX_HOST;
 
 const HTTP11: u16 = 1;
 const CONNECT: u16 = 1 << 1;
@@ -21,6 +23,19 @@ const KEEP_ALIVE: u16 = 1 << 8;
 const UPGRADE: u16 = 1 << 9;
 const UPGRADE_FIELD: u16 = 1 << 10;
 const CONTINUE: u16 = 1 << 11;
+const PLAIN_HOST: u16 = 1 << 12;
+const PLAIN_PATH: u16 = 1 << 13;
+const ABSOLUTE: u16 = 1 << 14;
+const ASTERISK: u16 = 1 << 15;
+
+/// The forms of a request target (RFC 9112, 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Origin,
+    Absolute,
+    Authority,
+    Asterisk,
+}
 
 /// Collected field by field, so that a head is gone through once.
 #[derive(Clone, Copy, Debug)]
@@ -48,45 +63,63 @@ impl Facts {
     }
 
     pub(super) fn see_target(&mut self, target: &Target<'_>) {
-        if matches!(target, Target::Authority(_)) {
-            self.flags |= CONNECT;
+        self.flags |= match target {
+            Target::Origin { .. } => 0,
+            Target::Absolute { .. } => ABSOLUTE,
+            Target::Authority(_) => CONNECT,
+            Target::Asterisk => ASTERISK,
         }
     }
 
-    /// Takes in one field; `value` still has its white space.
+    /// The path is what [`uri::normalise`](crate::uri::normalise) would make of it.
     #[inline]
+    pub(super) fn see_plain_path(&mut self) {
+        self.flags |= PLAIN_PATH;
+    }
+
+    /// Takes in one field; `value` still has its white space, and starts at `at` in the head.
+    #[inline(always)]
     pub(super) fn see_field(
         &mut self,
-        buf: &[u8],
-        name: Span,
-        value: Span,
+        name: &[u8],
+        value: &[u8],
+        at: u32,
     ) -> Result<(), HeadError> {
-        let name = name.of(buf);
         // Most fields are told by their length and first letter not to be one of these.
-        match (name.len(), name.first().map(u8::to_ascii_lowercase)) {
-            (4, Some(b'h')) if name.eq_ignore_ascii_case(b"host") => self.host(buf, value),
-            (6, Some(b'e')) if name.eq_ignore_ascii_case(b"expect") => {
-                self.expect(bytes::trim(value.of(buf)));
+        match (name.len(), name.first().map(|&first| first | 0x20)) {
+            (4, Some(b'h')) if bytes::is_word(name, b"host") => self.host(value, at),
+            (6, Some(b'e')) if bytes::is_word(name, b"expect") => {
+                self.expect(bytes::trim(value));
                 Ok(())
             }
-            (7, Some(b'u')) if name.eq_ignore_ascii_case(b"upgrade") => {
+            (7, Some(b'u')) if bytes::is_word(name, b"upgrade") => {
                 self.flags |= UPGRADE_FIELD;
                 Ok(())
             }
-            (10, Some(b'c')) if name.eq_ignore_ascii_case(b"connection") => {
-                self.connection(value.of(buf))
+            (10, Some(b'c')) if bytes::is_word(name, b"connection") => self.connection(value),
+            (14, Some(b'c')) if bytes::is_word(name, b"content-length") => {
+                self.content_length(bytes::trim(value))
             }
-            (14, Some(b'c')) if name.eq_ignore_ascii_case(b"content-length") => {
-                self.content_length(bytes::trim(value.of(buf)))
-            }
-            (17, Some(b't')) if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                self.transfer_encoding(value.of(buf))
+            (17, Some(b't')) if bytes::is_word(name, b"transfer-encoding") => {
+                self.transfer_encoding(value)
             }
             _ => Ok(()),
         }
     }
 
+    /// [`see_field`](Self::see_field) where no instruction counts.
+    #[inline(never)]
+    pub(super) fn see_field_alone(
+        &mut self,
+        name: &[u8],
+        value: &[u8],
+        at: u32,
+    ) -> Result<(), HeadError> {
+        self.see_field(name, value, at)
+    }
+
     /// What can only be said when the last field is known.
+    #[inline]
     pub(super) fn finish(self) -> Result<(), HeadError> {
         if self.has(HTTP11) && !self.has(HOST) {
             return Err(HeadError::MissingHost);
@@ -104,13 +137,22 @@ impl Facts {
         Ok(())
     }
 
-    fn host(&mut self, buf: &[u8], value: Span) -> Result<(), HeadError> {
+    #[inline(always)]
+    fn host(&mut self, value: &[u8], at: u32) -> Result<(), HeadError> {
         if self.has(HOST) {
             return Err(HeadError::RepeatedHost);
         }
+        let left = bytes::trim_start(value);
+        let host = bytes::trim_end(left);
+        let start = at.wrapping_add(narrow(value.len().wrapping_sub(left.len())));
+        self.host = Span::at(start, host.len());
         self.flags |= HOST;
-        self.host = value.trim(buf);
-        let host = self.host.of(buf);
+        if bytes::is_plain_host(host) {
+            if host.len() <= MAX_HOST && host.last() != Some(&b'.') {
+                self.flags |= PLAIN_HOST;
+            }
+            return Ok(());
+        }
         // RFC 9112, 3.2: an empty value is what a target without authority has.
         if host.is_empty() || target::authority(host).is_some() {
             Ok(())
@@ -122,6 +164,7 @@ impl Facts {
     /// RFC 9112, 6.3 lets a recipient accept a list of equal numbers. A reader that takes the first
     /// and one that takes the last then agree, but one that sees the comma as the end of garbage
     /// does not, and no client has a reason to repeat the field: any repetition is refused.
+    #[inline(never)]
     fn content_length(&mut self, value: &[u8]) -> Result<(), HeadError> {
         if self.has(LENGTH) {
             return Err(HeadError::RepeatedContentLength);
@@ -146,6 +189,7 @@ impl Facts {
 
     /// Parameters and empty elements, which the grammar has, are refused: no coding in use has
     /// parameters, and readers differ about both.
+    #[inline(never)]
     fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), HeadError> {
         if self.has(LENGTH) {
             return Err(HeadError::TransferEncodingAndContentLength);
@@ -170,6 +214,7 @@ impl Facts {
         Ok(())
     }
 
+    #[inline(never)]
     fn connection(&mut self, value: &[u8]) -> Result<(), HeadError> {
         for option in value.split(|&byte| byte == b',') {
             let option = bytes::trim(option);
@@ -201,6 +246,31 @@ impl Facts {
         if value.eq_ignore_ascii_case(b"100-continue") {
             self.flags |= CONTINUE;
         }
+    }
+
+    pub(super) const fn form(self) -> Form {
+        if self.flags & (ABSOLUTE | CONNECT | ASTERISK) == 0 {
+            Form::Origin
+        } else if self.has(ABSOLUTE) {
+            Form::Absolute
+        } else if self.has(CONNECT) {
+            Form::Authority
+        } else {
+            Form::Asterisk
+        }
+    }
+
+    /// The Host field, if it is what is asked for and known to be in comparison form.
+    pub(super) const fn plain_host(self) -> Option<Span> {
+        if self.flags & (PLAIN_HOST | ABSOLUTE | CONNECT) == PLAIN_HOST {
+            Some(self.host)
+        } else {
+            None
+        }
+    }
+
+    pub(super) const fn plain_path(self) -> bool {
+        self.has(PLAIN_PATH)
     }
 
     pub(super) const fn host_field(self) -> Option<Span> {
