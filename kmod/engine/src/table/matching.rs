@@ -10,8 +10,8 @@ use core::fmt;
 use core::ops::Deref;
 
 use super::automaton::Walk;
-use super::format::edge_hash;
 use super::format::slot_of;
+use super::format::EdgeHash;
 use super::format::EdgeRecord;
 use super::format::EntryRecord;
 use super::format::GroupRecord;
@@ -301,30 +301,55 @@ impl<B: Deref<Target = [u8]>> Table<B> {
     }
 
     /// Follows a path's segments down a trie: the deepest node reached, and whether the path ends there.
+    #[inline]
     fn walk(&self, root: u32, path: &[u8]) -> (Option<NodeRecord>, bool) {
         let Some((b'/', rest)) = path.split_first() else {
             return (None, false);
         };
-        let mut at = root;
-        let mut whole = true;
         // "/" alone has no segment: it is the root itself.
-        if !rest.is_empty() {
-            for segment in rest.split(|&b| b == b'/') {
-                match self.find_edge(at, segment) {
-                    Some(child) => at = child,
-                    None => {
-                        whole = false;
-                        break;
-                    }
-                }
-            }
+        if rest.is_empty() {
+            return (self.get(root), true);
         }
+        if self.count::<EdgeRecord>() == 0 {
+            return (self.get(root), false);
+        }
+        let (at, whole) = self.walk_edges(root, rest);
         (self.get(at), whole)
     }
 
-    fn find_edge(&self, parent: u32, segment: &[u8]) -> Option<u32> {
+    fn walk_edges(&self, root: u32, segments: &[u8]) -> (u32, bool) {
+        let mut at = root;
+        let mut rest = segments;
+        loop {
+            // The segment's end is found while it is hashed.
+            let mut hash = EdgeHash::new(self.seed, at);
+            let mut left = rest;
+            let next = loop {
+                match left.split_first() {
+                    Some((b'/', tail)) => break Some(tail),
+                    Some((&byte, tail)) => {
+                        hash = hash.push(byte);
+                        left = tail;
+                    }
+                    None => break None,
+                }
+            };
+            let len = rest.len().wrapping_sub(left.len());
+            let segment = rest.get(..len).unwrap_or_default();
+            match self.find_edge(hash.finish(), at, segment) {
+                Some(child) => at = child,
+                None => return (at, false),
+            }
+            match next {
+                Some(next) => rest = next,
+                None => return (at, true),
+            }
+        }
+    }
+
+    fn find_edge(&self, hash: u32, parent: u32, segment: &[u8]) -> Option<u32> {
         let home = self.count::<EdgeRecord>().checked_sub(self.edge_probe)?;
-        let slot = slot_of(edge_hash(self.seed, parent, segment), home);
+        let slot = slot_of(hash, home);
         for probe in 0..self.edge_probe {
             let edge: EdgeRecord = self.get(slot.wrapping_add(probe))?;
             if edge.child == 0 {
@@ -338,6 +363,7 @@ impl<B: Deref<Target = [u8]>> Table<B> {
     }
 
     /// Tries a sorted list of candidates.
+    #[inline]
     fn try_entries<F: Fields + ?Sized>(
         &self,
         start: u32,
@@ -346,7 +372,29 @@ impl<B: Deref<Target = [u8]>> Table<B> {
         request: &Request<'_, F>,
         best: &mut Best,
     ) -> Result<(), OverBudget> {
-        for entry in self.records::<EntryRecord>(start, len) {
+        if len == 0 {
+            return Ok(());
+        }
+        self.try_some_entries(start, len, by, request, best)
+    }
+
+    #[inline(never)]
+    fn try_some_entries<F: Fields + ?Sized>(
+        &self,
+        start: u32,
+        len: u32,
+        by: (ByHost, ByPath),
+        request: &Request<'_, F>,
+        best: &mut Best,
+    ) -> Result<(), OverBudget> {
+        let mut next = start;
+        let mut left = len;
+        while left > 0 {
+            let Some(entry) = self.get::<EntryRecord>(next) else {
+                break;
+            };
+            next = next.wrapping_add(1);
+            left = left.wrapping_sub(1);
             let max_source = entry.flags_max_source & 0xffff;
             if !best.beaten_by(entry.class, max_source, entry.route) {
                 // What follows in the list has no lower class and no longer prefix.
