@@ -267,6 +267,32 @@ impl<B: Deref<Target = [u8]>> Table<B> {
                 self.try_entries(n.exact, n.exact_len, (host, ByPath::Exact), request, best)?;
             }
         }
+        if paths.groups_len > 0 {
+            self.try_groups(&paths, host, request, best)?;
+        }
+        while let Some(n) = node {
+            best.budget.spend(1)?;
+            self.try_entries(
+                n.prefix,
+                n.prefix_len,
+                (host, ByPath::Prefix),
+                request,
+                best,
+            )?;
+            node = n.up.checked_sub(1).and_then(|i| self.get(i));
+        }
+        self.try_entries(paths.any, paths.any_len, (host, ByPath::Any), request, best)
+    }
+
+    /// Candidates of one host by regular expressions.
+    #[inline(never)]
+    fn try_groups<F: Fields + ?Sized>(
+        &self,
+        paths: &PathsRecord,
+        host: ByHost,
+        request: &Request<'_, F>,
+        best: &mut Best,
+    ) -> Result<(), OverBudget> {
         for group in self.records::<GroupRecord>(paths.groups, paths.groups_len) {
             if group.class > best.class {
                 continue;
@@ -286,22 +312,11 @@ impl<B: Deref<Target = [u8]>> Table<B> {
                 self.try_entries(set.entries, set.entries_len, by, request, best)?;
             }
         }
-        while let Some(n) = node {
-            best.budget.spend(1)?;
-            self.try_entries(
-                n.prefix,
-                n.prefix_len,
-                (host, ByPath::Prefix),
-                request,
-                best,
-            )?;
-            node = n.up.checked_sub(1).and_then(|i| self.get(i));
-        }
-        self.try_entries(paths.any, paths.any_len, (host, ByPath::Any), request, best)
+        Ok(())
     }
 
     /// Follows a path's segments down a trie: the deepest node reached, and whether the path ends there.
-    #[inline]
+    #[inline(always)]
     fn walk(&self, root: u32, path: &[u8]) -> (Option<NodeRecord>, bool) {
         let Some((b'/', rest)) = path.split_first() else {
             return (None, false);
@@ -317,6 +332,7 @@ impl<B: Deref<Target = [u8]>> Table<B> {
         (self.get(at), whole)
     }
 
+    #[inline(never)]
     fn walk_edges(&self, root: u32, segments: &[u8]) -> (u32, bool) {
         let mut at = root;
         let mut rest = segments;
