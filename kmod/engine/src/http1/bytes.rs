@@ -108,6 +108,8 @@ pub(super) fn after_token(buf: &[u8]) -> &[u8] {
         }
         rest = rest.get(lowest(hits)..).unwrap_or_default();
         match rest.split_first() {
+            // What nearly all names end with needs no look at the classes.
+            Some((b':', _)) => return rest,
             Some((&byte, tail)) if is_token(byte) => rest = tail,
             _ => return rest,
         }
@@ -341,12 +343,24 @@ pub(super) fn after_crlf(buf: &[u8]) -> Option<&[u8]> {
 pub(super) fn after_text(buf: &[u8]) -> &[u8] {
     let mut rest = buf;
     while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
-        let hits = below_space(u64::from_le_bytes(*chunk));
+        let word = u64::from_le_bytes(*chunk);
+        // Nothing is below the space if no byte has its high bit after this: a borrow starts at one
+        // that has it.
+        let maybe = word.wrapping_sub(ONES.wrapping_mul(0x20)) & HIGHS;
+        if maybe == 0 {
+            rest = tail;
+            continue;
+        }
+        let hits = maybe & !word;
         if hits == 0 {
             rest = tail;
             continue;
         }
         rest = rest.get(lowest(hits)..).unwrap_or_default();
+        // The end of a line is nearly all that is found.
+        if after_crlf(rest).is_some() {
+            return rest;
+        }
         match rest.split_first() {
             Some((byte, tail)) if !matches!(byte, b'\r' | b'\n' | b'\0') => rest = tail,
             _ => return rest,

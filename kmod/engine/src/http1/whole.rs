@@ -43,30 +43,39 @@ pub(super) fn read(buf: &[u8], target_limit: u32, fields: u32) -> Option<Head<'_
         return None;
     }
     facts.see_http11();
-    let mut rest = bytes::after_crlf(rest)?;
-    let mut left = fields;
+    let body = after_fields(buf, bytes::after_crlf(rest)?, fields, &mut facts)?;
+    Some(Head {
+        bytes: buf.get(..buf.len().wrapping_sub(body.len()))?,
+        places,
+        facts,
+    })
+}
+
+/// What follows the fields and the empty line behind them, at most so many. `lines` is the end of `buf`.
+// Alone, it has enough registers.
+#[inline(never)]
+fn after_fields<'a>(buf: &[u8], lines: &'a [u8], most: u32, facts: &mut Facts) -> Option<&'a [u8]> {
+    let mut line = lines;
+    let mut left = most;
     loop {
-        if let Some(body) = bytes::after_crlf(rest) {
+        if let Some(body) = bytes::after_crlf(line) {
             facts.finish().ok()?;
-            return Some(Head {
-                bytes: buf.get(..at(body) as usize)?,
-                places,
-                facts,
-            });
+            return Some(body);
         }
         left = left.checked_sub(1)?;
-        let tail = bytes::after_token(rest);
-        let (b':', value) = tail.split_first()? else {
+        let tail = bytes::after_token(line);
+        let [b':', value @ ..] = tail else {
             return None;
         };
-        let name = rest.get(..rest.len().wrapping_sub(tail.len()))?;
+        let name = line.get(..line.len().wrapping_sub(tail.len()))?;
         if name.is_empty() {
             return None;
         }
         let end = bytes::after_value(buf, value)?;
-        rest = bytes::after_crlf(end)?;
+        line = bytes::after_crlf(end)?;
         let text = value.get(..value.len().wrapping_sub(end.len()))?;
-        facts.see_field(name, text, at(value)).ok()?;
+        let at = narrow(buf.len().wrapping_sub(value.len()));
+        facts.see_field(name, text, at).ok()?;
     }
 }
 
