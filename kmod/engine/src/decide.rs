@@ -16,6 +16,7 @@ use crate::table::cookie_in;
 use crate::table::format::PoolRecord;
 use crate::table::format::ServiceRecord;
 use crate::table::Fields;
+use crate::table::OverBudget;
 use crate::table::Request;
 use crate::table::Table;
 use crate::table::Winner;
@@ -159,7 +160,7 @@ pub fn decide<'a, B: Deref<Target = [u8]>>(
     match Protocol::from_number(record.protocol) {
         Some(Protocol::Http) => {
             let limits = Limits::default();
-            http(table, service, &record, source, bytes, space, limits)
+            http(table, service, record, source, bytes, space, limits)
         }
         Some(Protocol::Tls) => by_name(table, service, source, bytes, space),
         Some(Protocol::Tcp) => Decision::of(route(table, service, &without_fields(&[], source))),
@@ -170,7 +171,7 @@ pub fn decide<'a, B: Deref<Target = [u8]>>(
 fn http<'a, B: Deref<Target = [u8]>>(
     table: &Table<B>,
     service: u32,
-    record: &ServiceRecord,
+    record: ServiceRecord,
     source: [u8; 16],
     bytes: &'a [u8],
     space: Space<'a>,
@@ -181,12 +182,19 @@ fn http<'a, B: Deref<Target = [u8]>>(
         Preface::Maybe => return Decision::of(Verdict::Incomplete),
         Preface::No => {}
     }
-    let parsed = HeadParser::parse_new(limits, bytes);
+    let usual = HeadParser::usual(limits, bytes);
+    let unusual;
     // Not copied before it is where it stays.
-    let head = match &parsed {
-        Ok(Some(head)) => head,
-        Ok(None) => return Decision::of(Verdict::Incomplete),
-        Err(error) => return Decision::of(unread(*error)),
+    let head = match &usual {
+        Some(head) => head,
+        None => match HeadParser::unusual(limits, bytes) {
+            Ok(Some(head)) => {
+                unusual = head;
+                &unusual
+            }
+            Ok(None) => return Decision::of(Verdict::Incomplete),
+            Err(error) => return Decision::of(unread(error)),
+        },
     };
     let host = match head.plain_host() {
         Some(host) => host,
@@ -209,7 +217,7 @@ fn http<'a, B: Deref<Target = [u8]>>(
                 source,
                 fields: head,
             };
-            route(table, service, &request)
+            verdict_of(table.winner_of(service, record, &request, STEPS))
         }
         Err(error) => Verdict::Refused(Refusal::Path(error)),
     };
@@ -273,10 +281,15 @@ fn route<B: Deref<Target = [u8]>, F: Fields + ?Sized>(
     service: u32,
     request: &Request<'_, F>,
 ) -> Verdict {
-    match table.winner_within(service, request, STEPS) {
+    verdict_of(table.winner_within(service, request, STEPS))
+}
+
+#[inline]
+fn verdict_of(winner: Result<Option<Winner>, OverBudget>) -> Verdict {
+    match winner {
         Ok(Some(winner)) => Verdict::Route(winner),
         Ok(None) => Verdict::NoRoute,
-        Err(_) => Verdict::Front(ToFront::OverBudget),
+        Err(OverBudget) => Verdict::Front(ToFront::OverBudget),
     }
 }
 

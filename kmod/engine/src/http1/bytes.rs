@@ -5,6 +5,8 @@
 //! scanned eight bytes at a time in an ordinary register: the kernel may not touch vector registers
 //! in softirq without saving them, which costs more than a head has bytes.
 
+use super::head::narrow;
+
 /// `tchar` (RFC 9110, 5.6.2).
 const TOKEN: u8 = 1;
 /// What a request target may be made of: visible ASCII, but no fragment (RFC 9112, 3.2).
@@ -207,23 +209,6 @@ const fn no_plain_host(word: u64) -> u64 {
     (!(from_a & !past_z | from_hyphen & !past_9 & no_slash) | word) & HIGHS
 }
 
-/// Whether a host name has small letters, digits, hyphens and dots only, and no port.
-#[inline]
-pub(super) fn is_plain_host(name: &[u8]) -> bool {
-    let Some(last) = name.last_chunk::<8>() else {
-        let plain = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
-        return !name.is_empty() && name.iter().all(plain);
-    };
-    let mut rest = name;
-    let mut hits = no_plain_host(u64::from_le_bytes(*last));
-    // The last word has what is not a whole one.
-    while let Some(chunk) = rest.first_chunk::<8>() {
-        hits |= no_plain_host(u64::from_le_bytes(*chunk));
-        rest = rest.get(8..).unwrap_or_default();
-    }
-    hits == 0
-}
-
 /// Whether `token` is `word` in any case. The word has 4 bytes or more, all of them lower case
 /// letters and hyphens, which no other token character becomes by the bit that is the case.
 #[inline(always)]
@@ -296,21 +281,23 @@ pub(super) fn after_plain_path(buf: &[u8]) -> Option<&[u8]> {
     }
 }
 
+/// The next 8 bytes of `rest`, which is the end of `buf`. Where fewer are left, the others are NUL.
+#[inline]
+fn word_of(buf: &[u8], rest: &[u8]) -> Option<u64> {
+    if let Some(chunk) = rest.first_chunk::<8>() {
+        return Some(u64::from_le_bytes(*chunk));
+    }
+    let others = 8usize.wrapping_sub(rest.len()).wrapping_mul(8);
+    u64::from_le_bytes(*buf.last_chunk::<8>()?).checked_shr(narrow(others))
+}
+
 /// What is left of `rest`, which is the end of `buf`, from the first byte on that may not stand in a field
-/// value; at its end there is none. `None`: `buf` has fewer than 8 bytes.
+/// value. `None`: there is none, or `buf` has fewer than 8 bytes.
 #[inline]
 pub(super) fn after_value<'a>(buf: &[u8], rest: &'a [u8]) -> Option<&'a [u8]> {
     let mut rest = rest;
     loop {
-        let word = match rest.first_chunk::<8>() {
-            Some(chunk) => u64::from_le_bytes(*chunk),
-            None if rest.is_empty() => return Some(rest),
-            // What is not there reads as NUL.
-            None => {
-                let others = 8usize.wrapping_sub(rest.len()).wrapping_mul(8);
-                u64::from_le_bytes(*buf.last_chunk::<8>()?) >> (others & 63)
-            }
-        };
+        let word = word_of(buf, rest)?;
         // Visible ASCII and spaces only: none of the sums carries, unless an earlier byte is found.
         let ascii = word.wrapping_sub(ONES.wrapping_mul(0x20)) | word.wrapping_add(ONES) | word;
         if ascii & HIGHS == 0 {
@@ -323,10 +310,24 @@ pub(super) fn after_value<'a>(buf: &[u8], rest: &'a [u8]) -> Option<&'a [u8]> {
             continue;
         }
         rest = rest.get(lowest(hits)..)?;
-        match rest.split_first() {
-            Some((b'\t', tail)) => rest = tail,
+        match rest.split_first()? {
+            (b'\t', tail) => rest = tail,
             _ => return Some(rest),
         }
+    }
+}
+
+/// What is left of `rest`, which is the end of `buf`, from the first byte on that is no small letter, digit,
+/// hyphen or dot. `None`: there is none, or `buf` has fewer than 8 bytes.
+#[inline]
+pub(super) fn after_plain_host<'a>(buf: &[u8], rest: &'a [u8]) -> Option<&'a [u8]> {
+    let mut rest = rest;
+    loop {
+        let hits = no_plain_host(word_of(buf, rest)?);
+        if hits != 0 {
+            return rest.get(lowest(hits)..).filter(|rest| !rest.is_empty());
+        }
+        rest = rest.get(8..)?;
     }
 }
 
@@ -458,10 +459,14 @@ mod tests {
                 let expected = if plain { None } else { Some(&buf[place..]) };
                 assert_eq!(after_plain_path(&buf), expected, "{byte:#x} at {place}");
                 let plain = matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
-                for end in [place + 1, 24] {
-                    assert_eq!(is_plain_host(&buf[..end]), plain, "{byte:#x} at {place}");
-                    assert_eq!(is_plain_host(&buf[place..end]), plain, "{byte:#x}");
-                }
+                let expected = if plain { None } else { Some(&buf[place..]) };
+                assert_eq!(
+                    after_plain_host(&buf, &buf),
+                    expected,
+                    "{byte:#x} at {place}"
+                );
+                let found = after_plain_host(&buf, &buf[place..]);
+                assert_eq!(found, expected, "{byte:#x} at {place}");
             }
         }
     }
@@ -501,11 +506,8 @@ mod tests {
             let stop = rest.iter().position(|&b| !is_value(b)).map_or(buf.len(), |at| from.wrapping_add(at));
             prop_assert_eq!(skip_value(&buf, from), stop);
             let found = after_value(&buf, rest);
-            if buf.len() >= 8 || rest.is_empty() {
-                prop_assert_eq!(found, Some(buf.get(stop..).unwrap_or_default()));
-            } else {
-                prop_assert_eq!(found, None);
-            }
+            let left = buf.get(stop..).filter(|left| buf.len() >= 8 && !left.is_empty());
+            prop_assert_eq!(found, left);
             let stop = rest.iter().position(|&b| !is_token(b)).map_or(buf.len(), |at| from.wrapping_add(at));
             prop_assert_eq!(skip_token(&buf, from), stop);
             let stop = rest.iter().position(|b| b"\r\n\0".contains(b)).unwrap_or(rest.len());

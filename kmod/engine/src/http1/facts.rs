@@ -77,6 +77,21 @@ impl Facts {
         self.flags |= PLAIN_PATH;
     }
 
+    /// Takes in a Host field that [`bytes::after_plain_host`] has gone over. Whether there was none before.
+    #[inline]
+    pub(super) fn see_plain_host(&mut self, host: &[u8], at: u32) -> bool {
+        if self.has(HOST) || host.is_empty() {
+            return false;
+        }
+        self.host = Span::at(at, host.len());
+        self.flags |= if host.len() <= MAX_HOST && host.last() != Some(&b'.') {
+            HOST | PLAIN_HOST
+        } else {
+            HOST
+        };
+        true
+    }
+
     /// Takes in one field; `value` still has its white space, and starts at `at` in the head.
     #[inline(always)]
     pub(super) fn see_field(
@@ -121,6 +136,10 @@ impl Facts {
     /// What can only be said when the last field is known.
     #[inline]
     pub(super) fn finish(self) -> Result<(), HeadError> {
+        // Nearly all of them.
+        if self.flags & (HTTP11 | HOST | CONNECT | CODED) == HTTP11 | HOST {
+            return Ok(());
+        }
         if self.has(HTTP11) && !self.has(HOST) {
             return Err(HeadError::MissingHost);
         }
@@ -137,7 +156,7 @@ impl Facts {
         Ok(())
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn host(&mut self, value: &[u8], at: u32) -> Result<(), HeadError> {
         if self.has(HOST) {
             return Err(HeadError::RepeatedHost);
@@ -147,12 +166,6 @@ impl Facts {
         let start = at.wrapping_add(narrow(value.len().wrapping_sub(left.len())));
         self.host = Span::at(start, host.len());
         self.flags |= HOST;
-        if bytes::is_plain_host(host) {
-            if host.len() <= MAX_HOST && host.last() != Some(&b'.') {
-                self.flags |= PLAIN_HOST;
-            }
-            return Ok(());
-        }
         // RFC 9112, 3.2: an empty value is what a target without authority has.
         if host.is_empty() || target::authority(host).is_some() {
             Ok(())

@@ -132,19 +132,17 @@ impl HeadParser {
         self.parse_on(buf)
     }
 
-    /// Reads a head of which nothing was read before, as a new reader would by its first
-    /// [`parse`](Self::parse).
-    ///
-    /// # Errors
-    ///
-    /// As for [`parse`](Self::parse).
+    /// What a new reader's first [`parse`](Self::parse) gives for a usual head that is whole in `buf`.
     #[inline]
-    pub fn parse_new(limits: Limits, buf: &[u8]) -> Result<Option<Head<'_>>, HeadError> {
+    pub(crate) fn usual(limits: Limits, buf: &[u8]) -> Option<Head<'_>> {
         let window = buf.get(..wide(clamp(limits.head))).unwrap_or(buf);
-        match whole::read(window, clamp(limits.target), clamp(limits.fields)) {
-            Some(head) => Ok(Some(head)),
-            None => Self::new(limits).parse_on(buf),
-        }
+        whole::read(window, clamp(limits.target), clamp(limits.fields))
+    }
+
+    /// What it gives for any other.
+    #[inline(never)]
+    pub(crate) fn unusual(limits: Limits, buf: &[u8]) -> Result<Option<Head<'_>>, HeadError> {
+        Self::new(limits).parse_on(buf)
     }
 
     #[inline(never)]

@@ -71,6 +71,18 @@ fn after_fields<'a>(buf: &[u8], lines: &'a [u8], most: u32, facts: &mut Facts) -
         if name.is_empty() {
             return None;
         }
+        if let (true, [b' ', host @ ..]) = (bytes::is_word(name, b"host"), value) {
+            let end = bytes::after_plain_host(buf, host)?;
+            if let Some(next) = bytes::after_crlf(end) {
+                let host = host.get(..host.len().wrapping_sub(end.len()))?;
+                let at = narrow(buf.len().wrapping_sub(value.len()).wrapping_add(1));
+                if !facts.see_plain_host(host, at) {
+                    return None;
+                }
+                line = next;
+                continue;
+            }
+        }
         let end = bytes::after_value(buf, value)?;
         line = bytes::after_crlf(end)?;
         let text = value.get(..value.len().wrapping_sub(end.len()))?;
@@ -153,7 +165,8 @@ mod tests {
         assert_eq!(head.method(), b"DELETE");
         assert_eq!(head.plain_path(), Some(&b"/a.b/c-d"[..]));
         assert_eq!(head.query(), Some(&b"e=../%41"[..]));
-        assert_eq!(head.plain_host(), Some(&b"a.example"[..]));
+        assert_eq!(head.host(), Some(&b"a.example"[..]));
+        assert_eq!(head.plain_host(), None, "it is not known");
         assert_eq!(head.len(), text.len() - 4);
     }
 

@@ -175,8 +175,22 @@ impl<B: Deref<Target = [u8]>> Table<B> {
         let Some(record) = self.get::<ServiceRecord>(service) else {
             return Ok(None);
         };
+        self.winner_of(service, record, request, budget)
+    }
+
+    /// The same for the service whose record that is.
+    #[inline]
+    pub(crate) fn winner_of<F: Fields + ?Sized>(
+        &self,
+        service: u32,
+        record: ServiceRecord,
+        request: &Request<'_, F>,
+        budget: u32,
+    ) -> Result<Option<Winner>, OverBudget> {
         let mut best = Best::none(budget);
-        self.by_host(service, &record, request, &mut best)?;
+        if !request.host.is_empty() && self.count::<HostRecord>() > 0 {
+            self.by_host(service, record.wildcard_labels, request, &mut best)?;
+        }
         let any = self.paths(record.any_host);
         self.in_paths(any, ByHost::Any, request, &mut best)?;
         let Some(route) = self.get::<RouteRecord>(best.route) else {
@@ -193,21 +207,19 @@ impl<B: Deref<Target = [u8]>> Table<B> {
     }
 
     /// Candidates of routes that name the request's host or a domain above it.
+    #[inline(never)]
     fn by_host<F: Fields + ?Sized>(
         &self,
         service: u32,
-        record: &ServiceRecord,
+        wildcard_labels: u32,
         request: &Request<'_, F>,
         best: &mut Best,
     ) -> Result<(), OverBudget> {
-        if request.host.is_empty() || self.count::<HostRecord>() == 0 {
-            return Ok(());
-        }
         let mut hash = HostHash::new(self.seed, service);
         let mut labels = 1u32;
         for (at, &byte) in request.host.iter().enumerate().rev() {
             if byte == b'.' {
-                if labels <= record.wildcard_labels {
+                if labels <= wildcard_labels {
                     let below = request.host.get(at.wrapping_add(1)..).unwrap_or(&[]);
                     // A wildcard takes one or more labels in front: not the empty one of ".a.b".
                     if at > 0 {
