@@ -170,42 +170,37 @@ const fn controls(word: u64) -> u64 {
     below_space(word) | zeros(word ^ ONES.wrapping_mul(0x7f))
 }
 
-/// Sets the high bit of each byte of `word` that is neither a letter nor a hyphen, of which nearly
-/// all field names are made. No sum carries into the next byte, so every bit is exact.
+/// Likewise for each byte that is neither a letter nor a hyphen, of which nearly all field names are made.
+/// A sum carries only out of a byte with its high bit set, which is one of those.
 #[inline]
 const fn no_name(word: u64) -> u64 {
-    let low = word & !HIGHS;
-    let lower = low | CASE;
+    let lower = word | CASE;
     let from_a = lower.wrapping_add(ONES.wrapping_mul(0x80 - 0x61));
     let past_z = lower.wrapping_add(ONES.wrapping_mul(0x80 - 0x7b));
-    let no_hyphen = (low ^ ONES.wrapping_mul(0x2d)).wrapping_add(ONES.wrapping_mul(0x7f));
+    let no_hyphen = (word ^ ONES.wrapping_mul(0x2d)).wrapping_add(ONES.wrapping_mul(0x7f));
     (!(from_a & !past_z) & no_hyphen | word) & HIGHS
 }
 
-/// Sets the high bit of each byte of `word` that is not a letter, digit, hyphen or slash, of which most
-/// paths are made. Every bit is exact.
+/// Likewise for each byte that is not a letter, digit, hyphen or slash, of which most paths are made.
 #[inline]
 const fn no_path(word: u64) -> u64 {
-    let low = word & !HIGHS;
-    let lower = low | CASE;
+    let lower = word | CASE;
     let from_a = lower.wrapping_add(ONES.wrapping_mul(0x80 - 0x61));
     let past_z = lower.wrapping_add(ONES.wrapping_mul(0x80 - 0x7b));
-    let from_hyphen = low.wrapping_add(ONES.wrapping_mul(0x80 - 0x2d));
-    let past_9 = low.wrapping_add(ONES.wrapping_mul(0x80 - 0x3a));
-    let no_dot = (low ^ ONES.wrapping_mul(0x2e)).wrapping_add(ONES.wrapping_mul(0x7f));
+    let from_hyphen = word.wrapping_add(ONES.wrapping_mul(0x80 - 0x2d));
+    let past_9 = word.wrapping_add(ONES.wrapping_mul(0x80 - 0x3a));
+    let no_dot = (word ^ ONES.wrapping_mul(0x2e)).wrapping_add(ONES.wrapping_mul(0x7f));
     (!(from_a & !past_z | from_hyphen & !past_9 & no_dot) | word) & HIGHS
 }
 
-/// Sets the high bit of each byte of `word` that is not a small letter, digit, hyphen or dot. Every bit
-/// is exact.
+/// Likewise for each byte that is not a small letter, digit, hyphen or dot.
 #[inline]
 const fn no_plain_host(word: u64) -> u64 {
-    let low = word & !HIGHS;
-    let from_a = low.wrapping_add(ONES.wrapping_mul(0x80 - 0x61));
-    let past_z = low.wrapping_add(ONES.wrapping_mul(0x80 - 0x7b));
-    let from_hyphen = low.wrapping_add(ONES.wrapping_mul(0x80 - 0x2d));
-    let past_9 = low.wrapping_add(ONES.wrapping_mul(0x80 - 0x3a));
-    let no_slash = (low ^ ONES.wrapping_mul(0x2f)).wrapping_add(ONES.wrapping_mul(0x7f));
+    let from_a = word.wrapping_add(ONES.wrapping_mul(0x80 - 0x61));
+    let past_z = word.wrapping_add(ONES.wrapping_mul(0x80 - 0x7b));
+    let from_hyphen = word.wrapping_add(ONES.wrapping_mul(0x80 - 0x2d));
+    let past_9 = word.wrapping_add(ONES.wrapping_mul(0x80 - 0x3a));
+    let no_slash = (word ^ ONES.wrapping_mul(0x2f)).wrapping_add(ONES.wrapping_mul(0x7f));
     (!(from_a & !past_z | from_hyphen & !past_9 & no_slash) | word) & HIGHS
 }
 

@@ -92,45 +92,46 @@ impl Facts {
         true
     }
 
+    /// Whether a field of this name may be one that [`see_field`](Self::see_field) looks at: most are told by
+    /// their length and first letter not to be.
+    #[inline]
+    pub(super) fn may_matter(name: &[u8]) -> bool {
+        matches!(
+            (name.len(), name.first().map(|&first| first | 0x20)),
+            (4, Some(b'h'))
+                | (6, Some(b'e'))
+                | (7, Some(b'u'))
+                | (10 | 14, Some(b'c'))
+                | (17, Some(b't'))
+        )
+    }
+
     /// Takes in one field; `value` still has its white space, and starts at `at` in the head.
-    #[inline(always)]
+    // Alone, so that who goes through fields has the registers.
+    #[inline(never)]
     pub(super) fn see_field(
         &mut self,
         name: &[u8],
         value: &[u8],
         at: u32,
     ) -> Result<(), HeadError> {
-        // Most fields are told by their length and first letter not to be one of these.
-        match (name.len(), name.first().map(|&first| first | 0x20)) {
-            (4, Some(b'h')) if bytes::is_word(name, b"host") => self.host(value, at),
-            (6, Some(b'e')) if bytes::is_word(name, b"expect") => {
+        match name.len() {
+            4 if bytes::is_word(name, b"host") => self.host(value, at),
+            6 if bytes::is_word(name, b"expect") => {
                 self.expect(bytes::trim(value));
                 Ok(())
             }
-            (7, Some(b'u')) if bytes::is_word(name, b"upgrade") => {
+            7 if bytes::is_word(name, b"upgrade") => {
                 self.flags |= UPGRADE_FIELD;
                 Ok(())
             }
-            (10, Some(b'c')) if bytes::is_word(name, b"connection") => self.connection(value),
-            (14, Some(b'c')) if bytes::is_word(name, b"content-length") => {
+            10 if bytes::is_word(name, b"connection") => self.connection(value),
+            14 if bytes::is_word(name, b"content-length") => {
                 self.content_length(bytes::trim(value))
             }
-            (17, Some(b't')) if bytes::is_word(name, b"transfer-encoding") => {
-                self.transfer_encoding(value)
-            }
+            17 if bytes::is_word(name, b"transfer-encoding") => self.transfer_encoding(value),
             _ => Ok(()),
         }
-    }
-
-    /// [`see_field`](Self::see_field) where no instruction counts.
-    #[inline(never)]
-    pub(super) fn see_field_alone(
-        &mut self,
-        name: &[u8],
-        value: &[u8],
-        at: u32,
-    ) -> Result<(), HeadError> {
-        self.see_field(name, value, at)
     }
 
     /// What can only be said when the last field is known.
@@ -156,7 +157,6 @@ impl Facts {
         Ok(())
     }
 
-    #[inline(never)]
     fn host(&mut self, value: &[u8], at: u32) -> Result<(), HeadError> {
         if self.has(HOST) {
             return Err(HeadError::RepeatedHost);
@@ -177,7 +177,6 @@ impl Facts {
     /// RFC 9112, 6.3 lets a recipient accept a list of equal numbers. A reader that takes the first
     /// and one that takes the last then agree, but one that sees the comma as the end of garbage
     /// does not, and no client has a reason to repeat the field: any repetition is refused.
-    #[inline(never)]
     fn content_length(&mut self, value: &[u8]) -> Result<(), HeadError> {
         if self.has(LENGTH) {
             return Err(HeadError::RepeatedContentLength);
@@ -202,7 +201,6 @@ impl Facts {
 
     /// Parameters and empty elements, which the grammar has, are refused: no coding in use has
     /// parameters, and readers differ about both.
-    #[inline(never)]
     fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), HeadError> {
         if self.has(LENGTH) {
             return Err(HeadError::TransferEncodingAndContentLength);
@@ -227,8 +225,12 @@ impl Facts {
         Ok(())
     }
 
-    #[inline(never)]
     fn connection(&mut self, value: &[u8]) -> Result<(), HeadError> {
+        // What nearly all have that have the field.
+        if bytes::trim(value) == b"keep-alive" {
+            self.flags |= KEEP_ALIVE;
+            return Ok(());
+        }
         for option in value.split(|&byte| byte == b',') {
             let option = bytes::trim(option);
             if option.is_empty() {

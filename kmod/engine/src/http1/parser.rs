@@ -346,7 +346,7 @@ impl HeadParser {
                         end: narrow(end),
                     };
                     self.facts
-                        .see_field_alone(name.of(buf), value.of(buf), value.start)?;
+                        .see_field(name.of(buf), value.of(buf), value.start)?;
                     Ok(self.enter(Phase::Line, end.wrapping_add(2)))
                 }
                 Some(_) => Err(HeadError::BareCr),

@@ -85,9 +85,11 @@ fn after_fields<'a>(buf: &[u8], lines: &'a [u8], most: u32, facts: &mut Facts) -
         }
         let end = bytes::after_value(buf, value)?;
         line = bytes::after_crlf(end)?;
-        let text = value.get(..value.len().wrapping_sub(end.len()))?;
-        let at = narrow(buf.len().wrapping_sub(value.len()));
-        facts.see_field(name, text, at).ok()?;
+        if Facts::may_matter(name) {
+            let text = value.get(..value.len().wrapping_sub(end.len()))?;
+            let at = narrow(buf.len().wrapping_sub(value.len()));
+            facts.see_field(name, text, at).ok()?;
+        }
     }
 }
 
