@@ -52,8 +52,7 @@ pub(super) fn read(buf: &[u8], target_limit: u32, fields: u32) -> Option<Head<'_
 }
 
 /// What follows the fields and the empty line behind them, at most so many. `lines` is the end of `buf`.
-// Alone, it has enough registers.
-#[inline(never)]
+#[inline]
 fn after_fields<'a>(buf: &[u8], lines: &'a [u8], most: u32, facts: &mut Facts) -> Option<&'a [u8]> {
     let mut line = lines;
     let mut left = most;

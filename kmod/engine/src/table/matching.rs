@@ -191,8 +191,9 @@ impl<B: Deref<Target = [u8]>> Table<B> {
         if !request.host.is_empty() && self.count::<HostRecord>() > 0 {
             self.by_host(service, record.wildcard_labels, request, &mut best)?;
         }
-        let any = self.paths(record.any_host);
-        self.in_paths(any, ByHost::Any, request, &mut best)?;
+        if let Some(any) = self.paths(record.any_host) {
+            self.in_paths(&any, ByHost::Any, request, &mut best)?;
+        }
         let Some(route) = self.get::<RouteRecord>(best.route) else {
             return Ok(None);
         };
@@ -224,8 +225,9 @@ impl<B: Deref<Target = [u8]>> Table<B> {
                     // A wildcard takes one or more labels in front: not the empty one of ".a.b".
                     if at > 0 {
                         if let Some(host) = self.find_host(hash.finish(), service, below) {
-                            let paths = self.paths(host.wildcard);
-                            self.in_paths(paths, ByHost::Wildcard(labels), request, best)?;
+                            if let Some(paths) = self.paths(host.wildcard) {
+                                self.in_paths(&paths, ByHost::Wildcard(labels), request, best)?;
+                            }
                         }
                     }
                 }
@@ -234,7 +236,9 @@ impl<B: Deref<Target = [u8]>> Table<B> {
             hash = hash.push(byte);
         }
         if let Some(host) = self.find_host(hash.finish(), service, request.host) {
-            self.in_paths(host.exact(), ByHost::Exact, request, best)?;
+            if let Some(paths) = host.exact() {
+                self.in_paths(&paths, ByHost::Exact, request, best)?;
+            }
         }
         Ok(())
     }
@@ -262,14 +266,11 @@ impl<B: Deref<Target = [u8]>> Table<B> {
     /// Candidates of one host.
     fn in_paths<F: Fields + ?Sized>(
         &self,
-        paths: Option<PathsRecord>,
+        paths: &PathsRecord,
         host: ByHost,
         request: &Request<'_, F>,
         best: &mut Best,
     ) -> Result<(), OverBudget> {
-        let Some(paths) = paths else {
-            return Ok(());
-        };
         if paths.class > best.class {
             return Ok(());
         }
@@ -280,7 +281,7 @@ impl<B: Deref<Target = [u8]>> Table<B> {
             }
         }
         if paths.groups_len > 0 {
-            self.try_groups(&paths, host, request, best)?;
+            self.try_groups(paths, host, request, best)?;
         }
         while let Some(n) = node {
             best.budget.spend(1)?;
