@@ -16,6 +16,7 @@ use crate::table::cookie_in;
 use crate::table::format::PoolRecord;
 use crate::table::format::ServiceRecord;
 use crate::table::Fields;
+use crate::table::OverBudget;
 use crate::table::Request;
 use crate::table::Table;
 use crate::table::Winner;
@@ -159,7 +160,7 @@ pub fn decide<'a, B: Deref<Target = [u8]>>(
     match Protocol::from_number(record.protocol) {
         Some(Protocol::Http) => {
             let limits = Limits::default();
-            http(table, service, &record, source, bytes, space, limits)
+            http(table, service, record, source, bytes, space, limits)
         }
         Some(Protocol::Tls) => by_name(table, service, source, bytes, space),
         Some(Protocol::Tcp) => Decision::of(route(table, service, &without_fields(&[], source))),
@@ -170,7 +171,7 @@ pub fn decide<'a, B: Deref<Target = [u8]>>(
 fn http<'a, B: Deref<Target = [u8]>>(
     table: &Table<B>,
     service: u32,
-    record: &ServiceRecord,
+    record: ServiceRecord,
     source: [u8; 16],
     bytes: &'a [u8],
     space: Space<'a>,
@@ -181,44 +182,62 @@ fn http<'a, B: Deref<Target = [u8]>>(
         Preface::Maybe => return Decision::of(Verdict::Incomplete),
         Preface::No => {}
     }
-    let head = match HeadParser::new(limits).parse(bytes) {
-        Ok(Some(head)) => head,
-        Ok(None) => return Decision::of(Verdict::Incomplete),
-        Err(
-            error @ (HeadError::MethodTooLong
-            | HeadError::TargetTooLong
-            | HeadError::TooManyFields
-            | HeadError::HeadTooLong),
-        ) => return Decision::of(Verdict::Front(ToFront::Limits(error))),
-        Err(error) => return Decision::of(Verdict::Refused(Refusal::Head(error))),
+    let usual = HeadParser::usual(limits, bytes);
+    let unusual;
+    // Not copied before it is where it stays.
+    let head = match &usual {
+        Some(head) => head,
+        None => match HeadParser::unusual(limits, bytes) {
+            Ok(Some(head)) => {
+                unusual = head;
+                &unusual
+            }
+            Ok(None) => return Decision::of(Verdict::Incomplete),
+            Err(error) => return Decision::of(unread(error)),
+        },
     };
-    let host = match uri::host(head.host().unwrap_or_default(), space.host) {
-        Ok(host) => host,
-        Err(error) => return Decision::of(Verdict::Refused(Refusal::Host(error))),
+    let host = match head.plain_host() {
+        Some(host) => host,
+        None => match uri::host(head.host().unwrap_or_default(), space.host) {
+            Ok(host) => host,
+            Err(error) => return Decision::of(Verdict::Refused(Refusal::Host(error))),
+        },
     };
-    let mut decision = Decision {
-        verdict: Verdict::NoRoute,
-        host,
-        path: head.path(),
-        head: Some(head),
+    let normal = match head.plain_path() {
+        Some(path) => Ok(path),
+        None => uri::normalise(head.path(), Allow::from_bits(record.allow), space.path),
     };
-    match uri::normalise(head.path(), Allow::from_bits(record.allow), space.path) {
-        Ok(path) => decision.path = path,
-        Err(error) => {
-            decision.verdict = Verdict::Refused(Refusal::Path(error));
-            return decision;
+    let verdict = match normal {
+        Ok(path) => {
+            let request = Request {
+                host,
+                method: head.method(),
+                path,
+                query: head.query().unwrap_or_default(),
+                source,
+                fields: head,
+            };
+            verdict_of(table.winner_of(service, record, &request, STEPS))
         }
-    }
-    let request = Request {
-        host,
-        method: head.method(),
-        path: decision.path,
-        query: head.query().unwrap_or_default(),
-        source,
-        fields: &head,
+        Err(error) => Verdict::Refused(Refusal::Path(error)),
     };
-    decision.verdict = route(table, service, &request);
-    decision
+    Decision {
+        verdict,
+        host,
+        path: normal.unwrap_or_else(|_| head.path()),
+        head: Some(*head),
+    }
+}
+
+/// What becomes of a head that cannot be read.
+fn unread(error: HeadError) -> Verdict {
+    match error {
+        HeadError::MethodTooLong
+        | HeadError::TargetTooLong
+        | HeadError::TooManyFields
+        | HeadError::HeadTooLong => Verdict::Front(ToFront::Limits(error)),
+        _ => Verdict::Refused(Refusal::Head(error)),
+    }
 }
 
 fn by_name<'a, B: Deref<Target = [u8]>>(
@@ -262,10 +281,15 @@ fn route<B: Deref<Target = [u8]>, F: Fields + ?Sized>(
     service: u32,
     request: &Request<'_, F>,
 ) -> Verdict {
-    match table.winner_within(service, request, STEPS) {
+    verdict_of(table.winner_within(service, request, STEPS))
+}
+
+#[inline]
+fn verdict_of(winner: Result<Option<Winner>, OverBudget>) -> Verdict {
+    match winner {
         Ok(Some(winner)) => Verdict::Route(winner),
         Ok(None) => Verdict::NoRoute,
-        Err(_) => Verdict::Front(ToFront::OverBudget),
+        Err(OverBudget) => Verdict::Front(ToFront::OverBudget),
     }
 }
 

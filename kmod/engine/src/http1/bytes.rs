@@ -5,6 +5,8 @@
 //! scanned eight bytes at a time in an ordinary register: the kernel may not touch vector registers
 //! in softirq without saving them, which costs more than a head has bytes.
 
+use super::head::narrow;
+
 /// `tchar` (RFC 9110, 5.6.2).
 const TOKEN: u8 = 1;
 /// What a request target may be made of: visible ASCII, but no fragment (RFC 9112, 3.2).
@@ -108,6 +110,8 @@ pub(super) fn after_token(buf: &[u8]) -> &[u8] {
         }
         rest = rest.get(lowest(hits)..).unwrap_or_default();
         match rest.split_first() {
+            // What nearly all names end with needs no look at the classes.
+            Some((b':', _)) => return rest,
             Some((&byte, tail)) if is_token(byte) => rest = tail,
             _ => return rest,
         }
@@ -125,6 +129,12 @@ pub(super) fn after_token(buf: &[u8]) -> &[u8] {
 #[inline]
 pub(super) fn skip_target(buf: &[u8], from: usize) -> usize {
     skip(buf, from, TARGET)
+}
+
+/// Whether the byte may stand in a request target.
+#[inline]
+pub(super) fn is_target(byte: u8) -> bool {
+    has(byte, TARGET)
 }
 
 #[inline]
@@ -160,31 +170,65 @@ const fn controls(word: u64) -> u64 {
     below_space(word) | zeros(word ^ ONES.wrapping_mul(0x7f))
 }
 
-/// Sets the high bit of each byte of `word` that is neither a letter nor a hyphen, of which nearly
-/// all field names are made. No sum carries into the next byte, so every bit is exact.
+/// Likewise for each byte that is neither a letter nor a hyphen, of which nearly all field names are made.
+/// A sum carries only out of a byte with its high bit set, which is one of those.
 #[inline]
 const fn no_name(word: u64) -> u64 {
-    let low = word & !HIGHS;
-    let lower = low | CASE;
+    let lower = word | CASE;
     let from_a = lower.wrapping_add(ONES.wrapping_mul(0x80 - 0x61));
     let past_z = lower.wrapping_add(ONES.wrapping_mul(0x80 - 0x7b));
-    let no_hyphen = (low ^ ONES.wrapping_mul(0x2d)).wrapping_add(ONES.wrapping_mul(0x7f));
+    let no_hyphen = (word ^ ONES.wrapping_mul(0x2d)).wrapping_add(ONES.wrapping_mul(0x7f));
     (!(from_a & !past_z) & no_hyphen | word) & HIGHS
 }
 
-/// Whether `token` is `word` in any case. The word has 8 bytes or more, all of them lower case
-/// letters and hyphens, which no other token character becomes by the bit that is the case.
+/// Likewise for each byte that is not a letter, digit, hyphen or slash, of which most paths are made.
 #[inline]
+const fn no_path(word: u64) -> u64 {
+    let lower = word | CASE;
+    let from_a = lower.wrapping_add(ONES.wrapping_mul(0x80 - 0x61));
+    let past_z = lower.wrapping_add(ONES.wrapping_mul(0x80 - 0x7b));
+    let from_hyphen = word.wrapping_add(ONES.wrapping_mul(0x80 - 0x2d));
+    let past_9 = word.wrapping_add(ONES.wrapping_mul(0x80 - 0x3a));
+    let no_dot = (word ^ ONES.wrapping_mul(0x2e)).wrapping_add(ONES.wrapping_mul(0x7f));
+    (!(from_a & !past_z | from_hyphen & !past_9 & no_dot) | word) & HIGHS
+}
+
+/// Likewise for each byte that is not a small letter, digit, hyphen or dot.
+#[inline]
+const fn no_plain_host(word: u64) -> u64 {
+    let from_a = word.wrapping_add(ONES.wrapping_mul(0x80 - 0x61));
+    let past_z = word.wrapping_add(ONES.wrapping_mul(0x80 - 0x7b));
+    let from_hyphen = word.wrapping_add(ONES.wrapping_mul(0x80 - 0x2d));
+    let past_9 = word.wrapping_add(ONES.wrapping_mul(0x80 - 0x3a));
+    let no_slash = (word ^ ONES.wrapping_mul(0x2f)).wrapping_add(ONES.wrapping_mul(0x7f));
+    (!(from_a & !past_z | from_hyphen & !past_9 & no_slash) | word) & HIGHS
+}
+
+/// Whether `token` is `word` in any case. The word has 4 bytes or more, all of them lower case
+/// letters and hyphens, which no other token character becomes by the bit that is the case.
+#[inline(always)]
 pub(super) fn is_word(token: &[u8], word: &[u8]) -> bool {
+    #[expect(clippy::cast_possible_truncation, reason = "half of it is meant")]
+    let short = |one: Option<&[u8; 4]>, other: Option<&[u8; 4]>| match (one, other) {
+        (Some(one), Some(other)) => {
+            u32::from_le_bytes(*one) | CASE as u32 == u32::from_le_bytes(*other)
+        }
+        _ => false,
+    };
     let same = |one: Option<&[u8; 8]>, other: Option<&[u8; 8]>| match (one, other) {
         (Some(one), Some(other)) => u64::from_le_bytes(*one) | CASE == u64::from_le_bytes(*other),
         _ => false,
     };
     let middle = |bytes: &[u8]| bytes.get(8..).and_then(<[u8]>::first_chunk::<8>).copied();
     token.len() == word.len()
-        && same(token.first_chunk(), word.first_chunk())
-        && (word.len() <= 16 || same(middle(token).as_ref(), middle(word).as_ref()))
-        && same(token.last_chunk(), word.last_chunk())
+        && if word.len() < 8 {
+            short(token.first_chunk(), word.first_chunk())
+                && short(token.last_chunk(), word.last_chunk())
+        } else {
+            same(token.first_chunk(), word.first_chunk())
+                && (word.len() <= 16 || same(middle(token).as_ref(), middle(word).as_ref()))
+                && same(token.last_chunk(), word.last_chunk())
+        }
 }
 
 /// Index of the byte with the lowest bit set.
@@ -217,17 +261,102 @@ pub(super) fn skip_value(buf: &[u8], from: usize) -> usize {
     buf.len().wrapping_sub(rest.len()).wrapping_add(valid)
 }
 
+/// What is left of `buf` from the first byte on that is not one of those of which most paths are made.
+/// `None`: fewer than 8 bytes are left before it.
+#[inline]
+pub(super) fn after_plain_path(buf: &[u8]) -> Option<&[u8]> {
+    let mut rest = buf;
+    loop {
+        let (chunk, tail) = rest.split_first_chunk::<8>()?;
+        let hits = no_path(u64::from_le_bytes(*chunk));
+        if hits != 0 {
+            return rest.get(lowest(hits)..);
+        }
+        rest = tail;
+    }
+}
+
+/// The next 8 bytes of `rest`, which is the end of `buf`. Where fewer are left, the others are NUL.
+#[inline]
+fn word_of(buf: &[u8], rest: &[u8]) -> Option<u64> {
+    if let Some(chunk) = rest.first_chunk::<8>() {
+        return Some(u64::from_le_bytes(*chunk));
+    }
+    let others = 8usize.wrapping_sub(rest.len()).wrapping_mul(8);
+    u64::from_le_bytes(*buf.last_chunk::<8>()?).checked_shr(narrow(others))
+}
+
+/// What is left of `rest`, which is the end of `buf`, from the first byte on that may not stand in a field
+/// value. `None`: there is none, or `buf` has fewer than 8 bytes.
+#[inline]
+pub(super) fn after_value<'a>(buf: &[u8], rest: &'a [u8]) -> Option<&'a [u8]> {
+    let mut rest = rest;
+    loop {
+        let word = word_of(buf, rest)?;
+        // Visible ASCII and spaces only: none of the sums carries, unless an earlier byte is found.
+        let ascii = word.wrapping_sub(ONES.wrapping_mul(0x20)) | word.wrapping_add(ONES) | word;
+        if ascii & HIGHS == 0 {
+            rest = rest.get(8..)?;
+            continue;
+        }
+        let hits = controls(word);
+        if hits == 0 {
+            rest = rest.get(8..)?;
+            continue;
+        }
+        rest = rest.get(lowest(hits)..)?;
+        match rest.split_first()? {
+            (b'\t', tail) => rest = tail,
+            _ => return Some(rest),
+        }
+    }
+}
+
+/// What is left of `rest`, which is the end of `buf`, from the first byte on that is no small letter, digit,
+/// hyphen or dot. `None`: there is none, or `buf` has fewer than 8 bytes.
+#[inline]
+pub(super) fn after_plain_host<'a>(buf: &[u8], rest: &'a [u8]) -> Option<&'a [u8]> {
+    let mut rest = rest;
+    loop {
+        let hits = no_plain_host(word_of(buf, rest)?);
+        if hits != 0 {
+            return rest.get(lowest(hits)..).filter(|rest| !rest.is_empty());
+        }
+        rest = rest.get(8..)?;
+    }
+}
+
+/// What follows the end of a line, if there is one at the start of `buf`.
+#[inline]
+pub(super) fn after_crlf(buf: &[u8]) -> Option<&[u8]> {
+    // Not a pattern or a comparison of slices: this one is one instruction.
+    let (end, rest) = buf.split_first_chunk::<2>()?;
+    (u16::from_le_bytes(*end) == u16::from_le_bytes(*b"\r\n")).then_some(rest)
+}
+
 /// What is left of `buf` from the first CR, LF or NUL on.
 #[inline]
 pub(super) fn after_text(buf: &[u8]) -> &[u8] {
     let mut rest = buf;
     while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
-        let hits = below_space(u64::from_le_bytes(*chunk));
+        let word = u64::from_le_bytes(*chunk);
+        // Nothing is below the space if no byte has its high bit after this: a borrow starts at one
+        // that has it.
+        let maybe = word.wrapping_sub(ONES.wrapping_mul(0x20)) & HIGHS;
+        if maybe == 0 {
+            rest = tail;
+            continue;
+        }
+        let hits = maybe & !word;
         if hits == 0 {
             rest = tail;
             continue;
         }
         rest = rest.get(lowest(hits)..).unwrap_or_default();
+        // The end of a line is nearly all that is found.
+        if after_crlf(rest).is_some() {
+            return rest;
+        }
         match rest.split_first() {
             Some((byte, tail)) if !matches!(byte, b'\r' | b'\n' | b'\0') => rest = tail,
             _ => return rest,
@@ -264,10 +393,28 @@ pub(super) fn find(buf: &[u8], byte: u8) -> Option<usize> {
 
 /// Takes optional white space off both ends (RFC 9110, 5.6.3).
 #[inline]
-pub(super) fn trim(mut value: &[u8]) -> &[u8] {
+pub(super) fn trim(value: &[u8]) -> &[u8] {
+    trim_end(trim_start(value))
+}
+
+/// Takes optional white space off the start.
+#[inline]
+pub(super) fn trim_start(mut value: &[u8]) -> &[u8] {
+    // One space, as everyone sends it, needs no loop.
+    if let Some((b' ', rest)) = value.split_first() {
+        if rest.first().is_some_and(|&next| next > b' ') {
+            return rest;
+        }
+    }
     while let Some((b' ' | b'\t', rest)) = value.split_first() {
         value = rest;
     }
+    value
+}
+
+/// Takes optional white space off the end.
+#[inline]
+pub(super) fn trim_end(mut value: &[u8]) -> &[u8] {
     while let Some((b' ' | b'\t', rest)) = value.split_last() {
         value = rest;
     }
@@ -303,13 +450,32 @@ mod tests {
                 assert_eq!(after_text(&buf), expected, "{byte:#x} at {place}");
                 let expected = if is_token(byte) { buf.len() } else { place };
                 assert_eq!(skip_token(&buf, 0), expected, "{byte:#x} at {place}");
+                let plain = byte.is_ascii_alphanumeric() || b"-/".contains(&byte);
+                let expected = if plain { None } else { Some(&buf[place..]) };
+                assert_eq!(after_plain_path(&buf), expected, "{byte:#x} at {place}");
+                let plain = matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
+                let expected = if plain { None } else { Some(&buf[place..]) };
+                assert_eq!(
+                    after_plain_host(&buf, &buf),
+                    expected,
+                    "{byte:#x} at {place}"
+                );
+                let found = after_plain_host(&buf, &buf[place..]);
+                assert_eq!(found, expected, "{byte:#x} at {place}");
             }
         }
     }
 
     #[test]
     fn words_are_the_same_in_any_case_only() {
-        for word in [&b"connection"[..], b"content-length", b"transfer-encoding"] {
+        for word in [
+            &b"host"[..],
+            b"expect",
+            b"upgrade",
+            b"connection",
+            b"content-length",
+            b"transfer-encoding",
+        ] {
             assert!(is_word(word, word));
             assert!(is_word(&word.to_ascii_uppercase(), word));
             assert!(!is_word(&word[1..], word));
@@ -334,6 +500,9 @@ mod tests {
             let rest = buf.get(from..).unwrap_or_default();
             let stop = rest.iter().position(|&b| !is_value(b)).map_or(buf.len(), |at| from.wrapping_add(at));
             prop_assert_eq!(skip_value(&buf, from), stop);
+            let found = after_value(&buf, rest);
+            let left = buf.get(stop..).filter(|left| buf.len() >= 8 && !left.is_empty());
+            prop_assert_eq!(found, left);
             let stop = rest.iter().position(|&b| !is_token(b)).map_or(buf.len(), |at| from.wrapping_add(at));
             prop_assert_eq!(skip_token(&buf, from), stop);
             let stop = rest.iter().position(|b| b"\r\n\0".contains(b)).unwrap_or(rest.len());

@@ -2,12 +2,14 @@
 //! What the fields of a request say about the message and its connection.
 
 use super::bytes;
+use super::head::narrow;
 use super::head::Span;
 use super::target;
 use super::target::Target;
 use super::Framing;
 use super::HeadError;
 use super::Version;
+use crate::uri::MAX_HOST;
 
 const HTTP11: u16 = 1;
 const CONNECT: u16 = 1 << 1;
@@ -21,6 +23,19 @@ const KEEP_ALIVE: u16 = 1 << 8;
 const UPGRADE: u16 = 1 << 9;
 const UPGRADE_FIELD: u16 = 1 << 10;
 const CONTINUE: u16 = 1 << 11;
+const PLAIN_HOST: u16 = 1 << 12;
+const PLAIN_PATH: u16 = 1 << 13;
+const ABSOLUTE: u16 = 1 << 14;
+const ASTERISK: u16 = 1 << 15;
+
+/// The forms of a request target (RFC 9112, 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Origin,
+    Absolute,
+    Authority,
+    Asterisk,
+}
 
 /// Collected field by field, so that a head is gone through once.
 #[derive(Clone, Copy, Debug)]
@@ -48,46 +63,84 @@ impl Facts {
     }
 
     pub(super) fn see_target(&mut self, target: &Target<'_>) {
-        if matches!(target, Target::Authority(_)) {
-            self.flags |= CONNECT;
+        self.flags |= match target {
+            Target::Origin { .. } => 0,
+            Target::Absolute { .. } => ABSOLUTE,
+            Target::Authority(_) => CONNECT,
+            Target::Asterisk => ASTERISK,
         }
     }
 
-    /// Takes in one field; `value` still has its white space.
+    /// The path is what [`uri::normalise`](crate::uri::normalise) would make of it.
     #[inline]
+    pub(super) fn see_plain_path(&mut self) {
+        self.flags |= PLAIN_PATH;
+    }
+
+    /// Takes in a Host field that [`bytes::after_plain_host`] has gone over. Whether there was none before.
+    #[inline]
+    pub(super) fn see_plain_host(&mut self, host: &[u8], at: u32) -> bool {
+        if self.has(HOST) || host.is_empty() {
+            return false;
+        }
+        self.host = Span::at(at, host.len());
+        self.flags |= if host.len() <= MAX_HOST && host.last() != Some(&b'.') {
+            HOST | PLAIN_HOST
+        } else {
+            HOST
+        };
+        true
+    }
+
+    /// Whether a field of this name may be one that [`see_field`](Self::see_field) looks at: most are told by
+    /// their length and first letter not to be.
+    #[inline]
+    pub(super) fn may_matter(name: &[u8]) -> bool {
+        matches!(
+            (name.len(), name.first().map(|&first| first | 0x20)),
+            (4, Some(b'h'))
+                | (6, Some(b'e'))
+                | (7, Some(b'u'))
+                | (10 | 14, Some(b'c'))
+                | (17, Some(b't'))
+        )
+    }
+
+    /// Takes in one field; `value` still has its white space, and starts at `at` in the head.
+    // Alone, so that who goes through fields has the registers.
+    #[inline(never)]
     pub(super) fn see_field(
         &mut self,
-        buf: &[u8],
-        name: Span,
-        value: Span,
+        name: &[u8],
+        value: &[u8],
+        at: u32,
     ) -> Result<(), HeadError> {
-        let name = name.of(buf);
-        // Most fields are told by their length and first letter not to be one of these.
-        match (name.len(), name.first().map(u8::to_ascii_lowercase)) {
-            (4, Some(b'h')) if name.eq_ignore_ascii_case(b"host") => self.host(buf, value),
-            (6, Some(b'e')) if name.eq_ignore_ascii_case(b"expect") => {
-                self.expect(bytes::trim(value.of(buf)));
+        match name.len() {
+            4 if bytes::is_word(name, b"host") => self.host(value, at),
+            6 if bytes::is_word(name, b"expect") => {
+                self.expect(bytes::trim(value));
                 Ok(())
             }
-            (7, Some(b'u')) if name.eq_ignore_ascii_case(b"upgrade") => {
+            7 if bytes::is_word(name, b"upgrade") => {
                 self.flags |= UPGRADE_FIELD;
                 Ok(())
             }
-            (10, Some(b'c')) if name.eq_ignore_ascii_case(b"connection") => {
-                self.connection(value.of(buf))
+            10 if bytes::is_word(name, b"connection") => self.connection(value),
+            14 if bytes::is_word(name, b"content-length") => {
+                self.content_length(bytes::trim(value))
             }
-            (14, Some(b'c')) if name.eq_ignore_ascii_case(b"content-length") => {
-                self.content_length(bytes::trim(value.of(buf)))
-            }
-            (17, Some(b't')) if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                self.transfer_encoding(value.of(buf))
-            }
+            17 if bytes::is_word(name, b"transfer-encoding") => self.transfer_encoding(value),
             _ => Ok(()),
         }
     }
 
     /// What can only be said when the last field is known.
+    #[inline]
     pub(super) fn finish(self) -> Result<(), HeadError> {
+        // Nearly all of them.
+        if self.flags & (HTTP11 | HOST | CONNECT | CODED) == HTTP11 | HOST {
+            return Ok(());
+        }
         if self.has(HTTP11) && !self.has(HOST) {
             return Err(HeadError::MissingHost);
         }
@@ -104,13 +157,15 @@ impl Facts {
         Ok(())
     }
 
-    fn host(&mut self, buf: &[u8], value: Span) -> Result<(), HeadError> {
+    fn host(&mut self, value: &[u8], at: u32) -> Result<(), HeadError> {
         if self.has(HOST) {
             return Err(HeadError::RepeatedHost);
         }
+        let left = bytes::trim_start(value);
+        let host = bytes::trim_end(left);
+        let start = at.wrapping_add(narrow(value.len().wrapping_sub(left.len())));
+        self.host = Span::at(start, host.len());
         self.flags |= HOST;
-        self.host = value.trim(buf);
-        let host = self.host.of(buf);
         // RFC 9112, 3.2: an empty value is what a target without authority has.
         if host.is_empty() || target::authority(host).is_some() {
             Ok(())
@@ -171,6 +226,11 @@ impl Facts {
     }
 
     fn connection(&mut self, value: &[u8]) -> Result<(), HeadError> {
+        // What nearly all have that have the field.
+        if bytes::trim(value) == b"keep-alive" {
+            self.flags |= KEEP_ALIVE;
+            return Ok(());
+        }
         for option in value.split(|&byte| byte == b',') {
             let option = bytes::trim(option);
             if option.is_empty() {
@@ -201,6 +261,31 @@ impl Facts {
         if value.eq_ignore_ascii_case(b"100-continue") {
             self.flags |= CONTINUE;
         }
+    }
+
+    pub(super) const fn form(self) -> Form {
+        if self.flags & (ABSOLUTE | CONNECT | ASTERISK) == 0 {
+            Form::Origin
+        } else if self.has(ABSOLUTE) {
+            Form::Absolute
+        } else if self.has(CONNECT) {
+            Form::Authority
+        } else {
+            Form::Asterisk
+        }
+    }
+
+    /// The Host field, if it is what is asked for and known to be in comparison form.
+    pub(super) const fn plain_host(self) -> Option<Span> {
+        if self.flags & (PLAIN_HOST | ABSOLUTE | CONNECT) == PLAIN_HOST {
+            Some(self.host)
+        } else {
+            None
+        }
+    }
+
+    pub(super) const fn plain_path(self) -> bool {
+        self.has(PLAIN_PATH)
     }
 
     pub(super) const fn host_field(self) -> Option<Span> {

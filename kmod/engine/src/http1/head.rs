@@ -3,9 +3,20 @@
 
 use super::bytes;
 use super::facts::Facts;
+use super::facts::Form;
 use super::target::Target;
 use super::Framing;
 use super::Version;
+
+/// Offsets in a head stay below its limit, which is a `u32`.
+#[inline]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "nothing behind the limit is read"
+)]
+pub(super) const fn narrow(offset: usize) -> u32 {
+    offset as u32
+}
 
 /// Where something stands in a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,56 +28,79 @@ pub(super) struct Span {
 impl Span {
     pub(super) const EMPTY: Self = Self { start: 0, end: 0 };
 
+    pub(super) fn at(start: u32, length: usize) -> Self {
+        Self {
+            start,
+            end: start.wrapping_add(narrow(length)),
+        }
+    }
+
     #[inline]
     pub(super) fn of(self, buf: &[u8]) -> &[u8] {
         buf.get(self.start as usize..self.end as usize)
             .unwrap_or_default()
     }
+}
 
-    /// The same without optional white space.
-    pub(super) fn trim(self, buf: &[u8]) -> Self {
-        let mut span = self;
-        while let Some((b' ' | b'\t', _)) = span.of(buf).split_first() {
-            span.start = span.start.wrapping_add(1);
+/// Where the parts of a request line stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Places {
+    pub(super) method: Span,
+    /// Start of the authority in an absolute target.
+    pub(super) authority: u32,
+    /// The path, or where it would start.
+    pub(super) path: Span,
+    /// Behind it comes the query with its question mark, if there is one.
+    pub(super) target_end: u32,
+}
+
+impl Places {
+    /// Those of a target that is known to be right.
+    pub(super) fn of(buf: &[u8], method: Span, target_end: u32) -> Option<Self> {
+        let mut places = Self {
+            method,
+            authority: method.end.wrapping_add(1),
+            path: Span {
+                start: target_end,
+                end: target_end,
+            },
+            target_end,
+        };
+        let target = places.target();
+        match Target::parse(method.of(buf), target.of(buf)).ok()? {
+            Target::Origin { path, .. } => places.path = Span::at(target.start, path.len()),
+            Target::Absolute {
+                scheme,
+                authority,
+                path,
+                ..
+            } => {
+                let name = Span::at(target.start, scheme.len()).end.wrapping_add(3);
+                places.authority = name;
+                places.path = Span::at(Span::at(name, authority.len()).end, path.len());
+            }
+            Target::Authority(_) | Target::Asterisk => {}
         }
-        while let Some((b' ' | b'\t', _)) = span.of(buf).split_last() {
-            span.end = span.end.wrapping_sub(1);
+        Some(places)
+    }
+
+    pub(super) const fn target(&self) -> Span {
+        Span {
+            start: self.method.end.wrapping_add(1),
+            end: self.target_end,
         }
-        span
     }
 }
 
 /// A request head. It borrows the buffer that it was read from; nothing is copied.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'a> {
-    bytes: &'a [u8],
-    method: &'a [u8],
-    target: Target<'a>,
-    lines: &'a [u8],
-    facts: Facts,
+    pub(super) bytes: &'a [u8],
+    pub(super) places: Places,
+    pub(super) facts: Facts,
 }
 
 impl<'a> Head<'a> {
-    pub(super) fn new(
-        bytes: &'a [u8],
-        method: Span,
-        target_end: usize,
-        facts: Facts,
-    ) -> Option<Self> {
-        let start = (method.end as usize).wrapping_add(1);
-        let method = method.of(bytes);
-        let target = Target::parse(method, bytes.get(start..target_end)?).ok()?;
-        // After the target come a space, the version and the end of the line.
-        let lines = bytes.get(target_end.wrapping_add(11)..bytes.len().checked_sub(2)?)?;
-        Some(Self {
-            bytes,
-            method,
-            target,
-            lines,
-            facts,
-        })
-    }
-
     /// Bytes of the head in the buffer, the empty line at its end included, and likewise one
     /// before it if there was one. The message's body starts here.
     #[expect(clippy::len_without_is_empty, reason = "no head is empty")]
@@ -75,13 +109,42 @@ impl<'a> Head<'a> {
     }
 
     /// Method, as sent.
-    pub const fn method(&self) -> &'a [u8] {
-        self.method
+    #[inline]
+    pub fn method(&self) -> &'a [u8] {
+        self.places.method.of(self.bytes)
     }
 
     /// Request target.
-    pub const fn target(&self) -> Target<'a> {
-        self.target
+    pub fn target(&self) -> Target<'a> {
+        let path = self.places.path.of(self.bytes);
+        let query = self.query();
+        match self.facts.form() {
+            Form::Origin => Target::Origin { path, query },
+            Form::Absolute => Target::Absolute {
+                scheme: self.scheme(),
+                authority: self.authority(),
+                path,
+                query,
+            },
+            Form::Authority => Target::Authority(self.authority()),
+            Form::Asterisk => Target::Asterisk,
+        }
+    }
+
+    fn scheme(&self) -> &'a [u8] {
+        let scheme = Span {
+            start: self.places.target().start,
+            end: self.places.authority.wrapping_sub(3),
+        };
+        scheme.of(self.bytes)
+    }
+
+    fn authority(&self) -> &'a [u8] {
+        let authority = Span {
+            start: self.places.authority,
+            end: self.places.path.start,
+        };
+        authority.of(self.bytes)
     }
 
     /// HTTP version.
@@ -91,13 +154,26 @@ impl<'a> Head<'a> {
 
     /// Host with its port if one was given, as sent: of the target if it has one, else of the Host
     /// field (RFC 9112, 3.2.2 and 3.3). `None` if there is no Host field, or an empty one.
+    #[inline]
     pub fn host(&self) -> Option<&'a [u8]> {
-        match self.target {
-            Target::Absolute { authority, .. } | Target::Authority(authority) => Some(authority),
-            Target::Origin { .. } | Target::Asterisk => {
-                self.host_field().filter(|host| !host.is_empty())
-            }
+        match self.facts.form() {
+            Form::Absolute | Form::Authority => Some(self.authority()),
+            Form::Origin | Form::Asterisk => self.host_field().filter(|host| !host.is_empty()),
         }
+    }
+
+    /// [`host`](Self::host), if it is known to be what [`uri::host`](crate::uri::host) makes of it.
+    #[inline]
+    pub(crate) fn plain_host(&self) -> Option<&'a [u8]> {
+        self.facts.plain_host().map(|host| host.of(self.bytes))
+    }
+
+    /// [`path`](Self::path), if it is known to be what [`uri::normalise`](crate::uri::normalise) makes
+    /// of it.
+    #[inline]
+    pub(crate) fn plain_path(&self) -> Option<&'a [u8]> {
+        let path = self.places.path.of(self.bytes);
+        self.facts.plain_path().then_some(path)
     }
 
     /// The Host field, whatever the target says; it may be empty. Where it differs from
@@ -109,26 +185,25 @@ impl<'a> Head<'a> {
     /// Path that is asked for, as sent: `/` for an absolute target without one, `*` for the
     /// asterisk form and what is equal to it (RFC 9112, 3.2.4), empty for CONNECT.
     pub fn path(&self) -> &'a [u8] {
-        match self.target {
-            Target::Origin { path, .. } => path,
-            Target::Absolute {
-                path: b"",
-                query: None,
-                ..
-            } if self.method == b"OPTIONS" => b"*",
-            Target::Absolute { path: b"", .. } => b"/",
-            Target::Absolute { path, .. } => path,
-            Target::Authority(_) => b"",
-            Target::Asterisk => b"*",
+        let path = self.places.path.of(self.bytes);
+        match self.facts.form() {
+            Form::Origin => path,
+            Form::Absolute if !path.is_empty() => path,
+            Form::Absolute if self.query().is_none() && self.method() == b"OPTIONS" => b"*",
+            Form::Absolute => b"/",
+            Form::Authority => b"",
+            Form::Asterisk => b"*",
         }
     }
 
     /// Query without the question mark, as sent.
-    pub const fn query(&self) -> Option<&'a [u8]> {
-        match self.target {
-            Target::Origin { query, .. } | Target::Absolute { query, .. } => query,
-            Target::Authority(_) | Target::Asterisk => None,
-        }
+    #[inline]
+    pub fn query(&self) -> Option<&'a [u8]> {
+        let query = Span {
+            start: self.places.path.end.wrapping_add(1),
+            end: self.places.target_end,
+        };
+        (query.start <= query.end).then(|| query.of(self.bytes))
     }
 
     /// How the end of the body is told.
@@ -160,8 +235,13 @@ impl<'a> Head<'a> {
     }
 
     /// Fields in the order in which they were sent.
-    pub const fn fields(&self) -> FieldIter<'a> {
-        FieldIter { lines: self.lines }
+    pub fn fields(&self) -> FieldIter<'a> {
+        // Behind the target come a space, the version and the end of the line.
+        let start = (self.places.target_end as usize).wrapping_add(11);
+        let end = self.bytes.len().saturating_sub(2);
+        FieldIter {
+            lines: self.bytes.get(start..end).unwrap_or_default(),
+        }
     }
 }
 

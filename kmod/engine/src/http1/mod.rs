@@ -13,6 +13,7 @@ mod parser;
 mod preface;
 mod response;
 mod target;
+mod whole;
 mod words;
 
 pub use body::BodyError;

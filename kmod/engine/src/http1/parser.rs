@@ -6,9 +6,12 @@ use super::bytes::skip_target;
 use super::bytes::skip_token;
 use super::bytes::skip_value;
 use super::facts::Facts;
+use super::head::narrow;
 use super::head::Head;
+use super::head::Places;
 use super::head::Span;
 use super::target::Target;
+use super::whole;
 use super::HeadError;
 
 /// Longest method that is read, in bytes. The longest registered one, UPDATEREDIRECTREF, has 17.
@@ -72,11 +75,6 @@ pub struct HeadParser {
     phase: Phase,
 }
 
-/// Offsets in a head stay below its limit, which is a `u32`.
-fn narrow(offset: usize) -> u32 {
-    u32::try_from(offset).unwrap_or(u32::MAX)
-}
-
 const fn wide(offset: u32) -> usize {
     offset as usize
 }
@@ -119,7 +117,36 @@ impl HeadParser {
     /// # Errors
     ///
     /// The rule that the head broke. The same for every division of the same bytes.
+    #[inline]
     pub fn parse<'a>(&mut self, buf: &'a [u8]) -> Result<Option<Head<'a>>, HeadError> {
+        if self.phase == Phase::Start {
+            let window = buf.get(..wide(self.head_limit)).unwrap_or(buf);
+            if let Some(head) = whole::read(window, self.target_limit, self.fields_left) {
+                self.facts = head.facts;
+                self.method_end = head.places.method.end;
+                self.target_end = head.places.target_end;
+                self.enter(Phase::Done, head.len());
+                return Ok(Some(head));
+            }
+        }
+        self.parse_on(buf)
+    }
+
+    /// What a new reader's first [`parse`](Self::parse) gives for a usual head that is whole in `buf`.
+    #[inline]
+    pub(crate) fn usual(limits: Limits, buf: &[u8]) -> Option<Head<'_>> {
+        let window = buf.get(..wide(clamp(limits.head))).unwrap_or(buf);
+        whole::read(window, clamp(limits.target), clamp(limits.fields))
+    }
+
+    /// What it gives for any other.
+    #[inline(never)]
+    pub(crate) fn unusual(limits: Limits, buf: &[u8]) -> Result<Option<Head<'_>>, HeadError> {
+        Self::new(limits).parse_on(buf)
+    }
+
+    #[inline(never)]
+    fn parse_on<'a>(&mut self, buf: &'a [u8]) -> Result<Option<Head<'a>>, HeadError> {
         let limit = wide(self.head_limit);
         let window = buf.get(..limit).unwrap_or(buf);
         match self.advance(window) {
@@ -143,8 +170,12 @@ impl HeadParser {
     }
 
     fn head<'a>(&self, buf: &'a [u8]) -> Option<Head<'a>> {
-        let bytes = buf.get(..wide(self.at))?;
-        Head::new(bytes, self.method(), wide(self.target_end), self.facts)
+        let places = Places::of(buf, self.method(), self.target_end)?;
+        Some(Head {
+            bytes: buf.get(..wide(self.at))?,
+            places,
+            facts: self.facts,
+        })
     }
 
     fn method(&self) -> Span {
@@ -314,7 +345,8 @@ impl HeadParser {
                         start: self.colon.wrapping_add(1),
                         end: narrow(end),
                     };
-                    self.facts.see_field(buf, name, value)?;
+                    self.facts
+                        .see_field(name.of(buf), value.of(buf), value.start)?;
                     Ok(self.enter(Phase::Line, end.wrapping_add(2)))
                 }
                 Some(_) => Err(HeadError::BareCr),

@@ -17,7 +17,16 @@ pub enum Preface {
 }
 
 /// Compares every byte received so far, from the first of the connection, with [`H2_PREFACE`].
+#[inline]
 pub fn h2_preface(buf: &[u8]) -> Preface {
+    match (buf.first(), H2_PREFACE.first()) {
+        (Some(byte), Some(first)) if byte != first => Preface::No,
+        _ => compare(buf),
+    }
+}
+
+#[inline(never)]
+fn compare(buf: &[u8]) -> Preface {
     if buf.starts_with(H2_PREFACE) {
         Preface::Yes
     } else if H2_PREFACE.starts_with(buf) {

@@ -183,6 +183,8 @@ impl<B: Deref<Target = [u8]>> Table<B> {
 
     /// Whether a route takes a request whose host and path it takes: then the length + 1 of the source
     /// prefix that matched, or 0 where the route names no source. Everything tried is spent first.
+    // Alone, so that what it needs of the table is not read for a candidate without conditions.
+    #[inline(never)]
     pub(super) fn conditions<F: Fields + ?Sized>(
         &self,
         route: &RouteRecord,

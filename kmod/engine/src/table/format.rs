@@ -323,12 +323,34 @@ impl HostHash {
 }
 
 /// Hash of an edge: FNV-1a over the segment, begun with the node above.
+#[derive(Clone, Copy)]
+pub(super) struct EdgeHash(u32);
+
+impl EdgeHash {
+    /// Begins with no byte.
+    #[inline]
+    pub(super) const fn new(seed: u32, parent: u32) -> Self {
+        Self(seed ^ 0x811c_9dc5 ^ parent.wrapping_mul(0x9e37_79b1))
+    }
+
+    /// Takes the next byte.
+    #[inline]
+    pub(super) const fn push(self, byte: u8) -> Self {
+        Self((self.0 ^ byte as u32).wrapping_mul(0x0100_0193))
+    }
+
+    /// The hash of the bytes so far.
+    #[inline]
+    pub(super) const fn finish(self) -> u32 {
+        mix(self.0)
+    }
+}
+
+/// The hash of a whole segment below a node.
 #[inline]
 pub fn edge_hash(seed: u32, parent: u32, segment: &[u8]) -> u32 {
-    let start = seed ^ 0x811c_9dc5 ^ parent.wrapping_mul(0x9e37_79b1);
-    mix(segment
-        .iter()
-        .fold(start, |h, &b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193)))
+    let hash = EdgeHash::new(seed, parent);
+    segment.iter().fold(hash, |h, &b| h.push(b)).finish()
 }
 
 /// The slot in which a look-up begins: linear probing goes on from there, at most as far as the header says and

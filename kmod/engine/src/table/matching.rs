@@ -10,8 +10,8 @@ use core::fmt;
 use core::ops::Deref;
 
 use super::automaton::Walk;
-use super::format::edge_hash;
 use super::format::slot_of;
+use super::format::EdgeHash;
 use super::format::EdgeRecord;
 use super::format::EntryRecord;
 use super::format::GroupRecord;
@@ -175,10 +175,25 @@ impl<B: Deref<Target = [u8]>> Table<B> {
         let Some(record) = self.get::<ServiceRecord>(service) else {
             return Ok(None);
         };
+        self.winner_of(service, record, request, budget)
+    }
+
+    /// The same for the service whose record that is.
+    #[inline]
+    pub(crate) fn winner_of<F: Fields + ?Sized>(
+        &self,
+        service: u32,
+        record: ServiceRecord,
+        request: &Request<'_, F>,
+        budget: u32,
+    ) -> Result<Option<Winner>, OverBudget> {
         let mut best = Best::none(budget);
-        self.by_host(service, &record, request, &mut best)?;
-        let any = self.paths(record.any_host);
-        self.in_paths(any, ByHost::Any, request, &mut best)?;
+        if !request.host.is_empty() && self.count::<HostRecord>() > 0 {
+            self.by_host(service, record.wildcard_labels, request, &mut best)?;
+        }
+        if let Some(any) = self.paths(record.any_host) {
+            self.in_paths(&any, ByHost::Any, request, &mut best)?;
+        }
         let Some(route) = self.get::<RouteRecord>(best.route) else {
             return Ok(None);
         };
@@ -193,27 +208,26 @@ impl<B: Deref<Target = [u8]>> Table<B> {
     }
 
     /// Candidates of routes that name the request's host or a domain above it.
+    #[inline(never)]
     fn by_host<F: Fields + ?Sized>(
         &self,
         service: u32,
-        record: &ServiceRecord,
+        wildcard_labels: u32,
         request: &Request<'_, F>,
         best: &mut Best,
     ) -> Result<(), OverBudget> {
-        if request.host.is_empty() || self.count::<HostRecord>() == 0 {
-            return Ok(());
-        }
         let mut hash = HostHash::new(self.seed, service);
         let mut labels = 1u32;
         for (at, &byte) in request.host.iter().enumerate().rev() {
             if byte == b'.' {
-                if labels <= record.wildcard_labels {
+                if labels <= wildcard_labels {
                     let below = request.host.get(at.wrapping_add(1)..).unwrap_or(&[]);
                     // A wildcard takes one or more labels in front: not the empty one of ".a.b".
                     if at > 0 {
                         if let Some(host) = self.find_host(hash.finish(), service, below) {
-                            let paths = self.paths(host.wildcard);
-                            self.in_paths(paths, ByHost::Wildcard(labels), request, best)?;
+                            if let Some(paths) = self.paths(host.wildcard) {
+                                self.in_paths(&paths, ByHost::Wildcard(labels), request, best)?;
+                            }
                         }
                     }
                 }
@@ -222,7 +236,9 @@ impl<B: Deref<Target = [u8]>> Table<B> {
             hash = hash.push(byte);
         }
         if let Some(host) = self.find_host(hash.finish(), service, request.host) {
-            self.in_paths(host.exact(), ByHost::Exact, request, best)?;
+            if let Some(paths) = host.exact() {
+                self.in_paths(&paths, ByHost::Exact, request, best)?;
+            }
         }
         Ok(())
     }
@@ -250,14 +266,11 @@ impl<B: Deref<Target = [u8]>> Table<B> {
     /// Candidates of one host.
     fn in_paths<F: Fields + ?Sized>(
         &self,
-        paths: Option<PathsRecord>,
+        paths: &PathsRecord,
         host: ByHost,
         request: &Request<'_, F>,
         best: &mut Best,
     ) -> Result<(), OverBudget> {
-        let Some(paths) = paths else {
-            return Ok(());
-        };
         if paths.class > best.class {
             return Ok(());
         }
@@ -267,6 +280,32 @@ impl<B: Deref<Target = [u8]>> Table<B> {
                 self.try_entries(n.exact, n.exact_len, (host, ByPath::Exact), request, best)?;
             }
         }
+        if paths.groups_len > 0 {
+            self.try_groups(paths, host, request, best)?;
+        }
+        while let Some(n) = node {
+            best.budget.spend(1)?;
+            self.try_entries(
+                n.prefix,
+                n.prefix_len,
+                (host, ByPath::Prefix),
+                request,
+                best,
+            )?;
+            node = n.up.checked_sub(1).and_then(|i| self.get(i));
+        }
+        self.try_entries(paths.any, paths.any_len, (host, ByPath::Any), request, best)
+    }
+
+    /// Candidates of one host by regular expressions.
+    #[inline(never)]
+    fn try_groups<F: Fields + ?Sized>(
+        &self,
+        paths: &PathsRecord,
+        host: ByHost,
+        request: &Request<'_, F>,
+        best: &mut Best,
+    ) -> Result<(), OverBudget> {
         for group in self.records::<GroupRecord>(paths.groups, paths.groups_len) {
             if group.class > best.class {
                 continue;
@@ -286,45 +325,60 @@ impl<B: Deref<Target = [u8]>> Table<B> {
                 self.try_entries(set.entries, set.entries_len, by, request, best)?;
             }
         }
-        while let Some(n) = node {
-            best.budget.spend(1)?;
-            self.try_entries(
-                n.prefix,
-                n.prefix_len,
-                (host, ByPath::Prefix),
-                request,
-                best,
-            )?;
-            node = n.up.checked_sub(1).and_then(|i| self.get(i));
-        }
-        self.try_entries(paths.any, paths.any_len, (host, ByPath::Any), request, best)
+        Ok(())
     }
 
     /// Follows a path's segments down a trie: the deepest node reached, and whether the path ends there.
+    #[inline(always)]
     fn walk(&self, root: u32, path: &[u8]) -> (Option<NodeRecord>, bool) {
         let Some((b'/', rest)) = path.split_first() else {
             return (None, false);
         };
-        let mut at = root;
-        let mut whole = true;
         // "/" alone has no segment: it is the root itself.
-        if !rest.is_empty() {
-            for segment in rest.split(|&b| b == b'/') {
-                match self.find_edge(at, segment) {
-                    Some(child) => at = child,
-                    None => {
-                        whole = false;
-                        break;
-                    }
-                }
-            }
+        if rest.is_empty() {
+            return (self.get(root), true);
         }
+        if self.count::<EdgeRecord>() == 0 {
+            return (self.get(root), false);
+        }
+        let (at, whole) = self.walk_edges(root, rest);
         (self.get(at), whole)
     }
 
-    fn find_edge(&self, parent: u32, segment: &[u8]) -> Option<u32> {
+    #[inline(never)]
+    fn walk_edges(&self, root: u32, segments: &[u8]) -> (u32, bool) {
+        let mut at = root;
+        let mut rest = segments;
+        loop {
+            // The segment's end is found while it is hashed.
+            let mut hash = EdgeHash::new(self.seed, at);
+            let mut left = rest;
+            let next = loop {
+                match left.split_first() {
+                    Some((b'/', tail)) => break Some(tail),
+                    Some((&byte, tail)) => {
+                        hash = hash.push(byte);
+                        left = tail;
+                    }
+                    None => break None,
+                }
+            };
+            let len = rest.len().wrapping_sub(left.len());
+            let segment = rest.get(..len).unwrap_or_default();
+            match self.find_edge(hash.finish(), at, segment) {
+                Some(child) => at = child,
+                None => return (at, false),
+            }
+            match next {
+                Some(next) => rest = next,
+                None => return (at, true),
+            }
+        }
+    }
+
+    fn find_edge(&self, hash: u32, parent: u32, segment: &[u8]) -> Option<u32> {
         let home = self.count::<EdgeRecord>().checked_sub(self.edge_probe)?;
-        let slot = slot_of(edge_hash(self.seed, parent, segment), home);
+        let slot = slot_of(hash, home);
         for probe in 0..self.edge_probe {
             let edge: EdgeRecord = self.get(slot.wrapping_add(probe))?;
             if edge.child == 0 {
@@ -338,6 +392,7 @@ impl<B: Deref<Target = [u8]>> Table<B> {
     }
 
     /// Tries a sorted list of candidates.
+    #[inline]
     fn try_entries<F: Fields + ?Sized>(
         &self,
         start: u32,
@@ -346,7 +401,29 @@ impl<B: Deref<Target = [u8]>> Table<B> {
         request: &Request<'_, F>,
         best: &mut Best,
     ) -> Result<(), OverBudget> {
-        for entry in self.records::<EntryRecord>(start, len) {
+        if len == 0 {
+            return Ok(());
+        }
+        self.try_some_entries(start, len, by, request, best)
+    }
+
+    #[inline(never)]
+    fn try_some_entries<F: Fields + ?Sized>(
+        &self,
+        start: u32,
+        len: u32,
+        by: (ByHost, ByPath),
+        request: &Request<'_, F>,
+        best: &mut Best,
+    ) -> Result<(), OverBudget> {
+        let mut next = start;
+        let mut left = len;
+        while left > 0 {
+            let Some(entry) = self.get::<EntryRecord>(next) else {
+                break;
+            };
+            next = next.wrapping_add(1);
+            left = left.wrapping_sub(1);
             let max_source = entry.flags_max_source & 0xffff;
             if !best.beaten_by(entry.class, max_source, entry.route) {
                 // What follows in the list has no lower class and no longer prefix.

@@ -71,7 +71,7 @@ impl<B: Deref<Target = [u8]>> Table<B> {
     }
 
     /// Record `index` of a kind; `None` beyond the last.
-    #[inline]
+    #[inline(always)]
     pub fn get<R: Record>(&self, index: u32) -> Option<R> {
         let section = self.sections.get(R::SECTION)?;
         if index >= section.count {

@@ -19,6 +19,11 @@ const CHUNKED: u8 = 1 << 3;
 const CLOSE: u8 = 1 << 4;
 const KEEP_ALIVE: u8 = 1 << 5;
 
+const VERSION_11: u64 = u64::from_le_bytes(*b"HTTP/1.1");
+const VERSION_10: u64 = u64::from_le_bytes(*b"HTTP/1.0");
+/// What comes behind the version in nearly every head, but for the line feed.
+const STATUS_OK: u64 = u64::from_le_bytes(*b" 200 OK\r");
+
 /// The two fields whose value is a list of tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum List {
@@ -104,7 +109,12 @@ impl ResponseParser {
     /// The rule that was broken; again by every later call.
     pub fn consume(&mut self, buf: &[u8]) -> Result<ResponseProgress, ResponseError> {
         let window = buf.get(..self.left as usize).unwrap_or(buf);
-        let consumed = match self.advance(window) {
+        let rest = match self.usual(window) {
+            Ok(rest) if self.phase == Phase::Done => Ok(rest),
+            Ok(rest) => self.advance(rest),
+            Err(error) => Err(error),
+        };
+        let consumed = match rest {
             Ok(rest) => window.len().wrapping_sub(rest.len()),
             Err(error) => return Err(self.fail(error)),
         };
@@ -122,6 +132,20 @@ impl ResponseParser {
             consumed,
             head: None,
         })
+    }
+
+    /// Goes through what is usual at the start of a head: all of it, if it is whole in `buf`. Gives what is
+    /// left.
+    #[inline]
+    fn usual<'a>(&mut self, buf: &'a [u8]) -> Result<&'a [u8], ResponseError> {
+        let mut rest = buf;
+        if self.phase == Phase::StatusLine && self.count == 0 {
+            rest = self.whole_status_line(rest);
+        }
+        if self.phase == Phase::Line {
+            rest = self.whole_lines(rest)?;
+        }
+        Ok(rest)
     }
 
     fn fail(&mut self, error: ResponseError) -> ResponseError {
@@ -156,6 +180,7 @@ impl ResponseParser {
     }
 
     /// Gives what is left behind the head's end; before that, nothing is left.
+    #[inline(never)]
     fn advance<'a>(&mut self, buf: &'a [u8]) -> Result<&'a [u8], ResponseError> {
         let mut rest = buf;
         loop {
@@ -164,7 +189,6 @@ impl ResponseParser {
             match phase {
                 Phase::Done => return Ok(rest),
                 Phase::Failed(error) => return Err(error),
-                Phase::StatusLine if self.count == 0 => rest = self.whole_status_line(rest),
                 Phase::Line => rest = self.whole_lines(rest)?,
                 Phase::Value => rest = self.end_plain(rest),
                 Phase::Name | Phase::Element(_) => {
@@ -188,15 +212,25 @@ impl ResponseParser {
     }
 
     /// Goes past a status line that is whole and right, at least up to its reason phrase.
+    #[inline]
     fn whole_status_line<'a>(&mut self, buf: &'a [u8]) -> &'a [u8] {
+        // Words and not slices are compared: that is one instruction.
         let Some((version, rest)) = buf.split_first_chunk::<8>() else {
             return buf;
         };
-        let http11 = match version {
-            b"HTTP/1.1" => HTTP11,
-            b"HTTP/1.0" => 0,
+        let http11 = match u64::from_le_bytes(*version) {
+            VERSION_11 => HTTP11,
+            VERSION_10 => 0,
             _ => return buf,
         };
+        if let Some((status, end)) = rest.split_first_chunk::<8>() {
+            if u64::from_le_bytes(*status) == STATUS_OK && end.first() == Some(&b'\n') {
+                self.flags |= http11;
+                self.status = 200;
+                self.phase = Phase::Line;
+                return end.get(1..).unwrap_or_default();
+            }
+        }
         let [b' ', hundreds @ b'1'..=b'9', tens @ b'0'..=b'9', ones @ b'0'..=b'9', b' ', rest @ ..] =
             rest
         else {
@@ -213,7 +247,7 @@ impl ResponseParser {
     /// line if that is in the buffer too.
     fn end_plain<'a>(&mut self, buf: &'a [u8]) -> &'a [u8] {
         let rest = bytes::after_text(buf);
-        let next = rest.strip_prefix(b"\r\n");
+        let next = bytes::after_crlf(rest);
         self.phase = if next.is_some() {
             Phase::Line
         } else {
@@ -230,7 +264,7 @@ impl ResponseParser {
         let mut line = buf;
         loop {
             let Some((name, value)) = whole_name(line) else {
-                let Some(rest) = line.strip_prefix(b"\r\n") else {
+                let Some(rest) = bytes::after_crlf(line) else {
                     return Ok(line);
                 };
                 self.phase = Phase::Done;
@@ -238,7 +272,7 @@ impl ResponseParser {
             };
             if name.is_none() {
                 let rest = bytes::after_text(value);
-                let [b'\r', b'\n', next @ ..] = rest else {
+                let Some(next) = bytes::after_crlf(rest) else {
                     self.phase = Phase::Value;
                     return Ok(rest);
                 };
