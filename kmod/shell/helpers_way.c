@@ -94,6 +94,10 @@ static bool is_watched(const struct net *net, bool ipv4)
 /* Whether it is what it was. */
 bool l7_way_is_good(struct dst_entry *dst, u32 cookie)
 {
+	/* What ipv4_dst_check() looks at. */
+	if (dst->ops->family == AF_INET)
+		return READ_ONCE(dst->obsolete) == DST_OBSOLETE_FORCE_CHK &&
+		       dst_rtable(dst)->rt_genid == rt_genid_ipv4(dev_net_rcu(dst_dev_rcu(dst)));
 	return dst_check(dst, cookie) != NULL;
 }
 

@@ -406,33 +406,37 @@ impl Switch {
     }
 
     fn see(&self, packet: &mut Packet<'_>) -> netfilter::Verdict {
-        let start = packet.run(0);
-        let Some(outer) = view::outer(packet, start) else {
-            return netfilter::Verdict::Accept;
-        };
-        let guard = rcu::read_lock();
-        let (Some(live), Some(flows)) = (self.live.read(&guard), self.flows.read(&guard)) else {
+        let guard = packet.guard();
+        let (Some(live), Some(flows)) = (self.live.read(guard), self.flows.read(guard)) else {
             return netfilter::Verdict::Accept;
         };
         // Local clients send in process context.
-        let _softirqs = bottom_halves::Disabled::new();
-        let Some(tcp_at) = outer.tcp_at else {
-            return match outer.ip.protocol {
-                ICMP | ICMPV6 => self.icmp(flows, packet),
-                _ => netfilter::Verdict::Accept,
+        let local = packet.point() == Point::LocalOut;
+        let _softirqs = local.then(bottom_halves::Disabled::new);
+        let mut again = true;
+        let parsed = loop {
+            let start = packet.run(0);
+            let Some(outer) = view::outer(packet, start) else {
+                return netfilter::Verdict::Accept;
             };
-        };
-        let parsed = view::parse(packet, start, &outer.ip, tcp_at).or_else(|| {
+            let Some(tcp_at) = outer.tcp_at else {
+                return match outer.ip.protocol {
+                    ICMP | ICMPV6 => self.icmp(flows, packet),
+                    _ => netfilter::Verdict::Accept,
+                };
+            };
+            if let Some(parsed) = view::parse(packet, start, &outer.ip, tcp_at) {
+                break parsed;
+            }
             // Headers in pieces: in one, if there are any.
             let len = packet.len().min(tcp_at.saturating_add(60));
-            packet.headers_mut(len)?;
-            view::parse(packet, packet.run(0), &outer.ip, tcp_at)
-        });
-        let Some(parsed) = parsed else {
-            return netfilter::Verdict::Accept;
+            if !again || packet.headers_mut(len).is_none() {
+                return netfilter::Verdict::Accept;
+            }
+            again = false;
         };
         let case = Case {
-            guard: &guard,
+            guard,
             switch: self,
             live,
             flows,

@@ -6,10 +6,14 @@
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
+use kernel::sync::rcu;
+
 use super::super::bindings;
 use super::super::net::Net;
 use super::Buffer;
 use super::Owned;
+
+const _: () = assert!(size_of::<rcu::Guard>() == 0, "a guard is made of nothing");
 
 /// Where a hook sees a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,6 +87,13 @@ impl<'a> Packet<'a> {
         } else {
             Point::PreRouting
         }
+    }
+
+    /// That RCU's read side is held as long as the hook runs.
+    pub(crate) fn guard(&self) -> &'a rcu::Guard {
+        // SAFETY: a guard has no bytes. The kernel calls hooks on RCU's read side (`nf_hook` in include/linux/netfilter.h),
+        // which is what one stands for; nobody drops this one.
+        unsafe { NonNull::dangling().as_ref() }
     }
 
     /// The namespace that the packet is in.
