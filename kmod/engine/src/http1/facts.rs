@@ -43,6 +43,8 @@ pub(super) struct Facts {
     length: u64,
     host: Span,
     flags: u16,
+    /// Bytes of a plain host's port, with its colon.
+    port: u8,
 }
 
 impl Facts {
@@ -51,6 +53,7 @@ impl Facts {
             length: 0,
             host: Span::EMPTY,
             flags: 0,
+            port: 0,
         }
     }
 
@@ -77,13 +80,15 @@ impl Facts {
         self.flags |= PLAIN_PATH;
     }
 
-    /// Takes in a Host field that [`bytes::after_plain_host`] has gone over. Whether there was none before.
+    /// Takes in a Host field of a name that [`bytes::after_plain_host`] has gone over, and so many bytes of a port with its
+    /// colon. Whether there was none before.
     #[inline]
-    pub(super) fn see_plain_host(&mut self, host: &[u8], at: u32) -> bool {
+    pub(super) fn see_plain_host(&mut self, host: &[u8], port: u8, at: u32) -> bool {
         if self.has(HOST) || host.is_empty() {
             return false;
         }
-        self.host = Span::at(at, host.len());
+        self.host = Span::at(at, host.len().wrapping_add(usize::from(port)));
+        self.port = port;
         self.flags |= if host.len() <= MAX_HOST && host.last() != Some(&b'.') {
             HOST | PLAIN_HOST
         } else {
@@ -275,10 +280,13 @@ impl Facts {
         }
     }
 
-    /// The Host field, if it is what is asked for and known to be in comparison form.
+    /// The Host field without its port, if it is what is asked for and known to be in comparison form.
     pub(super) const fn plain_host(self) -> Option<Span> {
         if self.flags & (PLAIN_HOST | ABSOLUTE | CONNECT) == PLAIN_HOST {
-            Some(self.host)
+            Some(Span {
+                start: self.host.start,
+                end: self.host.end.wrapping_sub(self.port as u32),
+            })
         } else {
             None
         }

@@ -72,10 +72,11 @@ fn after_fields<'a>(buf: &[u8], lines: &'a [u8], most: u32, facts: &mut Facts) -
         }
         if let (true, [b' ', host @ ..]) = (bytes::is_word(name, b"host"), value) {
             let end = bytes::after_plain_host(buf, host)?;
-            if let Some(next) = bytes::after_crlf(end) {
+            let (port, end_of_port) = after_port(end);
+            if let Some(next) = bytes::after_crlf(end_of_port) {
                 let host = host.get(..host.len().wrapping_sub(end.len()))?;
                 let at = narrow(buf.len().wrapping_sub(value.len()).wrapping_add(1));
-                if !facts.see_plain_host(host, at) {
+                if !facts.see_plain_host(host, port, at) {
                     return None;
                 }
                 line = next;
@@ -90,6 +91,21 @@ fn after_fields<'a>(buf: &[u8], lines: &'a [u8], most: u32, facts: &mut Facts) -
             facts.see_field(name, text, at).ok()?;
         }
     }
+}
+
+/// Goes past a colon and up to four digits, if there are some: longer ports may be none. Gives how many bytes that are.
+#[inline]
+fn after_port(buf: &[u8]) -> (u8, &[u8]) {
+    let [b':', digits @ ..] = buf else {
+        return (0, buf);
+    };
+    let mut rest = digits;
+    let mut len = 1u8;
+    while let ([b'0'..=b'9', tail @ ..], 1..=4) = (rest, len) {
+        rest = tail;
+        len = len.wrapping_add(1);
+    }
+    (len, rest)
 }
 
 /// What follows the method and its space.
@@ -161,6 +177,18 @@ mod tests {
         let head = usual("GET /small HTTP/1.1\r\nHost: 10.0.1.100\r\n\r\n");
         assert_eq!(head.plain_path(), Some(&b"/small"[..]));
         assert_eq!(head.plain_host(), Some(&b"10.0.1.100"[..]));
+        for (host, plain) in [
+            ("a.b:80", Some(&b"a.b"[..])),
+            ("a.b:", Some(b"a.b")),
+            ("a.b:12345", None),
+            ("a.b:8 ", None),
+        ] {
+            let text = std::format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            let head = usual(&text);
+            assert_eq!(head.plain_host(), plain, "{host}");
+            assert_eq!(head.host(), Some(host.trim().as_bytes()));
+        }
+        assert!(read(b"GET / HTTP/1.1\r\nHost: :80\r\n\r\n", 80, 9).is_none());
         let text = "DELETE /a.b/c-d?e=../%41 HTTP/1.1\r\nhOST:a.example\t \r\nX:\r\n\r\nbody";
         let head = usual(text);
         assert_eq!(head.method(), b"DELETE");
@@ -185,7 +213,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_plain_is_in_comparison_form(
-            host in "[a-cA._~:0-9-]{1,12}|[a.]{250,260}",
+            host in "[a-cA._~:0-9-]{1,12}|[a.]{1,3}(:[0-9]{0,6})?|[a.]{250,260}(:80)?",
             path in "/[a-c./%2eE\\\\?_-]{0,20}",
             target in prop_oneof![4 => Just(""), 1 => Just("http://Other.example")],
         ) {
