@@ -413,8 +413,16 @@ impl Switch {
         // Local clients send in process context.
         let local = packet.point() == Point::LocalOut;
         let _softirqs = local.then(bottom_halves::Disabled::new);
+        let case = Case {
+            guard,
+            switch: self,
+            live,
+            flows,
+            net: packet.net(),
+            now: clock::now_ns(),
+        };
         let mut again = true;
-        let parsed = loop {
+        loop {
             let start = packet.run(0);
             let Some(outer) = view::outer(packet, start) else {
                 return netfilter::Verdict::Accept;
@@ -425,8 +433,9 @@ impl Switch {
                     _ => netfilter::Verdict::Accept,
                 };
             };
-            if let Some(parsed) = view::parse(packet, start, &outer.ip, tcp_at) {
-                break parsed;
+            // Used where it is made, and not copied.
+            if let Some(parsed) = &view::parse(packet, start, &outer.ip, tcp_at) {
+                return case.segment(packet, parsed);
             }
             // Headers in pieces: in one, if there are any.
             let len = packet.len().min(tcp_at.saturating_add(60));
@@ -434,16 +443,7 @@ impl Switch {
                 return netfilter::Verdict::Accept;
             }
             again = false;
-        };
-        let case = Case {
-            guard,
-            switch: self,
-            live,
-            flows,
-            net: packet.net(),
-            now: clock::now_ns(),
-        };
-        case.segment(packet, &parsed)
+        }
     }
 }
 
