@@ -128,6 +128,7 @@ pub const TESTS: &[Test] = &[
     guest_test!(splice::requests_go_where_the_rules_say)
         .basic()
         .needs_module(),
+    guest_test!(splice::rules_and_routes_are_heeded).needs_module(),
     guest_test!(splice::one_connection_goes_to_many_servers).needs_module(),
     guest_test!(splice::pipelined_requests_are_answered_in_order)
         .needs_module()

@@ -11,6 +11,7 @@ use rustix::process::setrlimit;
 use super::Setup;
 use super::response;
 use super::rules_with;
+use crate::kit::count_free_pages;
 use crate::kit::kib;
 use crate::kit::network::FRAMES;
 use crate::kit::network::VIP;
@@ -51,6 +52,7 @@ pub(in super::super) fn a_syn_flood_takes_no_memory() {
         .set("net.ipv4.conf.client.rp_filter", "0");
     std::fs::write("/tmp/flood.py", format!("{FRAMES}{FLOOD}")).unwrap();
     let mac = setup.network.switch.mac("client");
+    count_free_pages();
     let before = kib("MemAvailable");
     let line = format!("python3 -I -S /tmp/flood.py {mac} 8");
     let mut flood = setup.network.client.start(&line);

@@ -8,6 +8,7 @@ mod front;
 mod network;
 mod routing;
 mod tls;
+mod ways;
 
 use std::io::Read as _;
 use std::net::TcpStream;
@@ -48,6 +49,7 @@ pub(super) use routing::requests_go_where_the_rules_say;
 pub(super) use routing::servers_that_refuse_are_passed_over;
 pub(super) use tls::servers_may_speak_first;
 pub(super) use tls::tls_goes_by_server_name;
+pub(super) use ways::rules_and_routes_are_heeded;
 
 /// The routes of a service: by path, host, header and cookie to two pools, on nginx and on the origin of two hosts.
 fn service(name: &str, listen: &str, six: &str) -> String {
