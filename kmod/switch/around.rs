@@ -60,6 +60,8 @@ const PORT_TRIES: u32 = 64;
 const HELD_MAX: u32 = 256 * 1024;
 /// See there.
 const HELD_ALL_MAX: u64 = 64 << 20;
+/// Bytes of a request that are looked at first, where it does not lie in one piece.
+const PIECE: usize = 2048;
 /// Most bytes of one connection's notes: the longest head that is held, and some chunks' sizes.
 const NOTES_MAX: usize = 40 * 1024;
 
@@ -87,19 +89,23 @@ pub(super) fn epoch() -> u32 {
 }
 
 impl Around<'_, '_> {
-    /// The bytes from a number on in one piece: as they lie, or copied.
+    /// Bytes of what is held and of `current` from a number on.
+    fn available(&self, from: u32, current: Option<(&Segment, &View<'_>)>) -> usize {
+        match (current, self.held_end()) {
+            (Some((segment, _)), _) => segment.data_end().wrapping_sub(from) as usize,
+            (None, Some(end)) => end.wrapping_sub(from) as usize,
+            (None, None) => 0,
+        }
+    }
+
+    /// So many bytes from a number on in one piece: as they lie, or copied.
     fn assemble<'b>(
         &'b self,
         from: u32,
+        wanted: usize,
         current: Option<(&Segment, &'b View<'_>)>,
         scratch: &'b mut [u8],
     ) -> &'b [u8] {
-        let end = match (current, self.held_end()) {
-            (Some((segment, _)), _) => segment.data_end(),
-            (None, Some(end)) => end,
-            (None, None) => return &[],
-        };
-        let wanted = end.wrapping_sub(from) as usize;
         let first = self.run(from, current);
         if first.len() >= wanted {
             return first.get(..wanted).unwrap_or(first);
@@ -219,12 +225,21 @@ impl<'e> Env for Around<'e, '_> {
             active: ask.active,
             now: self.now,
         };
-        let bytes = self.assemble(ask.from, current, bytes);
-        let room = Room {
-            space: Space { host, path },
-            joined,
+        // A body may lie behind the head: no more is looked at than is needed.
+        let available = self.available(ask.from, current).min(bytes.len());
+        let mut wanted = self.run(ask.from, current).len().min(available);
+        let chosen = loop {
+            let bytes = self.assemble(ask.from, wanted, current, bytes);
+            let room = Room {
+                space: Space { host, path },
+                joined,
+            };
+            let chosen = question.ask(bytes, self.around, room);
+            if wanted >= available || !matches!(chosen, Chosen::Incomplete) {
+                break chosen;
+            }
+            wanted = wanted.saturating_mul(4).max(PIECE).min(available);
         };
-        let chosen = question.ask(bytes, self.around, room);
         drop(scratch);
         match chosen {
             Chosen::Incomplete if ask.last => self.go_to_front(ask, Message::OPAQUE),

@@ -118,3 +118,28 @@ pub(in super::super) fn a_gigabyte_is_downloaded() {
     setup.show();
     assert_eq!(answer.stdout, "same\n", "{answer:?}");
 }
+
+/// Uploads of 100 KiB on one connection, counted.
+const UPLOADS: &str = r#"
+import http.client, sys
+connection = http.client.HTTPConnection(sys.argv[1], 80, timeout=20)
+for turn in range(50):
+    connection.request("POST", "/one", b"x" * 102400)
+    response = connection.getresponse()
+    assert response.status == 200 and response.read().startswith(b"server1"), turn
+print("all right")
+"#;
+
+/// nginx answers before it has the body, and goes on to read it.
+pub(in super::super) fn servers_may_answer_before_they_have_the_body() {
+    let mut setup = Setup::new(&rules_with("nat"));
+    std::fs::write("/tmp/uploads.py", UPLOADS).unwrap();
+    let line = format!("python3 -I -S /tmp/uploads.py {VIP}");
+    let answer = setup.network.client.attempt(&line);
+    setup.show();
+    assert_eq!(answer.stdout, "all right\n", "{answer:?}");
+    assert_eq!(
+        (setup.counter("requests"), setup.counter("connects")),
+        (50, 1)
+    );
+}

@@ -30,6 +30,7 @@ use crate::kit::origin;
 pub(super) use bodies::a_gigabyte_is_downloaded;
 pub(super) use bodies::bodies_are_identical;
 pub(super) use bodies::clients_may_send_byte_by_byte;
+pub(super) use bodies::servers_may_answer_before_they_have_the_body;
 pub(super) use bodies::upgrades_are_opaque;
 pub(super) use changes::tables_are_replaced_and_servers_drained_under_load;
 pub(super) use changes::the_module_goes_and_comes_under_load;
