@@ -2,11 +2,18 @@
 //! The harness's program: on the host a guest to try things in, in the guest the first process.
 
 use std::env;
+use std::fs;
+use std::io;
 use std::io::Write as _;
+use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::Subcommand;
+use l7switch_qemu_tests::bench::contender::Contender;
+use l7switch_qemu_tests::bench::guest::Order;
+use l7switch_qemu_tests::bench::rig::Rig;
 use l7switch_qemu_tests::error::Doing as _;
 use l7switch_qemu_tests::error::Result;
 use l7switch_qemu_tests::guest;
@@ -36,6 +43,17 @@ enum Command {
         /// One instruction per virtual nanosecond, one processor
         #[arg(long)]
         icount: bool,
+    },
+    /// Says where the instructions of a request go, by function of the kernel's
+    Profile {
+        /// Who stands between client and server
+        contender: Contender,
+        /// The name of a case
+        #[arg(default_value = "keepalive-128B")]
+        case: String,
+        /// Folder for the table and the flame graph
+        #[arg(long, default_value = "target/profile")]
+        out: PathBuf,
     },
     /// What the guest starts
     #[command(hide = true)]
@@ -71,6 +89,32 @@ fn run(command: Command) -> Result<ExitCode> {
             let init = env::current_exe().doing("find this program")?;
             shell::run(&kernel, machine, &init)
         }
+        Command::Profile {
+            contender,
+            case,
+            out,
+        } => profile(Order { contender, case }, &out),
         Command::Guest { role } => guest::main(&role),
     }
+}
+
+/// Prints the table, and writes it with the flame graph.
+fn profile(order: Order, out: &Path) -> Result<ExitCode> {
+    let init = env::current_exe().doing("find this program")?;
+    let (measured, profile) = Rig::new(&init)?.profile(&order)?;
+    let title = format!("{}, {}", order.contender, order.case);
+    let table = format!(
+        "{title}: instructions per request, of {} requests\n{profile}",
+        measured.requests - measured.warm_up
+    );
+    fs::create_dir_all(out).doing_with("make", out)?;
+    let file = |end: &str| out.join(format!("{}.{}.{end}", order.contender, order.case));
+    for (end, content) in [
+        ("txt", table.as_bytes()),
+        ("svg", &profile.flame_graph(&title)?),
+    ] {
+        fs::write(file(end), content).doing_with("write", &file(end))?;
+    }
+    let _ = writeln!(io::stdout(), "{table}");
+    Ok(ExitCode::SUCCESS)
 }

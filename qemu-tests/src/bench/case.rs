@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT
+//! What is asked of every contender.
+
+use std::net::IpAddr;
+
+use crate::kit::network::VIP;
+use crate::kit::network::VIP6;
+use crate::kit::network::server;
+use crate::kit::network::server6;
+
+/// What the client speaks, and how far the switch reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speech {
+    /// HTTP, a server chosen for each request.
+    Http,
+    /// HTTP, of which nothing is read: a server chosen for each connection.
+    Opaque,
+    /// TLS, passed through unopened, a server chosen for each connection by the name that the client asks for.
+    Tls,
+}
+
+/// A load.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    /// Its name in the record.
+    pub name: &'static str,
+    /// What it is, for people.
+    pub about: &'static str,
+    /// What is asked for.
+    pub path: &'static str,
+    /// Options of wrk's.
+    pub options: &'static str,
+    /// What is spoken.
+    pub speech: Speech,
+    /// Whether by IPv6.
+    pub v6: bool,
+    /// How many routes the switch has.
+    pub routes: usize,
+    /// Bytes of a request's or an answer's body.
+    pub body: u32,
+    /// How long it is measured, in virtual seconds.
+    pub seconds: u32,
+    /// Whether it is of the short form.
+    pub short: bool,
+}
+
+/// Answers of 128 bytes on connections that stay: what the others are variations of.
+const KEEPALIVE: Case = Case {
+    name: "keepalive-128B",
+    about: "answers of 128 bytes, connections stay",
+    path: "small",
+    options: "",
+    speech: Speech::Http,
+    v6: false,
+    routes: 1,
+    body: 128,
+    seconds: 2,
+    short: true,
+};
+
+/// All cases.
+pub const CASES: &[Case] = &[
+    KEEPALIVE,
+    Case {
+        name: "connection-128B",
+        about: "answers of 128 bytes, a new connection for each",
+        options: "-H 'Connection: close'",
+        ..KEEPALIVE
+    },
+    Case {
+        name: "body-1KiB",
+        about: "answers of 1 KiB, connections stay",
+        path: "1k",
+        body: 1 << 10,
+        short: false,
+        ..KEEPALIVE
+    },
+    Case {
+        name: "body-100KiB",
+        about: "answers of 100 KiB, connections stay",
+        path: "100k",
+        body: 100 << 10,
+        short: false,
+        ..KEEPALIVE
+    },
+    Case {
+        name: "body-1MiB",
+        about: "answers of 1 MiB, connections stay",
+        path: "1m",
+        body: 1 << 20,
+        seconds: 4,
+        ..KEEPALIVE
+    },
+    Case {
+        name: "upload-100KiB",
+        about: "requests with 100 KiB, connections stay",
+        path: "upload",
+        options: "-s /tmp/upload.lua",
+        body: 100 << 10,
+        short: false,
+        ..KEEPALIVE
+    },
+    Case {
+        name: "keepalive-128B-10000-routes",
+        about: "as keepalive-128B, with 10,000 routes",
+        routes: 10_000,
+        ..KEEPALIVE
+    },
+    Case {
+        name: "keepalive-128B-opaque",
+        about: "as keepalive-128B, a server chosen for each connection, nothing read",
+        speech: Speech::Opaque,
+        short: false,
+        ..KEEPALIVE
+    },
+    Case {
+        name: "keepalive-128B-ipv6",
+        about: "as keepalive-128B, by IPv6",
+        v6: true,
+        short: false,
+        ..KEEPALIVE
+    },
+    Case {
+        name: "connection-tls",
+        about: "a new TLS connection for each request of 128 bytes, passed through by server name",
+        options: "-H 'Connection: close'",
+        speech: Speech::Tls,
+        short: false,
+        seconds: 4,
+        ..KEEPALIVE
+    },
+];
+
+/// The name by which TLS clients ask.
+pub const NAME: &str = "www.bench.test";
+
+impl Case {
+    /// The case of this name.
+    #[must_use]
+    pub fn find(name: &str) -> Option<&'static Self> {
+        CASES.iter().find(|case| case.name == name)
+    }
+
+    /// The port of the service, at the switch and at the server.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        if self.speech == Speech::Tls { 443 } else { 80 }
+    }
+
+    /// The switch's virtual address.
+    #[must_use]
+    pub fn vip(&self) -> IpAddr {
+        if self.v6 { VIP6.into() } else { VIP.into() }
+    }
+
+    /// The real server's address.
+    #[must_use]
+    pub fn server(&self) -> IpAddr {
+        if self.v6 {
+            server6(1).into()
+        } else {
+            server(1).into()
+        }
+    }
+}
