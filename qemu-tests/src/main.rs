@@ -2,18 +2,15 @@
 //! The harness's program: on the host a guest to try things in, in the guest the first process.
 
 use std::env;
-use std::fs;
-use std::io;
 use std::io::Write as _;
-use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::Subcommand;
+use l7switch_qemu_tests::bench::commands;
 use l7switch_qemu_tests::bench::contender::Contender;
 use l7switch_qemu_tests::bench::guest::Order;
-use l7switch_qemu_tests::bench::rig::Rig;
 use l7switch_qemu_tests::error::Doing as _;
 use l7switch_qemu_tests::error::Result;
 use l7switch_qemu_tests::guest;
@@ -44,6 +41,10 @@ enum Command {
         #[arg(long)]
         icount: bool,
     },
+    /// Measures what the contenders add to a request, and records it in docs/measurements/
+    Bench(commands::Bench),
+    /// Compares what the module adds with the record
+    Gate,
     /// Says where the instructions of a request go, by function of the kernel's
     Profile {
         /// Who stands between client and server
@@ -86,35 +87,20 @@ fn run(command: Command) -> Result<ExitCode> {
                 processors: if icount { 1 } else { processors },
                 memory,
             };
-            let init = env::current_exe().doing("find this program")?;
-            shell::run(&kernel, machine, &init)
+            shell::run(&kernel, machine, &init()?)
         }
+        Command::Bench(arguments) => commands::bench(&arguments, &init()?),
+        Command::Gate => commands::gate(&init()?),
         Command::Profile {
             contender,
             case,
             out,
-        } => profile(Order { contender, case }, &out),
+        } => commands::profile(&Order { contender, case }, &out, &init()?),
         Command::Guest { role } => guest::main(&role),
     }
 }
 
-/// Prints the table, and writes it with the flame graph.
-fn profile(order: Order, out: &Path) -> Result<ExitCode> {
-    let init = env::current_exe().doing("find this program")?;
-    let (measured, profile) = Rig::new(&init)?.profile(&order)?;
-    let title = format!("{}, {}", order.contender, order.case);
-    let table = format!(
-        "{title}: instructions per request, of {} requests\n{profile}",
-        measured.requests - measured.warm_up
-    );
-    fs::create_dir_all(out).doing_with("make", out)?;
-    let file = |end: &str| out.join(format!("{}.{}.{end}", order.contender, order.case));
-    for (end, content) in [
-        ("txt", table.as_bytes()),
-        ("svg", &profile.flame_graph(&title)?),
-    ] {
-        fs::write(file(end), content).doing_with("write", &file(end))?;
-    }
-    let _ = writeln!(io::stdout(), "{table}");
-    Ok(ExitCode::SUCCESS)
+/// What the guest starts first: this program.
+fn init() -> Result<PathBuf> {
+    env::current_exe().doing("find this program")
 }

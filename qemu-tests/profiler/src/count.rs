@@ -108,7 +108,10 @@ impl Counts {
             self.in_program = in_program;
             self.node = 0;
         }
-        *self.executed.entry((self.node, block)).or_default() += 1;
+        // What is between two loads is nobody's.
+        if self.phase % 2 == 1 {
+            *self.executed.entry((self.node, block)).or_default() += 1;
+        }
     }
 
     /// The instruction at `site` calls; the return address lies at `pointer`.

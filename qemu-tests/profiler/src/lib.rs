@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //! A plugin of QEMU's that counts the guest's instructions by call stack: `-plugin libl7switch_profiler.so,out=FILE`.
 //!
-//! It counts by phase: a program of the guest executes a *mark* (`l7switch_mark`) where one begins. So boot, warming up and
-//! measuring are told apart.
+//! It counts by phase: a program of the guest executes a *mark* (`l7switch_mark`) where one begins, and
+//! counted are the odd ones: 0 is the boot, 2 is between two loads.
 //!
 //! The file has a line for each call site and for each place that was executed:
 //!

@@ -38,8 +38,10 @@ pub struct Order {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
+    /// The contender's version.
+    pub version: String,
     /// Requests of the run that warms up.
     pub warm_up: u64,
     /// Requests of the measured run.
@@ -90,6 +92,7 @@ impl Order {
         let idle = idle();
         let printed = load(case.seconds);
         let measured = Measured {
+            version: programs::version(self.contender, &network.switch),
             warm_up,
             requests: requests(&printed),
             rate: rate(&printed),

@@ -8,8 +8,14 @@
 //! [`guest`].
 
 pub mod case;
+pub mod commands;
 pub mod contender;
+pub mod gate;
 pub mod guest;
+pub mod measure;
+pub mod plot;
 pub mod profile;
 mod programs;
+pub mod record;
+pub mod report;
 pub mod rig;

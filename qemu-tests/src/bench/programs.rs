@@ -17,6 +17,7 @@ use super::case::Case;
 use super::case::NAME;
 use super::case::Speech;
 use super::contender::Contender;
+use crate::kit::Host;
 use crate::kit::Module;
 use crate::kit::Network;
 use crate::kit::Nginx;
@@ -103,6 +104,25 @@ pub(super) fn start(contender: Contender, case: &Case, network: &Network) -> Run
         module,
         _process: process,
         _server: server,
+    }
+}
+
+/// Which version of a contender it is that is measured.
+pub(super) fn version(contender: Contender, switch: &Host) -> String {
+    let last_word = |line: &str| {
+        let printed = switch.run(line);
+        let word = printed.split_whitespace().last().unwrap_or_default();
+        word.trim_start_matches("nginx/").to_owned()
+    };
+    match contender {
+        Contender::Direct | Contender::IpvsNat => last_word("uname -r"),
+        Contender::ModuleNat | Contender::ModuleFullnat | Contender::Front => {
+            env!("CARGO_PKG_VERSION").to_owned()
+        }
+        Contender::Haproxy => {
+            last_word("haproxy -v | sed -n 's/^HAProxy version \\([^ ]*\\).*/\\1/p'")
+        }
+        Contender::Nginx => last_word("nginx -v 2>&1"),
     }
 }
 

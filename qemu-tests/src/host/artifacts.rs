@@ -93,10 +93,10 @@ pub fn profiler() -> Result<PathBuf> {
     let package = "l7switch-profiler";
     let printed = cargo_build("release".as_ref(), &["--package", package])?;
     let library = package.replace('-', "_");
-    let files = messages(&printed, &library)
+    let mut files = messages(&printed, &library)
         .into_iter()
         .filter_map(|message| message.pointer("/filenames/0")?.as_str().map(PathBuf::from));
-    found(files.last(), package)
+    found(files.next_back(), package)
 }
 
 /// Builds packages; gives cargo's messages. Cargo holds no lock while it runs tests, so it can be called from one.
