@@ -91,12 +91,13 @@ impl Order {
         let warm_up = requests(&load(WARM_UP));
         let idle = idle();
         let printed = load(case.seconds);
+        let idle = (self::idle() - idle) / f64::from(case.seconds);
         let measured = Measured {
             version: programs::version(self.contender, &network.switch),
             warm_up,
             requests: requests(&printed),
             rate: rate(&printed),
-            idle: (self::idle() - idle) / f64::from(case.seconds),
+            idle,
         };
         println!("{printed}");
         contender.show();

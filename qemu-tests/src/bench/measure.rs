@@ -57,7 +57,7 @@ pub fn all(rig: &Rig, contenders: &[Contender], cases: &[&Case]) -> Result<Vec<E
 fn one(rig: &Rig, order: &Order) -> Result<Entry> {
     let measured = rig.measure(order)?;
     tool::say(&format!(
-        "{} {}: {:.0} requests per second, {:.1} % idle",
+        "{} {}: {:.2} requests per second, {:.1} % idle",
         order.contender,
         order.case,
         measured.rate,
