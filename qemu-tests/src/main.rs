@@ -95,7 +95,15 @@ fn run(command: Command) -> Result<ExitCode> {
             contender,
             case,
             out,
-        } => commands::profile(&Order { contender, case }, &out, &init()?),
+        } => commands::profile(
+            &Order {
+                contender,
+                case,
+                profile: true,
+            },
+            &out,
+            &init()?,
+        ),
         Command::Guest { role } => guest::main(&role),
     }
 }

@@ -21,12 +21,15 @@ pub(crate) fn kind(bytes: &[u8]) -> Kind {
     }
     // Segments (in front of calls as padding), repetition, size of operands, REX.
     let prefix = |byte: &&u8| matches!(**byte, 0x2e | 0x3e | 0x66 | 0xf2 | 0xf3 | 0x40..=0x4f);
-    let mut rest = bytes.iter().skip_while(prefix);
-    match rest.next() {
-        Some(0xe8) => Kind::Call,
+    let prefixes = bytes.iter().take_while(prefix).count();
+    match bytes.get(prefixes..).unwrap_or_default() {
+        // One that leaps over a trap next to it: it fills the processor's memory of returns, or is half of a jump, where
+        // the kernel guards against speculation (arch/x86/include/asm/nospec-branch.h).
+        [0xe8, 0..32, 0, 0, 0] => Kind::Other,
+        [0xe8, ..] => Kind::Call,
         // The operation is in the middle of the byte behind: 2 is a call.
-        Some(0xff) if rest.next().is_some_and(|byte| byte >> 3 & 7 == 2) => Kind::Call,
-        Some(0xc2 | 0xc3) => Kind::Return,
+        [0xff, operation, ..] if operation >> 3 & 7 == 2 => Kind::Call,
+        [0xc2 | 0xc3, ..] => Kind::Return,
         _ => Kind::Other,
     }
 }

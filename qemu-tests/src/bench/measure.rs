@@ -28,6 +28,7 @@ pub fn all(rig: &Rig, contenders: &[Contender], cases: &[&Case]) -> Result<Vec<E
         contenders.iter().map(|&contender| Order {
             contender,
             case: case.name.to_owned(),
+            profile: false,
         })
     });
     let orders = Mutex::new(orders.collect::<Vec<_>>().into_iter());

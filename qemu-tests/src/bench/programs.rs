@@ -50,9 +50,29 @@ impl Running {
     }
 }
 
+/// Where the script is that wrk runs: what is sent, and what is printed in the end.
+pub(super) const LOAD: &str = "/tmp/load.lua";
+
+fn load(case: &Case) -> String {
+    let done = "function done(summary)
+  local e = summary.errors
+  local errors = e.connect + e.read + e.write + e.status + e.timeout
+  print(string.format('DONE %d %d %d %d', summary.requests, summary.bytes, summary.duration, errors))
+end
+";
+    match case.uploads() {
+        true => format!(
+            "wrk.method = 'POST'\nwrk.body = string.rep('a', {})\n{done}",
+            case.body
+        ),
+        false => done.to_owned(),
+    }
+}
+
 /// Starts a contender for a case, and waits until it serves.
 pub(super) fn start(contender: Contender, case: &Case, network: &Network) -> Running {
     let server = origin(network);
+    fs::write(LOAD, load(case)).unwrap();
     let to = SocketAddr::new(case.server(), case.port());
     let at = match contender {
         Contender::Direct => to,
@@ -147,8 +167,6 @@ fn origin(network: &Network) -> Nginx {
     ] {
         fs::write(format!("{}/{name}", nginx.folder()), vec![b'a'; len]).unwrap();
     }
-    let upload = "wrk.method = 'POST'; wrk.body = string.rep('a', 102400)\n";
-    fs::write("/tmp/upload.lua", upload).unwrap();
     nginx
 }
 
