@@ -7,7 +7,7 @@ DENY = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/l7switch/tools/bin/cargo-deny
 RIG = cargo run --quiet --locked --package l7switch-qemu-tests --
 
 .PHONY: run test build needs style format lint doc deny no-panic module check-module unit test-debug-kernel \
-	bench-rules bench-gate bench bench-full profile fuzz install
+	bench-rules bench-gate bench bench-full bench-host profile fuzz install
 
 run:
 	@.ci/install run
@@ -71,6 +71,11 @@ bench: needs
 
 bench-full: needs
 	$(RIG) bench --full
+
+# The front beside HAProxy and nginx, on this machine.
+bench-host:
+	@.ci/install bench
+	$(RIG) bench-host
 
 # Where the instructions of a request go: target/profile/.
 profile: needs

@@ -45,6 +45,15 @@ enum Command {
     Bench(commands::Bench),
     /// Compares what the module adds with the record
     Gate,
+    /// Measures the front beside HAProxy and nginx on this machine, and records it in docs/measurements/
+    BenchHost {
+        /// How often each is measured
+        #[arg(long, default_value_t = 5)]
+        rounds: u32,
+        /// How long each time
+        #[arg(long, default_value_t = 5)]
+        seconds: u32,
+    },
     /// Says where the instructions of a request go, by function of the kernel's
     Profile {
         /// Who stands between client and server
@@ -90,6 +99,7 @@ fn run(command: Command) -> Result<ExitCode> {
             shell::run(&kernel, machine, &init()?)
         }
         Command::Bench(arguments) => commands::bench(&arguments, &init()?),
+        Command::BenchHost { rounds, seconds } => commands::bench_host(rounds, seconds),
         Command::Gate => commands::gate(&init()?),
         Command::Profile {
             contender,

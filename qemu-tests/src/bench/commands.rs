@@ -16,6 +16,7 @@ use super::case::Case;
 use super::contender::Contender;
 use super::gate;
 use super::guest::Order;
+use super::host;
 use super::measure;
 use super::plot;
 use super::record::Record;
@@ -81,13 +82,35 @@ pub fn bench(wanted: &Bench, init: &Path) -> Result<ExitCode> {
     if !wanted.dry {
         fs::create_dir_all(&folder).doing_with("make", &folder)?;
         record.write(&file)?;
-        let place = place()?;
+        let place = place(&first_line("qemu-system-x86_64", &["--version"])?)?;
         plot::all(&record, &folder, &place)?;
         let page = folder.join("guest.md");
         let text = report::page(&record, &place, &table);
         fs::write(&page, text).doing_with("write", &page)?;
         print(&format!("recorded in {}\n", folder.display()));
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Measures the front beside other proxies on this machine, prints the table, and records it.
+///
+/// # Errors
+///
+/// Where a program is missing or fails, or the page cannot be written.
+pub fn bench_host(rounds: u32, seconds: u32) -> Result<ExitCode> {
+    let table = host::all(rounds, seconds)?;
+    print(&table);
+    let folder = tool::repository().join(FOLDER);
+    fs::create_dir_all(&folder).doing_with("make", &folder)?;
+    let page = folder.join("host.md");
+    let text = format!(
+        "<!-- SPDX-License-Identifier: MIT -->\n# Measured on a machine\n\n\
+         `make bench-host` writes this page: requests per second, medians of {rounds} rounds of {seconds} s each, in turn;\n\
+         the ratios are medians of each round's. [measurements.md](../measurements.md) says how.\n\n{table}\n{}.\n",
+        place(&format!("HAProxy and nginx of {}", distribution()))?
+    );
+    fs::write(&page, text).doing_with("write", &page)?;
+    print(&format!("recorded in {}\n", page.display()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -157,25 +180,37 @@ fn unknown(name: &str) -> Error {
     Error::Message(format!("no case {name}; there are {}", names.join(", ")))
 }
 
-/// On what and when it is measured: QEMU, processor, commit, date.
-fn place() -> Result<String> {
-    let line = |program: &str, arguments: &[&str]| {
-        let mut command = Command::new(program);
-        command.args(arguments).current_dir(tool::repository());
-        let printed = tool::output(&mut command)?;
-        Ok::<_, Error>(printed.lines().next().unwrap_or_default().to_owned())
-    };
+/// On what and when it is measured: what counts, processor, commit, date.
+fn place(what: &str) -> Result<String> {
     let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let processor = processor
         .lines()
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
         .map_or("unknown processor", |(_, name)| name);
     Ok(format!(
-        "{} on {processor}; commit {}; {}",
-        line("qemu-system-x86_64", &["--version"])?,
-        line("git", &["describe", "--always", "--dirty"])?,
-        line("date", &["-u", "+%Y-%m-%d"])?,
+        "{what} on {processor}; commit {}; {}",
+        first_line("git", &["describe", "--always", "--dirty"])?,
+        first_line("date", &["-u", "+%Y-%m-%d"])?,
     ))
+}
+
+/// What /etc/os-release calls this system.
+fn distribution() -> String {
+    let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let name = text
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    name.unwrap_or("an unknown system")
+        .trim_matches('"')
+        .to_owned()
+}
+
+/// The first line that a program prints.
+fn first_line(program: &str, arguments: &[&str]) -> Result<String> {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(tool::repository());
+    let printed = tool::output(&mut command)?;
+    Ok(printed.lines().next().unwrap_or_default().to_owned())
 }
 
 fn print(text: &str) {

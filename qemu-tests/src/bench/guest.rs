@@ -142,7 +142,7 @@ impl Measured {
 
 /// What wrk did.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-struct Load {
+pub(super) struct Load {
     requests: u64,
     bytes: u64,
     micros: u64,
@@ -150,7 +150,7 @@ struct Load {
 
 impl Load {
     /// Finds what [`programs::LOAD`] prints; none where a request failed.
-    fn find(printed: &str) -> Option<Self> {
+    pub(super) fn find(printed: &str) -> Option<Self> {
         let line = printed
             .lines()
             .find_map(|line| line.strip_prefix("DONE "))?;
@@ -176,7 +176,7 @@ impl Load {
 
     /// Requests per second.
     #[expect(clippy::cast_precision_loss, reason = "quotients of counts")]
-    fn rate(self, case: &Case) -> f64 {
+    pub(super) fn rate(self, case: &Case) -> f64 {
         let requests = if case.body >= LONG && !case.uploads() {
             self.bytes as f64 / f64::from(case.body)
         } else {

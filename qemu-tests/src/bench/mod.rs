@@ -9,9 +9,11 @@
 
 pub mod case;
 pub mod commands;
+mod configuration;
 pub mod contender;
 pub mod gate;
 pub mod guest;
+pub mod host;
 pub mod measure;
 pub mod plot;
 pub mod profile;
