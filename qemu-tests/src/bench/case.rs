@@ -2,6 +2,8 @@
 //! What is asked of every contender.
 
 use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 
 use crate::kit::network::VIP;
 use crate::kit::network::VIP6;
@@ -36,6 +38,10 @@ pub struct Case {
     pub v6: bool,
     /// How many routes the switch has.
     pub routes: usize,
+    /// How many real servers: addresses of the one that there is.
+    pub servers: u16,
+    /// How many connections the client has.
+    pub connections: u32,
     /// Bytes of an answer's body, or of a request's.
     pub body: u32,
     /// How often it is measured. The ports of 16 connections that stay make a price some tenths of a per cent higher or
@@ -56,6 +62,8 @@ const KEEPALIVE: Case = Case {
     speech: Speech::Http,
     v6: false,
     routes: 1,
+    servers: 1,
+    connections: 16,
     body: 128,
     runs: 4,
     seconds: 1,
@@ -113,6 +121,22 @@ pub const CASES: &[Case] = &[
         ..KEEPALIVE
     },
     Case {
+        name: "keepalive-128B-1000-servers",
+        about: "as keepalive-128B, with 1,000 real servers",
+        servers: 1000,
+        short: false,
+        ..KEEPALIVE
+    },
+    Case {
+        name: "keepalive-128B-1000-connections",
+        about: "as keepalive-128B, on 1,000 connections",
+        connections: 1000,
+        runs: 1,
+        seconds: 3,
+        short: false,
+        ..KEEPALIVE
+    },
+    Case {
         name: "keepalive-128B-opaque",
         about: "as keepalive-128B, a server chosen for each connection, nothing read",
         speech: Speech::Opaque,
@@ -135,6 +159,9 @@ pub const CASES: &[Case] = &[
         ..KEEPALIVE
     },
 ];
+
+/// The network of the addresses of many servers, a /16.
+pub const MANY: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 0);
 
 /// The name by which TLS clients ask.
 pub const NAME: &str = "www.bench.test";
@@ -164,13 +191,20 @@ impl Case {
         if self.v6 { VIP6.into() } else { VIP.into() }
     }
 
-    /// The real server's address.
+    /// The real servers' addresses.
     #[must_use]
-    pub fn server(&self) -> IpAddr {
-        if self.v6 {
-            server6(1).into()
+    pub fn servers(&self) -> Vec<SocketAddr> {
+        let own = if self.v6 {
+            IpAddr::from(server6(1))
         } else {
-            server(1).into()
-        }
+            IpAddr::from(server(1))
+        };
+        let address = |number: u16| match self.servers {
+            1 => own,
+            _ => Ipv4Addr::from_bits(MANY.to_bits() + u32::from(number) + 1).into(),
+        };
+        (0..self.servers)
+            .map(|number| SocketAddr::new(address(number), self.port()))
+            .collect()
     }
 }

@@ -19,6 +19,10 @@ pub(super) fn files() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
     files.into_iter().map(|(name, len)| (name, vec![b'a'; len]))
 }
 
+fn each(servers: &[SocketAddr], words: impl Fn(&SocketAddr) -> String) -> String {
+    servers.iter().map(words).collect()
+}
+
 /// The script that wrk runs: what is sent, and what is printed in the end: requests, bytes, microseconds, errors.
 pub(super) fn load(case: &Case) -> String {
     let done = "function done(summary)
@@ -42,7 +46,7 @@ fn routes(case: &Case) -> impl Iterator<Item = (String, String)> {
 }
 
 /// For the module and the front; `forward` is the module's way to pass packets on.
-pub(super) fn rules(case: &Case, at: SocketAddr, to: SocketAddr, forward: &str) -> String {
+pub(super) fn rules(case: &Case, at: SocketAddr, to: &[SocketAddr], forward: &str) -> String {
     let (protocol, condition) = match case.speech {
         Speech::Http => ("http", "path = { prefix = \"/\" }".to_owned()),
         Speech::Opaque => ("tcp", String::new()),
@@ -55,12 +59,13 @@ pub(super) fn rules(case: &Case, at: SocketAddr, to: SocketAddr, forward: &str) 
         );
     }
     text += &format!("[[service.bench.route]]\n{condition}\npool = \"p\"\n");
-    text + &format!("[pool.p]\nservers = [\"{to}\"]\nforward = \"{forward}\"\n")
+    let servers = each(to, |server| format!("\"{server}\", "));
+    text + &format!("[pool.p]\nservers = [{servers}]\nforward = \"{forward}\"\n")
 }
 
 /// HAProxy's configuration manual: one thread for one processor, no log, data moved within the kernel, connections to
 /// servers used again by any client.
-pub(super) fn haproxy(case: &Case, at: SocketAddr, to: SocketAddr, folder: &str) -> String {
+pub(super) fn haproxy(case: &Case, at: SocketAddr, to: &[SocketAddr], folder: &str) -> String {
     let (mode, decide) = match case.speech {
         Speech::Http if case.routes > 1 => (
             "http",
@@ -84,12 +89,16 @@ pub(super) fn haproxy(case: &Case, at: SocketAddr, to: SocketAddr, folder: &str)
          defaults\n  mode {mode}\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  \
          option splice-auto\n{}\
          frontend bench\n  bind {at}\n{decide}\
-         backend servers\n  server one {to}\n",
+         backend servers\n{}",
         if mode == "http" {
             "  http-reuse always\n"
         } else {
             ""
-        }
+        },
+        each(to, |server| format!(
+            "  server {} {server}\n",
+            server.to_string().replace(':', "-")
+        ))
     )
 }
 
@@ -102,14 +111,15 @@ pub(super) fn haproxy_map(case: &Case) -> String {
 
 /// nginx's documentation of ngx_http_upstream_module and ngx_http_proxy_module: HTTP/1.1 and connections that stay; no
 /// log; uploads are not gathered first.
-pub(super) fn nginx(case: &Case, at: SocketAddr, to: SocketAddr, folder: &str) -> String {
+pub(super) fn nginx(case: &Case, at: SocketAddr, to: &[SocketAddr], folder: &str) -> String {
     let head = format!(
         "daemon off;\nmaster_process off;\npid {folder}/nginx.pid;\nerror_log stderr warn;\n\
          events {{ worker_connections 4096; }}\n"
     );
+    let servers = each(to, |server| format!("server {server}; "));
     let stream = |more: &str| {
         format!(
-            "load_module modules/ngx_stream_module.so;\n{head}stream {{\n  upstream servers {{ server {to}; }}\n  server {{ listen {at}; {more} }}\n}}\n"
+            "load_module modules/ngx_stream_module.so;\n{head}stream {{\n  upstream servers {{ {servers}}}\n  server {{ listen {at}; {more} }}\n}}\n"
         )
     };
     match case.speech {
@@ -121,6 +131,7 @@ pub(super) fn nginx(case: &Case, at: SocketAddr, to: SocketAddr, folder: &str) -
         }
         Speech::Http => {
             let pass = "proxy_pass http://servers;";
+            let kept = case.connections.max(case.servers.into()).max(64);
             let mut hosts: BTreeMap<String, String> = BTreeMap::new();
             for (host, path) in routes(case) {
                 *hosts.entry(host).or_default() += &format!("location {path} {{ {pass} }} ");
@@ -135,7 +146,7 @@ pub(super) fn nginx(case: &Case, at: SocketAddr, to: SocketAddr, folder: &str) -
                 "{head}http {{\n  access_log off;\n  keepalive_requests 1000000;\n  server_names_hash_max_size 8192;\n  \
                  client_body_temp_path {folder}/body;\n  proxy_temp_path {folder}/proxy;\n  \
                  proxy_http_version 1.1;\n  proxy_set_header Connection \"\";\n  proxy_request_buffering off;\n  \
-                 upstream servers {{ server {to}; keepalive 64; keepalive_requests 1000000; }}\n  \
+                 upstream servers {{ {servers}keepalive {kept}; keepalive_requests 1000000; }}\n  \
                  server {{ listen {at} default_server; location / {{ {pass} }} }}\n{hosts}}}\n"
             )
         }

@@ -102,7 +102,8 @@ impl Order {
         let load = |seconds| {
             mark();
             let line = format!(
-                "wrk -t1 -c16 -d{seconds}s -s {} {} {url}",
+                "wrk -t1 -c{} -d{seconds}s -s {} {} {url}",
+                case.connections,
                 programs::LOAD,
                 case.options
             );

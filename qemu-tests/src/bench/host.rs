@@ -122,7 +122,7 @@ fn measure(case: &Case, front: &Path, rounds: u32, seconds: u32) -> Result<Vec<R
     let mut all = Vec::new();
     for (port, contender) in (PORT..).zip(CONTENDERS) {
         let at = SocketAddr::new(to.ip(), port);
-        running.extend(start(contender, case, at, to, front, folder)?);
+        running.extend(start(contender, case, at, &[to], front, folder)?);
         wait_for(at)?;
         all.push((
             at,
@@ -135,7 +135,10 @@ fn measure(case: &Case, front: &Path, rounds: u32, seconds: u32) -> Result<Vec<R
     for _ in 0..rounds {
         for (at, rates) in &mut all {
             let url = format!("http://{at}/{}", case.path);
-            let line = format!("wrk -t1 -c16 -s {script} {} {url}", case.options);
+            let line = format!(
+                "wrk -t1 -c{} -s {script} {} {url}",
+                case.connections, case.options
+            );
             let load = |seconds: u32| {
                 let line = format!("taskset -c 0 {line} -d{seconds}s");
                 tool::output(Command::new("sh").args(["-c", &line]))
@@ -156,7 +159,7 @@ fn start(
     contender: Contender,
     case: &Case,
     at: SocketAddr,
-    to: SocketAddr,
+    to: &[SocketAddr],
     front: &Path,
     folder: &Path,
 ) -> Result<Option<Running>> {
@@ -165,17 +168,17 @@ fn start(
     let begin = |line: &[&str]| Running::start(1, line, &log).map(Some);
     match contender {
         Contender::Front => {
-            let rules = configuration::rules(case, at, to, "nat");
+            let rules = configuration::rules(case, at, &[to], "nat");
             let file = write(folder, "rules.toml", &rules)?;
             begin(&[&front.display().to_string(), &file])
         }
         Contender::Haproxy => {
-            let text = configuration::haproxy(case, at, to, &place);
+            let text = configuration::haproxy(case, at, &[to], &place);
             let file = write(folder, "haproxy.cfg", &text)?;
             begin(&["haproxy", "-db", "-f", &file])
         }
         Contender::Nginx => {
-            let text = configuration::nginx(case, at, to, &place);
+            let text = configuration::nginx(case, at, &[to], &place);
             let file = write(folder, "nginx.conf", &text)?;
             begin(&["nginx", "-c", &file, "-e", &format!("{place}/nginx.error")])
         }

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use l7switch_netlink::Client;
 
 use super::case::Case;
+use super::case::MANY;
 use super::case::NAME;
 use super::case::Speech;
 use super::configuration;
@@ -24,6 +25,7 @@ use crate::kit::Network;
 use crate::kit::Nginx;
 use crate::kit::Process;
 use crate::kit::module::modprobe;
+use crate::kit::network::server;
 
 /// A contender at work, with its real server.
 pub(super) struct Running {
@@ -56,11 +58,18 @@ pub(super) const LOAD: &str = "/tmp/load.lua";
 
 /// Starts a contender for a case, and waits until it serves.
 pub(super) fn start(contender: Contender, case: &Case, network: &Network) -> Running {
-    let server = origin(network);
+    let origin = origin(network);
     fs::write(LOAD, configuration::load(case)).unwrap();
-    let to = SocketAddr::new(case.server(), case.port());
+    let servers = case.servers();
+    let to = servers.as_slice();
+    if to.len() > 1 {
+        // The server takes every packet to the network as its own.
+        network.servers[0].run(&format!("ip route add local {MANY}/16 dev lo"));
+        let line = format!("ip route add {MANY}/16 via {} dev server1", server(1));
+        network.switch.run(&line);
+    }
     let at = match contender {
-        Contender::Direct => to,
+        Contender::Direct => to[0],
         _ => SocketAddr::new(case.vip(), case.port()),
     };
     let mut module = None;
@@ -69,9 +78,12 @@ pub(super) fn start(contender: Contender, case: &Case, network: &Network) -> Run
         Contender::Direct => {}
         Contender::IpvsNat => {
             modprobe("ip_vs");
-            network.switch.run(&format!(
-                "ipvsadm -A -t {at} -s rr; ipvsadm -a -t {at} -r {to} -m"
-            ));
+            let mut table = format!("-A -t {at} -s rr\n");
+            for server in to {
+                table += &format!("-a -t {at} -r {server} -m\n");
+            }
+            fs::write("/tmp/ipvs", table).unwrap();
+            network.switch.run("ipvsadm --restore < /tmp/ipvs");
         }
         Contender::ModuleNat | Contender::ModuleFullnat => {
             let loaded = Module::load();
@@ -116,7 +128,7 @@ pub(super) fn start(contender: Contender, case: &Case, network: &Network) -> Run
         url,
         module,
         _process: process,
-        _server: server,
+        _server: origin,
     }
 }
 
