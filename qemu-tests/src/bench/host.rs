@@ -168,17 +168,17 @@ fn start(
     let begin = |line: &[&str]| Running::start(1, line, &log).map(Some);
     match contender {
         Contender::Front => {
-            let rules = configuration::rules(case, at, &[to], "nat");
+            let rules = configuration::rules(case, at, to, "nat");
             let file = write(folder, "rules.toml", &rules)?;
             begin(&[&front.display().to_string(), &file])
         }
         Contender::Haproxy => {
-            let text = configuration::haproxy(case, at, &[to], &place);
+            let text = configuration::haproxy(case, at, to, &place);
             let file = write(folder, "haproxy.cfg", &text)?;
             begin(&["haproxy", "-db", "-f", &file])
         }
         Contender::Nginx => {
-            let text = configuration::nginx(case, at, &[to], &place);
+            let text = configuration::nginx(case, at, to, &place);
             let file = write(folder, "nginx.conf", &text)?;
             begin(&["nginx", "-c", &file, "-e", &format!("{place}/nginx.error")])
         }
