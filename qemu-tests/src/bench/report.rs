@@ -16,16 +16,11 @@ use super::record::Record;
 #[must_use]
 pub fn table(record: &Record) -> String {
     let mut text = String::from("| | direct, all in all |");
-    let others: Vec<Contender> = Contender::value_variants()
-        .iter()
-        .copied()
-        .filter(|contender| *contender != Contender::Direct)
-        .collect();
-    for contender in &others {
+    for contender in others() {
         let _ = write!(text, " {contender} |");
     }
     text += "\n|---|";
-    text += &"---:|".repeat(others.len() + 1);
+    text += &"---:|".repeat(others().count() + 1);
     text.push('\n');
     for case in CASES {
         let Some(direct) = record.find(Contender::Direct, case.name) else {
@@ -38,8 +33,8 @@ pub fn table(record: &Record) -> String {
             direct.instructions() / 1e3
         );
         let module = record.find(Contender::ModuleNat, case.name);
-        for contender in &others {
-            let cell = record.find(*contender, case.name);
+        for contender in others() {
+            let cell = record.find(contender, case.name);
             let _ = write!(
                 text,
                 " {} |",
@@ -62,6 +57,50 @@ fn price(entry: &Entry, module: Option<&Entry>) -> String {
     }
 }
 
+/// What a processor does in a second, for estimates: 3 GHz, an instruction a cycle.
+const PROCESSOR: f64 = 3e9;
+
+/// What it would come to: processors that switching takes, beside those for forwarding and for the card's driver.
+fn on_paper(record: &Record) -> String {
+    let loads = [
+        (
+            "1,000,000 requests of 128 B per second, connections stay",
+            "keepalive-128B",
+            1e6,
+        ),
+        ("100,000 new connections per second", "connection-128B", 1e5),
+        (
+            "100 Gbit/s in answers of 1 MiB",
+            "body-1MiB",
+            100e9 / 8.0 / f64::from(1 << 20),
+        ),
+    ];
+    let mut text = String::from("| processors for |");
+    for contender in others() {
+        let _ = write!(text, " {contender} |");
+    }
+    text += "\n|---|";
+    text += &"---:|".repeat(others().count());
+    for (load, case, rate) in loads {
+        let _ = write!(text, "\n| {load} |");
+        for contender in others() {
+            let cell = record
+                .find(contender, case)
+                .map_or("–".to_owned(), |entry| {
+                    format!("{:.2}", entry.added * rate / PROCESSOR)
+                });
+            let _ = write!(text, " {cell} |");
+        }
+    }
+    text + "\n"
+}
+
+/// Those that add to plain forwarding.
+fn others() -> impl Iterator<Item = Contender> {
+    let all = Contender::value_variants().iter().copied();
+    all.filter(|contender| *contender != Contender::Direct)
+}
+
 /// The page about a record: where it was measured, the table, the charts.
 #[must_use]
 pub fn page(record: &Record, place: &str, table: &str) -> String {
@@ -75,7 +114,10 @@ pub fn page(record: &Record, place: &str, table: &str) -> String {
         "<!-- SPDX-License-Identifier: MIT -->\n# Measured in the guest\n\n\
          `make bench` and `make bench-full` write this page; [measurements.md](../measurements.md) says what it means.\n\n\
          Thousand instructions that a contender adds to a request over plain forwarding; in brackets, how many times what\n\
-         the module adds.\n\n{table}\n{place}.\n{versions}.\n\n"
+         the module adds.\n\n{table}\n{place}.\n{versions}.\n\n\
+         ## On paper\n\nWhat it comes to where a processor takes 3·10⁹ instructions a second (3 GHz, one a cycle), beside what\n\
+         forwarding and the cards' drivers take:\n\n{}\n",
+        on_paper(record)
     );
     for case in CASES {
         if record.of(case.name).next().is_some() {
