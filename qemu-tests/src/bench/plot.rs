@@ -21,11 +21,13 @@ const SIZE: (u32, u32) = (720, 260);
 /// Where a file cannot be written.
 pub fn all(record: &Record, folder: &Path, where_measured: &str) -> Result<()> {
     for case in CASES {
-        let bars: Vec<(String, f64)> = record
+        let mut bars: Vec<(String, f64)> = record
             .of(case.name)
             .filter(|entry| entry.contender != Contender::Direct)
             .map(|entry| (entry.contender.to_string(), entry.added / 1e3))
             .collect();
+        // Charts grow upwards.
+        bars.reverse();
         if !bars.is_empty() {
             let path = folder.join(format!("{}.svg", case.name));
             draw(case, &bars, &path, where_measured).map_err(|error| Error::Tool {
