@@ -19,6 +19,20 @@ pub(super) fn files() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
     files.into_iter().map(|(name, len)| (name, vec![b'a'; len]))
 }
 
+/// The real server, nginx: files below `root`, and `/upload`, which reads what it is sent. `directives` say where it
+/// listens.
+pub(super) fn origin(directives: &str, folder: &str) -> String {
+    format!(
+        "load_module modules/ngx_http_echo_module.so;\n\
+         daemon off;\nmaster_process off;\npid {folder}/origin.pid;\nerror_log stderr warn;\n\
+         events {{ worker_connections 4096; }}\n\
+         http {{\n  access_log off;\n  keepalive_requests 1000000;\n  client_body_buffer_size 128k;\n  \
+         client_body_temp_path {folder}/origin-body;\n  proxy_temp_path {folder}/origin-proxy;\n  \
+         server {{\n    {directives}\n    root {folder}/root;\n    \
+         location /upload {{ echo_read_request_body; echo -n taken; }}\n  }}\n}}\n"
+    )
+}
+
 fn each(servers: &[SocketAddr], words: impl Fn(&SocketAddr) -> String) -> String {
     servers.iter().map(words).collect()
 }

@@ -193,12 +193,8 @@ fn origin(at: SocketAddr, folder: &Path) -> Result<Running> {
     for (name, content) in configuration::files() {
         fs::write(root.join(name), content).doing_with("write", &root)?;
     }
-    let place = folder.display();
-    let text = format!(
-        "daemon off;\nmaster_process off;\npid {place}/origin.pid;\nevents {{ worker_connections 4096; }}\n\
-         http {{ access_log off; keepalive_requests 1000000; client_body_temp_path {place}/origin-body;\n\
-         proxy_temp_path {place}/origin-proxy; server {{ listen {at}; root {place}/root; }} }}\n"
-    );
+    let place = folder.display().to_string();
+    let text = configuration::origin(&format!("listen {at};"), &place);
     let file = write(folder, "origin.conf", &text)?;
     let errors = format!("{place}/origin.error");
     Running::start(

@@ -9,6 +9,7 @@
 )]
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 
 use l7switch_netlink::Client;
@@ -22,7 +23,6 @@ use super::contender::Contender;
 use crate::kit::Host;
 use crate::kit::Module;
 use crate::kit::Network;
-use crate::kit::Nginx;
 use crate::kit::Process;
 use crate::kit::module::modprobe;
 use crate::kit::network::server;
@@ -32,7 +32,7 @@ pub(super) struct Running {
     url: String,
     module: Option<(Client, Module)>,
     _process: Option<Process>,
-    _server: Nginx,
+    _server: Process,
 }
 
 impl Running {
@@ -58,7 +58,7 @@ pub(super) const LOAD: &str = "/tmp/load.lua";
 
 /// Starts a contender for a case, and waits until it serves.
 pub(super) fn start(contender: Contender, case: &Case, network: &Network) -> Running {
-    let origin = origin(network);
+    let origin = origin(&network.servers[0]);
     fs::write(LOAD, configuration::load(case)).unwrap();
     let servers = case.servers();
     let to = servers.as_slice();
@@ -151,21 +151,24 @@ pub(super) fn version(contender: Contender, switch: &Host) -> String {
     }
 }
 
-/// The real server: nginx, with what is asked for.
-fn origin(network: &Network) -> Nginx {
-    let host = &network.servers[0];
+/// The real server.
+fn origin(host: &Host) -> Process {
     host.run(&format!(
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 9 -subj /CN={NAME} \
          -keyout /tmp/key.pem -out /tmp/certificate.pem 2>/dev/null"
     ));
-    let nginx = Nginx::with(
-        host,
-        "access_log off; listen 443 ssl; ssl_certificate /tmp/certificate.pem; ssl_certificate_key /tmp/key.pem;\n\
-         location / { }\n\
-         location /upload { return 200; }",
-    );
+    let directives = "listen 80; listen [::]:80; listen 443 ssl;\n    \
+                      ssl_certificate /tmp/certificate.pem; ssl_certificate_key /tmp/key.pem;";
+    fs::write(
+        "/tmp/origin.conf",
+        configuration::origin(directives, "/tmp"),
+    )
+    .unwrap();
+    fs::create_dir("/tmp/root").unwrap();
     for (name, content) in configuration::files() {
-        fs::write(format!("{}/{name}", nginx.folder()), content).unwrap();
+        fs::write(format!("/tmp/root/{name}"), content).unwrap();
     }
-    nginx
+    let process = host.start("nginx -c /tmp/origin.conf -e /tmp/origin.error");
+    host.wait_for_port((Ipv4Addr::LOCALHOST, 443));
+    process
 }
