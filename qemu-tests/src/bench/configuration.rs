@@ -111,7 +111,7 @@ pub(super) fn haproxy(case: &Case, at: SocketAddr, to: &[SocketAddr], folder: &s
         },
         each(to, |server| format!(
             "  server {} {server}\n",
-            server.to_string().replace(':', "-")
+            server.to_string().replace(['[', ']'], "")
         ))
     )
 }
