@@ -4,14 +4,16 @@
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 8
 DENY = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/l7switch/tools/bin/cargo-deny
+RIG = cargo run --quiet --locked --package l7switch-qemu-tests --
 
-.PHONY: run test build needs style format lint doc deny no-panic module check-module unit test-debug-kernel bench fuzz install
+.PHONY: run test build needs style format lint doc deny no-panic module check-module unit test-debug-kernel \
+	bench-rules bench-gate bench bench-full bench-host profile fuzz install
 
 run:
 	@.ci/install run
 	cargo run --quiet --release --locked --package l7switch -- --demo
 
-test: needs style format lint doc deny no-panic check-module unit bench fuzz
+test: needs style format lint doc deny no-panic check-module unit bench-rules bench-gate fuzz
 	@echo "all checks passed"
 
 build:
@@ -56,8 +58,28 @@ unit: needs
 	cargo test --locked --workspace
 
 # Prints ns and instructions; fails where a match with 100,000 routes takes over twice the instructions.
-bench: needs
+bench-rules: needs
 	cargo bench --locked --package l7switch-rules --bench request
+
+# What the module adds to a request, compared with docs/measurements/guest.json.
+bench-gate: needs
+	$(RIG) gate
+
+# The module beside the others in a guest that counts instructions; writes docs/measurements/. The short form, and all.
+bench: needs
+	$(RIG) bench
+
+bench-full: needs
+	$(RIG) bench --full
+
+# The front beside HAProxy and nginx, on this machine.
+bench-host:
+	@.ci/install bench
+	$(RIG) bench-host
+
+# Where the instructions of a request go: target/profile/.
+profile: needs
+	$(RIG) profile module-nat keepalive-128B
 
 fuzz: needs
 	.ci/fuzz $(FUZZ_SECONDS)

@@ -6,6 +6,7 @@
 //! lines of JSON ([`protocol`]), and know the same list of tests ([`tests`]).
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod complaints;
 pub mod error;
 pub mod guest;

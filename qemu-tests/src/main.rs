@@ -3,10 +3,14 @@
 
 use std::env;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::Subcommand;
+use l7switch_qemu_tests::bench::commands;
+use l7switch_qemu_tests::bench::contender::Contender;
+use l7switch_qemu_tests::bench::guest::Order;
 use l7switch_qemu_tests::error::Doing as _;
 use l7switch_qemu_tests::error::Result;
 use l7switch_qemu_tests::guest;
@@ -36,6 +40,30 @@ enum Command {
         /// One instruction per virtual nanosecond, one processor
         #[arg(long)]
         icount: bool,
+    },
+    /// Measures what the contenders add to a request, and records it in docs/measurements/
+    Bench(commands::Bench),
+    /// Compares what the module adds with the record
+    Gate,
+    /// Measures the front beside HAProxy and nginx on this machine, and records it in docs/measurements/
+    BenchHost {
+        /// How often each is measured
+        #[arg(long, default_value_t = 5)]
+        rounds: u32,
+        /// How long each time
+        #[arg(long, default_value_t = 5)]
+        seconds: u32,
+    },
+    /// Says where the instructions of a request go, by function of the kernel's
+    Profile {
+        /// Who stands between client and server
+        contender: Contender,
+        /// The name of a case
+        #[arg(default_value = "keepalive-128B")]
+        case: String,
+        /// Folder for the table and the flame graph
+        #[arg(long, default_value = "target/profile")]
+        out: PathBuf,
     },
     /// What the guest starts
     #[command(hide = true)]
@@ -68,9 +96,29 @@ fn run(command: Command) -> Result<ExitCode> {
                 processors: if icount { 1 } else { processors },
                 memory,
             };
-            let init = env::current_exe().doing("find this program")?;
-            shell::run(&kernel, machine, &init)
+            shell::run(&kernel, machine, &init()?)
         }
+        Command::Bench(arguments) => commands::bench(&arguments, &init()?),
+        Command::BenchHost { rounds, seconds } => commands::bench_host(rounds, seconds),
+        Command::Gate => commands::gate(&init()?),
+        Command::Profile {
+            contender,
+            case,
+            out,
+        } => commands::profile(
+            &Order {
+                contender,
+                case,
+                profile: true,
+            },
+            &out,
+            &init()?,
+        ),
         Command::Guest { role } => guest::main(&role),
     }
+}
+
+/// What the guest starts first: this program.
+fn init() -> Result<PathBuf> {
+    env::current_exe().doing("find this program")
 }

@@ -18,6 +18,7 @@ use crate::test;
 pub mod kernel_log;
 mod leaks;
 mod one_test;
+pub(crate) mod port;
 mod serve;
 mod setup;
 mod shell;

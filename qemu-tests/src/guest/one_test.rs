@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use rustix::mount::MountFlags;
 use rustix::mount::mount;
 
+use crate::bench::guest::Order;
 use crate::error::Doing as _;
 use crate::error::Error;
 use crate::error::Result;
@@ -17,7 +18,11 @@ use crate::tests;
 pub(super) const PANICKED: u8 = 101;
 
 pub(super) fn main(name: &str) -> Result<ExitCode> {
-    let test = tests::find(name).ok_or_else(|| Error::Message(format!("no test {name}")))?;
+    let order = Order::parse(name);
+    let test = tests::find(name);
+    if order.is_none() && test.is_none() {
+        return Err(Error::Message(format!("no test {name}")));
+    }
     // The images of processes, devices and sockets of these namespaces, not of the guest's.
     for (kind, place) in [
         ("proc", "/proc"),
@@ -36,9 +41,15 @@ pub(super) fn main(name: &str) -> Result<ExitCode> {
         None,
     );
     Links::open().set_up("lo");
-    Ok(match catch_unwind(test.run) {
-        Ok(()) => ExitCode::SUCCESS,
-        // The panic's message is printed already.
-        Err(_) => ExitCode::from(PANICKED),
-    })
+    Ok(
+        match catch_unwind(|| match (order, test) {
+            (Some(order), _) => order.run(),
+            (None, Some(test)) => (test.run)(),
+            (None, None) => {}
+        }) {
+            Ok(()) => ExitCode::SUCCESS,
+            // The panic's message is printed already.
+            Err(_) => ExitCode::from(PANICKED),
+        },
+    )
 }

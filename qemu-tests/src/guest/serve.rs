@@ -27,6 +27,7 @@ use super::kernel_log;
 use super::kernel_log::KernelLog;
 use super::leaks;
 use super::one_test;
+use super::port;
 use super::program;
 use super::slowness;
 use crate::complaints;
@@ -45,7 +46,7 @@ const OUTPUT: usize = 64 * 1024;
 
 pub(super) fn run(settle_seconds: u64) -> Result<()> {
     thread::sleep(Duration::from_secs(settle_seconds));
-    let path = port()?;
+    let path = results()?;
     let mut port = File::options()
         .read(true)
         .write(true)
@@ -91,22 +92,15 @@ pub(super) fn run(settle_seconds: u64) -> Result<()> {
     Ok(())
 }
 
-/// The virtio port that has the agreed name.
-fn port() -> Result<PathBuf> {
-    let class = "/sys/class/virtio-ports";
+/// The virtio port that has the agreed name, as soon as it is there.
+fn results() -> Result<PathBuf> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        for entry in fs::read_dir(class).into_iter().flatten().flatten() {
-            let name = fs::read_to_string(entry.path().join("name")).unwrap_or_default();
-            if name.trim() == protocol::PORT {
-                return Ok(PathBuf::from("/dev").join(entry.file_name()));
-            }
+        if let Some(path) = port::find(protocol::PORT) {
+            return Ok(path);
         }
         if Instant::now() > deadline {
-            return Err(Error::Message(format!(
-                "no port {} in {class}",
-                protocol::PORT
-            )));
+            return Err(Error::Message(format!("no port {}", protocol::PORT)));
         }
         thread::sleep(Duration::from_millis(20));
     }

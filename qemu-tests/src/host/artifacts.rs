@@ -2,6 +2,7 @@
 //! What is put into the guest: the project's programs, the module, the image with a distribution's programs.
 
 use std::env;
+use std::ffi::OsStr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -74,10 +75,33 @@ fn module(kernel: &Kernel) -> Result<Option<PathBuf>> {
     }
 }
 
-/// The front and `l7ctl`, as they are shipped, or by the profile that `L7_PROFILE` names (`dev` builds in seconds). Cargo holds no lock while it runs tests, so it can be called from one.
-fn programs() -> Result<(PathBuf, PathBuf)> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+/// The front and `l7ctl`, as they are shipped, or by the profile that `L7_PROFILE` names (`dev` builds in seconds).
+pub(crate) fn programs() -> Result<(PathBuf, PathBuf)> {
     let profile = env::var_os("L7_PROFILE").unwrap_or_else(|| "release".into());
+    let packages = ["--package", "l7switch", "--package", "l7ctl", "--bins"];
+    let printed = cargo_build(&profile, &packages)?;
+    let find = |name| found(executable(&printed, name), name);
+    Ok((find("l7switch")?, find("l7ctl")?))
+}
+
+/// The plugin of QEMU's that counts instructions by function.
+///
+/// # Errors
+///
+/// Where it cannot be built.
+pub fn profiler() -> Result<PathBuf> {
+    let package = "l7switch-profiler";
+    let printed = cargo_build("release".as_ref(), &["--package", package])?;
+    let library = package.replace('-', "_");
+    let mut files = messages(&printed, &library)
+        .into_iter()
+        .filter_map(|message| message.pointer("/filenames/0")?.as_str().map(PathBuf::from));
+    found(files.next_back(), package)
+}
+
+/// Builds packages; gives cargo's messages. Cargo holds no lock while it runs tests, so it can be called from one.
+fn cargo_build(profile: &OsStr, packages: &[&str]) -> Result<String> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
         .current_dir(tool::repository())
@@ -88,7 +112,7 @@ fn programs() -> Result<(PathBuf, PathBuf)> {
             "--profile",
         ])
         .arg(profile)
-        .args(["--package", "l7switch", "--package", "l7ctl", "--bins"]);
+        .args(packages);
     // What cargo tells a test of itself would make the other packages seem changed.
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
@@ -96,27 +120,33 @@ fn programs() -> Result<(PathBuf, PathBuf)> {
             command.env_remove(&name);
         }
     }
-    let printed = tool::output(&mut command)?;
-    let find = |name: &str| {
-        executable(&printed, name).ok_or_else(|| Error::Tool {
-            tool: "cargo build".to_owned(),
-            output: format!("it names no executable {name}"),
-        })
+    tool::output(&mut command)
+}
+
+fn found(path: Option<PathBuf>, name: &str) -> Result<PathBuf> {
+    path.ok_or_else(|| Error::Tool {
+        tool: "cargo build".to_owned(),
+        output: format!("it names no file of {name}"),
+    })
+}
+
+/// Those of cargo's messages that are about a target.
+fn messages(printed: &str, target: &str) -> Vec<serde_json::Value> {
+    let name = |message: &serde_json::Value| {
+        let name = message.pointer("/target/name");
+        name.and_then(|name| name.as_str()) == Some(target)
     };
-    Ok((find("l7switch")?, find("l7ctl")?))
+    printed
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .filter(name)
+        .collect()
 }
 
 /// The path of an executable, from cargo's messages.
-fn executable(messages: &str, name: &str) -> Option<PathBuf> {
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| {
-            message
-                .pointer("/target/name")
-                .and_then(|name| name.as_str())
-                == Some(name)
-        })
+fn executable(printed: &str, name: &str) -> Option<PathBuf> {
+    messages(printed, name)
+        .iter()
         .find_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
 }
 

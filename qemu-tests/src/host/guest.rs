@@ -25,7 +25,6 @@ use crate::protocol::Reply;
 use crate::protocol::Request;
 use crate::protocol::TestResult;
 use crate::test;
-use crate::test::Test;
 
 /// How long the boot may take.
 const BOOT: Duration = Duration::from_secs(120);
@@ -127,23 +126,20 @@ impl Guest {
         }
     }
 
-    /// Has it run a test.
+    /// Has it run a test, or what a [`crate::bench::guest::Order`] names, for so long by its own clock.
     ///
     /// # Errors
     ///
     /// Where the guest dies of it or falls silent. Ask it for nothing more then.
-    pub fn run(&mut self, test: &Test) -> Result<TestResult> {
+    pub fn run(&mut self, name: &str, timeout: Duration) -> Result<TestResult> {
         self.send(&Request::Run {
-            name: test.name.to_owned(),
-            timeout_seconds: test.timeout.as_secs(),
+            name: name.to_owned(),
+            timeout_seconds: timeout.as_secs(),
         })?;
-        let limit = test.timeout * self.slowness + GRACE;
-        match self.receive(limit, &format!("died or hung in {}", test.name))? {
-            Reply::Result(result) if result.name == test.name => Ok(result),
-            other => Err(Error::Message(format!(
-                "{other:?} where {} was run",
-                test.name
-            ))),
+        let limit = timeout * self.slowness + GRACE;
+        match self.receive(limit, &format!("died or hung in {name}"))? {
+            Reply::Result(result) if result.name == name => Ok(result),
+            other => Err(Error::Message(format!("{other:?} where {name} was run"))),
         }
     }
 

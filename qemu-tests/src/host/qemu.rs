@@ -17,6 +17,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::kernel::Kernel;
+use crate::bench::guest::SYMBOLS;
 use crate::error::Doing as _;
 use crate::error::Result;
 use crate::protocol;
@@ -78,6 +79,19 @@ pub struct Start<'a> {
     pub messages: &'a Path,
     /// Arguments for the first process.
     pub arguments: &'a str,
+    /// Whether and how its instructions are counted by function.
+    pub profiling: Option<Profiling<'a>>,
+}
+
+/// What a profile is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Profiling<'a> {
+    /// The plugin.
+    pub plugin: &'a Path,
+    /// Where the plugin writes, when QEMU ends.
+    pub counts: &'a Path,
+    /// Where the guest writes its kernel's symbols.
+    pub symbols: &'a Path,
 }
 
 impl Start<'_> {
@@ -118,6 +132,11 @@ impl Start<'_> {
                 "shift=0,sleep=off",
                 "-cpu",
                 PROCESSOR,
+                // Neither time nor chance comes from outside, so that counts repeat.
+                "-rtc",
+                "base=2026-01-01,clock=vm",
+                "-seed",
+                "1",
             ]);
         } else {
             match accelerator {
@@ -179,6 +198,20 @@ impl Start<'_> {
                 "virtio-serial-pci",
                 "-device",
                 &format!("virtserialport,chardev=results,name={}", protocol::PORT),
+            ]);
+        }
+        if let Some(profiling) = &self.profiling {
+            command.args([
+                "-chardev",
+                &format!("file,id=symbols,path={}", profiling.symbols.display()),
+                "-device",
+                &format!("virtserialport,chardev=symbols,name={SYMBOLS}"),
+                "-plugin",
+                &format!(
+                    "{},out={}",
+                    profiling.plugin.display(),
+                    profiling.counts.display()
+                ),
             ]);
         }
         command

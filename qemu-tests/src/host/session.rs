@@ -134,7 +134,7 @@ impl Session {
     /// Where there is no guest, or the test is its death.
     pub fn run(&mut self, test: &Test) -> Result<TestResult> {
         let mut guest = self.guest_for(test.machine)?;
-        let result = guest.run(test)?;
+        let result = guest.run(test.name, test.timeout)?;
         // Lockdep and others fall silent after their first complaint; what a test leaves behind is in others' way.
         let spoiled = !result.kernel.is_empty()
             || result.left_behind.is_some()
@@ -189,6 +189,7 @@ impl Session {
                 results: None,
                 messages: &setup.folder.join(format!("{number}.qemu")),
                 arguments: &format!("serve {settle}"),
+                profiling: None,
             },
             &console,
         )?;

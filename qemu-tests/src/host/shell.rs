@@ -32,6 +32,7 @@ pub fn run(kernel: &str, machine: Machine, init: &Path) -> Result<ExitCode> {
         results: None,
         messages: &setup.folder.join("shell.qemu"),
         arguments: &format!("shell {rows} {columns}"),
+        profiling: None,
     }
     .spawn()?;
     let status = qemu.wait().doing("wait for QEMU")?;

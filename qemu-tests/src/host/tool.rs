@@ -12,13 +12,13 @@ use crate::error::Error;
 use crate::error::Result;
 
 /// The project's folder.
-pub(super) fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.parent().unwrap_or(package).to_owned()
 }
 
 /// Runs a tool; gives what it prints on standard output. What it prints on the other one is shown where it fails.
-pub(super) fn output(command: &mut Command) -> Result<String> {
+pub(crate) fn output(command: &mut Command) -> Result<String> {
     let shown = shown(command);
     let output = command
         .stdin(Stdio::null())
@@ -39,7 +39,7 @@ pub(super) fn output(command: &mut Command) -> Result<String> {
 }
 
 /// Runs one of the project's scripts, which prints a path on its last line and what it does on standard error.
-pub(super) fn script(path: &str, arguments: &[&Path]) -> Result<PathBuf> {
+pub(crate) fn script(path: &str, arguments: &[&Path]) -> Result<PathBuf> {
     let mut command = Command::new(repository().join(path));
     command
         .args(arguments)
@@ -58,7 +58,7 @@ pub(super) fn script(path: &str, arguments: &[&Path]) -> Result<PathBuf> {
 }
 
 /// Says something to whoever runs the tests.
-pub(super) fn say(message: &str) {
+pub(crate) fn say(message: &str) {
     // Nothing is lost where nobody listens.
     let _ = writeln!(std::io::stderr(), "qemu-tests: {message}");
 }

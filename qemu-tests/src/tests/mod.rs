@@ -22,7 +22,6 @@ mod module;
 mod netlink;
 mod packets;
 mod permissions;
-mod price;
 mod requests;
 mod selftest;
 mod servers;
@@ -195,14 +194,6 @@ pub const LONG: &[Test] = &[
         .needs_module()
         .memory(3072)
         .timeout(1800),
-    guest_test!(price::of_one_load)
-        .needs_module()
-        .icount()
-        .timeout(3600),
-    guest_test!(price::of_the_module_and_of_ipvs)
-        .needs_module()
-        .icount()
-        .timeout(3600),
     guest_test!(tables::a_hundred_thousand_routes_load_in_two_seconds)
         .needs_module()
         .icount()

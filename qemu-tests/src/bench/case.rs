@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: MIT
+//! What is asked of every contender.
+
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+
+use crate::kit::network::VIP;
+use crate::kit::network::VIP6;
+use crate::kit::network::server;
+use crate::kit::network::server6;
+
+/// What the client speaks, and how far the switch reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speech {
+    /// HTTP, a server chosen for each request.
+    Http,
+    /// HTTP, of which nothing is read: a server chosen for each connection.
+    Opaque,
+    /// TLS, passed through unopened, a server chosen for each connection by the name that the client asks for.
+    Tls,
+}
+
+/// A load.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    /// Its name in the record.
+    pub name: &'static str,
+    /// What it is, for people.
+    pub about: &'static str,
+    /// What is asked for.
+    pub path: &'static str,
+    /// Options of wrk's.
+    pub options: &'static str,
+    /// What is spoken.
+    pub speech: Speech,
+    /// Whether by IPv6.
+    pub v6: bool,
+    /// How many routes the switch has.
+    pub routes: usize,
+    /// How many real servers: addresses of the one that there is.
+    pub servers: u16,
+    /// How many connections the client has.
+    pub connections: u32,
+    /// Bytes of an answer's body, or of a request's.
+    pub body: u32,
+    /// How often it is measured. The ports of 16 connections that stay make a price some tenths of a per cent higher or
+    /// lower, so they are changed.
+    pub runs: u32,
+    /// How long each time, in virtual seconds.
+    pub seconds: u32,
+    /// Whether it is of the short form.
+    pub short: bool,
+}
+
+/// Answers of 128 bytes on connections that stay: what the others are variations of.
+const KEEPALIVE: Case = Case {
+    name: "keepalive-128B",
+    about: "answers of 128 bytes, connections stay",
+    path: "small",
+    options: "",
+    speech: Speech::Http,
+    v6: false,
+    routes: 1,
+    servers: 1,
+    connections: 16,
+    body: 128,
+    runs: 4,
+    seconds: 1,
+    short: true,
+};
+
+/// All cases.
+pub const CASES: &[Case] = &[
+    KEEPALIVE,
+    Case {
+        name: "connection-128B",
+        about: "answers of 128 bytes, a new connection for each",
+        options: "-H 'Connection: close'",
+        runs: 1,
+        seconds: 3,
+        ..KEEPALIVE
+    },
+    Case {
+        name: "body-1KiB",
+        about: "answers of 1 KiB, connections stay",
+        path: "1k",
+        body: 1 << 10,
+        short: false,
+        ..KEEPALIVE
+    },
+    Case {
+        name: "body-100KiB",
+        about: "answers of 100 KiB, connections stay",
+        path: "100k",
+        body: 100 << 10,
+        short: false,
+        ..KEEPALIVE
+    },
+    Case {
+        name: "body-1MiB",
+        about: "answers of 1 MiB, connections stay",
+        path: "1m",
+        body: 1 << 20,
+        runs: 1,
+        seconds: 4,
+        ..KEEPALIVE
+    },
+    Case {
+        name: "upload-100KiB",
+        about: "requests with 100 KiB, connections stay",
+        path: "upload",
+        body: 100 << 10,
+        short: false,
+        ..KEEPALIVE
+    },
+    Case {
+        name: "keepalive-128B-10000-routes",
+        about: "as keepalive-128B, with 10,000 routes",
+        routes: 10_000,
+        ..KEEPALIVE
+    },
+    Case {
+        name: "keepalive-128B-1000-servers",
+        about: "as keepalive-128B, with 1,000 real servers",
+        servers: 1000,
+        short: false,
+        ..KEEPALIVE
+    },
+    Case {
+        name: "keepalive-128B-1000-connections",
+        about: "as keepalive-128B, on 1,000 connections",
+        connections: 1000,
+        runs: 1,
+        seconds: 3,
+        short: false,
+        ..KEEPALIVE
+    },
+    Case {
+        name: "keepalive-128B-opaque",
+        about: "as keepalive-128B, a server chosen for each connection, nothing read",
+        speech: Speech::Opaque,
+        short: false,
+        ..KEEPALIVE
+    },
+    Case {
+        name: "keepalive-128B-ipv6",
+        about: "as keepalive-128B, by IPv6",
+        v6: true,
+        short: false,
+        ..KEEPALIVE
+    },
+    // New connections would say nothing: a handshake takes 8 million instructions.
+    Case {
+        name: "keepalive-128B-tls",
+        about: "as keepalive-128B, within TLS that is passed through by server name",
+        speech: Speech::Tls,
+        short: false,
+        runs: 1,
+        seconds: 6,
+        ..KEEPALIVE
+    },
+];
+
+/// The network of the addresses of many servers, a /16.
+pub const MANY: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 0);
+
+/// The name by which TLS clients ask.
+pub const NAME: &str = "www.bench.test";
+
+impl Case {
+    /// The case of this name.
+    #[must_use]
+    pub fn find(name: &str) -> Option<&'static Self> {
+        CASES.iter().find(|case| case.name == name)
+    }
+
+    /// Whether it is the request that has the body.
+    #[must_use]
+    pub fn uploads(&self) -> bool {
+        self.path == "upload"
+    }
+
+    /// The port of the service, at the switch and at the server.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        if self.speech == Speech::Tls { 443 } else { 80 }
+    }
+
+    /// The switch's virtual address.
+    #[must_use]
+    pub fn vip(&self) -> IpAddr {
+        if self.v6 { VIP6.into() } else { VIP.into() }
+    }
+
+    /// The real servers' addresses.
+    #[must_use]
+    pub fn servers(&self) -> Vec<SocketAddr> {
+        let own = if self.v6 {
+            IpAddr::from(server6(1))
+        } else {
+            IpAddr::from(server(1))
+        };
+        let address = |number: u16| match self.servers {
+            1 => own,
+            _ => Ipv4Addr::from_bits(MANY.to_bits() + u32::from(number) + 1).into(),
+        };
+        (0..self.servers)
+            .map(|number| SocketAddr::new(address(number), self.port()))
+            .collect()
+    }
+}

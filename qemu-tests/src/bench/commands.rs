@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: MIT
+//! The commands: measure and record, compare with the record, profile.
+
+use std::fs;
+use std::io;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+use std::process::ExitCode;
+
+use clap::Args;
+use clap::ValueEnum as _;
+
+use super::case::CASES;
+use super::case::Case;
+use super::contender::Contender;
+use super::gate;
+use super::guest::Order;
+use super::host;
+use super::measure;
+use super::plot;
+use super::record::Record;
+use super::report;
+use super::rig::Rig;
+use crate::error::Doing as _;
+use crate::error::Error;
+use crate::error::Result;
+use crate::host::tool;
+
+/// Where the record is, below the project's folder.
+const FOLDER: &str = "docs/measurements";
+
+/// What is to be measured: the short form where nothing is said.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// All cases
+    #[arg(long)]
+    full: bool,
+    /// Only these cases
+    #[arg(long = "case")]
+    cases: Vec<String>,
+    /// Only these contenders
+    #[arg(long = "contender")]
+    contenders: Vec<Contender>,
+    /// Do not record it
+    #[arg(long)]
+    dry: bool,
+}
+
+/// Measures, prints the table, and records it.
+///
+/// # Errors
+///
+/// Where something cannot be built, measured or written.
+pub fn bench(wanted: &Bench, init: &Path) -> Result<ExitCode> {
+    let cases = wanted
+        .cases
+        .iter()
+        .map(|name| Case::find(name).ok_or_else(|| unknown(name)))
+        .collect::<Result<Vec<_>>>()?;
+    let cases = match cases.as_slice() {
+        [] => CASES
+            .iter()
+            .filter(|case| case.short || wanted.full)
+            .collect(),
+        _ => cases,
+    };
+    let contenders = match wanted.contenders.as_slice() {
+        [] => Contender::value_variants().to_vec(),
+        some => some.to_vec(),
+    };
+    let rig = Rig::new(init)?;
+    let folder = tool::repository().join(FOLDER);
+    let file = folder.join("guest.json");
+    let mut record = Record::read(&file)?;
+    for entry in measure::all(&rig, &contenders, &cases)? {
+        record.put(entry);
+    }
+    record.compare(CASES.iter().map(|case| case.name));
+    let table = report::table(&record);
+    print(&table);
+    if !wanted.dry {
+        fs::create_dir_all(&folder).doing_with("make", &folder)?;
+        record.write(&file)?;
+        let place = place(&first_line("qemu-system-x86_64", &["--version"])?)?;
+        plot::all(&record, &folder, &place)?;
+        let page = folder.join("guest.md");
+        let text = report::page(&record, &place, &table);
+        fs::write(&page, text).doing_with("write", &page)?;
+        print(&format!("recorded in {}\n", folder.display()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Measures the front beside other proxies on this machine, prints the table, and records it.
+///
+/// # Errors
+///
+/// Where a program is missing or fails, or the page cannot be written.
+pub fn bench_host(rounds: u32, seconds: u32) -> Result<ExitCode> {
+    let table = host::all(rounds, seconds)?;
+    print(&table);
+    let folder = tool::repository().join(FOLDER);
+    fs::create_dir_all(&folder).doing_with("make", &folder)?;
+    let page = folder.join("host.md");
+    let text = format!(
+        "<!-- SPDX-License-Identifier: MIT -->\n# Measured on a machine\n\n\
+         `make bench-host` writes this page: requests per second, medians of {rounds} rounds of {seconds} s each, in turn;\n\
+         the ratios are medians of each round's. [measurements.md](../measurements.md) says how.\n\n{table}\n{}.\n",
+        place(&format!("HAProxy and nginx of {}", distribution()))?
+    );
+    fs::write(&page, text).doing_with("write", &page)?;
+    print(&format!("recorded in {}\n", page.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Measures the module, IPVS and plain forwarding in the key cases, and compares with the record.
+///
+/// # Errors
+///
+/// Where something cannot be built or measured, or there is no record.
+pub fn gate(init: &Path) -> Result<ExitCode> {
+    let cases = CASES
+        .iter()
+        .filter(|case| gate::CASES.iter().any(|(name, _)| *name == case.name))
+        .collect::<Vec<_>>();
+    let recorded = Record::read(&tool::repository().join(FOLDER).join("guest.json"))?;
+    let rig = Rig::new(init)?;
+    let mut now = Record::default();
+    for entry in measure::all(&rig, &gate::CONTENDERS, &cases)? {
+        now.put(entry);
+    }
+    now.compare(gate::CASES.into_iter().map(|(case, _)| case));
+    let mut code = ExitCode::SUCCESS;
+    for (case, noise) in gate::CASES {
+        match gate::compare(case, noise, &now, &recorded) {
+            Ok(found) => print(&format!("{found}\n")),
+            Err(found) => {
+                print(&format!("TOO FAR FROM THE RECORD: {found}\n"));
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    if code != ExitCode::SUCCESS {
+        print(&format!(
+            "If the change is meant, run `make bench-full`, say in the commit why the price changed, and commit \
+             {FOLDER}. Else `cargo run -p l7switch-qemu-tests -- profile module-nat CASE` says where the instructions go.\n"
+        ));
+    }
+    Ok(code)
+}
+
+/// Profiles; prints the table, and writes it with the flame graph.
+///
+/// # Errors
+///
+/// Where something cannot be built, measured or written.
+pub fn profile(order: &Order, out: &Path, init: &Path) -> Result<ExitCode> {
+    Case::find(&order.case).ok_or_else(|| unknown(&order.case))?;
+    let (measured, profile) = Rig::new(init)?.profile(order)?;
+    let title = format!("{}, {}", order.contender, order.case);
+    let table = format!(
+        "{title}: instructions per request, of {} requests\n{profile}",
+        measured.requests - measured.warm_up
+    );
+    fs::create_dir_all(out).doing_with("make", out)?;
+    let file = |end: &str| out.join(format!("{}.{}.{end}", order.contender, order.case));
+    for (end, content) in [
+        ("txt", table.as_bytes()),
+        ("svg", &profile.flame_graph(&title)?),
+    ] {
+        fs::write(file(end), content).doing_with("write", &file(end))?;
+    }
+    print(&table);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn unknown(name: &str) -> Error {
+    let names: Vec<&str> = CASES.iter().map(|case| case.name).collect();
+    Error::Message(format!("no case {name}; there are {}", names.join(", ")))
+}
+
+/// On what and when it is measured: what counts, processor, commit, date.
+fn place(what: &str) -> Result<String> {
+    let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let processor = processor
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown processor", |(_, name)| name);
+    Ok(format!(
+        "{what} on {processor}; commit {}; {}",
+        first_line("git", &["describe", "--always", "--dirty"])?,
+        first_line("date", &["-u", "+%Y-%m-%d"])?,
+    ))
+}
+
+/// What /etc/os-release calls this system.
+fn distribution() -> String {
+    let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let name = text
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    name.unwrap_or("an unknown system")
+        .trim_matches('"')
+        .to_owned()
+}
+
+/// The first line that a program prints.
+fn first_line(program: &str, arguments: &[&str]) -> Result<String> {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(tool::repository());
+    let printed = tool::output(&mut command)?;
+    Ok(printed.lines().next().unwrap_or_default().to_owned())
+}
+
+fn print(text: &str) {
+    // Nothing is lost where nobody listens.
+    let _ = io::stdout().write_all(text.as_bytes());
+}

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: MIT
+//! A measurement, in the guest.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a measurement fails by panicking, as a test does"
+)]
+
+use std::fs;
+use std::fs::File;
+use std::io::Write as _;
+
+use l7switch_mark::mark;
+use serde::Deserialize;
+use serde::Serialize;
+
+use super::case::Case;
+use super::contender::Contender;
+use super::programs;
+use crate::guest::port;
+use crate::kit::Network;
+
+/// The name of the virtio port that takes the kernel's symbols, where a profile is wanted.
+pub const SYMBOLS: &str = "l7.symbols";
+
+/// How long the load runs before it is measured, in virtual seconds.
+const WARM_UP: u32 = 1;
+/// How long it runs for a profile, in virtual seconds.
+const PROFILE: u32 = 3;
+
+/// From this length on an answer is counted by its bytes: else those that are under way at the end would be missed.
+const LONG: u32 = 64 << 10;
+
+/// What the host asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// Who.
+    pub contender: Contender,
+    /// The name of the case.
+    pub case: String,
+    /// Whether for a profile: one run, and longer than the one that warms up, which is taken off.
+    pub profile: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// The contender's version.
+    pub version: String,
+    /// Requests of the run that warms up.
+    pub warm_up: u64,
+    /// Requests of the measured runs.
+    pub requests: u64,
+    /// Requests per virtual second.
+    pub rate: f64,
+    /// Part of the time in which the processor had nothing to do: a rate says nothing where it is not near 0.
+    pub idle: f64,
+}
+
+/// What stands before what a measurement prints of itself.
+const PREFIX: &str = "MEASURED ";
+
+impl Order {
+    /// What the host asks the guest to run, in place of a test's name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let what = if self.profile { "profile" } else { "bench" };
+        format!("{what} {} {}", self.contender, self.case)
+    }
+
+    /// Reads such a name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let mut words = name.split(' ');
+        let profile = match words.next()? {
+            "bench" => false,
+            "profile" => true,
+            _ => return None,
+        };
+        let contender = clap::ValueEnum::from_str(words.next()?, false).ok()?;
+        let case = words.next()?.to_owned();
+        Some(Self {
+            contender,
+            case,
+            profile,
+        })
+    }
+
+    /// Measures, and prints what came of it.
+    pub(crate) fn run(&self) {
+        let case = Case::find(&self.case).expect("the host knows the same cases");
+        let (runs, seconds) = match self.profile {
+            true => (1, PROFILE),
+            false => (case.runs, case.seconds),
+        };
+        let network = Network::with_servers(1);
+        let mut contender = programs::start(self.contender, case, &network);
+        let version = programs::version(self.contender, &network.switch);
+        let url = contender.url().to_owned();
+        let load = |seconds| {
+            mark();
+            let line = format!(
+                "wrk -t1 -c{} -d{seconds}s -s {} {} {url}",
+                case.connections,
+                programs::LOAD,
+                case.options
+            );
+            let printed = network.client.run(&line);
+            mark();
+            println!("{printed}");
+            Load::find(&printed).unwrap_or_else(|| panic!("{line}: {printed}"))
+        };
+        let warm_up = load(WARM_UP);
+        let idle = idle();
+        let mut all = Load::default();
+        for _ in 0..runs {
+            all.add(load(seconds));
+        }
+        let idle = (self::idle() - idle) / f64::from(runs * seconds);
+        let measured = Measured {
+            version,
+            warm_up: warm_up.requests,
+            requests: all.requests,
+            rate: all.rate(case),
+            idle,
+        };
+        contender.show();
+        println!("{PREFIX}{}", serde_json::to_string(&measured).unwrap());
+        symbols();
+    }
+}
+
+impl Measured {
+    /// Finds it in what a measurement prints.
+    #[must_use]
+    pub fn find(printed: &str) -> Option<Self> {
+        let line = printed.lines().find_map(|line| line.strip_prefix(PREFIX))?;
+        serde_json::from_str(line).ok()
+    }
+}
+
+/// What wrk did.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Load {
+    requests: u64,
+    bytes: u64,
+    micros: u64,
+}
+
+impl Load {
+    /// Finds what [`programs::LOAD`] prints; none where a request failed.
+    pub(super) fn find(printed: &str) -> Option<Self> {
+        let line = printed
+            .lines()
+            .find_map(|line| line.strip_prefix("DONE "))?;
+        let numbers: Vec<u64> = line
+            .split(' ')
+            .map(|number| number.parse().ok())
+            .collect::<Option<_>>()?;
+        match numbers.as_slice() {
+            [requests, bytes, micros, 0] => Some(Self {
+                requests: *requests,
+                bytes: *bytes,
+                micros: *micros,
+            }),
+            _ => None,
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.bytes += other.bytes;
+        self.micros += other.micros;
+    }
+
+    /// Requests per second.
+    #[expect(clippy::cast_precision_loss, reason = "quotients of counts")]
+    pub(super) fn rate(self, case: &Case) -> f64 {
+        let requests = if case.body >= LONG && !case.uploads() {
+            self.bytes as f64 / f64::from(case.body)
+        } else {
+            self.requests as f64
+        };
+        1e6 * requests / self.micros as f64
+    }
+}
+
+/// Seconds in which the processor has been idle (proc_uptime(5)).
+fn idle() -> f64 {
+    let uptime = fs::read_to_string("/proc/uptime").unwrap();
+    let idle = uptime.split_whitespace().nth(1);
+    idle.and_then(|idle| idle.parse().ok())
+        .unwrap_or_else(|| panic!("{uptime}"))
+}
+
+/// Sends the addresses of the kernel's functions, modules' among them, where the host wants them.
+fn symbols() {
+    let Some(port) = port::find(SYMBOLS) else {
+        return;
+    };
+    let all = fs::read_to_string("/proc/kallsyms").unwrap();
+    let text: String = all
+        .lines()
+        .filter(|line| matches!(line.split(' ').nth(1), Some("t" | "T" | "w" | "W")))
+        .filter(|line| !line.contains(" __pfx_"))
+        .fold(String::new(), |text, line| text + line + "\n");
+    let mut port = File::options().write(true).open(port).unwrap();
+    port.write_all(text.as_bytes()).unwrap();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_read_from_its_name() {
+        for profile in [true, false] {
+            let order = Order {
+                contender: Contender::ModuleFullnat,
+                case: "keepalive-128B".to_owned(),
+                profile,
+            };
+            assert_eq!(Order::parse(&order.name()), Some(order));
+        }
+        assert_eq!(Order::parse("boot::tools_run"), None);
+    }
+
+    #[test]
+    fn a_load_with_errors_is_none() {
+        let load = Load::find("x\nDONE 3 3000 2000000 0\n").unwrap();
+        assert_eq!(load.requests, 3);
+        assert_eq!(load.rate(Case::find("keepalive-128B").unwrap()), 1.5);
+        assert_eq!(Load::find("DONE 3 3000 2000000 1\n"), None);
+    }
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT
+//! The contenders, set up on the switch.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a measurement fails by panicking, as a test does"
+)]
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+
+use l7switch_netlink::Client;
+
+use super::case::Case;
+use super::case::MANY;
+use super::case::NAME;
+use super::case::Speech;
+use super::configuration;
+use super::contender::Contender;
+use crate::kit::Host;
+use crate::kit::Module;
+use crate::kit::Network;
+use crate::kit::Process;
+use crate::kit::module::modprobe;
+use crate::kit::network::server;
+
+/// A contender at work, with its real server.
+pub(super) struct Running {
+    url: String,
+    module: Option<(Client, Module)>,
+    _process: Option<Process>,
+    _server: Process,
+}
+
+impl Running {
+    /// What the client asks for.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Prints what the module counted.
+    pub(super) fn show(&mut self) {
+        let Some((client, _)) = &mut self.module else {
+            return;
+        };
+        let module = client.module().unwrap();
+        for counter in module.counters.iter().filter(|counter| counter.value > 0) {
+            println!("  {} {}", counter.name, counter.value);
+        }
+    }
+}
+
+/// Where the script is that wrk runs: what is sent, and what is printed in the end.
+pub(super) const LOAD: &str = "/tmp/load.lua";
+
+/// Starts a contender for a case, and waits until it serves.
+pub(super) fn start(contender: Contender, case: &Case, network: &Network) -> Running {
+    let origin = origin(&network.servers[0]);
+    fs::write(LOAD, configuration::load(case)).unwrap();
+    let servers = case.servers();
+    let to = servers.as_slice();
+    if to.len() > 1 {
+        // The server takes every packet to the network as its own.
+        network.servers[0].run(&format!("ip route add local {MANY}/16 dev lo"));
+        let line = format!("ip route add {MANY}/16 via {} dev server1", server(1));
+        network.switch.run(&line);
+    }
+    let at = match contender {
+        Contender::Direct => to[0],
+        _ => SocketAddr::new(case.vip(), case.port()),
+    };
+    let mut module = None;
+    let mut process = None;
+    match contender {
+        Contender::Direct => {}
+        Contender::IpvsNat => {
+            modprobe("ip_vs");
+            let mut table = format!("-A -t {at} -s rr\n");
+            for server in to {
+                table += &format!("-a -t {at} -r {server} -m\n");
+            }
+            fs::write("/tmp/ipvs", table).unwrap();
+            network.switch.run("ipvsadm --restore < /tmp/ipvs");
+        }
+        Contender::ModuleNat | Contender::ModuleFullnat => {
+            let loaded = Module::load();
+            let mut client = network.switch.inside(|| Client::open().unwrap());
+            let forward = if contender == Contender::ModuleNat {
+                "nat"
+            } else {
+                "fullnat"
+            };
+            let text = configuration::rules(case, at, to, forward);
+            let rules = l7switch_rules::load_text("rules", &text)
+                .unwrap_or_else(|report| panic!("{}", report.render(false)));
+            client.load(rules.table.as_bytes()).unwrap();
+            module = Some((client, loaded));
+        }
+        Contender::Front => {
+            fs::write("/tmp/rules.toml", configuration::rules(case, at, to, "nat")).unwrap();
+            process = Some(network.switch.start("l7switch /tmp/rules.toml"));
+        }
+        Contender::Haproxy => {
+            let text = configuration::haproxy(case, at, to, "/tmp");
+            fs::write("/tmp/haproxy.cfg", text).unwrap();
+            fs::write("/tmp/routes.map", configuration::haproxy_map(case)).unwrap();
+            process = Some(network.switch.start("haproxy -db -f /tmp/haproxy.cfg"));
+        }
+        Contender::Nginx => {
+            let text = configuration::nginx(case, at, to, "/tmp");
+            fs::write("/tmp/nginx.conf", text).unwrap();
+            let line = "nginx -c /tmp/nginx.conf -e /tmp/nginx.error";
+            process = Some(network.switch.start(line));
+        }
+    }
+    network.client.wait_for_port(at);
+    let url = match case.speech {
+        Speech::Tls => {
+            fs::write("/etc/hosts", format!("{} {NAME}\n", at.ip())).unwrap();
+            format!("https://{NAME}/{}", case.path)
+        }
+        _ => format!("http://{at}/{}", case.path),
+    };
+    Running {
+        url,
+        module,
+        _process: process,
+        _server: origin,
+    }
+}
+
+/// Which version of a contender it is that is measured.
+pub(super) fn version(contender: Contender, switch: &Host) -> String {
+    let last_word = |line: &str| {
+        let printed = switch.run(line);
+        let word = printed.split_whitespace().last().unwrap_or_default();
+        word.trim_start_matches("nginx/").to_owned()
+    };
+    match contender {
+        Contender::Direct | Contender::IpvsNat => last_word("uname -r"),
+        Contender::ModuleNat | Contender::ModuleFullnat | Contender::Front => {
+            env!("CARGO_PKG_VERSION").to_owned()
+        }
+        Contender::Haproxy => {
+            last_word("haproxy -v | sed -n 's/^HAProxy version \\([^ ]*\\).*/\\1/p'")
+        }
+        Contender::Nginx => last_word("nginx -v 2>&1"),
+    }
+}
+
+/// The real server.
+fn origin(host: &Host) -> Process {
+    host.run(&format!(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 9 -subj /CN={NAME} \
+         -keyout /tmp/key.pem -out /tmp/certificate.pem 2>/dev/null"
+    ));
+    let directives = "listen 80; listen [::]:80; listen 443 ssl;\n    \
+                      ssl_certificate /tmp/certificate.pem; ssl_certificate_key /tmp/key.pem;";
+    fs::write(
+        "/tmp/origin.conf",
+        configuration::origin(directives, "/tmp"),
+    )
+    .unwrap();
+    fs::create_dir("/tmp/root").unwrap();
+    for (name, content) in configuration::files() {
+        fs::write(format!("/tmp/root/{name}"), content).unwrap();
+    }
+    let process = host.start("nginx -c /tmp/origin.conf -e /tmp/origin.error");
+    host.wait_for_port((Ipv4Addr::LOCALHOST, 443));
+    process
+}

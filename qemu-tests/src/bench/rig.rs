@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT
+//! The host's side of a measurement: a boot for each, so that none meets what another has left.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::guest::Measured;
+use super::guest::Order;
+use super::profile::Profile;
+use crate::error::Doing as _;
+use crate::error::Error;
+use crate::error::Result;
+use crate::host::artifacts;
+use crate::host::guest::Guest;
+use crate::host::kernel::Kernel;
+use crate::host::qemu::Console;
+use crate::host::qemu::Profiling;
+use crate::host::qemu::Start;
+use crate::host::session::Setup;
+use crate::host::suite;
+use crate::test::Machine;
+
+/// One processor that takes a virtual nanosecond for an instruction.
+const MACHINE: Machine = Machine {
+    icount: true,
+    processors: 1,
+    memory: 1024,
+};
+
+/// How long a measurement may take by the guest's clock.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// What measurements are booted from.
+#[derive(Debug)]
+pub struct Rig {
+    setup: Setup,
+    boots: AtomicUsize,
+}
+
+impl Rig {
+    /// Builds what the guests need. `init` is this crate's program.
+    ///
+    /// # Errors
+    ///
+    /// Where something cannot be built.
+    pub fn new(init: &Path) -> Result<Self> {
+        Ok(Self {
+            setup: Setup::new(Kernel::wanted()?, init)?,
+            boots: AtomicUsize::new(0),
+        })
+    }
+
+    /// The kernel's version.
+    #[must_use]
+    pub fn kernel(&self) -> &str {
+        &self.setup.kernel.release
+    }
+
+    /// Measures.
+    ///
+    /// # Errors
+    ///
+    /// Where the guest does not do it.
+    pub fn measure(&self, order: &Order) -> Result<Measured> {
+        self.run(order, None)
+    }
+
+    /// Measures, and tells where the instructions go.
+    ///
+    /// # Errors
+    ///
+    /// Where the guest does not do it, or the profiler's files are not what they should be.
+    pub fn profile(&self, order: &Order) -> Result<(Measured, Profile)> {
+        let plugin = artifacts::profiler()?;
+        let file = |what: &str| self.file(&format!("{}.{}.{what}", order.contender, order.case));
+        let (counts, symbols) = (file("counts"), file("symbols"));
+        let measured = self.run(
+            order,
+            Some(Profiling {
+                plugin: &plugin,
+                counts: &counts,
+                symbols: &symbols,
+            }),
+        )?;
+        let profile = Profile::read(&counts, &symbols, &measured)?;
+        // It is of hundreds of megabytes.
+        fs::remove_file(&counts).doing_with("remove", &counts)?;
+        Ok((measured, profile))
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.setup.folder.join(name)
+    }
+
+    fn run(&self, order: &Order, profiling: Option<Profiling<'_>>) -> Result<Measured> {
+        let number = self.boots.fetch_add(1, Relaxed) + 1;
+        let console = self.file(&format!("{number}.console"));
+        let mut guest = Guest::boot(
+            &Start {
+                kernel: &self.setup.kernel,
+                machine: MACHINE,
+                initramfs: &self.setup.initramfs,
+                image: &self.setup.artifacts.image,
+                console: Console::File(&console),
+                results: None,
+                messages: &self.file(&format!("{number}.qemu")),
+                // What is counted should be the measurement's alone.
+                arguments: "serve 3",
+                profiling,
+            },
+            &console,
+        )?;
+        let result = guest.run(&order.name(), LIMIT)?;
+        guest.finish()?;
+        let measured = Measured::find(&result.output).filter(|_| result.is_good());
+        measured.ok_or_else(|| Error::Tool {
+            tool: order.name(),
+            output: suite::report(&result),
+        })
+    }
+}
