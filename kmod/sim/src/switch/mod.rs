@@ -471,7 +471,7 @@ impl Switch {
             out: &mut nothing,
             emitted: Vec::new(),
         };
-        let due = entry.flow.due(context.held_end().is_some());
+        let due = entry.flow.due(!context.extra.held.is_empty());
         let wait = due.wrapping_sub(milliseconds(clock));
         let wait = if wait > 1 << 31 { 0 } else { wait };
         let at = (clock / 1_000_000 + u64::from(wait)) * 1_000_000 - self.base;
