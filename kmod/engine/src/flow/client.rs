@@ -12,6 +12,7 @@ use super::segment::RST;
 use super::segment::SYN;
 use super::seq;
 use super::shift;
+use super::Build;
 use super::Env;
 use super::Event;
 use super::Flow;
@@ -76,6 +77,7 @@ impl Flow {
             return Verdict::Drop;
         }
         self.client_clock(segment);
+        let acked = self.acked;
         self.client_ack(segment);
         let verdict = if segment.is_empty() {
             if self.has(EAGER) && self.has(FIRST) && self.binding().is_none() {
@@ -85,8 +87,26 @@ impl Flow {
         } else {
             self.client_data(segment, packet, env)
         };
+        if acked != self.acked && matches!(verdict, Verdict::Drop | Verdict::Hold(_)) {
+            self.acknowledge(env);
+        }
         self.settle(env);
         verdict
+    }
+
+    /// Tells the server in use what the client has acknowledged with data that stay here: it may say so in nothing else.
+    fn acknowledge<E: Env>(&self, env: &mut E) {
+        let Some(leg) = self.active() else {
+            return;
+        };
+        if let (Some(to_server), Some(leg)) = (self.toward_server(leg), self.leg(leg)) {
+            let (ack, window) = to_server.acknowledge(self.acked, self.window);
+            let seq = self.high.wrapping_add(leg.to_server);
+            env.emit(Build {
+                window,
+                ..self.for_leg(leg, seq, ack, ACK)
+            });
+        }
     }
 
     /// Whether a segment's numbers are near what is expected. An acknowledgement beyond what was sent is not, and one that

@@ -167,7 +167,7 @@ impl ToServer {
     /// An acknowledgement of the client's with its window, as the leg has them. Before the leg's first byte it ends there,
     /// and the window at the same edge.
     #[inline]
-    fn acknowledge(&self, ack: u32, window: u16) -> (u32, u16) {
+    pub(super) fn acknowledge(&self, ack: u32, window: u16) -> (u32, u16) {
         let leg = &self.leg;
         let behind = if seq::before(ack, leg.floor) {
             leg.floor.wrapping_sub(ack)

@@ -404,3 +404,20 @@ fn what_acknowledges_less_than_a_leg_begins_with_has_a_window_to_the_same_edge()
          b< A 29 1 win=999",
     );
 }
+
+/// The server is told, or it would send again what the client has, once a minute.
+#[test]
+fn what_is_acknowledged_with_data_that_wait_reaches_the_server() {
+    sent(
+        "a> PA 1 29 OK:100[0..60]
+         c< PA 1 29 OK:100[0..60]
+         c> PA 29 61 GET/b
+         a< A 29 61
+         # Again, and with news.
+         c> PA 29 61 GET/b
+         a> PA 61 29 OK:100[60..100]
+         c< PA 61 29 OK:100[60..100]
+         c> PA 29 101 GET/b
+         a< A 29 101",
+    );
+}
