@@ -655,7 +655,11 @@ bool l7_skb_send(struct net *net, struct sk_buff *skb, struct dst_entry *dst)
 		kfree_skb(skb);
 		return false;
 	}
-	dst_hold(dst);
+	/* Who had the last reference may have given it back meanwhile. */
+	if (!dst_hold_safe(dst)) {
+		kfree_skb(skb);
+		return false;
+	}
 	skb_dst_set(skb, dst);
 	l7_skb_untrack(skb);
 	if (!l7_route_is_local(dst) && !pass_router(skb)) {

@@ -56,9 +56,10 @@ impl Watch {
         let ends = (segment.source, segment.destination);
         let began = self.began.entry(ends).or_default();
         if began.iter().all(|began| began.isn != segment.seq) {
+            // The one before it, of the same port, may not have left yet.
             let app = apps
                 .iter()
-                .find(|app| app.speaks(segment.source.port, segment.destination.port));
+                .rfind(|app| app.speaks(segment.source.port, segment.destination.port));
             began.push(Began {
                 isn: segment.seq,
                 conn: app.map(Client::number),
