@@ -225,6 +225,10 @@ impl Flow {
         env: &mut E,
     ) -> Verdict {
         let end = segment.data_end();
+        if !self.as_noted(segment, packet, env) {
+            self.inconsistent(env);
+            return Verdict::Drop;
+        }
         let unproven = self.unproven();
         if !self.consistent(segment, packet, env) {
             // What comes before the head is a body's, and may be what its server waits for.

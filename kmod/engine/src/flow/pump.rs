@@ -308,9 +308,6 @@ impl Flow {
         packet: &E::Packet,
         env: &mut E,
     ) -> bool {
-        if !self.as_noted(segment, packet, env) {
-            return self.inconsistent(env);
-        }
         let Some((start, end)) = self.unproven() else {
             return true;
         };
@@ -335,11 +332,12 @@ impl Flow {
             }
         }
         // A part of it cannot be compared.
-        self.inconsistent(env)
+        self.inconsistent(env);
+        false
     }
 
     /// Whether what is sent again of what is noted is the same.
-    fn as_noted<E: Env>(&self, segment: &Segment, packet: &E::Packet, env: &E) -> bool {
+    pub(super) fn as_noted<E: Env>(&self, segment: &Segment, packet: &E::Packet, env: &E) -> bool {
         let notes = env.notes();
         if notes.is_empty() || !seq::before(segment.seq, self.high) {
             return true;
@@ -351,12 +349,11 @@ impl Flow {
     }
 
     /// What came again is not passed on.
-    fn inconsistent<E: Env>(&mut self, env: &mut E) -> bool {
+    pub(super) fn inconsistent<E: Env>(&mut self, env: &mut E) {
         env.count(Event::Inconsistent);
         if env.now().saturating_sub(self.asked) > UNPROVEN_NS {
             self.reset(true, env);
         }
-        false
     }
 
     /// Takes a request to a target: to a leg that leads there, or to a new one.

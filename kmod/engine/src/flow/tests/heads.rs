@@ -154,6 +154,31 @@ fn the_framing_of_a_body_stays_as_it_was_read() {
     );
 }
 
+/// Another head behind it changes nothing.
+#[test]
+fn nor_does_it_change_before_a_head_that_is_compared() {
+    check(
+        &Setting::default(),
+        "c> S 0
+         c< SA 0 1
+         c> PA 1 1 'POST_/a_HTTP/1.1\\r\\nHost:_h\\r\\nTransfer-Encoding:_chunked\\r\\n\\r\\n'
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 'POST_/a_HTTP/1.1\\r\\nHost:_h\\r\\nTransfer-Encoding:_chunked\\r\\n\\r\\n'
+         a> A 1 58
+         c< A 1 58
+         c> PA 58 1 '5\\r\\n' x:5 '\\r\\n0\\r\\n\\r\\n'
+         a< PA 58 1 '5\\r\\n' x:5 '\\r\\n0\\r\\n\\r\\n'
+         c> PA 73 1 GET/a
+         a< PA 73 1 GET/a
+         # Both lost.
+         c> A 58 1 '0\\r\\n\\r\\nGET_/b_HTT' GET/a[0..9]
+         c> A 58 1 '5\\r\\n' x:5 '\\r\\n0\\r\\n\\r\\n' GET/a[0..9]
+         a< A 58 1 '5\\r\\n' x:5 '\\r\\n0\\r\\n\\r\\n'",
+        |script| assert_eq!(script.world.events["Inconsistent"], 2),
+    );
+}
+
 /// There is room for the first line.
 #[test]
 fn what_cannot_be_noted_waits_for_its_server() {
