@@ -287,6 +287,16 @@ impl Flow {
         if self.state != State::Open {
             return Verdict::Drop;
         }
+        // What was held of it has been read from there, and not from here.
+        if held.is_some() && seq::before(segment.seq, next) {
+            if !self.as_noted(segment, packet, env) {
+                self.inconsistent(env);
+                return Verdict::Drop;
+            }
+            if !self.consistent(segment, packet, env) {
+                return Verdict::Drop;
+            }
+        }
         let over = matches!(self.requests.reading, Reading::Over);
         match pass {
             Pass::To(to) if seq::at_most(end, to) => self.pass(segment, end, env),

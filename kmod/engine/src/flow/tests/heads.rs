@@ -154,6 +154,29 @@ fn the_framing_of_a_body_stays_as_it_was_read() {
     );
 }
 
+/// The rest of a head comes with its beginning, of which another copy was read.
+#[test]
+fn what_was_held_is_not_passed_in_another_form() {
+    check(
+        &Setting::default(),
+        "c> S 0
+         c< SA 0 1
+         c> PA 1 1 GET/a
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 GET/a
+         a> PA 1 29 OK:1
+         c< PA 1 29 OK:1
+         c> A 29 40 GET/a[0..10]
+         a< A 29 40
+         c> PA 29 40 GET/b
+         a< A 29 40 GET/a[0..10]
+         c> PA 29 40 GET/a
+         a< PA 29 40 GET/a",
+        |script| assert_eq!(script.world.events["Inconsistent"], 1),
+    );
+}
+
 /// Another head behind it changes nothing.
 #[test]
 fn nor_does_it_change_before_a_head_that_is_compared() {
