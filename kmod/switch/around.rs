@@ -62,7 +62,9 @@ const HELD_MAX: u32 = 256 * 1024;
 const HELD_ALL_MAX: u64 = 64 << 20;
 /// Bytes of a request that are looked at first, where it does not lie in one piece.
 const PIECE: usize = 2048;
-/// Most bytes of one connection's notes: the longest head that is held, and some chunks' sizes.
+/// Least bytes of one connection's notes, if there are some, and most: the longest head that is held, and some chunks' sizes.
+const NOTES_MIN: usize = 1024;
+/// See there.
 const NOTES_MAX: usize = 40 * 1024;
 
 /// The surroundings of a flow.
@@ -391,13 +393,20 @@ impl<'e> Env for Around<'e, '_> {
     }
 
     fn notes_mut(&mut self, len: usize) -> &mut [u8] {
-        let notes = &mut self.around.notes;
-        let room = len <= notes.capacity() || self.flows.held() <= HELD_ALL_MAX;
-        if len > notes.len() && len <= NOTES_MAX && room {
+        let there = self.around.notes.len();
+        if len > there && len <= NOTES_MAX && self.flows.held() <= HELD_ALL_MAX {
+            let room = len.checked_next_power_of_two().unwrap_or(len);
+            let room = room.clamp(NOTES_MIN, NOTES_MAX);
             // Where memory is short they stay as they are.
-            let _ = notes.resize(len, 0, GFP_ATOMIC);
+            if let Ok(mut grown) = KVec::with_capacity(room, GFP_ATOMIC) {
+                for at in 0..room {
+                    let byte = self.around.notes.get(at).copied();
+                    let _ = grown.push_within_capacity(byte.unwrap_or_default());
+                }
+                self.around.notes = grown;
+            }
         }
-        notes
+        &mut self.around.notes
     }
 
     fn forget_notes(&mut self) {

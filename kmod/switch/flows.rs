@@ -21,11 +21,11 @@ use l7switch_engine::ends::Secret;
 use l7switch_engine::flow::seq;
 use l7switch_engine::sched::Identity;
 
-use crate::shell::random;
 use super::connection::Connection;
 use super::index::Index;
 use super::index::Place;
 use super::scratch::Scratches;
+use crate::shell::random;
 
 /// Locks; a power of two.
 const SHARDS: usize = 256;

@@ -235,8 +235,7 @@ impl<'g> Case<'g> {
                 around.to_server.get_mut(active)?
             }
         };
-        find_way(way, self.guard, self.net, from, to)
-            .filter(|&way| packet.fits(way, parsed.tcp_at))
+        find_way(way, self.guard, self.net, from, to).filter(|&way| packet.fits(way, parsed.tcp_at))
     }
 
     /// Rewrites a packet that goes on.

@@ -68,9 +68,7 @@ impl<'g> Out<'g> {
     /// A way, by where it leads.
     pub(super) fn way(&self, destination: &[u8; 16]) -> Option<Hop<'g>> {
         let mut known = self.ways.iter().flatten();
-        known
-            .find(|(to, _)| to == destination)
-            .map(|&(_, way)| way)
+        known.find(|(to, _)| to == destination).map(|&(_, way)| way)
     }
 
     /// Notes a way, for what is added for its destination.
@@ -166,7 +164,5 @@ pub(super) fn send(net: &Net, build: &Build, known: Option<Hop<'_>>) -> bool {
     }
     let mut bytes = [0u8; LEN_MAX];
     let len = build.write(&mut bytes);
-    bytes
-        .get(..len)
-        .is_some_and(|packet| hop.send(net, packet))
+    bytes.get(..len).is_some_and(|packet| hop.send(net, packet))
 }
