@@ -209,15 +209,18 @@ fn two(first: &str, second: &str) -> String {
         "[service.{first}]\nlisten = \"10.0.1.100:80\"\nprotocol = \"http\"\n\
          [[service.{first}.route]]\npool = \"p\"\n\
          [service.{second}]\nlisten = \"10.0.1.100:81\"\nprotocol = \"http\"\n\
-         [[service.{second}.route]]\npool = \"p\"\n\
-         [pool.p]\nservers = [\"10.0.2.2:80\"]\n"
+         [[service.{second}.route]]\npool = \"q\"\n\
+         [pool.p]\nservers = [\"10.0.2.2:80\"]\n\
+         [pool.q]\nservers = [\"10.0.2.3:80\"]\n"
     )
 }
 
 pub(super) fn long_lists_of_flows_are_whole() {
     let _module = Module::load();
-    let network = Network::with_servers(1);
-    let _nginx = Nginx::with(&network.servers[0], "location / { return 200; }");
+    // A server each: a client may come to both services from one port.
+    let network = Network::with_servers(2);
+    let nginx = |host| Nginx::with(host, "location / { return 200; }");
+    let _nginx: Vec<Nginx> = network.servers.iter().map(nginx).collect();
     let mut client = network.switch.inside(|| Client::open().unwrap());
     let table = rules(&two("a", "b"));
     client.load(table.table.as_bytes()).unwrap();
