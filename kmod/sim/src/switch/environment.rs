@@ -418,6 +418,7 @@ impl<'p> Env for Context<'p> {
     }
 
     fn notes_mut(&mut self, len: usize) -> &mut [u8] {
+        self.shared.verdict("note");
         self.extra.notes.resize(len.max(self.extra.notes.len()), 0);
         &mut self.extra.notes
     }
