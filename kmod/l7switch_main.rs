@@ -42,7 +42,7 @@ fn max_table_len() -> u32 {
     module_parameters::max_table_len.value()
 }
 
-/// The parameter `max_flows`; a million at most, which takes 92 MB.
+/// The parameter `max_flows`; a million at most.
 fn max_flows() -> u32 {
     module_parameters::max_flows.value().clamp(1, 1 << 20)
 }

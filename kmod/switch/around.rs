@@ -30,6 +30,7 @@ use l7switch_engine::sched::Identity;
 use super::choose::Chosen;
 use super::choose::Question;
 use super::choose::Room;
+use super::connection::Bound;
 use super::connection::Surroundings;
 use super::flows::Flows;
 use super::flows::Location;
@@ -131,18 +132,6 @@ impl Around<'_, '_> {
             len = len.wrapping_add(count);
         }
         scratch.get(..len).unwrap_or_default()
-    }
-
-    /// Has what is sent to an address go the way that the connection knows, or finds.
-    fn find_way(&mut self, from: &Identity, to: &Identity) {
-        if self.out.way(&to.address).is_none() {
-            let way = self
-                .around
-                .way(&self.client, self.guard, self.net, from, to);
-            if let Some(way) = way {
-                self.out.know(&to.address, way);
-            }
-        }
     }
 
     /// Counts for the service.
@@ -296,7 +285,11 @@ impl<'e> Env for Around<'e, '_> {
     }
 
     fn emit(&mut self, build: Build) {
-        self.find_way(&build.source, &build.destination);
+        let (from, to) = (&build.source, &build.destination);
+        self.out.know(&to.address, || {
+            self.around
+                .way(&self.client, self.guard, self.net, from, to)
+        });
         if !self.out.build(build) {
             self.switch.count(Counter::SendsLost);
         }
@@ -370,11 +363,9 @@ impl<'e> Env for Around<'e, '_> {
             };
             let rewrite = rewrite(&segment, from, until);
             let (source, to) = (&rewrite.source, &rewrite.destination);
-            if self.out.way(&to.address).is_none() {
-                if let Some(way) = around.way(&self.client, self.guard, self.net, source, to) {
-                    self.out.know(&to.address, way);
-                }
-            }
+            self.out.know(&to.address, || {
+                around.way(&self.client, self.guard, self.net, source, to)
+            });
             if !self.out.packet(packet, &parsed, from, until, &rewrite) {
                 self.switch.count(Counter::SendsLost);
             }
@@ -389,28 +380,30 @@ impl<'e> Env for Around<'e, '_> {
     }
 
     fn notes(&self) -> &[u8] {
-        &self.around.notes
+        self.around.notes.as_ref().map_or(&[], |notes| notes)
     }
 
     fn notes_mut(&mut self, len: usize) -> &mut [u8] {
-        let there = self.around.notes.len();
+        let there = self.notes().len();
         if len > there && len <= NOTES_MAX && self.flows.held() <= HELD_ALL_MAX {
             let room = len.checked_next_power_of_two().unwrap_or(len);
             let room = room.clamp(NOTES_MIN, NOTES_MAX);
             // Where memory is short they stay as they are.
             if let Ok(mut grown) = KVec::with_capacity(room, GFP_ATOMIC) {
                 for at in 0..room {
-                    let byte = self.around.notes.get(at).copied();
+                    let byte = self.notes().get(at).copied();
                     let _ = grown.push_within_capacity(byte.unwrap_or_default());
                 }
-                self.around.notes = grown;
+                if let Ok(grown) = KBox::new(grown, GFP_ATOMIC) {
+                    self.around.notes = Some(grown);
+                }
             }
         }
-        &mut self.around.notes
+        self.around.notes.as_mut().map_or(&mut [], |notes| notes)
     }
 
     fn forget_notes(&mut self) {
-        self.around.notes = KVec::new();
+        self.around.notes = None;
     }
 
     fn started(&mut self, leg: usize) {
@@ -534,11 +527,11 @@ impl Surroundings {
         }
     }
 
-    fn server(&self, leg: usize) -> Option<&super::connection::Bound> {
+    fn server(&self, leg: usize) -> Option<&Bound> {
         self.servers.get(leg)?.as_ref()
     }
 
-    fn tried(&mut self, bound: &super::connection::Bound) {
+    fn tried(&mut self, bound: &Bound) {
         self.tried_at(bound.pool, bound.position);
     }
 

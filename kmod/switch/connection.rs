@@ -36,8 +36,8 @@ pub(super) struct Surroundings {
     /// Sequence numbers of the first byte that waits and behind the last.
     pub(super) held_from: u32,
     pub(super) held_end: u32,
-    /// The flow's notes.
-    pub(super) notes: KVec<u8>,
+    /// The flow's notes, which few have: a pointer is smaller.
+    pub(super) notes: Option<KBox<KVec<u8>>>,
     /// Where its packets go: to the client, and to each leg's server.
     pub(super) to_client: Way,
     pub(super) to_server: [Way; LEGS],
@@ -57,7 +57,8 @@ pub(super) struct Surroundings {
 impl Surroundings {
     /// Bytes of memory that packets and notes take.
     pub(super) fn memory(&self) -> u32 {
-        let notes = u32::try_from(self.notes.capacity()).unwrap_or(u32::MAX);
+        let notes = self.notes.as_ref().map_or(0, |notes| notes.capacity());
+        let notes = u32::try_from(notes).unwrap_or(u32::MAX);
         self.held.memory().saturating_add(notes)
     }
 
@@ -95,7 +96,7 @@ impl Connection {
                 held: Held::new(),
                 held_from: 0,
                 held_end: 0,
-                notes: KVec::new(),
+                notes: None,
                 to_client: Way::unknown(),
                 to_server: [Way::unknown(), Way::unknown()],
                 servers: [None, None],

@@ -71,10 +71,13 @@ impl<'g> Out<'g> {
         known.find(|(to, _)| to == destination).map(|&(_, way)| way)
     }
 
-    /// Notes a way, for what is added for its destination.
-    pub(super) fn know(&mut self, destination: &[u8; 16], way: Hop<'g>) {
+    /// Notes the way to a destination, for what is added for it, if it is not known and can be found.
+    pub(super) fn know(&mut self, destination: &[u8; 16], find: impl FnOnce() -> Option<Hop<'g>>) {
+        if self.way(destination).is_some() {
+            return;
+        }
         if let Some(place) = self.ways.iter_mut().find(|place| place.is_none()) {
-            *place = Some((*destination, way));
+            *place = find().map(|way| (*destination, way));
         }
     }
 

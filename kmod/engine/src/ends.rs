@@ -6,7 +6,7 @@ use crate::sched::Identity;
 /// The secret of a table.
 ///
 /// NH (J. Black et al.: "UMAC: Fast and Secure Message Authentication", 1999, 4) over words of 64 bits: two pairs of ends that
-/// were chosen without knowing the secret meet in one of 2⁶⁴ cases. It costs a sixth of SipHash.
+/// were chosen without knowing the secret meet in one of 2⁶⁴ cases.
 #[derive(Clone, Copy)]
 pub struct Secret([u64; 7]);
 
@@ -45,8 +45,9 @@ const fn words(number: u128) -> [u64; 2] {
     [number as u64, (number >> 64) as u64]
 }
 
+/// The two words of an address.
 #[inline]
-const fn halves(address: &[u8; 16]) -> (u64, u64) {
+pub(crate) const fn halves(address: &[u8; 16]) -> (u64, u64) {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *address;
     (
         u64::from_le_bytes([a, b, c, d, e, f, g, h]),

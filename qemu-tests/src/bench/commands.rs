@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! The commands: measure and record, compare with the record, profile.
 
+use std::env;
 use std::fs;
 use std::io;
 use std::io::Write as _;
@@ -69,6 +70,11 @@ pub fn bench(wanted: &Bench, init: &Path) -> Result<ExitCode> {
         [] => Contender::value_variants().to_vec(),
         some => some.to_vec(),
     };
+    if !wanted.dry && env::var_os("L7_PROFILE").is_some() {
+        let why =
+            "L7_PROFILE is set: only what is shipped is recorded (--dry measures all the same)";
+        return Err(Error::Message(why.to_owned()));
+    }
     let rig = Rig::new(init)?;
     let folder = tool::repository().join(FOLDER);
     let file = folder.join("guest.json");

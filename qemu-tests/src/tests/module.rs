@@ -74,7 +74,7 @@ pub(super) fn parameters_at_their_limits_do_no_harm() {
     client.load(rules(RULES).table.as_bytes()).unwrap();
     let each = before.saturating_sub(kib("MemAvailable")) * 1024 / (1 << 20);
     println!("{each} bytes for a flow");
-    assert!((400..=750).contains(&each), "{each} bytes");
+    assert!((400..=700).contains(&each), "{each} bytes");
     let shown = client.module().unwrap();
     assert_eq!((shown.max_flows, shown.flows), (1 << 20, 0));
     match client.begin(u32::MAX) {

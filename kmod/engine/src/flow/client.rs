@@ -288,14 +288,9 @@ impl Flow {
             return Verdict::Drop;
         }
         // What was held of it has been read from there, and not from here.
-        if held.is_some() && seq::before(segment.seq, next) {
-            if !self.as_noted(segment, packet, env) {
-                self.inconsistent(env);
-                return Verdict::Drop;
-            }
-            if !self.consistent(segment, packet, env) {
-                return Verdict::Drop;
-            }
+        let twice = held.is_some() && seq::before(segment.seq, next);
+        if twice && !self.is_as_read(segment, packet, env) {
+            return Verdict::Drop;
         }
         let over = matches!(self.requests.reading, Reading::Over);
         match pass {
@@ -308,6 +303,18 @@ impl Flow {
             Pass::To(to) => Verdict::Hold(seq::max(to, next)),
             Pass::Nothing => Verdict::Hold(next),
         }
+    }
+
+    /// Whether a segment has what was read in its place.
+    // Alone, and what it calls: few segments need it.
+    #[cold]
+    #[inline(never)]
+    fn is_as_read<E: Env>(&mut self, segment: &Segment, packet: &E::Packet, env: &mut E) -> bool {
+        if !self.as_noted(segment, packet, env) {
+            self.inconsistent(env);
+            return false;
+        }
+        self.consistent(segment, packet, env)
     }
 
     /// Whether a request would have no answer, and its client has all that was sent, so that a reset takes nothing from it.

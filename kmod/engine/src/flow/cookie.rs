@@ -8,6 +8,7 @@
 //! Whether it uses timestamps shows in every segment.
 
 use super::segment::Offer;
+use crate::ends::halves;
 use crate::sched::Identity;
 use crate::siphash::siphash13_words;
 use crate::siphash::Key;
@@ -46,14 +47,6 @@ struct Line {
 }
 
 const LOW: u32 = 0x00ff_ffff;
-
-fn halves(address: &[u8; 16]) -> (u64, u64) {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *address;
-    (
-        u64::from_le_bytes([a, b, c, d, e, f, g, h]),
-        u64::from_le_bytes([i, j, k, l, m, n, o, p]),
-    )
-}
 
 impl Line {
     /// The line for numbers whose upper eight bits are `isn`'s.

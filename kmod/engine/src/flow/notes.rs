@@ -123,6 +123,7 @@ pub(super) fn trim<E: Env>(env: &mut E, acked: u32) {
 }
 
 /// Whether a segment's data, as far as they are behind `acked`, are what is noted of them.
+#[inline(never)]
 pub(super) fn agree<P: Payload>(notes: &[u8], segment: &Segment, packet: &P, acked: u32) -> bool {
     let first = seq::max(segment.seq, acked);
     let last = segment.data_end();

@@ -302,6 +302,7 @@ impl Flow {
     }
 
     /// Whether a segment has nothing but what was read before in the place of a head that the server may not have.
+    #[inline]
     pub(super) fn consistent<E: Env>(
         &mut self,
         segment: &Segment,
@@ -337,6 +338,7 @@ impl Flow {
     }
 
     /// Whether what is sent again of what is noted is the same.
+    #[inline]
     pub(super) fn as_noted<E: Env>(&self, segment: &Segment, packet: &E::Packet, env: &E) -> bool {
         let notes = env.notes();
         if notes.is_empty() || !seq::before(segment.seq, self.high) {

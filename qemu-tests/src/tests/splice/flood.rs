@@ -13,6 +13,7 @@ use super::response;
 use super::rules_with;
 use crate::kit::count_free_pages;
 use crate::kit::kib;
+use crate::kit::limit;
 use crate::kit::network::FRAMES;
 use crate::kit::network::VIP;
 
@@ -54,7 +55,9 @@ pub(in super::super) fn a_syn_flood_takes_no_memory() {
     let mac = setup.network.switch.mac("client");
     count_free_pages();
     let before = kib("MemAvailable");
-    let line = format!("python3 -I -S /tmp/flood.py {mac} 8");
+    // Longer in a kernel that is slow.
+    let seconds = limit().as_secs() * 4 / 5;
+    let line = format!("python3 -I -S /tmp/flood.py {mac} {seconds}");
     let mut flood = setup.network.client.start(&line);
     let mut served = 0;
     while flood.is_running() {
@@ -71,8 +74,7 @@ pub(in super::super) fn a_syn_flood_takes_no_memory() {
         "{} SYNs sent, {answered} answered, {served} requests served meanwhile, {flows} flows; {before} KiB -> {after} KiB",
         flood.output().trim()
     );
-    // In a slow kernel it is a slow flood.
-    assert!(served >= 3 && answered > 1_000, "{served} {answered}");
+    assert!(served >= 3 && answered > 5_000, "{served} {answered}");
     assert!(flows <= served);
     assert!(after + 8_192 > before, "{before} KiB -> {after} KiB");
 }

@@ -6,6 +6,17 @@ use super::script::run;
 use super::script::sent;
 use super::script::Setting;
 
+/// A chunked request has begun, and its server has the head.
+const CHUNKED: &str = "c> S 0
+         c< SA 0 1
+         c> PA 1 1 'POST_/a_HTTP/1.1\\r\\nHost:_h\\r\\nTransfer-Encoding:_chunked\\r\\n\\r\\n'
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 'POST_/a_HTTP/1.1\\r\\nHost:_h\\r\\nTransfer-Encoding:_chunked\\r\\n\\r\\n'
+         a> A 1 58
+         c< A 1 58
+";
+
 #[test]
 fn the_same_bytes_go_to_the_server_again() {
     sent(
@@ -125,15 +136,9 @@ fn a_head_behind_a_body_is_compared() {
 fn the_framing_of_a_body_stays_as_it_was_read() {
     check(
         &Setting::default(),
-        "c> S 0
-         c< SA 0 1
-         c> PA 1 1 'POST_/a_HTTP/1.1\\r\\nHost:_h\\r\\nTransfer-Encoding:_chunked\\r\\n\\r\\n'
-         a< S 0
-         a> SA 0 1
-         a< PA 1 1 'POST_/a_HTTP/1.1\\r\\nHost:_h\\r\\nTransfer-Encoding:_chunked\\r\\n\\r\\n'
-         a> A 1 58
-         c< A 1 58
-         c> PA 58 1 '5\\r\\n' x:5 '\\r\\n0\\r\\n\\r\\n'
+        &[
+            CHUNKED,
+            "c> PA 58 1 '5\\r\\n' x:5 '\\r\\n0\\r\\n\\r\\n'
          a< PA 58 1 '5\\r\\n' x:5 '\\r\\n0\\r\\n\\r\\n'
          # Lost. Another size, another end; other data are no matter.
          c> PA 58 1 '0\\r\\n\\r\\nGET/b'
@@ -147,6 +152,8 @@ fn the_framing_of_a_body_stays_as_it_was_read() {
          c< A 1 66
          c> PA 58 1 '4\\r\\n' x:5
          a< PA 58 1 '4\\r\\n' x:5",
+        ]
+        .concat(),
         |script| {
             assert_eq!(script.world.events["Inconsistent"], 2);
             assert!(!script.world.notes.is_empty());
@@ -182,15 +189,9 @@ fn what_was_held_is_not_passed_in_another_form() {
 fn nor_does_it_change_before_a_head_that_is_compared() {
     check(
         &Setting::default(),
-        "c> S 0
-         c< SA 0 1
-         c> PA 1 1 'POST_/a_HTTP/1.1\\r\\nHost:_h\\r\\nTransfer-Encoding:_chunked\\r\\n\\r\\n'
-         a< S 0
-         a> SA 0 1
-         a< PA 1 1 'POST_/a_HTTP/1.1\\r\\nHost:_h\\r\\nTransfer-Encoding:_chunked\\r\\n\\r\\n'
-         a> A 1 58
-         c< A 1 58
-         c> PA 58 1 '5\\r\\n' x:5 '\\r\\n0\\r\\n\\r\\n'
+        &[
+            CHUNKED,
+            "c> PA 58 1 '5\\r\\n' x:5 '\\r\\n0\\r\\n\\r\\n'
          a< PA 58 1 '5\\r\\n' x:5 '\\r\\n0\\r\\n\\r\\n'
          c> PA 73 1 GET/a
          a< PA 73 1 GET/a
@@ -198,6 +199,8 @@ fn nor_does_it_change_before_a_head_that_is_compared() {
          c> A 58 1 '0\\r\\n\\r\\nGET_/b_HTT' GET/a[0..9]
          c> A 58 1 '5\\r\\n' x:5 '\\r\\n0\\r\\n\\r\\n' GET/a[0..9]
          a< A 58 1 '5\\r\\n' x:5 '\\r\\n0\\r\\n\\r\\n'",
+        ]
+        .concat(),
         |script| assert_eq!(script.world.events["Inconsistent"], 2),
     );
 }
@@ -211,19 +214,15 @@ fn what_cannot_be_noted_waits_for_its_server() {
     };
     check(
         &little,
-        "c> S 0
-         c< SA 0 1
-         c> PA 1 1 'POST_/a_HTTP/1.1\\r\\nHost:_h\\r\\nTransfer-Encoding:_chunked\\r\\n\\r\\n'
-         a< S 0
-         a> SA 0 1
-         a< PA 1 1 'POST_/a_HTTP/1.1\\r\\nHost:_h\\r\\nTransfer-Encoding:_chunked\\r\\n\\r\\n'
-         a> A 1 58
-         c< A 1 58
-         c> PA 58 1 '5\\r\\n' x:5 '\\r\\n0\\r\\n\\r\\n'
+        &[
+            CHUNKED,
+            "c> PA 58 1 '5\\r\\n' x:5 '\\r\\n0\\r\\n\\r\\n'
          a< A 58 1 '5\\r\\n' x:5
          a> A 1 66
          a< PA 66 1 '\\r\\n0\\r\\n\\r\\n'
          c< A 1 66",
+        ]
+        .concat(),
         |_| {},
     );
 }
