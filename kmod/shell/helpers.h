@@ -51,17 +51,17 @@ void l7_timer_setup(struct timer_list *timer,
 void l7_timer_start(struct timer_list *timer, unsigned int milliseconds);
 
 /* helpers_packet.c */
-bool l7_comes_from_loopback(const struct nf_hook_state *state);
+bool l7_hook_sees(const struct sk_buff *skb, const struct nf_hook_state *state);
 unsigned int l7_skb_len(const struct sk_buff *skb);
 unsigned int l7_skb_truesize(const struct sk_buff *skb);
-int l7_skb_network_offset(const struct sk_buff *skb);
+const u8 *l7_skb_start(const struct sk_buff *skb, unsigned int *linear,
+		       unsigned int *len);
 bool l7_skb_read(const struct sk_buff *skb, unsigned int offset, void *to,
 		 unsigned int len);
 const u8 *l7_skb_run(const struct sk_buff *skb, unsigned int offset,
 		     unsigned int *len);
 int l7_ipv6_find(const struct sk_buff *skb, unsigned int *offset, int protocol);
-u8 *l7_skb_writable(struct sk_buff *skb, unsigned int len);
-bool l7_skb_sum_is_partial(const struct sk_buff *skb);
+u8 *l7_skb_writable(struct sk_buff *skb, unsigned int len, bool *partial);
 bool l7_skb_sum_is_right(struct sk_buff *skb, unsigned int at, u8 protocol);
 void l7_skb_untrack(struct sk_buff *skb);
 void l7_skb_drop(struct sk_buff *skb);

@@ -22,10 +22,14 @@
 
 #include "helpers.h"
 
-bool l7_comes_from_loopback(const struct nf_hook_state *state)
+/* Whether a packet in a hook is to be seen there: not what comes back by the loopback device, nor what does not begin with the
+ * network header. */
+bool l7_hook_sees(const struct sk_buff *skb, const struct nf_hook_state *state)
 {
-	return state->hook == NF_INET_PRE_ROUTING && state->in &&
-	       state->in->flags & IFF_LOOPBACK;
+	bool comes_back = state->hook == NF_INET_PRE_ROUTING && state->in &&
+			  state->in->flags & IFF_LOOPBACK;
+
+	return !comes_back && skb_network_offset(skb) == 0;
 }
 
 /* Fragments are put together before any hook of a priority above NF_IP_PRI_CONNTRACK_DEFRAG sees them. */
@@ -62,9 +66,13 @@ unsigned int l7_skb_truesize(const struct sk_buff *skb)
 	return skb->truesize;
 }
 
-int l7_skb_network_offset(const struct sk_buff *skb)
+/* What a packet begins with in one piece, and how long that and all of it is. */
+const u8 *l7_skb_start(const struct sk_buff *skb, unsigned int *linear,
+		       unsigned int *len)
 {
-	return skb_network_offset(skb);
+	*linear = skb_headlen(skb);
+	*len = skb->len;
+	return skb->data;
 }
 
 /* Copies len bytes; false where the packet has not so many. */
@@ -195,8 +203,9 @@ static bool unlist(struct sk_buff *skb)
 	return true;
 }
 
-/* Makes the first bytes linear and this buffer's own. What was known of the packet by its headers is forgotten. */
-u8 *l7_skb_writable(struct sk_buff *skb, unsigned int len)
+/* Makes the first bytes linear and this buffer's own. What was known of the packet by its headers is forgotten. Tells whether a
+ * transport's checksum field holds the pseudo-header's sum only. */
+u8 *l7_skb_writable(struct sk_buff *skb, unsigned int len, bool *partial)
 {
 	if (len > skb->len || (is_list(skb) && !unlist(skb)))
 		return NULL;
@@ -208,13 +217,8 @@ u8 *l7_skb_writable(struct sk_buff *skb, unsigned int len)
 	if (skb->ip_summed == CHECKSUM_COMPLETE)
 		skb->ip_summed = CHECKSUM_NONE;
 	skb_clear_hash(skb);
+	*partial = skb->ip_summed == CHECKSUM_PARTIAL;
 	return skb->data;
-}
-
-/* Whether a transport's checksum field holds the pseudo-header's sum only, or will when the header may be written. */
-bool l7_skb_sum_is_partial(const struct sk_buff *skb)
-{
-	return skb->ip_summed == CHECKSUM_PARTIAL || is_list(skb);
 }
 
 /* Verifies the checksum of TCP or ICMP, and so reads the whole packet, unless the device did. */

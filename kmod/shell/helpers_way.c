@@ -59,7 +59,8 @@ static bool looks(const struct nf_hook_ops *ops)
 }
 
 /* Whether one of the hooks behind a priority would. */
-static bool one_looks(const struct nf_hook_entries *entries, int priority)
+static __always_inline bool one_looks(const struct nf_hook_entries *entries,
+				      int priority)
 {
 	struct nf_hook_ops **ops;
 	unsigned int i;

@@ -60,8 +60,7 @@ pub(crate) trait PacketHook: Send + Sync {
     fn farewell(&self, net: &Net);
 }
 
-/// Calls a hook. A packet of a local client to this host passes the loopback device and comes in again: it is seen once,
-/// when it goes out.
+/// Calls a hook.
 ///
 /// # Safety
 ///
@@ -72,10 +71,6 @@ unsafe fn call<T: PacketHook>(
     state: *const bindings::nf_hook_state,
     to: fn(&T, &mut Packet<'_>) -> Verdict,
 ) -> c_uint {
-    // SAFETY: the caller's promise.
-    if unsafe { bindings::l7_comes_from_loopback(state) } {
-        return bindings::NF_ACCEPT;
-    }
     // SAFETY: the caller's promise.
     let target = unsafe { &*target.cast::<T>() };
     let (Some(buffer), Some(state)) = (NonNull::new(buffer), NonNull::new(state.cast_mut())) else {

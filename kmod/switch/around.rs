@@ -34,6 +34,7 @@ use super::connection::Bound;
 use super::connection::Surroundings;
 use super::flows::Flows;
 use super::flows::Location;
+use super::path::Case;
 use super::scratch::Scratch;
 use super::sending::Out;
 use super::view;
@@ -70,19 +71,12 @@ const NOTES_MAX: usize = 40 * 1024;
 
 /// The surroundings of a flow.
 pub(super) struct Around<'e, 'g> {
-    pub(super) guard: &'g rcu::Guard,
-    pub(super) switch: &'e Switch,
-    /// The table in force; none while the switch goes away.
-    pub(super) live: Option<&'e Live>,
-    pub(super) flows: &'e Flows,
-    pub(super) net: &'e Net,
+    pub(super) case: &'e Case<'g>,
     pub(super) location: Location,
     pub(super) client: Identity,
     pub(super) service: Identity,
     pub(super) around: &'e mut Surroundings,
     pub(super) out: &'e mut Out<'g>,
-    /// Now, ns.
-    pub(super) now: u64,
 }
 
 /// The clock of cookies.
@@ -101,7 +95,7 @@ impl Around<'_, '_> {
         }
     }
 
-    /// So many bytes from a number on in one piece: as they lie, or copied.
+    /// So many bytes from a number on, copied into one piece.
     fn assemble<'b>(
         &'b self,
         from: u32,
@@ -109,10 +103,6 @@ impl Around<'_, '_> {
         current: Option<(&Segment, &'b View<'_>)>,
         scratch: &'b mut [u8],
     ) -> &'b [u8] {
-        let first = self.run(from, current);
-        if first.len() >= wanted {
-            return first.get(..wanted).unwrap_or(first);
-        }
         let mut len = 0usize;
         while len < wanted.min(scratch.len()) {
             let run = self.run(from.wrapping_add(len as u32), current);
@@ -136,9 +126,7 @@ impl Around<'_, '_> {
 
     /// Counts for the service.
     fn traffic(&mut self, counter: usize) {
-        let Some(live) = self.live else {
-            return;
-        };
+        let live = self.case.live;
         let service = self.around.service(live, &self.service);
         if let Some(traffic) = service.and_then(|service| live.traffic(service)) {
             traffic.add(counter, 1);
@@ -151,7 +139,7 @@ impl Around<'_, '_> {
         if active.is_some_and(Option::is_none) {
             return Choice::Stay(message);
         }
-        self.switch.count(Counter::ToFront);
+        self.case.switch.count(Counter::ToFront);
         let target = Target {
             peer: self.service,
             method: Method::Front,
@@ -161,7 +149,7 @@ impl Around<'_, '_> {
 
     /// An address and port of the switch's, to reach a server by.
     fn own_end(&self, leg: usize, peer: &Identity) -> Option<Identity> {
-        let address = Route::source(self.net, peer.address)?;
+        let address = Route::source(self.case.net, peer.address)?;
         let span = u32::from(PORTS.end.wrapping_sub(PORTS.start));
         let start = (random::number() as u32) % span;
         for turn in 0..PORT_TRIES {
@@ -170,11 +158,11 @@ impl Around<'_, '_> {
                 address,
                 port: PORTS.start.wrapping_add(port as u16),
             };
-            if self.flows.reserve(self.location, leg, peer, &local) {
+            if self.case.flows.reserve(self.location, leg, peer, &local) {
                 return Some(local);
             }
         }
-        self.switch.count(Counter::PortsSpent);
+        self.case.switch.count(Counter::PortsSpent);
         None
     }
 }
@@ -183,24 +171,25 @@ impl<'e> Env for Around<'e, '_> {
     type Packet = View<'e>;
 
     fn now(&self) -> u64 {
-        self.now
+        self.case.now
     }
 
     fn count(&mut self, event: Event) {
-        self.switch.count(Counter::of(event));
+        self.case.switch.count(Counter::of(event));
     }
 
     fn opens(&mut self, segment: &Segment) -> bool {
-        self.switch.listener(self.flows, self.now).opens(segment)
+        self.case
+            .switch
+            .listener(self.case.flows, self.case.now)
+            .opens(segment)
     }
 
     fn choose(&mut self, ask: &Ask, current: Option<(&Segment, &View<'e>)>) -> Choice {
-        let Some(live) = self.live else {
-            return self.go_to_front(ask, Message::OPAQUE);
-        };
+        let live = self.case.live;
         let service = self.around.service(live, &self.service);
         self.around.follow(live);
-        let Some(mut scratch) = self.flows.scratches.lock() else {
+        let Some(mut scratch) = self.case.flows.scratches.lock() else {
             return Choice::Incomplete;
         };
         let Scratch {
@@ -214,13 +203,17 @@ impl<'e> Env for Around<'e, '_> {
             service,
             source: self.client.address,
             active: ask.active,
-            now: self.now,
+            now: self.case.now,
         };
         // A body may lie behind the head: no more is looked at than is needed.
         let available = self.available(ask.from, current).min(bytes.len());
-        let mut wanted = self.run(ask.from, current).len().min(available);
+        let first = self.run(ask.from, current);
+        let mut wanted = first.len().min(available);
         let chosen = loop {
-            let bytes = self.assemble(ask.from, wanted, current, bytes);
+            let bytes = match first.get(..wanted) {
+                Some(bytes) => bytes,
+                None => self.assemble(ask.from, wanted, current, bytes),
+            };
             let room = Room {
                 space: Space { host, path },
                 joined,
@@ -249,7 +242,10 @@ impl<'e> Env for Around<'e, '_> {
             Method::Front => Some(self.client),
             Method::Nat => {
                 let local = self.client;
-                let free = self.flows.reserve(self.location, leg, &target.peer, &local);
+                let free = self
+                    .case
+                    .flows
+                    .reserve(self.location, leg, &target.peer, &local);
                 free.then_some(local)
             }
             Method::Fullnat => self.own_end(leg, &target.peer),
@@ -266,7 +262,7 @@ impl<'e> Env for Around<'e, '_> {
                 if let Some(bound) = chosen {
                     self.around.tried(&bound);
                 }
-                self.switch.count(Counter::LegsTaken);
+                self.case.switch.count(Counter::LegsTaken);
                 None
             }
         }
@@ -274,7 +270,9 @@ impl<'e> Env for Around<'e, '_> {
 
     fn free(&mut self, leg: usize, was: &Leg) {
         if was.method != Method::Front {
-            self.flows.free(self.location, leg, &was.peer, &was.local);
+            self.case
+                .flows
+                .free(self.location, leg, &was.peer, &was.local);
         }
         if let Some(place) = self.around.servers.get_mut(leg) {
             *place = None;
@@ -288,10 +286,10 @@ impl<'e> Env for Around<'e, '_> {
         let (from, to) = (&build.source, &build.destination);
         self.out.know(&to.address, || {
             self.around
-                .way(&self.client, self.guard, self.net, from, to)
+                .way(&self.client, self.case.guard, self.case.net, from, to)
         });
         if !self.out.build(build) {
-            self.switch.count(Counter::SendsLost);
+            self.case.switch.count(Counter::SendsLost);
         }
     }
 
@@ -355,7 +353,7 @@ impl<'e> Env for Around<'e, '_> {
             };
             around.held_from = seq::min(end, to);
             let Some(packet) = packet else {
-                self.switch.count(Counter::SendsLost);
+                self.case.switch.count(Counter::SendsLost);
                 if whole {
                     continue;
                 }
@@ -364,10 +362,10 @@ impl<'e> Env for Around<'e, '_> {
             let rewrite = rewrite(&segment, from, until);
             let (source, to) = (&rewrite.source, &rewrite.destination);
             self.out.know(&to.address, || {
-                around.way(&self.client, self.guard, self.net, source, to)
+                around.way(&self.client, self.case.guard, self.case.net, source, to)
             });
             if !self.out.packet(packet, &parsed, from, until, &rewrite) {
-                self.switch.count(Counter::SendsLost);
+                self.case.switch.count(Counter::SendsLost);
             }
             if !whole {
                 return;
@@ -385,7 +383,7 @@ impl<'e> Env for Around<'e, '_> {
 
     fn notes_mut(&mut self, len: usize) -> &mut [u8] {
         let there = self.notes().len();
-        if len > there && len <= NOTES_MAX && self.flows.held() <= HELD_ALL_MAX {
+        if len > there && len <= NOTES_MAX && self.case.flows.held() <= HELD_ALL_MAX {
             let room = len.checked_next_power_of_two().unwrap_or(len);
             let room = room.clamp(NOTES_MIN, NOTES_MAX);
             // Where memory is short they stay as they are.
@@ -422,9 +420,9 @@ impl<'e> Env for Around<'e, '_> {
 
     fn first_byte(&mut self, leg: usize, ns: u64) {
         if let Some(bound) = self.around.server(leg) {
-            bound.server.scheduled().observe(ns, self.now);
+            bound.server.scheduled().observe(ns, self.case.now);
         }
-        self.switch.responses.observe(ns);
+        self.case.switch.responses.observe(ns);
     }
 
     fn status(&mut self, _leg: usize, status: u16) {
@@ -440,21 +438,20 @@ impl<'e> Env for Around<'e, '_> {
     }
 
     fn failed(&mut self, leg: usize, failure: Failure) {
-        let service = self
-            .live
-            .and_then(|live| Some((live, self.around.service(live, &self.service)?)));
+        let live = self.case.live;
+        let service = self.around.service(live, &self.service);
         let Some(bound) = self.around.servers.get(leg).and_then(Option::as_ref) else {
             return;
         };
         match failure {
             Failure::Refused | Failure::Timeout => {
-                self.switch.count(Counter::ConnectsFailed);
-                if bound.server.fails(self.now) {
-                    self.switch.server_failed();
+                self.case.switch.count(Counter::ConnectsFailed);
+                if bound.server.fails(self.case.now) {
+                    self.case.switch.server_failed();
                 }
             }
             Failure::Options => {
-                if let Some((live, service)) = service {
+                if let Some(service) = service {
                     live.found_timeless(service);
                 }
             }

@@ -65,12 +65,12 @@ impl Switch {
     ) -> Verdict {
         packet.untrack();
         let len = error.tcp_at.saturating_add(8);
-        let same = super::view::outer(packet, packet.run(0))
+        let same = super::view::outer(packet, packet.start().0)
             .is_some_and(|outer| outer.ip.destination == rewrite.source.address);
         let (ip, tcp) = (error.ip_at as usize, error.tcp_at as usize);
         let done = packet
             .headers_mut(len)
-            .and_then(|bytes| rewrite.apply(bytes, ip, tcp))
+            .and_then(|(bytes, _)| rewrite.apply(bytes, ip, tcp))
             .is_some()
             && packet.icmp_rewritten(error)
             && (same || packet.point() == Point::PreRouting || packet.reroute());

@@ -20,7 +20,7 @@ pub(super) type Place = u32;
 
 /// The table.
 pub(super) struct Index {
-    words: KVVec<AtomicU64>,
+    sets: KVVec<[AtomicU64; WAYS]>,
     /// Number of sets, a power of two, less one.
     mask: usize,
 }
@@ -37,26 +37,24 @@ impl Index {
     /// `ENOMEM`.
     pub(super) fn new(keys: usize) -> Result<Self> {
         let sets = keys.div_ceil(WAYS / 2).max(2).next_power_of_two();
-        let words = sets.checked_mul(WAYS).ok_or(ENOMEM)?;
-        let mut all = KVVec::with_capacity(words, GFP_KERNEL_ACCOUNT)?;
-        for _ in 0..words {
-            all.push_within_capacity(AtomicU64::new(0))
+        let mut all = KVVec::with_capacity(sets, GFP_KERNEL_ACCOUNT)?;
+        for _ in 0..sets {
+            all.push_within_capacity([const { AtomicU64::new(0) }; WAYS])
                 .map_err(|_| ENOMEM)?;
         }
         Ok(Self {
-            words: all,
+            sets: all,
             mask: sets.wrapping_sub(1),
         })
     }
 
     /// The two sets of a key.
-    fn sets(&self, hash: u64) -> [&[AtomicU64]; 2] {
+    #[inline]
+    fn sets(&self, hash: u64) -> impl Iterator<Item = &[AtomicU64; WAYS]> {
         let first = (hash as usize) & self.mask;
-        [first, first ^ 1].map(|set| {
-            let start = set.wrapping_mul(WAYS);
-            let end = start.wrapping_add(WAYS);
-            self.words.get(start..end).unwrap_or_default()
-        })
+        [first, first ^ 1]
+            .into_iter()
+            .filter_map(|set| self.sets.get(set))
     }
 
     /// Calls `look` with every place that may be a key's, until it finds something.

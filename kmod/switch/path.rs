@@ -76,13 +76,15 @@ enum Fate<'a> {
 }
 
 /// What everything about one packet needs.
-struct Case<'a> {
-    guard: &'a rcu::Guard,
-    switch: &'a Switch,
-    live: &'a Live,
-    flows: &'a Flows,
-    net: &'a Net,
-    now: u64,
+pub(super) struct Case<'a> {
+    pub(super) guard: &'a rcu::Guard,
+    pub(super) switch: &'a Switch,
+    /// The table in force.
+    pub(super) live: &'a Live,
+    pub(super) flows: &'a Flows,
+    pub(super) net: &'a Net,
+    /// Now, ns of the monotonic clock.
+    pub(super) now: u64,
 }
 
 impl<'g> Case<'g> {
@@ -94,17 +96,12 @@ impl<'g> Case<'g> {
         out: &'e mut Out<'g>,
     ) -> Around<'e, 'g> {
         Around {
-            guard: self.guard,
-            switch: self.switch,
-            live: Some(self.live),
-            flows: self.flows,
-            net: self.net,
+            case: self,
             location,
             client: flow.client,
             service: flow.service,
             around,
             out,
-            now: self.now,
         }
     }
 
@@ -422,7 +419,7 @@ impl Switch {
         };
         let mut again = true;
         loop {
-            let start = packet.run(0);
+            let (start, len) = packet.start();
             let Some(outer) = view::outer(packet, start) else {
                 return netfilter::Verdict::Accept;
             };
@@ -433,11 +430,11 @@ impl Switch {
                 };
             };
             // Used where it is made, and not copied.
-            if let Some(parsed) = &view::parse(packet, start, &outer.ip, tcp_at) {
+            if let Some(parsed) = &view::parse(start, len, &outer.ip, tcp_at) {
                 return case.segment(packet, parsed);
             }
             // Headers in pieces: in one, if there are any.
-            let len = packet.len().min(tcp_at.saturating_add(60));
+            let len = len.min(tcp_at.saturating_add(60));
             if !again || packet.headers_mut(len).is_none() {
                 return netfilter::Verdict::Accept;
             }
@@ -539,8 +536,8 @@ impl PacketHook for Switch {
 
     fn farewell(&self, net: &Net) {
         let guard = rcu::read_lock();
-        if let Some(flows) = self.flows.read(&guard) {
-            abort(self, flows, net);
+        if let (Some(live), Some(flows)) = (self.live.read(&guard), self.flows.read(&guard)) {
+            abort(self, live, flows, net);
         }
     }
 }
@@ -609,11 +606,19 @@ impl<'g> Case<'g> {
 }
 
 /// Ends every connection, since the switch goes away: both sides are told.
-fn abort(switch: &Switch, flows: &Flows, net: &Net) {
+fn abort(switch: &Switch, live: &Live, flows: &Flows, net: &Net) {
     for number in flows.shards() {
         let mut slot = 0u32;
         loop {
             let guard = rcu::read_lock();
+            let case = Case {
+                guard: &guard,
+                switch,
+                live,
+                flows,
+                net,
+                now: clock::now_ns(),
+            };
             let mut out = Out::new();
             let _softirqs = bottom_halves::Disabled::new();
             {
@@ -627,19 +632,7 @@ fn abort(switch: &Switch, flows: &Flows, net: &Net) {
                 let location = Location::of(number, slot);
                 if let Some(connection) = shard.get(slot) {
                     let Connection { flow, around, .. } = connection;
-                    let mut env = Around {
-                        guard: &guard,
-                        switch,
-                        live: None,
-                        flows,
-                        net,
-                        location,
-                        client: flow.client,
-                        service: flow.service,
-                        around,
-                        out: &mut out,
-                        now: clock::now_ns(),
-                    };
+                    let mut env = case.around(location, flow, around, &mut out);
                     flow.abort(&mut env);
                 }
                 flows.remove(&mut shard, location, true);

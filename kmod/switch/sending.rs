@@ -45,12 +45,11 @@ fn kind(checksum: Checksum) -> flow::Checksum {
 
 /// Rewrites a packet's headers; `false` where memory is short.
 pub(super) fn rewrite<B: Buffer>(buffer: &mut B, parsed: &Parsed, rewrite: &Rewrite) -> bool {
-    let checksum = kind(buffer.checksum());
-    let Some(headers) = buffer.headers_mut(parsed.payload_at) else {
+    let Some((headers, checksum)) = buffer.headers_mut(parsed.payload_at) else {
         return false;
     };
     rewrite
-        .apply(headers, parsed.tcp_at as usize, checksum)
+        .apply(headers, parsed.tcp_at as usize, kind(checksum))
         .is_some()
 }
 
@@ -111,7 +110,16 @@ impl<'g> Out<'g> {
     }
 
     /// Sends everything. With no lock held. Gives how many could not be sent.
+    #[inline]
     pub(super) fn send(&mut self, net: &Net) -> u64 {
+        // Nothing, mostly.
+        if self.len == 0 && self.packets.is_empty() {
+            return 0;
+        }
+        self.send_some(net)
+    }
+
+    fn send_some(&mut self, net: &Net) -> u64 {
         let mut lost = 0u64;
         let builds = self.builds.get(..self.len).unwrap_or_default();
         for build in builds.iter().flatten() {
@@ -121,7 +129,7 @@ impl<'g> Out<'g> {
         }
         self.len = 0;
         while let Some(packet) = self.packets.pop() {
-            let sent = super::view::outer(&packet, packet.run(0)).is_some_and(|outer| {
+            let sent = super::view::outer(&packet, packet.start().0).is_some_and(|outer| {
                 let (to, from) = (outer.ip.destination, outer.ip.source);
                 packet.send(net, to, from, self.way(&to))
             });

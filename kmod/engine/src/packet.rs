@@ -22,9 +22,10 @@ pub struct Ip {
 /// IPPROTO_TCP.
 pub const TCP: u8 = 6;
 
-fn mapped(address: [u8; 4]) -> [u8; 16] {
-    let [a, b, c, d] = address;
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+/// IPv4-mapped IPv6 (RFC 4291, 2.5.5.2). Of words: bytes would be copied one by one.
+#[inline]
+const fn mapped(address: [u8; 4]) -> [u8; 16] {
+    (0xffff_0000_0000u128 | u32::from_be_bytes(address) as u128).to_be_bytes()
 }
 
 /// Reads an IPv4 header. `None` for one that is none, and for a fragment: the kernel puts them together before the hooks.

@@ -45,20 +45,22 @@ unsafe impl Buffer for Packet<'_> {
 }
 
 impl<'a> Packet<'a> {
-    /// Takes what the kernel gives a hook; `None` where its data does not begin with the IP header.
+    /// Takes what the kernel gives a hook; `None` where its data does not begin with the IP header, and for a packet that
+    /// comes back by the loopback device: it is seen once, when it goes out.
     ///
     /// # Safety
     ///
     /// Both are what the kernel gave a hook, and nobody else uses the buffer as long as this lives. If [`Self::is_stolen`]
     /// says so, the hook says `NF_STOLEN`.
+    #[inline]
     pub(in super::super) unsafe fn from_raw(
         buffer: NonNull<bindings::sk_buff>,
         state: NonNull<bindings::nf_hook_state>,
     ) -> Option<Self> {
         // SAFETY: the caller's promise.
-        let offset = unsafe { bindings::l7_skb_network_offset(buffer.as_ptr()) };
+        let seen = unsafe { bindings::l7_hook_sees(buffer.as_ptr(), state.as_ptr()) };
         // INVARIANT: the caller's promise.
-        (offset == 0).then_some(Self {
+        seen.then_some(Self {
             buffer: Some(buffer),
             state,
             _life: PhantomData,

@@ -80,6 +80,20 @@ pub(crate) unsafe trait Buffer {
         self.read_into(offset, &mut bytes).then_some(bytes)
     }
 
+    /// What it begins with in one piece, and the length of all of it ([`Buffer::len`]).
+    #[inline]
+    fn start(&self) -> (&[u8], u32) {
+        let Some(buffer) = self.raw() else {
+            return (&[], 0);
+        };
+        let (mut linear, mut len): (c_uint, c_uint) = (0, 0);
+        // SAFETY: by the trait's promise the buffer is valid; two numbers are written.
+        let bytes = unsafe { bindings::l7_skb_start(buffer.as_ptr(), &mut linear, &mut len) };
+        // SAFETY: the linear part of the buffer, which stays as long as it is borrowed; who shares it does not write it.
+        let bytes = unsafe { core::slice::from_raw_parts(bytes, linear as usize) };
+        (bytes, len)
+    }
+
     /// The bytes from an offset that lie in one piece, without a copy. Empty behind the end, and where there is no such
     /// piece: bytes that a program can still write (sendfile) are only to be had by [`Buffer::read_into`].
     fn run(&self, offset: u32) -> &[u8] {
@@ -106,32 +120,27 @@ pub(crate) unsafe trait Buffer {
         (found == c_int::from(TCP)).then_some(offset)
     }
 
-    /// The first bytes, made linear and this packet's own, to be changed. `None` where the packet is shorter, or memory
-    /// is short.
+    /// The first bytes, made linear and this packet's own, to be changed, and what the checksum field of the TCP header
+    /// holds. `None` where the packet is shorter, or memory is short.
     ///
     /// What the device knew of the packet by its headers (a sum over everything, the flow's hash) is forgotten: checksums
-    /// in the headers are the caller's to keep right, TCP's as [`Buffer::checksum`] says.
-    fn headers_mut(&mut self, len: u32) -> Option<&mut [u8]> {
-        // SAFETY: by the trait's promise the buffer is valid, and nobody else writes it.
-        let bytes = unsafe { bindings::l7_skb_writable(self.raw()?.as_ptr(), len) };
+    /// in the headers are the caller's to keep right.
+    fn headers_mut(&mut self, len: u32) -> Option<(&mut [u8], Checksum)> {
+        let buffer = self.raw()?.as_ptr();
+        let mut partial = false;
+        // SAFETY: by the trait's promise the buffer is valid, and nobody else writes it; one value is written.
+        let bytes = unsafe { bindings::l7_skb_writable(buffer, len, &mut partial) };
         if bytes.is_null() {
             return None;
         }
         // SAFETY: `len` bytes that are linear and this buffer's own, borrowed with it.
-        Some(unsafe { core::slice::from_raw_parts_mut(bytes, len as usize) })
-    }
-
-    /// What the checksum field of the TCP header holds.
-    fn checksum(&self) -> Checksum {
-        let partial = self.raw().is_some_and(|buffer| {
-            // SAFETY: by the trait's promise the buffer is valid.
-            unsafe { bindings::l7_skb_sum_is_partial(buffer.as_ptr()) }
-        });
-        if partial {
+        let bytes = unsafe { core::slice::from_raw_parts_mut(bytes, len as usize) };
+        let checksum = if partial {
             Checksum::Partial
         } else {
             Checksum::Full
-        }
+        };
+        Some((bytes, checksum))
     }
 
     /// Whether the TCP checksum is right. Reads the whole packet, unless the device has verified it or the packet never was

@@ -111,6 +111,7 @@ impl Flow {
 
     /// Whether a segment's numbers are near what is expected. An acknowledgement beyond what was sent is not, and one that
     /// is older than a whole window is not the server's to take (RFC 5961, 5.2).
+    #[inline]
     fn near(&self, segment: &Segment) -> bool {
         let low = self
             .active()

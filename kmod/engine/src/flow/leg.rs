@@ -233,6 +233,7 @@ impl ToServer {
 
 impl Flow {
     /// How segments go to a leg.
+    #[inline]
     pub(super) fn toward_server(&self, leg: usize) -> Option<ToServer> {
         let leg = *self.legs.get(leg)?;
         leg.is_open().then_some(ToServer {
@@ -245,6 +246,7 @@ impl Flow {
     }
 
     /// What a segment from the server of a leg becomes; `flags`: those that it goes on with.
+    #[inline]
     pub(super) fn toward_client(
         &mut self,
         leg: usize,

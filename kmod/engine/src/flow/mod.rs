@@ -316,21 +316,25 @@ pub struct Flow {
 
 impl Flow {
     /// How far it has come.
+    #[inline]
     pub const fn state(&self) -> State {
         self.state
     }
 
     /// The leg in use.
+    #[inline]
     pub fn active(&self) -> Option<usize> {
         index(self.active)
     }
 
     /// The leg that is being opened.
+    #[inline]
     pub fn binding(&self) -> Option<usize> {
         index(self.binding)
     }
 
     /// A leg, if it is there.
+    #[inline]
     pub fn leg(&self, leg: usize) -> Option<&Leg> {
         self.legs.get(leg).filter(|leg| leg.phase != Phase::None)
     }
@@ -355,6 +359,7 @@ impl Flow {
 
     /// Whether the client has acknowledged all that was sent to it, and all of the responses that were read: the reader runs
     /// ahead of data that are lost.
+    #[inline]
     fn client_has_all(&self) -> bool {
         self.acked == self.to_client
             && (self.responses.passes_all() || seq::at_most(self.responses.at, self.acked))

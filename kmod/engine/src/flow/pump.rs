@@ -89,6 +89,7 @@ impl Flow {
     }
 
     /// Bytes before `end` that may go on.
+    #[inline]
     fn may_pass(&self, end: u32) -> Pass {
         let connected = self.active().and_then(|leg| self.leg(leg));
         if self.state != State::Open || !connected.is_some_and(super::Leg::is_open) {
@@ -294,6 +295,7 @@ impl Flow {
     }
 
     /// The latest request's head, from and to, if the server has not acknowledged all of it.
+    #[inline]
     pub(super) fn unproven(&self) -> Option<(u32, u32)> {
         let start = self.responses.latest()?;
         let end = start.wrapping_add(u32::from(self.head_len));

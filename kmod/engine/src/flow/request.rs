@@ -28,6 +28,7 @@ pub struct Message {
 
 impl Message {
     /// What a request's head says.
+    #[inline]
     pub fn of(head: &Head<'_>) -> Self {
         Self {
             head: u32::try_from(head.len()).unwrap_or(u32::MAX),
@@ -90,6 +91,7 @@ impl Requests {
     }
 
     /// Goes over a head.
+    #[inline]
     pub(super) fn take(&mut self, message: &Message) {
         if message.opaque {
             self.reading = Reading::Opaque;
@@ -129,6 +131,7 @@ impl Requests {
     }
 
     /// Skips on where the next byte of framing is farther than can be skipped at once.
+    #[inline]
     pub(super) fn approach(&mut self, end: u32) {
         if let Reading::Body(body) = &self.reading {
             let near = seq::before(self.at.wrapping_sub(1 << 29), end);

@@ -185,6 +185,7 @@ impl Responses {
     }
 
     /// Data before `end` pass: a response that ends there or before has ended.
+    #[inline]
     pub(super) const fn reach(&mut self, end: u32) {
         if matches!(self.reading, Reading::End) && seq::at_most(self.at, end) {
             self.pop();
@@ -248,6 +249,7 @@ impl Responses {
     }
 
     /// Skips on where the next byte of framing is farther than can be skipped at once.
+    #[inline]
     pub(super) fn approach(&mut self, end: u32) {
         if let Reading::Body(body) = &self.reading {
             let near = seq::before(self.at.wrapping_sub(1 << 29), end);

@@ -82,6 +82,40 @@ pub struct Segment {
     pub has_sack: bool,
 }
 
+/// What the options of a header say.
+#[derive(Default)]
+struct Rest {
+    timestamps: Option<Timestamps>,
+    offer: Offer,
+    has_sack: bool,
+}
+
+impl Rest {
+    fn read(options: &[u8], syn: bool) -> Option<Self> {
+        let mut rest = Self::default();
+        for option in Options(options) {
+            match (option.kind, option.value?) {
+                (OPTION_MSS, &[a, b]) if syn => {
+                    rest.offer.mss = u16::from_be_bytes([a, b]);
+                }
+                (OPTION_WINDOW_SCALE, &[shift]) if syn => {
+                    rest.offer.window_scale = Some(shift.min(WINDOW_SCALE_MAX));
+                }
+                (OPTION_SACK_PERMITTED, []) if syn => rest.offer.sack = true,
+                (OPTION_SACK, [_, ..]) => rest.has_sack = true,
+                (OPTION_TIMESTAMPS, &[v0, v1, v2, v3, e0, e1, e2, e3]) => {
+                    rest.timestamps = Some(Timestamps {
+                        value: u32::from_be_bytes([v0, v1, v2, v3]),
+                        echo: u32::from_be_bytes([e0, e1, e2, e3]),
+                    });
+                }
+                _ => {}
+            }
+        }
+        Some(rest)
+    }
+}
+
 /// Length of the TCP header whose first bytes these are; `None` where it is less than the fixed part.
 #[inline]
 pub fn header_len(first: &[u8; HEADER]) -> Option<u8> {
@@ -104,7 +138,20 @@ impl Segment {
         let (fixed, options) = header.split_first_chunk::<HEADER>()?;
         let [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, w0, w1, _, _, _, _] =
             *fixed;
-        let mut segment = Self {
+        let mut rest = Rest::default();
+        match options.first_chunk::<12>() {
+            Some(&[o0, o1, o2, o3, v0, v1, v2, v3, e0, e1, e2, e3])
+                if options.len() == 12 && [o0, o1, o2, o3] == ALIGNED_TIMESTAMPS =>
+            {
+                rest.timestamps = Some(Timestamps {
+                    value: u32::from_be_bytes([v0, v1, v2, v3]),
+                    echo: u32::from_be_bytes([e0, e1, e2, e3]),
+                });
+            }
+            _ => rest = Rest::read(options, flags & SYN != 0)?,
+        }
+        // Made where it stays, and not copied.
+        Some(Self {
             source: Identity {
                 address: source,
                 port: u16::from_be_bytes([s0, s1]),
@@ -119,45 +166,10 @@ impl Segment {
             window: u16::from_be_bytes([w0, w1]),
             payload,
             header_len: (offset >> 4).wrapping_mul(4),
-            timestamps: None,
-            offer: Offer::default(),
-            has_sack: false,
-        };
-        match options.first_chunk::<12>() {
-            Some(&[o0, o1, o2, o3, v0, v1, v2, v3, e0, e1, e2, e3])
-                if options.len() == 12 && [o0, o1, o2, o3] == ALIGNED_TIMESTAMPS =>
-            {
-                segment.timestamps = Some(Timestamps {
-                    value: u32::from_be_bytes([v0, v1, v2, v3]),
-                    echo: u32::from_be_bytes([e0, e1, e2, e3]),
-                });
-            }
-            _ => segment.options(options)?,
-        }
-        Some(segment)
-    }
-
-    fn options(&mut self, options: &[u8]) -> Option<()> {
-        for option in Options(options) {
-            match (option.kind, option.value?) {
-                (OPTION_MSS, &[a, b]) if self.is(SYN) => {
-                    self.offer.mss = u16::from_be_bytes([a, b]);
-                }
-                (OPTION_WINDOW_SCALE, &[shift]) if self.is(SYN) => {
-                    self.offer.window_scale = Some(shift.min(WINDOW_SCALE_MAX));
-                }
-                (OPTION_SACK_PERMITTED, []) if self.is(SYN) => self.offer.sack = true,
-                (OPTION_SACK, [_, ..]) => self.has_sack = true,
-                (OPTION_TIMESTAMPS, &[v0, v1, v2, v3, e0, e1, e2, e3]) => {
-                    self.timestamps = Some(Timestamps {
-                        value: u32::from_be_bytes([v0, v1, v2, v3]),
-                        echo: u32::from_be_bytes([e0, e1, e2, e3]),
-                    });
-                }
-                _ => {}
-            }
-        }
-        Some(())
+            timestamps: rest.timestamps,
+            offer: rest.offer,
+            has_sack: rest.has_sack,
+        })
     }
 
     /// Whether a flag is set.
@@ -181,6 +193,7 @@ impl Segment {
     }
 
     /// Whether it takes no sequence number.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -313,6 +313,7 @@ impl Flow {
     }
 
     /// Whether the leg's server has seen something of the request that the next response answers.
+    #[inline]
     fn solicited(&self, leg: usize) -> bool {
         match (self.responses.unanswered(), self.leg(leg)) {
             (Some(start), Some(leg)) => seq::before(start, leg.acked),

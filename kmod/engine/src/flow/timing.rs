@@ -41,6 +41,7 @@ const RESET_MS: u32 = 130_000;
 impl Flow {
     /// When it is to be looked at next ([`Flow::tick`]) if nothing comes, ms modulo 2³².
     /// `held`: something of it is held.
+    #[inline]
     pub fn due(&self, held: bool) -> u32 {
         let idle = match self.state {
             State::Dead => return self.seen,

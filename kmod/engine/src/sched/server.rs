@@ -61,6 +61,7 @@ impl Server {
     }
 
     /// Weight, 0 to [`MAX_WEIGHT`]; 0: gets nothing new.
+    #[inline]
     pub fn weight(&self) -> u32 {
         self.weight.load(Relaxed)
     }
@@ -82,6 +83,7 @@ impl Server {
     }
 
     /// Whether checks hold the server for working.
+    #[inline]
     pub fn available(&self) -> bool {
         self.available.load(Relaxed)
     }
@@ -97,11 +99,13 @@ impl Server {
     }
 
     /// One more outstanding.
+    #[inline]
     pub fn start(&self) {
         self.active.fetch_add(1, Relaxed);
     }
 
     /// One less outstanding; stays 0 at 0.
+    #[inline]
     pub fn finish(&self) {
         // Only fails at 0, and then there is nothing to take away.
         let _ = self
@@ -111,6 +115,7 @@ impl Server {
 
     /// Notes that a response's first byte came `first_byte_ns` after its request, at `now_ns` of a
     /// monotonic clock.
+    #[inline]
     pub fn observe(&self, first_byte_ns: u64, now_ns: u64) {
         self.latency.observe(first_byte_ns, now_ns);
     }
