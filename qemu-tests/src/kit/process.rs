@@ -10,11 +10,14 @@ use std::process::ExitStatus;
 use std::process::Stdio;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use rustix::process::Pid;
 pub use rustix::process::Signal;
 use rustix::process::kill_process;
 
+use super::wait::limit;
+use super::wait::wait_for;
 use super::wait::wait_until;
 use crate::guest::program;
 
@@ -135,7 +138,16 @@ impl Process {
     ///
     /// Where it ends or goes on without; shows what it printed.
     pub fn wait_for_output(&mut self, words: &str) {
-        wait_until(&format!("{} prints {words}", self.line), || {
+        self.wait_long_for_output(words, limit());
+    }
+
+    /// The same, for so long at most.
+    ///
+    /// # Panics
+    ///
+    /// Where it does not, or ends before.
+    pub fn wait_long_for_output(&mut self, words: &str, limit: Duration) {
+        wait_for(&format!("{} prints {words}", self.line), limit, || {
             let running = self.is_running();
             let printed = self.output();
             let found = printed.contains(words);

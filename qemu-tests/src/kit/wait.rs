@@ -18,8 +18,17 @@ pub fn limit() -> Duration {
 /// # Panics
 ///
 /// Where it does not: says `what` did not happen.
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + limit();
+pub fn wait_until(what: &str, condition: impl FnMut() -> bool) {
+    wait_for(what, limit(), condition);
+}
+
+/// Waits until `condition` holds, for so long at most.
+///
+/// # Panics
+///
+/// Where it does not: says `what` did not happen.
+pub fn wait_for(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
     while !condition() {
         assert!(
             Instant::now() < deadline,

@@ -134,6 +134,10 @@ pub const TESTS: &[Test] = &[
         .timeout(180),
     guest_test!(splice::servers_that_refuse_are_passed_over).needs_module(),
     guest_test!(splice::servers_may_answer_before_they_have_the_body).needs_module(),
+    guest_test!(splice::a_browser_is_served)
+        .needs_module()
+        .memory(2048)
+        .timeout(300),
     guest_test!(splice::bodies_are_identical)
         .needs_module()
         .timeout(180),

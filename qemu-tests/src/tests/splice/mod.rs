@@ -2,6 +2,7 @@
 //! Requests that the module itself switches, from real clients to real servers.
 
 mod bodies;
+mod browser;
 mod changes;
 mod flood;
 mod front;
@@ -32,6 +33,7 @@ pub(super) use bodies::bodies_are_identical;
 pub(super) use bodies::clients_may_send_byte_by_byte;
 pub(super) use bodies::servers_may_answer_before_they_have_the_body;
 pub(super) use bodies::upgrades_are_opaque;
+pub(super) use browser::a_browser_is_served;
 pub(super) use changes::tables_are_replaced_and_servers_drained_under_load;
 pub(super) use changes::the_module_goes_and_comes_under_load;
 pub(super) use flood::a_hundred_thousand_idle_connections_take_no_memory;
@@ -113,7 +115,8 @@ impl Setup {
                 host,
                 &format!(
                     "location / {{ return 200 \"{name} $remote_addr\\n\"; }} \
-                     location = /one/large {{ sendfile on; try_files /large =404; }}"
+                     location = /one/large {{ sendfile on; try_files /large =404; }} \
+                     location = /one/page {{ default_type text/html; try_files /page =404; }}"
                 ),
             )
         });

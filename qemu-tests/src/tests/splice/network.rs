@@ -17,7 +17,8 @@ use crate::kit::origin;
 /// A client that asks for bodies and sends some, on connections that it keeps for a while, and compares every byte.
 const CLIENT: &str = r#"
 import hashlib, http.client, socket, sys, threading
-address, count, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+address = sys.argv[1]
+count, size, at_once = map(int, sys.argv[2:])
 def pattern(name, size):
     block = hashlib.sha256(name.encode()).digest() * 2048
     return (block * (size // len(block) + 1))[:size]
@@ -51,7 +52,7 @@ def work(seed):
                 raise ValueError(f"{len(got)} bytes instead of {len(wanted)}")
         except Exception as error:
             errors.append(f"{turn} {kind} {length}: {error!r}")
-threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+threads = [threading.Thread(target=work, args=(seed,)) for seed in range(at_once)]
 for thread in threads:
     thread.start()
 for thread in threads:
@@ -59,15 +60,16 @@ for thread in threads:
 print(errors or "all right")
 "#;
 
-fn ask(module: &mut Client, client: &Host, address: &str, count: u32, size: u32) {
+/// So many requests, of so many clients at once.
+fn ask(module: &mut Client, client: &Host, address: &str, count: u32, size: u32, at_once: u32) {
     std::fs::write("/tmp/ask.py", CLIENT).unwrap();
-    let line = format!("python3 -I -S /tmp/ask.py {address} {count} {size}");
+    let line = format!("python3 -I -S /tmp/ask.py {address} {count} {size} {at_once}");
     let answer = client.attempt(&line);
     show(module);
     assert_eq!(answer.stdout, "all right\n", "{answer:?}");
 }
 
-fn bad_network(count: u32) {
+fn bad_network(count: u32, at_once: u32) {
     let mut setup = Setup::new(&rules_with("nat"));
     modprobe("sch_netem");
     let bad = "delay 100ms 20ms reorder 25% loss 5% duplicate 2% corrupt 1%";
@@ -87,7 +89,7 @@ fn bad_network(count: u32) {
         for (host, device) in &links {
             host.run(&format!("tc qdisc add dev {device} root netem {bad}"));
         }
-        ask(&mut setup.client, client, &address, count, 20_000);
+        ask(&mut setup.client, client, &address, count, 20_000, at_once);
         for (host, device) in &links {
             let seen = host.run(&format!("tc -s qdisc show dev {device}"));
             println!("{}: {seen}", host.name());
@@ -97,11 +99,11 @@ fn bad_network(count: u32) {
 }
 
 pub(in super::super) fn bad_networks_lose_nothing() {
-    bad_network(150);
+    bad_network(150, 8);
 }
 
 pub(in super::super) fn bad_networks_lose_nothing_in_ten_thousand_requests() {
-    bad_network(10_000);
+    bad_network(10_000, 100);
 }
 
 pub(in super::super) fn options_of_tcp_may_be_missing_on_either_side() {
