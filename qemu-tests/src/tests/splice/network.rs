@@ -71,6 +71,11 @@ fn ask(module: &mut Client, client: &Host, address: &str, count: u32, size: u32,
 
 fn bad_network(count: u32, at_once: u32) {
     let mut setup = Setup::new(&rules_with("nat"));
+    // A server of which three SYNs are lost is left out, and where there is no other the front tries.
+    std::fs::write("/tmp/bad.toml", rules_with("nat")).unwrap();
+    let line = "l7switch /tmp/bad.toml --no-watch --kernel require";
+    let mut front = setup.network.switch.start(line);
+    front.wait_for_output("ready,");
     modprobe("sch_netem");
     let bad = "delay 100ms 20ms reorder 25% loss 5% duplicate 2% corrupt 1%";
     let Network {
@@ -96,6 +101,9 @@ fn bad_network(count: u32, at_once: u32) {
             host.run(&format!("tc qdisc del dev {device} root"));
         }
     }
+    let (all, to_front) = (setup.counter("requests"), setup.counter("to_front"));
+    println!("{to_front} of {all} requests went to the front");
+    assert!(to_front <= 2 + all / 200);
 }
 
 pub(in super::super) fn bad_networks_lose_nothing() {
