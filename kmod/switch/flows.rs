@@ -20,6 +20,10 @@ use kernel::sync::SpinLock;
 use l7switch_engine::ends::Secret;
 use l7switch_engine::flow::seq;
 use l7switch_engine::sched::Identity;
+use l7switch_engine::wheel::Link;
+use l7switch_engine::wheel::Links;
+use l7switch_engine::wheel::Wheel;
+use l7switch_engine::wheel::NONE;
 
 use super::connection::Connection;
 use super::index::Index;
@@ -32,14 +36,6 @@ const SHARDS: usize = 256;
 const SHARD_BITS: u32 = SHARDS.trailing_zeros();
 /// Connections of a shard at most: a place has 30 bits in all.
 const SLOTS_MAX: usize = 1 << 20;
-/// Spokes of the wheel of timers, and the time from one to the next, ms; powers of two, so that time may wrap. What is due later waits on the last and is looked
-/// at more than once.
-const SPOKES: u32 = 64;
-/// See there.
-pub(super) const SPOKE_MS: u32 = 128;
-/// No slot.
-const NONE: u32 = u32::MAX;
-
 /// Whose packets an entry of the index is about.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
@@ -98,27 +94,28 @@ impl Location {
 /// A slot, in the list of free ones or on the wheel.
 struct Slot {
     connection: Option<Connection>,
-    /// The next free one, or the neighbours on a spoke.
-    next: u32,
-    previous: u32,
-    /// Where on the wheel it is.
-    spoke: u32,
-    /// When it is looked at there, ms.
-    due: u32,
+    link: Link,
+}
+
+/// In pages one by one: in one piece they would take the next power of two.
+struct Slots(VVec<Slot>);
+
+impl Links for Slots {
+    #[inline]
+    fn link(&mut self, slot: u32) -> Option<&mut Link> {
+        Some(&mut self.0.get_mut(slot as usize)?.link)
+    }
 }
 
 /// Connections under one lock.
 pub(super) struct Shard {
-    /// In pages one by one: in one piece they would take the next power of two.
-    slots: VVec<Slot>,
+    slots: Slots,
     free: u32,
-    spokes: [u32; SPOKES as usize],
-    /// The time up to which the wheel has been turned, ms: a multiple of [`SPOKE_MS`].
-    turned: u32,
+    wheel: Wheel,
 }
 
 impl Shard {
-    fn new(slots: usize) -> Result<Self> {
+    fn new(slots: usize, now: u32) -> Result<Self> {
         let mut all = VVec::with_capacity(slots, GFP_KERNEL_ACCOUNT)?;
         let mut next = NONE;
         for slot in (0..slots as u32).rev() {
@@ -126,114 +123,52 @@ impl Shard {
             let this = (slots as u32).wrapping_sub(1).wrapping_sub(slot);
             let free = Slot {
                 connection: None,
-                next,
-                previous: NONE,
-                spoke: NONE,
-                due: 0,
+                link: Link::new(next),
             };
             all.push_within_capacity(free).map_err(|_| ENOMEM)?;
             next = this;
         }
         Ok(Self {
-            slots: all,
+            slots: Slots(all),
             free: next,
-            spokes: [NONE; SPOKES as usize],
-            turned: 0,
+            wheel: Wheel::new(now),
         })
     }
 
     /// The connection of a slot.
     pub(super) fn get(&mut self, slot: u32) -> Option<&mut Connection> {
-        self.slots.get_mut(slot as usize)?.connection.as_mut()
+        self.slots.0.get_mut(slot as usize)?.connection.as_mut()
     }
 
     /// The first slot from one on that has a connection.
     pub(super) fn next_used(&self, slot: u32) -> Option<u32> {
-        (slot..self.slots.len() as u32).find(|&slot| self.peek(slot).is_some())
+        (slot..self.slots.0.len() as u32).find(|&slot| self.peek(slot).is_some())
     }
 
     fn peek(&self, slot: u32) -> Option<&Connection> {
-        self.slots.get(slot as usize)?.connection.as_ref()
-    }
-
-    /// Puts a slot on the wheel, behind the spoke that is being turned: it must not come again in the same turn.
-    fn link(&mut self, slot: u32, due: u32) {
-        let ahead = if seq::before(due, self.turned) {
-            2
-        } else {
-            let spokes = due.wrapping_sub(self.turned) / SPOKE_MS;
-            spokes.wrapping_add(1).clamp(2, SPOKES - 1)
-        };
-        let spoke = Self::spoke(self.turned, ahead);
-        let Some(head) = self.spokes.get_mut(spoke as usize) else {
-            return;
-        };
-        let next = core::mem::replace(head, slot);
-        if let Some(next) = self.slots.get_mut(next as usize) {
-            next.previous = slot;
-        }
-        if let Some(this) = self.slots.get_mut(slot as usize) {
-            this.next = next;
-            this.previous = NONE;
-            this.spoke = spoke;
-            this.due = due;
-        }
-    }
-
-    fn unlink(&mut self, slot: u32) {
-        let Some(this) = self.slots.get_mut(slot as usize) else {
-            return;
-        };
-        let (next, previous, spoke) = (this.next, this.previous, this.spoke);
-        this.spoke = NONE;
-        if let Some(next) = self.slots.get_mut(next as usize) {
-            next.previous = previous;
-        }
-        if let Some(previous) = self.slots.get_mut(previous as usize) {
-            previous.next = next;
-        } else if let Some(head) = self.spokes.get_mut(spoke as usize) {
-            *head = next;
-        }
+        self.slots.0.get(slot as usize)?.connection.as_ref()
     }
 
     /// Looks at a connection at a time, if that is earlier than it would have been.
     pub(super) fn due(&mut self, slot: u32, due: u32) {
         let earlier = self
             .slots
-            .get(slot as usize)
-            .is_some_and(|this| seq::before(due, this.due));
+            .link(slot)
+            .is_some_and(|link| seq::before(due, link.due()));
         if earlier {
-            self.unlink(slot);
-            self.link(slot, due);
+            self.wheel.take(&mut self.slots, slot);
+            self.wheel.put(&mut self.slots, slot, due);
         }
     }
 
     /// The next connection that is to be looked at until `now`, ms; it is off the wheel until [`Shard::wait`].
     pub(super) fn turn(&mut self, now: u32) -> Option<u32> {
-        let tick = now & !(SPOKE_MS - 1);
-        let oldest = tick.wrapping_sub(SPOKES * SPOKE_MS);
-        if seq::before(self.turned, oldest) {
-            self.turned = oldest;
-        }
-        while seq::before(self.turned, tick) {
-            let slot = *self.spokes.get(Self::spoke(self.turned, 1) as usize)?;
-            if slot != NONE {
-                self.unlink(slot);
-                return Some(slot);
-            }
-            self.turned = self.turned.wrapping_add(SPOKE_MS);
-        }
-        None
-    }
-
-    /// The spoke that is so many ahead of a time.
-    const fn spoke(turned: u32, ahead: u32) -> u32 {
-        (turned / SPOKE_MS).wrapping_add(ahead) & (SPOKES - 1)
+        self.wheel.turn(&mut self.slots, now)
     }
 
     /// Puts a connection back on the wheel.
     pub(super) fn wait(&mut self, slot: u32, due: u32) {
-        self.link(slot, due);
+        self.wheel.put(&mut self.slots, slot, due);
     }
 }
 
@@ -255,12 +190,12 @@ pub(crate) struct Flows {
 }
 
 impl Flows {
-    /// Room for `limit` connections.
+    /// Room for `limit` connections, from `now` on, ms.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(limit: u32, cookies: [u64; 2]) -> Result<Self> {
+    pub(crate) fn new(limit: u32, cookies: [u64; 2], now: u32) -> Result<Self> {
         // Shards do not fill evenly.
         let slots = (limit as usize).div_ceil(SHARDS);
         let slots = slots
@@ -269,7 +204,7 @@ impl Flows {
             .min(SLOTS_MAX);
         let mut shards = KVec::with_capacity(SHARDS, GFP_KERNEL_ACCOUNT)?;
         for _ in 0..SHARDS {
-            let shard = Shard::new(slots)?;
+            let shard = Shard::new(slots, now)?;
             let shard = KBox::pin_init(new_spinlock!(shard), GFP_KERNEL_ACCOUNT)?;
             shards.push_within_capacity(shard).map_err(|_| ENOMEM)?;
         }
@@ -353,15 +288,15 @@ impl Flows {
             return None;
         }
         let slot = shard.free;
-        let place = shard.slots.get_mut(slot as usize)?;
+        let place = shard.slots.0.get_mut(slot as usize)?;
         let location = Location::of(shard_number, slot);
         if !self.index.insert(hash, location.place(Side::Client)) {
             return None;
         }
-        let next = place.next;
+        let next = place.link.next;
         place.connection = Some(connection);
         shard.free = next;
-        shard.link(slot, due);
+        shard.wait(slot, due);
         self.count.fetch_add(1, Relaxed);
         Some(location)
     }
@@ -370,14 +305,14 @@ impl Flows {
     pub(super) fn remove(&self, shard: &mut Shard, location: Location, waits: bool) {
         let slot = location.slot();
         if waits {
-            shard.unlink(slot);
+            shard.wheel.take(&mut shard.slots, slot);
         }
         let free = shard.free;
-        let Some(place) = shard.slots.get_mut(slot as usize) else {
+        let Some(place) = shard.slots.0.get_mut(slot as usize) else {
             return;
         };
         if let Some(connection) = place.connection.take() {
-            place.next = free;
+            place.link.next = free;
             shard.free = slot;
             self.count.fetch_sub(1, Relaxed);
             self.held_changed(connection.around.memory(), 0);
@@ -417,7 +352,7 @@ impl Flows {
             {
                 let _softirqs = crate::shell::bottom_halves::Disabled::new();
                 let shard = shard.lock();
-                while (slot as usize) < shard.slots.len() {
+                while (slot as usize) < shard.slots.0.len() {
                     let this = slot;
                     slot = slot.wrapping_add(1);
                     if let Some(connection) = shard.peek(this) {

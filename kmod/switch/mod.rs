@@ -30,6 +30,9 @@ use kernel::sync::Arc;
 use kernel::sync::ArcBorrow;
 use kernel::sync::Mutex;
 
+use l7switch_engine::flow::milliseconds;
+
+use crate::shell::clock;
 use crate::shell::net::Net;
 use crate::shell::per_cpu::Counters;
 use crate::shell::pernet::Namespace;
@@ -127,7 +130,11 @@ impl Switch {
         live: KBox<Arc<Live>>,
     ) -> Result {
         if control.live.is_none() && !switch.follows() {
-            let flows = Flows::new(crate::max_flows(), random::key())?;
+            let flows = Flows::new(
+                crate::max_flows(),
+                random::key(),
+                milliseconds(clock::now_ns()),
+            )?;
             let flows = KBox::new(flows, GFP_KERNEL_ACCOUNT)?;
             switch.flows.replace(Some(flows));
         }

@@ -543,7 +543,7 @@ impl PacketHook for Switch {
 }
 
 impl Tick for Switch {
-    const PERIOD_MS: u32 = super::flows::SPOKE_MS;
+    const PERIOD_MS: u32 = l7switch_engine::wheel::NEAR_MS;
 
     fn tick(&self, net: &Net) {
         let guard = rcu::read_lock();

@@ -22,3 +22,4 @@ pub mod siphash;
 pub mod table;
 pub mod tls;
 pub mod uri;
+pub mod wheel;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 
+use super::contender::Contender;
 use crate::kit::network::VIP;
 use crate::kit::network::VIP6;
 use crate::kit::network::server;
@@ -42,6 +43,8 @@ pub struct Case {
     pub servers: u16,
     /// How many connections the client has.
     pub connections: u32,
+    /// How many connections of others the switch keeps meanwhile, which the module alone is asked to.
+    pub flows: u32,
     /// Bytes of an answer's body, or of a request's.
     pub body: u32,
     /// How often it is measured. The ports of 16 connections that stay make a price some tenths of a per cent higher or
@@ -64,6 +67,7 @@ const KEEPALIVE: Case = Case {
     routes: 1,
     servers: 1,
     connections: 16,
+    flows: 0,
     body: 128,
     runs: 4,
     seconds: 1,
@@ -137,6 +141,13 @@ pub const CASES: &[Case] = &[
         ..KEEPALIVE
     },
     Case {
+        name: "keepalive-128B-1000000-flows",
+        about: "as keepalive-128B, while a million connections of others are in the module's table",
+        flows: 1_000_000,
+        short: false,
+        ..KEEPALIVE
+    },
+    Case {
         name: "keepalive-128B-opaque",
         about: "as keepalive-128B, a server chosen for each connection, nothing read",
         speech: Speech::Opaque,
@@ -173,6 +184,12 @@ impl Case {
     #[must_use]
     pub fn find(name: &str) -> Option<&'static Self> {
         CASES.iter().find(|case| case.name == name)
+    }
+
+    /// Whether a contender is asked it.
+    #[must_use]
+    pub fn is_for(&self, contender: Contender) -> bool {
+        self.flows == 0 || contender == Contender::Direct || contender.is_module()
     }
 
     /// Whether it is the request that has the body.

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use super::case::Case;
 use super::case::NAME;
 use super::case::Speech;
+use super::fill;
 
 /// What the real server has to give: names and contents.
 pub(super) fn files() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
@@ -73,6 +74,14 @@ pub(super) fn rules(case: &Case, at: SocketAddr, to: &[SocketAddr], forward: &st
         );
     }
     text += &format!("[[service.bench.route]]\n{condition}\npool = \"p\"\n");
+    if case.flows > 0 {
+        text += &format!(
+            "[service.others]\nlisten = \"{}\"\nprotocol = \"http\"\n[[service.others.route]]\npool = \"others\"\n\
+             [pool.others]\nservers = [\"{}\"]\n",
+            fill::SERVICE,
+            fill::SERVER
+        );
+    }
     let servers = each(to, |server| format!("\"{server}\", "));
     text + &format!("[pool.p]\nservers = [{servers}]\nforward = \"{forward}\"\n")
 }

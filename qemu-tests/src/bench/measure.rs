@@ -25,7 +25,10 @@ const IDLE: f64 = 0.01;
 /// The first thing that goes wrong; the other measurements are not begun then.
 pub fn all(rig: &Rig, contenders: &[Contender], cases: &[&Case]) -> Result<Vec<Entry>> {
     let orders = cases.iter().flat_map(|case| {
-        contenders.iter().map(|&contender| Order {
+        let asked = contenders
+            .iter()
+            .filter(|&&contender| case.is_for(contender));
+        asked.map(|&contender| Order {
             contender,
             case: case.name.to_owned(),
             profile: false,

@@ -11,6 +11,7 @@ pub mod case;
 pub mod commands;
 mod configuration;
 pub mod contender;
+mod fill;
 pub mod gate;
 pub mod guest;
 pub mod host;

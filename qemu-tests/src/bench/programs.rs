@@ -20,6 +20,7 @@ use super::case::NAME;
 use super::case::Speech;
 use super::configuration;
 use super::contender::Contender;
+use super::fill;
 use crate::kit::Host;
 use crate::kit::Module;
 use crate::kit::Network;
@@ -86,7 +87,8 @@ pub(super) fn start(contender: Contender, case: &Case, network: &Network) -> Run
             network.switch.run("ipvsadm --restore < /tmp/ipvs");
         }
         Contender::ModuleNat | Contender::ModuleFullnat => {
-            let loaded = Module::load();
+            let loaded = Module::try_load(&format!("max_flows={}", fill::table(case)))
+                .unwrap_or_else(|error| panic!("the module does not load: {error}"));
             let mut client = network.switch.inside(|| Client::open().unwrap());
             let forward = if contender == Contender::ModuleNat {
                 "nat"
@@ -97,6 +99,9 @@ pub(super) fn start(contender: Contender, case: &Case, network: &Network) -> Run
             let rules = l7switch_rules::load_text("rules", &text)
                 .unwrap_or_else(|report| panic!("{}", report.render(false)));
             client.load(rules.table.as_bytes()).unwrap();
+            fill::fill(case, network);
+            let flows = client.module().unwrap().flows;
+            assert!(flows >= case.flows, "{flows} connections");
             module = Some((client, loaded));
         }
         Contender::Front => {

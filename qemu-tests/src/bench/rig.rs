@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::case::Case;
 use super::guest::Measured;
 use super::guest::Order;
 use super::profile::Profile;
@@ -31,8 +32,13 @@ const MACHINE: Machine = Machine {
     memory: 1024,
 };
 
+/// What a connection in the module's table takes, and the two sockets that begin it, KiB.
+const FLOW: u32 = 2;
+
 /// How long a measurement may take by the guest's clock.
 const LIMIT: Duration = Duration::from_secs(300);
+/// The same where tables are filled first.
+const LONG_LIMIT: Duration = Duration::from_secs(3600);
 
 /// What measurements are booted from.
 #[derive(Debug)]
@@ -98,11 +104,15 @@ impl Rig {
 
     fn run(&self, order: &Order, profiling: Option<Profiling<'_>>) -> Result<Measured> {
         let number = self.boots.fetch_add(1, Relaxed) + 1;
+        let flows = Case::find(&order.case).map_or(0, |case| case.flows);
         let console = self.file(&format!("{number}.console"));
         let mut guest = Guest::boot(
             &Start {
                 kernel: &self.setup.kernel,
-                machine: MACHINE,
+                machine: Machine {
+                    memory: MACHINE.memory + flows * FLOW / 1024,
+                    ..MACHINE
+                },
                 initramfs: &self.setup.initramfs,
                 image: &self.setup.artifacts.image,
                 console: Console::File(&console),
@@ -114,7 +124,8 @@ impl Rig {
             },
             &console,
         )?;
-        let result = guest.run(&order.name(), LIMIT)?;
+        let limit = if flows > 0 { LONG_LIMIT } else { LIMIT };
+        let result = guest.run(&order.name(), limit)?;
         guest.finish()?;
         let measured = Measured::find(&result.output).filter(|_| result.is_good());
         measured.ok_or_else(|| Error::Tool {

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+//! Connections of others, as many as there are to be in the switch's table: opened, used for a request, and left. Their ends
+//! are forgotten without a word to anybody (TCP_REPAIR), so that they take no memory but the switch's.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a measurement fails by panicking, as a test does"
+)]
+
+use std::io;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::net::SocketAddrV4;
+use std::net::TcpListener;
+use std::net::TcpStream;
+use std::os::fd::AsRawFd as _;
+
+use nix::sys::socket;
+use nix::sys::socket::AddressFamily;
+use nix::sys::socket::SockFlag;
+use nix::sys::socket::SockType;
+use nix::sys::socket::SockaddrIn;
+use nix::sys::socket::sockopt::TcpRepair;
+
+use super::case::Case;
+use crate::kit::Host;
+use crate::kit::Network;
+use crate::kit::network::VIP;
+
+/// The virtual service of these connections.
+pub(super) const SERVICE: SocketAddrV4 = SocketAddrV4::new(VIP, 81);
+/// Its real server.
+pub(super) const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, 2), 81);
+
+/// The network of the clients, a /16, at the client's host.
+const CLIENTS: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 0);
+/// The ports of each.
+const PORTS: std::ops::Range<u32> = 2048..34_816;
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+/// The size of the module's table, connections.
+pub(super) fn table(case: &Case) -> u32 {
+    // Its shards do not fill evenly.
+    (case.flows + case.flows / 32).max(65_536)
+}
+
+/// Fills the table, for a case that wants it.
+pub(super) fn fill(case: &Case, network: &Network) {
+    if case.flows == 0 {
+        return;
+    }
+    let server = &network.servers[0];
+    silence(&network.client);
+    silence(server);
+    network
+        .client
+        .run(&format!("ip route add local {CLIENTS}/16 dev lo"));
+    network.switch.run(&format!(
+        "ip route add {CLIENTS}/16 via 10.0.1.2 dev client"
+    ));
+    let listener = server.inside(|| TcpListener::bind(SERVER).unwrap());
+    std::thread::scope(|scope| {
+        scope.spawn(|| serve(&listener, case.flows).unwrap());
+        network.client.inside(|| {
+            for number in 0..case.flows {
+                ask(number).unwrap_or_else(|error| panic!("connection {number}: {error}"));
+            }
+        });
+    });
+}
+
+/// What comes to a connection that is forgotten is not answered.
+fn silence(host: &Host) {
+    std::fs::write(
+        "/tmp/silence",
+        "table ip silence {\n  chain output {\n    type filter hook output priority 0;\n    \
+         tcp flags & rst == rst drop\n  }\n}\n",
+    )
+    .unwrap();
+    host.run("nft -f /tmp/silence");
+}
+
+fn serve(listener: &TcpListener, count: u32) -> io::Result<()> {
+    let mut request = [0; REQUEST.len()];
+    for _ in 0..count {
+        let (mut stream, _) = listener.accept()?;
+        stream.read_exact(&mut request)?;
+        stream.write_all(RESPONSE)?;
+        forget(&stream)?;
+    }
+    Ok(())
+}
+
+fn ask(number: u32) -> io::Result<()> {
+    let ports = PORTS.end - PORTS.start;
+    let address = Ipv4Addr::from_bits(CLIENTS.to_bits() + 1 + number / ports);
+    let port = u16::try_from(PORTS.start + number % ports).map_err(io::Error::other)?;
+    let own = SockaddrIn::from(SocketAddrV4::new(address, port));
+    let socket = socket::socket(
+        AddressFamily::Inet,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    socket::bind(socket.as_raw_fd(), &own)?;
+    socket::connect(socket.as_raw_fd(), &SockaddrIn::from(SERVICE))?;
+    let mut stream = TcpStream::from(socket);
+    stream.write_all(REQUEST)?;
+    let mut response = [0; RESPONSE.len()];
+    stream.read_exact(&mut response)?;
+    forget(&stream)
+}
+
+/// Has the kernel forget a connection when its socket is closed.
+fn forget(stream: &TcpStream) -> io::Result<()> {
+    Ok(socket::setsockopt(stream, TcpRepair, &1)?)
+}
