@@ -19,6 +19,7 @@ pub mod packet;
 pub mod probe;
 pub mod sched;
 pub mod siphash;
+pub mod slots;
 pub mod table;
 pub mod tls;
 pub mod uri;

@@ -13,6 +13,7 @@
 //! Everything here is plain data and arithmetic. What the flow needs of its surroundings is an [`Env`]: the kernel's shell,
 //! or a simulated network.
 
+mod asked;
 mod build;
 mod checksum;
 mod client;
@@ -31,6 +32,7 @@ pub mod seq;
 mod server;
 mod timing;
 
+pub use asked::Asked;
 pub use build::is_ipv4;
 pub use build::Build;
 pub use build::LEN_MAX;

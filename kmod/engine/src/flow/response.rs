@@ -13,7 +13,7 @@ use crate::http1::ResponseBody;
 use crate::http1::ResponseParser;
 
 /// Most requests that wait for their responses: clients that send ahead are rare, and wait a little.
-const QUEUE: usize = 3;
+pub(super) const QUEUE: usize = 3;
 
 /// What the next byte of framing belongs to.
 #[derive(Clone, Copy, Debug)]

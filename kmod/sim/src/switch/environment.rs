@@ -7,6 +7,7 @@ use l7switch_engine::decide::Space;
 use l7switch_engine::decide::Verdict as Decided;
 use l7switch_engine::decide::decide;
 use l7switch_engine::flow::Ask;
+use l7switch_engine::flow::Asked;
 use l7switch_engine::flow::Build;
 use l7switch_engine::flow::Checksum;
 use l7switch_engine::flow::Choice;
@@ -74,6 +75,8 @@ pub(super) struct Extra {
     /// The server of each leg, with its outstanding requests.
     pub(super) legs: [Option<(u8, Identity, Identity, u32)>; 2],
     pub(super) chosen: u8,
+    /// The pools that outstanding requests were routed to.
+    pub(super) asked: Asked,
     pub(super) service: u32,
     pub(super) eager: bool,
     pub(super) client: Identity,
@@ -274,6 +277,8 @@ impl<'p> Env for Context<'p> {
             }
             _ => (FRONT, Message::OPAQUE),
         };
+        let number = (pool != FRONT).then_some(u32::from(pool));
+        self.extra.asked.choose(number);
         let stays = ask.active.and_then(|leg| {
             let (server, ..) = self.extra.legs[leg]?;
             let same = if server == FRONT {
@@ -429,6 +434,7 @@ impl<'p> Env for Context<'p> {
 
     fn started(&mut self, leg: usize) {
         self.shared.stats.started += 1;
+        self.extra.asked.start();
         match &mut self.extra.legs[leg] {
             Some(leg) => leg.3 += 1,
             None => self.shared.errors.push("started on no leg".into()),
@@ -437,6 +443,7 @@ impl<'p> Env for Context<'p> {
 
     fn finished(&mut self, leg: usize) {
         self.shared.stats.finished += 1;
+        self.extra.asked.finish();
         match &mut self.extra.legs[leg] {
             Some(leg) if leg.3 > 0 => leg.3 -= 1,
             _ => self
@@ -456,6 +463,13 @@ impl<'p> Env for Context<'p> {
         let server = self.server_name(leg);
         self.shared
             .note(|| format!("    status {status} of s{server:02}"));
+        // The response is counted for the route by which its request came to this server.
+        let pool = self.shared.plan.servers.get(usize::from(server));
+        let asked = self.extra.asked.oldest();
+        if asked != pool.map(|server| u32::from(server.pool)) {
+            let error = format!("a response of s{server:02} is for a request to {asked:?}");
+            self.shared.errors.push(error);
+        }
     }
 
     fn connected(&mut self, leg: usize) {

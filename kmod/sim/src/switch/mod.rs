@@ -9,6 +9,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::HashMap;
 
+use l7switch_engine::flow::Asked;
 use l7switch_engine::flow::Build;
 use l7switch_engine::flow::Checksum;
 use l7switch_engine::flow::Flow;
@@ -311,6 +312,7 @@ impl Switch {
                 tried: Vec::new(),
                 legs: [None; 2],
                 chosen: 0,
+                asked: Asked::new(),
                 service: match segment.destination.port {
                     ALSO => 1,
                     TLS => 2,
@@ -560,6 +562,9 @@ fn check(entry: &Entry, shared: &mut Shared) {
             "{outstanding} requests are counted, {} are outstanding",
             flow.outstanding()
         ));
+    }
+    if entry.extra.asked.outstanding() != outstanding {
+        wrong.push(format!("{:?} is not {outstanding}", entry.extra.asked));
     }
     if let Some(active) = flow.active()
         && flow.leg(active).is_none_or(|leg| !leg.is_open())
