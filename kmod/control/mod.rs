@@ -5,6 +5,7 @@
 mod flows;
 mod matching;
 mod module;
+mod routes;
 mod servers;
 mod services;
 mod table;
@@ -16,6 +17,7 @@ pub(crate) use servers::failing as server_failing;
 
 use l7switch_engine::netlink;
 use l7switch_engine::netlink::EndpointAttr;
+use l7switch_engine::netlink::TrafficAttr;
 use l7switch_engine::sched::Identity;
 
 use crate::shell::genl::Attribute;
@@ -25,7 +27,7 @@ use crate::shell::genl::Operation;
 use crate::shell::genl::Policy;
 
 /// The commands, in the order of their numbers.
-static OPERATIONS: [Operation; 12] = [
+static OPERATIONS: [Operation; 13] = [
     Operation::act::<module::Get>(),
     Operation::act::<table::Begin>(),
     Operation::act::<table::Chunk>(),
@@ -38,6 +40,7 @@ static OPERATIONS: [Operation; 12] = [
     Operation::list::<flows::Get>(),
     Operation::act::<module::Reset>(),
     Operation::act::<matching::Match>(),
+    Operation::list::<routes::Get>(),
 ];
 
 /// The family.
@@ -53,6 +56,15 @@ static ENDPOINT: [Policy; EndpointAttr::Port.number() as usize + 1] = crate::she
     (EndpointAttr::Address.number(), Policy::exact_bytes(16)),
     (EndpointAttr::Port.number(), Policy::U16),
 ]);
+
+/// Responses by class.
+const RESPONSES: [TrafficAttr; 5] = [
+    TrafficAttr::Responses1xx,
+    TrafficAttr::Responses2xx,
+    TrafficAttr::Responses3xx,
+    TrafficAttr::Responses4xx,
+    TrafficAttr::Responses5xx,
+];
 
 /// Bytes of an attribute with so much content, at most: header and padding included.
 const fn room(content: usize) -> usize {

@@ -8,6 +8,8 @@ use kernel::sync::ArcBorrow;
 use l7switch_engine::netlink::ClassAttr;
 use l7switch_engine::netlink::Command;
 use l7switch_engine::netlink::CounterAttr;
+use l7switch_engine::netlink::FlowCountAttr;
+use l7switch_engine::netlink::FlowState;
 use l7switch_engine::netlink::HistogramAttr;
 use l7switch_engine::netlink::ModuleAttr;
 use l7switch_engine::netlink::TableAttr;
@@ -54,9 +56,12 @@ impl Act for Get {
         };
         let counters = Counter::COUNT.saturating_mul(room(0) + room(32) + room(8));
         let histogram = CLASSES.saturating_mul(room(0) + 2 * room(8));
+        let flows = FlowState::ALL.len().saturating_mul(room(0) + 2 * room(4));
         let len = counters
             .saturating_add(histogram)
+            .saturating_add(flows)
             .saturating_add(22 * room(8));
+        let states = switch.flow_states();
         request.reply(len, |message| {
             message.text(ModuleAttr::Version.number(), VERSION.as_bytes())?;
             message.u32(ModuleAttr::TableLayout.number(), format::VERSION)?;
@@ -99,7 +104,14 @@ impl Act for Get {
                     })?;
                 }
                 message.uint(HistogramAttr::Sum.number(), switch.responses.sum())
-            })
+            })?;
+            for (state, count) in FlowState::ALL.iter().zip(states) {
+                message.nest(ModuleAttr::FlowCount.number(), |message| {
+                    message.u32(FlowCountAttr::State.number(), state.number())?;
+                    message.u32(FlowCountAttr::Count.number(), count)
+                })?;
+            }
+            Ok(())
         })
     }
 }

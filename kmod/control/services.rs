@@ -13,6 +13,7 @@ use l7switch_engine::table::format::ListenRecord;
 use l7switch_engine::table::format::ServiceRecord;
 
 use super::put_endpoint;
+use super::RESPONSES;
 use crate::shell::genl::Dump;
 use crate::shell::genl::List;
 use crate::shell::genl::Message;
@@ -28,15 +29,6 @@ use crate::switch::TRAFFIC_RESPONSES;
 
 /// Most listen addresses of a service that a dump shows: an entry has to fit one buffer.
 const LISTENS_SHOWN: u32 = 64;
-
-/// Responses by class.
-const RESPONSES: [TrafficAttr; 5] = [
-    TrafficAttr::Responses1xx,
-    TrafficAttr::Responses2xx,
-    TrafficAttr::Responses3xx,
-    TrafficAttr::Responses4xx,
-    TrafficAttr::Responses5xx,
-];
 
 /// `service-get`.
 pub(super) struct Get;

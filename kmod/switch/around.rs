@@ -40,8 +40,9 @@ use super::sending::Out;
 use super::view;
 use super::view::View;
 use super::Counter;
-use super::Live;
 use super::Switch;
+use super::ROUTE_REQUESTS;
+use super::ROUTE_RESPONSES;
 use super::TRAFFIC_REQUESTS;
 use super::TRAFFIC_RESPONSES;
 use crate::shell::clock;
@@ -133,6 +134,14 @@ impl Around<'_, '_> {
         }
     }
 
+    /// Counts for a route, by its slot.
+    #[inline]
+    fn route(&self, slot: Option<u32>, counter: usize) {
+        if let Some(slot) = slot {
+            self.case.live.routes().add(slot, counter);
+        }
+    }
+
     fn go_to_front(&mut self, ask: &Ask, message: Message) -> Choice {
         self.around.chosen = None;
         let active = ask.active.and_then(|leg| self.around.servers.get(leg));
@@ -188,7 +197,6 @@ impl<'e> Env for Around<'e, '_> {
     fn choose(&mut self, ask: &Ask, current: Option<(&Segment, &View<'e>)>) -> Choice {
         let live = self.case.live;
         let service = self.around.service(live, &self.service);
-        self.around.follow(live);
         let Some(mut scratch) = self.case.flows.scratches.lock() else {
             return Choice::Incomplete;
         };
@@ -209,7 +217,7 @@ impl<'e> Env for Around<'e, '_> {
         let available = self.available(ask.from, current).min(bytes.len());
         let first = self.run(ask.from, current);
         let mut wanted = first.len().min(available);
-        let chosen = loop {
+        let (chosen, route) = loop {
             let bytes = match first.get(..wanted) {
                 Some(bytes) => bytes,
                 None => self.assemble(ask.from, wanted, current, bytes),
@@ -218,13 +226,15 @@ impl<'e> Env for Around<'e, '_> {
                 space: Space { host, path },
                 joined,
             };
-            let chosen = question.ask(bytes, self.around, room);
-            if wanted >= available || !matches!(chosen, Chosen::Incomplete) {
-                break chosen;
+            let answer = question.ask(bytes, self.around, room);
+            if wanted >= available || !matches!(answer.0, Chosen::Incomplete) {
+                break answer;
             }
             wanted = wanted.saturating_mul(4).max(PIECE).min(available);
         };
         drop(scratch);
+        let slot = route.and_then(|route| live.routes().slot(route));
+        self.around.asked.choose(slot);
         match chosen {
             Chosen::Incomplete if ask.last => self.go_to_front(ask, Message::OPAQUE),
             Chosen::Incomplete => Choice::Incomplete,
@@ -410,12 +420,15 @@ impl<'e> Env for Around<'e, '_> {
             bound.server.requests.fetch_add(1, Relaxed);
         }
         self.traffic(TRAFFIC_REQUESTS);
+        let slot = self.around.asked.start();
+        self.route(slot, ROUTE_REQUESTS);
     }
 
     fn finished(&mut self, leg: usize) {
         if let Some(bound) = self.around.server(leg) {
             bound.server.scheduled().finish();
         }
+        self.around.asked.finish();
     }
 
     fn first_byte(&mut self, leg: usize, ns: u64) {
@@ -426,8 +439,11 @@ impl<'e> Env for Around<'e, '_> {
     }
 
     fn status(&mut self, _leg: usize, status: u16) {
-        let class = usize::from(status / 100).clamp(1, 5);
-        self.traffic(TRAFFIC_RESPONSES.wrapping_add(class.wrapping_sub(1)));
+        let class = usize::from(status / 100).clamp(1, 5).wrapping_sub(1);
+        // Finds the slots in the table in force, too.
+        self.traffic(TRAFFIC_RESPONSES.wrapping_add(class));
+        let slot = self.around.asked.oldest();
+        self.route(slot, ROUTE_RESPONSES.wrapping_add(class));
     }
 
     fn connected(&mut self, leg: usize) {
@@ -511,17 +527,6 @@ impl Surroundings {
         self.held_end = segment.data_end();
         self.held.push(packet);
         true
-    }
-
-    /// Finds the servers of the legs in the table in force.
-    fn follow(&mut self, live: &Live) {
-        for bound in self.servers.iter_mut().flatten() {
-            if bound.generation != live.generation {
-                bound.generation = live.generation;
-                (bound.pool, bound.position) =
-                    live.place_of(&bound.server).unwrap_or((u32::MAX, u32::MAX));
-            }
-        }
     }
 
     fn server(&self, leg: usize) -> Option<&Bound> {

@@ -60,10 +60,15 @@ pub(super) struct Room<'a> {
 }
 
 impl Question<'_> {
-    /// Asks the rules about a request's first bytes.
-    pub(super) fn ask(&self, bytes: &[u8], around: &Surroundings, room: Room<'_>) -> Chosen {
+    /// Asks the rules about a request's first bytes. Gives the number of the route in the table, too, if one takes it.
+    pub(super) fn ask(
+        &self,
+        bytes: &[u8],
+        around: &Surroundings,
+        room: Room<'_>,
+    ) -> (Chosen, Option<u32>) {
         let Some(service) = self.service else {
-            return Chosen::Front(Message::OPAQUE);
+            return (Chosen::Front(Message::OPAQUE), None);
         };
         let table = &self.live.table;
         let decision = decide::decide(table, service, self.source, bytes, room.space);
@@ -71,21 +76,23 @@ impl Question<'_> {
             Some(head) => Message::of(head),
             None => Message::OPAQUE,
         };
-        match decision.verdict {
+        let chosen = match decision.verdict {
             Verdict::Incomplete => Chosen::Incomplete,
             Verdict::NoRoute => Chosen::Front(message),
             Verdict::Refused(_) | Verdict::Front(_) => Chosen::Front(Message::OPAQUE),
             Verdict::Route(winner) => {
                 let record: ServiceRecord = table.get(service).unwrap_or_default();
-                let route = record.routes.saturating_add(winner.position);
-                match table.get::<RouteRecord>(route) {
+                let number = record.routes.saturating_add(winner.position);
+                let chosen = match table.get::<RouteRecord>(number) {
                     Some(route) if route.action == 0 => self
                         .forward(&route, &decision, message, around, room.joined)
                         .unwrap_or(Chosen::Front(message)),
                     _ => Chosen::Front(message),
-                }
+                };
+                return (chosen, Some(number));
             }
-        }
+        };
+        (chosen, None)
     }
 
     /// The server of a route that forwards; `None` where there is none.
@@ -141,12 +148,17 @@ impl Question<'_> {
                 Method::Nat
             },
         };
+        // A packet that came before may see the table before, and its places say nothing to the next one.
+        let place = if around.generation == self.live.generation {
+            (number, u32::try_from(position).ok()?)
+        } else {
+            (u32::MAX, u32::MAX)
+        };
         // Another request may have found it already, and its leg be there.
         let bound = Bound {
             server: member.server().clone(),
-            pool: number,
-            position: u32::try_from(position).ok()?,
-            generation: self.live.generation,
+            pool: place.0,
+            position: place.1,
         };
         if let Some(active) = self.active.and_then(|leg| around.servers.get(leg)) {
             let same = |active: &Bound| kernel::sync::Arc::ptr_eq(&active.server, &bound.server);
@@ -163,7 +175,7 @@ impl Question<'_> {
         let active = self
             .active
             .and_then(|leg| around.servers.get(leg)?.as_ref());
-        let Some(active) = active.filter(|bound| bound.generation == self.live.generation) else {
+        let Some(active) = active.filter(|_| around.generation == self.live.generation) else {
             return false;
         };
         let shares = route.shares..route.shares.saturating_add(route.shares_len);

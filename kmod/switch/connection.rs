@@ -5,6 +5,7 @@
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
+use l7switch_engine::flow::Asked;
 use l7switch_engine::flow::Flow;
 use l7switch_engine::flow::LEGS;
 use l7switch_engine::netlink::FlowState;
@@ -23,10 +24,10 @@ pub(super) const TRIED: usize = 4;
 pub(super) struct Bound {
     /// The server.
     pub(super) server: Arc<RealServer>,
-    /// Where it is in the table of `generation`: pool and position in it.
+    /// Where it is in the table of [`Surroundings::generation`]: pool and position in it; [`u32::MAX`] where it is not, or
+    /// where that is not known.
     pub(super) pool: u32,
     pub(super) position: u32,
-    pub(super) generation: u64,
 }
 
 /// What belongs to a flow and is no plain data.
@@ -45,6 +46,8 @@ pub(super) struct Surroundings {
     pub(super) servers: [Option<Bound>; LEGS],
     /// The server that was chosen last, for the leg to come.
     pub(super) chosen: Option<Bound>,
+    /// The slots of the routes by which outstanding requests came here.
+    pub(super) asked: Asked,
     /// The service, by its position in the table of `generation`.
     pub(super) service: Option<u32>,
     pub(super) generation: u64,
@@ -63,12 +66,31 @@ impl Surroundings {
     }
 
     /// The service that the connection is of in a table.
+    #[inline]
     pub(super) fn service(&mut self, live: &Live, address: &Identity) -> Option<u32> {
         if self.generation != live.generation {
-            self.generation = live.generation;
-            self.service = live.service_at(address.address, address.port);
+            return self.service_in_other(live, address);
         }
         self.service
+    }
+
+    /// The same in another table than the one of the last packet.
+    #[cold]
+    fn service_in_other(&mut self, live: &Live, address: &Identity) -> Option<u32> {
+        let service = live.service_at(address.address, address.port);
+        // A packet that has come before may see the table before.
+        if self.generation < live.generation {
+            let routes = live.routes();
+            self.asked
+                .retain(|slot| routes.is_since(slot, self.generation));
+            for bound in self.servers.iter_mut().flatten() {
+                let place = live.place_of(&bound.server);
+                (bound.pool, bound.position) = place.unwrap_or((u32::MAX, u32::MAX));
+            }
+            self.generation = live.generation;
+            self.service = service;
+        }
+        service
     }
 }
 
@@ -101,6 +123,7 @@ impl Connection {
                 to_server: [Way::unknown(), Way::unknown()],
                 servers: [None, None],
                 chosen: None,
+                asked: Asked::new(),
                 service: None,
                 generation: 0,
                 tried: [0; TRIED],

@@ -19,6 +19,7 @@ use kernel::sync::SpinLock;
 
 use l7switch_engine::ends::Secret;
 use l7switch_engine::flow::seq;
+use l7switch_engine::netlink::FlowState;
 use l7switch_engine::sched::Identity;
 use l7switch_engine::wheel::Link;
 use l7switch_engine::wheel::Links;
@@ -111,6 +112,8 @@ impl Links for Slots {
 pub(super) struct Shard {
     slots: Slots,
     free: u32,
+    /// Slots that have a connection.
+    used: u32,
     wheel: Wheel,
 }
 
@@ -131,6 +134,7 @@ impl Shard {
         Ok(Self {
             slots: Slots(all),
             free: next,
+            used: 0,
             wheel: Wheel::new(now),
         })
     }
@@ -296,6 +300,7 @@ impl Flows {
         let next = place.link.next;
         place.connection = Some(connection);
         shard.free = next;
+        shard.used = shard.used.wrapping_add(1);
         shard.wait(slot, due);
         self.count.fetch_add(1, Relaxed);
         Some(location)
@@ -314,6 +319,7 @@ impl Flows {
         if let Some(connection) = place.connection.take() {
             place.link.next = free;
             shard.free = slot;
+            shard.used = shard.used.wrapping_sub(1);
             self.count.fetch_sub(1, Relaxed);
             self.held_changed(connection.around.memory(), 0);
             let hash = self.hash(&connection.flow.client, &connection.flow.service);
@@ -366,8 +372,30 @@ impl Flows {
         }
     }
 
+    /// Adds a shard's connections to their counts by state. In process context.
+    pub(super) fn count_states(&self, shard: usize, counts: &mut [u32; FlowState::ALL.len()]) {
+        let _softirqs = crate::shell::bottom_halves::Disabled::new();
+        let Some(shard) = self.lock(shard) else {
+            return;
+        };
+        let mut left = shard.used;
+        // The last slots are taken first.
+        for slot in shard.slots.0.iter().rev() {
+            if left == 0 {
+                return;
+            }
+            let Some(connection) = &slot.connection else {
+                continue;
+            };
+            left = left.wrapping_sub(1);
+            if let Some(count) = counts.get_mut(connection.state().number() as usize) {
+                *count = count.wrapping_add(1);
+            }
+        }
+    }
+
     /// Numbers of the shards.
-    pub(super) fn shards(&self) -> core::ops::Range<usize> {
-        0..self.shards.len()
+    pub(super) fn shards() -> core::ops::Range<usize> {
+        0..SHARDS
     }
 }

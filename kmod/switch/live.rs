@@ -11,6 +11,7 @@ use kernel::sync::Arc;
 use l7switch_engine::sched::hash_key;
 use l7switch_engine::sched::sort::sort;
 use l7switch_engine::sched::Identity;
+use l7switch_engine::slots::NONE;
 use l7switch_engine::table::format::ListenRecord;
 use l7switch_engine::table::format::PoolRecord;
 use l7switch_engine::table::format::ServerRecord;
@@ -18,6 +19,7 @@ use l7switch_engine::table::format::ServiceRecord;
 use l7switch_engine::table::Table;
 
 use super::real_server::RealServer;
+use super::routes::Routes;
 use super::Member;
 use super::Pool;
 use crate::shell::per_cpu::Counters;
@@ -45,6 +47,8 @@ pub(crate) struct Live {
     pools: KVVec<Pool>,
     /// Counters of the services, in the order of the table: those of a name go on from table to table.
     traffic: KVVec<Arc<Traffic>>,
+    /// Counters of the routes: those of a name, in a service of a name, go on.
+    routes: Routes,
     /// Services of which a server has turned out to know no TCP timestamps.
     timeless: KVVec<AtomicBool>,
     /// Addresses and ports of the services, as numbers, sorted, each with its service.
@@ -92,6 +96,7 @@ impl Live {
             members: KVVec::with_capacity(servers as usize, FLAGS)?,
             pools: KVVec::with_capacity(pools as usize, FLAGS)?,
             traffic: KVVec::with_capacity(services as usize, FLAGS)?,
+            routes: Routes::none(),
             timeless: KVVec::with_capacity(services as usize, FLAGS)?,
             listens: KVVec::with_capacity(listens as usize, FLAGS)?,
             by_name: KVVec::with_capacity(servers as usize, FLAGS)?,
@@ -112,15 +117,19 @@ impl Live {
                 put(&mut live.by_name, (hash, index))?;
             }
         }
-        live.take_services(before)?;
+        let were = live.take_services(before)?;
+        let before = before.map(|live| (live, were.as_slice()));
+        live.routes = Routes::new(&live.table, generation, before)?;
         sort(&mut live.by_name, |a, b| a.0 < b.0);
         Ok(live)
     }
 
-    /// Finds the services by name in the table before, and lists their addresses.
-    fn take_services(&mut self, before: Option<&Self>) -> Result {
+    /// Finds the services by name in the table before, and lists their addresses. Gives the position there of each, or
+    /// [`NONE`].
+    fn take_services(&mut self, before: Option<&Self>) -> Result<KVVec<u32>> {
         const FLAGS: kernel::alloc::Flags = GFP_KERNEL_ACCOUNT;
         let count = self.table.count::<ServiceRecord>();
+        let mut were = KVVec::with_capacity(count as usize, FLAGS)?;
         for index in 0..count {
             let service: ServiceRecord = self.table.get(index).ok_or(EINVAL)?;
             let name = self.table.text(service.name, service.name_len);
@@ -130,6 +139,7 @@ impl Live {
                 None => Arc::new(Traffic::new()?, FLAGS)?,
             };
             put(&mut self.traffic, traffic)?;
+            put(&mut were, was.map_or(NONE, |(_, was)| was))?;
             put(&mut self.timeless, AtomicBool::new(false))?;
             for listen in service.listens..service.listens.saturating_add(service.listens_len) {
                 let listen: ListenRecord = self.table.get(listen).ok_or(EINVAL)?;
@@ -144,7 +154,7 @@ impl Live {
         sort(&mut self.listens, |a, b| {
             a.0 < b.0 || (a.0 == b.0 && a.1 < b.1)
         });
-        Ok(())
+        Ok(were)
     }
 
     /// The service of a name.
@@ -217,6 +227,12 @@ impl Live {
         self.traffic.get(service as usize).map(|traffic| &**traffic)
     }
 
+    /// The counters of the routes.
+    #[inline]
+    pub(crate) const fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
     /// Whether clients of a service may be offered timestamps: every server must know them.
     pub(super) fn timestamps(&self, service: u32) -> bool {
         let timeless = self.timeless.get(service as usize);
@@ -270,9 +286,10 @@ impl Live {
             .filter_map(|(pool, member)| Some((pool, member, member.changed()?)))
     }
 
-    /// Sets the counters of the services to 0.
+    /// Sets the counters of services and routes to 0.
     pub(crate) fn reset_counters(&self) {
         self.traffic.iter().for_each(|traffic| traffic.reset());
+        self.routes.reset();
     }
 
     /// The servers of an address, in one pool or in all, with their pool.
@@ -336,7 +353,7 @@ fn lower_bound<T>(items: &[T], before: impl Fn(&T) -> bool) -> usize {
 }
 
 /// Puts an item where there is room for it. (To make room is what refers to a panic in the kernel crate's vector.)
-fn put<T>(items: &mut KVVec<T>, item: T) -> Result {
+pub(super) fn put<T>(items: &mut KVVec<T>, item: T) -> Result {
     items.push_within_capacity(item).map_err(|_| ENOMEM)
 }
 

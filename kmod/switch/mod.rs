@@ -15,6 +15,7 @@ mod load;
 mod path;
 mod pool;
 mod real_server;
+mod routes;
 mod scratch;
 mod sending;
 mod view;
@@ -31,6 +32,7 @@ use kernel::sync::ArcBorrow;
 use kernel::sync::Mutex;
 
 use l7switch_engine::flow::milliseconds;
+use l7switch_engine::netlink::FlowState;
 
 use crate::shell::clock;
 use crate::shell::net::Net;
@@ -54,6 +56,8 @@ pub(crate) use load::ChunkError;
 pub(crate) use load::Load;
 pub(crate) use pool::Pool;
 pub(crate) use real_server::Member;
+pub(crate) use routes::ROUTE_REQUESTS;
+pub(crate) use routes::ROUTE_RESPONSES;
 
 use flows::Flows;
 
@@ -163,6 +167,19 @@ impl Switch {
     pub(crate) fn flow_count(&self) -> u32 {
         let guard = rcu::read_lock();
         self.flows.read(&guard).map_or(0, Flows::count)
+    }
+
+    /// Connections followed now by state: by the number of [`FlowState`]. In process context.
+    pub(crate) fn flow_states(&self) -> [u32; FlowState::ALL.len()] {
+        let mut counts = [0; FlowState::ALL.len()];
+        for shard in Flows::shards() {
+            // One at a time: there may be a million of them.
+            let guard = rcu::read_lock();
+            if let Some(flows) = self.flows.read(&guard) {
+                flows.count_states(shard, &mut counts);
+            }
+        }
+        counts
     }
 
     /// Calls `with` with the connection at a position or the next one, and gives where to go on.

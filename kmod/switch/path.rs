@@ -565,7 +565,7 @@ impl Tick for Switch {
             net,
             now,
         };
-        for number in flows.shards() {
+        for number in Flows::shards() {
             case.turn(number);
         }
     }
@@ -607,7 +607,7 @@ impl<'g> Case<'g> {
 
 /// Ends every connection, since the switch goes away: both sides are told.
 fn abort(switch: &Switch, live: &Live, flows: &Flows, net: &Net) {
-    for number in flows.shards() {
+    for number in Flows::shards() {
         let mut slot = 0u32;
         loop {
             let guard = rcu::read_lock();

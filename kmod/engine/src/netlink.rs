@@ -71,6 +71,7 @@ numbered! {
         CountersCleared = 16 "counters-cleared",
         ServerFailing = 17 "server-failing",
         FlowsFull = 18 "flows-full",
+        RouteGet = 19 "route-get",
     }
     /// What a virtual service speaks, as the rule language says it.
     Protocol: u32 {
@@ -130,6 +131,7 @@ numbered! {
         MaxFlows = 13 "max-flows",
         Counter = 14 "counter",
         FirstByte = 15 "first-byte",
+        FlowCount = 16 "flow-count",
     }
     /// Attributes of the set `histogram`.
     HistogramAttr: u16 {
@@ -234,5 +236,18 @@ numbered! {
         Pool = 1 "pool",
         Weight = 2 "weight",
         Server = 3 "server",
+    }
+    /// Attributes of the set `flow-count`.
+    FlowCountAttr: u16 {
+        State = 1 "state",
+        Count = 2 "count",
+    }
+    /// Attributes of the set `route`.
+    RouteAttr: u16 {
+        Service = 1 "service",
+        Position = 2 "position",
+        Name = 3 "name",
+        Action = 4 "action",
+        Traffic = 5 "traffic",
     }
 }

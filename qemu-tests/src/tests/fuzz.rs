@@ -62,6 +62,7 @@ fn good_requests(transaction: u32, table: &[u8]) -> Vec<(Command, u16, Vec<u8>)>
         (Command::ServiceGet, DUMP, Vec::new()),
         (Command::ServerGet, DUMP, Vec::new()),
         (Command::FlowGet, DUMP, Vec::new()),
+        (Command::RouteGet, DUMP, Vec::new()),
         (
             Command::ServerSet,
             ACK,

@@ -362,14 +362,20 @@ pub(super) fn messages_that_no_client_sends_do_no_harm() {
     let inval = Errno::INVAL.raw_os_error();
 
     // Commands that there are not, events as commands, a list where something is done, and the other way round.
-    for command in (0..=u8::MAX).filter(|number| !(1..=12).contains(number)) {
+    let commands: Vec<u8> = (1..=12).chain([Command::RouteGet.number()]).collect();
+    for command in (0..=u8::MAX).filter(|number| !commands.contains(number)) {
         for flags in [ACK, ACK | DUMP] {
             let answers = raw.ask(&message(family, REQUEST | flags, 1, command, &[]));
             let errno = answers.iter().find_map(Answer::errno);
             assert_eq!(errno, Some(supported), "{command}: {answers:?}");
         }
     }
-    for command in [Command::ServiceGet, Command::ServerGet, Command::FlowGet] {
+    for command in [
+        Command::ServiceGet,
+        Command::ServerGet,
+        Command::FlowGet,
+        Command::RouteGet,
+    ] {
         assert_eq!(
             raw.errno(family, ACK, command, &[]),
             supported,

@@ -33,10 +33,13 @@ use crate::kit::network::VIP;
 
 /// Every command, with the flags that it is given with.
 fn commands() -> Vec<(Command, u16)> {
-    let commands = (1..=12).filter_map(Command::from_number);
+    let commands = (1..=12).chain([Command::RouteGet.number()]);
+    let commands = commands.filter_map(Command::from_number);
     commands
         .map(|command| match command {
-            Command::ServiceGet | Command::ServerGet | Command::FlowGet => (command, DUMP),
+            Command::ServiceGet | Command::ServerGet | Command::FlowGet | Command::RouteGet => {
+                (command, DUMP)
+            }
             _ => (command, ACK),
         })
         .collect()

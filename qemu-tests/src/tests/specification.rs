@@ -63,6 +63,7 @@ show("module", client.do("module-get", {}))
 show("services", client.dump("service-get", {}))
 show("servers", client.dump("server-get", {}))
 show("flows", client.dump("flow-get", {}))
+show("routes", client.dump("route-get", {}))
 show("set", client.do("server-set", {"address": "::ffff:10.0.2.3", "port": 80, "weight": 7, "state": "draining"}))
 show("set", client.do("server-set", {"pool": "three", "address": "fd00:2::2", "port": 80, "weight": 0}))
 show("set", client.do("server-set", {"pool": "three", "address": "fd00:2::2", "port": 80, "reset-weight": True}))
@@ -139,6 +140,10 @@ pub(super) fn the_kernels_tool_is_a_client() {
         (&4.into(), &8.into())
     );
     assert_eq!(module["flows"], 1);
+    let states = module["flow-count"].as_array().unwrap();
+    let of = |state: &str| states.iter().find(|count| count["state"] == state).unwrap();
+    assert_eq!((states.len(), &of("open")["count"]), (4, &1.into()));
+    assert_eq!(of("closing")["count"], 0);
     let loaded = module["counter"]
         .as_array()
         .unwrap()
@@ -177,6 +182,25 @@ pub(super) fn the_kernels_tool_is_a_client() {
         (&80.into(), &"open".into())
     );
     assert!(flow["packets"].as_u64().unwrap() >= 1 && flow["bytes"].as_u64().unwrap() > 70);
+
+    let routes = next("routes");
+    let routes = routes.as_array().unwrap();
+    assert_eq!(routes.len(), 10);
+    let (internal, unnamed, first) = (&routes[0], &routes[5], &routes[8]);
+    assert_eq!(
+        (&internal["service"], &internal["name"], &internal["action"]),
+        (&"web".into(), &"internal".into(), &"forward".into())
+    );
+    assert_eq!(
+        (&unnamed["position"], &unnamed["name"]),
+        (&5.into(), &Value::Null)
+    );
+    assert_eq!(
+        (&first["name"], &first["action"]),
+        (&"first".into(), &"answer".into())
+    );
+    assert_eq!(first["traffic"]["requests"], 0);
+    assert_eq!(first["traffic"]["responses-5xx"], 0);
 
     assert_eq!(next("set")["changed"], 3);
     assert_eq!(next("set")["changed"], 1);

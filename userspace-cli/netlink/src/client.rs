@@ -32,6 +32,7 @@ use crate::types::Answer;
 use crate::types::Flow;
 use crate::types::Match;
 use crate::types::Module;
+use crate::types::Route;
 use crate::types::Server;
 use crate::types::Service;
 
@@ -192,6 +193,15 @@ impl Client {
     /// See [`Client::services`].
     pub fn servers(&mut self) -> Result<Vec<Server>, Error> {
         self.inner.list(Command::ServerGet)
+    }
+
+    /// `route-get`: the routes with their counters, service by service in the order of the file.
+    ///
+    /// # Errors
+    ///
+    /// See [`Client::services`].
+    pub fn routes(&mut self) -> Result<Vec<Route>, Error> {
+        self.inner.list(Command::RouteGet)
     }
 
     /// `flow-get`: the connections that are followed.

@@ -84,6 +84,7 @@ sets! {
         MAX_FLOWS = MaxFlows: U32,
         COUNTER = Counter: Nest<Counter>,
         FIRST_BYTE = FirstByte: Nest<Histogram>,
+        FLOW_COUNT = FlowCount: Nest<FlowCount>,
     }
     /// `histogram`
     Histogram: HistogramAttr = "histogram" {
@@ -189,6 +190,19 @@ sets! {
         WEIGHT = Weight: U32,
         SERVER = Server: Nest<Endpoint>,
     }
+    /// `flow-count`
+    FlowCount: FlowCountAttr = "flow-count" {
+        STATE = State: Code<netlink::FlowState>,
+        COUNT = Count: U32,
+    }
+    /// `route`
+    Route: RouteAttr = "route" {
+        SERVICE = Service: Text,
+        POSITION = Position: U32,
+        NAME = Name: Text,
+        ACTION = Action: Code<netlink::Action>,
+        TRAFFIC = Traffic: Nest<Traffic>,
+    }
 }
 
 /// The name of the set that a command's or event's attributes are of.
@@ -210,6 +224,7 @@ pub const fn set_of(command: Command) -> &'static str {
         | Command::ServerFailing => Server::SET,
         Command::FlowGet => Flow::SET,
         Command::RequestMatch => Match::SET,
+        Command::RouteGet => Route::SET,
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Module {
     pub counters: Vec<Counter>,
     /// Time from a request to its response's first byte.
     pub first_byte: Histogram,
+    /// Connections followed now by how far they have come; empty where this module does not say.
+    pub flow_counts: Vec<FlowCount>,
 }
 
 impl Module {
@@ -60,6 +62,24 @@ impl Module {
         let counter = self.counters.iter().find(|counter| counter.name == name)?;
         Some(counter.value)
     }
+
+    /// How many connections have come so far and no farther; 0 where this module does not say.
+    #[must_use]
+    pub fn flows_in(&self, state: FlowState) -> u32 {
+        let mut counts = self.flow_counts.iter();
+        let count = counts.find(|count| count.state == state);
+        count.map_or(0, |count| count.count)
+    }
+}
+
+/// How many connections have come so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct FlowCount {
+    /// How far.
+    #[serde(serialize_with = "by_name")]
+    pub state: FlowState,
+    /// How many.
+    pub count: u32,
 }
 
 /// Times, counted by class.
@@ -151,6 +171,35 @@ pub struct Server {
     pub requests: u64,
     /// Connections that it refused or did not answer.
     pub failures: u64,
+}
+
+/// A route of a virtual service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Route {
+    /// Its service.
+    pub service: String,
+    /// Its position in the service, 0 the first.
+    pub position: u32,
+    /// Its name; absent where it has none.
+    pub name: Option<String>,
+    /// What it does with its requests.
+    #[serde(serialize_with = "by_name")]
+    pub action: Action,
+    /// Requests that it took and that were passed on.
+    pub requests: u64,
+    /// Responses to them by class: 1xx to 5xx.
+    pub responses: [u64; 5],
+}
+
+impl Route {
+    /// Its name, or `#` and its number in the service, from 1: as logs and metrics of the front have it.
+    #[must_use]
+    pub fn label(&self) -> Cow<'_, str> {
+        match &self.name {
+            Some(name) => Cow::Borrowed(name),
+            None => Cow::Owned(format!("#{}", u64::from(self.position).saturating_add(1))),
+        }
+    }
 }
 
 /// A connection of a client to a virtual service.
@@ -291,6 +340,13 @@ impl Answer for Module {
                 value: counter.need(CounterSet::VALUE)?,
             })
         });
+        let flow_counts = module.all(Set::FLOW_COUNT).map(|count| {
+            let count = count?;
+            Ok(FlowCount {
+                state: count.need(sets::FlowCount::STATE)?,
+                count: count.need(sets::FlowCount::COUNT)?,
+            })
+        });
         Ok(Self {
             version: module.need(Set::VERSION)?.into_owned(),
             table_layout: module.need(Set::TABLE_LAYOUT)?,
@@ -310,8 +366,21 @@ impl Answer for Module {
                 Some(histogram) => Histogram::of(histogram)?,
                 None => Histogram::default(),
             },
+            flow_counts: flow_counts.collect::<Result<_, Malformed>>()?,
         })
     }
+}
+
+/// Responses by class.
+fn responses(traffic: Attributes<'_, sets::Traffic>) -> Result<[u64; 5], Malformed> {
+    use sets::Traffic as Set;
+    Ok([
+        traffic.get(Set::RESPONSES_1XX)?.unwrap_or(0),
+        traffic.get(Set::RESPONSES_2XX)?.unwrap_or(0),
+        traffic.get(Set::RESPONSES_3XX)?.unwrap_or(0),
+        traffic.get(Set::RESPONSES_4XX)?.unwrap_or(0),
+        traffic.get(Set::RESPONSES_5XX)?.unwrap_or(0),
+    ])
 }
 
 impl Answer for Service {
@@ -327,13 +396,7 @@ impl Answer for Service {
                 bytes: traffic.need(TrafficSet::BYTES)?,
                 requests: traffic.get(TrafficSet::REQUESTS)?.unwrap_or(0),
                 bytes_out: traffic.get(TrafficSet::BYTES_OUT)?.unwrap_or(0),
-                responses: [
-                    traffic.get(TrafficSet::RESPONSES_1XX)?.unwrap_or(0),
-                    traffic.get(TrafficSet::RESPONSES_2XX)?.unwrap_or(0),
-                    traffic.get(TrafficSet::RESPONSES_3XX)?.unwrap_or(0),
-                    traffic.get(TrafficSet::RESPONSES_4XX)?.unwrap_or(0),
-                    traffic.get(TrafficSet::RESPONSES_5XX)?.unwrap_or(0),
-                ],
+                responses: responses(traffic)?,
             },
             None => Traffic::default(),
         };
@@ -364,6 +427,22 @@ impl Answer for Server {
             failing: server.get(Set::FAILING)?.is_some(),
             requests: server.get(Set::REQUESTS)?.unwrap_or(0),
             failures: server.get(Set::FAILURES)?.unwrap_or(0),
+        })
+    }
+}
+
+impl Answer for Route {
+    fn read(attributes: &[u8]) -> Result<Self, Malformed> {
+        use sets::Route as Set;
+        let route = Attributes::<Set>::new(attributes);
+        let traffic = route.need(Set::TRAFFIC)?;
+        Ok(Self {
+            service: route.need(Set::SERVICE)?.into_owned(),
+            position: route.need(Set::POSITION)?,
+            name: route.get(Set::NAME)?.map(Cow::into_owned),
+            action: route.need(Set::ACTION)?,
+            requests: traffic.need(sets::Traffic::REQUESTS)?,
+            responses: responses(traffic)?,
         })
     }
 }
@@ -494,6 +573,60 @@ mod tests {
         assert_eq!(json["address"], "10.0.0.1:80");
     }
 
+    #[test]
+    fn a_route_is_read_and_has_the_fronts_label() {
+        let nest = |kind: u16, content: &[u8]| {
+            let length = u16::try_from(4 + content.len()).unwrap();
+            [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), content].concat()
+        };
+        let traffic = [number(4, 9), number(7, 5), number(10, 1)].concat();
+        let fixed = [
+            text(1, b"web"),
+            number(2, 2),
+            number(4, 1),
+            nest(5, &traffic),
+        ]
+        .concat();
+        let route = Route::read(&fixed).unwrap();
+        assert_eq!((route.service.as_str(), route.position), ("web", 2));
+        assert_eq!(route.action, Action::Answer);
+        assert_eq!((route.requests, route.responses), (9, [0, 5, 0, 0, 1]));
+        assert_eq!(route.label(), "#3");
+        let named = Route::read(&[fixed.clone(), text(3, b"images")].concat()).unwrap();
+        assert_eq!(named.label(), "images");
+        assert_eq!(serde_json::to_value(&named).unwrap()["action"], "answer");
+        let without = &fixed[..fixed.len() - traffic.len() - 4];
+        assert!(Route::read(without).is_err(), "no counters");
+    }
+
+    #[test]
+    fn flows_are_counted_by_state() {
+        let count = |state, count| {
+            let content = [number(1, state), number(2, count)].concat();
+            let length = u16::try_from(4 + content.len()).unwrap();
+            let header = [length.to_ne_bytes(), 0x8010_u16.to_ne_bytes()].concat();
+            [header, content].concat()
+        };
+        let fixed = [
+            text(1, b"0.1.0"),
+            number(2, 1),
+            number(3, 0),
+            number(10, 1000),
+            number(11, 500),
+        ];
+        let module = Module::read(&fixed.concat()).unwrap();
+        assert_eq!(module.flows_in(FlowState::Open), 0, "an older module");
+        let counted = [fixed.concat(), count(1, 5), count(3, 2)].concat();
+        let module = Module::read(&counted).unwrap();
+        assert_eq!(module.flows_in(FlowState::Open), 5);
+        assert_eq!(module.flows_in(FlowState::Reading), 2);
+        assert_eq!(module.flows_in(FlowState::Closing), 0);
+        let json = serde_json::to_value(&module).unwrap();
+        assert_eq!(json["flow_counts"][1]["state"], "reading");
+        let unknown = [fixed.concat(), count(9, 1)].concat();
+        assert!(Module::read(&unknown).is_err(), "no such state");
+    }
+
     proptest! {
         #[test]
         fn no_bytes_make_the_readers_panic(
@@ -504,6 +637,7 @@ mod tests {
             let _ = Module::read(&bytes);
             let _ = Service::read(&bytes);
             let _ = Server::read(&bytes);
+            let _ = Route::read(&bytes);
             let _ = Flow::read(&bytes);
             let _ = Match::read(&bytes);
             let _ = Event::read(command, &bytes);
@@ -519,10 +653,10 @@ mod tests {
         #[test]
         fn no_attributes_make_the_readers_panic(
             parts in proptest::collection::vec(
-                (0_u16..18, proptest::collection::vec(prop_oneof![Just(0_u8), Just(8), any::<u8>()], 0..40), any::<bool>()),
+                (0_u16..20, proptest::collection::vec(prop_oneof![Just(0_u8), Just(8), any::<u8>()], 0..40), any::<bool>()),
                 0..20,
             ),
-            command in 10_u8..20,
+            command in 10_u8..22,
         ) {
             let mut bytes = vec![0; 20];
             for (kind, value, nested) in parts {
@@ -536,6 +670,7 @@ mod tests {
             let _ = Module::read(attributes);
             let _ = Service::read(attributes);
             let _ = Server::read(attributes);
+            let _ = Route::read(attributes);
             let _ = Flow::read(attributes);
             let _ = Match::read(attributes);
             let _ = Event::read(command, attributes);

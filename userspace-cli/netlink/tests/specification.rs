@@ -140,6 +140,8 @@ fn attributes_have_the_numbers_of_the_contract() {
         ("flow", engine!(FlowAttr)),
         ("match", engine!(MatchAttr)),
         ("share", engine!(ShareAttr)),
+        ("flow-count", engine!(FlowCountAttr)),
+        ("route", engine!(RouteAttr)),
     ]);
     contract(|contract| {
         let sets = list(contract, "attribute-sets");

@@ -105,7 +105,13 @@ mod tests {
         assert_eq!((asked.oldest(), asked.outstanding()), (None, 0));
         // What is over already changes nothing.
         asked.finish();
-        assert_eq!(asked, Asked { next: NAMELESS, ..Asked::new() });
+        assert_eq!(
+            asked,
+            Asked {
+                next: NAMELESS,
+                ..Asked::new()
+            }
+        );
     }
 
     #[test]
