@@ -13,6 +13,11 @@ pub(crate) fn render(numbers: &Numbers) -> String {
         "Connections that the module has in its table.",
     );
     out.sample("kernel_flows", &[], numbers.module.flows);
+    let name = "kernel_state_flows";
+    out.family(name, "gauge", "Of these, by how far they have come.");
+    for flows in &numbers.module.flow_counts {
+        out.sample(name, &[("state", flows.state.name())], flows.count);
+    }
     out.family(
         "kernel_events_total",
         "counter",
@@ -24,6 +29,7 @@ pub(crate) fn render(numbers: &Numbers) -> String {
     }
     first_byte(&mut out, numbers);
     services(&mut out, numbers);
+    routes(&mut out, numbers);
     servers(&mut out, numbers);
     out.into_string()
 }
@@ -51,6 +57,9 @@ fn first_byte(out: &mut Text, numbers: &Numbers) {
 fn seconds(ns: u64) -> String {
     format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000)
 }
+
+/// Classes of responses, as labels.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 fn services(out: &mut Text, numbers: &Numbers) {
     let families = [
@@ -85,9 +94,34 @@ fn services(out: &mut Text, numbers: &Numbers) {
     let name = "kernel_responses_total";
     out.family(name, "counter", "Responses by service and class.");
     for service in &numbers.services {
-        let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-        for (class, count) in classes.into_iter().zip(service.traffic.responses) {
+        for (class, count) in CLASSES.into_iter().zip(service.traffic.responses) {
             let labels = [("service", service.name.as_str()), ("class", class)];
+            out.sample(name, &labels, count);
+        }
+    }
+}
+
+/// Those that a request has come to: there may be very many, and each is six samples.
+fn routes(out: &mut Text, numbers: &Numbers) {
+    let used = || numbers.routes.iter().filter(|route| route.requests > 0);
+    let name = "kernel_route_requests_total";
+    let help = "Requests that were passed on, by route; of routes that a request came to.";
+    out.family(name, "counter", help);
+    for route in used() {
+        let label = route.label();
+        let labels = [("service", route.service.as_str()), ("route", &label)];
+        out.sample(name, &labels, route.requests);
+    }
+    let name = "kernel_route_responses_total";
+    out.family(name, "counter", "Responses to them by route and class.");
+    for route in used() {
+        let label = route.label();
+        for (class, count) in CLASSES.into_iter().zip(route.responses) {
+            let labels = [
+                ("service", route.service.as_str()),
+                ("route", &label),
+                ("class", class),
+            ];
             out.sample(name, &labels, count);
         }
     }
@@ -134,12 +168,27 @@ fn servers(out: &mut Text, numbers: &Numbers) {
 
 #[cfg(test)]
 mod tests {
+    use l7switch_engine::netlink::Action;
+    use l7switch_engine::netlink::FlowState;
     use l7switch_netlink::Class;
     use l7switch_netlink::Counter;
+    use l7switch_netlink::FlowCount;
     use l7switch_netlink::Histogram;
     use l7switch_netlink::Module;
+    use l7switch_netlink::Route;
 
     use super::*;
+
+    fn route(position: u32, name: Option<&str>, requests: u64) -> Route {
+        Route {
+            service: "web".to_owned(),
+            position,
+            name: name.map(str::to_owned),
+            action: Action::Forward,
+            requests,
+            responses: [0, requests.saturating_sub(1), 0, requests.min(1), 0],
+        }
+    }
 
     #[test]
     fn a_histogram_adds_up_and_ends_with_infinity() {
@@ -167,13 +216,35 @@ mod tests {
                     classes: vec![class(Some(1024), 2), class(None, 3)],
                     sum: 7_000_000_001,
                 },
+                flow_counts: vec![
+                    FlowCount {
+                        state: FlowState::Opening,
+                        count: 0,
+                    },
+                    FlowCount {
+                        state: FlowState::Reading,
+                        count: 3,
+                    },
+                ],
             },
             services: Vec::new(),
+            routes: vec![
+                route(0, Some("a\"b"), 7),
+                route(1, None, 1),
+                route(2, Some("idle"), 0),
+            ],
             servers: Vec::new(),
         };
         let text = render(&numbers);
+        assert!(!text.contains("idle"), "no request has come to it");
         for line in [
             "l7switch_kernel_flows 3",
+            "l7switch_kernel_state_flows{state=\"opening\"} 0",
+            "l7switch_kernel_state_flows{state=\"reading\"} 3",
+            "l7switch_kernel_route_requests_total{service=\"web\",route=\"a\\\"b\"} 7",
+            "l7switch_kernel_route_requests_total{service=\"web\",route=\"#2\"} 1",
+            "l7switch_kernel_route_responses_total{service=\"web\",route=\"#2\",class=\"1xx\"} 0",
+            "l7switch_kernel_route_responses_total{service=\"web\",route=\"#2\",class=\"4xx\"} 1",
             "l7switch_kernel_events_total{event=\"requests\"} 5",
             "l7switch_kernel_first_byte_seconds_bucket{le=\"0.000001024\"} 2",
             "l7switch_kernel_first_byte_seconds_bucket{le=\"+Inf\"} 5",

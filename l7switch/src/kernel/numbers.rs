@@ -4,6 +4,7 @@
 use l7switch_admin_api::KernelState;
 use l7switch_netlink::Client;
 use l7switch_netlink::Module;
+use l7switch_netlink::Route;
 use l7switch_netlink::Server;
 use l7switch_netlink::Service;
 
@@ -14,6 +15,8 @@ pub struct Numbers {
     pub module: Module,
     /// Its services.
     pub services: Vec<Service>,
+    /// Their routes.
+    pub routes: Vec<Route>,
     /// Its real servers.
     pub servers: Vec<Server>,
 }
@@ -28,6 +31,7 @@ pub async fn numbers(state: KernelState) -> Option<Numbers> {
         Ok(Numbers {
             module: client.module()?,
             services: client.services()?,
+            routes: client.routes()?,
             servers: client.servers()?,
         })
     };

@@ -42,6 +42,12 @@ pub(crate) enum Kernel {
         #[arg(long)]
         json: bool,
     },
+    /// Show routes, with the requests that each took in the kernel
+    Routes {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Show the connections of clients that are followed
     Flows {
         /// Print JSON

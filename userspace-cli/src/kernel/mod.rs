@@ -66,6 +66,14 @@ pub(crate) fn run(command: Kernel, out: &mut impl io::Write) -> Outcome {
                 print(out, &show::servers(&servers))?;
             }
         }
+        Kernel::Routes { json } => {
+            let routes = client()?.routes().map_err(words)?;
+            if json {
+                print_json(out, &json!({ "routes": routes }))?;
+            } else {
+                print(out, &show::routes(&routes))?;
+            }
+        }
         Kernel::Flows { json } => {
             let flows = client()?.flows().map_err(words)?;
             if json {

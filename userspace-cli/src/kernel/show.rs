@@ -11,6 +11,7 @@ use l7switch_netlink::Flow;
 use l7switch_netlink::Histogram;
 use l7switch_netlink::Match;
 use l7switch_netlink::Module;
+use l7switch_netlink::Route;
 use l7switch_netlink::Server;
 use l7switch_netlink::Service;
 
@@ -35,9 +36,20 @@ pub(super) fn status(module: &Module, services: &[Service]) -> String {
         ),
         None => writeln!(text, "no table: nothing is switched"),
     };
+    let states: Vec<String> = module
+        .flow_counts
+        .iter()
+        .filter(|flows| flows.count > 0)
+        .map(|flows| format!("{} {}", flows.count, flows.state.name()))
+        .collect();
+    let states = if states.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", states.join(", "))
+    };
     let _ = writeln!(
         text,
-        "{} of {} connections followed; a table may have {} bytes",
+        "{} of {} connections followed{states}; a table may have {} bytes",
         module.flows, module.max_flows, module.max_table_len
     );
     if let Some(transaction) = module.loading {
@@ -152,6 +164,23 @@ pub(super) fn servers(servers: &[Server]) -> String {
     table(&rows)
 }
 
+pub(super) fn routes(routes: &[Route]) -> String {
+    let mut rows = vec![cells([
+        "SERVICE", "ROUTE", "ACTION", "REQUESTS", "1XX", "2XX", "3XX", "4XX", "5XX",
+    ])];
+    rows.extend(routes.iter().map(|route| {
+        let named = [
+            printable(&route.service),
+            printable(&route.label()),
+            route.action.name().to_owned(),
+            route.requests.to_string(),
+        ];
+        let responses = route.responses.iter().map(u64::to_string);
+        named.into_iter().chain(responses).collect()
+    }));
+    table(&rows)
+}
+
 pub(super) fn flows(flows: &[Flow]) -> String {
     let mut rows = vec![cells([
         "SERVICE", "CLIENT", "VIRTUAL", "SERVER", "STATE", "AGE", "IDLE", "PACKETS", "BYTES",
@@ -236,6 +265,8 @@ pub(super) fn matched(found: &Match, why: &str, method: Option<&str>) -> String 
 
 #[cfg(test)]
 mod tests {
+    use l7switch_engine::netlink::FlowState;
+    use l7switch_netlink::FlowCount;
     use l7switch_netlink::Share;
 
     use super::*;
@@ -312,10 +343,51 @@ mod tests {
             flows: 0,
             max_flows: 5,
             first_byte: Histogram::default(),
+            flow_counts: Vec::new(),
             counters: Vec::new(),
         };
         let text = status(&module, &[]);
         assert!(text.contains("generation 0, no table"), "{text}");
         assert!(text.contains("transaction 3"), "{text}");
+        assert!(text.contains("0 of 5 connections followed;"), "{text}");
+
+        let count = |state, count| FlowCount { state, count };
+        let module = Module {
+            flows: 4,
+            flow_counts: vec![
+                count(FlowState::Open, 3),
+                count(FlowState::Closing, 0),
+                count(FlowState::Reading, 1),
+            ],
+            ..module
+        };
+        let text = status(&module, &[]);
+        let wanted = "4 of 5 connections followed (3 open, 1 reading); a table";
+        assert!(text.contains(wanted), "{text}");
+    }
+
+    #[test]
+    fn routes_have_the_labels_of_logs() {
+        let route = |position, name: Option<&str>, action| Route {
+            service: "web".to_owned(),
+            position,
+            name: name.map(str::to_owned),
+            action,
+            requests: 12,
+            responses: [0, 10, 0, 1, 0],
+        };
+        let text = routes(&[
+            route(0, Some("images\u{1b}"), Action::Forward),
+            route(1, None, Action::Answer),
+        ]);
+        let lines: Vec<Vec<&str>> = text
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        let numbers = ["12", "0", "10", "0", "1", "0"];
+        let named = [&["web", "images\\u{1b}", "forward"][..], &numbers].concat();
+        let unnamed = [&["web", "#2", "answer"][..], &numbers].concat();
+        assert_eq!(lines[1..], [named, unnamed], "{text}");
+        assert_eq!(lines[0][..4], ["SERVICE", "ROUTE", "ACTION", "REQUESTS"]);
     }
 }
