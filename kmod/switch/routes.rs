@@ -163,16 +163,17 @@ impl Routes {
                 chunk.reset(slot);
             }
         });
+        let chunks = len.saturating_add(CHUNK - 1) / CHUNK;
         let mut all = Self {
             slots: routes,
             since: KVVec::with_capacity(len, FLAGS)?,
-            chunks: KVVec::with_capacity(len.div_ceil(CHUNK), FLAGS)?,
+            chunks: KVVec::with_capacity(chunks, FLAGS)?,
         };
         for since in since.iter().take(len) {
             put(&mut all.since, *since)?;
         }
         let stripes = stripes(count);
-        for number in 0..len.div_ceil(CHUNK) {
+        for number in 0..chunks {
             let chunk = match was.chunks.get(number) {
                 Some(chunk) => chunk.clone(),
                 None => Arc::new(Chunk::new(stripes)?, FLAGS)?,
@@ -233,7 +234,8 @@ impl Routes {
 
 /// Keeps the slots of the routes that are in the table in force, too.
 fn keep(slots: &mut Slots<'_>, table: &Rules, live: &Live, services: &[u32]) -> Result {
-    for (number, &was) in (0u32..).zip(services) {
+    for number in 0..table.count::<ServiceRecord>() {
+        let was = services.get(number as usize).copied().unwrap_or(NONE);
         let Some(was) = live.table.get::<ServiceRecord>(was) else {
             continue;
         };

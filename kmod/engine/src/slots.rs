@@ -66,7 +66,15 @@ fn by_name<'n>(names: &Names<impl Fn(u32) -> &'n [u8]>, index: &mut [(u64, u32)]
 
 /// The first position with a hash that `is` right.
 fn find(names: &[(u64, u32)], hash: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
-    let first = names.partition_point(|entry| entry.0 < hash);
+    // `partition_point` checks its sums.
+    let (mut first, mut end) = (0, names.len());
+    while first < end {
+        let middle = first.wrapping_add(end.wrapping_sub(first) >> 1);
+        match names.get(middle) {
+            Some(entry) if entry.0 < hash => first = middle.wrapping_add(1),
+            _ => end = middle,
+        }
+    }
     let candidates = names.get(first..)?.iter();
     candidates
         .take_while(|entry| entry.0 == hash)

@@ -124,7 +124,7 @@ pub(super) fn a_list_that_changes_says_so() {
     let second = rules(&wide(&"b".repeat(60), 200, 8));
     let other = second.table.as_bytes();
     let raw = Raw::open();
-    for command in [Command::ServerGet, Command::ServiceGet] {
+    for command in [Command::ServerGet, Command::ServiceGet, Command::RouteGet] {
         client.load(first.table.as_bytes()).unwrap();
         assert!(!is_told(&raw, command, || 0), "{command:?}, unchanged");
         assert!(

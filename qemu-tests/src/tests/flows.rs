@@ -83,6 +83,13 @@ impl Setup {
     fn flows(&mut self) -> u32 {
         self.client.module().unwrap().flows
     }
+
+    /// Flows that are opening, open, closing, and reading.
+    fn states(&mut self) -> [u32; 4] {
+        let module = self.client.module().unwrap();
+        let states = FlowState::ALL.iter().map(|&state| module.flows_in(state));
+        states.collect::<Vec<_>>().try_into().unwrap()
+    }
 }
 
 fn ask(stream: &mut TcpStream) {
@@ -183,6 +190,57 @@ pub(super) fn connections_are_listed_from_request_to_close() {
             .try_get(&format!("http://{VIP}/"))
             .is_err()
     );
+}
+
+pub(super) fn flows_are_counted_by_state() {
+    let mut setup = Setup::new("", &[("web", 80)]);
+    let connect = |setup: &Setup| setup.network.client.connect((VIP, 80));
+    let _idle = connect(&setup);
+    assert_eq!(setup.states(), [0, 0, 0, 0], "it is in its cookie");
+
+    let mut open: Vec<TcpStream> = (0..5).map(|_| connect(&setup)).collect();
+    open.iter_mut().for_each(get);
+    assert_eq!(setup.states(), [0, 5, 0, 0]);
+    let shown = setup.network.switch.run("l7ctl kernel status");
+    let wanted = "\n5 of 65536 connections followed (5 open);";
+    assert!(shown.contains(wanted), "{shown}");
+
+    // Heads that are not whole. After two seconds they would be the front's.
+    let mut reading: Vec<TcpStream> = (0..3).map(|_| connect(&setup)).collect();
+    for stream in &mut reading {
+        // What is sent first is not acknowledged, and what follows would wait for that.
+        stream.set_nodelay(true).unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+    }
+    wait_until("they are read", || setup.states() == [0, 5, 0, 3]);
+    for stream in &mut reading {
+        stream.write_all(b"Host: a\r\n\r\n").unwrap();
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+    }
+    assert_eq!(setup.states(), [0, 8, 0, 0]);
+
+    // One whose server does not answer.
+    setup.network.switch.run(
+        "nft 'add table inet f; add chain inet f out { type filter hook postrouting priority 0; }; \
+         add rule inet f out oifname \"server1\" drop'",
+    );
+    let mut opening = connect(&setup);
+    ask(&mut opening);
+    wait_until("its server is tried", || setup.states() == [1, 8, 0, 0]);
+    setup.network.switch.run("nft delete table inet f");
+    opening.set_read_timeout(Some(limit())).unwrap();
+    assert!(opening.read(&mut [0; 4096]).unwrap() > 0);
+    assert_eq!(setup.states(), [0, 9, 0, 0]);
+
+    // They wait for late packets, and are forgotten.
+    drop(open);
+    wait_until("five close", || setup.states() == [0, 4, 5, 0]);
+    wait_until("they are forgotten", || setup.states() == [0, 4, 0, 0]);
+    let module = setup.client.module().unwrap();
+    let all: u32 = module.flow_counts.iter().map(|flows| flows.count).sum();
+    assert_eq!((module.flows, all), (4, 4));
+    setup.client.unload().unwrap();
+    assert_eq!(setup.states(), [0; 4]);
 }
 
 pub(super) fn closed_connections_are_forgotten() {

@@ -23,6 +23,7 @@ mod netlink;
 mod packets;
 mod permissions;
 mod requests;
+mod routes;
 mod selftest;
 mod servers;
 mod specification;
@@ -45,6 +46,9 @@ pub const TESTS: &[Test] = &[
         .basic()
         .needs_module(),
     guest_test!(flows::connections_are_listed_from_request_to_close)
+        .basic()
+        .needs_module(),
+    guest_test!(flows::flows_are_counted_by_state)
         .basic()
         .needs_module(),
     guest_test!(flows::closed_connections_are_forgotten)
@@ -111,6 +115,13 @@ pub const TESTS: &[Test] = &[
         .basic()
         .needs_module(),
     guest_test!(requests::l7ctl_loads_every_example).needs_module(),
+    guest_test!(routes::requests_and_responses_are_counted_by_route)
+        .basic()
+        .needs_module(),
+    guest_test!(routes::counters_of_routes_outlive_tables).needs_module(),
+    guest_test!(routes::ten_thousand_routes_are_counted_and_listed_while_tables_are_swapped)
+        .needs_module()
+        .timeout(240),
     guest_test!(servers::what_is_set_of_servers_outlives_tables)
         .basic()
         .needs_module(),

@@ -60,6 +60,7 @@ fn turns(times: usize, first: &[u8], second: &[u8]) -> usize {
                     for result in [
                         client.servers().map(|s| s.len()),
                         client.services().map(|s| s.len()),
+                        client.routes().map(|r| r.len()),
                         client.flows().map(|f| f.len()),
                     ] {
                         match result {
@@ -260,6 +261,9 @@ pub(super) fn a_hundred_thousand_routes_load_in_two_seconds() {
         table.len()
     );
     assert_eq!(client.module().unwrap().routes, 100_000);
+    let start = Instant::now();
+    assert_eq!(client.routes().unwrap().len(), 100_000);
+    println!("listed in {:?}", start.elapsed());
     let found = client
         .match_request(&MatchRequest {
             destination: Some(([10, 0, 1, 100], 80).into()),

@@ -111,6 +111,12 @@ pub(in super::super) fn the_front_serves_what_the_kernel_cannot() {
         "l7switch_kernel_events_total{event=\"rebinds\"} 5",
         "l7switch_kernel_requests_total{service=\"web\"} 7",
         "l7switch_kernel_responses_total{service=\"web\",class=\"4xx\"} 1",
+        "l7switch_kernel_route_requests_total{service=\"web\",route=\"#1\"} 2",
+        "l7switch_kernel_route_requests_total{service=\"web\",route=\"#3\"} 1",
+        "l7switch_kernel_route_responses_total{service=\"web\",route=\"#1\",class=\"2xx\"} 2",
+        "l7switch_kernel_route_responses_total{service=\"web\",route=\"#3\",class=\"2xx\"} 1",
+        "l7switch_kernel_route_responses_total{service=\"web\",route=\"#4\",class=\"5xx\"} 0",
+        "l7switch_kernel_state_flows{state=\"open\"} 1",
     ] {
         assert!(
             metrics.lines().any(|found| found == line),

@@ -65,6 +65,10 @@ pub(in super::super) fn tls_goes_by_server_name() {
     let module = client.module().unwrap();
     let count = |name: &str| module.counter(name).unwrap();
     assert_eq!((count("requests"), count("no_front")), (4, 1));
+    // Responses are not read.
+    let routes = client.routes().unwrap();
+    let counts = routes.iter().map(|route| (route.requests, route.responses));
+    assert_eq!(counts.collect::<Vec<_>>(), [(2, [0; 5]), (1, [0; 5])]);
 }
 
 pub(in super::super) fn servers_may_speak_first() {
