@@ -139,6 +139,10 @@ impl Slots<'_> {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::arithmetic_side_effects,
+    reason = "tests compute with numbers that they know"
+)]
 mod tests {
     use std::collections::BTreeMap;
     use std::collections::BTreeSet;
