@@ -72,7 +72,8 @@ bench: needs
 bench-full: needs
 	$(RIG) bench --full
 
-# The front beside HAProxy and nginx, on this machine.
+# The front beside HAProxy, nginx, Envoy and Traefik on this machine, where nothing else may run: rates, processor time,
+# latency. It writes docs/measurements/host.md and takes eleven minutes.
 bench-host:
 	@.ci/install bench
 	$(RIG) bench-host

@@ -11,6 +11,7 @@ use clap::Subcommand;
 use l7switch_qemu_tests::bench::commands;
 use l7switch_qemu_tests::bench::contender::Contender;
 use l7switch_qemu_tests::bench::guest::Order;
+use l7switch_qemu_tests::bench::host::Plan;
 use l7switch_qemu_tests::error::Doing as _;
 use l7switch_qemu_tests::error::Result;
 use l7switch_qemu_tests::guest;
@@ -45,14 +46,13 @@ enum Command {
     Bench(commands::Bench),
     /// Compares what the module adds with the record
     Gate,
-    /// Measures the front beside HAProxy and nginx on this machine, and records it in docs/measurements/
+    /// Measures the front beside other proxies on this machine, and records it in docs/measurements/
     BenchHost {
-        /// How often each is measured
-        #[arg(long, default_value_t = 5)]
-        rounds: u32,
-        /// How long each time
-        #[arg(long, default_value_t = 5)]
-        seconds: u32,
+        #[command(flatten)]
+        plan: Plan,
+        /// Do not record it
+        #[arg(long)]
+        dry: bool,
     },
     /// Says where the instructions of a request go, by function of the kernel's
     Profile {
@@ -99,7 +99,7 @@ fn run(command: Command) -> Result<ExitCode> {
             shell::run(&kernel, machine, &init()?)
         }
         Command::Bench(arguments) => commands::bench(&arguments, &init()?),
-        Command::BenchHost { rounds, seconds } => commands::bench_host(rounds, seconds),
+        Command::BenchHost { plan, dry } => commands::bench_host(plan, dry),
         Command::Gate => commands::gate(&init()?),
         Command::Profile {
             contender,

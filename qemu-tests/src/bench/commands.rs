@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 use std::process::ExitCode;
+use std::thread;
 
 use clap::Args;
 use clap::ValueEnum as _;
@@ -98,25 +99,24 @@ pub fn bench(wanted: &Bench, init: &Path) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Measures the front beside other proxies on this machine, prints the table, and records it.
+/// Measures the front beside other proxies on this machine, prints the page, and records it where it is not `dry`.
 ///
 /// # Errors
 ///
 /// Where a program is missing or fails, or the page cannot be written.
-pub fn bench_host(rounds: u32, seconds: u32) -> Result<ExitCode> {
-    let table = host::all(rounds, seconds)?;
-    print(&table);
-    let folder = tool::repository().join(FOLDER);
-    fs::create_dir_all(&folder).doing_with("make", &folder)?;
-    let page = folder.join("host.md");
-    let text = format!(
-        "<!-- SPDX-License-Identifier: MIT -->\n# Measured on a machine\n\n\
-         `make bench-host` writes this page: requests per second, medians of {rounds} rounds of {seconds} s each, in turn;\n\
-         the ratios are medians of each round's. [measurements.md](../measurements.md) says how.\n\n{table}\n{}.\n",
-        place(&format!("HAProxy and nginx of {}", distribution()))?
-    );
-    fs::write(&page, text).doing_with("write", &page)?;
-    print(&format!("recorded in {}\n", page.display()));
+pub fn bench_host(plan: host::Plan, dry: bool) -> Result<ExitCode> {
+    let findings = host::measure(plan)?;
+    let processors = thread::available_parallelism().map_or(0, usize::from);
+    let place = place(&format!("{}, {processors} processors", distribution()))?;
+    let text = host::page(&findings, &place);
+    print(&text);
+    if !dry {
+        let folder = tool::repository().join(FOLDER);
+        fs::create_dir_all(&folder).doing_with("make", &folder)?;
+        let page = folder.join("host.md");
+        fs::write(&page, text).doing_with("write", &page)?;
+        print(&format!("recorded in {}\n", page.display()));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

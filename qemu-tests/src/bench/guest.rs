@@ -175,6 +175,12 @@ impl Load {
         self.micros += other.micros;
     }
 
+    /// How long it took.
+    #[expect(clippy::cast_precision_loss, reason = "less than years")]
+    pub(super) fn seconds(self) -> f64 {
+        self.micros as f64 / 1e6
+    }
+
     /// Requests per second.
     #[expect(clippy::cast_precision_loss, reason = "quotients of counts")]
     pub(super) fn rate(self, case: &Case) -> f64 {
