@@ -385,12 +385,12 @@ pub(super) fn ten_thousand_routes_are_counted_and_listed_while_tables_are_swappe
         });
         {
             let _done = Done(&done);
-            for turn in 0..30 {
+            for turn in 0..16 {
                 let table = tables[(turn + 1) % 2].table.as_bytes();
                 client.load(table).unwrap();
                 // A list is read in peace: what was begun before is not. It is long, and the processors are busy.
                 let (before, deadline) = (whole.load(Relaxed), Instant::now() + 6 * limit());
-                while turn % 10 == 9 && whole.load(Relaxed) == before {
+                while turn % 8 == 7 && whole.load(Relaxed) == before {
                     assert!(Instant::now() < deadline, "no list was whole");
                     thread::sleep(Duration::from_millis(5));
                 }
