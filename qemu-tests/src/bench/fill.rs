@@ -50,9 +50,13 @@ pub(super) fn table(case: &Case) -> u32 {
 }
 
 /// Fills the table, for a case that wants it.
-pub(super) fn fill(case: &Case, network: &Network) {
+///
+/// # Errors
+///
+/// Those of the first connection that fails, with its number.
+pub(super) fn fill(case: &Case, network: &Network) -> io::Result<()> {
     if case.flows == 0 {
-        return;
+        return Ok(());
     }
     let server = &network.servers[0];
     silence(&network.client);
@@ -64,14 +68,14 @@ pub(super) fn fill(case: &Case, network: &Network) {
         "ip route add {CLIENTS}/16 via 10.0.1.2 dev client"
     ));
     let listener = server.inside(|| TcpListener::bind(SERVER).unwrap());
-    std::thread::scope(|scope| {
-        scope.spawn(|| serve(&listener, case.flows).unwrap());
-        network.client.inside(|| {
-            for number in 0..case.flows {
-                ask(number).unwrap_or_else(|error| panic!("connection {number}: {error}"));
-            }
-        });
-    });
+    // Nobody waits for it: it may have a client less than it was told.
+    let count = case.flows;
+    std::thread::spawn(move || serve(&listener, count));
+    network.client.inside(|| {
+        (0..count).try_for_each(|number| {
+            ask(number).map_err(|error| io::Error::other(format!("connection {number}: {error}")))
+        })
+    })
 }
 
 /// What comes to a connection that is forgotten is not answered.

@@ -47,10 +47,14 @@ impl Running {
         let Some((client, _)) = &mut self.module else {
             return;
         };
-        let module = client.module().unwrap();
-        for counter in module.counters.iter().filter(|counter| counter.value > 0) {
-            println!("  {} {}", counter.name, counter.value);
-        }
+        show(&client.module().unwrap());
+    }
+}
+
+/// Prints what a module has counted.
+fn show(module: &l7switch_netlink::Module) {
+    for counter in module.counters.iter().filter(|counter| counter.value > 0) {
+        println!("  {} {}", counter.name, counter.value);
     }
 }
 
@@ -99,9 +103,12 @@ pub(super) fn start(contender: Contender, case: &Case, network: &Network) -> Run
             let rules = l7switch_rules::load_text("rules", &text)
                 .unwrap_or_else(|report| panic!("{}", report.render(false)));
             client.load(rules.table.as_bytes()).unwrap();
-            fill::fill(case, network);
-            let flows = client.module().unwrap().flows;
-            assert!(flows >= case.flows, "{flows} connections");
+            let filled = fill::fill(case, network);
+            let state = client.module().unwrap();
+            if filled.is_err() || state.flows < case.flows {
+                show(&state);
+                panic!("{} connections: {filled:?}", state.flows);
+            }
             module = Some((client, loaded));
         }
         Contender::Front => {
