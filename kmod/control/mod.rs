@@ -11,6 +11,7 @@ mod services;
 mod table;
 
 use kernel::prelude::*;
+use kernel::sync::Arc;
 
 pub(crate) use module::full as flows_full;
 pub(crate) use servers::failing as server_failing;
@@ -21,10 +22,13 @@ use l7switch_engine::netlink::TrafficAttr;
 use l7switch_engine::sched::Identity;
 
 use crate::shell::genl::Attribute;
+use crate::shell::genl::Dump;
 use crate::shell::genl::Family;
 use crate::shell::genl::Message;
 use crate::shell::genl::Operation;
 use crate::shell::genl::Policy;
+use crate::switch::Live;
+use crate::switch::Switch;
 
 /// The commands, in the order of their numbers.
 static OPERATIONS: [Operation; 13] = [
@@ -65,6 +69,13 @@ const RESPONSES: [TrafficAttr; 5] = [
     TrafficAttr::Responses4xx,
     TrafficAttr::Responses5xx,
 ];
+
+/// The table whose parts are listed; of one that was taken away meanwhile, too, what is listed is not whole.
+fn listed(switch: &Switch, dump: &mut Dump<'_>) -> Option<Arc<Live>> {
+    let (live, generation) = switch.table_of_generation();
+    dump.generation(generation);
+    live
+}
 
 /// Bytes of an attribute with so much content, at most: header and padding included.
 const fn room(content: usize) -> usize {

@@ -48,10 +48,7 @@ impl List for Get {
 
     /// The position is a pool's in the upper half, a server's of it in the lower.
     fn list(switch: ArcBorrow<'_, Switch>, dump: &mut Dump<'_>) -> Result {
-        // Of a table that was taken away meanwhile, too: what is listed is not whole then.
-        let (live, generation) = switch.table_of_generation();
-        dump.generation(generation);
-        let Some(live) = live else {
+        let Some(live) = super::listed(&switch, dump) else {
             return Ok(());
         };
         loop {

@@ -9,6 +9,7 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 
 use l7switch_engine::sched::hash_key;
+use l7switch_engine::sched::sort::lower_bound;
 use l7switch_engine::sched::sort::sort;
 use l7switch_engine::sched::Identity;
 use l7switch_engine::slots::NONE;
@@ -337,19 +338,6 @@ impl Live {
         let pool = self.pools.get(self.pool_with(server))?;
         Some(self.name_of(&pool.record))
     }
-}
-
-/// The first index at which `before` does not hold any more; it holds for the first ones only.
-fn lower_bound<T>(items: &[T], before: impl Fn(&T) -> bool) -> usize {
-    let (mut low, mut high) = (0, items.len());
-    while low < high {
-        let middle = low.wrapping_add(high.wrapping_sub(low) >> 1);
-        match items.get(middle) {
-            Some(item) if before(item) => low = middle.wrapping_add(1),
-            _ => high = middle,
-        }
-    }
-    low
 }
 
 /// Puts an item where there is room for it. (To make room is what refers to a panic in the kernel crate's vector.)

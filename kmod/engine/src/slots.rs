@@ -6,6 +6,7 @@
 //! of it and have none. So people see them, too.
 
 use crate::sched::hash_key;
+use crate::sched::sort::lower_bound;
 use crate::sched::sort::sort;
 
 /// Since when a slot that is no route's has been of the same route.
@@ -66,15 +67,7 @@ fn by_name<'n>(names: &Names<impl Fn(u32) -> &'n [u8]>, index: &mut [(u64, u32)]
 
 /// The first position with a hash that `is` right.
 fn find(names: &[(u64, u32)], hash: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
-    // `partition_point` checks its sums.
-    let (mut first, mut end) = (0, names.len());
-    while first < end {
-        let middle = first.wrapping_add(end.wrapping_sub(first) >> 1);
-        match names.get(middle) {
-            Some(entry) if entry.0 < hash => first = middle.wrapping_add(1),
-            _ => end = middle,
-        }
-    }
+    let first = lower_bound(names, |entry| entry.0 < hash);
     let candidates = names.get(first..)?.iter();
     candidates
         .take_while(|entry| entry.0 == hash)

@@ -27,6 +27,7 @@ use super::candidates::mix;
 use super::candidates::Candidates;
 use super::server::Identity;
 use super::server::Server;
+use super::sort::lower_bound;
 use super::sort::sort;
 use crate::siphash::siphash13;
 
@@ -138,19 +139,7 @@ fn place(identity: Identity, replica: usize) -> u64 {
 
 /// Number of points that lie before `place`: where the first at or behind it is.
 fn search(points: &[Point], place: u64) -> usize {
-    let (mut low, mut high) = (0, points.len());
-    while low < high {
-        let middle = low.wrapping_add(high.wrapping_sub(low) / 2);
-        if points
-            .get(middle)
-            .is_some_and(|point| point.place() < place)
-        {
-            low = middle.wrapping_add(1);
-        } else {
-            high = middle;
-        }
-    }
-    low
+    lower_bound(points, |point| point.place() < place)
 }
 
 /// Walks clockwise from the key to the first server that may be picked and has room.

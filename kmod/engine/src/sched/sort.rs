@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Sorting in place without allocation and without a panic: heapsort.
+//! Sorting in place and searching, without allocation and without a panic: heapsort, and halving.
 //!
 //! Williams, "Algorithm 232: Heapsort" (CACM, 1964), with Floyd's construction of the heap: at
 //! most 2·n·log2(n) comparisons for any order. core's sort refers to `core::panicking`.
@@ -21,6 +21,20 @@ pub fn sort<T: Copy>(items: &mut [T], less: impl Fn(&T, &T) -> bool) {
         sift_down(rest, 0, &less);
         heap = rest;
     }
+}
+
+/// The first index at which `before` does not hold any more; it holds for the first ones only. core's `partition_point`
+/// refers to `core::panicking`.
+pub fn lower_bound<T>(items: &[T], before: impl Fn(&T) -> bool) -> usize {
+    let (mut low, mut high) = (0, items.len());
+    while low < high {
+        let middle = low.wrapping_add(high.wrapping_sub(low) >> 1);
+        match items.get(middle) {
+            Some(item) if before(item) => low = middle.wrapping_add(1),
+            _ => high = middle,
+        }
+    }
+    low
 }
 
 /// Sinks the item at `root` until neither child is greater.
