@@ -79,7 +79,7 @@ pub(super) fn rules(case: &Case, at: SocketAddr, to: &[SocketAddr], forward: &st
             "[service.others]\nlisten = \"{}\"\nprotocol = \"http\"\n[[service.others.route]]\npool = \"others\"\n\
              [pool.others]\nservers = [\"{}\"]\n",
             fill::SERVICE,
-            fill::SERVER
+            fill::server()
         );
     }
     let servers = each(to, |server| format!("\"{server}\", "));

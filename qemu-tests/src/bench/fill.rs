@@ -28,12 +28,16 @@ use nix::sys::socket::sockopt::TcpRepair;
 use super::case::Case;
 use crate::kit::Host;
 use crate::kit::Network;
+use crate::kit::network;
+use crate::kit::network::CLIENT;
 use crate::kit::network::VIP;
 
 /// The virtual service of these connections.
 pub(super) const SERVICE: SocketAddrV4 = SocketAddrV4::new(VIP, 81);
 /// Its real server.
-pub(super) const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, 2), 81);
+pub(super) fn server() -> SocketAddrV4 {
+    SocketAddrV4::new(network::server(1), 81)
+}
 
 /// The network of the clients, a /16, at the client's host.
 const CLIENTS: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 0);
@@ -43,10 +47,12 @@ const PORTS: std::ops::Range<u32> = 2048..34_816;
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
-/// The size of the module's table, connections.
-pub(super) fn table(case: &Case) -> u32 {
-    // Its shards do not fill evenly.
-    (case.flows + case.flows / 32).max(65_536)
+/// The module's parameters: room for these connections and for the load's. Where there are none it has its own.
+pub(super) fn parameters(case: &Case) -> String {
+    match case.flows {
+        0 => String::new(),
+        flows => format!("max_flows={}", flows + 2 * case.connections),
+    }
 }
 
 /// Fills the table, for a case that wants it.
@@ -58,16 +64,16 @@ pub(super) fn fill(case: &Case, network: &Network) -> io::Result<()> {
     if case.flows == 0 {
         return Ok(());
     }
-    let server = &network.servers[0];
+    let host = &network.servers[0];
     silence(&network.client);
-    silence(server);
+    silence(host);
     network
         .client
         .run(&format!("ip route add local {CLIENTS}/16 dev lo"));
     network.switch.run(&format!(
-        "ip route add {CLIENTS}/16 via 10.0.1.2 dev client"
+        "ip route add {CLIENTS}/16 via {CLIENT} dev client"
     ));
-    let listener = server.inside(|| TcpListener::bind(SERVER).unwrap());
+    let listener = host.inside(|| TcpListener::bind(server()).unwrap());
     // Nobody waits for it: it may have a client less than it was told.
     let count = case.flows;
     std::thread::spawn(move || serve(&listener, count));

@@ -91,7 +91,7 @@ pub(super) fn start(contender: Contender, case: &Case, network: &Network) -> Run
             network.switch.run("ipvsadm --restore < /tmp/ipvs");
         }
         Contender::ModuleNat | Contender::ModuleFullnat => {
-            let loaded = Module::try_load(&format!("max_flows={}", fill::table(case)))
+            let loaded = Module::try_load(&fill::parameters(case))
                 .unwrap_or_else(|error| panic!("the module does not load: {error}"));
             let mut client = network.switch.inside(|| Client::open().unwrap());
             let forward = if contender == Contender::ModuleNat {

@@ -11,6 +11,7 @@
 )]
 
 pub mod group;
+pub mod http;
 pub(crate) mod links;
 pub mod memory;
 pub mod module;
@@ -23,6 +24,7 @@ pub mod wait;
 
 pub use crate::guest::kernel_log::KernelLog;
 pub use group::Group;
+pub use http::read_head;
 pub use memory::count_free_pages;
 pub use memory::kib;
 pub use memory::leaks;

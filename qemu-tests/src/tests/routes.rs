@@ -29,6 +29,7 @@ use crate::kit::limit;
 use crate::kit::network::VIP;
 use crate::kit::network::VIP6;
 use crate::kit::origin;
+use crate::kit::read_head;
 use crate::kit::wait_until;
 
 /// A service on both families' virtual addresses with these routes, before two servers: pools `one` and `two`.
@@ -108,13 +109,7 @@ fn get(path: &str) -> String {
 fn statuses(stream: &mut TcpStream) -> Vec<u16> {
     let mut statuses = Vec::new();
     loop {
-        let mut head = Vec::new();
-        let mut byte = [0];
-        while !head.ends_with(b"\r\n\r\n") {
-            stream.read_exact(&mut byte).unwrap();
-            head.push(byte[0]);
-        }
-        let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+        let head = read_head(stream).to_ascii_lowercase();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         statuses.push(status);
         let length = head.split("content-length: ").nth(1);

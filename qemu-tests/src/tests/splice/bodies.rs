@@ -16,6 +16,7 @@ use super::rules_with;
 use crate::kit::network::VIP;
 use crate::kit::network::VIP6;
 use crate::kit::origin;
+use crate::kit::read_head;
 
 pub(in super::super) fn bodies_are_identical() {
     let mut setup = Setup::new(&rules_with("nat"));
@@ -74,13 +75,7 @@ pub(in super::super) fn upgrades_are_opaque() {
     let request =
         "GET /origin1/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
     stream.write_all(request.as_bytes()).unwrap();
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        stream.read_exact(&mut byte).unwrap();
-        head.push(byte[0]);
-    }
-    assert!(head.starts_with(b"HTTP/1.1 101 "));
+    assert!(read_head(&mut stream).starts_with("HTTP/1.1 101 "));
     // What looks like a request for another server stays here.
     for text in [
         "GET /two HTTP/1.1\r\nHost: x\r\n\r\n",

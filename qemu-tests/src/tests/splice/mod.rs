@@ -27,6 +27,7 @@ use crate::kit::network::VIP6;
 use crate::kit::network::server;
 use crate::kit::network::server6;
 use crate::kit::origin;
+use crate::kit::read_head;
 
 pub(super) use bodies::a_gigabyte_is_downloaded;
 pub(super) use bodies::bodies_are_identical;
@@ -173,13 +174,7 @@ fn show(client: &mut Client) {
 
 /// Reads one response with Content-Length from a stream: its head, and its body.
 fn response(stream: &mut TcpStream) -> (String, String) {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        stream.read_exact(&mut byte).unwrap();
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8(head).unwrap();
+    let head = read_head(stream);
     let length = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("content-length")

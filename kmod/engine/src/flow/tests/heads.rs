@@ -5,17 +5,7 @@ use super::script::check;
 use super::script::run;
 use super::script::sent;
 use super::script::Setting;
-
-/// A chunked request has begun, and its server has the head.
-const CHUNKED: &str = "c> S 0
-         c< SA 0 1
-         c> PA 1 1 'POST_/a_HTTP/1.1\\r\\nHost:_h\\r\\nTransfer-Encoding:_chunked\\r\\n\\r\\n'
-         a< S 0
-         a> SA 0 1
-         a< PA 1 1 'POST_/a_HTTP/1.1\\r\\nHost:_h\\r\\nTransfer-Encoding:_chunked\\r\\n\\r\\n'
-         a> A 1 58
-         c< A 1 58
-";
+use super::script::CHUNKED;
 
 #[test]
 fn the_same_bytes_go_to_the_server_again() {

@@ -542,6 +542,17 @@ pub(super) fn run(text: &str) {
     check(&Setting::default(), text, |_| {});
 }
 
+/// A chunked request has begun, and its server has the head.
+pub(super) const CHUNKED: &str = "c> S 0
+         c< SA 0 1
+         c> PA 1 1 'POST_/a_HTTP/1.1\\r\\nHost:_h\\r\\nTransfer-Encoding:_chunked\\r\\n\\r\\n'
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 'POST_/a_HTTP/1.1\\r\\nHost:_h\\r\\nTransfer-Encoding:_chunked\\r\\n\\r\\n'
+         a> A 1 58
+         c< A 1 58
+";
+
 /// A connection on which one request has gone to *a*.
 pub(super) const SENT: &str = "c> S 0
          c< SA 0 1
