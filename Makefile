@@ -73,7 +73,7 @@ bench-full: needs
 	$(RIG) bench --full
 
 # The front beside HAProxy, nginx, Envoy and Traefik on this machine, where nothing else may run: rates, processor time,
-# latency. It writes docs/measurements/host.md and takes eleven minutes.
+# latency. It writes docs/measurements/host.md.
 bench-host:
 	@.ci/install bench
 	$(RIG) bench-host
