@@ -11,6 +11,7 @@ use clap::Subcommand;
 use l7switch_qemu_tests::bench::commands;
 use l7switch_qemu_tests::bench::contender::Contender;
 use l7switch_qemu_tests::bench::guest::Order;
+use l7switch_qemu_tests::bench::guest::What;
 use l7switch_qemu_tests::bench::host::Plan;
 use l7switch_qemu_tests::error::Doing as _;
 use l7switch_qemu_tests::error::Result;
@@ -41,6 +42,9 @@ enum Command {
         /// One instruction per virtual nanosecond, one processor
         #[arg(long)]
         icount: bool,
+        /// Processors that run at the same time where they are emulated
+        #[arg(long, conflicts_with = "icount")]
+        parallel: bool,
     },
     /// Measures what the contenders add to a request, and records it in docs/measurements/
     Bench(commands::Bench),
@@ -50,6 +54,14 @@ enum Command {
     BenchHost {
         #[command(flatten)]
         plan: Plan,
+        /// Do not record it
+        #[arg(long)]
+        dry: bool,
+    },
+    /// Measures locks that wait for one another on two processors, and records it in docs/measurements/
+    BenchLocks(commands::Locks),
+    /// Measures what the module's connections take of memory, and records it in docs/measurements/
+    BenchMemory {
         /// Do not record it
         #[arg(long)]
         dry: bool,
@@ -90,16 +102,20 @@ fn run(command: Command) -> Result<ExitCode> {
             processors,
             memory,
             icount,
+            parallel,
         } => {
             let machine = Machine {
                 icount,
                 processors: if icount { 1 } else { processors },
+                parallel,
                 memory,
             };
             shell::run(&kernel, machine, &init()?)
         }
         Command::Bench(arguments) => commands::bench(&arguments, &init()?),
         Command::BenchHost { plan, dry } => commands::bench_host(plan, dry),
+        Command::BenchLocks(arguments) => commands::bench_locks(&arguments, &init()?),
+        Command::BenchMemory { dry } => commands::bench_memory(dry, &init()?),
         Command::Gate => commands::gate(&init()?),
         Command::Profile {
             contender,
@@ -109,7 +125,7 @@ fn run(command: Command) -> Result<ExitCode> {
             &Order {
                 contender,
                 case,
-                profile: true,
+                what: What::Profile,
             },
             &out,
             &init()?,

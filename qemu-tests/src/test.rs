@@ -27,6 +27,9 @@ pub struct Machine {
     pub icount: bool,
     /// Number of processors.
     pub processors: u8,
+    /// Whether these run at the same time where they are emulated, and locks are taken as on a machine without a hypervisor;
+    /// else they run in turn.
+    pub parallel: bool,
     /// Memory in MiB.
     pub memory: u32,
 }
@@ -43,6 +46,7 @@ impl Machine {
     pub const DEFAULT: Self = Self {
         icount: false,
         processors: 2,
+        parallel: false,
         memory: 1024,
     };
 }

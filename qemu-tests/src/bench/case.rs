@@ -41,6 +41,8 @@ pub struct Case {
     pub routes: usize,
     /// How many real servers: addresses of the one that there is.
     pub servers: u16,
+    /// How many processors the guest has: as many threads have client, server and proxies.
+    pub processors: u8,
     /// How many connections the client has.
     pub connections: u32,
     /// How many connections of others the switch keeps meanwhile, which the module alone is asked to.
@@ -66,6 +68,7 @@ const KEEPALIVE: Case = Case {
     v6: false,
     routes: 1,
     servers: 1,
+    processors: 1,
     connections: 16,
     flows: 0,
     body: 128,

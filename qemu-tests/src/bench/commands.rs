@@ -19,6 +19,7 @@ use super::contender::Contender;
 use super::gate;
 use super::guest::Order;
 use super::host;
+use super::locks;
 use super::measure;
 use super::plot;
 use super::record::Record;
@@ -89,14 +90,87 @@ pub fn bench(wanted: &Bench, init: &Path) -> Result<ExitCode> {
     if !wanted.dry {
         fs::create_dir_all(&folder).doing_with("make", &folder)?;
         record.write(&file)?;
-        let place = place(&first_line("qemu-system-x86_64", &["--version"])?)?;
+        let place = guest_place()?;
         plot::all(&record, &folder, &place)?;
         let page = folder.join("guest.md");
         let text = report::page(&record, &place, &table);
         fs::write(&page, text).doing_with("write", &page)?;
         print(&format!("recorded in {}\n", folder.display()));
+        if wanted.full {
+            memory(&rig, false)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Which locks are to be measured: all that are recorded where nothing is said.
+#[derive(Debug, Args)]
+pub struct Locks {
+    /// Only these cases
+    #[arg(long = "case")]
+    cases: Vec<String>,
+    /// Only these contenders
+    #[arg(long = "contender")]
+    contenders: Vec<Contender>,
+    /// Do not record it
+    #[arg(long)]
+    dry: bool,
+}
+
+/// Measures locks that wait for one another, prints the page, and records it.
+///
+/// # Errors
+///
+/// Where something cannot be built, measured or written.
+pub fn bench_locks(wanted: &Locks, init: &Path) -> Result<ExitCode> {
+    let names: Vec<&str> = match wanted.cases.as_slice() {
+        [] => locks::CASES.to_vec(),
+        some => some.iter().map(String::as_str).collect(),
+    };
+    let cases = names
+        .into_iter()
+        .map(|name| Case::find(name).ok_or_else(|| unknown(name)))
+        .collect::<Result<Vec<_>>>()?;
+    let contenders = match wanted.contenders.as_slice() {
+        [] => locks::CONTENDERS.to_vec(),
+        some => some.to_vec(),
+    };
+    let rows = locks::all(&Rig::new(init)?, &contenders, &cases)?;
+    let text = locks::page(&rows, &guest_place()?);
+    publish("locks.md", &text, wanted.dry)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Measures what the module's connections take of memory, prints the page, and records it where it is not `dry`.
+///
+/// # Errors
+///
+/// Where something cannot be built, measured or written.
+pub fn bench_memory(dry: bool, init: &Path) -> Result<ExitCode> {
+    memory(&Rig::new(init)?, dry)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn memory(rig: &Rig, dry: bool) -> Result<()> {
+    let taken = super::memory::measure(rig)?;
+    publish(
+        "memory.md",
+        &super::memory::page(&taken, &guest_place()?),
+        dry,
+    )
+}
+
+/// Prints a page, and records it where it is not `dry`.
+fn publish(name: &str, text: &str, dry: bool) -> Result<()> {
+    print(text);
+    if !dry {
+        let folder = tool::repository().join(FOLDER);
+        fs::create_dir_all(&folder).doing_with("make", &folder)?;
+        let page = folder.join(name);
+        fs::write(&page, text).doing_with("write", &page)?;
+        print(&format!("recorded in {}\n", page.display()));
+    }
+    Ok(())
 }
 
 /// Measures the front beside other proxies on this machine, prints the page, and records it where it is not `dry`.
@@ -108,15 +182,7 @@ pub fn bench_host(plan: host::Plan, dry: bool) -> Result<ExitCode> {
     let findings = host::measure(plan)?;
     let processors = thread::available_parallelism().map_or(0, usize::from);
     let place = place(&format!("{}, {processors} processors", distribution()))?;
-    let text = host::page(&findings, &place);
-    print(&text);
-    if !dry {
-        let folder = tool::repository().join(FOLDER);
-        fs::create_dir_all(&folder).doing_with("make", &folder)?;
-        let page = folder.join("host.md");
-        fs::write(&page, text).doing_with("write", &page)?;
-        print(&format!("recorded in {}\n", page.display()));
-    }
+    publish("host.md", &host::page(&findings, &place), dry)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -184,6 +250,11 @@ pub fn profile(order: &Order, out: &Path, init: &Path) -> Result<ExitCode> {
 fn unknown(name: &str) -> Error {
     let names: Vec<&str> = CASES.iter().map(|case| case.name).collect();
     Error::Message(format!("no case {name}; there are {}", names.join(", ")))
+}
+
+/// On what and when guests are measured.
+fn guest_place() -> Result<String> {
+    place(&first_line("qemu-system-x86_64", &["--version"])?)
 }
 
 /// On what and when it is measured: what counts, processor, commit, date.

@@ -20,12 +20,21 @@ pub(super) fn files() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
     files.into_iter().map(|(name, len)| (name, vec![b'a'; len]))
 }
 
+/// How nginx makes use of so many processors.
+fn workers(processors: u8) -> String {
+    match processors {
+        1 => "master_process off;".to_owned(),
+        _ => format!("user root;\nworker_processes {processors};"),
+    }
+}
+
 /// The real server, nginx: files below `root`, and `/upload`, which reads what it is sent. `directives` say where it
 /// listens.
-pub(super) fn origin(directives: &str, folder: &str) -> String {
+pub(super) fn origin(case: &Case, directives: &str, folder: &str) -> String {
+    let workers = workers(case.processors);
     format!(
         "load_module modules/ngx_http_echo_module.so;\n\
-         daemon off;\nmaster_process off;\npid {folder}/origin.pid;\nerror_log stderr warn;\n\
+         daemon off;\n{workers}\npid {folder}/origin.pid;\nerror_log stderr warn;\n\
          events {{ worker_connections 4096; }}\n\
          http {{\n  access_log off;\n  keepalive_requests 1000000;\n  client_body_buffer_size 128k;\n  \
          client_body_temp_path {folder}/origin-body;\n  proxy_temp_path {folder}/origin-proxy;\n  \
@@ -86,7 +95,7 @@ pub(super) fn rules(case: &Case, at: SocketAddr, to: &[SocketAddr], forward: &st
     text + &format!("[pool.p]\nservers = [{servers}]\nforward = \"{forward}\"\n")
 }
 
-/// HAProxy's configuration manual: one thread for one processor, no log, data moved within the kernel, connections to
+/// HAProxy's configuration manual: a thread for each processor, no log, data moved within the kernel, connections to
 /// servers used again by any client.
 pub(super) fn haproxy(case: &Case, at: SocketAddr, to: &[SocketAddr], folder: &str) -> String {
     let (mode, decide) = match case.speech {
@@ -108,11 +117,12 @@ pub(super) fn haproxy(case: &Case, at: SocketAddr, to: &[SocketAddr], folder: &s
         ),
     };
     format!(
-        "global\n  maxconn 4096\n  nbthread 1\n\
+        "global\n  maxconn 4096\n  nbthread {}\n\
          defaults\n  mode {mode}\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  \
          option splice-auto\n{}\
          frontend bench\n  bind {at}\n{decide}\
          backend servers\n{}",
+        case.processors,
         if mode == "http" {
             "  http-reuse always\n"
         } else {
@@ -136,8 +146,9 @@ pub(super) fn haproxy_map(case: &Case) -> String {
 /// log; uploads are not gathered first.
 pub(super) fn nginx(case: &Case, at: SocketAddr, to: &[SocketAddr], folder: &str) -> String {
     let head = format!(
-        "daemon off;\nmaster_process off;\npid {folder}/nginx.pid;\nerror_log stderr warn;\n\
-         events {{ worker_connections 4096; }}\n"
+        "daemon off;\n{}\npid {folder}/nginx.pid;\nerror_log stderr warn;\n\
+         events {{ worker_connections 4096; }}\n",
+        workers(case.processors)
     );
     let servers = each(to, |server| format!("server {server}; "));
     let stream = |more: &str| {

@@ -45,6 +45,8 @@ const CLIENTS: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 0);
 const PORTS: std::ops::Range<u32> = 2048..34_816;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+/// Bytes of a part of a request.
+pub(super) const PART: usize = 100;
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
 /// The module's parameters: room for these connections and for the load's. Where there are none it has its own.
@@ -61,27 +63,58 @@ pub(super) fn parameters(case: &Case) -> String {
 ///
 /// Those of the first connection that fails, with its number.
 pub(super) fn fill(case: &Case, network: &Network) -> io::Result<()> {
-    if case.flows == 0 {
-        return Ok(());
+    match case.flows {
+        0 => Ok(()),
+        count => Others::new(network, count).ask(count),
     }
-    let host = &network.servers[0];
-    silence(&network.client);
-    silence(host);
-    network
-        .client
-        .run(&format!("ip route add local {CLIENTS}/16 dev lo"));
-    network.switch.run(&format!(
-        "ip route add {CLIENTS}/16 via {CLIENT} dev client"
-    ));
-    let listener = host.inside(|| TcpListener::bind(server()).unwrap());
-    // Nobody waits for it: it may have a client less than it was told.
-    let count = case.flows;
-    std::thread::spawn(move || serve(&listener, count));
-    network.client.inside(|| {
-        (0..count).try_for_each(|number| {
-            ask(number).map_err(|error| io::Error::other(format!("connection {number}: {error}")))
+}
+
+/// Clients and server of these connections.
+pub(super) struct Others<'a> {
+    network: &'a Network,
+    /// The number of the next one.
+    next: u32,
+}
+
+impl<'a> Others<'a> {
+    /// For so many connections in all.
+    pub(super) fn new(network: &'a Network, count: u32) -> Self {
+        let host = &network.servers[0];
+        silence(&network.client);
+        silence(host);
+        network
+            .client
+            .run(&format!("ip route add local {CLIENTS}/16 dev lo"));
+        network.switch.run(&format!(
+            "ip route add {CLIENTS}/16 via {CLIENT} dev client"
+        ));
+        let listener = host.inside(|| TcpListener::bind(server()).unwrap());
+        // Nobody waits for it: it may have a client less than it was told.
+        std::thread::spawn(move || serve(&listener, count));
+        Self { network, next: 0 }
+    }
+
+    /// Opens so many more, has a request of each answered, and leaves them.
+    pub(super) fn ask(&mut self, count: u32) -> io::Result<()> {
+        self.each(count, ask)
+    }
+
+    /// Opens so many more, sends a part of a request, and leaves them.
+    pub(super) fn begin(&mut self, count: u32) -> io::Result<()> {
+        self.each(count, begin)
+    }
+
+    fn each(&mut self, count: u32, what: fn(TcpStream) -> io::Result<()>) -> io::Result<()> {
+        let from = self.next;
+        self.next += count;
+        self.network.client.inside(|| {
+            (from..from + count).try_for_each(|number| {
+                connect(number)
+                    .and_then(what)
+                    .map_err(|error| io::Error::other(format!("connection {number}: {error}")))
+            })
         })
-    })
+    }
 }
 
 /// What comes to a connection that is forgotten is not answered.
@@ -106,7 +139,7 @@ fn serve(listener: &TcpListener, count: u32) -> io::Result<()> {
     Ok(())
 }
 
-fn ask(number: u32) -> io::Result<()> {
+fn connect(number: u32) -> io::Result<TcpStream> {
     let ports = PORTS.end - PORTS.start;
     let address = Ipv4Addr::from_bits(CLIENTS.to_bits() + 1 + number / ports);
     let port = u16::try_from(PORTS.start + number % ports).map_err(io::Error::other)?;
@@ -119,10 +152,20 @@ fn ask(number: u32) -> io::Result<()> {
     )?;
     socket::bind(socket.as_raw_fd(), &own)?;
     socket::connect(socket.as_raw_fd(), &SockaddrIn::from(SERVICE))?;
-    let mut stream = TcpStream::from(socket);
+    Ok(TcpStream::from(socket))
+}
+
+fn ask(mut stream: TcpStream) -> io::Result<()> {
     stream.write_all(REQUEST)?;
     let mut response = [0; RESPONSE.len()];
     stream.read_exact(&mut response)?;
+    forget(&stream)
+}
+
+fn begin(mut stream: TcpStream) -> io::Result<()> {
+    let mut part = b"GET /".to_vec();
+    part.resize(PART, b'a');
+    stream.write_all(&part)?;
     forget(&stream)
 }
 

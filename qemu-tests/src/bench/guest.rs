@@ -12,14 +12,18 @@ use std::fs;
 use std::fs::File;
 use std::io::Write as _;
 
+use clap::ValueEnum;
 use l7switch_mark::mark;
 use serde::Deserialize;
 use serde::Serialize;
 
 use super::case::Case;
 use super::contender::Contender;
+use super::locks;
+use super::memory;
 use super::programs;
 use crate::guest::port;
+use crate::kit::Host;
 use crate::kit::Network;
 
 /// The name of the virtio port that takes the kernel's symbols, where a profile is wanted.
@@ -40,8 +44,21 @@ pub struct Order {
     pub contender: Contender,
     /// The name of the case.
     pub case: String,
-    /// Whether for a profile: one run, and longer than the one that warms up, which is taken off.
-    pub profile: bool,
+    /// What for.
+    pub what: What,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum What {
+    /// A rate.
+    Bench,
+    /// Where instructions go: one run, and longer than the one that warms up, which is taken off.
+    Profile,
+    /// Locks that wait for one another.
+    Locks,
+    /// What the module's connections take of memory.
+    Memory,
 }
 
 /// What came of it.
@@ -66,7 +83,8 @@ impl Order {
     /// What the host asks the guest to run, in place of a test's name.
     #[must_use]
     pub fn name(&self) -> String {
-        let what = if self.profile { "profile" } else { "bench" };
+        let what = self.what.to_possible_value();
+        let what = what.as_ref().map_or("", |what| what.get_name());
         format!("{what} {} {}", self.contender, self.case)
     }
 
@@ -74,43 +92,37 @@ impl Order {
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         let mut words = name.split(' ');
-        let profile = match words.next()? {
-            "bench" => false,
-            "profile" => true,
-            _ => return None,
-        };
-        let contender = clap::ValueEnum::from_str(words.next()?, false).ok()?;
+        let what = What::from_str(words.next()?, false).ok()?;
+        let contender = Contender::from_str(words.next()?, false).ok()?;
         let case = words.next()?.to_owned();
         Some(Self {
             contender,
             case,
-            profile,
+            what,
         })
     }
 
     /// Measures, and prints what came of it.
     pub(crate) fn run(&self) {
         let case = Case::find(&self.case).expect("the host knows the same cases");
-        let (runs, seconds) = match self.profile {
-            true => (1, PROFILE),
-            false => (case.runs, case.seconds),
-        };
+        match self.what {
+            What::Bench => self.rate(case, case.runs, case.seconds),
+            What::Profile => self.rate(case, 1, PROFILE),
+            What::Locks => locks::guest::run(self.contender, case),
+            What::Memory => memory::guest::run(case),
+        }
+    }
+
+    fn rate(&self, case: &Case, runs: u32, seconds: u32) {
         let network = Network::with_servers(1);
         let mut contender = programs::start(self.contender, case, &network);
         let version = programs::version(self.contender, &network.switch);
         let url = contender.url().to_owned();
         let load = |seconds| {
             mark();
-            let line = format!(
-                "wrk -t1 -c{} -d{seconds}s -s {} {} {url}",
-                case.connections,
-                programs::LOAD,
-                case.options
-            );
-            let printed = network.client.run(&line);
+            let load = load(&network.client, case, &url, seconds);
             mark();
-            println!("{printed}");
-            Load::find(&printed).unwrap_or_else(|| panic!("{line}: {printed}"))
+            load
         };
         let warm_up = load(WARM_UP);
         let idle = idle();
@@ -132,6 +144,26 @@ impl Order {
     }
 }
 
+/// Asks for so many seconds, with a thread for each processor.
+pub(super) fn load(client: &Host, case: &Case, url: &str, seconds: u32) -> Load {
+    // Processors that run at once do so in real time, which the machine may need for something else.
+    let patience = if case.processors > 1 {
+        "--timeout 20s "
+    } else {
+        ""
+    };
+    let line = format!(
+        "wrk {patience}-t{} -c{} -d{seconds}s -s {} {} {url}",
+        case.processors,
+        case.connections,
+        programs::LOAD,
+        case.options
+    );
+    let printed = client.run(&line);
+    println!("{printed}");
+    Load::find(&printed).unwrap_or_else(|| panic!("{line}: {printed}"))
+}
+
 impl Measured {
     /// Finds it in what a measurement prints.
     #[must_use]
@@ -144,7 +176,7 @@ impl Measured {
 /// What wrk did.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Load {
-    requests: u64,
+    pub(super) requests: u64,
     bytes: u64,
     micros: u64,
 }
@@ -222,11 +254,11 @@ mod tests {
 
     #[test]
     fn an_order_is_read_from_its_name() {
-        for profile in [true, false] {
+        for &what in What::value_variants() {
             let order = Order {
                 contender: Contender::ModuleFullnat,
                 case: "keepalive-128B".to_owned(),
-                profile,
+                what,
             };
             assert_eq!(Order::parse(&order.name()), Some(order));
         }

@@ -8,6 +8,7 @@ use std::thread;
 use super::case::Case;
 use super::contender::Contender;
 use super::guest::Order;
+use super::guest::What;
 use super::record::Entry;
 use super::rig::Rig;
 use crate::error::Error;
@@ -31,7 +32,7 @@ pub fn all(rig: &Rig, contenders: &[Contender], cases: &[&Case]) -> Result<Vec<E
         asked.map(|&contender| Order {
             contender,
             case: case.name.to_owned(),
-            profile: false,
+            what: What::Bench,
         })
     });
     let orders = Mutex::new(orders.collect::<Vec<_>>().into_iter());

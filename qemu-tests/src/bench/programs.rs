@@ -52,7 +52,7 @@ impl Running {
 }
 
 /// Prints what a module has counted.
-fn show(module: &l7switch_netlink::Module) {
+pub(super) fn show(module: &l7switch_netlink::Module) {
     for counter in module.counters.iter().filter(|counter| counter.value > 0) {
         println!("  {} {}", counter.name, counter.value);
     }
@@ -63,7 +63,7 @@ pub(super) const LOAD: &str = "/tmp/load.lua";
 
 /// Starts a contender for a case, and waits until it serves.
 pub(super) fn start(contender: Contender, case: &Case, network: &Network) -> Running {
-    let origin = origin(&network.servers[0]);
+    let origin = origin(case, &network.servers[0]);
     fs::write(LOAD, configuration::load(case)).unwrap();
     let servers = case.servers();
     let to = servers.as_slice();
@@ -164,16 +164,24 @@ pub(super) fn version(contender: Contender, switch: &Host) -> String {
 }
 
 /// The real server.
-fn origin(host: &Host) -> Process {
+fn origin(case: &Case, host: &Host) -> Process {
     host.run(&format!(
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 9 -subj /CN={NAME} \
          -keyout /tmp/key.pem -out /tmp/certificate.pem 2>/dev/null"
     ));
-    let directives = "listen 80; listen [::]:80; listen 443 ssl;\n    \
-                      ssl_certificate /tmp/certificate.pem; ssl_certificate_key /tmp/key.pem;";
+    // Each worker has connections of its own.
+    let own = if case.processors > 1 {
+        " reuseport"
+    } else {
+        ""
+    };
+    let directives = &format!(
+        "listen 80{own}; listen [::]:80{own}; listen 443 ssl;\n    \
+         ssl_certificate /tmp/certificate.pem; ssl_certificate_key /tmp/key.pem;"
+    );
     fs::write(
         "/tmp/origin.conf",
-        configuration::origin(directives, "/tmp"),
+        configuration::origin(case, directives, "/tmp"),
     )
     .unwrap();
     fs::create_dir("/tmp/root").unwrap();

@@ -7,10 +7,15 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+use std::time::Instant;
 
 use super::case::Case;
 use super::guest::Measured;
 use super::guest::Order;
+use super::guest::What;
+use super::locks;
+use super::locks::contention::Found;
+use super::memory::Taken;
 use super::profile::Profile;
 use crate::error::Doing as _;
 use crate::error::Error;
@@ -29,7 +34,24 @@ use crate::test::Machine;
 const MACHINE: Machine = Machine {
     icount: true,
     processors: 1,
+    parallel: false,
     memory: 1024,
+};
+
+/// Processors that run at the same time, and room for what the tracer writes.
+const PARALLEL: Machine = Machine {
+    icount: false,
+    processors: locks::PROCESSORS,
+    parallel: true,
+    memory: 2048,
+};
+
+/// Room for a table of a million connections; nothing of it is counted in time.
+const LARGE: Machine = Machine {
+    icount: false,
+    processors: 1,
+    parallel: false,
+    memory: 3072,
 };
 
 /// What a connection in the module's table takes, and the two sockets that begin it, KiB.
@@ -72,7 +94,29 @@ impl Rig {
     ///
     /// Where the guest does not do it.
     pub fn measure(&self, order: &Order) -> Result<Measured> {
-        self.run(order, None)
+        let printed = self.run(order, MACHINE, None)?.printed;
+        find(order, Measured::find(&printed), printed)
+    }
+
+    /// Measures locks; tells too for what part of the time each of the guest's processors had none of the machine's.
+    ///
+    /// # Errors
+    ///
+    /// Where the guest does not do it; [`Error::Guest`] where it dies.
+    pub fn locks(&self, order: &Order) -> Result<(Found, f64)> {
+        let ran = self.run(order, PARALLEL, None)?;
+        let found = find(order, Found::find(&ran.printed), ran.printed)?;
+        Ok((found, ran.waited))
+    }
+
+    /// Measures memory.
+    ///
+    /// # Errors
+    ///
+    /// Where the guest does not do it.
+    pub fn memory(&self, order: &Order) -> Result<Taken> {
+        let printed = self.run(order, LARGE, None)?.printed;
+        find(order, Taken::find(&printed), printed)
     }
 
     /// Measures, and tells where the instructions go.
@@ -84,14 +128,13 @@ impl Rig {
         let plugin = artifacts::profiler()?;
         let file = |what: &str| self.file(&format!("{}.{}.{what}", order.contender, order.case));
         let (counts, symbols) = (file("counts"), file("symbols"));
-        let measured = self.run(
-            order,
-            Some(Profiling {
-                plugin: &plugin,
-                counts: &counts,
-                symbols: &symbols,
-            }),
-        )?;
+        let profiling = Profiling {
+            plugin: &plugin,
+            counts: &counts,
+            symbols: &symbols,
+        };
+        let printed = self.run(order, MACHINE, Some(profiling))?.printed;
+        let measured = find(order, Measured::find(&printed), printed)?;
         let profile = Profile::read(&counts, &symbols, &measured)?;
         // It is of hundreds of megabytes.
         fs::remove_file(&counts).doing_with("remove", &counts)?;
@@ -102,7 +145,13 @@ impl Rig {
         self.setup.folder.join(name)
     }
 
-    fn run(&self, order: &Order, profiling: Option<Profiling<'_>>) -> Result<Measured> {
+    /// Has a guest do it.
+    fn run(
+        &self,
+        order: &Order,
+        machine: Machine,
+        profiling: Option<Profiling<'_>>,
+    ) -> Result<Ran> {
         let number = self.boots.fetch_add(1, Relaxed) + 1;
         let flows = Case::find(&order.case).map_or(0, |case| case.flows);
         let console = self.file(&format!("{number}.console"));
@@ -110,8 +159,8 @@ impl Rig {
             &Start {
                 kernel: &self.setup.kernel,
                 machine: Machine {
-                    memory: MACHINE.memory + flows * FLOW / 1024,
-                    ..MACHINE
+                    memory: machine.memory + flows * FLOW / 1024,
+                    ..machine
                 },
                 initramfs: &self.setup.initramfs,
                 image: &self.setup.artifacts.image,
@@ -124,13 +173,40 @@ impl Rig {
             },
             &console,
         )?;
-        let limit = if flows > 0 { LONG_LIMIT } else { LIMIT };
+        let long = flows > 0 || order.what == What::Memory;
+        let limit = if long { LONG_LIMIT } else { LIMIT };
+        let (begin, before) = (Instant::now(), guest.waited());
         let result = guest.run(&order.name(), limit)?;
+        let waited = guest.waited().saturating_sub(before);
+        let wanted = begin.elapsed() * machine.processors.into();
         guest.finish()?;
-        let measured = Measured::find(&result.output).filter(|_| result.is_good());
-        measured.ok_or_else(|| Error::Tool {
+        let printed = self.file(&format!("{number}.printed"));
+        fs::write(&printed, &result.output).doing_with("write", &printed)?;
+        if result.is_good() {
+            return Ok(Ran {
+                printed: result.output,
+                waited: waited.as_secs_f64() / wanted.as_secs_f64(),
+            });
+        }
+        Err(Error::Tool {
             tool: order.name(),
             output: suite::report(&result),
         })
     }
+}
+
+/// What a guest has done.
+struct Ran {
+    /// What it has printed.
+    printed: String,
+    /// For what part of the time each of its processors had none of the machine's.
+    waited: f64,
+}
+
+/// What was looked for in what a guest has printed.
+fn find<T>(order: &Order, found: Option<T>, printed: String) -> Result<T> {
+    found.ok_or_else(|| Error::Tool {
+        tool: order.name(),
+        output: printed,
+    })
 }

@@ -33,13 +33,13 @@ pub(super) fn main(name: &str) -> Result<ExitCode> {
         mount(kind, place, kind, MountFlags::empty(), None)
             .doing(format!("mount {kind} at {place}"))?;
     }
-    let _ = mount(
-        "debugfs",
-        "/sys/kernel/debug",
-        "debugfs",
-        MountFlags::empty(),
-        None,
-    );
+    // Kernels may lack these.
+    for (kind, place) in [
+        ("debugfs", "/sys/kernel/debug"),
+        ("tracefs", "/sys/kernel/tracing"),
+    ] {
+        let _ = mount(kind, place, kind, MountFlags::empty(), None);
+    }
     Links::open().set_up("lo");
     Ok(
         match catch_unwind(|| match (order, test) {

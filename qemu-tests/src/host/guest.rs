@@ -143,6 +143,18 @@ impl Guest {
         }
     }
 
+    /// For how long its threads have wanted a processor of the machine and had none, all together: the second number of
+    /// their `schedstat` (Documentation/scheduler/sched-stats.rst). 0 where the machine's kernel does not count it.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.qemu.id()));
+        let waited = threads.into_iter().flatten().filter_map(|thread| {
+            let text = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+            text.split(' ').nth(1)?.parse::<u64>().ok()
+        });
+        Duration::from_nanos(waited.sum())
+    }
+
     /// Ends it; gives what its kernel complained of at last.
     ///
     /// # Errors

@@ -139,14 +139,20 @@ impl Start<'_> {
                 "1",
             ]);
         } else {
-            match accelerator {
-                Accelerator::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
+            let (accelerator, processor) = match accelerator {
+                Accelerator::Kvm => ("kvm", "host"),
+                Accelerator::Tcg if self.machine.parallel => ("tcg,thread=multi", PROCESSOR),
                 // One thread for all processors: with one for each, a processor may still run code that another has just
                 // patched, and a kernel that flips a static key dies of "Oops: int3" now and then (seen with QEMU 7.2).
-                Accelerator::Tcg => {
-                    command.args(["-accel", "tcg,thread=single", "-cpu", PROCESSOR])
-                }
+                Accelerator::Tcg => ("tcg,thread=single", PROCESSOR),
             };
+            // A kernel that finds a hypervisor waits for its spinlocks in another way (virt_spin_lock).
+            let apart = match self.machine.parallel {
+                true => ",hypervisor=off",
+                false => "",
+            };
+            command.args(["-accel", accelerator, "-cpu"]);
+            command.arg(format!("{processor}{apart}"));
         }
         let slow = match test::slowness(&self.kernel.release) {
             1 => "",

@@ -19,6 +19,15 @@ pub fn kib(line: &str) -> u64 {
         .unwrap_or_else(|| panic!("/proc/meminfo has no {line}"))
 }
 
+/// Bytes of memory that are not available any more after something was done: pages, whatever they are for, less those that
+/// would be given back at need. [`count_free_pages`] before makes it exact to some hundred KiB.
+pub fn taken<T>(doing: impl FnOnce() -> T) -> (u64, T) {
+    let before = kib("MemAvailable");
+    let done = doing();
+    let bytes = before.saturating_sub(kib("MemAvailable")) * 1024;
+    (bytes, done)
+}
+
 /// A cache of the slab allocator, by /proc/slabinfo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slab {

@@ -30,6 +30,7 @@ pub use memory::kib;
 pub use memory::leaks;
 pub use memory::shrink_slabs;
 pub use memory::slab;
+pub use memory::taken;
 pub use module::Module;
 pub use network::Host;
 pub use network::Network;

@@ -119,7 +119,7 @@ impl Stage {
                 for (name, content) in common::files() {
                     self.write(&format!("root/{name}"), content)?;
                 }
-                let text = common::origin(&format!("listen {at};"), &folder);
+                let text = common::origin(case, &format!("listen {at};"), &folder);
                 let file = self.write("origin.conf", text)?;
                 words(&[
                     "nginx",

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT
+//! Locks that wait for one another: a guest with two processors that run at the same time, on both of which packets are
+//! switched, while the kernel's tracer writes down every lock that is not free where it is wanted.
+
+pub mod contention;
+pub(super) mod guest;
+mod report;
+pub mod trace;
+
+pub use report::page;
+
+use super::case::Case;
+use super::contender::Contender;
+use super::guest::Order;
+use super::guest::What;
+use super::rig::Rig;
+use crate::error::Error;
+use crate::error::Result;
+use crate::host::tool;
+use contention::Found;
+
+/// Processors of the guest.
+pub const PROCESSORS: u8 = 2;
+
+/// The cases.
+pub const CASES: [&str; 3] = ["keepalive-128B", "connection-128B", "body-100KiB"];
+
+/// Who is measured.
+pub const CONTENDERS: [Contender; 5] = [
+    Contender::Direct,
+    Contender::IpvsNat,
+    Contender::ModuleNat,
+    Contender::Haproxy,
+    Contender::Nginx,
+];
+
+/// For what part of the time the machine may do something else than the guest.
+const BUSY: f64 = 0.1;
+
+/// How often a guest is booted for a measurement at most. Processors that are emulated at the same time may still run code that
+/// another has just patched, of which a kernel dies now and then (seen with QEMU 7.2).
+const BOOTS: u32 = 3;
+
+/// What was found of a contender in a case.
+#[derive(Debug)]
+pub struct Row {
+    /// Who.
+    pub contender: Contender,
+    /// In which case.
+    pub case: &'static Case,
+    /// What.
+    pub found: Found,
+    /// For what part of the time each of the guest's processors had none of the machine's.
+    pub waited: f64,
+}
+
+/// Measures each of these contenders in each of these cases.
+///
+/// # Errors
+///
+/// The first thing that goes wrong, or is measured on one processor alone.
+pub fn all(rig: &Rig, contenders: &[Contender], cases: &[&'static Case]) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for &case in cases {
+        for &contender in contenders {
+            rows.push(one(rig, contender, case)?);
+        }
+    }
+    Ok(rows)
+}
+
+fn one(rig: &Rig, contender: Contender, case: &'static Case) -> Result<Row> {
+    let order = Order {
+        contender,
+        case: case.name.to_owned(),
+        what: What::Locks,
+    };
+    let mut boot = 1;
+    loop {
+        let objection = match rig.locks(&order) {
+            Ok((found, waited)) => {
+                let row = Row {
+                    contender,
+                    case,
+                    found,
+                    waited,
+                };
+                tool::say(&format!("{}: {}", order.name(), row.summary()));
+                match row.objection() {
+                    None => return Ok(row),
+                    Some(objection) => Error::Message(format!("{}: {objection}", order.name())),
+                }
+            }
+            Err(error @ Error::Guest { .. }) => error,
+            Err(error) => return Err(error),
+        };
+        if boot == BOOTS {
+            return Err(objection);
+        }
+        tool::say(&format!("once more: {objection}"));
+        boot += 1;
+    }
+}
+
+impl Row {
+    fn summary(&self) -> String {
+        format!(
+            "{} requests, {} waits for locks, packets by processor {:?}, {:.0} % slower by the tracer, the machine busy for \
+             {:.1} % of the time",
+            self.found.requests,
+            self.found.contention.all.count,
+            self.found.packets,
+            100.0 * self.found.slower,
+            100.0 * self.waited
+        )
+    }
+
+    /// Why it says nothing, if so.
+    fn objection(&self) -> Option<String> {
+        if self.waited > BUSY {
+            // Who has a lock then has it for as long as the machine does something else.
+            return Some(format!(
+                "the guest's processors waited for the machine's for {:.0} % of the time",
+                100.0 * self.waited
+            ));
+        }
+        self.found.objection()
+    }
+}
+
+/// What the names of a contender's functions in the kernel have in them.
+fn module_of(contender: Contender) -> Option<&'static str> {
+    match contender {
+        Contender::ModuleNat | Contender::ModuleFullnat => Some("[l7switch]"),
+        Contender::IpvsNat => Some("[ip_vs"),
+        _ => None,
+    }
+}
