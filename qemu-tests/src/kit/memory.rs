@@ -20,12 +20,12 @@ pub fn kib(line: &str) -> u64 {
 }
 
 /// Bytes of memory that are not available any more after something was done: pages, whatever they are for, less those that
-/// would be given back at need. [`count_free_pages`] before makes it exact to some hundred KiB.
-pub fn taken<T>(doing: impl FnOnce() -> T) -> (u64, T) {
-    let before = kib("MemAvailable");
+/// would be given back at need. [`count_free_pages`] before makes it exact to some hundred KiB, more or less.
+pub fn taken<T>(doing: impl FnOnce() -> T) -> (i64, T) {
+    let available = || kib("MemAvailable").cast_signed() * 1024;
+    let before = available();
     let done = doing();
-    let bytes = before.saturating_sub(kib("MemAvailable")) * 1024;
-    (bytes, done)
+    (before - available(), done)
 }
 
 /// A cache of the slab allocator, by /proc/slabinfo.

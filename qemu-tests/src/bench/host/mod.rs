@@ -99,6 +99,11 @@ fn case(name: &str) -> Result<&'static Case> {
     Case::find(name).ok_or_else(|| Error::Message(format!("no case {name}")))
 }
 
+/// The share of time that all processors of this machine are idle in the next second.
+pub(super) fn idle() -> Result<f64> {
+    time::idle()
+}
+
 /// The middle one, or the upper one of two.
 fn median(numbers: impl IntoIterator<Item = f64>) -> f64 {
     let mut sorted = Vec::from_iter(numbers);

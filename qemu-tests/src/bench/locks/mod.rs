@@ -9,10 +9,14 @@ pub mod trace;
 
 pub use report::page;
 
+use std::time::Duration;
+use std::time::Instant;
+
 use super::case::Case;
 use super::contender::Contender;
 use super::guest::Order;
 use super::guest::What;
+use super::host;
 use super::rig::Rig;
 use crate::error::Error;
 use crate::error::Result;
@@ -37,9 +41,15 @@ pub const CONTENDERS: [Contender; 5] = [
 /// For what part of the time the machine may do something else than the guest.
 const BUSY: f64 = 0.1;
 
+/// For how many seconds nothing else has to have run before a boot.
+const QUIET: u32 = 2;
+
+/// How long that is waited for.
+const PATIENCE: Duration = Duration::from_secs(1200);
+
 /// How often a guest is booted for a measurement at most. Processors that are emulated at the same time may still run code that
 /// another has just patched, of which a kernel dies now and then (seen with QEMU 7.2).
-const BOOTS: u32 = 3;
+const BOOTS: u32 = 6;
 
 /// What was found of a contender in a case.
 #[derive(Debug)]
@@ -77,6 +87,7 @@ fn one(rig: &Rig, contender: Contender, case: &'static Case) -> Result<Row> {
     };
     let mut boot = 1;
     loop {
+        wait_for_the_machine()?;
         let objection = match rig.locks(&order) {
             Ok((found, waited)) => {
                 let row = Row {
@@ -100,6 +111,24 @@ fn one(rig: &Rig, contender: Contender, case: &'static Case) -> Result<Row> {
         tool::say(&format!("once more: {objection}"));
         boot += 1;
     }
+}
+
+/// Waits until nothing else runs on the machine.
+fn wait_for_the_machine() -> Result<()> {
+    let begin = Instant::now();
+    let mut quiet = 0;
+    while quiet < QUIET {
+        quiet = match host::idle()? {
+            idle if idle > 1.0 - BUSY => quiet + 1,
+            _ => 0,
+        };
+        if begin.elapsed() > PATIENCE {
+            return Err(Error::Message(
+                "the machine is busy with something else".to_owned(),
+            ));
+        }
+    }
+    Ok(())
 }
 
 impl Row {

@@ -95,7 +95,7 @@ pub(in crate::bench) fn run(case: &Case) {
 }
 
 /// Bytes that a table takes with room for so many connections and none in it, and its largest pieces.
-fn empty(network: &Network, table: &[u8], room: u32) -> (u64, Vec<Pieces>) {
+fn empty(network: &Network, table: &[u8], room: u32) -> (i64, Vec<Pieces>) {
     let virtual_memory = || fs::read_to_string("/proc/vmallocinfo").unwrap();
     let module = Module::try_load(&format!("max_flows={room}")).unwrap();
     let mut client = network.switch.inside(|| Client::open().unwrap());

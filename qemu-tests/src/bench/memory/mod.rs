@@ -34,13 +34,13 @@ pub struct Taken {
     /// The kernel's release.
     pub kernel: String,
     /// Bytes that tables take which have nothing in them, by their room.
-    pub tables: Vec<(u32, u64)>,
+    pub tables: Vec<(u32, i64)>,
     /// Of the largest of these, what was allocated in pieces of virtual memory.
     pub pieces: Vec<Pieces>,
     /// Connections that have been switched and stay open, all of them live in one table, and bytes that they take beside it.
-    pub live: (u32, u64),
+    pub live: (u32, i64),
     /// Connections of which a part of a request has come, and bytes that they take beside the table.
-    pub begun: (u32, u64),
+    pub begun: (u32, i64),
     /// Length of such a part, bytes.
     pub part: usize,
 }
@@ -64,10 +64,7 @@ impl Taken {
         let (Some(small), Some(large)) = (self.tables.first(), self.tables.last()) else {
             return 0.0;
         };
-        quotient(
-            large.1.saturating_sub(small.1),
-            u64::from(large.0.saturating_sub(small.0)),
-        )
+        quotient(large.1 - small.1, large.0.saturating_sub(small.0))
     }
 }
 
@@ -101,7 +98,7 @@ pub fn page(taken: &Taken, place: &str) -> String {
         taken.each_in_table()
     );
     for &(room, bytes) in &taken.tables {
-        let each = quotient(bytes, u64::from(room));
+        let each = quotient(bytes, room);
         let _ = writeln!(text, "| {room} | {bytes} | {each:.1} |");
     }
     let room = taken.tables.last().map_or(1, |(room, _)| *room);
@@ -111,15 +108,15 @@ pub fn page(taken: &Taken, place: &str) -> String {
          | pieces | bytes of each | for each connection | allocated by |\n|---:|---:|---:|---|\n"
     );
     for pieces in &taken.pieces {
-        let each = quotient(pieces.count * pieces.bytes, u64::from(room));
+        let each = quotient((pieces.count * pieces.bytes).cast_signed(), room);
         let _ = writeln!(
             text,
             "| {} | {} | {each:.1} | `{}` |",
             pieces.count, pieces.bytes, pieces.caller
         );
     }
-    let beside = |(count, bytes): (u32, u64)| {
-        let each = quotient(bytes, u64::from(count));
+    let beside = |(count, bytes): (u32, i64)| {
+        let each = quotient(bytes, count);
         format!("| {count} | {bytes} | {each:.1} |")
     };
     let _ = write!(
@@ -139,8 +136,8 @@ pub fn page(taken: &Taken, place: &str) -> String {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "quotients of counts")]
-fn quotient(of: u64, by: u64) -> f64 {
-    of as f64 / by.max(1) as f64
+fn quotient(of: i64, by: u32) -> f64 {
+    of as f64 / f64::from(by.max(1))
 }
 
 #[cfg(test)]
