@@ -39,7 +39,7 @@ pub const CONTENDERS: [Contender; 5] = [
 ];
 
 /// For what part of the time the machine may do something else than the guest.
-const BUSY: f64 = 0.1;
+const BUSY: f64 = 0.15;
 
 /// For how many seconds nothing else has to have run before a boot.
 const QUIET: u32 = 2;
