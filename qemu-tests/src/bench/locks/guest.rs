@@ -18,6 +18,7 @@ use super::contention::Contention;
 use super::contention::Found;
 use super::contention::Places;
 use super::trace;
+use super::trace::Modules;
 use super::trace::SLOW_PATH;
 use super::trace::SPIN_BEGIN;
 use super::trace::SPIN_END;
@@ -72,6 +73,8 @@ pub(in crate::bench) fn run(who: Contender, case: &Case) {
     let placed = traced(|| asked(SECONDS));
     end();
     let module = super::module_of(who);
+    let symbols = fs::read_to_string("/proc/kallsyms").unwrap();
+    let modules = Modules::parse(&symbols);
     let found = Found {
         version: programs::version(who, &network.switch),
         requests: timed.load.requests,
@@ -83,11 +86,11 @@ pub(in crate::bench) fn run(who: Contender, case: &Case) {
             .map(|(after, before)| after - before)
             .collect(),
         lost: timed.lost + placed.lost,
-        contention: Contention::of(&trace::read(&timed.text), None),
+        contention: Contention::of(&trace::read(&timed.text, &modules), None),
         places: Places {
             requests: placed.load.requests,
             slower: 1.0 - placed.load.rate(case) / without.rate(case),
-            contention: Contention::of(&trace::read(&placed.text), module),
+            contention: Contention::of(&trace::read(&placed.text, &modules), module),
         },
     };
     contender.show();

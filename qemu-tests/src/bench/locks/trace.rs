@@ -8,6 +8,7 @@
 //! all. A stack of calls stands behind each beginning.
 
 use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 /// Called where a spinlock is not free.
 pub const SLOW_PATH: &str = "native_queued_spin_lock_slowpath";
@@ -83,9 +84,41 @@ enum Who {
     Processor(u32),
 }
 
+/// The modules of functions that the kernel itself has none of, by name. The tracer does not tell them.
+#[derive(Debug, Default)]
+pub struct Modules<'a>(HashMap<&'a str, &'a str>);
+
+impl<'a> Modules<'a> {
+    /// Reads /proc/kallsyms: lines of `ffffffffc0a01000 t name` and, of a module's, `[module]`.
+    #[must_use]
+    pub fn parse(text: &'a str) -> Self {
+        let symbol = |line: &'a str| {
+            let mut words = line.split_whitespace().skip(2);
+            Some((words.next()?, words.next()))
+        };
+        let symbols = || text.lines().filter_map(symbol);
+        let mut modules: HashMap<&str, &str> = symbols()
+            .filter_map(|(name, module)| Some((name, module?)))
+            .collect();
+        for (name, _) in symbols().filter(|(_, module)| module.is_none()) {
+            modules.remove(name);
+        }
+        Self(modules)
+    }
+
+    /// `name` or `name [module]`, as people know it.
+    fn function(&self, name: &str) -> String {
+        let readable = rustc_demangle::demangle(name);
+        match self.0.get(name) {
+            Some(module) => format!("{readable:#} {module}"),
+            None => format!("{readable:#}"),
+        }
+    }
+}
+
 /// Reads a trace.
 #[must_use]
-pub fn read(text: &str) -> Waits {
+pub fn read(text: &str, modules: &Modules<'_>) -> Waits {
     let mut waits = Waits::default();
     let mut begun: BTreeMap<Who, Vec<Begun>> = BTreeMap::new();
     let mut lines = text.lines().peekable();
@@ -112,7 +145,7 @@ pub fn read(text: &str) -> Waits {
             "<stack trace>" => {
                 let mut stack = Vec::new();
                 while let Some(frame) = lines.peek().and_then(|line| line.strip_prefix(" => ")) {
-                    stack.push(function(frame));
+                    stack.push(modules.function(frame.trim()));
                     lines.next();
                 }
                 if let Some(last) = of_it.last_mut().filter(|last| last.stack.is_empty()) {
@@ -190,15 +223,6 @@ impl<'a> Event<'a> {
     }
 }
 
-/// `name` or `name [module]`, as people know it.
-fn function(frame: &str) -> String {
-    let (name, module) = match frame.trim().split_once(' ') {
-        Some((name, module)) => (name, format!(" {}", module.trim())),
-        None => (frame.trim(), String::new()),
-    };
-    format!("{:#}{module}", rustc_demangle::demangle(name))
-}
-
 /// A stack from the function on that wants the lock: neither the tracer's functions, nor those that take locks for others.
 fn wanting(mut stack: Vec<String>) -> Vec<String> {
     let tracer = stack
@@ -230,7 +254,7 @@ mod tests {
  => native_queued_spin_lock_slowpath
  => _raw_spin_lock_bh
  => rust_helper_spin_lock
- => _RNvNtCs1_8l7switch6switch4seen [l7switch]
+ => _RNvNtCs1_8l7switch6switch4seen
  => nf_hook_slow
            nginx-132     [000] d..1.     8.758851: spin_begin: (native_queued_spin_lock_slowpath+0x4/0x2a0) lock=0xff02
            nginx-132     [000] d..1.     8.758851: <stack trace>
@@ -255,9 +279,17 @@ mod tests {
            nginx-132     [000] d..1.     9.200001: spin_end: (_raw_spin_lock+0x2e/0x50 <- native_queued_spin_lock_slowpath)
 ";
 
+    // A name that the kernel has too says nothing of a module.
+    const SYMBOLS: &str = "\
+ffffffff81000000 T nf_hook_slow
+ffffffffc0a01000 t _RNvNtCs1_8l7switch6switch4seen\t[l7switch]
+ffffffffc0a02000 t try_to_wake_up\t[other]
+ffffffff81000100 T try_to_wake_up
+";
+
     #[test]
     fn waits_have_a_stack_and_a_time() {
-        let waits = read(TRACE);
+        let waits = read(TRACE, &Modules::parse(SYMBOLS));
         let found: Vec<(&str, u64, Vec<&str>)> = waits
             .all
             .iter()
@@ -291,7 +323,7 @@ mod tests {
             line(9, SPIN_END),
             line(10, SPIN_BEGIN),
         ];
-        let waits = read(&text.concat());
+        let waits = read(&text.concat(), &Modules::default());
         let micros: Vec<u64> = waits.all.iter().map(|wait| wait.micros).collect();
         assert_eq!(micros, [1, 8]);
         assert_eq!(waits.unpaired, 1);
