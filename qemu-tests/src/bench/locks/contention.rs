@@ -9,6 +9,11 @@ use serde::Serialize;
 use super::trace::Wait;
 use super::trace::Waits;
 
+/// Kinds of locks in whose waits a processor does nothing else.
+const SPINNING: [&str; 2] = ["spinlock", "SPIN"];
+/// One that sleeps after a while.
+const MUTEX: &str = "MUTEX";
+
 /// How many places are told of.
 const PLACES: usize = 12;
 
@@ -105,7 +110,8 @@ impl Contention {
         let mut places: BTreeMap<(&str, Vec<&str>, Option<&str>), Sum> = BTreeMap::new();
         for wait in &waits.all {
             contention.all.add(wait);
-            if wait.kind.to_lowercase().contains("spin") {
+            if SPINNING.iter().any(|kind| wait.kind.starts_with(kind)) && !wait.kind.contains(MUTEX)
+            {
                 contention.spinning.add(wait);
             }
             let names = || wait.stack.iter().map(String::as_str);
@@ -179,7 +185,7 @@ impl Found {
             ))
         } else if self.lost > 0 {
             Some(format!("the tracer lost {} events", self.lost))
-        } else if unpaired > 10 + waits / 100 {
+        } else if unpaired > 10 + waits / 50 {
             Some(format!(
                 "of {waits} waits, {unpaired} have no beginning or no end"
             ))

@@ -36,9 +36,9 @@ const ROOM: &str = "65536";
 /// Lines of the trace that are printed.
 const SHOWN: usize = 300;
 /// How long the load runs before it is measured, in seconds.
-const WARM_UP: u32 = 2;
+const WARM_UP: u32 = 1;
 /// How long it is measured.
-const SECONDS: u32 = 5;
+const SECONDS: u32 = 3;
 
 /// Packets that the switch's devices take in, by processor.
 const PACKETS: &str = "net/netif_receive_skb";

@@ -30,13 +30,8 @@ pub const PROCESSORS: u8 = 2;
 pub const CASES: [&str; 3] = ["keepalive-128B", "connection-128B", "body-100KiB"];
 
 /// Who is measured.
-pub const CONTENDERS: [Contender; 5] = [
-    Contender::Direct,
-    Contender::IpvsNat,
-    Contender::ModuleNat,
-    Contender::Haproxy,
-    Contender::Nginx,
-];
+pub const CONTENDERS: [Contender; 3] =
+    [Contender::Direct, Contender::IpvsNat, Contender::ModuleNat];
 
 /// For what part of the time the machine may do something else than the guest.
 const BUSY: f64 = 0.15;
@@ -49,7 +44,7 @@ const PATIENCE: Duration = Duration::from_secs(1200);
 
 /// How often a guest is booted for a measurement at most. Processors that are emulated at the same time may still run code that
 /// another has just patched, of which a kernel dies now and then (seen with QEMU 7.2).
-const BOOTS: u32 = 6;
+const BOOTS: u32 = 12;
 
 /// What was found of a contender in a case.
 #[derive(Debug)]

@@ -139,7 +139,10 @@ pub fn read(text: &str, modules: &Modules<'_>) -> Waits {
             SPIN_BEGIN => of_it.push(Begun::new(None, SPINLOCK, event.micros)),
             "contention_begin" => {
                 let kind = kind.trim_start_matches("flags=");
-                of_it.push(Begun::new(lock, kind, event.micros));
+                // A mutex is waited for in two ways, one after the other: two beginnings, one end.
+                if !of_it.iter().any(|begun| begun.lock.as_deref() == lock) {
+                    of_it.push(Begun::new(lock, kind, event.micros));
+                }
             }
             // It stands behind its event.
             "<stack trace>" => {
@@ -270,11 +273,15 @@ mod tests {
           <idle>-0       [001] d.h3.     8.758855: spin_end: (_raw_spin_lock_bh+0x2e/0x50 <- native_queued_spin_lock_slowpath)
            nginx-132     [000] d..1.     8.758860: contention_end: 00000000c2 (ret=0)
            nginx-132     [000] d..1.     8.758861: spin_end: (_raw_spin_lock+0x2e/0x50 <- native_queued_spin_lock_slowpath)
- a [1]: b-c-140     [000] .....     9.000002: contention_begin: 00000000c1 (flags=MUTEX)
+ a [1]: b-c-140     [000] .....     9.000002: contention_begin: 00000000c1 (flags=SPIN|MUTEX)
  a [1]: b-c-140     [000] .....     9.000003: <stack trace>
  => trace_event_raw_event_contention_begin
  => __mutex_lock.constprop.0
  => ep_send_events
+ a [1]: b-c-140     [000] .....     9.000004: contention_begin: 00000000c1 (flags=MUTEX)
+ a [1]: b-c-140     [000] .....     9.000005: <stack trace>
+ => trace_event_raw_event_contention_begin
+ => something_else
  a [1]: b-c-140     [001] .....     9.100002: contention_end: 00000000c1 (ret=0)
            nginx-132     [000] d..1.     9.200001: spin_end: (_raw_spin_lock+0x2e/0x50 <- native_queued_spin_lock_slowpath)
 ";
@@ -307,7 +314,7 @@ ffffffff81000100 T try_to_wake_up
                     vec!["l7switch::switch::seen [l7switch]", "nf_hook_slow"]
                 ),
                 ("spinlock", 10, vec!["try_to_wake_up"]),
-                ("MUTEX", 100_000, vec!["ep_send_events"]),
+                ("SPIN|MUTEX", 100_000, vec!["ep_send_events"]),
             ]
         );
         assert_eq!(waits.unpaired, 1);
