@@ -7,7 +7,7 @@ DENY = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/l7switch/tools/bin/cargo-deny
 RIG = cargo run --quiet --locked --package l7switch-qemu-tests --
 
 .PHONY: run test build needs style format lint doc deny no-panic module check-module unit test-debug-kernel \
-	bench-rules bench-gate bench bench-full bench-host profile fuzz install
+	bench-rules bench-gate bench bench-full bench-host bench-locks bench-memory profile fuzz install
 
 run:
 	@.ci/install run
@@ -77,6 +77,15 @@ bench-full: needs
 bench-host:
 	@.ci/install bench
 	$(RIG) bench-host
+
+# Locks that are waited for where two processors switch, in a guest; nothing else may run. It writes
+# docs/measurements/locks.md.
+bench-locks: needs
+	$(RIG) bench-locks
+
+# What the module's connections take of memory, part of bench-full. It writes docs/measurements/memory.md.
+bench-memory: needs
+	$(RIG) bench-memory
 
 # Where the instructions of a request go: target/profile/.
 profile: needs
