@@ -135,10 +135,19 @@ pub fn bench_locks(wanted: &Locks, init: &Path) -> Result<ExitCode> {
         [] => locks::CONTENDERS.to_vec(),
         some => some.to_vec(),
     };
-    let rows = locks::all(&Rig::new(init)?, &contenders, &cases)?;
+    let (rows, refused) = locks::all(&Rig::new(init)?, &contenders, &cases);
+    for error in &refused {
+        print(&format!("NOT MEASURED: {error}\n"));
+    }
+    if rows.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
     let text = locks::page(&rows, &guest_place()?);
     publish("locks.md", &text, wanted.dry)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(match refused.as_slice() {
+        [] => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
 }
 
 /// Measures what the module's connections take of memory, prints the page, and records it where it is not `dry`.

@@ -14,6 +14,10 @@ const SPINNING: [&str; 2] = ["spinlock", "SPIN"];
 /// One that sleeps after a while.
 const MUTEX: &str = "MUTEX";
 
+/// A wait that is longer, in µs, spins while the machine has taken the processor away that has the lock: others are a
+/// tenth as long at most, with the stack that is written meanwhile.
+const LONG: u64 = 1_000;
+
 /// How many places are told of.
 const PLACES: usize = 12;
 
@@ -55,7 +59,9 @@ pub struct Places {
 /// Waits, summed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Contention {
-    /// All.
+    /// Those that are left out of everything else: longer than [`LONG`].
+    pub long: Sum,
+    /// All the others.
     pub all: Sum,
     /// Those for spinlocks and read-write locks, in which a processor does nothing else.
     pub spinning: Sum,
@@ -109,9 +115,14 @@ impl Contention {
         let is_its = |name: &str| module.is_some_and(|module| name.contains(module));
         let mut places: BTreeMap<(&str, Vec<&str>, Option<&str>), Sum> = BTreeMap::new();
         for wait in &waits.all {
+            let spins = SPINNING.iter().any(|kind| wait.kind.starts_with(kind))
+                && !wait.kind.contains(MUTEX);
+            if spins && wait.micros > LONG {
+                contention.long.add(wait);
+                continue;
+            }
             contention.all.add(wait);
-            if SPINNING.iter().any(|kind| wait.kind.starts_with(kind)) && !wait.kind.contains(MUTEX)
-            {
+            if spins {
                 contention.spinning.add(wait);
             }
             let names = || wait.stack.iter().map(String::as_str);
@@ -178,7 +189,13 @@ impl Found {
         const SHARE: f64 = 0.25;
         let waits = self.contention.all.count + self.places.contention.all.count;
         let unpaired = self.contention.unpaired + self.places.contention.unpaired;
-        if self.least_share() < SHARE {
+        let taken = [&self.contention, &self.places.contention];
+        if taken.iter().any(|run| run.long.count * 8 > run.all.count) {
+            Some(format!(
+                "for {} and {} waits the machine had taken away the processor that had the lock",
+                self.contention.long.count, self.places.contention.long.count
+            ))
+        } else if self.least_share() < SHARE {
             Some(format!(
                 "the switch's packets are {:?} by processor: not all of them switch",
                 self.packets
@@ -259,11 +276,13 @@ mod tests {
                 wait("spinlock", &["xmit", "send", "look [m]", "see [m]"], 4),
                 wait("spinlock", &["look [m]", "see [m]"], 8),
                 wait("MUTEX", &["a", "b"], 16),
+                wait("spinlock", &["a", "b"], 1_001),
             ],
             unpaired: 3,
         };
         let contention = Contention::of(&waits, Some("[m]"));
         let sum = |count, micros| Sum { count, micros };
+        assert_eq!(contention.long, sum(1, 1_001));
         assert_eq!(contention.all, sum(5, 31));
         assert_eq!(contention.spinning, sum(4, 15));
         assert_eq!(contention.below, sum(2, 12));
@@ -302,6 +321,9 @@ mod tests {
         let mut lossy = found(&[50, 50]);
         lossy.lost = 1;
         assert!(lossy.objection().is_some());
+        let mut disturbed = found(&[50, 50]);
+        disturbed.places.contention.long.count = 1;
+        assert!(disturbed.objection().is_some());
         let mut torn = found(&[50, 50]);
         torn.contention.unpaired = 11;
         assert!(torn.objection().is_some());

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::Row;
+use super::contention::Contention;
 use super::contention::Place;
 use super::contention::Sum;
 use super::module_of;
@@ -31,7 +32,8 @@ pub fn page(rows: &[Row], place: &str) -> String {
          processors' time.\n\n{}\n\
          {place}.\n{versions}.\n\
          Each processor took in at least {:.0} % of the switch's packets. Watching made requests slower by up to {:.0} %, by up\n\
-         to {:.0} % where stacks were written. The guest's processors had none of the machine's for up to {:.1} % of the time.\n\n\
+         to {:.0} % where stacks were written. The guest's processors had none of the machine's for up to {:.1} % of the time; waits\n\
+         for one that had a lock then are left out, {:.1} % of all at most.\n\n\
          ## Where\n",
         super::PROCESSORS,
         table(rows),
@@ -39,6 +41,7 @@ pub fn page(rows: &[Row], place: &str) -> String {
         100.0 * most(|row| row.found.slower),
         100.0 * most(|row| row.found.places.slower),
         100.0 * most(|row| row.waited),
+        100.0 * most(|row| long(&row.found.contention).max(long(&row.found.places.contention))),
     );
     for row in rows {
         let _ = write!(text, "\n### {}, {}\n\n", row.case.name, row.contender);
@@ -52,6 +55,12 @@ pub fn page(rows: &[Row], place: &str) -> String {
         }
     }
     text
+}
+
+/// What part of the waits is left out.
+fn long(contention: &Contention) -> f64 {
+    let Contention { long, all, .. } = contention;
+    ratio(long.count, long.count + all.count)
 }
 
 fn table(rows: &[Row]) -> String {
@@ -106,7 +115,6 @@ fn ratio(of: u64, by: u64) -> f64 {
 mod tests {
     use super::super::Case;
     use super::super::Contender;
-    use super::super::contention::Contention;
     use super::super::contention::Found;
     use super::super::contention::Places;
     use super::*;
@@ -126,6 +134,7 @@ mod tests {
                 packets: vec![300, 700],
                 lost: 0,
                 contention: Contention {
+                    long: sum(20, 90_000),
                     all: sum(500, 5_000),
                     spinning: sum(400, 4_000),
                     ..Contention::default()
@@ -154,7 +163,7 @@ mod tests {
             "Here.\ndirect 1.2, module-nat 1.2.\n",
             "at least 30 % of the switch's packets",
             "slower by up to 5 %, by up\nto 13 %",
-            "up to 2.1 % of the time",
+            "up to 2.1 % of the time; waits\nfor one that had a lock then are left out, 3.8 % of all at most",
             "### keepalive-128B, module-nat\n",
             "| 5.00 | SPIN, READ | `a` ← `b [m]` | `b [m]` |\n",
         ] {
