@@ -122,7 +122,7 @@ pub fn page(taken: &Taken, place: &str) -> String {
     let _ = write!(
         text,
         "\nBeside the table, by connections that are live in it at once:\n\n\
-         | connections | live | bytes | for each |\n|---|---:|---:|---:|\n\
+         | connections | at once | bytes | for each |\n|---|---:|---:|---:|\n\
          | open, one request of each switched {}\n\
          | {} bytes of a head have come, the rest is waited for {}\n\n\
          {place}.\nkernel {}, module {}.\n",
