@@ -9,6 +9,7 @@ mod bytes;
 mod error;
 mod facts;
 mod head;
+mod names;
 mod parser;
 mod preface;
 mod response;
