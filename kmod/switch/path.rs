@@ -448,44 +448,54 @@ impl<'g> Case<'g> {
         let segment = &parsed.segment;
         let (source, destination) = (&segment.source, &segment.destination);
         // The front answers from the service's own address.
-        let from_front = packet.point() == Point::LocalOut
-            && self.live.service_at(source.address, source.port).is_some();
-        let hash = if from_front {
-            self.flows.hash(destination, source)
-        } else {
-            self.flows.hash(source, destination)
-        };
-        let opens = segment.flags & (SYN | ACK | RST) == SYN;
+        if packet.point() == Point::LocalOut
+            && self.live.service_at(source.address, source.port).is_some()
+        {
+            return self.from_front(packet, parsed);
+        }
+        let hash = self.flows.hash(source, destination);
+        if segment.flags & (SYN | ACK | RST) == SYN && self.service(parsed).is_some() {
+            return self.stranger(packet, parsed, hash);
+        }
         let mut out = Out::new();
-        let fate = if from_front {
-            self.flows
-                .find(hash, destination, source, |shard, location, side| {
-                    let leg = shard.get(location.slot()).and_then(|c| front_leg(&c.flow));
-                    match (leg, side) {
-                        (Some(leg), Side::Client) => {
-                            self.give(shard, location, Side::Server(leg), packet, parsed, &mut out)
-                        }
-                        // The front's own connection, from before the flow.
-                        _ => Fate::Accept,
-                    }
-                })
-        } else if opens && self.service(parsed).is_some() {
-            None
-        } else {
-            self.flows
-                .find(hash, source, destination, |shard, location, side| {
-                    if !self.right(packet, parsed) {
-                        return Fate::Drop;
-                    }
-                    self.give(shard, location, side, packet, parsed, &mut out)
-                })
-        };
+        let fate = self
+            .flows
+            .find(hash, source, destination, |shard, location, side| {
+                if !self.right(packet, parsed) {
+                    return Fate::Drop;
+                }
+                self.give(shard, location, side, packet, parsed, &mut out)
+            });
         let verdict = match &fate {
-            Some(Fate::Fresh) => self.stranger(packet, parsed, hash),
+            Some(Fate::Fresh) | None => self.stranger(packet, parsed, hash),
             Some(fate) => self.finish(packet, fate),
-            None if from_front => netfilter::Verdict::Accept,
-            None => self.stranger(packet, parsed, hash),
         };
+        self.send(&mut out);
+        verdict
+    }
+
+    /// A packet of the local front's to a client.
+    #[cold]
+    #[inline(never)]
+    fn from_front(&self, packet: &mut Packet<'_>, parsed: &Parsed) -> netfilter::Verdict {
+        let (front, client) = (&parsed.segment.source, &parsed.segment.destination);
+        let hash = self.flows.hash(client, front);
+        let mut out = Out::new();
+        let fate = self
+            .flows
+            .find(hash, client, front, |shard, location, side| {
+                let leg = shard.get(location.slot()).and_then(|c| front_leg(&c.flow));
+                match (leg, side) {
+                    (Some(leg), Side::Client) => {
+                        self.give(shard, location, Side::Server(leg), packet, parsed, &mut out)
+                    }
+                    // The front's own connection, from before the flow.
+                    _ => Fate::Accept,
+                }
+            });
+        let verdict = fate.map_or(netfilter::Verdict::Accept, |fate| {
+            self.finish(packet, &fate)
+        });
         self.send(&mut out);
         verdict
     }
