@@ -126,46 +126,18 @@ impl<'g> Case<'g> {
             Side::Client => flow.client(&parsed.segment, &view, &mut env),
             Side::Server(leg) => flow.server(leg, &parsed.segment, &view, &mut env),
         };
-        let fate = match verdict {
+        // The rewrite is used where it was made, and not copied.
+        let fate = match &verdict {
             Verdict::Drop => Fate::Drop,
             Verdict::Forward(rewrite) => {
-                let way = self.way(flow, around, side, packet, parsed, &rewrite);
-                self.rewrite(packet, parsed, &rewrite, way)
+                let way = self.way(flow, around, side, packet, parsed, rewrite);
+                self.rewrite(packet, parsed, rewrite, way)
             }
             Verdict::Reopen => {
                 flow.end(&mut env);
                 Fate::Fresh
             }
-            Verdict::Hold(from) => match packet.steal() {
-                Some(kept) => {
-                    self.hold(around, kept, parsed, from);
-                    Fate::Taken
-                }
-                None => Fate::Drop,
-            },
-            Verdict::Part(bytes, rewrite) => match packet.steal() {
-                Some(part) => {
-                    if !out.packet(part, parsed, 0, bytes, &rewrite) {
-                        self.switch.count(Counter::SendsLost);
-                    }
-                    Fate::Taken
-                }
-                None => Fate::Drop,
-            },
-            Verdict::PartHold(bytes, rewrite) => match packet.steal() {
-                Some(kept) => {
-                    let sent = kept
-                        .copy()
-                        .is_some_and(|part| out.packet(part, parsed, 0, bytes, &rewrite));
-                    if !sent {
-                        self.switch.count(Counter::SendsLost);
-                    }
-                    let from = parsed.segment.seq.wrapping_add(bytes);
-                    self.hold(around, kept, parsed, from);
-                    Fate::Taken
-                }
-                None => Fate::Drop,
-            },
+            kept => self.keep(kept, around, packet, parsed, out),
         };
         let dead = is_dead(flow);
         let due = flow.due(!around.held.is_empty());
@@ -200,6 +172,42 @@ impl<'g> Case<'g> {
             shard.due(location.slot(), due);
         }
         fate
+    }
+
+    /// Takes a packet out of the hook, of which a part goes on, or that is held.
+    #[cold]
+    #[inline(never)]
+    fn keep(
+        &self,
+        verdict: &Verdict,
+        around: &mut Surroundings,
+        packet: &mut Packet<'_>,
+        parsed: &Parsed,
+        out: &mut Out<'g>,
+    ) -> Fate<'g> {
+        let Some(kept) = packet.steal() else {
+            return Fate::Drop;
+        };
+        let sent = match verdict {
+            Verdict::Part(bytes, rewrite) => out.packet(kept, parsed, 0, *bytes, rewrite),
+            Verdict::PartHold(bytes, rewrite) => {
+                let sent = kept
+                    .copy()
+                    .is_some_and(|part| out.packet(part, parsed, 0, *bytes, rewrite));
+                let from = parsed.segment.seq.wrapping_add(*bytes);
+                self.hold(around, kept, parsed, from);
+                sent
+            }
+            Verdict::Hold(from) => {
+                self.hold(around, kept, parsed, *from);
+                true
+            }
+            Verdict::Drop | Verdict::Forward(_) | Verdict::Reopen => true,
+        };
+        if !sent {
+            self.switch.count(Counter::SendsLost);
+        }
+        Fate::Taken
     }
 
     fn hold(&self, around: &mut Surroundings, packet: Owned, parsed: &Parsed, from: u32) {
