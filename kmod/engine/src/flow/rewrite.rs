@@ -125,7 +125,11 @@ impl Rewrite {
 
     /// Gives the byte that has the header's length.
     #[inline]
-    fn fixed<const FULL: bool>(&self, header: &mut [u8; HEADER], change: &mut Change) -> Option<u8> {
+    fn fixed<const FULL: bool>(
+        &self,
+        header: &mut [u8; HEADER],
+        change: &mut Change,
+    ) -> Option<u8> {
         let (ports, rest) = header.split_first_chunk_mut::<4>()?;
         let (seq, rest) = rest.split_first_chunk_mut::<4>()?;
         let (ack, rest) = rest.split_first_chunk_mut::<4>()?;

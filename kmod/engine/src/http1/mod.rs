@@ -17,6 +17,8 @@ mod target;
 mod whole;
 mod words;
 
+pub(crate) use bytes::find as find_byte;
+
 pub use body::BodyError;
 pub use body::BodyTracker;
 pub use body::Progress;
