@@ -316,7 +316,8 @@ const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 /// only looks them up, and no look-up takes more steps than the table says.
 #[inline]
 fn hash_of(seed: u32, below: u32, bytes: &[u8]) -> u32 {
-    let mut hash = ((seed as u64) << 32 | below as u64) ^ (bytes.len() as u64).wrapping_mul(FACTOR);
+    let mut hash =
+        (u64::from(seed) << 32 | u64::from(below)) ^ (bytes.len() as u64).wrapping_mul(FACTOR);
     let mut rest = bytes;
     while let Some((word, tail)) = rest.split_first_chunk::<8>() {
         hash = stir(hash ^ u64::from_le_bytes(*word));
@@ -326,12 +327,12 @@ fn hash_of(seed: u32, below: u32, bytes: &[u8]) -> u32 {
     let last = match (bytes.last_chunk::<8>(), rest) {
         (_, []) => return upper(stir(hash)),
         (Some(word), _) => u64::from_le_bytes(*word),
-        (None, &[one]) => one as u64,
-        (None, &[one, two]) => (one as u64) << 8 | two as u64,
-        (None, &[one, two, three]) => (one as u64) << 16 | (two as u64) << 8 | three as u64,
+        (None, &[one]) => u64::from(one),
+        (None, &[one, two]) => u64::from(one) << 8 | u64::from(two),
+        (None, &[one, two, three]) => u64::from(one) << 16 | u64::from(two) << 8 | u64::from(three),
         (None, _) => match (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
             (Some(first), Some(last)) => {
-                (u32::from_le_bytes(*first) as u64) << 32 | u32::from_le_bytes(*last) as u64
+                u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))
             }
             _ => 0,
         },
@@ -346,7 +347,6 @@ const fn stir(hash: u64) -> u64 {
 }
 
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "the upper half is taken")]
 const fn upper(hash: u64) -> u32 {
     (hash >> 32) as u32
 }
