@@ -459,7 +459,7 @@ impl<'g> Case<'g> {
         if packet.point() == Point::LocalOut
             && self.live.service_at(source.address, source.port).is_some()
         {
-            return self.from_front(packet, parsed);
+            return self.sent_by_front(packet, parsed);
         }
         let hash = self.flows.hash(source, destination);
         if segment.flags & (SYN | ACK | RST) == SYN && self.service(parsed).is_some() {
@@ -485,7 +485,7 @@ impl<'g> Case<'g> {
     /// A packet of the local front's to a client.
     #[cold]
     #[inline(never)]
-    fn from_front(&self, packet: &mut Packet<'_>, parsed: &Parsed) -> netfilter::Verdict {
+    fn sent_by_front(&self, packet: &mut Packet<'_>, parsed: &Parsed) -> netfilter::Verdict {
         let (front, client) = (&parsed.segment.source, &parsed.segment.destination);
         let hash = self.flows.hash(client, front);
         let mut out = Out::new();

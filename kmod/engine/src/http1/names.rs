@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! The field names of nearly all responses, in the case in which servers write them.
+//! Field names of nearly all messages, in the case in which they are written.
 
 use super::words::Word;
 
@@ -23,7 +23,17 @@ const DATE: u64 = eight(b"Date:\0\0\0");
 const ETAG: u64 = eight(b"ETag:\0\0\0");
 const VARY: u64 = eight(b"Vary:\0\0\0");
 
-/// The name that starts a line, if it matters, and what comes after its colon. `None`: it is none of those that are known
+const SIX: u64 = eight(b"\xff\xff\xff\xff\xff\xff\0\0");
+const HOST: u64 = eight(b"Host: \0\0");
+
+/// What comes after the colon of a request's Host field that starts a line. `None`: it is not written as usual.
+#[inline(always)]
+pub(super) fn usual_host(line: &[u8]) -> Option<&[u8]> {
+    let start = line.first_chunk::<8>()?;
+    (eight(start) & SIX == HOST).then(|| line.get(5..))?
+}
+
+/// The name that starts a line of a response, if it matters, and what comes after its colon. `None`: it is none of those that are known
 /// here.
 #[inline(always)]
 pub(super) fn usual(line: &[u8]) -> Option<(Option<Word>, &[u8])> {
@@ -84,5 +94,9 @@ mod tests {
             }
         }
         assert_eq!(usual(b"Server:x\r\n\r\n"), None, "it is not usual");
+        assert_eq!(usual_host(b"Host: a\r\n"), Some(&b" a\r\n"[..]));
+        for other in ["host: a\r\n", "Host:ab\r\n", "Hosts: a\r\n", "Host: a"] {
+            assert_eq!(usual_host(other.as_bytes()), None, "{other}");
+        }
     }
 }
