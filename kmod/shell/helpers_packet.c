@@ -83,6 +83,27 @@ bool l7_skb_read(const struct sk_buff *skb, unsigned int offset, void *to,
 	       skb_copy_bits(skb, offset, to, len) == 0;
 }
 
+/* The bytes at an offset in a page. */
+static const u8 *page_run(const skb_frag_t *frag, unsigned int at, unsigned int *len)
+{
+	const u8 *bytes;
+
+	/* Highmem has no address for more than a page. */
+	if (IS_ENABLED(CONFIG_HIGHMEM))
+		return NULL;
+	bytes = skb_frag_address_safe(frag);
+	if (!bytes)
+		return NULL;
+	*len = skb_frag_size(frag) - at;
+	return bytes + at;
+}
+
+/* Pages that a program may write meanwhile (sendfile, vmsplice), and those of no processor. */
+static bool has_foreign_pages(const struct sk_buff *skb)
+{
+	return skb_has_shared_frag(skb) || !skb_frags_readable(skb);
+}
+
 /* The bytes at an offset that lie in one piece of a buffer's own: its linear part or one of its pages. */
 static const u8 *own_run(const struct sk_buff *skb, unsigned int offset,
 			 unsigned int *len)
@@ -94,44 +115,27 @@ static const u8 *own_run(const struct sk_buff *skb, unsigned int offset,
 		*len = start - offset;
 		return skb->data + offset;
 	}
-	/* Pages that a program may write meanwhile (sendfile, vmsplice), and those of no processor. */
-	if (skb_has_shared_frag(skb) || !skb_frags_readable(skb))
+	if (has_foreign_pages(skb))
 		return NULL;
 	for (i = 0; i < skb_shinfo(skb)->nr_frags; i++) {
 		const skb_frag_t *frag = &skb_shinfo(skb)->frags[i];
-		unsigned int size = skb_frag_size(frag);
 
-		if (offset - start < size) {
-			const u8 *bytes;
-
-			/* Highmem has no address for more than a page. */
-			if (IS_ENABLED(CONFIG_HIGHMEM))
-				return NULL;
-			bytes = skb_frag_address_safe(frag);
-			if (!bytes)
-				return NULL;
-			*len = size - (offset - start);
-			return bytes + (offset - start);
-		}
-		start += size;
+		if (offset - start < skb_frag_size(frag))
+			return page_run(frag, offset - start, len);
+		start += skb_frag_size(frag);
 	}
 	return NULL;
 }
 
 /* The same with the buffers that GRO has chained to this one. */
-const u8 *l7_skb_run(const struct sk_buff *skb, unsigned int offset,
-		     unsigned int *len)
+static noinline const u8 *far_run(const struct sk_buff *skb, unsigned int offset,
+				  unsigned int *len)
 {
 	const struct sk_buff *chained;
-	unsigned int start;
+	unsigned int start = skb_pagelen(skb);
 
-	if (offset < skb_headlen(skb)) {
-		*len = skb_headlen(skb) - offset;
-		return skb->data + offset;
-	}
 	if (offset >= skb->len)
 		return NULL;
-	start = skb_pagelen(skb);
 	if (offset < start)
 		return own_run(skb, offset, len);
 	skb_walk_frags(skb, chained) {
@@ -140,6 +144,24 @@ const u8 *l7_skb_run(const struct sk_buff *skb, unsigned int offset,
 		start += chained->len;
 	}
 	return NULL;
+}
+
+/* The bytes at an offset that lie in one piece. */
+const u8 *l7_skb_run(const struct sk_buff *skb, unsigned int offset,
+		     unsigned int *len)
+{
+	unsigned int linear = skb_headlen(skb);
+	const skb_frag_t *first = &skb_shinfo(skb)->frags[0];
+
+	if (offset < linear) {
+		*len = linear - offset;
+		return skb->data + offset;
+	}
+	/* What TCP sends begins with the first page. */
+	if (skb_shinfo(skb)->nr_frags && offset - linear < skb_frag_size(first) &&
+	    !has_foreign_pages(skb))
+		return page_run(first, offset - linear, len);
+	return far_run(skb, offset, len);
 }
 
 /* Goes over the extension headers to a protocol; gives it, or a negative error. */
@@ -212,7 +234,9 @@ u8 *l7_skb_writable(struct sk_buff *skb, unsigned int len, bool *partial)
 	/* Chained buffers stay whole: see l7_skb_part(). */
 	if (skb_has_frag_list(skb) && len > skb_pagelen(skb) && skb_linearize(skb))
 		return NULL;
-	if (skb_ensure_writable(skb, len))
+	if ((len > skb_headlen(skb) ||
+	     (skb_cloned(skb) && !skb_clone_writable(skb, len))) &&
+	    skb_ensure_writable(skb, len))
 		return NULL;
 	if (skb->ip_summed == CHECKSUM_COMPLETE)
 		skb->ip_summed = CHECKSUM_NONE;

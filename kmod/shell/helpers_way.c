@@ -59,8 +59,7 @@ static bool looks(const struct nf_hook_ops *ops)
 }
 
 /* Whether one of the hooks behind a priority would. */
-static __always_inline bool one_looks(const struct nf_hook_entries *entries,
-				      int priority)
+static bool one_looks(const struct nf_hook_entries *entries, int priority)
 {
 	struct nf_hook_ops **ops;
 	unsigned int i;
@@ -74,11 +73,25 @@ static __always_inline bool one_looks(const struct nf_hook_entries *entries,
 	return false;
 }
 
+static noinline bool hooks_look(const struct nf_hook_entries *before,
+				const struct nf_hook_entries *forward,
+				const struct nf_hook_entries *behind)
+{
+	return one_looks(before, NF_IP_PRI_RAW) || one_looks(forward, INT_MIN) ||
+	       one_looks(behind, INT_MIN);
+}
+
+static const struct nf_hook_ops *last(const struct nf_hook_entries *entries)
+{
+	return nf_hook_entries_get_hook_ops(entries)[entries->num_hook_entries - 1];
+}
+
 /* Whether someone has asked to see what is forwarded: a firewall's rules, other balancers, IPsec. */
-static bool is_watched(const struct net *net, bool ipv4)
+static __always_inline bool is_watched(const struct net *net, bool ipv4)
 {
 	struct nf_hook_entries __rcu *const *hooks =
 		ipv4 ? net->nf.hooks_ipv4 : net->nf.hooks_ipv6;
+	const struct nf_hook_entries *before, *forward, *behind;
 
 #ifdef CONFIG_XFRM
 	if (net->xfrm.policy_count[XFRM_POLICY_FWD] ||
@@ -87,9 +100,16 @@ static bool is_watched(const struct net *net, bool ipv4)
 	    net->xfrm.policy_default[XFRM_POLICY_OUT] != XFRM_USERPOLICY_ACCEPT)
 		return true;
 #endif
-	return one_looks(rcu_dereference(hooks[NF_INET_PRE_ROUTING]), NF_IP_PRI_RAW) ||
-	       one_looks(rcu_dereference(hooks[NF_INET_FORWARD]), INT_MIN) ||
-	       one_looks(rcu_dereference(hooks[NF_INET_POST_ROUTING]), INT_MIN);
+	before = rcu_dereference(hooks[NF_INET_PRE_ROUTING]);
+	forward = rcu_dereference(hooks[NF_INET_FORWARD]);
+	behind = rcu_dereference(hooks[NF_INET_POST_ROUTING]);
+	/* Nearly always there is nothing but this module's hook, the one before it and AppArmor's. */
+	if (before && last(before)->priority <= NF_IP_PRI_RAW && !forward &&
+	    (!behind || (behind->num_hook_entries == 1 &&
+			 last(behind)->priority == NF_IP_PRI_SELINUX_FIRST &&
+			 last(behind)->hook_ops_type == NF_HOOK_OP_UNDEFINED)))
+		return false;
+	return hooks_look(before, forward, behind);
 }
 
 /* Whether it is what it was. */
@@ -102,12 +122,24 @@ bool l7_way_is_good(struct dst_entry *dst, u32 cookie)
 	return dst_check(dst, cookie) != NULL;
 }
 
+/* Whether a packet is no longer than its way takes. */
+static noinline bool is_short(const struct sk_buff *skb, const struct dst_entry *dst,
+			      bool ipv4)
+{
+	unsigned int mtu = ipv4 ? ip_dst_mtu_maybe_forward(dst, true) :
+				  ip6_dst_mtu_maybe_forward(dst, true);
+
+	return skb->len <= mtu ||
+	       (skb_is_gso(skb) && skb_gso_validate_network_len(skb, mtu));
+}
+
 /* Whether a packet can go a way without the stack. */
 bool l7_way_fits(struct sk_buff *skb, const struct dst_entry *dst, unsigned int tcp_at)
 {
 	struct net *net = dev_net_rcu(skb->dev);
 	bool ipv4 = is_ipv4(skb);
-	unsigned int mtu;
+	/* What it takes where neither the route nor an ICMP error says anything else. */
+	unsigned int plain = IPV6_MIN_MTU;
 
 	if (is_watched(net, ipv4))
 		return false;
@@ -119,16 +151,15 @@ bool l7_way_fits(struct sk_buff *skb, const struct dst_entry *dst, unsigned int 
 		if (tcp_at != sizeof(struct iphdr) || ip_hdr(skb)->ttl <= 1 ||
 		    IPCB(skb)->frag_max_size)
 			return false;
-		mtu = ip_dst_mtu_maybe_forward(dst, true);
+		plain = dst_rtable(dst)->rt_pmtu ? 0 : READ_ONCE(dst_dev_rcu(dst)->mtu);
 	} else {
 		if (tcp_at != sizeof(struct ipv6hdr) || ipv6_hdr(skb)->hop_limit <= 1 ||
 		    IP6CB(skb)->frag_max_size ||
 		    !READ_ONCE(net->ipv6.devconf_all->forwarding))
 			return false;
-		mtu = ip6_dst_mtu_maybe_forward(dst, true);
 	}
-	return skb->len <= mtu ||
-	       (skb_is_gso(skb) && skb_gso_validate_network_len(skb, mtu));
+	return (skb->len <= plain && !dst_metric_raw(dst, RTAX_MTU)) ||
+	       is_short(skb, dst, ipv4);
 }
 
 static struct neighbour *neighbour4(struct sk_buff *skb, struct dst_entry *dst,

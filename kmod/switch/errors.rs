@@ -35,6 +35,8 @@ fn ends(packet: &Packet<'_>, error: &IcmpError) -> Option<(Identity, Identity)> 
 
 impl Switch {
     /// Passes an error on, where it is about a segment of a connection of the switch's.
+    #[cold]
+    #[inline(never)]
     pub(super) fn icmp(&self, flows: &Flows, packet: &mut Packet<'_>) -> Verdict {
         let Some(error) = packet.icmp_error() else {
             return Verdict::Accept;

@@ -248,7 +248,7 @@ impl Flows {
     }
 
     /// Hash of a packet's ends.
-    #[inline]
+    #[inline(always)]
     pub(super) fn hash(&self, source: &Identity, destination: &Identity) -> u64 {
         self.secret.hash(source, destination)
     }

@@ -60,18 +60,23 @@ impl Index {
     /// Calls `look` with every place that may be a key's, until it finds something.
     #[inline]
     pub(super) fn find<R>(&self, hash: u64, mut look: impl FnMut(Place) -> Option<R>) -> Option<R> {
-        let tag = word(hash, 0);
-        for set in self.sets(hash) {
-            for entry in set {
+        let tag = hash >> 32;
+        let first = (hash as usize) & self.mask;
+        let mut set = first;
+        loop {
+            for entry in self.sets.get(set)? {
                 let found = entry.load(Acquire);
-                if found & !0xffff_ffff == tag && found != 0 {
+                if found >> 32 == tag && found != 0 {
                     if let Some(result) = look(found as Place) {
                         return Some(result);
                     }
                 }
             }
+            if set != first {
+                return None;
+            }
+            set ^= 1;
         }
-        None
     }
 
     /// Whether a key's hash is in the table.

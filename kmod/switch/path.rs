@@ -126,46 +126,18 @@ impl<'g> Case<'g> {
             Side::Client => flow.client(&parsed.segment, &view, &mut env),
             Side::Server(leg) => flow.server(leg, &parsed.segment, &view, &mut env),
         };
-        let fate = match verdict {
+        // The rewrite is used where it was made, and not copied.
+        let fate = match &verdict {
             Verdict::Drop => Fate::Drop,
             Verdict::Forward(rewrite) => {
-                let way = self.way(flow, around, side, packet, parsed, &rewrite);
-                self.rewrite(packet, parsed, &rewrite, way)
+                let way = self.way(flow, around, side, packet, parsed, rewrite);
+                self.rewrite(packet, parsed, rewrite, way)
             }
             Verdict::Reopen => {
                 flow.end(&mut env);
                 Fate::Fresh
             }
-            Verdict::Hold(from) => match packet.steal() {
-                Some(kept) => {
-                    self.hold(around, kept, parsed, from);
-                    Fate::Taken
-                }
-                None => Fate::Drop,
-            },
-            Verdict::Part(bytes, rewrite) => match packet.steal() {
-                Some(part) => {
-                    if !out.packet(part, parsed, 0, bytes, &rewrite) {
-                        self.switch.count(Counter::SendsLost);
-                    }
-                    Fate::Taken
-                }
-                None => Fate::Drop,
-            },
-            Verdict::PartHold(bytes, rewrite) => match packet.steal() {
-                Some(kept) => {
-                    let sent = kept
-                        .copy()
-                        .is_some_and(|part| out.packet(part, parsed, 0, bytes, &rewrite));
-                    if !sent {
-                        self.switch.count(Counter::SendsLost);
-                    }
-                    let from = parsed.segment.seq.wrapping_add(bytes);
-                    self.hold(around, kept, parsed, from);
-                    Fate::Taken
-                }
-                None => Fate::Drop,
-            },
+            kept => self.keep(kept, around, packet, parsed, out),
         };
         let dead = is_dead(flow);
         let due = flow.due(!around.held.is_empty());
@@ -200,6 +172,42 @@ impl<'g> Case<'g> {
             shard.due(location.slot(), due);
         }
         fate
+    }
+
+    /// Takes a packet out of the hook, of which a part goes on, or that is held.
+    #[cold]
+    #[inline(never)]
+    fn keep(
+        &self,
+        verdict: &Verdict,
+        around: &mut Surroundings,
+        packet: &mut Packet<'_>,
+        parsed: &Parsed,
+        out: &mut Out<'g>,
+    ) -> Fate<'g> {
+        let Some(kept) = packet.steal() else {
+            return Fate::Drop;
+        };
+        let sent = match verdict {
+            Verdict::Part(bytes, rewrite) => out.packet(kept, parsed, 0, *bytes, rewrite),
+            Verdict::PartHold(bytes, rewrite) => {
+                let sent = kept
+                    .copy()
+                    .is_some_and(|part| out.packet(part, parsed, 0, *bytes, rewrite));
+                let from = parsed.segment.seq.wrapping_add(*bytes);
+                self.hold(around, kept, parsed, from);
+                sent
+            }
+            Verdict::Hold(from) => {
+                self.hold(around, kept, parsed, *from);
+                true
+            }
+            Verdict::Drop | Verdict::Forward(_) | Verdict::Reopen => true,
+        };
+        if !sent {
+            self.switch.count(Counter::SendsLost);
+        }
+        Fate::Taken
     }
 
     fn hold(&self, around: &mut Surroundings, packet: Owned, parsed: &Parsed, from: u32) {
@@ -448,44 +456,54 @@ impl<'g> Case<'g> {
         let segment = &parsed.segment;
         let (source, destination) = (&segment.source, &segment.destination);
         // The front answers from the service's own address.
-        let from_front = packet.point() == Point::LocalOut
-            && self.live.service_at(source.address, source.port).is_some();
-        let hash = if from_front {
-            self.flows.hash(destination, source)
-        } else {
-            self.flows.hash(source, destination)
-        };
-        let opens = segment.flags & (SYN | ACK | RST) == SYN;
+        if packet.point() == Point::LocalOut
+            && self.live.service_at(source.address, source.port).is_some()
+        {
+            return self.sent_by_front(packet, parsed);
+        }
+        let hash = self.flows.hash(source, destination);
+        if segment.flags & (SYN | ACK | RST) == SYN && self.service(parsed).is_some() {
+            return self.stranger(packet, parsed, hash);
+        }
         let mut out = Out::new();
-        let fate = if from_front {
-            self.flows
-                .find(hash, destination, source, |shard, location, side| {
-                    let leg = shard.get(location.slot()).and_then(|c| front_leg(&c.flow));
-                    match (leg, side) {
-                        (Some(leg), Side::Client) => {
-                            self.give(shard, location, Side::Server(leg), packet, parsed, &mut out)
-                        }
-                        // The front's own connection, from before the flow.
-                        _ => Fate::Accept,
-                    }
-                })
-        } else if opens && self.service(parsed).is_some() {
-            None
-        } else {
-            self.flows
-                .find(hash, source, destination, |shard, location, side| {
-                    if !self.right(packet, parsed) {
-                        return Fate::Drop;
-                    }
-                    self.give(shard, location, side, packet, parsed, &mut out)
-                })
-        };
+        let fate = self
+            .flows
+            .find(hash, source, destination, |shard, location, side| {
+                if !self.right(packet, parsed) {
+                    return Fate::Drop;
+                }
+                self.give(shard, location, side, packet, parsed, &mut out)
+            });
         let verdict = match &fate {
-            Some(Fate::Fresh) => self.stranger(packet, parsed, hash),
+            Some(Fate::Fresh) | None => self.stranger(packet, parsed, hash),
             Some(fate) => self.finish(packet, fate),
-            None if from_front => netfilter::Verdict::Accept,
-            None => self.stranger(packet, parsed, hash),
         };
+        self.send(&mut out);
+        verdict
+    }
+
+    /// A packet of the local front's to a client.
+    #[cold]
+    #[inline(never)]
+    fn sent_by_front(&self, packet: &mut Packet<'_>, parsed: &Parsed) -> netfilter::Verdict {
+        let (front, client) = (&parsed.segment.source, &parsed.segment.destination);
+        let hash = self.flows.hash(client, front);
+        let mut out = Out::new();
+        let fate = self
+            .flows
+            .find(hash, client, front, |shard, location, side| {
+                let leg = shard.get(location.slot()).and_then(|c| front_leg(&c.flow));
+                match (leg, side) {
+                    (Some(leg), Side::Client) => {
+                        self.give(shard, location, Side::Server(leg), packet, parsed, &mut out)
+                    }
+                    // The front's own connection, from before the flow.
+                    _ => Fate::Accept,
+                }
+            });
+        let verdict = fate.map_or(netfilter::Verdict::Accept, |fate| {
+            self.finish(packet, &fate)
+        });
         self.send(&mut out);
         verdict
     }

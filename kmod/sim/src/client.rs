@@ -185,9 +185,6 @@ impl Client {
         if now >= self.write_at {
             self.write(now, handle, stack);
         }
-        if self.written < self.out.len() && self.write_at > now {
-            wake = wake.min(self.write_at);
-        }
         if now >= self.read_at {
             if self.take(now, handle, stack, ledger)
                 && let Some(_slow) = self.plan.slow
@@ -202,6 +199,9 @@ impl Client {
         self.want(now, ledger);
         if now >= self.write_at {
             self.write(now, handle, stack);
+        }
+        if self.written < self.out.len() && self.write_at > now {
+            wake = wake.min(self.write_at);
         }
         if let Some(ready) = self.ready
             && ready > now

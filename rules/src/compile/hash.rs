@@ -38,14 +38,15 @@ fn place(slots: &mut Vec<u32>, home: u32, hashes: &[u32]) -> Option<u32> {
     Some(longest)
 }
 
-/// Smallest table of at most two thirds load in which some seed gives short probes.
+/// Smallest table of at most half load in which some seed gives short probes: most requests name neither host nor path of
+/// most routes, and what is not there is known by an empty slot.
 fn search(
     count: usize,
     hashes: impl Fn(u32) -> Vec<u32>,
     seed: Option<u32>,
 ) -> Result<(Vec<u32>, u32, u32), CompileError> {
     let mut slots = Vec::new();
-    let mut home = u32::try_from(count.div_ceil(2) * 3).map_err(|_| CompileError::TooLarge)?;
+    let mut home = u32::try_from(count.saturating_mul(2)).map_err(|_| CompileError::TooLarge)?;
     loop {
         let seeds = seed.map_or(0..SEEDS, |seed| seed..seed + 1);
         let mut best = None;
@@ -101,14 +102,7 @@ pub(super) fn write(
         let hashes = |seed| {
             hosts
                 .iter()
-                .map(|(name, record)| {
-                    name.bytes()
-                        .rev()
-                        .fold(HostHash::new(seed, record.service), |hash, byte| {
-                            hash.push(byte)
-                        })
-                        .finish()
-                })
+                .map(|(name, record)| host_hash(seed, record.service, name.as_bytes()))
                 .collect()
         };
         // One seed serves both tables: this one grows where the edges' seed does not suit it.

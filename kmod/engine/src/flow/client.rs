@@ -43,38 +43,13 @@ impl Flow {
         packet: &E::Packet,
         env: &mut E,
     ) -> Verdict {
-        if segment.is(SYN) {
-            return Verdict::Drop;
-        }
-        let near = self.near(segment);
-        // A late copy of what began this very connection begins none, nor a probe that was before it.
-        let same = self.first.wrapping_sub(segment.seq) <= 1;
-        if (!near || self.state != State::Open)
-            && !same
-            && !self.earlier(segment)
-            && env.opens(segment)
-        {
-            return Verdict::Reopen;
-        }
-        if !near {
-            env.count(Event::OutOfWindow);
-            return Verdict::Drop;
-        }
-        self.seen = milliseconds(env.now());
-        if self.has(RESET) {
-            if segment.flags & (RST | ACK) == ACK {
-                let mut build = self.for_client(RST);
-                (build.seq, build.ack) = (segment.ack, 0);
-                build.timestamps = None;
-                env.emit(build);
-            }
-            return Verdict::Drop;
-        }
-        if segment.is(RST) {
-            return self.client_reset(segment, env);
-        }
-        if !segment.is(ACK) {
-            return Verdict::Drop;
+        let usual = segment.flags & (SYN | RST | ACK) == ACK
+            && self.state == State::Open
+            && self.near(segment);
+        if usual {
+            self.seen = milliseconds(env.now());
+        } else if let Some(verdict) = self.client_unusual(segment, env) {
+            return verdict;
         }
         self.client_clock(segment);
         let acked = self.acked;
@@ -92,6 +67,43 @@ impl Flow {
         }
         self.settle(env);
         verdict
+    }
+
+    /// Takes what is neither data nor an acknowledgement of a connection that is open. `None`: it is.
+    #[cold]
+    #[inline(never)]
+    fn client_unusual<E: Env>(&mut self, segment: &Segment, env: &mut E) -> Option<Verdict> {
+        if segment.is(SYN) {
+            return Some(Verdict::Drop);
+        }
+        let near = self.near(segment);
+        // A late copy of what began this very connection begins none, nor a probe that was before it.
+        let same = self.first.wrapping_sub(segment.seq) <= 1;
+        if (!near || self.state != State::Open)
+            && !same
+            && !self.earlier(segment)
+            && env.opens(segment)
+        {
+            return Some(Verdict::Reopen);
+        }
+        if !near {
+            env.count(Event::OutOfWindow);
+            return Some(Verdict::Drop);
+        }
+        self.seen = milliseconds(env.now());
+        if self.has(RESET) {
+            if segment.flags & (RST | ACK) == ACK {
+                let mut build = self.for_client(RST);
+                (build.seq, build.ack) = (segment.ack, 0);
+                build.timestamps = None;
+                env.emit(build);
+            }
+            return Some(Verdict::Drop);
+        }
+        if segment.is(RST) {
+            return Some(self.client_reset(segment, env));
+        }
+        (!segment.is(ACK)).then_some(Verdict::Drop)
     }
 
     /// Tells the server in use what the client has acknowledged with data that stay here: it may say so in nothing else.
@@ -348,18 +360,20 @@ impl Flow {
         };
         let end = segment.data_end();
         if seq::at_most(end, to) {
+            let rewrite = leg.rewrite(segment, 0, segment.payload);
             self.high = seq::max(self.high, segment.seq.wrapping_add(segment.len()));
             if segment.is(FIN) {
                 self.flags |= CLIENT_FIN;
             }
-            return Verdict::Forward(leg.rewrite(segment, 0, segment.payload));
+            return Verdict::Forward(rewrite);
         }
         if !seq::before(segment.seq, to) {
             return Verdict::Drop;
         }
-        self.high = seq::max(self.high, to);
         let bytes = to.wrapping_sub(segment.seq);
-        Verdict::Part(bytes, leg.rewrite(segment, 0, bytes))
+        let rewrite = leg.rewrite(segment, 0, bytes);
+        self.high = seq::max(self.high, to);
+        Verdict::Part(bytes, rewrite)
     }
 
     /// What has been seen before, or a FIN, where no server is connected.
@@ -384,7 +398,19 @@ impl Flow {
     }
 
     /// What follows from an acknowledgement, of either side.
+    #[inline]
     pub(super) fn settle<E: Env>(&mut self, env: &mut E) {
+        let ended = self.active().and_then(|leg| self.leg(leg));
+        if self.flags & (CLIENT_FIN | SERVER_FIN) == 0 && !ended.is_some_and(|leg| leg.is(ENDED)) {
+            return;
+        }
+        self.settle_ended(env);
+    }
+
+    /// The same where a side has ended.
+    #[cold]
+    #[inline(never)]
+    fn settle_ended<E: Env>(&mut self, env: &mut E) {
         if self.state != State::Open {
             return;
         }

@@ -139,15 +139,15 @@ const NOBODY: Identity = Identity {
 
 /// What a segment from the client becomes on a leg.
 #[derive(Clone, Copy)]
-pub(super) struct ToServer {
-    leg: Leg,
+pub(super) struct ToServer<'f> {
+    leg: &'f Leg,
     client_scale: u8,
     client_clock: u32,
     acked: u32,
     window: u16,
 }
 
-impl ToServer {
+impl ToServer<'_> {
     /// The headers of a segment that was held: with the client's latest clock, acknowledgement and window. The server has seen them
     /// already, in the SYN for one, and would take the segment's own for a step back (RFC 7323, 5).
     pub(super) fn rewrite_held(&self, segment: &Segment, from: u32, to: u32) -> Rewrite {
@@ -168,7 +168,7 @@ impl ToServer {
     /// and the window at the same edge.
     #[inline]
     pub(super) fn acknowledge(&self, ack: u32, window: u16) -> (u32, u16) {
-        let leg = &self.leg;
+        let leg = self.leg;
         let behind = if seq::before(ack, leg.floor) {
             leg.floor.wrapping_sub(ack)
         } else {
@@ -199,7 +199,7 @@ impl ToServer {
     /// The headers of a segment of which only the data from one offset to another go.
     #[inline]
     pub(super) fn rewrite(&self, segment: &Segment, from: u32, to: u32) -> Rewrite {
-        let leg = &self.leg;
+        let leg = self.leg;
         let flags = if to < segment.payload {
             segment.flags & !(FIN | PSH)
         } else {
@@ -234,8 +234,8 @@ impl ToServer {
 impl Flow {
     /// How segments go to a leg.
     #[inline]
-    pub(super) fn toward_server(&self, leg: usize) -> Option<ToServer> {
-        let leg = *self.legs.get(leg)?;
+    pub(super) fn toward_server(&self, leg: usize) -> Option<ToServer<'_>> {
+        let leg = self.legs.get(leg)?;
         leg.is_open().then_some(ToServer {
             leg,
             client_scale: self.client_scale,

@@ -99,8 +99,27 @@ impl Requests {
         }
         self.at = self.at.wrapping_add(message.head);
         self.last = message.last;
-        self.reading = Reading::Body(BodyTracker::new(message.framing));
-        self.settle();
+        match end_of(message.framing) {
+            // Nothing is to be followed on the way there.
+            Some(length) => {
+                self.at = self.at.wrapping_add(length);
+                self.reading = self.behind();
+            }
+            None => {
+                self.reading = Reading::Body(BodyTracker::new(message.framing));
+                self.settle();
+            }
+        }
+    }
+
+    /// What follows the body.
+    #[inline]
+    const fn behind(&self) -> Reading {
+        if self.last {
+            Reading::Over
+        } else {
+            Reading::Head
+        }
     }
 
     /// Skips what need not be seen, and notes the end of a body.
@@ -108,11 +127,7 @@ impl Requests {
         if let Reading::Body(body) = &mut self.reading {
             self.at = self.at.wrapping_add(skip(body));
             if body.done() {
-                self.reading = if self.last {
-                    Reading::Over
-                } else {
-                    Reading::Head
-                };
+                self.reading = self.behind();
             }
         }
     }
@@ -139,6 +154,16 @@ impl Requests {
                 self.settle();
             }
         }
+    }
+}
+
+/// The length of a body of which no byte need be seen, if it can be skipped at once.
+#[inline]
+pub(super) fn end_of(framing: Framing) -> Option<u32> {
+    match framing {
+        Framing::None => Some(0),
+        Framing::Length(length) if length <= SKIP_MAX => u32::try_from(length).ok(),
+        Framing::Length(_) | Framing::Chunked => None,
     }
 }
 

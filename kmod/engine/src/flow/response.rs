@@ -4,6 +4,7 @@
 //! It is the proof that a request may go to another server: until the response before is complete, a byte of either would
 //! be taken for the other's.
 
+use super::request::end_of;
 use super::request::narrow;
 use super::request::skip;
 use super::seq;
@@ -147,6 +148,7 @@ impl Responses {
     }
 
     /// The oldest request has its response.
+    #[inline]
     const fn pop(&mut self) {
         let [_, b, c] = self.starts;
         self.starts = [b, c, 0];
@@ -198,30 +200,12 @@ impl Responses {
         match &mut self.reading {
             Reading::Start => {
                 self.begun = true;
-                self.reading = Reading::Head(ResponseParser::new());
-                return self.read(run);
+                let parser = ResponseParser::new();
+                return self.read_head(parser, run);
             }
             Reading::Head(parser) => {
-                let Ok(progress) = parser.consume(run) else {
-                    return self.broken();
-                };
-                self.at = self.at.wrapping_add(narrow(progress.consumed));
-                let Some(head) = progress.head else {
-                    return Read::Some;
-                };
-                if head.interim() {
-                    self.reading = Reading::Start;
-                    return Read::Head(head.status);
-                }
-                let body = head.body(self.kind());
-                self.persistent = head.persistent;
-                self.reading = match (body, body.framing()) {
-                    (ResponseBody::Opaque, _) => Reading::Opaque,
-                    (_, Some(framing)) => Reading::Body(BodyTracker::new(framing)),
-                    (_, None) => Reading::UntilClose,
-                };
-                self.settle();
-                return Read::Head(head.status);
+                let parser = *parser;
+                return self.read_head(parser, run);
             }
             Reading::Body(body) => match body.consume(run) {
                 Ok(progress) => self.at = self.at.wrapping_add(narrow(progress.consumed)),
@@ -233,12 +217,47 @@ impl Responses {
         Read::Some
     }
 
+    /// Reads on in a head.
+    // The reader is stored only where the head is not whole, which few are not.
+    #[inline]
+    fn read_head(&mut self, mut parser: ResponseParser, run: &[u8]) -> Read {
+        let Ok(progress) = parser.consume(run) else {
+            return self.broken();
+        };
+        self.at = self.at.wrapping_add(narrow(progress.consumed));
+        let Some(head) = progress.head else {
+            self.reading = Reading::Head(parser);
+            return Read::Some;
+        };
+        if head.interim() {
+            self.reading = Reading::Start;
+            return Read::Head(head.status);
+        }
+        let body = head.body(self.kind());
+        self.persistent = head.persistent;
+        self.reading = match (body, body.framing()) {
+            (ResponseBody::Opaque, _) => Reading::Opaque,
+            (_, Some(framing)) => match end_of(framing) {
+                // Nothing is to be followed on the way there.
+                Some(length) => {
+                    self.at = self.at.wrapping_add(length);
+                    Reading::End
+                }
+                None => Reading::Body(BodyTracker::new(framing)),
+            },
+            (_, None) => Reading::UntilClose,
+        };
+        self.settle();
+        Read::Head(head.status)
+    }
+
     const fn broken(&mut self) -> Read {
         self.reading = Reading::UntilClose;
         self.persistent = false;
         Read::Broken
     }
 
+    #[inline]
     fn settle(&mut self) {
         if let Reading::Body(body) = &mut self.reading {
             self.at = self.at.wrapping_add(skip(body));

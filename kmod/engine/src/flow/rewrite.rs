@@ -54,10 +54,12 @@ struct Patch<'a> {
     change: Change,
 }
 
-/// Replaces a number.
+/// Replaces a number; `SUMS`: the change is counted.
 #[inline]
-fn replace(change: &mut Change, place: &mut [u8; 4], new: u32) {
-    change.double(u32::from_be_bytes(*place), new);
+fn replace<const SUMS: bool>(change: &mut Change, place: &mut [u8; 4], new: u32) {
+    if SUMS {
+        change.double(u32::from_be_bytes(*place), new);
+    }
     *place = new.to_be_bytes();
 }
 
@@ -91,41 +93,55 @@ impl Rewrite {
     /// `None` where they are not what they were taken for; the packet is then not to be sent.
     pub fn apply(&self, packet: &mut [u8], tcp: usize, checksum: Checksum) -> Option<()> {
         let (ip, tcp) = packet.split_at_mut_checked(tcp)?;
+        match checksum {
+            Checksum::Full => self.apply_to::<true>(ip, tcp),
+            Checksum::Partial => self.apply_to::<false>(ip, tcp),
+        }
+    }
+
+    /// `FULL`: see [`Checksum`].
+    #[inline]
+    fn apply_to<const FULL: bool>(&self, ip: &mut [u8], tcp: &mut [u8]) -> Option<()> {
         let addresses = match ip.first()? >> 4 {
             4 => self.ipv4(ip)?,
             6 => self.ipv6(ip)?,
             _ => return None,
         };
         let mut change = Change::default();
-        let offset = self.fixed(tcp.first_chunk_mut()?, &mut change)?;
+        let offset = self.fixed::<FULL>(tcp.first_chunk_mut()?, &mut change)?;
         let mut patch = Patch { bytes: tcp, change };
-        self.options(&mut patch, usize::from(offset >> 4).wrapping_mul(4))?;
+        self.options::<FULL>(&mut patch, usize::from(offset >> 4).wrapping_mul(4))?;
         let Patch { bytes, change } = patch;
         let field = bytes.get_mut(CHECK..)?.first_chunk_mut::<2>()?;
         let check = u16::from_be_bytes(*field);
-        *field = match checksum {
-            Checksum::Full => addresses.and(change).of_complement(check),
-            Checksum::Partial => addresses.of_sum(check),
-        }
-        .to_be_bytes();
+        let check = if FULL {
+            addresses.and(change).of_complement(check)
+        } else {
+            addresses.of_sum(check)
+        };
+        *field = check.to_be_bytes();
         Some(())
     }
 
     /// Gives the byte that has the header's length.
     #[inline]
-    fn fixed(&self, header: &mut [u8; HEADER], change: &mut Change) -> Option<u8> {
+    fn fixed<const FULL: bool>(
+        &self,
+        header: &mut [u8; HEADER],
+        change: &mut Change,
+    ) -> Option<u8> {
         let (ports, rest) = header.split_first_chunk_mut::<4>()?;
         let (seq, rest) = rest.split_first_chunk_mut::<4>()?;
         let (ack, rest) = rest.split_first_chunk_mut::<4>()?;
         let window = rest.first_chunk_mut::<4>()?;
         let both = (u32::from(self.source.port) << 16) | u32::from(self.destination.port);
-        replace(change, ports, both);
-        replace(change, seq, self.seq);
-        replace(change, ack, self.ack);
+        replace::<FULL>(change, ports, both);
+        replace::<FULL>(change, seq, self.seq);
+        replace::<FULL>(change, ack, self.ack);
         let [offset, ..] = *window;
         let [high, low] = self.window.to_be_bytes();
         let new = u32::from_be_bytes([offset, self.flags, high, low]);
-        replace(change, window, new);
+        replace::<FULL>(change, window, new);
         Some(offset)
     }
 
@@ -136,9 +152,9 @@ impl Rewrite {
         let [_, _, _, _, _, _, _, _, hops, protocol, c0, c1, addresses @ ..] = header;
         let (source, destination) = addresses.split_first_chunk_mut::<4>()?;
         let mut change = Change::default();
-        replace(&mut change, source, v4(&self.source.address));
+        replace::<true>(&mut change, source, v4(&self.source.address));
         let destination = destination.first_chunk_mut::<4>()?;
-        replace(&mut change, destination, v4(&self.destination.address));
+        replace::<true>(&mut change, destination, v4(&self.destination.address));
         let pseudo = change;
         if *hops < self.hop_limit {
             let before = u16::from_be_bytes([*hops, *protocol]);
@@ -170,7 +186,8 @@ impl Rewrite {
         Some(change)
     }
 
-    fn options(&self, patch: &mut Patch<'_>, len: usize) -> Option<()> {
+    #[inline]
+    fn options<const FULL: bool>(&self, patch: &mut Patch<'_>, len: usize) -> Option<()> {
         // NOP, NOP, timestamps, as most segments have it: aligned, and nothing else.
         if len == WITH_TIMESTAMPS {
             let header = patch.bytes.first_chunk_mut::<WITH_TIMESTAMPS>()?;
@@ -180,12 +197,19 @@ impl Rewrite {
                 let (value, echo) = options.split_first_chunk_mut::<4>()?;
                 let echo = echo.first_chunk_mut::<4>()?;
                 let clock = u32::from_be_bytes(*value).wrapping_add(self.clock);
-                replace(&mut patch.change, value, clock);
+                replace::<FULL>(&mut patch.change, value, clock);
                 let told = u32::from_be_bytes(*echo).wrapping_add(self.echo);
-                replace(&mut patch.change, echo, told);
+                replace::<FULL>(&mut patch.change, echo, told);
                 return Some(());
             }
         }
+        self.other_options(patch, len)
+    }
+
+    /// Options that few segments have.
+    #[cold]
+    #[inline(never)]
+    fn other_options(&self, patch: &mut Patch<'_>, len: usize) -> Option<()> {
         let mut at = HEADER;
         while at < len {
             let mut walk = Walk {

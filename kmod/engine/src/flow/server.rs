@@ -40,36 +40,40 @@ impl Flow {
         packet: &E::Packet,
         env: &mut E,
     ) -> Verdict {
+        let speaks = self.active() == Some(leg) && self.leg(leg).is_some_and(Leg::is_open);
+        let verdict = if speaks {
+            self.seen = milliseconds(env.now());
+            self.server_speaks(leg, segment, packet, env)
+        } else {
+            self.server_not_in_use(leg, segment, env);
+            Verdict::Drop
+        };
+        self.settle(env);
+        verdict
+    }
+
+    /// A segment of a leg's server that is not connected, or not the one in use.
+    #[cold]
+    #[inline(never)]
+    fn server_not_in_use<E: Env>(&mut self, leg: usize, segment: &Segment, env: &mut E) {
         let Some(&found) = self.leg(leg) else {
-            return Verdict::Drop;
+            return;
         };
         // Probes of a server whose leg is not in use are answered here, and say nothing of the client.
         if self.active() == Some(leg) || self.binding() == Some(leg) {
             self.seen = milliseconds(env.now());
         }
-        let verdict = match found.phase {
-            Phase::None => Verdict::Drop,
-            Phase::Opening => {
-                self.server_answers(leg, &found, segment, env);
-                Verdict::Drop
-            }
-            Phase::Open if self.active() == Some(leg) => {
-                self.server_speaks(leg, &found, segment, packet, env)
-            }
-            Phase::Open => {
-                self.server_parked(leg, &found, segment, env);
-                Verdict::Drop
-            }
+        match found.phase {
+            Phase::None => {}
+            Phase::Opening => self.server_answers(leg, &found, segment, env),
+            Phase::Open => self.server_parked(leg, &found, segment, env),
             Phase::Lingering => {
                 if segment.is(FIN) {
                     let seq = found.acked.wrapping_add(found.to_server).wrapping_add(1);
                     env.emit(self.for_leg(&found, seq, found.since, ACK));
                 }
-                Verdict::Drop
             }
-        };
-        self.settle(env);
-        verdict
+        }
     }
 
     /// The answer to a SYN (RFC 9293, 3.10.7.3).
@@ -161,24 +165,42 @@ impl Flow {
         }
     }
 
+    /// A SYN or reset of the server of the leg in use.
+    #[cold]
+    #[inline(never)]
+    fn server_begins_or_resets<E: Env>(
+        &mut self,
+        index: usize,
+        segment: &Segment,
+        env: &mut E,
+    ) -> Verdict {
+        let Some(&leg) = self.leg(index) else {
+            return Verdict::Drop;
+        };
+        if segment.is(SYN) {
+            // The acknowledgement of its SYN was lost; or it is another's, and shows in the answer (RFC 5961, 4).
+            let (seq, ack) = (self.high, self.acked.wrapping_sub(leg.to_client));
+            env.emit(self.for_leg(&leg, seq.wrapping_add(leg.to_server), ack, ACK));
+            return Verdict::Drop;
+        }
+        let start = segment.seq.wrapping_add(leg.to_client);
+        self.server_resets(index, &leg, segment, start, env)
+    }
+
     fn server_speaks<E: Env>(
         &mut self,
         index: usize,
-        leg: &Leg,
         segment: &Segment,
         packet: &E::Packet,
         env: &mut E,
     ) -> Verdict {
-        let start = segment.seq.wrapping_add(leg.to_client);
-        if segment.is(SYN) {
-            // The acknowledgement of its SYN was lost; or it is another's, and shows in the answer (RFC 5961, 4).
-            let (seq, ack) = (self.high, self.acked.wrapping_sub(leg.to_client));
-            env.emit(self.for_leg(leg, seq.wrapping_add(leg.to_server), ack, ACK));
+        if segment.flags & (SYN | RST) != 0 {
+            return self.server_begins_or_resets(index, segment, env);
+        }
+        let Some(leg) = self.leg(index) else {
             return Verdict::Drop;
-        }
-        if segment.is(RST) {
-            return self.server_resets(index, leg, segment, start, env);
-        }
+        };
+        let start = segment.seq.wrapping_add(leg.to_client);
         let ack = segment.ack.wrapping_sub(leg.to_server);
         let room = self.client_window().max(HOLD_MAX).wrapping_add(NEAR);
         let far = seq::before(self.acked.wrapping_add(room), start);
@@ -209,11 +231,7 @@ impl Flow {
             }
             self.to_client = seq::max(self.to_client, to);
             if to != end {
-                let flags = segment.flags & !(FIN | PSH);
-                return match self.toward_client(index, segment, flags) {
-                    Some(rewrite) => Verdict::Part(to.wrapping_sub(start), rewrite),
-                    None => Verdict::Drop,
-                };
+                return self.forward_part(index, segment, to.wrapping_sub(start));
             }
         }
         let verdict = if segment.is(FIN) {
@@ -228,6 +246,17 @@ impl Flow {
         verdict
     }
 
+    /// Passes the first bytes of a segment's data on to the client.
+    #[cold]
+    #[inline(never)]
+    fn forward_part(&mut self, leg: usize, segment: &Segment, bytes: u32) -> Verdict {
+        match self.toward_client(leg, segment, segment.flags & !(FIN | PSH)) {
+            Some(rewrite) => Verdict::Part(bytes, rewrite),
+            None => Verdict::Drop,
+        }
+    }
+
+    #[inline]
     fn forward(&mut self, leg: usize, segment: &Segment, flags: u8) -> Verdict {
         match self.toward_client(leg, segment, flags) {
             Some(rewrite) => Verdict::Forward(rewrite),
@@ -260,17 +289,7 @@ impl Flow {
         }
         while seq::before(self.responses.at, end) && !self.responses.passes_all() {
             if self.responses.at_start() && !self.solicited(index) {
-                let to = self.responses.at;
-                // The leg is needed until the client has what came before.
-                if to == start && self.client_has_all() {
-                    env.count(Event::Unsolicited);
-                    self.replay_elsewhere(index, env);
-                } else if self.responses.outstanding() == 0 {
-                    if let Some(leg) = self.leg_mut(index) {
-                        leg.mark(ENDED | SPOILED);
-                    }
-                }
-                return to;
+                return self.unsolicited(index, start, env);
             }
             if self.responses.unanswered().is_some() {
                 env.first_byte(index, env.now().saturating_sub(self.asked));
@@ -297,6 +316,23 @@ impl Flow {
             leg.mark(USED);
         }
         end
+    }
+
+    /// What comes where no response is waited for, in a segment whose data begin at `start`. Gives where what may pass ends.
+    #[cold]
+    #[inline(never)]
+    fn unsolicited<E: Env>(&mut self, index: usize, start: u32, env: &mut E) -> u32 {
+        let to = self.responses.at;
+        // The leg is needed until the client has what came before.
+        if to == start && self.client_has_all() {
+            env.count(Event::Unsolicited);
+            self.replay_elsewhere(index, env);
+        } else if self.responses.outstanding() == 0 {
+            if let Some(leg) = self.leg_mut(index) {
+                leg.mark(ENDED | SPOILED);
+            }
+        }
+        to
     }
 
     /// Data before `end` pass to the client: responses may have ended.
@@ -332,6 +368,8 @@ impl Flow {
     }
 
     /// The server's FIN, behind data that end at `end`.
+    #[cold]
+    #[inline(never)]
     fn server_ends<E: Env>(
         &mut self,
         index: usize,

@@ -373,7 +373,7 @@ pub(super) fn after_text(buf: &[u8]) -> &[u8] {
 
 /// The first `byte` in `buf`.
 #[inline]
-pub(super) fn find(buf: &[u8], byte: u8) -> Option<usize> {
+pub(crate) fn find(buf: &[u8], byte: u8) -> Option<usize> {
     let pattern = ONES.wrapping_mul(u64::from(byte));
     let mut rest = buf;
     while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {

@@ -9,12 +9,15 @@ mod bytes;
 mod error;
 mod facts;
 mod head;
+mod names;
 mod parser;
 mod preface;
 mod response;
 mod target;
 mod whole;
 mod words;
+
+pub(crate) use bytes::find as find_byte;
 
 pub use body::BodyError;
 pub use body::BodyTracker;

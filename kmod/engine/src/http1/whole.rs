@@ -10,6 +10,7 @@ use super::head::narrow;
 use super::head::Head;
 use super::head::Places;
 use super::head::Span;
+use super::names;
 use super::parser::METHOD_MAX;
 
 const HTTP11: u64 = u64::from_le_bytes(*b"HTTP/1.1");
@@ -62,11 +63,14 @@ fn after_fields<'a>(buf: &[u8], lines: &'a [u8], most: u32, facts: &mut Facts) -
             return Some(body);
         }
         left = left.checked_sub(1)?;
-        let tail = bytes::after_token(line);
-        let [b':', value @ ..] = tail else {
-            return None;
+        let value = match names::usual_host(line) {
+            Some(value) => value,
+            None => match bytes::after_token(line) {
+                [b':', value @ ..] => value,
+                _ => return None,
+            },
         };
-        let name = line.get(..line.len().wrapping_sub(tail.len()))?;
+        let name = line.get(..line.len().wrapping_sub(value.len()).wrapping_sub(1))?;
         if name.is_empty() {
             return None;
         }

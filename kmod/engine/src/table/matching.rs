@@ -10,12 +10,12 @@ use core::fmt;
 use core::ops::Deref;
 
 use super::automaton::Walk;
+use super::format::edge_hash;
+use super::format::host_hash;
 use super::format::slot_of;
-use super::format::EdgeHash;
 use super::format::EdgeRecord;
 use super::format::EntryRecord;
 use super::format::GroupRecord;
-use super::format::HostHash;
 use super::format::HostRecord;
 use super::format::NodeRecord;
 use super::format::PathsRecord;
@@ -29,6 +29,7 @@ use super::Fields;
 use super::OverBudget;
 use super::Request;
 use super::Table;
+use crate::http1::find_byte;
 
 /// By which host a route was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,26 +217,26 @@ impl<B: Deref<Target = [u8]>> Table<B> {
         request: &Request<'_, F>,
         best: &mut Best,
     ) -> Result<(), OverBudget> {
-        let mut hash = HostHash::new(self.seed, service);
-        let mut labels = 1u32;
-        for (at, &byte) in request.host.iter().enumerate().rev() {
-            if byte == b'.' {
-                if labels <= wildcard_labels {
-                    let below = request.host.get(at.wrapping_add(1)..).unwrap_or(&[]);
-                    // A wildcard takes one or more labels in front: not the empty one of ".a.b".
-                    if at > 0 {
-                        if let Some(host) = self.find_host(hash.finish(), service, below) {
-                            if let Some(paths) = self.paths(host.wildcard) {
-                                self.in_paths(&paths, ByHost::Wildcard(labels), request, best)?;
-                            }
-                        }
-                    }
+        let mut end = request.host;
+        for labels in 1..=wildcard_labels {
+            let Some(dot) = end.iter().rposition(|&byte| byte == b'.') else {
+                break;
+            };
+            // A wildcard takes one or more labels in front: not the empty one of ".a.b".
+            let (Some(front), Some(below)) = (
+                end.get(..dot).filter(|front| !front.is_empty()),
+                request.host.get(dot.wrapping_add(1)..),
+            ) else {
+                break;
+            };
+            if let Some(host) = self.find_host(service, below) {
+                if let Some(paths) = self.paths(host.wildcard) {
+                    self.in_paths(&paths, ByHost::Wildcard(labels), request, best)?;
                 }
-                labels = labels.saturating_add(1);
             }
-            hash = hash.push(byte);
+            end = front;
         }
-        if let Some(host) = self.find_host(hash.finish(), service, request.host) {
+        if let Some(host) = self.find_host(service, request.host) {
             if let Some(paths) = host.exact() {
                 self.in_paths(&paths, ByHost::Exact, request, best)?;
             }
@@ -243,9 +244,9 @@ impl<B: Deref<Target = [u8]>> Table<B> {
         Ok(())
     }
 
-    fn find_host(&self, hash: u32, service: u32, name: &[u8]) -> Option<HostRecord> {
+    fn find_host(&self, service: u32, name: &[u8]) -> Option<HostRecord> {
         let home = self.count::<HostRecord>().checked_sub(self.host_probe)?;
-        let slot = slot_of(hash, home);
+        let slot = slot_of(host_hash(self.seed, service, name), home);
         for probe in 0..self.host_probe {
             let host: HostRecord = self.get(slot.wrapping_add(probe))?;
             if host.name_len == 0 {
@@ -350,35 +351,22 @@ impl<B: Deref<Target = [u8]>> Table<B> {
         let mut at = root;
         let mut rest = segments;
         loop {
-            // The segment's end is found while it is hashed.
-            let mut hash = EdgeHash::new(self.seed, at);
-            let mut left = rest;
-            let next = loop {
-                match left.split_first() {
-                    Some((b'/', tail)) => break Some(tail),
-                    Some((&byte, tail)) => {
-                        hash = hash.push(byte);
-                        left = tail;
-                    }
-                    None => break None,
-                }
-            };
-            let len = rest.len().wrapping_sub(left.len());
-            let segment = rest.get(..len).unwrap_or_default();
-            match self.find_edge(hash.finish(), at, segment) {
+            let end = find_byte(rest, b'/');
+            let segment = end.map_or(rest, |end| rest.get(..end).unwrap_or_default());
+            match self.find_edge(at, segment) {
                 Some(child) => at = child,
                 None => return (at, false),
             }
-            match next {
+            match end.and_then(|end| rest.get(end.wrapping_add(1)..)) {
                 Some(next) => rest = next,
                 None => return (at, true),
             }
         }
     }
 
-    fn find_edge(&self, hash: u32, parent: u32, segment: &[u8]) -> Option<u32> {
+    fn find_edge(&self, parent: u32, segment: &[u8]) -> Option<u32> {
         let home = self.count::<EdgeRecord>().checked_sub(self.edge_probe)?;
-        let slot = slot_of(hash, home);
+        let slot = slot_of(edge_hash(self.seed, parent, segment), home);
         for probe in 0..self.edge_probe {
             let edge: EdgeRecord = self.get(slot.wrapping_add(probe))?;
             if edge.child == 0 {

@@ -69,7 +69,8 @@ impl Tcb {
         if matches!(self.state, State::Closed | State::Reset) {
             return;
         }
-        if self.timestamps && segment.flags & RST == 0 {
+        // A SYN is another connection's, which has agreed on nothing yet.
+        if self.timestamps && segment.flags & (RST | SYN) == 0 {
             let Some(t) = segment.timestamps else {
                 errors.push("a segment without the timestamps that were agreed on".into());
                 return;

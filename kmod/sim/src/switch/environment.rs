@@ -69,6 +69,8 @@ pub(super) struct Held {
 pub(super) struct Extra {
     pub(super) id: usize,
     pub(super) held: Vec<Held>,
+    /// When the last packet came.
+    pub(super) seen: Option<u64>,
     pub(super) notes: Vec<u8>,
     /// Servers that failed since one was connected.
     pub(super) tried: Vec<u8>,

@@ -308,6 +308,7 @@ impl Switch {
             extra: Extra {
                 id,
                 held: Vec::new(),
+                seen: None,
                 notes: Vec::new(),
                 tried: Vec::new(),
                 legs: [None; 2],
@@ -354,10 +355,14 @@ impl Switch {
         let Some(entry) = &mut self.flows[id] else {
             unreachable!("an index leads to no flow")
         };
-        // Held segments may be let go of at any time.
-        if self.shared.rng.ppm(self.shared.plan.forget) {
+        // Held segments may be let go of at any time, but not within a burst: a long one would never get through.
+        let forgotten = self.shared.rng.ppm(self.shared.plan.forget);
+        if forgotten && entry.extra.seen != Some(now) {
             entry.extra.held.clear();
+            self.shared
+                .note(|| "  switch: what was held is let go of".into());
         }
+        entry.extra.seen = Some(now);
         let packet = Packet {
             bytes: packet,
             data: read.data,
@@ -422,6 +427,7 @@ impl Switch {
                     .push(format!("held from {from}, outside of the segment"));
             }
             if self.shared.rng.ppm(self.shared.plan.forget) {
+                self.shared.note(|| "  switch: it is not held".into());
                 return;
             }
             if let Some(last) = entry.extra.held.last() {

@@ -5,6 +5,7 @@ use super::head::Told;
 use super::ResponseError;
 use super::ResponseHead;
 use crate::http1::bytes;
+use crate::http1::names;
 use crate::http1::words::Word;
 use crate::http1::words::WordReader;
 use crate::http1::Version;
@@ -501,6 +502,9 @@ impl ResponseParser {
 /// or not right.
 #[inline]
 fn whole_name(buf: &[u8]) -> Option<(Option<Word>, &[u8])> {
+    if let Some(usual) = names::usual(buf) {
+        return Some(usual);
+    }
     let [b':', value @ ..] = bytes::after_token(buf) else {
         return None;
     };
