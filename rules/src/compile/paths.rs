@@ -89,6 +89,9 @@ fn write_trie<'m>(exact: Lists<'m>, prefix: Lists<'m>, writer: &mut Writer) -> u
             *children.entry((at, segment)).or_insert_with(|| {
                 let child = nodes.len();
                 nodes.push(NodeRecord::default());
+                if let Some(parent) = nodes.get_mut(at) {
+                    parent.edges += 1;
+                }
                 parents.push(at);
                 let (start, segment_len) = writer.text(segment.as_bytes());
                 writer.edges.push(EdgeRecord {

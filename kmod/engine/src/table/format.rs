@@ -131,13 +131,15 @@ records! {
         any, any_len,
     }
     /// A node of a path trie; its edges are whole segments.
-    NodeRecord = 6, 5 {
+    NodeRecord = 6, 6 {
         /// Range of entries for exactly this path.
         exact, exact_len,
         /// Range of entries for this path as a prefix.
         prefix, prefix_len,
         /// Nearest node above with prefix entries: index + 1, or 0; less than this node's.
         up,
+        /// How many edges lead down from it.
+        edges,
     }
     /// An edge of a path trie. The section is a hash table, see [`slot_of`], by [`edge_hash`]; a record
     /// without a child is an empty slot, all zero.

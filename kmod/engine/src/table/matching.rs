@@ -339,15 +339,15 @@ impl<B: Deref<Target = [u8]>> Table<B> {
         if rest.is_empty() {
             return (self.get(root), true);
         }
-        if self.count::<EdgeRecord>() == 0 {
-            return (self.get(root), false);
+        let top: Option<NodeRecord> = self.get(root);
+        if top.is_none_or(|top| top.edges == 0) {
+            return (top, false);
         }
-        let (at, whole) = self.walk_edges(root, rest);
-        (self.get(at), whole)
+        self.walk_edges(root, rest)
     }
 
     #[inline(never)]
-    fn walk_edges(&self, root: u32, segments: &[u8]) -> (u32, bool) {
+    fn walk_edges(&self, root: u32, segments: &[u8]) -> (Option<NodeRecord>, bool) {
         let mut at = root;
         let mut rest = segments;
         loop {
@@ -355,11 +355,11 @@ impl<B: Deref<Target = [u8]>> Table<B> {
             let segment = end.map_or(rest, |end| rest.get(..end).unwrap_or_default());
             match self.find_edge(at, segment) {
                 Some(child) => at = child,
-                None => return (at, false),
+                None => return (self.get(at), false),
             }
             match end.and_then(|end| rest.get(end.wrapping_add(1)..)) {
                 Some(next) => rest = next,
-                None => return (at, true),
+                None => return (self.get(at), true),
             }
         }
     }

@@ -223,7 +223,8 @@ impl<B: Deref<Target = [u8]>> Table<B> {
             if e.child == 0 {
                 return e == EdgeRecord::default();
             }
-            b.index::<NodeRecord>(e.parent)
+            self.get::<NodeRecord>(e.parent)
+                .is_some_and(|n| n.edges > 0)
                 && b.index::<NodeRecord>(e.child)
                 && e.parent < e.child
                 && b.text(e.segment, e.segment_len)
