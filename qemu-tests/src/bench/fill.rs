@@ -53,7 +53,8 @@ const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 pub(super) fn parameters(case: &Case) -> String {
     match case.flows {
         0 => String::new(),
-        flows => format!("max_flows={}", flows + 2 * case.connections),
+        // A connection that has ended has its place for two seconds more.
+        flows => format!("max_flows={}", flows + (case.runs + 1) * case.connections),
     }
 }
 

@@ -59,7 +59,7 @@ pub struct Places {
 /// Waits, summed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Contention {
-    /// Those that are left out of everything else: longer than [`LONG`].
+    /// Those that are left out of everything else: longer than a millisecond.
     pub long: Sum,
     /// All the others.
     pub all: Sum,
