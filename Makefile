@@ -83,7 +83,7 @@ bench-host:
 bench-locks: needs
 	$(RIG) bench-locks
 
-# What the module's connections take of memory, part of bench-full. It writes docs/measurements/memory.md.
+# What the module's connections take of memory. It writes docs/measurements/memory.md.
 bench-memory: needs
 	$(RIG) bench-memory
 

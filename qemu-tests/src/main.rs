@@ -59,7 +59,7 @@ enum Command {
         dry: bool,
     },
     /// Measures locks that wait for one another on two processors, and records it in docs/measurements/
-    BenchLocks(commands::Locks),
+    BenchLocks(commands::Wanted),
     /// Measures what the module's connections take of memory, and records it in docs/measurements/
     BenchMemory {
         /// Do not record it

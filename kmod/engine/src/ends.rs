@@ -23,7 +23,7 @@ impl Secret {
         let (s0, s1) = halves(&source.address);
         let (d0, d1) = halves(&destination.address);
         let ports = (u64::from(source.port) << 16) | u64::from(destination.port);
-        // IPv4 in both has one word of addresses, and one of ports. What is hashed so has no other key than the rest.
+        // Where both are IPv4, one word has the addresses, and one the ports: a single pair of NH.
         let sum = if s0 | d0 == 0 && is_mapped(s1) && is_mapped(d1) {
             let addresses = (s1 & !LOW) | (d1 >> 32);
             product(addresses.wrapping_add(k2), ports.wrapping_add(k4))

@@ -21,6 +21,7 @@ use super::guest::Order;
 use super::host;
 use super::locks;
 use super::measure;
+use super::memory;
 use super::plot;
 use super::record::Record;
 use super::report;
@@ -33,12 +34,9 @@ use crate::host::tool;
 /// Where the record is, below the project's folder.
 const FOLDER: &str = "docs/measurements";
 
-/// What is to be measured: the short form where nothing is said.
+/// What is to be measured of all that there is.
 #[derive(Debug, Args)]
-pub struct Bench {
-    /// All cases
-    #[arg(long)]
-    full: bool,
+pub struct Wanted {
     /// Only these cases
     #[arg(long = "case")]
     cases: Vec<String>,
@@ -50,28 +48,44 @@ pub struct Bench {
     dry: bool,
 }
 
+impl Wanted {
+    /// The cases; `all`: where nothing is said.
+    fn cases(&self, all: impl IntoIterator<Item = &'static str>) -> Result<Vec<&'static Case>> {
+        let find = |name: &str| Case::find(name).ok_or_else(|| unknown(name));
+        match self.cases.as_slice() {
+            [] => all.into_iter().map(find).collect(),
+            some => some.iter().map(|name| find(name)).collect(),
+        }
+    }
+
+    /// The contenders; `all`: where nothing is said.
+    fn contenders(&self, all: &[Contender]) -> Vec<Contender> {
+        match self.contenders.as_slice() {
+            [] => all.to_vec(),
+            some => some.to_vec(),
+        }
+    }
+}
+
+/// What is to be measured: the short form where nothing is said.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// All cases
+    #[arg(long)]
+    full: bool,
+    #[command(flatten)]
+    wanted: Wanted,
+}
+
 /// Measures, prints the table, and records it.
 ///
 /// # Errors
 ///
 /// Where something cannot be built, measured or written.
-pub fn bench(wanted: &Bench, init: &Path) -> Result<ExitCode> {
-    let cases = wanted
-        .cases
-        .iter()
-        .map(|name| Case::find(name).ok_or_else(|| unknown(name)))
-        .collect::<Result<Vec<_>>>()?;
-    let cases = match cases.as_slice() {
-        [] => CASES
-            .iter()
-            .filter(|case| case.short || wanted.full)
-            .collect(),
-        _ => cases,
-    };
-    let contenders = match wanted.contenders.as_slice() {
-        [] => Contender::value_variants().to_vec(),
-        some => some.to_vec(),
-    };
+pub fn bench(Bench { full, wanted }: &Bench, init: &Path) -> Result<ExitCode> {
+    let all = CASES.iter().filter(|case| case.short || *full);
+    let cases = wanted.cases(all.map(|case| case.name))?;
+    let contenders = wanted.contenders(Contender::value_variants());
     if !wanted.dry && env::var_os("L7_PROFILE").is_some() {
         let why =
             "L7_PROFILE is set: only what is shipped is recorded (--dry measures all the same)";
@@ -96,25 +110,8 @@ pub fn bench(wanted: &Bench, init: &Path) -> Result<ExitCode> {
         let text = report::page(&record, &place, &table);
         fs::write(&page, text).doing_with("write", &page)?;
         print(&format!("recorded in {}\n", folder.display()));
-        if wanted.full {
-            memory(&rig, false)?;
-        }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Which locks are to be measured: all that are recorded where nothing is said.
-#[derive(Debug, Args)]
-pub struct Locks {
-    /// Only these cases
-    #[arg(long = "case")]
-    cases: Vec<String>,
-    /// Only these contenders
-    #[arg(long = "contender")]
-    contenders: Vec<Contender>,
-    /// Do not record it
-    #[arg(long)]
-    dry: bool,
 }
 
 /// Measures locks that wait for one another, prints the page, and records it.
@@ -122,19 +119,9 @@ pub struct Locks {
 /// # Errors
 ///
 /// Where something cannot be built, measured or written.
-pub fn bench_locks(wanted: &Locks, init: &Path) -> Result<ExitCode> {
-    let names: Vec<&str> = match wanted.cases.as_slice() {
-        [] => locks::CASES.to_vec(),
-        some => some.iter().map(String::as_str).collect(),
-    };
-    let cases = names
-        .into_iter()
-        .map(|name| Case::find(name).ok_or_else(|| unknown(name)))
-        .collect::<Result<Vec<_>>>()?;
-    let contenders = match wanted.contenders.as_slice() {
-        [] => locks::CONTENDERS.to_vec(),
-        some => some.to_vec(),
-    };
+pub fn bench_locks(wanted: &Wanted, init: &Path) -> Result<ExitCode> {
+    let cases = wanted.cases(locks::CASES)?;
+    let contenders = wanted.contenders(&locks::CONTENDERS);
     let (rows, refused) = locks::all(&Rig::new(init)?, &contenders, &cases);
     for error in &refused {
         print(&format!("NOT MEASURED: {error}\n"));
@@ -156,17 +143,10 @@ pub fn bench_locks(wanted: &Locks, init: &Path) -> Result<ExitCode> {
 ///
 /// Where something cannot be built, measured or written.
 pub fn bench_memory(dry: bool, init: &Path) -> Result<ExitCode> {
-    memory(&Rig::new(init)?, dry)?;
+    let taken = memory::measure(&Rig::new(init)?)?;
+    let text = memory::page(&taken, &guest_place()?);
+    publish("memory.md", &text, dry)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn memory(rig: &Rig, dry: bool) -> Result<()> {
-    let taken = super::memory::measure(rig)?;
-    publish(
-        "memory.md",
-        &super::memory::page(&taken, &guest_place()?),
-        dry,
-    )
 }
 
 /// Prints a page, and records it where it is not `dry`.

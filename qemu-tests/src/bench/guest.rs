@@ -20,7 +20,9 @@ use serde::Serialize;
 use super::case::Case;
 use super::contender::Contender;
 use super::locks;
+use super::median;
 use super::memory;
+use super::printed::Printed;
 use super::programs;
 use crate::guest::port;
 use crate::kit::Host;
@@ -70,14 +72,15 @@ pub struct Measured {
     pub warm_up: u64,
     /// Requests of the measured runs.
     pub requests: u64,
-    /// Requests per virtual second.
+    /// Requests per virtual second, the middle one of the measured runs.
     pub rate: f64,
     /// Part of the time in which the processor had nothing to do: a rate says nothing where it is not near 0.
     pub idle: f64,
 }
 
-/// What stands before what a measurement prints of itself.
-const PREFIX: &str = "MEASURED ";
+impl Printed for Measured {
+    const PREFIX: &'static str = "MEASURED ";
+}
 
 impl Order {
     /// What the host asks the guest to run, in place of a test's name.
@@ -126,20 +129,18 @@ impl Order {
         };
         let warm_up = load(WARM_UP);
         let idle = idle();
-        let mut all = Load::default();
-        for _ in 0..runs {
-            all.add(load(seconds));
-        }
+        let loads: Vec<Load> = (0..runs).map(|_| load(seconds)).collect();
         let idle = (self::idle() - idle) / f64::from(runs * seconds);
         let measured = Measured {
             version,
             warm_up: warm_up.requests,
-            requests: all.requests,
-            rate: all.rate(case),
+            requests: loads.iter().map(|load| load.requests).sum(),
+            // Now and then wrk's main thread sees a tick of the clock too late that a run is over.
+            rate: median(loads.iter().map(|load| load.rate(case))),
             idle,
         };
         contender.show();
-        println!("{PREFIX}{}", serde_json::to_string(&measured).unwrap());
+        measured.print();
         symbols();
     }
 }
@@ -164,17 +165,8 @@ pub(super) fn load(client: &Host, case: &Case, url: &str, seconds: u32) -> Load 
     Load::find(&printed).unwrap_or_else(|| panic!("{line}: {printed}"))
 }
 
-impl Measured {
-    /// Finds it in what a measurement prints.
-    #[must_use]
-    pub fn find(printed: &str) -> Option<Self> {
-        let line = printed.lines().find_map(|line| line.strip_prefix(PREFIX))?;
-        serde_json::from_str(line).ok()
-    }
-}
-
 /// What wrk did.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Load {
     pub(super) requests: u64,
     bytes: u64,
@@ -199,12 +191,6 @@ impl Load {
             }),
             _ => None,
         }
-    }
-
-    fn add(&mut self, other: Self) {
-        self.requests += other.requests;
-        self.bytes += other.bytes;
-        self.micros += other.micros;
     }
 
     /// How long it took.

@@ -16,6 +16,7 @@ use super::guest::What;
 use super::locks;
 use super::locks::contention::Found;
 use super::memory::Taken;
+use super::printed::Printed;
 use super::profile::Profile;
 use crate::error::Doing as _;
 use crate::error::Error;
@@ -94,8 +95,7 @@ impl Rig {
     ///
     /// Where the guest does not do it.
     pub fn measure(&self, order: &Order) -> Result<Measured> {
-        let printed = self.run(order, MACHINE, None)?.printed;
-        find(order, Measured::find(&printed), printed)
+        Ok(self.run(order, MACHINE, None)?.0)
     }
 
     /// Measures locks; tells too for what part of the time each of the guest's processors had none of the machine's.
@@ -104,9 +104,7 @@ impl Rig {
     ///
     /// Where the guest does not do it; [`Error::Guest`] where it dies.
     pub fn locks(&self, order: &Order) -> Result<(Found, f64)> {
-        let ran = self.run(order, PARALLEL, None)?;
-        let found = find(order, Found::find(&ran.printed), ran.printed)?;
-        Ok((found, ran.waited))
+        self.run(order, PARALLEL, None)
     }
 
     /// Measures memory.
@@ -115,8 +113,7 @@ impl Rig {
     ///
     /// Where the guest does not do it.
     pub fn memory(&self, order: &Order) -> Result<Taken> {
-        let printed = self.run(order, LARGE, None)?.printed;
-        find(order, Taken::find(&printed), printed)
+        Ok(self.run(order, LARGE, None)?.0)
     }
 
     /// Measures, and tells where the instructions go.
@@ -133,8 +130,7 @@ impl Rig {
             counts: &counts,
             symbols: &symbols,
         };
-        let printed = self.run(order, MACHINE, Some(profiling))?.printed;
-        let measured = find(order, Measured::find(&printed), printed)?;
+        let (measured, _): (Measured, _) = self.run(order, MACHINE, Some(profiling))?;
         let profile = Profile::read(&counts, &symbols, &measured)?;
         // It is of hundreds of megabytes.
         fs::remove_file(&counts).doing_with("remove", &counts)?;
@@ -145,13 +141,13 @@ impl Rig {
         self.setup.folder.join(name)
     }
 
-    /// Has a guest do it.
-    fn run(
+    /// Has a guest do it. Tells too for what part of the time each of its processors had none of the machine's.
+    fn run<T: Printed>(
         &self,
         order: &Order,
         machine: Machine,
         profiling: Option<Profiling<'_>>,
-    ) -> Result<Ran> {
+    ) -> Result<(T, f64)> {
         let number = self.boots.fetch_add(1, Relaxed) + 1;
         let flows = Case::find(&order.case).map_or(0, |case| case.flows);
         let console = self.file(&format!("{number}.console"));
@@ -182,31 +178,13 @@ impl Rig {
         guest.finish()?;
         let printed = self.file(&format!("{number}.printed"));
         fs::write(&printed, &result.output).doing_with("write", &printed)?;
-        if result.is_good() {
-            return Ok(Ran {
-                printed: result.output,
-                waited: waited.as_secs_f64() / wanted.as_secs_f64(),
-            });
+        let found = T::find(&result.output).filter(|_| result.is_good());
+        if let Some(found) = found {
+            return Ok((found, waited.as_secs_f64() / wanted.as_secs_f64()));
         }
         Err(Error::Tool {
             tool: order.name(),
             output: suite::report(&result),
         })
     }
-}
-
-/// What a guest has done.
-struct Ran {
-    /// What it has printed.
-    printed: String,
-    /// For what part of the time each of its processors had none of the machine's.
-    waited: f64,
-}
-
-/// What was looked for in what a guest has printed.
-fn find<T>(order: &Order, found: Option<T>, printed: String) -> Result<T> {
-    found.ok_or_else(|| Error::Tool {
-        tool: order.name(),
-        output: printed,
-    })
 }

@@ -91,7 +91,7 @@ pub(super) fn write(
         let hashes = |seed| {
             edges
                 .iter()
-                .map(|e| edge_hash(seed, e.parent, writer.text_at(e.segment, e.segment_len)))
+                .map(|e| hash_below(seed, e.parent, writer.text_at(e.segment, e.segment_len)))
                 .collect()
         };
         let (slots, seed, probe) = search(edges.len(), hashes, None)?;
@@ -102,7 +102,7 @@ pub(super) fn write(
         let hashes = |seed| {
             hosts
                 .iter()
-                .map(|(name, record)| host_hash(seed, record.service, name.as_bytes()))
+                .map(|(name, record)| hash_below(seed, record.service, name.as_bytes()))
                 .collect()
         };
         // One seed serves both tables: this one grows where the edges' seed does not suit it.

@@ -69,7 +69,8 @@ impl Flow {
         verdict
     }
 
-    /// Takes what is neither data nor an acknowledgement of a connection that is open. `None`: it is.
+    /// Takes what is not an acknowledgement near what is expected of a connection that is open. `None`: it goes on as one,
+    /// since only the connection is not open any more.
     #[cold]
     #[inline(never)]
     fn client_unusual<E: Env>(&mut self, segment: &Segment, env: &mut E) -> Option<Verdict> {
@@ -400,11 +401,10 @@ impl Flow {
     /// What follows from an acknowledgement, of either side.
     #[inline]
     pub(super) fn settle<E: Env>(&mut self, env: &mut E) {
-        let ended = self.active().and_then(|leg| self.leg(leg));
-        if self.flags & (CLIENT_FIN | SERVER_FIN) == 0 && !ended.is_some_and(|leg| leg.is(ENDED)) {
-            return;
+        let leg = self.active().and_then(|leg| self.leg(leg));
+        if self.flags & (CLIENT_FIN | SERVER_FIN) != 0 || leg.is_some_and(|leg| leg.is(ENDED)) {
+            self.settle_ended(env);
         }
-        self.settle_ended(env);
     }
 
     /// The same where a side has ended.

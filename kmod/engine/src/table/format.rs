@@ -106,7 +106,7 @@ records! {
         /// Port.
         port,
     }
-    /// A name that routes have as a host. The section is a hash table, see [`slot_of`], by [`host_hash`]; a
+    /// A name that routes have as a host. The section is a hash table, see [`slot_of`], by [`hash_below`] its service; a
     /// record without a name is an empty slot, all zero.
     HostRecord = 4, 10 {
         /// Service.
@@ -141,7 +141,7 @@ records! {
         /// How many edges lead down from it.
         edges,
     }
-    /// An edge of a path trie. The section is a hash table, see [`slot_of`], by [`edge_hash`]; a record
+    /// An edge of a path trie. The section is a hash table, see [`slot_of`], by [`hash_below`] its parent; a record
     /// without a child is an empty slot, all zero.
     EdgeRecord = 7, 4 {
         /// Node above.
@@ -299,25 +299,14 @@ impl HostRecord {
     }
 }
 
-/// Hash of a host, or of a domain above it, in a service.
-#[inline]
-pub fn host_hash(seed: u32, service: u32, name: &[u8]) -> u32 {
-    hash_of(seed, service, name)
-}
-
-/// Hash of a segment below a node.
-#[inline]
-pub fn edge_hash(seed: u32, parent: u32, segment: &[u8]) -> u32 {
-    hash_of(seed, parent, segment)
-}
-
 /// Odd, without a pattern: 2⁶⁴ divided by the golden ratio.
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Hash of bytes below something, eight at a time. It need not be hard to foresee: keys are the administrator's, a request
-/// only looks them up, and no look-up takes more steps than the table says.
+/// Hash of bytes below something, eight at a time: of a host, or a domain above it, in a service; of a segment below a
+/// node. It need not be hard to foresee: keys are the administrator's, a request only looks them up, and no look-up takes more
+/// steps than the table says.
 #[inline]
-fn hash_of(seed: u32, below: u32, bytes: &[u8]) -> u32 {
+pub fn hash_below(seed: u32, below: u32, bytes: &[u8]) -> u32 {
     let mut hash =
         (u64::from(seed) << 32 | u64::from(below)) ^ (bytes.len() as u64).wrapping_mul(FACTOR);
     let mut rest = bytes;

@@ -10,8 +10,7 @@ use core::fmt;
 use core::ops::Deref;
 
 use super::automaton::Walk;
-use super::format::edge_hash;
-use super::format::host_hash;
+use super::format::hash_below;
 use super::format::slot_of;
 use super::format::EdgeRecord;
 use super::format::EntryRecord;
@@ -246,7 +245,7 @@ impl<B: Deref<Target = [u8]>> Table<B> {
 
     fn find_host(&self, service: u32, name: &[u8]) -> Option<HostRecord> {
         let home = self.count::<HostRecord>().checked_sub(self.host_probe)?;
-        let slot = slot_of(host_hash(self.seed, service, name), home);
+        let slot = slot_of(hash_below(self.seed, service, name), home);
         for probe in 0..self.host_probe {
             let host: HostRecord = self.get(slot.wrapping_add(probe))?;
             if host.name_len == 0 {
@@ -366,7 +365,7 @@ impl<B: Deref<Target = [u8]>> Table<B> {
 
     fn find_edge(&self, parent: u32, segment: &[u8]) -> Option<u32> {
         let home = self.count::<EdgeRecord>().checked_sub(self.edge_probe)?;
-        let slot = slot_of(edge_hash(self.seed, parent, segment), home);
+        let slot = slot_of(hash_below(self.seed, parent, segment), home);
         for probe in 0..self.edge_probe {
             let edge: EdgeRecord = self.get(slot.wrapping_add(probe))?;
             if edge.child == 0 {

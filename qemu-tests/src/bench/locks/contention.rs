@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::trace::Wait;
 use super::trace::Waits;
+use crate::bench::printed::Printed;
 
 /// Kinds of locks in whose waits a processor does nothing else.
 const SPINNING: [&str; 2] = ["spinlock", "SPIN"];
@@ -20,9 +21,6 @@ const LONG: u64 = 1_000;
 
 /// How many places are told of.
 const PLACES: usize = 12;
-
-/// What stands before what a measurement prints of itself.
-const PREFIX: &str = "LOCKS ";
 
 /// A measurement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -156,19 +154,11 @@ impl Contention {
     }
 }
 
+impl Printed for Found {
+    const PREFIX: &'static str = "LOCKS ";
+}
+
 impl Found {
-    pub(super) fn print(&self) {
-        let text = serde_json::to_string(self).unwrap_or_default();
-        println!("{PREFIX}{text}");
-    }
-
-    /// Finds it in what a measurement prints.
-    #[must_use]
-    pub fn find(printed: &str) -> Option<Self> {
-        let line = printed.lines().find_map(|line| line.strip_prefix(PREFIX))?;
-        serde_json::from_str(line).ok()
-    }
-
     /// The share of the switch's packets that the processor with the fewest of them took in.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "quotients of counts")]

@@ -26,6 +26,7 @@ use crate::bench::case::Case;
 use crate::bench::contender::Contender;
 use crate::bench::guest::Load;
 use crate::bench::guest::load;
+use crate::bench::printed::Printed as _;
 use crate::bench::programs;
 use crate::kit::Network;
 

@@ -21,6 +21,7 @@ use crate::bench::case::Case;
 use crate::bench::configuration;
 use crate::bench::contender::Contender;
 use crate::bench::fill;
+use crate::bench::printed::Printed as _;
 use crate::bench::programs;
 use crate::kit::Module;
 use crate::kit::Network;

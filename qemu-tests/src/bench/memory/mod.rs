@@ -12,13 +12,11 @@ use serde::Serialize;
 use super::contender::Contender;
 use super::guest::Order;
 use super::guest::What;
+use super::printed::Printed;
 use super::rig::Rig;
 use crate::error::Result;
 use crate::host::tool;
 use pieces::Pieces;
-
-/// What stands before what a measurement prints of itself.
-const PREFIX: &str = "MEMORY ";
 
 /// The case whose connections they are.
 pub const CASE: &str = "keepalive-128B";
@@ -45,19 +43,11 @@ pub struct Taken {
     pub part: usize,
 }
 
+impl Printed for Taken {
+    const PREFIX: &'static str = "MEMORY ";
+}
+
 impl Taken {
-    fn print(&self) {
-        let text = serde_json::to_string(self).unwrap_or_default();
-        println!("{PREFIX}{text}");
-    }
-
-    /// Finds it in what a measurement prints.
-    #[must_use]
-    pub fn find(printed: &str) -> Option<Self> {
-        let line = printed.lines().find_map(|line| line.strip_prefix(PREFIX))?;
-        serde_json::from_str(line).ok()
-    }
-
     /// Bytes of a table for each connection that it has room for: from the smallest to the largest one.
     #[must_use]
     pub fn each_in_table(&self) -> f64 {
@@ -91,7 +81,7 @@ pub fn measure(rig: &Rig) -> Result<Taken> {
 pub fn page(taken: &Taken, place: &str) -> String {
     let mut text = format!(
         "<!-- SPDX-License-Identifier: MIT -->\n# Memory of connections\n\n\
-         `make bench-full` and `make bench-memory` write this page; [measurements.md](../measurements.md#memory) says how.\n\n\
+         `make bench-memory` writes this page; [measurements.md](../measurements.md#memory) says how.\n\n\
          A connection takes {:.1} bytes of the module's table, whether it is there or not: what a table with room for more\n\
          of them takes more.\n\n\
          | Room for connections (`max_flows`) | bytes of an empty table | for each |\n|---:|---:|---:|\n",
@@ -171,7 +161,7 @@ mod tests {
         ] {
             assert!(page.contains(part), "{part}\nis not in\n{page}");
         }
-        let printed = format!("x\n{PREFIX}{}\n", serde_json::to_string(&taken).unwrap());
+        let printed = format!("x\n{}\n", taken.line());
         assert_eq!(Taken::find(&printed), Some(taken));
     }
 }
