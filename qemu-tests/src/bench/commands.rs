@@ -96,6 +96,9 @@ pub fn bench(Bench { full, wanted }: &Bench, init: &Path) -> Result<ExitCode> {
     let file = folder.join("guest.json");
     let mut record = Record::read(&file)?;
     for entry in measure::all(&rig, &contenders, &cases)? {
+        if let Some(recorded) = record.find(entry.contender, &entry.case) {
+            print(&format!("{}\n", report::beside(&entry, recorded)));
+        }
         record.put(entry);
     }
     record.compare(CASES.iter().map(|case| case.name));

@@ -46,6 +46,16 @@ pub fn table(record: &Record) -> String {
     text
 }
 
+/// How a measurement repeats: a line with its rate and by how much that of the record is another.
+#[must_use]
+pub fn beside(entry: &Entry, recorded: &Entry) -> String {
+    let change = 100.0 * (entry.rate / recorded.rate - 1.0);
+    format!(
+        "{} {}: {:.2} requests per second, {change:+.2} % beside the record",
+        entry.contender, entry.case, entry.rate
+    )
+}
+
 fn price(entry: &Entry, module: Option<&Entry>) -> String {
     let added = format!("{:+.2}", entry.added / 1e3);
     match module {
@@ -130,4 +140,25 @@ pub fn page(record: &Record, place: &str, table: &str) -> String {
     }
     text.truncate(text.trim_end().len());
     text + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_a_measurement_is_from_the_record() {
+        let entry = |rate| Entry {
+            contender: Contender::Nginx,
+            case: "keepalive-128B".to_owned(),
+            rate,
+            added: 0.0,
+            kernel: String::new(),
+            version: String::new(),
+        };
+        assert_eq!(
+            beside(&entry(990.0), &entry(1000.0)),
+            "nginx keepalive-128B: 990.00 requests per second, -1.00 % beside the record"
+        );
+    }
 }
