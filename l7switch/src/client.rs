@@ -12,7 +12,10 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use http::HeaderValue;
+
 use crate::clock::now_ns;
+use crate::forwarded;
 use crate::gate;
 use crate::response_body::ResponseBody;
 use crate::response_body::Watched;
@@ -35,6 +38,8 @@ pub struct Client {
     pub stats: Arc<ServiceStats>,
     /// The client, an IPv4-mapped address as IPv4.
     pub peer: SocketAddr,
+    /// Its address as text.
+    pub peer_text: HeaderValue,
     /// `http` or `https`.
     pub scheme: &'static str,
     gate: Option<Arc<gate::Shared>>,
@@ -55,6 +60,7 @@ impl Client {
         peer: SocketAddr,
         scheme: &'static str,
     ) -> Self {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         Self {
             gate: None,
             watched: Mutex::new(Vec::new()),
@@ -65,7 +71,8 @@ impl Client {
             core,
             service,
             stats,
-            peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
+            peer,
+            peer_text: forwarded::text(peer.ip()),
             scheme,
         }
     }

@@ -54,9 +54,21 @@ pub async fn serve(
     tls: Option<Arc<ServerConfig>>,
 ) {
     let (stream, handle) = SharedStream::new(stream);
-    let Some(config) = tls else {
-        return clear(client, stream, handle, limits).await;
-    };
+    match tls {
+        // Apart, as HTTP/2 below: what a connection in clear text does not need is not part of its task.
+        Some(config) => Box::pin(secure(client, stream, handle, limits, config)).await,
+        None => clear(client, stream, handle, limits).await,
+    }
+}
+
+/// TLS, and in it the protocol that was agreed upon.
+async fn secure(
+    client: Client,
+    stream: SharedStream,
+    handle: StreamHandle,
+    limits: Limits,
+    config: Arc<ServerConfig>,
+) {
     let handshake = TlsAcceptor::from(config).accept(stream);
     let stream = match tokio::time::timeout(limits.head_timeout, handshake).await {
         Ok(Ok(stream)) => stream,
@@ -73,7 +85,7 @@ pub async fn serve(
         }
     };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        h2(client, stream, handle, limits).await;
+        Box::pin(h2(client, stream, handle, limits)).await;
     } else {
         h1(client, stream, BytesMut::new(), handle, limits).await;
     }
@@ -89,13 +101,8 @@ async fn clear(client: Client, mut stream: SharedStream, handle: StreamHandle, l
     };
     match outcome {
         Ok(Preface::Yes) => {
-            h2(
-                client,
-                Prefixed::new(received.freeze(), stream),
-                handle,
-                limits,
-            )
-            .await;
+            let stream = Prefixed::new(received.freeze(), stream);
+            Box::pin(h2(client, stream, handle, limits)).await;
         }
         // What was begun and not ended is for the gate to judge.
         Ok(Preface::No | Preface::Maybe) if !received.is_empty() => {

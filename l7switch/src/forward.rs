@@ -28,6 +28,7 @@ use crate::exchange::Exchange;
 use crate::forwarded;
 use crate::forwarded::Facts;
 use crate::headers;
+use crate::headers::Present;
 use crate::reason::Reason;
 use crate::reason::Refusal;
 use crate::response_body::ResponseBody;
@@ -80,11 +81,14 @@ impl Forward<'_> {
         mut body: Incoming,
         mut exchange: Box<Exchange>,
     ) -> Result<Response<ResponseBody>, (Refusal, Box<Exchange>)> {
+        let present = Present::of(&parts.headers);
+        let connection = present.has(Present::CONNECTION);
         let asked = Asked {
             method: parts.method.clone(),
             version: parts.version,
-            keep_alive: headers::has_token(&parts.headers, header::CONNECTION, "keep-alive"),
-            upgrade: (parts.version == Version::HTTP_11)
+            keep_alive: connection
+                && headers::has_token(&parts.headers, header::CONNECTION, "keep-alive"),
+            upgrade: (connection && parts.version == Version::HTTP_11)
                 .then(|| headers::upgrade_wanted(&parts.headers))
                 .flatten()
                 .zip(parts.extensions.remove::<OnUpgrade>()),
@@ -94,7 +98,7 @@ impl Forward<'_> {
         }
         let (body, progress) = RequestBody::new(body);
         exchange.uploading(Arc::clone(&progress));
-        self.request_fields(&mut parts, &asked, &body);
+        self.request_fields(&mut parts, present, &asked, &body);
         let mut request = Request::new(body);
         *request.method_mut() = parts.method;
         *request.uri_mut() = self.target.clone();
@@ -181,24 +185,39 @@ impl Forward<'_> {
         }
     }
 
-    fn request_fields(&self, parts: &mut request::Parts, asked: &Asked, body: &RequestBody) {
+    fn request_fields(
+        &self,
+        parts: &mut request::Parts,
+        present: Present,
+        asked: &Asked,
+        body: &RequestBody,
+    ) {
         let fields = &mut parts.headers;
-        let trailers = headers::takes_trailers(fields);
-        headers::remove_hop_by_hop(fields);
+        let trailers = present.has(Present::TE) && headers::takes_trailers(fields);
+        headers::remove_hop_by_hop(fields, present);
         // The switch itself says 100 when a server takes the content.
-        fields.remove(header::EXPECT);
-        join_cookies(fields);
+        if present.has(Present::EXPECT) {
+            fields.remove(header::EXPECT);
+        }
+        if present.has(Present::COOKIE) {
+            join_cookies(fields);
+        }
         match &self.host {
-            Some(host) => fields.insert(header::HOST, host.clone()),
+            // It is Host's.
+            Some(_) if parts.uri.authority().is_none() => (),
+            Some(host) => drop(fields.insert(header::HOST, host.clone())),
             // Each server then gets its own, see `upstream::send`.
-            None => fields.remove(header::HOST),
-        };
+            None => drop(fields.remove(header::HOST)),
+        }
+        let client = self.client;
         forwarded::apply(
             fields,
+            present,
             &Facts {
-                peer: self.client.peer.ip(),
-                trusted: forwarded::is_trusted(&self.service.trusted, self.client.peer.ip()),
-                scheme: self.client.scheme,
+                peer: client.peer.ip(),
+                peer_text: &client.peer_text,
+                trusted: forwarded::is_trusted(&self.service.trusted, client.peer.ip()),
+                scheme: client.scheme,
                 host: self.host.as_ref(),
                 version: parts.version,
             },
@@ -237,9 +256,12 @@ impl Forward<'_> {
         if switching && asked.upgrade.is_none() {
             return Err(invalid("the server changed the protocol unasked"));
         }
-        let protocol = head.headers.get(header::UPGRADE).cloned();
         let fields = &mut head.headers;
-        if fields.contains_key(header::TRANSFER_ENCODING) {
+        let present = Present::of(fields);
+        let protocol = switching
+            .then(|| fields.get(header::UPGRADE).cloned())
+            .flatten();
+        if present.has(Present::TRANSFER_ENCODING) {
             let mut codings = headers::tokens(fields, header::TRANSFER_ENCODING);
             let only = codings
                 .next()
@@ -254,12 +276,15 @@ impl Forward<'_> {
             // Chunked overrides it (RFC 9112, 6.3).
             fields.remove(header::CONTENT_LENGTH);
         }
-        one_length(fields).map_err(|()| invalid("the server's response has no clear length"))?;
-        headers::remove_hop_by_hop(fields);
+        if present.has(Present::CONTENT_LENGTH) {
+            one_length(fields)
+                .map_err(|()| invalid("the server's response has no clear length"))?;
+        }
+        headers::remove_hop_by_hop(fields, present);
         if head.status == StatusCode::NO_CONTENT {
             fields.remove(header::CONTENT_LENGTH);
         }
-        forwarded::via(fields, head.version);
+        forwarded::via(fields, present, head.version);
         self.state.filters.response.apply(fields);
         if switching {
             fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -332,9 +357,9 @@ fn join_cookies(fields: &mut HeaderMap) {
 /// Makes Content-Length one field with one number, if every one that is there says the same
 /// (RFC 9110, 8.6).
 fn one_length(fields: &mut HeaderMap) -> Result<(), ()> {
-    if !fields.contains_key(header::CONTENT_LENGTH) {
-        return Ok(());
-    }
+    let mut lines = fields.get_all(header::CONTENT_LENGTH).into_iter();
+    let (first, more) = (lines.next(), lines.next());
+    let Some(first) = first else { return Ok(()) };
     let mut lengths = fields
         .get_all(header::CONTENT_LENGTH)
         .into_iter()
@@ -350,7 +375,11 @@ fn one_length(fields: &mut HeaderMap) -> Result<(), ()> {
     if lengths.any(|other| other != Some(length)) {
         return Err(());
     }
-    fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    let plain =
+        first.as_bytes().iter().all(u8::is_ascii_digit) && !first.as_bytes().starts_with(b"0");
+    if more.is_some() || !plain {
+        fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
     Ok(())
 }
 
@@ -362,6 +391,9 @@ mod tests {
     fn lengths_must_agree() {
         for (values, wanted) in [
             (&["5"][..], Some("5")),
+            (&["0"], Some("0")),
+            (&["005"], Some("5")),
+            (&["5 "], Some("5")),
             (&["5", "5"], Some("5")),
             (&["5, 5"], Some("5")),
             (&["5", "6"], None),

@@ -15,20 +15,20 @@ use http::Version;
 use http::header;
 use ipnet::IpNet;
 
+use crate::headers::Present;
 use crate::headers::append_to_list;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// The name under which the switch enters itself.
-const PSEUDONYM: &str = "l7switch";
-
 /// What is known about the connection on which a request came.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     /// The client's address.
     pub peer: IpAddr,
+    /// The same as text.
+    pub peer_text: &'a HeaderValue,
     /// Whether the client is a trusted proxy.
     pub trusted: bool,
     /// `http` or `https`.
@@ -44,9 +44,19 @@ pub fn is_trusted(trusted: &[IpNet], peer: IpAddr) -> bool {
     trusted.iter().any(|net| net.contains(&peer))
 }
 
-/// Sets the fields of a request that is forwarded.
-pub fn apply(headers: &mut HeaderMap, facts: &Facts<'_>) {
-    if !facts.trusted {
+/// The client's address as X-Forwarded-For has it.
+pub fn text(peer: IpAddr) -> HeaderValue {
+    // An address is always a value; RFC 7239, 6.2, has the other word.
+    HeaderValue::try_from(peer.to_string()).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+/// Sets the fields of a request that is forwarded, of which these are present.
+pub fn apply(headers: &mut HeaderMap, present: Present, facts: &Facts<'_>) {
+    via(headers, present, facts.version);
+    if present.has(Present::FORWARDED) {
+        if facts.trusted {
+            return extend(headers, facts);
+        }
         for name in [
             &X_FORWARDED_FOR,
             &X_FORWARDED_PROTO,
@@ -56,7 +66,16 @@ pub fn apply(headers: &mut HeaderMap, facts: &Facts<'_>) {
             headers.remove(name);
         }
     }
-    append_to_list(headers, X_FORWARDED_FOR, &facts.peer.to_string());
+    headers.insert(X_FORWARDED_FOR, facts.peer_text.clone());
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(facts.scheme));
+    if let Some(host) = facts.host {
+        headers.insert(X_FORWARDED_HOST, host.clone());
+    }
+}
+
+/// Adds to what a trusted proxy has said.
+fn extend(headers: &mut HeaderMap, facts: &Facts<'_>) {
+    append_to_list(headers, X_FORWARDED_FOR, facts.peer_text.as_bytes());
     if !headers.contains_key(&X_FORWARDED_PROTO) {
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(facts.scheme));
     }
@@ -66,21 +85,27 @@ pub fn apply(headers: &mut HeaderMap, facts: &Facts<'_>) {
         headers.insert(X_FORWARDED_HOST, host.clone());
     }
     if headers.contains_key(header::FORWARDED) {
-        append_to_list(headers, header::FORWARDED, &element(facts));
+        append_to_list(headers, header::FORWARDED, element(facts).as_bytes());
     }
-    via(headers, facts.version);
 }
 
-/// Enters the switch in Via: a message came with this version.
-pub fn via(headers: &mut HeaderMap, version: Version) {
-    append_to_list(
-        headers,
-        header::VIA,
-        &format!("{} {PSEUDONYM}", version_word(version)),
-    );
+/// Enters the switch in Via: a message of which these fields are present came with this version.
+pub fn via(headers: &mut HeaderMap, present: Present, version: Version) {
+    let member = match version {
+        Version::HTTP_09 => "0.9 l7switch",
+        Version::HTTP_10 => "1.0 l7switch",
+        Version::HTTP_2 => "2 l7switch",
+        Version::HTTP_3 => "3 l7switch",
+        _ => "1.1 l7switch",
+    };
+    if present.has(Present::VIA) {
+        append_to_list(headers, header::VIA, member.as_bytes());
+    } else {
+        headers.insert(header::VIA, HeaderValue::from_static(member));
+    }
 }
 
-/// The version as Via and the access log name it.
+/// The version as the access log names it.
 pub const fn version_word(version: Version) -> &'static str {
     match version {
         Version::HTTP_09 => "0.9",
@@ -129,10 +154,14 @@ mod tests {
                 HeaderValue::from_static(value),
             );
         }
+        let peer = peer.parse().unwrap();
+        let present = Present::of(&headers);
         apply(
             &mut headers,
+            present,
             &Facts {
-                peer: peer.parse().unwrap(),
+                peer,
+                peer_text: &text(peer),
                 trusted,
                 scheme: "http",
                 host: Some(host),

@@ -7,14 +7,69 @@ use http::HeaderName;
 use http::HeaderValue;
 use http::header;
 
-/// Fields that end at the next connection, whether Connection names them or not.
-const HOP_BY_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
+/// Which of the fields that a proxy has to care for a message has. Most messages have few of them: one pass over the
+/// names that are there costs less than a search for each that may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Present(u16);
+
+impl Present {
+    /// Connection.
+    pub const CONNECTION: Self = Self(1);
+    /// TE.
+    pub const TE: Self = Self(1 << 1);
+    /// Transfer-Encoding.
+    pub const TRANSFER_ENCODING: Self = Self(1 << 2);
+    /// Upgrade.
+    pub const UPGRADE: Self = Self(1 << 3);
+    /// Others that end at the next connection: see [`OTHERS`].
+    const OTHERS: Self = Self(1 << 4);
+    /// Any that ends at the next connection, whether Connection names it or not.
+    const HOP_BY_HOP: Self = Self(0b1_1111);
+    /// Expect.
+    pub const EXPECT: Self = Self(1 << 5);
+    /// Cookie.
+    pub const COOKIE: Self = Self(1 << 6);
+    /// Content-Length.
+    pub const CONTENT_LENGTH: Self = Self(1 << 7);
+    /// Via.
+    pub const VIA: Self = Self(1 << 8);
+    /// Forwarded or one of X-Forwarded-*.
+    pub const FORWARDED: Self = Self(1 << 9);
+
+    /// Looks at all names.
+    pub fn of(headers: &HeaderMap) -> Self {
+        headers.keys().fold(Self(0), |all, name| {
+            let one = match name.as_str() {
+                "connection" => Self::CONNECTION,
+                "te" => Self::TE,
+                "transfer-encoding" => Self::TRANSFER_ENCODING,
+                "upgrade" => Self::UPGRADE,
+                "keep-alive" | "proxy-connection" | "proxy-authenticate" | "http2-settings" => {
+                    Self::OTHERS
+                }
+                "expect" => Self::EXPECT,
+                "cookie" => Self::COOKIE,
+                "content-length" => Self::CONTENT_LENGTH,
+                "via" => Self::VIA,
+                "forwarded" | "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" => {
+                    Self::FORWARDED
+                }
+                _ => Self(0),
+            };
+            Self(all.0 | one.0)
+        })
+    }
+
+    /// Whether one of these is there.
+    pub const fn has(self, fields: Self) -> bool {
+        self.0 & fields.0 != 0
+    }
+}
+
+/// Those that end at the next connection and are not asked for by themselves.
+const OTHERS: [HeaderName; 4] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
     header::PROXY_AUTHENTICATE,
     HeaderName::from_static("http2-settings"),
 ];
@@ -37,15 +92,39 @@ pub fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
 }
 
 /// Takes out what belongs to the connection on which the message came.
-pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = tokens(headers, header::CONNECTION)
-        .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
-        .collect();
-    for name in named {
-        headers.remove(name);
+pub fn remove_hop_by_hop(headers: &mut HeaderMap, present: Present) {
+    if !present.has(Present::HOP_BY_HOP) {
+        return;
     }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
+    if present.has(Present::CONNECTION) {
+        let usual = |name: &str| {
+            ["keep-alive", "close", "upgrade", "te"]
+                .iter()
+                .any(|known| name.eq_ignore_ascii_case(known))
+        };
+        let named: Vec<HeaderName> = tokens(headers, header::CONNECTION)
+            // Those are taken out below, or are no fields.
+            .filter(|name| !usual(name))
+            .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for (field, name) in [
+        (Present::CONNECTION, header::CONNECTION),
+        (Present::TE, header::TE),
+        (Present::TRANSFER_ENCODING, header::TRANSFER_ENCODING),
+        (Present::UPGRADE, header::UPGRADE),
+    ] {
+        if present.has(field) {
+            headers.remove(name);
+        }
+    }
+    if present.has(Present::OTHERS) {
+        for name in &OTHERS {
+            headers.remove(name);
+        }
     }
 }
 
@@ -79,7 +158,7 @@ pub fn upgrade_wanted(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// Puts a comma-separated member behind those that are there.
-pub fn append_to_list(headers: &mut HeaderMap, name: HeaderName, member: &str) {
+pub fn append_to_list(headers: &mut HeaderMap, name: HeaderName, member: &[u8]) {
     let mut list = Vec::new();
     for value in headers.get_all(&name) {
         if !value.is_empty() {
@@ -87,7 +166,7 @@ pub fn append_to_list(headers: &mut HeaderMap, name: HeaderName, member: &str) {
             list.extend_from_slice(b", ");
         }
     }
-    list.extend_from_slice(member.as_bytes());
+    list.extend_from_slice(member);
     if let Ok(value) = HeaderValue::from_bytes(&list) {
         headers.insert(name, value);
     }
@@ -122,7 +201,8 @@ mod tests {
             ("trailer", "x-sum"),
             ("x-other", "2"),
         ]);
-        remove_hop_by_hop(&mut headers);
+        let present = Present::of(&headers);
+        remove_hop_by_hop(&mut headers, present);
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["trailer", "x-other"]);
@@ -154,7 +234,7 @@ mod tests {
     #[test]
     fn lists_grow_at_the_end() {
         let mut headers = map(&[("via", "1.0 a"), ("via", "1.1 b")]);
-        append_to_list(&mut headers, header::VIA, "1.1 l7switch");
+        append_to_list(&mut headers, header::VIA, b"1.1 l7switch");
         assert_eq!(
             headers.get_all(header::VIA).iter().collect::<Vec<_>>(),
             ["1.0 a, 1.1 b, 1.1 l7switch"]

@@ -43,6 +43,25 @@ impl SharedStream {
     }
 }
 
+impl SharedStream {
+    /// Reads what there is. Where that is less than there was room for, the stream is empty, and the runtime is told so:
+    /// the next read waits for an event, instead of asking the kernel in vain first.
+    fn try_read(&self, buf: &mut ReadBuf<'_>) -> io::Result<()> {
+        let room = buf.remaining();
+        let mut read = false;
+        // What the outer call knew of the stream's events is older than the read: an event that comes meanwhile stays.
+        let outcome = self.0.try_io(Interest::READABLE, || {
+            let count = self.0.try_read_buf(buf)?;
+            read = true;
+            if count > 0 && count < room {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(())
+        });
+        if read { Ok(()) } else { outcome }
+    }
+}
+
 impl StreamHandle {
     /// Waits until the peer has reset the connection or it broke. An orderly end of what the peer
     /// sends is not an end of the connection (RFC 9293, 3.6), so it does not count.
@@ -96,8 +115,8 @@ impl AsyncRead for SharedStream {
         }
         loop {
             ready!(self.0.poll_read_ready(cx))?;
-            match self.0.try_read_buf(buf) {
-                Ok(_) => return Poll::Ready(Ok(())),
+            match self.try_read(buf) {
+                Ok(()) => return Poll::Ready(Ok(())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
                 Err(error) => return Poll::Ready(Err(error)),
             }

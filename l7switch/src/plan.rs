@@ -143,6 +143,8 @@ pub fn plan(
                     &filters::rewritten_path(rewrite, &route.paths, text(path_form)?),
                     query,
                 ),
+                // In origin form already.
+                _ if request.uri.authority().is_none() => Ok(request.uri.clone()),
                 _ => filters::target(raw_path, query),
             };
             Step::Forward {

@@ -33,6 +33,7 @@ use tokio::io::AsyncWrite;
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
 use tokio::time::Sleep;
+use tokio_util::io::poll_read_buf;
 
 use crate::reason::Reason;
 use crate::reason::Refusal;
@@ -254,7 +255,16 @@ impl<S> Gate<S> {
 fn is_uri(received: &[u8], head: usize) -> bool {
     let line = received.get(..head).unwrap_or_default().trim_ascii_start();
     let target = line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-    Uri::try_from(target).is_ok()
+    is_usual(target) || Uri::try_from(target).is_ok()
+}
+
+/// A short target in origin form of characters that every reader takes: no need to try.
+fn is_usual(target: &[u8]) -> bool {
+    target.starts_with(b"/")
+        && target.len() < 4096
+        && target.iter().all(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'-' | b'_' | b'~')
+        })
 }
 
 fn fresh(limits: &Limits) -> HeadParser {
@@ -401,7 +411,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
             }
             gate.inbound.reserve(READ);
             let was_idle = gate.inbound.is_empty();
-            match poll_read_into(Pin::new(&mut gate.stream), cx, &mut gate.inbound) {
+            match poll_read_buf(Pin::new(&mut gate.stream), cx, &mut gate.inbound) {
                 Poll::Ready(Ok(0)) => gate.on_end(),
                 Poll::Ready(Ok(_)) => {
                     if was_idle {
@@ -414,19 +424,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
             }
         }
     }
-}
-
-/// Reads what there is into the spare room of `into`.
-fn poll_read_into<S: AsyncRead>(
-    stream: Pin<&mut S>,
-    cx: &mut Context<'_>,
-    into: &mut BytesMut,
-) -> Poll<io::Result<usize>> {
-    let mut chunk = [0_u8; READ];
-    let mut buf = ReadBuf::new(&mut chunk);
-    ready!(stream.poll_read(cx, &mut buf))?;
-    into.extend_from_slice(buf.filled());
-    Poll::Ready(Ok(buf.filled().len()))
 }
 
 impl<S: AsyncWrite + Unpin> Gate<S> {
