@@ -59,6 +59,10 @@ pub(super) fn pick<S: Borrow<Server>, F: Fn(usize) -> bool>(
         });
         if less {
             best = Some((over, under, candidate.index));
+            if over == 0 {
+                // Nothing undercuts it, however many servers follow.
+                break;
+            }
         }
     }
     let (.., picked) = best?;
