@@ -34,10 +34,8 @@ pub struct SharedStream(Arc<TcpStream>);
 pub struct StreamHandle(Arc<TcpStream>);
 
 impl SharedStream {
-    /// Takes a stream over and switches Nagle's algorithm off.
+    /// Takes a stream over.
     pub fn new(stream: TcpStream) -> (Self, StreamHandle) {
-        // Without it a small write would wait for the acknowledgement of the one before.
-        let _ = stream.set_nodelay(true);
         let stream = Arc::new(stream);
         (Self(Arc::clone(&stream)), StreamHandle(stream))
     }

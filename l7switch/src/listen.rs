@@ -26,7 +26,8 @@ const BACKLOG: i32 = 4096;
 /// How long accepting rests when the process or system has no room for another connection.
 const REST: Duration = Duration::from_millis(50);
 
-/// Opens a listening socket.
+/// Opens a listening socket. Nagle's algorithm is switched off for all that it accepts: a small write would wait for the
+/// acknowledgement of the one before.
 ///
 /// # Errors
 ///
@@ -39,6 +40,8 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // Connections inherit it (`tcp_create_openreq_child`), which saves a system call for each.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
@@ -204,5 +207,21 @@ fn serve(core: &Arc<Core>, service: &str, stream: tokio::net::TcpStream, peer: S
         tokio::spawn(conn::serve(client, stream, model.limits, state.tls.clone()));
     } else {
         tokio::spawn(passthrough::serve(client, stream));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_accepted_has_no_nagle() {
+        for any in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = bind(any.parse().unwrap()).unwrap();
+            let address = listener.local_addr().unwrap();
+            let _client = tokio::net::TcpStream::connect(address).await.unwrap();
+            let (accepted, _) = listener.accept().await.unwrap();
+            assert!(accepted.nodelay().unwrap(), "{any}");
+        }
     }
 }

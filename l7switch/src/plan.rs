@@ -31,6 +31,9 @@ use crate::reason::Refusal;
 use crate::routing::HeaderFields;
 use crate::state::Generation;
 
+/// Paths of at most so many bytes are brought into comparison form without an allocation.
+const USUAL_PATH: usize = 256;
+
 /// What is to be done with a request.
 #[derive(Debug)]
 pub struct Plan {
@@ -87,9 +90,16 @@ pub fn plan(
     )
     .map_err(|error| Refusal::new(Reason::BadHost, StatusCode::BAD_REQUEST, error.to_string()))?;
     let raw_path = request.uri.path();
-    let mut path_space = vec![0_u8; raw_path.len()];
-    let path_form = uri::normalise(raw_path.as_bytes(), allow(model.allow), &mut path_space)
-        .map_err(|error| {
+    let mut usual_space = [0_u8; USUAL_PATH];
+    let mut long_space = Vec::new();
+    let path_space = if raw_path.len() <= USUAL_PATH {
+        usual_space.as_mut_slice()
+    } else {
+        long_space.resize(raw_path.len(), 0);
+        long_space.as_mut_slice()
+    };
+    let path_form =
+        uri::normalise(raw_path.as_bytes(), allow(model.allow), path_space).map_err(|error| {
             Refusal::new(Reason::BadPath, StatusCode::BAD_REQUEST, error.to_string())
         })?;
     let source = address_bytes(peer);
