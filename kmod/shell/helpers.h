@@ -8,8 +8,10 @@
 struct dst_entry;
 struct genl_family;
 struct genl_info;
+struct l7_ingress;
 struct net;
 struct netlink_callback;
+struct nf_hook_ops;
 struct nf_hook_state;
 struct nlattr;
 struct sk_buff;
@@ -103,6 +105,19 @@ bool l7_skb_send(struct net *net, struct sk_buff *skb, struct dst_entry *dst);
 bool l7_way_is_plain(const struct dst_entry *dst, u32 *cookie);
 bool l7_way_is_good(struct dst_entry *dst, u32 cookie);
 bool l7_way_fits(struct sk_buff *skb, const struct dst_entry *dst, unsigned int tcp_at);
+bool l7_way_fits_at_ingress(struct sk_buff *skb, const struct dst_entry *dst);
 bool l7_way_go(struct sk_buff *skb, struct dst_entry *dst);
+bool l7_hook_looks(const struct nf_hook_ops *ops);
+
+/* helpers_ingress.c */
+int l7_ingress_register(struct net *net,
+			unsigned int (*hook)(void *priv, struct sk_buff *skb,
+					     const struct nf_hook_state *state),
+			void *priv, struct l7_ingress **to);
+void l7_ingress_unregister(struct l7_ingress *ingress);
+bool l7_ingress_is_plain(struct sk_buff *skb, const struct nf_hook_state *state,
+			 const void *priv);
+bool l7_ingress_take(struct sk_buff *skb);
+void l7_ingress_finish(struct sk_buff *skb);
 
 #endif

@@ -38,7 +38,7 @@ bool l7_way_is_plain(const struct dst_entry *dst, u32 *cookie)
 
 /* Whether a hook would do something with a packet that is not tracked and has no socket: connection tracking, NAT and
  * AppArmor do nothing. */
-static bool looks(const struct nf_hook_ops *ops)
+bool l7_hook_looks(const struct nf_hook_ops *ops)
 {
 	if (ops->hook_ops_type == NF_HOOK_OP_NAT)
 		return false;
@@ -68,7 +68,7 @@ static bool one_looks(const struct nf_hook_entries *entries, int priority)
 		return false;
 	ops = nf_hook_entries_get_hook_ops(entries);
 	for (i = entries->num_hook_entries; i-- > 0 && ops[i]->priority > priority;)
-		if (looks(ops[i]))
+		if (l7_hook_looks(ops[i]))
 			return true;
 	return false;
 }
@@ -87,7 +87,7 @@ static const struct nf_hook_ops *last(const struct nf_hook_entries *entries)
 }
 
 /* Whether someone has asked to see what is forwarded: a firewall's rules, other balancers, IPsec. */
-static __always_inline bool is_watched(const struct net *net, bool ipv4)
+static __always_inline bool is_watched(const struct net *net, bool ipv4, bool at_ingress)
 {
 	struct nf_hook_entries __rcu *const *hooks =
 		ipv4 ? net->nf.hooks_ipv4 : net->nf.hooks_ipv6;
@@ -100,16 +100,16 @@ static __always_inline bool is_watched(const struct net *net, bool ipv4)
 	    net->xfrm.policy_default[XFRM_POLICY_OUT] != XFRM_USERPOLICY_ACCEPT)
 		return true;
 #endif
-	before = rcu_dereference(hooks[NF_INET_PRE_ROUTING]);
+	before = at_ingress ? NULL : rcu_dereference(hooks[NF_INET_PRE_ROUTING]);
 	forward = rcu_dereference(hooks[NF_INET_FORWARD]);
 	behind = rcu_dereference(hooks[NF_INET_POST_ROUTING]);
 	/* Nearly always there is nothing but this module's hook, the one before it and AppArmor's. */
-	if (before && last(before)->priority <= NF_IP_PRI_RAW && !forward &&
+	if ((at_ingress || (before && last(before)->priority <= NF_IP_PRI_RAW)) && !forward &&
 	    (!behind || (behind->num_hook_entries == 1 &&
 			 last(behind)->priority == NF_IP_PRI_SELINUX_FIRST &&
 			 last(behind)->hook_ops_type == NF_HOOK_OP_UNDEFINED)))
 		return false;
-	return hooks_look(before, forward, behind);
+	return hooks_look(at_ingress ? NULL : before, forward, behind);
 }
 
 /* Whether it is what it was. */
@@ -133,33 +133,50 @@ static noinline bool is_short(const struct sk_buff *skb, const struct dst_entry 
 	       (skb_is_gso(skb) && skb_gso_validate_network_len(skb, mtu));
 }
 
-/* Whether a packet can go a way without the stack. */
-bool l7_way_fits(struct sk_buff *skb, const struct dst_entry *dst, unsigned int tcp_at)
+/* At ingress l7_ingress_is_plain() has looked at some of it already. */
+static __always_inline bool fits(struct sk_buff *skb, const struct dst_entry *dst,
+				 unsigned int tcp_at, bool at_ingress)
 {
 	struct net *net = dev_net_rcu(skb->dev);
 	bool ipv4 = is_ipv4(skb);
 	/* What it takes where neither the route nor an ICMP error says anything else. */
 	unsigned int plain = IPV6_MIN_MTU;
 
-	if (is_watched(net, ipv4))
+	if (is_watched(net, ipv4, at_ingress))
 		return false;
-	if (skb->pkt_type != PACKET_HOST || skb->sk || skb_has_extensions(skb) ||
-	    skb_warn_if_lro(skb))
+	if (!at_ingress && (skb->pkt_type != PACKET_HOST || skb->sk))
+		return false;
+	if (skb_has_extensions(skb) || skb_warn_if_lro(skb))
 		return false;
 	/* Options and extension headers are for a router to read; fragments are sent on as they came. */
 	if (ipv4) {
-		if (tcp_at != sizeof(struct iphdr) || ip_hdr(skb)->ttl <= 1 ||
-		    IPCB(skb)->frag_max_size)
+		if (!at_ingress && (tcp_at != sizeof(struct iphdr) || IPCB(skb)->frag_max_size))
+			return false;
+		if (ip_hdr(skb)->ttl <= 1)
 			return false;
 		plain = dst_rtable(dst)->rt_pmtu ? 0 : READ_ONCE(dst_dev_rcu(dst)->mtu);
 	} else {
-		if (tcp_at != sizeof(struct ipv6hdr) || ipv6_hdr(skb)->hop_limit <= 1 ||
-		    IP6CB(skb)->frag_max_size ||
+		if (!at_ingress &&
+		    (tcp_at != sizeof(struct ipv6hdr) || IP6CB(skb)->frag_max_size))
+			return false;
+		if (ipv6_hdr(skb)->hop_limit <= 1 ||
 		    !READ_ONCE(net->ipv6.devconf_all->forwarding))
 			return false;
 	}
 	return (skb->len <= plain && !dst_metric_raw(dst, RTAX_MTU)) ||
 	       is_short(skb, dst, ipv4);
+}
+
+/* Whether a packet can go a way without the stack. */
+bool l7_way_fits(struct sk_buff *skb, const struct dst_entry *dst, unsigned int tcp_at)
+{
+	return fits(skb, dst, tcp_at, false);
+}
+
+/* The same for one that was taken at ingress. */
+bool l7_way_fits_at_ingress(struct sk_buff *skb, const struct dst_entry *dst)
+{
+	return fits(skb, dst, 0, true);
 }
 
 static struct neighbour *neighbour4(struct sk_buff *skb, struct dst_entry *dst,

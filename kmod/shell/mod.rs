@@ -10,6 +10,7 @@ mod bindings;
 pub(crate) mod bottom_halves;
 pub(crate) mod clock;
 pub(crate) mod genl;
+mod ingress;
 pub(crate) mod memory;
 pub(crate) mod net;
 pub(crate) mod netfilter;

@@ -15,7 +15,9 @@ use kernel::sync::Arc;
 use kernel::types::Opaque;
 
 use super::bindings;
+use super::ingress::Ingress;
 use super::net::Net;
+use super::packet::hook_guard;
 use super::packet::Packet;
 use super::packet::Point;
 
@@ -42,6 +44,8 @@ pub(crate) enum Verdict {
     Accept,
     /// It is dropped. A local sender does not learn of it, as of no loss in the network.
     Drop,
+    /// Taken at ingress and rewritten, it goes to the stack behind `PRE_ROUTING`. Elsewhere as `Accept`.
+    Finish,
 }
 
 /// What is done with packets.
@@ -55,6 +59,14 @@ pub(crate) trait PacketHook: Send + Sync {
 
     /// Sees an IPv6 packet; likewise.
     fn ipv6(&self, packet: &mut Packet<'_>) -> Verdict;
+
+    /// Whether it wants to see packets at ingress now; else they are seen at `PRE_ROUTING` only.
+    fn awaits(&self, guard: &rcu::Guard) -> bool;
+
+    /// Sees a packet of either family that a device has just given to the stack: a TCP segment without IP options, which all of
+    /// the stack's hooks behind would let pass. What is accepted comes to [`Self::ipv4`] or [`Self::ipv6`] later, so it must
+    /// neither be changed nor counted.
+    fn ingress(&self, packet: &mut Packet<'_>) -> Verdict;
 
     /// No packet comes any more. In process context, while the namespace is still there.
     fn farewell(&self, net: &Net);
@@ -85,8 +97,8 @@ unsafe fn call<T: PacketHook>(
         return bindings::NF_STOLEN;
     }
     match (verdict, packet.point()) {
-        (Verdict::Accept, _) => bindings::NF_ACCEPT,
-        (Verdict::Drop, Point::PreRouting) => bindings::NF_DROP,
+        (Verdict::Accept | Verdict::Finish, _) => bindings::NF_ACCEPT,
+        (Verdict::Drop, Point::PreRouting | Point::Ingress) => bindings::NF_DROP,
         (Verdict::Drop, Point::LocalOut) => {
             // SAFETY: the caller's promise; the kernel does not use it after `NF_STOLEN`.
             unsafe { bindings::l7_skb_drop(buffer.as_ptr()) };
@@ -117,6 +129,41 @@ unsafe extern "C" fn ipv6<T: PacketHook>(
 ) -> c_uint {
     // SAFETY: as for IPv4.
     unsafe { call::<T>(target, buffer, state, T::ipv6) }
+}
+
+/// # Safety
+///
+/// For the kernel only, with what a hook at ingress that [`Hooks`] registered is called with.
+unsafe extern "C" fn ingress<T: PacketHook>(
+    target: *mut c_void,
+    buffer: *mut bindings::sk_buff,
+    state: *const bindings::nf_hook_state,
+) -> c_uint {
+    // SAFETY: `Hooks` keeps the target until no packet is in the hook any more.
+    let to = unsafe { &*target.cast::<T>() };
+    if !to.awaits(hook_guard()) {
+        return bindings::NF_ACCEPT;
+    }
+    let (Some(buffer), Some(state)) = (NonNull::new(buffer), NonNull::new(state.cast_mut())) else {
+        return bindings::NF_ACCEPT;
+    };
+    // SAFETY: the kernel gave both to the hook; whether the buffer was stolen is said below.
+    let Some(mut packet) = (unsafe { Packet::at_ingress(buffer, state, target) }) else {
+        return bindings::NF_ACCEPT;
+    };
+    let verdict = to.ingress(&mut packet);
+    if packet.is_stolen() {
+        return bindings::NF_STOLEN;
+    }
+    match verdict {
+        Verdict::Accept => bindings::NF_ACCEPT,
+        Verdict::Drop => bindings::NF_DROP,
+        Verdict::Finish => {
+            // SAFETY: the buffer is the hook's; the kernel does not use it after `NF_STOLEN`.
+            unsafe { bindings::l7_ingress_finish(buffer.as_ptr()) };
+            bindings::NF_STOLEN
+        }
+    }
 }
 
 /// Reassembly of fragments before the hooks, as long as this lives.
@@ -160,6 +207,7 @@ impl Drop for Reassembly {
 pub(super) struct Hooks<T: PacketHook> {
     ops: Pin<KBox<[Opaque<bindings::nf_hook_ops>; 2 * POINTS.len()]>>,
     registered: usize,
+    ingress: Option<Ingress>,
     net: *mut bindings::net,
     _target: Arc<T>,
     _reassembly: Reassembly,
@@ -195,6 +243,7 @@ impl<T: PacketHook> Hooks<T> {
         let mut hooks = Self {
             ops: KBox::pin(ops, GFP_KERNEL_ACCOUNT)?,
             registered: 0,
+            ingress: None,
             net: net.as_raw(),
             _target: target,
             // SAFETY: the caller's promise.
@@ -208,12 +257,15 @@ impl<T: PacketHook> Hooks<T> {
             to_result(unsafe { bindings::nf_register_net_hook(hooks.net, ops.get()) })?;
             hooks.registered = hooks.registered.wrapping_add(1);
         }
+        // SAFETY: the caller's promise; `drop` waits for a grace period before the target may go.
+        hooks.ingress = Some(unsafe { Ingress::new(net, ingress::<T>, pointer) }?);
         Ok(hooks)
     }
 }
 
 impl<T: PacketHook> Drop for Hooks<T> {
     fn drop(&mut self) {
+        self.ingress = None;
         for ops in self.ops.iter().take(self.registered) {
             // SAFETY: by the invariant it is registered; the namespace is there by the promise of `new`.
             unsafe { bindings::nf_unregister_net_hook(self.net, ops.get()) };

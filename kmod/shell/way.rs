@@ -118,9 +118,15 @@ impl Packet<'_> {
         let Some(buffer) = self.raw() else {
             return false;
         };
-        self.point() == Point::PreRouting
-            // SAFETY: the buffer is the hook's; the entry is there.
-            && unsafe { bindings::l7_way_fits(buffer.as_ptr(), way.0.as_ptr(), tcp_at) }
+        let (buffer, way) = (buffer.as_ptr(), way.0.as_ptr());
+        // SAFETY: the buffer is the hook's; the entry is there.
+        unsafe {
+            match self.point() {
+                Point::Ingress => bindings::l7_way_fits_at_ingress(buffer, way),
+                Point::PreRouting => bindings::l7_way_fits(buffer, way, tcp_at),
+                Point::LocalOut => false,
+            }
+        }
     }
 
     /// Sends the packet, rewritten, on its way, as a router does; the hook has it no more. `false`: it was dropped, for want of

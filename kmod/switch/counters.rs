@@ -48,6 +48,8 @@ counters! {
     FlowsFull = "flows_full",
     /// A command was refused by what it said.
     CommandsRefused = "commands_refused",
+    /// A packet of a connection that was not taken at a device's ingress, but at `PRE_ROUTING`.
+    PastIngress = "past_ingress",
     /// A SYN was answered.
     SynsAnswered = "syns_answered",
     /// A segment to a service belonged to no connection of the switch's: the local stack got it.

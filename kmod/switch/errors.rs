@@ -75,7 +75,7 @@ impl Switch {
             .and_then(|(bytes, _)| rewrite.apply(bytes, ip, tcp))
             .is_some()
             && packet.icmp_rewritten(error)
-            && (same || packet.point() == Point::PreRouting || packet.reroute());
+            && (same || packet.point() != Point::LocalOut || packet.reroute());
         if done {
             self.count(Counter::ErrorsPassed);
             Verdict::Accept

@@ -278,7 +278,7 @@ impl<'g> Case<'g> {
             || packet.route_input(rewrite.destination.address);
         let done = routed
             && sending::rewrite(packet, parsed, rewrite)
-            && (same || packet.point() == Point::PreRouting || packet.reroute());
+            && (same || packet.point() != Point::LocalOut || packet.reroute());
         match done {
             true => Fate::Accept,
             false => Fate::Drop,
@@ -288,7 +288,7 @@ impl<'g> Case<'g> {
     /// Does with a packet what was decided. With no lock held.
     fn finish(&self, packet: &mut Packet<'_>, fate: &Fate<'g>) -> netfilter::Verdict {
         match fate {
-            Fate::Accept => return netfilter::Verdict::Accept,
+            Fate::Accept => return netfilter::Verdict::Finish,
             Fate::Go(way) => {
                 if !packet.go(*way) {
                     self.switch.count(Counter::SendsLost);
@@ -417,13 +417,14 @@ impl Switch {
         // Local clients send in process context.
         let local = packet.point() == Point::LocalOut;
         let _softirqs = local.then(bottom_halves::Disabled::new);
-        let case = Case {
+        let mut case = Case {
             guard,
             switch: self,
             live,
             flows,
             net: packet.net(),
-            now: clock::now_ns(),
+            // Read for what is the module's only.
+            now: 0,
         };
         let mut again = true;
         loop {
@@ -449,10 +450,65 @@ impl Switch {
             again = false;
         }
     }
+
+    /// A TCP segment at a device's ingress: it is taken there where its connection is in the table.
+    #[inline(never)]
+    fn arrive(&self, packet: &mut Packet<'_>) -> netfilter::Verdict {
+        let guard = packet.guard();
+        let (Some(live), Some(flows)) = (self.live.read(guard), self.flows.read(guard)) else {
+            return netfilter::Verdict::Accept;
+        };
+        let mut case = Case {
+            guard,
+            switch: self,
+            live,
+            flows,
+            net: packet.net(),
+            now: 0,
+        };
+        let (start, len) = packet.start();
+        let Some(ip) = view::plain(start) else {
+            return netfilter::Verdict::Accept;
+        };
+        match &view::parse(start, len, &ip, ip.header_len) {
+            Some(parsed) => case.arrived(packet, parsed),
+            None => netfilter::Verdict::Accept,
+        }
+    }
 }
 
 impl<'g> Case<'g> {
-    fn segment(&self, packet: &mut Packet<'_>, parsed: &Parsed) -> netfilter::Verdict {
+    #[inline(always)]
+    fn arrived(&mut self, packet: &mut Packet<'_>, parsed: &Parsed) -> netfilter::Verdict {
+        let segment = &parsed.segment;
+        // It may begin another connection.
+        if segment.flags & (SYN | ACK | RST) == SYN {
+            return netfilter::Verdict::Accept;
+        }
+        let (source, destination) = (&segment.source, &segment.destination);
+        let hash = self.flows.hash(source, destination);
+        let mut out = Out::new();
+        let fate = self
+            .flows
+            .find(hash, source, destination, |shard, location, side| {
+                if !packet.take() {
+                    return Fate::Fresh;
+                }
+                self.now = clock::now_ns();
+                if !self.right(packet, parsed) {
+                    return Fate::Drop;
+                }
+                self.give(shard, location, side, packet, parsed, &mut out)
+            });
+        let verdict = match &fate {
+            Some(Fate::Fresh) | None => netfilter::Verdict::Accept,
+            Some(fate) => self.finish(packet, fate),
+        };
+        self.send(&mut out);
+        verdict
+    }
+
+    fn segment(&mut self, packet: &mut Packet<'_>, parsed: &Parsed) -> netfilter::Verdict {
         let segment = &parsed.segment;
         let (source, destination) = (&segment.source, &segment.destination);
         // The front answers from the service's own address.
@@ -469,6 +525,10 @@ impl<'g> Case<'g> {
         let fate = self
             .flows
             .find(hash, source, destination, |shard, location, side| {
+                self.now = clock::now_ns();
+                if packet.point() == Point::PreRouting {
+                    self.switch.count(Counter::PastIngress);
+                }
                 if !self.right(packet, parsed) {
                     return Fate::Drop;
                 }
@@ -485,7 +545,8 @@ impl<'g> Case<'g> {
     /// A packet of the local front's to a client.
     #[cold]
     #[inline(never)]
-    fn sent_by_front(&self, packet: &mut Packet<'_>, parsed: &Parsed) -> netfilter::Verdict {
+    fn sent_by_front(&mut self, packet: &mut Packet<'_>, parsed: &Parsed) -> netfilter::Verdict {
+        self.now = clock::now_ns();
         let (front, client) = (&parsed.segment.source, &parsed.segment.destination);
         let hash = self.flows.hash(client, front);
         let mut out = Out::new();
@@ -515,13 +576,19 @@ impl<'g> Case<'g> {
     }
 
     /// A packet that is no connection's: of its service, if it is to one.
-    fn stranger(&self, packet: &mut Packet<'_>, parsed: &Parsed, hash: u64) -> netfilter::Verdict {
+    fn stranger(
+        &mut self,
+        packet: &mut Packet<'_>,
+        parsed: &Parsed,
+        hash: u64,
+    ) -> netfilter::Verdict {
         let Some(service) = self.service(parsed) else {
             return netfilter::Verdict::Accept;
         };
         if !self.right(packet, parsed) {
             return netfilter::Verdict::Drop;
         }
+        self.now = clock::now_ns();
         self.fresh(service, packet, parsed, hash)
     }
 
@@ -550,6 +617,15 @@ impl PacketHook for Switch {
 
     fn ipv6(&self, packet: &mut Packet<'_>) -> netfilter::Verdict {
         self.see(packet)
+    }
+
+    fn awaits(&self, guard: &rcu::Guard) -> bool {
+        let flows = self.flows.read(guard);
+        flows.is_some_and(|flows| flows.count() != 0)
+    }
+
+    fn ingress(&self, packet: &mut Packet<'_>) -> netfilter::Verdict {
+        self.arrive(packet)
     }
 
     fn farewell(&self, net: &Net) {

@@ -59,6 +59,15 @@ pub(super) fn outer<B: Buffer>(buffer: &B, start: &[u8]) -> Option<Outer> {
     Some(Outer { ip, tcp_at })
 }
 
+/// Reads the IP header of a packet at ingress, behind which TCP's is.
+#[inline(always)]
+pub(super) fn plain(start: &[u8]) -> Option<Ip> {
+    match start.first()? >> 4 {
+        4 => packet::ipv4(start.first_chunk::<HEADER>()?),
+        _ => packet::ipv6(start.first_chunk::<IPV6_HEADER>()?),
+    }
+}
+
 /// Reads the TCP header of a packet of `len` bytes. `None` where it is none, or not in the piece that the packet begins with.
 #[inline(always)]
 pub(super) fn parse(start: &[u8], len: u32, ip: &Ip, tcp_at: u32) -> Option<Parsed> {

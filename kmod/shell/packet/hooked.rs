@@ -6,6 +6,7 @@
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
+use kernel::ffi::c_void;
 use kernel::sync::rcu;
 
 use super::super::bindings;
@@ -20,9 +21,19 @@ const _: () = assert!(size_of::<rcu::Guard>() == 0, "a guard is made of nothing"
 pub(crate) enum Point {
     /// It came in and is not routed yet. In softirq context.
     PreRouting,
+    /// A device has just given it to the stack, which has not looked at it. In softirq context.
+    Ingress,
     /// It comes from this host and is routed. In process context, with softirqs on, or in softirq context; a lock that the
     /// hook takes at the other point, too, is taken with [`super::super::bottom_halves::Disabled`].
     LocalOut,
+}
+
+/// That RCU's read side is held, for as long as a hook runs. To be called in hooks only.
+#[inline]
+pub(in super::super) fn hook_guard<'a>() -> &'a rcu::Guard {
+    // SAFETY: a guard has no bytes. The kernel calls hooks on RCU's read side (`nf_hook` in include/linux/netfilter.h),
+    // which is what one stands for; nobody drops this one.
+    unsafe { NonNull::dangling().as_ref() }
 }
 
 /// A packet that a hook sees.
@@ -34,6 +45,7 @@ pub(crate) struct Packet<'a> {
     /// None: stolen.
     buffer: Option<NonNull<bindings::sk_buff>>,
     state: NonNull<bindings::nf_hook_state>,
+    point: Point,
     _life: PhantomData<&'a mut ()>,
 }
 
@@ -59,10 +71,41 @@ impl<'a> Packet<'a> {
     ) -> Option<Self> {
         // SAFETY: the caller's promise.
         let seen = unsafe { bindings::l7_hook_sees(buffer.as_ptr(), state.as_ptr()) };
+        // SAFETY: the caller's promise.
+        let hook = u32::from(unsafe { state.as_ref() }.hook);
+        let local = hook == bindings::nf_inet_hooks_NF_INET_LOCAL_OUT;
         // INVARIANT: the caller's promise.
         seen.then_some(Self {
             buffer: Some(buffer),
             state,
+            point: if local {
+                Point::LocalOut
+            } else {
+                Point::PreRouting
+            },
+            _life: PhantomData,
+        })
+    }
+
+    /// The same at a device's ingress; `None` for a packet that is not plain: it is for [`Point::PreRouting`].
+    ///
+    /// # Safety
+    ///
+    /// As of [`Self::from_raw`]; `target` is that of the hook.
+    #[inline]
+    pub(in super::super) unsafe fn at_ingress(
+        buffer: NonNull<bindings::sk_buff>,
+        state: NonNull<bindings::nf_hook_state>,
+        target: *const c_void,
+    ) -> Option<Self> {
+        // SAFETY: the caller's promise.
+        let plain =
+            unsafe { bindings::l7_ingress_is_plain(buffer.as_ptr(), state.as_ptr(), target) };
+        // INVARIANT: the caller's promise.
+        plain.then_some(Self {
+            buffer: Some(buffer),
+            state,
+            point: Point::Ingress,
             _life: PhantomData,
         })
     }
@@ -83,19 +126,24 @@ impl<'a> Packet<'a> {
     }
 
     /// Where the hook is.
+    #[inline]
     pub(crate) fn point(&self) -> Point {
-        if u32::from(self.state().hook) == bindings::nf_inet_hooks_NF_INET_LOCAL_OUT {
-            Point::LocalOut
-        } else {
-            Point::PreRouting
-        }
+        self.point
+    }
+
+    /// Takes a packet from a device, for a hook at [`Point::Ingress`]: from then on it does not go on as it is. `false` where it
+    /// has to: the stack will drop it.
+    #[inline]
+    pub(crate) fn take(&mut self) -> bool {
+        self.buffer.is_some_and(|buffer| {
+            // SAFETY: by the invariant the buffer is valid; `at_ingress` found it plain.
+            self.point == Point::Ingress && unsafe { bindings::l7_ingress_take(buffer.as_ptr()) }
+        })
     }
 
     /// That RCU's read side is held as long as the hook runs.
     pub(crate) fn guard(&self) -> &'a rcu::Guard {
-        // SAFETY: a guard has no bytes. The kernel calls hooks on RCU's read side (`nf_hook` in include/linux/netfilter.h),
-        // which is what one stands for; nobody drops this one.
-        unsafe { NonNull::dangling().as_ref() }
+        hook_guard()
     }
 
     /// The namespace that the packet is in.
@@ -126,7 +174,7 @@ impl<'a> Packet<'a> {
         let Some(buffer) = self.buffer else {
             return false;
         };
-        self.point() == Point::PreRouting
+        self.point() != Point::LocalOut
             // SAFETY: by the invariant the buffer is valid; hooks run under RCU.
             && unsafe { bindings::l7_skb_route_input(buffer.as_ptr(), destination.as_ptr()) }
     }

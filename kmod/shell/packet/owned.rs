@@ -52,7 +52,7 @@ impl Owned {
     /// any more and says `NF_STOLEN`.
     pub(super) unsafe fn steal(buffer: NonNull<bindings::sk_buff>, point: Point) -> Option<Self> {
         // SAFETY: the caller's promise.
-        let stolen = unsafe { bindings::l7_skb_steal(buffer.as_ptr(), point == Point::PreRouting) };
+        let stolen = unsafe { bindings::l7_skb_steal(buffer.as_ptr(), point != Point::LocalOut) };
         // INVARIANT: hooks get buffers that are on no list and that nobody else refers to.
         stolen.then_some(Self { buffer })
     }

@@ -139,6 +139,15 @@ pub const TESTS: &[Test] = &[
         .basic()
         .needs_module(),
     guest_test!(splice::rules_and_routes_are_heeded).needs_module(),
+    guest_test!(splice::packets_are_taken_at_ingress_unless_a_hook_looks)
+        .needs_module()
+        .timeout(180),
+    guest_test!(splice::packet_sockets_see_what_is_taken_at_ingress)
+        .needs_module()
+        .timeout(180),
+    guest_test!(splice::ingress_follows_devices_under_load)
+        .needs_module()
+        .timeout(180),
     guest_test!(splice::one_connection_goes_to_many_servers).needs_module(),
     guest_test!(splice::pipelined_requests_are_answered_in_order)
         .needs_module()

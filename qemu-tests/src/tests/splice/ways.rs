@@ -15,12 +15,12 @@ use crate::kit::limit;
 use crate::kit::network::VIP;
 use crate::kit::network::VIP6;
 
-fn ask(stream: &mut TcpStream) {
+pub(super) fn ask(stream: &mut TcpStream) {
     let request = b"GET /one HTTP/1.1\r\nHost: x\r\n\r\n";
     stream.write_all(request).unwrap();
 }
 
-fn answered(stream: &mut TcpStream) {
+pub(super) fn answered(stream: &mut TcpStream) {
     let (_, body) = response(stream);
     assert!(body.starts_with("server1"), "{body}");
 }
