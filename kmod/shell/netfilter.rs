@@ -63,9 +63,9 @@ pub(crate) trait PacketHook: Send + Sync {
     /// Whether it wants to see packets at ingress now; else they are seen at `PRE_ROUTING` only.
     fn awaits(&self, guard: &rcu::Guard) -> bool;
 
-    /// Sees a packet of either family that a device has just given to the stack: a TCP segment without IP options, which all of
-    /// the stack's hooks behind would let pass. What is accepted comes to [`Self::ipv4`] or [`Self::ipv6`] later, so it must
-    /// neither be changed nor counted.
+    /// Sees a packet of either family that a device has given to the stack: a TCP segment in an IP packet without options, that
+    /// nobody else wants to see if the switch knows it. What is accepted comes to [`Self::ipv4`] or [`Self::ipv6`] later: it
+    /// must not be changed. Under RCU in softirq context, as they are.
     fn ingress(&self, packet: &mut Packet<'_>) -> Verdict;
 
     /// No packet comes any more. In process context, while the namespace is still there.
@@ -141,7 +141,8 @@ unsafe extern "C" fn ingress<T: PacketHook>(
 ) -> c_uint {
     // SAFETY: `Hooks` keeps the target until no packet is in the hook any more.
     let to = unsafe { &*target.cast::<T>() };
-    if !to.awaits(hook_guard()) {
+    // SAFETY: this is the hook.
+    if !to.awaits(unsafe { hook_guard() }) {
         return bindings::NF_ACCEPT;
     }
     let (Some(buffer), Some(state)) = (NonNull::new(buffer), NonNull::new(state.cast_mut())) else {

@@ -492,6 +492,7 @@ impl<'g> Case<'g> {
             .flows
             .find(hash, source, destination, |shard, location, side| {
                 if !packet.take() {
+                    // The stack will drop it.
                     return Fate::Fresh;
                 }
                 self.now = clock::now_ns();

@@ -21,18 +21,22 @@ const _: () = assert!(size_of::<rcu::Guard>() == 0, "a guard is made of nothing"
 pub(crate) enum Point {
     /// It came in and is not routed yet. In softirq context.
     PreRouting,
-    /// A device has just given it to the stack, which has not looked at it. In softirq context.
+    /// A device has given it to the stack, which has not looked at it yet. In softirq context.
     Ingress,
     /// It comes from this host and is routed. In process context, with softirqs on, or in softirq context; a lock that the
     /// hook takes at the other point, too, is taken with [`super::super::bottom_halves::Disabled`].
     LocalOut,
 }
 
-/// That RCU's read side is held, for as long as a hook runs. To be called in hooks only.
+/// That RCU's read side is held as long as a hook runs.
+///
+/// # Safety
+///
+/// A hook runs during `'a`.
 #[inline]
-pub(in super::super) fn hook_guard<'a>() -> &'a rcu::Guard {
-    // SAFETY: a guard has no bytes. The kernel calls hooks on RCU's read side (`nf_hook` in include/linux/netfilter.h),
-    // which is what one stands for; nobody drops this one.
+pub(in super::super) unsafe fn hook_guard<'a>() -> &'a rcu::Guard {
+    // SAFETY: a guard has no bytes. The kernel calls hooks on RCU's read side (`nf_hook` in include/linux/netfilter.h,
+    // `nf_ingress` in net/core/dev.c), which is what one stands for; nobody drops this one.
     unsafe { NonNull::dangling().as_ref() }
 }
 
@@ -87,7 +91,8 @@ impl<'a> Packet<'a> {
         })
     }
 
-    /// The same at a device's ingress; `None` for a packet that is not plain: it is for [`Point::PreRouting`].
+    /// The same at a device's ingress. `None` for a packet that is not plain, or that others may want to see: it is for
+    /// [`Point::PreRouting`].
     ///
     /// # Safety
     ///
@@ -143,7 +148,8 @@ impl<'a> Packet<'a> {
 
     /// That RCU's read side is held as long as the hook runs.
     pub(crate) fn guard(&self) -> &'a rcu::Guard {
-        hook_guard()
+        // SAFETY: by the invariant the hook runs through `'a`.
+        unsafe { hook_guard() }
     }
 
     /// The namespace that the packet is in.

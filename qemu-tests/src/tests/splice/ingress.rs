@@ -205,7 +205,7 @@ pub(in super::super) fn ingress_follows_devices_under_load() {
     setup.network.switch.run(&addresses_back("client"));
     good(&mut setup, &mut streams);
 
-    // A namespace with rules goes with its device, under load.
+    // It goes with the namespace that it was moved to, under load.
     drop(load);
     let line = format!("wrk -t1 -c8 -d60s --timeout 1s http://{VIP}/one");
     let _load = setup.network.client.start(&line);
