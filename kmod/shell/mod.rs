@@ -22,5 +22,6 @@ pub(crate) mod random;
 pub(crate) mod rcu_box;
 pub(crate) mod route;
 pub(crate) mod ticker;
+pub(crate) mod try_lock;
 pub(crate) mod way;
 pub(crate) mod work;

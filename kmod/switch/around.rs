@@ -197,7 +197,7 @@ impl<'e> Env for Around<'e, '_> {
     fn choose(&mut self, ask: &Ask, current: Option<(&Segment, &View<'e>)>) -> Choice {
         let live = self.case.live;
         let service = self.around.service(live, &self.service);
-        let Some(mut scratch) = self.case.flows.scratches.lock() else {
+        let Some(mut scratch) = self.case.flows.scratches.take() else {
             return Choice::Incomplete;
         };
         let Scratch {

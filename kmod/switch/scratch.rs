@@ -2,18 +2,15 @@
 //! Room to read requests in: for every CPU its own.
 #![forbid(unsafe_code)]
 
-use core::pin::Pin;
-
 use kernel::cpu::nr_cpu_ids;
 use kernel::cpu::CpuId;
-use kernel::new_spinlock;
 use kernel::prelude::*;
-use kernel::sync::lock::spinlock::SpinLockBackend;
-use kernel::sync::lock::Guard;
-use kernel::sync::SpinLock;
 
 use l7switch_engine::flow::HOLD_MAX;
 use l7switch_engine::uri::MAX_HOST;
+
+use crate::shell::try_lock::Taken;
+use crate::shell::try_lock::TryLock;
 
 /// Bytes of a request's start that are looked at: what is held, and a segment behind it.
 const LEN: usize = 2 * HOLD_MAX as usize;
@@ -31,7 +28,7 @@ pub(super) struct Scratch {
 }
 
 /// Of every CPU.
-pub(super) struct Scratches(KVec<Pin<KBox<SpinLock<Scratch>>>>);
+pub(super) struct Scratches(KVec<KBox<TryLock<Scratch>>>);
 
 impl Scratches {
     /// # Errors
@@ -50,14 +47,15 @@ impl Scratches {
                 joined,
                 host: [0; MAX_HOST],
             };
-            let scratch = KBox::pin_init(new_spinlock!(scratch), GFP_KERNEL_ACCOUNT)?;
+            let scratch = KBox::new(TryLock::new(scratch), GFP_KERNEL_ACCOUNT)?;
             all.push_within_capacity(scratch).map_err(|_| ENOMEM)?;
         }
         Ok(Self(all))
     }
 
-    /// This CPU's. With softirqs off.
-    pub(super) fn lock(&self) -> Option<Guard<'_, Scratch, SpinLockBackend>> {
-        Some(self.0.get(CpuId::current().as_u32() as usize)?.lock())
+    /// This CPU's. With softirqs off: there nobody else has it.
+    #[inline]
+    pub(super) fn take(&self) -> Option<Taken<'_, Scratch>> {
+        self.0.get(CpuId::current().as_u32() as usize)?.take()
     }
 }
