@@ -258,6 +258,12 @@ impl Flows {
         Some(self.shards.get(shard & (SHARDS - 1))?.lock())
     }
 
+    /// Whether there may be a connection of a packet with this hash: `false` is certain.
+    #[inline]
+    pub(super) fn may_have(&self, hash: u64) -> bool {
+        self.index.find(hash, |_| Some(())).is_some()
+    }
+
     /// Calls `with` with the connection whose packet has these ends, its shard locked and softirqs off.
     pub(super) fn find<R>(
         &self,

@@ -286,6 +286,7 @@ impl<'g> Case<'g> {
     }
 
     /// Does with a packet what was decided. With no lock held.
+    #[inline(always)]
     fn finish(&self, packet: &mut Packet<'_>, fate: &Fate<'g>) -> netfilter::Verdict {
         match fate {
             Fate::Accept => return netfilter::Verdict::Finish,
@@ -467,11 +468,16 @@ impl Switch {
             now: 0,
         };
         let (start, len) = packet.start();
-        let Some(ip) = view::plain(start) else {
+        let Some((ip, ports)) = view::plain(start) else {
             return netfilter::Verdict::Accept;
         };
+        // Of others' packets no more is read.
+        let hash = flows.hash(&ports.source(&ip), &ports.destination(&ip));
+        if !flows.may_have(hash) {
+            return netfilter::Verdict::Accept;
+        }
         match &view::parse(start, len, &ip, ip.header_len) {
-            Some(parsed) => case.arrived(packet, parsed),
+            Some(parsed) => case.arrived(packet, parsed, hash),
             None => netfilter::Verdict::Accept,
         }
     }
@@ -479,14 +485,18 @@ impl Switch {
 
 impl<'g> Case<'g> {
     #[inline(always)]
-    fn arrived(&mut self, packet: &mut Packet<'_>, parsed: &Parsed) -> netfilter::Verdict {
+    fn arrived(
+        &mut self,
+        packet: &mut Packet<'_>,
+        parsed: &Parsed,
+        hash: u64,
+    ) -> netfilter::Verdict {
         let segment = &parsed.segment;
         // It may begin another connection.
         if segment.flags & (SYN | ACK | RST) == SYN {
             return netfilter::Verdict::Accept;
         }
         let (source, destination) = (&segment.source, &segment.destination);
-        let hash = self.flows.hash(source, destination);
         let mut out = Out::new();
         let fate = self
             .flows

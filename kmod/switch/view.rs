@@ -9,6 +9,7 @@ use l7switch_engine::packet;
 use l7switch_engine::packet::Ip;
 use l7switch_engine::packet::HEADER;
 use l7switch_engine::packet::IPV6_HEADER;
+use l7switch_engine::sched::Identity;
 
 use crate::shell::packet::Buffer;
 use crate::shell::packet::Packet;
@@ -59,13 +60,51 @@ pub(super) fn outer<B: Buffer>(buffer: &B, start: &[u8]) -> Option<Outer> {
     Some(Outer { ip, tcp_at })
 }
 
-/// Reads the IP header of a packet at ingress, behind which TCP's is.
-#[inline(always)]
-pub(super) fn plain(start: &[u8]) -> Option<Ip> {
-    match start.first()? >> 4 {
-        4 => packet::ipv4(start.first_chunk::<HEADER>()?),
-        _ => packet::ipv6(start.first_chunk::<IPV6_HEADER>()?),
+/// Ports of a packet.
+pub(super) struct Ports {
+    source: u16,
+    destination: u16,
+}
+
+impl Ports {
+    /// The end that the packet comes from.
+    #[inline(always)]
+    pub(super) fn source(&self, ip: &Ip) -> Identity {
+        Identity {
+            address: ip.source,
+            port: self.source,
+        }
     }
+
+    /// The end that it goes to.
+    #[inline(always)]
+    pub(super) fn destination(&self, ip: &Ip) -> Identity {
+        Identity {
+            address: ip.destination,
+            port: self.destination,
+        }
+    }
+}
+
+/// Reads the IP header of a packet at ingress, and the ports in TCP's, which is right behind it.
+#[inline(always)]
+pub(super) fn plain(start: &[u8]) -> Option<(Ip, Ports)> {
+    let (ip, rest) = match start.first()? >> 4 {
+        4 => {
+            let (header, rest) = start.split_first_chunk::<HEADER>()?;
+            (packet::ipv4(header)?, rest)
+        }
+        _ => {
+            let (header, rest) = start.split_first_chunk::<IPV6_HEADER>()?;
+            (packet::ipv6(header)?, rest)
+        }
+    };
+    let [s0, s1, d0, d1] = *rest.first_chunk()?;
+    let ports = Ports {
+        source: u16::from_be_bytes([s0, s1]),
+        destination: u16::from_be_bytes([d0, d1]),
+    };
+    Some((ip, ports))
 }
 
 /// Reads the TCP header of a packet of `len` bytes. `None` where it is none, or not in the piece that the packet begins with.
