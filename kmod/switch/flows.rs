@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use core::pin::Pin;
+use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
@@ -186,9 +187,18 @@ pub(crate) struct Flows {
     pub(super) cookies: [u64; 2],
     /// Room to read requests in.
     pub(super) scratches: Scratches,
-    count: AtomicU32,
     /// Connections in the table at most.
     limit: u32,
+    /// Whether there may be connections. Read for every packet of the host's, so it is written only where it changes.
+    any: AtomicBool,
+    sums: Sums,
+}
+
+/// What every connection changes, on a cache line of its own: what is read for every packet is beside it.
+#[repr(align(64))]
+struct Sums {
+    /// Connections in the table.
+    count: AtomicU32,
     /// Bytes of memory that held packets take.
     held: AtomicU64,
 }
@@ -218,15 +228,31 @@ impl Flows {
             secret: Secret::new([(); 7].map(|()| random::number())),
             cookies,
             scratches: Scratches::new()?,
-            count: AtomicU32::new(0),
             limit,
-            held: AtomicU64::new(0),
+            any: AtomicBool::new(false),
+            sums: Sums {
+                count: AtomicU32::new(0),
+                held: AtomicU64::new(0),
+            },
         })
     }
 
     /// Connections in the table.
     pub(crate) fn count(&self) -> u32 {
-        self.count.load(Relaxed)
+        self.sums.count.load(Relaxed)
+    }
+
+    /// Whether there may be connections: for what may be done where there are some, and need not.
+    #[inline]
+    pub(super) fn any(&self) -> bool {
+        self.any.load(Relaxed)
+    }
+
+    /// Looks whether there are connections still, from time to time.
+    pub(super) fn look_for_any(&self) {
+        if self.any() && self.count() == 0 {
+            self.any.store(false, Relaxed);
+        }
     }
 
     /// Whether an eighth of the table is free.
@@ -236,14 +262,14 @@ impl Flows {
 
     /// Bytes of memory that held packets take.
     pub(super) fn held(&self) -> u64 {
-        self.held.load(Relaxed)
+        self.sums.held.load(Relaxed)
     }
 
     /// A connection's held packets take more or less than they did.
     pub(super) fn held_changed(&self, before: u32, after: u32) {
         if before != after {
             let change = u64::from(after).wrapping_sub(u64::from(before));
-            self.held.fetch_add(change, Relaxed);
+            self.sums.held.fetch_add(change, Relaxed);
         }
     }
 
@@ -308,7 +334,10 @@ impl Flows {
         shard.free = next;
         shard.used = shard.used.wrapping_add(1);
         shard.wait(slot, due);
-        self.count.fetch_add(1, Relaxed);
+        self.sums.count.fetch_add(1, Relaxed);
+        if !self.any.load(Relaxed) {
+            self.any.store(true, Relaxed);
+        }
         Some(location)
     }
 
@@ -326,7 +355,7 @@ impl Flows {
             place.link.next = free;
             shard.free = slot;
             shard.used = shard.used.wrapping_sub(1);
-            self.count.fetch_sub(1, Relaxed);
+            self.sums.count.fetch_sub(1, Relaxed);
             self.held_changed(connection.around.memory(), 0);
             let hash = self.hash(&connection.flow.client, &connection.flow.service);
             self.index.remove(hash, location.place(Side::Client));

@@ -632,7 +632,7 @@ impl PacketHook for Switch {
 
     fn awaits(&self, guard: &rcu::Guard) -> bool {
         let flows = self.flows.read(guard);
-        flows.is_some_and(|flows| flows.count() != 0)
+        flows.is_some_and(Flows::any)
     }
 
     fn ingress(&self, packet: &mut Packet<'_>) -> netfilter::Verdict {
@@ -662,6 +662,7 @@ impl Tick for Switch {
         if self.full.load(Relaxed) && flows.has_room() {
             self.full.store(false, Relaxed);
         }
+        flows.look_for_any();
         let case = Case {
             guard: &guard,
             switch: self,
