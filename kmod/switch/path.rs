@@ -468,11 +468,15 @@ impl Switch {
             now: 0,
         };
         let (start, len) = packet.start();
-        let Some((ip, ports)) = view::plain(start) else {
+        let Some((ip, tcp)) = view::plain(start) else {
             return netfilter::Verdict::Accept;
         };
+        // It may begin another connection.
+        if tcp.flags & (SYN | ACK | RST) == SYN {
+            return netfilter::Verdict::Accept;
+        }
         // Of others' packets no more is read.
-        let hash = flows.hash(&ports.source(&ip), &ports.destination(&ip));
+        let hash = flows.hash(&tcp.source(&ip), &tcp.destination(&ip));
         if !flows.may_have(hash) {
             return netfilter::Verdict::Accept;
         }
@@ -491,12 +495,7 @@ impl<'g> Case<'g> {
         parsed: &Parsed,
         hash: u64,
     ) -> netfilter::Verdict {
-        let segment = &parsed.segment;
-        // It may begin another connection.
-        if segment.flags & (SYN | ACK | RST) == SYN {
-            return netfilter::Verdict::Accept;
-        }
-        let (source, destination) = (&segment.source, &segment.destination);
+        let (source, destination) = (&parsed.segment.source, &parsed.segment.destination);
         let mut out = Out::new();
         let fate = self
             .flows

@@ -60,13 +60,15 @@ pub(super) fn outer<B: Buffer>(buffer: &B, start: &[u8]) -> Option<Outer> {
     Some(Outer { ip, tcp_at })
 }
 
-/// Ports of a packet.
-pub(super) struct Ports {
+/// What a TCP header begins with.
+pub(super) struct Start {
     source: u16,
     destination: u16,
+    /// As in [`Segment::flags`](l7switch_engine::flow::Segment::flags).
+    pub(super) flags: u8,
 }
 
-impl Ports {
+impl Start {
     /// The end that the packet comes from.
     #[inline(always)]
     pub(super) fn source(&self, ip: &Ip) -> Identity {
@@ -86,9 +88,9 @@ impl Ports {
     }
 }
 
-/// Reads the IP header of a packet at ingress, and the ports in TCP's, which is right behind it.
+/// Reads the IP header of a packet at ingress, and what TCP's, right behind it, begins with.
 #[inline(always)]
-pub(super) fn plain(start: &[u8]) -> Option<(Ip, Ports)> {
+pub(super) fn plain(start: &[u8]) -> Option<(Ip, Start)> {
     let (ip, rest) = match start.first()? >> 4 {
         4 => {
             let (header, rest) = start.split_first_chunk::<HEADER>()?;
@@ -99,12 +101,13 @@ pub(super) fn plain(start: &[u8]) -> Option<(Ip, Ports)> {
             (packet::ipv6(header)?, rest)
         }
     };
-    let [s0, s1, d0, d1] = *rest.first_chunk()?;
-    let ports = Ports {
+    let [s0, s1, d0, d1, .., flags] = *rest.first_chunk::<14>()?;
+    let tcp = Start {
         source: u16::from_be_bytes([s0, s1]),
         destination: u16::from_be_bytes([d0, d1]),
+        flags,
     };
-    Some((ip, ports))
+    Some((ip, tcp))
 }
 
 /// Reads the TCP header of a packet of `len` bytes. `None` where it is none, or not in the piece that the packet begins with.
