@@ -8,7 +8,7 @@ use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering;
 
 /// A value that one has at a time. For what is used by one processor with softirqs off: there it is always free, and costs
-/// a third of a spinlock's instructions.
+/// less than a spinlock.
 ///
 /// # Invariants
 ///

@@ -9,6 +9,7 @@ mod counters;
 mod errors;
 mod flows;
 mod histogram;
+mod hooks;
 mod index;
 mod live;
 mod load;
@@ -18,6 +19,7 @@ mod real_server;
 mod routes;
 mod scratch;
 mod sending;
+mod turn;
 mod view;
 
 use core::sync::atomic::AtomicBool;
@@ -196,6 +198,11 @@ impl Switch {
     fn server_failed(&self) {
         self.failing.fetch_add(1, Relaxed);
         self.count(Counter::ServersFailed);
+    }
+
+    /// Counts.
+    pub(super) fn count(&self, counter: Counter) {
+        self.counters.add(counter.index(), 1);
     }
 
     /// A connection had no room; with no lock held.

@@ -24,7 +24,13 @@ impl Present {
     /// Others that end at the next connection: see [`OTHERS`].
     const OTHERS: Self = Self(1 << 4);
     /// Any that ends at the next connection, whether Connection names it or not.
-    const HOP_BY_HOP: Self = Self(0b1_1111);
+    const HOP_BY_HOP: Self = Self(
+        Self::CONNECTION.0
+            | Self::TE.0
+            | Self::TRANSFER_ENCODING.0
+            | Self::UPGRADE.0
+            | Self::OTHERS.0,
+    );
     /// Expect.
     pub const EXPECT: Self = Self(1 << 5);
     /// Cookie.
@@ -206,6 +212,37 @@ mod tests {
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["trailer", "x-other"]);
+    }
+
+    #[test]
+    fn what_ends_at_the_next_connection_is_removed_by_itself() {
+        for name in [
+            "connection",
+            "keep-alive",
+            "proxy-connection",
+            "te",
+            "transfer-encoding",
+            "upgrade",
+            "proxy-authenticate",
+            "http2-settings",
+        ] {
+            let mut headers = map(&[(name, "x"), ("x-other", "2")]);
+            let present = Present::of(&headers);
+            remove_hop_by_hop(&mut headers, present);
+            assert_eq!(headers.len(), 1, "{name}");
+            assert!(headers.contains_key("x-other"), "{name}");
+        }
+    }
+
+    #[test]
+    fn tokens_that_are_no_fields_take_nothing_with_them() {
+        let mut headers = map(&[("connection", "Keep-Alive, TE, Upgrade, close, x-own")]);
+        for name in ["te", "upgrade", "keep-alive", "x-own", "x-other"] {
+            headers.insert(name, HeaderValue::from_static("1"));
+        }
+        let present = Present::of(&headers);
+        remove_hop_by_hop(&mut headers, present);
+        assert_eq!(headers.keys().collect::<Vec<_>>(), ["x-other"]);
     }
 
     #[test]

@@ -39,9 +39,7 @@ impl SharedStream {
         let stream = Arc::new(stream);
         (Self(Arc::clone(&stream)), StreamHandle(stream))
     }
-}
 
-impl SharedStream {
     /// Reads what there is. Where that is less than there was room for, the stream is empty, and the runtime is told so:
     /// the next read waits for an event, instead of asking the kernel in vain first.
     fn try_read(&self, buf: &mut ReadBuf<'_>) -> io::Result<()> {

@@ -142,3 +142,23 @@ async fn a_client_that_takes_nothing_is_given_up() {
     let error = gate.write_all(&vec![0; 1 << 20]).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
 }
+
+#[test]
+fn usual_targets_are_ones_that_hyper_reads() {
+    let usual: Vec<u8> = (0..=u8::MAX)
+        .filter(|&byte| is_usual(&[b'/', byte]))
+        .collect();
+    assert_eq!(usual.len(), 26 + 26 + 10 + 5);
+    for first in &usual {
+        for second in &usual {
+            let target = [b'/', *first, *second];
+            assert!(is_usual(&target));
+            assert!(Uri::try_from(&target[..]).is_ok(), "{target:?}");
+        }
+    }
+    let long = [b"/".as_slice(), &[b'a'; 4094]].concat();
+    assert!(is_usual(&long) && Uri::try_from(long).is_ok());
+    for other in [&b""[..], b"*", b"a", b"/a?b", b"/%41", b"/a b", b"/\xff"] {
+        assert!(!is_usual(other), "{other:?}");
+    }
+}

@@ -135,7 +135,7 @@ impl Order {
             version,
             warm_up: warm_up.requests,
             requests: loads.iter().map(|load| load.requests).sum(),
-            // Now and then wrk's main thread sees a tick of the clock too late that a run is over.
+            // Now and then wrk says that a run took 4 ms more, with no more requests.
             rate: median(loads.iter().map(|load| load.rate(case))),
             idle,
         };

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Packets as the hooks see them: whose they are.
+#![forbid(unsafe_code)]
+
+use kernel::sync::rcu;
+
+use l7switch_engine::flow;
+use l7switch_engine::flow::segment::ACK;
+use l7switch_engine::flow::segment::RST;
+use l7switch_engine::flow::segment::SYN;
+
+use super::flows::Flows;
+use super::flows::Location;
+use super::flows::Shard;
+use super::flows::Side;
+use super::path::Case;
+use super::path::Fate;
+use super::sending::Out;
+use super::turn;
+use super::view;
+use super::view::Parsed;
+use super::Counter;
+use super::Switch;
+use crate::shell::bottom_halves;
+use crate::shell::clock;
+use crate::shell::net::Net;
+use crate::shell::netfilter;
+use crate::shell::netfilter::PacketHook;
+use crate::shell::packet::Buffer;
+use crate::shell::packet::Packet;
+use crate::shell::packet::Point;
+
+/// IPPROTO_ICMP, IPPROTO_ICMPV6.
+const ICMP: u8 = 1;
+/// See there.
+const ICMPV6: u8 = 58;
+
+impl Switch {
+    /// What a packet needs; `None` without a table. Its time is read where it is found to be the module's.
+    #[inline(always)]
+    fn case<'a>(&'a self, packet: &Packet<'a>) -> Option<Case<'a>> {
+        let guard = packet.guard();
+        Some(Case {
+            guard,
+            switch: self,
+            live: self.live.read(guard)?,
+            flows: self.flows.read(guard)?,
+            net: packet.net(),
+            now: 0,
+        })
+    }
+
+    fn see(&self, packet: &mut Packet<'_>) -> netfilter::Verdict {
+        let Some(mut case) = self.case(packet) else {
+            return netfilter::Verdict::Accept;
+        };
+        // Local clients send in process context.
+        let local = packet.point() == Point::LocalOut;
+        let _softirqs = local.then(bottom_halves::Disabled::new);
+        let mut again = true;
+        loop {
+            let (start, len) = packet.start();
+            let Some(outer) = view::outer(packet, start) else {
+                return netfilter::Verdict::Accept;
+            };
+            let Some(tcp_at) = outer.tcp_at else {
+                return match outer.ip.protocol {
+                    ICMP | ICMPV6 => self.icmp(case.flows, packet),
+                    _ => netfilter::Verdict::Accept,
+                };
+            };
+            // Used where it is made, and not copied.
+            if let Some(parsed) = &view::parse(start, len, &outer.ip, tcp_at) {
+                return case.segment(packet, parsed);
+            }
+            // Headers in pieces: in one, if there are any.
+            let len = len.min(tcp_at.saturating_add(60));
+            if !again || packet.headers_mut(len).is_none() {
+                return netfilter::Verdict::Accept;
+            }
+            again = false;
+        }
+    }
+
+    /// A TCP segment at a device's ingress: it is taken there where its connection is in the table.
+    #[inline(never)]
+    fn arrive(&self, packet: &mut Packet<'_>) -> netfilter::Verdict {
+        let Some(mut case) = self.case(packet) else {
+            return netfilter::Verdict::Accept;
+        };
+        let (start, len) = packet.start();
+        let Some((ip, tcp)) = view::plain(start) else {
+            return netfilter::Verdict::Accept;
+        };
+        // It may begin another connection.
+        if tcp.flags & (SYN | ACK | RST) == SYN {
+            return netfilter::Verdict::Accept;
+        }
+        let flows = case.flows;
+        // Of others' packets no more is read. One search, with the header read where the connection is found, is no cheaper.
+        let hash = flows.hash(&tcp.source(&ip), &tcp.destination(&ip));
+        if !flows.may_have(hash) {
+            return netfilter::Verdict::Accept;
+        }
+        // Used where it is made, and not copied.
+        let Some(parsed) = &view::parse(start, len, &ip, ip.header_len) else {
+            return netfilter::Verdict::Accept;
+        };
+        let (source, destination) = (&parsed.segment.source, &parsed.segment.destination);
+        let mut out = Out::new();
+        let fate = flows.find(hash, source, destination, |shard, location, side| {
+            match packet.take() {
+                true => case.hand(shard, location, side, packet, parsed, &mut out),
+                // The stack will drop it.
+                false => Fate::Fresh,
+            }
+        });
+        let verdict = match &fate {
+            Some(Fate::Fresh) | None => netfilter::Verdict::Accept,
+            Some(fate) => case.finish(packet, fate),
+        };
+        case.send(&mut out);
+        verdict
+    }
+}
+
+impl<'g> Case<'g> {
+    /// Gives a packet to its flow, whose shard is locked, if its checksum is right.
+    #[inline(always)]
+    fn hand(
+        &mut self,
+        shard: &mut Shard,
+        location: Location,
+        side: Side,
+        packet: &mut Packet<'_>,
+        parsed: &Parsed,
+        out: &mut Out<'g>,
+    ) -> Fate<'g> {
+        self.now = clock::now_ns();
+        if !self.right(packet, parsed) {
+            return Fate::Drop;
+        }
+        self.give(shard, location, side, packet, parsed, out)
+    }
+
+    fn segment(&mut self, packet: &mut Packet<'_>, parsed: &Parsed) -> netfilter::Verdict {
+        let segment = &parsed.segment;
+        let (source, destination) = (&segment.source, &segment.destination);
+        // The front answers from the service's own address.
+        if packet.point() == Point::LocalOut
+            && self.live.service_at(source.address, source.port).is_some()
+        {
+            return self.sent_by_front(packet, parsed);
+        }
+        let hash = self.flows.hash(source, destination);
+        if segment.flags & (SYN | ACK | RST) == SYN && self.service(parsed).is_some() {
+            return self.stranger(packet, parsed, hash);
+        }
+        let mut out = Out::new();
+        let fate = self
+            .flows
+            .find(hash, source, destination, |shard, location, side| {
+                if packet.point() == Point::PreRouting {
+                    self.switch.count(Counter::PastIngress);
+                }
+                self.hand(shard, location, side, packet, parsed, &mut out)
+            });
+        let verdict = match &fate {
+            Some(Fate::Fresh) | None => self.stranger(packet, parsed, hash),
+            Some(fate) => self.finish(packet, fate),
+        };
+        self.send(&mut out);
+        verdict
+    }
+
+    /// A packet of the local front's to a client.
+    #[cold]
+    #[inline(never)]
+    fn sent_by_front(&mut self, packet: &mut Packet<'_>, parsed: &Parsed) -> netfilter::Verdict {
+        self.now = clock::now_ns();
+        let (front, client) = (&parsed.segment.source, &parsed.segment.destination);
+        let hash = self.flows.hash(client, front);
+        let mut out = Out::new();
+        let fate = self
+            .flows
+            .find(hash, client, front, |shard, location, side| {
+                let leg = shard.get(location.slot()).and_then(|c| front_leg(&c.flow));
+                match (leg, side) {
+                    (Some(leg), Side::Client) => {
+                        self.give(shard, location, Side::Server(leg), packet, parsed, &mut out)
+                    }
+                    // The front's own connection, from before the flow.
+                    _ => Fate::Accept,
+                }
+            });
+        let verdict = fate.map_or(netfilter::Verdict::Accept, |fate| {
+            self.finish(packet, &fate)
+        });
+        self.send(&mut out);
+        verdict
+    }
+
+    /// The service that a packet is to.
+    fn service(&self, parsed: &Parsed) -> Option<u32> {
+        let to = &parsed.segment.destination;
+        self.live.service_at(to.address, to.port)
+    }
+
+    /// A packet that is no connection's: of its service, if it is to one.
+    fn stranger(
+        &mut self,
+        packet: &mut Packet<'_>,
+        parsed: &Parsed,
+        hash: u64,
+    ) -> netfilter::Verdict {
+        let Some(service) = self.service(parsed) else {
+            return netfilter::Verdict::Accept;
+        };
+        if !self.right(packet, parsed) {
+            return netfilter::Verdict::Drop;
+        }
+        self.now = clock::now_ns();
+        self.fresh(service, packet, parsed, hash)
+    }
+
+    /// Whether a segment's checksum is right: what it acknowledges and its clock change the connection, too.
+    fn right(&self, packet: &mut Packet<'_>, parsed: &Parsed) -> bool {
+        let right = packet.checksum_valid(parsed.tcp_at);
+        if !right {
+            self.switch.count(Counter::BadChecksums);
+        }
+        right
+    }
+}
+
+/// The leg of a flow that leads to the front.
+fn front_leg(flow: &flow::Flow) -> Option<usize> {
+    (0..flow::LEGS).find(|&leg| {
+        flow.leg(leg)
+            .is_some_and(|leg| leg.method == flow::Method::Front)
+    })
+}
+
+impl PacketHook for Switch {
+    fn ipv4(&self, packet: &mut Packet<'_>) -> netfilter::Verdict {
+        self.see(packet)
+    }
+
+    fn ipv6(&self, packet: &mut Packet<'_>) -> netfilter::Verdict {
+        self.see(packet)
+    }
+
+    fn awaits(&self, guard: &rcu::Guard) -> bool {
+        let flows = self.flows.read(guard);
+        flows.is_some_and(Flows::any)
+    }
+
+    fn ingress(&self, packet: &mut Packet<'_>) -> netfilter::Verdict {
+        self.arrive(packet)
+    }
+
+    fn farewell(&self, net: &Net) {
+        let guard = rcu::read_lock();
+        if let (Some(live), Some(flows)) = (self.live.read(&guard), self.flows.read(&guard)) {
+            turn::abort(self, live, flows, net);
+        }
+    }
+}
