@@ -2,8 +2,11 @@
 //! One client connection of an `http` or `https` service, from its first byte to its last.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -23,6 +26,7 @@ use rustls::ServerConfig;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWrite;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
@@ -35,6 +39,9 @@ use crate::io::StreamHandle;
 use crate::limit;
 use crate::proxy;
 use crate::reason::Reason;
+use crate::reason::Refusal;
+use crate::relay;
+use crate::relay::End;
 use crate::response_body::ResponseBody;
 
 /// hyper's least buffer for a connection, and ours for each direction.
@@ -144,11 +151,54 @@ fn service(
     service_fn(move |request| proxy::serve(Arc::clone(&client), request))
 }
 
-async fn h1<S>(client: Client, stream: S, received: BytesMut, handle: StreamHandle, limits: Limits)
-where
+/// HTTP/1: usual exchanges are relayed, from the first that is not on the connection is hyper's.
+async fn h1<S>(
+    client: Client,
+    mut stream: S,
+    mut received: BytesMut,
+    handle: StreamHandle,
+    limits: Limits,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (gate, shared) = Gate::new(stream, received, limits);
+    let end = {
+        let mut relay = pin!(relay::serve(&client, &mut stream, &mut received, &limits));
+        let mut broken = pin!(handle.broken());
+        poll_fn(|cx| match relay.as_mut().poll(cx) {
+            Poll::Ready(end) => Poll::Ready(Some(end)),
+            // What is in progress for a client that has gone is dropped with the connection.
+            Poll::Pending => broken.as_mut().poll(cx).map(|()| None),
+        })
+        .await
+    };
+    match end {
+        None => (),
+        Some(End::Unusual(refusal)) => {
+            Box::pin(by_hyper(client, stream, received, handle, limits, refusal)).await;
+        }
+        // The client must not take what it has for the whole.
+        Some(End::Cut) => handle.abort(),
+        Some(End::Over { unread }) => {
+            // The end of TLS, where there is any.
+            let _ = tokio::time::timeout(limits.idle_timeout, stream.shutdown()).await;
+            if unread || handle.has_unread() {
+                handle.linger().await;
+            }
+        }
+    }
+}
+
+async fn by_hyper<S>(
+    client: Client,
+    stream: S,
+    received: BytesMut,
+    handle: StreamHandle,
+    limits: Limits,
+    refusal: Option<Refusal>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (gate, shared) = Gate::new(stream, received, limits, refusal);
     let client = Arc::new(client.behind(Arc::clone(&shared)));
     let mut builder = http1::Builder::new();
     builder

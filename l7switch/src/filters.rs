@@ -61,6 +61,22 @@ impl Edit {
         })
     }
 
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
+    }
+
+    /// Whether fields of this name that are there go away.
+    pub fn replaces(&self, name: &[u8]) -> bool {
+        let is = |other: &HeaderName| name.eq_ignore_ascii_case(other.as_str().as_bytes());
+        self.remove.iter().any(is) || self.set.iter().any(|(other, _)| is(other))
+    }
+
+    /// The fields that are written where the others have gone.
+    pub fn written(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
+        self.set.iter().chain(&self.add)
+    }
+
     /// Applies them: remove, then set, then add.
     pub fn apply(&self, headers: &mut HeaderMap) {
         for name in &self.remove {

@@ -9,7 +9,7 @@ use http::header;
 
 /// Which of the fields that a proxy has to care for a message has. Most messages have few of them: one pass over the
 /// names that are there costs less than a search for each that may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Present(u16);
 
 impl Present {
@@ -24,7 +24,7 @@ impl Present {
     /// Others that end at the next connection: see [`OTHERS`].
     const OTHERS: Self = Self(1 << 4);
     /// Any that ends at the next connection, whether Connection names it or not.
-    const HOP_BY_HOP: Self = Self(
+    pub const HOP_BY_HOP: Self = Self(
         Self::CONNECTION.0
             | Self::TE.0
             | Self::TRANSFER_ENCODING.0
@@ -41,29 +41,50 @@ impl Present {
     pub const VIA: Self = Self(1 << 8);
     /// Forwarded or one of X-Forwarded-*.
     pub const FORWARDED: Self = Self(1 << 9);
+    /// Host.
+    pub const HOST: Self = Self(1 << 10);
+    /// Date.
+    pub const DATE: Self = Self(1 << 11);
+    /// None.
+    pub const NONE: Self = Self(0);
 
     /// Looks at all names.
     pub fn of(headers: &HeaderMap) -> Self {
-        headers.keys().fold(Self(0), |all, name| {
-            let one = match name.as_str() {
-                "connection" => Self::CONNECTION,
-                "te" => Self::TE,
-                "transfer-encoding" => Self::TRANSFER_ENCODING,
-                "upgrade" => Self::UPGRADE,
-                "keep-alive" | "proxy-connection" | "proxy-authenticate" | "http2-settings" => {
-                    Self::OTHERS
-                }
-                "expect" => Self::EXPECT,
-                "cookie" => Self::COOKIE,
-                "content-length" => Self::CONTENT_LENGTH,
-                "via" => Self::VIA,
-                "forwarded" | "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" => {
-                    Self::FORWARDED
-                }
-                _ => Self(0),
-            };
-            Self(all.0 | one.0)
+        headers.keys().fold(Self::NONE, |all, name| {
+            all.and(Self::named(name.as_str().as_bytes()))
         })
+    }
+
+    /// What a field of this name is, in any case.
+    pub fn named(name: &[u8]) -> Self {
+        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        match name.len() {
+            2 if is(b"te") => Self::TE,
+            3 if is(b"via") => Self::VIA,
+            4 if is(b"host") => Self::HOST,
+            4 if is(b"date") => Self::DATE,
+            6 if is(b"expect") => Self::EXPECT,
+            6 if is(b"cookie") => Self::COOKIE,
+            7 if is(b"upgrade") => Self::UPGRADE,
+            9 if is(b"forwarded") => Self::FORWARDED,
+            10 if is(b"connection") => Self::CONNECTION,
+            10 if is(b"keep-alive") => Self::OTHERS,
+            14 if is(b"content-length") => Self::CONTENT_LENGTH,
+            14 if is(b"http2-settings") => Self::OTHERS,
+            15 if is(b"x-forwarded-for") => Self::FORWARDED,
+            16 if is(b"proxy-connection") => Self::OTHERS,
+            16 if is(b"x-forwarded-host") => Self::FORWARDED,
+            17 if is(b"transfer-encoding") => Self::TRANSFER_ENCODING,
+            17 if is(b"x-forwarded-proto") => Self::FORWARDED,
+            18 if is(b"proxy-authenticate") => Self::OTHERS,
+            _ => Self::NONE,
+        }
+    }
+
+    /// These and those.
+    #[must_use]
+    pub const fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
     }
 
     /// Whether one of these is there.

@@ -40,6 +40,11 @@ impl SharedStream {
         (Self(Arc::clone(&stream)), StreamHandle(stream))
     }
 
+    /// Whether the peer has sent nothing and not ended. What the runtime knows already costs no system call.
+    pub fn is_quiet(&self) -> bool {
+        matches!(peek(&self.0), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Reads what there is. Where that is less than there was room for, the stream is empty, and the runtime is told so:
     /// the next read waits for an event, instead of asking the kernel in vain first.
     fn try_read(&self, buf: &mut ReadBuf<'_>) -> io::Result<()> {
@@ -58,6 +63,41 @@ impl SharedStream {
     }
 }
 
+/// Looks whether there is something to read, without reading it.
+fn peek(stream: &TcpStream) -> io::Result<usize> {
+    stream.try_io(Interest::READABLE, || {
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        SockRef::from(stream).peek(&mut byte)
+    })
+}
+
+/// Writes of two pieces, one behind the other, what the stream takes, and moves them on.
+///
+/// # Errors
+///
+/// The stream's; [`io::ErrorKind::WriteZero`] where it takes nothing for ever.
+pub fn poll_write_both<S: AsyncWrite + ?Sized>(
+    stream: Pin<&mut S>,
+    cx: &mut Context<'_>,
+    first: &mut &[u8],
+    second: &mut &[u8],
+) -> Poll<io::Result<()>> {
+    let written = ready!(if second.is_empty() {
+        stream.poll_write(cx, first)
+    } else if first.is_empty() {
+        stream.poll_write(cx, second)
+    } else {
+        stream.poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)])
+    })?;
+    if written == 0 {
+        return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+    }
+    let of_first = written.min(first.len());
+    first.advance(of_first);
+    second.advance(written.saturating_sub(of_first));
+    Poll::Ready(Ok(()))
+}
+
 impl StreamHandle {
     /// Waits until the peer has reset the connection or it broke. An orderly end of what the peer
     /// sends is not an end of the connection (RFC 9293, 3.6), so it does not count.
@@ -73,10 +113,9 @@ impl StreamHandle {
         let _ = SockRef::from(&*self.0).set_linger(Some(Duration::ZERO));
     }
 
-    /// Whether bytes were received that nobody has read.
+    /// Whether bytes were received that nobody has read. What the runtime knows already costs no system call.
     pub fn has_unread(&self) -> bool {
-        let mut byte = [std::mem::MaybeUninit::uninit()];
-        matches!(SockRef::from(&*self.0).peek(&mut byte), Ok(count) if count > 0)
+        matches!(peek(&self.0), Ok(1..))
     }
 
     /// Ends the sending direction, then reads and forgets what the client still sends, for a while.

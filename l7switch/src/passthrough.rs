@@ -212,7 +212,7 @@ fn route<'a>(
     let Action::Forward(shares) = &model.routes.get(position)?.action else {
         return None;
     };
-    let pool = generation.pools.get(share(shares, fastrand::u64(..))?)?;
+    let pool = generation.pools.get(share(shares, || fastrand::u64(..))?)?;
     let key: &[u8] = match &pool.config().scheduler.key {
         HashKey::Host if !name.is_empty() => name,
         _ => &source,

@@ -4,7 +4,6 @@
 
 use std::net::IpAddr;
 
-use http::HeaderMap;
 use http::HeaderValue;
 use http::Method;
 use http::StatusCode;
@@ -13,6 +12,7 @@ use http::Version;
 use http::header;
 use http::request::Parts;
 use l7switch_engine::sched::hash_key;
+use l7switch_engine::table::Fields;
 use l7switch_engine::table::Request;
 use l7switch_engine::table::cookie;
 use l7switch_engine::uri;
@@ -28,19 +28,39 @@ use crate::filters;
 use crate::filters::RedirectSource;
 use crate::reason::Reason;
 use crate::reason::Refusal;
-use crate::routing::HeaderFields;
 use crate::state::Generation;
 
 /// Paths of at most so many bytes are brought into comparison form without an allocation.
 const USUAL_PATH: usize = 256;
+
+/// A request, as far as a plan depends on it.
+#[derive(Debug)]
+pub struct Asked<'a, F: ?Sized> {
+    /// The client.
+    pub peer: IpAddr,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The host that the client names, with its port, as sent; empty: none.
+    pub host: &'a [u8],
+    /// The same in comparison form, where that is known.
+    pub plain_host: Option<&'a [u8]>,
+    /// As sent.
+    pub method: &'a [u8],
+    /// As sent; `*` for the asterisk form.
+    pub path: &'a [u8],
+    /// The same in comparison form, where that is known.
+    pub plain_path: Option<&'a [u8]>,
+    /// As sent, without the question mark.
+    pub query: Option<&'a [u8]>,
+    /// The fields.
+    pub fields: &'a F,
+}
 
 /// What is to be done with a request.
 #[derive(Debug)]
 pub struct Plan {
     /// The route, by its position in the service.
     pub route: usize,
-    /// The client's host as sent, for Host and X-Forwarded-Host; absent in HTTP/1.0.
-    pub host: Option<HeaderValue>,
     /// What to do.
     pub step: Step,
 }
@@ -52,8 +72,8 @@ pub enum Step {
     Forward {
         /// By the model's number.
         pool: usize,
-        /// Target in origin or asterisk form.
-        target: Uri,
+        /// Target in origin form, where the route's filters change it.
+        rewritten: Option<Uri>,
         /// Hash of the key that the pool's scheduler hashes; 0 where it hashes none.
         hash: u64,
     },
@@ -73,47 +93,48 @@ pub enum Step {
 /// # Errors
 ///
 /// The request is not one that may be routed, or no route takes it.
-pub fn plan(
+pub fn plan<F: Fields + ?Sized>(
     generation: &Generation,
     service: usize,
     model: &model::Service,
-    peer: IpAddr,
-    scheme: &'static str,
-    request: &Parts,
+    asked: &Asked<'_, F>,
 ) -> Result<Plan, Refusal> {
-    within_limits(request, &model.limits)?;
-    let host = authority(request)?;
-    let mut host_space = [0_u8; uri::MAX_HOST];
-    let host_form = uri::host(
-        host.as_ref().map_or(b"", HeaderValue::as_bytes),
-        &mut host_space,
-    )
-    .map_err(|error| Refusal::new(Reason::BadHost, StatusCode::BAD_REQUEST, error.to_string()))?;
-    let raw_path = request.uri.path();
-    let mut usual_space = [0_u8; USUAL_PATH];
-    let mut long_space = Vec::new();
-    let path_space = if raw_path.len() <= USUAL_PATH {
-        usual_space.as_mut_slice()
-    } else {
-        long_space.resize(raw_path.len(), 0);
-        long_space.as_mut_slice()
+    let mut host_space;
+    let host_form = match asked.plain_host {
+        Some(plain) => plain,
+        None => {
+            host_space = [0_u8; uri::MAX_HOST];
+            uri::host(asked.host, &mut host_space).map_err(|error| {
+                Refusal::new(Reason::BadHost, StatusCode::BAD_REQUEST, error.to_string())
+            })?
+        }
     };
-    let path_form =
-        uri::normalise(raw_path.as_bytes(), allow(model.allow), path_space).map_err(|error| {
-            Refusal::new(Reason::BadPath, StatusCode::BAD_REQUEST, error.to_string())
-        })?;
-    let source = address_bytes(peer);
-    let query = request.uri.query();
-    let fields = HeaderFields(&request.headers);
-    let asked = Request {
+    let mut usual_space;
+    let mut long_space;
+    let path_form = match asked.plain_path {
+        Some(plain) => plain,
+        None => {
+            let path_space = if asked.path.len() <= USUAL_PATH {
+                usual_space = [0_u8; USUAL_PATH];
+                usual_space.as_mut_slice()
+            } else {
+                long_space = vec![0; asked.path.len()];
+                long_space.as_mut_slice()
+            };
+            uri::normalise(asked.path, allow(model.allow), path_space).map_err(|error| {
+                Refusal::new(Reason::BadPath, StatusCode::BAD_REQUEST, error.to_string())
+            })?
+        }
+    };
+    let request = Request {
         host: host_form,
-        method: request.method.as_str().as_bytes(),
+        method: asked.method,
         path: path_form,
-        query: query.unwrap_or_default().as_bytes(),
-        source,
-        fields: &fields,
+        query: asked.query.unwrap_or_default(),
+        source: address_bytes(asked.peer),
+        fields: asked.fields,
     };
-    let route = generation.rules.route(service, &asked);
+    let route = generation.rules.route(service, &request);
     let (Some(position), Some(route)) = (route, route.and_then(|at| model.routes.get(at))) else {
         return Err(Refusal::new(
             Reason::NoRoute,
@@ -125,18 +146,16 @@ pub fn plan(
         std::str::from_utf8(bytes)
             .map_err(|_| Refusal::bad_request("the path is not ASCII (RFC 3986, 2)"))
     };
+    let query = || asked.query.map(text).transpose();
     let step = match &route.action {
         Action::Respond(_) => Step::Respond,
         Action::Redirect(redirect) => {
             let source = RedirectSource {
-                scheme,
-                authority: host
-                    .as_ref()
-                    .and_then(|host| host.to_str().ok())
-                    .unwrap_or_default(),
-                path: raw_path,
+                scheme: asked.scheme,
+                authority: std::str::from_utf8(asked.host).unwrap_or_default(),
+                path: text(asked.path)?,
                 normalised: text(path_form)?,
-                query,
+                query: query()?,
             };
             let location = filters::location(redirect, &source, &route.paths);
             Step::Redirect {
@@ -146,36 +165,47 @@ pub fn plan(
             }
         }
         Action::Forward(shares) => {
-            let pool = share(shares, fastrand::u64(..))
+            let pool = share(shares, || fastrand::u64(..))
                 .ok_or_else(|| Refusal::internal("the route has no pool"))?;
-            let target = match &route.filters.rewrite_path {
-                Some(rewrite) if path_form != b"*" => filters::target(
-                    &filters::rewritten_path(rewrite, &route.paths, text(path_form)?),
-                    query,
-                ),
-                // In origin form already.
-                _ if request.uri.authority().is_none() => Ok(request.uri.clone()),
-                _ => filters::target(raw_path, query),
+            let rewritten = match &route.filters.rewrite_path {
+                Some(rewrite) if path_form != b"*" => {
+                    let path = filters::rewritten_path(rewrite, &route.paths, text(path_form)?);
+                    Some(target(&path, query()?)?)
+                }
+                _ => None,
             };
             Step::Forward {
                 pool,
-                target: target
-                    .map_err(|_| Refusal::bad_request("the request target is not valid"))?,
-                hash: generation.pools.get(pool).map_or(0, |pool| {
-                    key_hash(&pool.config().scheduler, &asked, &request.headers)
-                }),
+                rewritten,
+                hash: generation
+                    .pools
+                    .get(pool)
+                    .map_or(0, |pool| key_hash(&pool.config().scheduler, &request)),
             }
         }
     };
     Ok(Plan {
         route: position,
-        host,
         step,
     })
 }
 
+/// Path and query as an origin-form target.
+///
+/// # Errors
+///
+/// They do not form one.
+pub fn target(path: &str, query: Option<&str>) -> Result<Uri, Refusal> {
+    filters::target(path, query)
+        .map_err(|_| Refusal::bad_request("the request target is not valid"))
+}
+
 /// What the gate has checked of an HTTP/1 request holds for one of HTTP/2 too.
-fn within_limits(request: &Parts, limits: &Limits) -> Result<(), Refusal> {
+///
+/// # Errors
+///
+/// What is over a limit, or not allowed.
+pub fn within_limits(request: &Parts, limits: &Limits) -> Result<(), Refusal> {
     if request.headers.len() > limits.fields {
         return Err(Refusal::new(
             Reason::HeadTooLarge,
@@ -193,7 +223,11 @@ fn within_limits(request: &Parts, limits: &Limits) -> Result<(), Refusal> {
 }
 
 /// The host that a request names: of the target, else of Host (RFC 9112, 3.2.2; RFC 9113, 8.3.1).
-fn authority(request: &Parts) -> Result<Option<HeaderValue>, Refusal> {
+///
+/// # Errors
+///
+/// None or several, or one that cannot be told.
+pub fn authority(request: &Parts) -> Result<Option<HeaderValue>, Refusal> {
     let mut fields = request.headers.get_all(header::HOST).into_iter();
     let field = fields.next();
     if fields.next().is_some() {
@@ -228,13 +262,13 @@ fn authority(request: &Parts) -> Result<Option<HeaderValue>, Refusal> {
         .map_err(|_| Refusal::bad_request("the host cannot stand in a field"))
 }
 
-/// The pool of a weighted split for a random number.
-pub(crate) fn share(shares: &[PoolShare], random: u64) -> Option<usize> {
+/// The pool of a weighted split, for a random number that is asked for where it matters.
+pub(crate) fn share(shares: &[PoolShare], random: impl FnOnce() -> u64) -> Option<usize> {
     if let [only] = shares {
         return Some(only.pool);
     }
     let total: u64 = shares.iter().map(|share| u64::from(share.weight)).sum();
-    let mut left = random.checked_rem(total)?;
+    let mut left = random().checked_rem(total)?;
     for share in shares {
         let weight = u64::from(share.weight);
         if left < weight {
@@ -245,11 +279,7 @@ pub(crate) fn share(shares: &[PoolShare], random: u64) -> Option<usize> {
     None
 }
 
-fn key_hash<F: ?Sized>(
-    scheduler: &model::Scheduler,
-    request: &Request<'_, F>,
-    headers: &HeaderMap,
-) -> u64 {
+fn key_hash<F: Fields + ?Sized>(scheduler: &model::Scheduler, request: &Request<'_, F>) -> u64 {
     if !scheduler.kind.hashes() {
         return 0;
     }
@@ -257,21 +287,22 @@ fn key_hash<F: ?Sized>(
         HashKey::Source => None,
         HashKey::Path => return hash_key(request.path),
         HashKey::Host => return hash_key(request.host),
-        HashKey::Header(name) => combined(headers, name),
-        HashKey::Cookie(name) => {
-            cookie(&HeaderFields(headers), name.as_bytes()).map(<[u8]>::to_vec)
-        }
+        HashKey::Header(name) => combined(request.fields, name.as_bytes()),
+        HashKey::Cookie(name) => cookie(request.fields, name.as_bytes()).map(<[u8]>::to_vec),
     };
     hash_key(value.as_deref().unwrap_or(&request.source))
 }
 
 /// All values of a field, joined by comma (RFC 9110, 5.3).
-fn combined(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
-    let mut values = headers.get_all(name).into_iter();
-    let mut all = values.next()?.as_bytes().to_vec();
+fn combined<F: Fields + ?Sized>(fields: &F, name: &[u8]) -> Option<Vec<u8>> {
+    let mut values = fields
+        .iter()
+        .filter(|(other, _)| other.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value);
+    let mut all = values.next()?.to_vec();
     for value in values {
         all.extend_from_slice(b", ");
-        all.extend_from_slice(value.as_bytes());
+        all.extend_from_slice(value);
     }
     Some(all)
 }
@@ -312,10 +343,10 @@ mod tests {
             PoolShare { pool: 6, weight: 1 },
         ];
         let picked: Vec<_> = (0..10)
-            .map(|random| share(&shares, random).unwrap())
+            .map(|random| share(&shares, || random).unwrap())
             .collect();
         assert_eq!(picked, [4, 4, 4, 4, 4, 4, 4, 4, 4, 6]);
-        assert_eq!(share(&shares[1..2], 3), Some(5));
+        assert_eq!(share(&shares[1..2], || 3), Some(5));
     }
 
     #[test]

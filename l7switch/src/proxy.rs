@@ -14,6 +14,8 @@ use http::Uri;
 use http::Version;
 use http::header;
 use hyper::body::Incoming;
+use l7switch_engine::table::Fields;
+use l7switch_rules::model;
 use l7switch_rules::model::Action;
 
 use crate::answer;
@@ -24,10 +26,16 @@ use crate::forwarded::version_word;
 use crate::gate;
 use crate::limit;
 use crate::plan;
+use crate::plan::Asked;
 use crate::plan::Step;
 use crate::reason::Reason;
 use crate::reason::Refusal;
 use crate::response_body::ResponseBody;
+use crate::routing::HeaderFields;
+use crate::state;
+use crate::state::Generation;
+use crate::upstream::Patience;
+use crate::upstream::Pool;
 
 /// Handles a request.
 ///
@@ -95,75 +103,154 @@ async fn handle(
         return answer::refuse(&refusal, &method, exchange);
     }
     let generation = client.core.active.load_full();
+    let checked = match generation.service(&client.service) {
+        Some((_, model, _)) => plan::within_limits(&parts, &model.limits),
+        None => Ok(()),
+    };
+    let host = match checked.and_then(|()| plan::authority(&parts)) {
+        Ok(host) => host,
+        Err(refusal) => {
+            limit::hostile(refusal.reason, client.peer, &refusal.detail);
+            return answer::refuse(&refusal, &method, exchange);
+        }
+    };
+    let asked = Asked {
+        peer: client.peer.ip(),
+        scheme: client.scheme,
+        host: host.as_ref().map_or(b"", HeaderValue::as_bytes),
+        plain_host: None,
+        method: method.as_str().as_bytes(),
+        path: parts.uri.path().as_bytes(),
+        plain_path: None,
+        query: parts.uri.query().map(str::as_bytes),
+        fields: &HeaderFields(&parts.headers),
+    };
+    let version = parts.version;
+    let (onward, exchange) = match onward(client, &generation, &asked, &method, version, exchange) {
+        Ok(onward) => onward,
+        Err(response) => return *response,
+    };
+    if plan::last_stop(&mut parts) {
+        return answer::last_stop(&method, exchange);
+    }
+    let forward = Forward {
+        client,
+        onward,
+        host,
+    };
+    match forward.run(parts, body, exchange).await {
+        Ok(response) => response,
+        Err((refusal, exchange)) => answer::refuse(&refusal, &method, exchange),
+    }
+}
+
+/// A request that goes on to a pool.
+#[derive(Debug)]
+pub struct Onward<'a> {
+    /// The service, as the rules say.
+    pub service: &'a model::Service,
+    /// The route, as the rules say.
+    pub route: &'a model::Route,
+    /// The route's filters.
+    pub state: &'a state::Route,
+    /// The pool.
+    pub pool: &'a Arc<Pool>,
+    /// Target in origin form, where it is not what was sent.
+    pub rewritten: Option<Uri>,
+    /// Hash of the scheduler's key.
+    pub hash: u64,
+}
+
+impl Onward<'_> {
+    /// How long is waited for the server and for the client.
+    pub fn patience(&self) -> Patience {
+        let own = self.route.filters.response_timeout;
+        Patience {
+            response: own.unwrap_or(self.pool.config().response_timeout),
+            upload: self.service.limits.idle_timeout,
+        }
+    }
+}
+
+/// What becomes of a request by the rules in force: it goes on to a pool.
+///
+/// # Errors
+///
+/// It has its answer already.
+pub fn onward<'a, F: Fields + ?Sized>(
+    client: &Client,
+    generation: &'a Generation,
+    asked: &Asked<'_, F>,
+    method: &Method,
+    version: Version,
+    mut exchange: Box<Exchange>,
+) -> Result<(Onward<'a>, Box<Exchange>), Box<Response<ResponseBody>>> {
     let Some((index, model, service)) = generation.service(&client.service) else {
         let refusal = Refusal::new(
             Reason::Draining,
             StatusCode::SERVICE_UNAVAILABLE,
             "the service was taken out of the rules",
         );
-        let mut response = answer::refuse(&refusal, &method, exchange);
-        if parts.version != Version::HTTP_2 {
+        let mut response = answer::refuse(&refusal, method, exchange);
+        if version != Version::HTTP_2 {
             response
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        return response;
+        return Err(Box::new(response));
     };
-    let plan = match plan::plan(
-        &generation,
-        index,
-        model,
-        client.peer.ip(),
-        client.scheme,
-        &parts,
-    ) {
+    let plan = match plan::plan(generation, index, model, asked) {
         Ok(plan) => plan,
         Err(refusal) => {
             if refusal.reason != Reason::NoRoute {
                 limit::hostile(refusal.reason, client.peer, &refusal.detail);
             }
-            return answer::refuse(&refusal, &method, exchange);
+            return Err(Box::new(answer::refuse(&refusal, method, exchange)));
         }
+    };
+    let internal = |what, exchange| {
+        Err(Box::new(answer::refuse(
+            &Refusal::internal(what),
+            method,
+            exchange,
+        )))
     };
     let (Some(route), Some(state)) = (model.routes.get(plan.route), service.routes.get(plan.route))
     else {
-        return answer::refuse(&Refusal::internal("no such route"), &method, exchange);
+        return internal("no such route", exchange);
     };
     state.requests.fetch_add(1, Relaxed);
     exchange.describe(|line| line.route.clone_from(&state.label));
     let mut response = match (plan.step, &route.action) {
-        (Step::Forward { .. }, _) if plan::last_stop(&mut parts) => {
-            return answer::last_stop(&method, exchange);
-        }
-        (Step::Forward { pool, target, hash }, _) => {
+        (
+            Step::Forward {
+                pool,
+                rewritten,
+                hash,
+            },
+            _,
+        ) => {
             let Some(pool) = generation.pools.get(pool) else {
-                return answer::refuse(&Refusal::internal("no such pool"), &method, exchange);
+                return internal("no such pool", exchange);
             };
-            let forward = Forward {
-                client,
+            let onward = Onward {
                 service: model,
                 route,
                 state,
                 pool,
-                target,
+                rewritten,
                 hash,
-                host: plan.host,
             };
-            return match forward.run(parts, body, exchange).await {
-                Ok(response) => response,
-                Err((refusal, exchange)) => answer::refuse(&refusal, &method, exchange),
-            };
+            return Ok((onward, exchange));
         }
         (Step::Redirect { status, location }, _) => {
-            answer::redirect(status, location, &method, exchange)
+            answer::redirect(status, location, method, exchange)
         }
-        (Step::Respond, Action::Respond(fixed)) => answer::fixed(fixed, &method, exchange),
-        (Step::Respond, _) => {
-            return answer::refuse(&Refusal::internal("no response"), &method, exchange);
-        }
+        (Step::Respond, Action::Respond(fixed)) => answer::fixed(fixed, method, exchange),
+        (Step::Respond, _) => return internal("no response", exchange),
     };
     state.filters.response.apply(response.headers_mut());
-    response
+    Err(Box::new(response))
 }
 
 /// Requests that no rule can allow.

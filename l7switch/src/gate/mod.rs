@@ -100,9 +100,15 @@ enum Waiting {
 
 impl<S> Gate<S> {
     /// A gate at the start of a connection of which `received` was read already.
-    pub fn new(stream: S, received: BytesMut, limits: Limits) -> (Self, Arc<Shared>) {
+    /// With a refusal, the request that it begins with is refused.
+    pub fn new(
+        stream: S,
+        received: BytesMut,
+        limits: Limits,
+        refusal: Option<Refusal>,
+    ) -> (Self, Arc<Shared>) {
         let shared = Arc::<Shared>::default();
-        let gate = Self {
+        let mut gate = Self {
             stream,
             shared: Arc::clone(&shared),
             limits,
@@ -113,6 +119,9 @@ impl<S> Gate<S> {
             read_timer: None,
             write_timer: None,
         };
+        if let Some(refusal) = refusal {
+            gate.refuse(refusal);
+        }
         (gate, shared)
     }
 
@@ -267,12 +276,22 @@ fn is_usual(target: &[u8]) -> bool {
         })
 }
 
-fn fresh(limits: &Limits) -> HeadParser {
+/// A parser of the next request's head.
+pub fn fresh(limits: &Limits) -> HeadParser {
     HeadParser::new(http1::Limits {
         head: limits.head,
         target: limits.head,
         fields: limits.fields,
     })
+}
+
+/// The refusal of a head that takes too long.
+pub fn too_slow() -> Refusal {
+    Refusal::new(
+        Reason::HeadTimeout,
+        StatusCode::REQUEST_TIMEOUT,
+        "the request head did not arrive in time",
+    )
 }
 
 fn status(code: u16) -> StatusCode {
@@ -343,11 +362,7 @@ impl<S: AsyncRead + Unpin> Gate<S> {
         match ready!(self.poll_patience(cx)) {
             // To hyper this is an orderly end between two requests.
             Waiting::Idle => self.state = State::Ended,
-            Waiting::Head => self.refuse(Refusal::new(
-                Reason::HeadTimeout,
-                StatusCode::REQUEST_TIMEOUT,
-                "the request head did not arrive in time",
-            )),
+            Waiting::Head => self.refuse(too_slow()),
             Waiting::Body => {
                 return Poll::Ready(Err(self.cut_body(Refusal::new(
                     Reason::BodyTimeout,

@@ -9,7 +9,7 @@ use tokio::io::DuplexStream;
 
 fn gate(limits: Limits) -> (DuplexStream, Gate<DuplexStream>, Arc<Shared>) {
     let (client, stream) = tokio::io::duplex(64 * 1024);
-    let (gate, shared) = Gate::new(stream, BytesMut::new(), limits);
+    let (gate, shared) = Gate::new(stream, BytesMut::new(), limits, None);
     (client, gate, shared)
 }
 

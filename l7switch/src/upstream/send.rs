@@ -19,6 +19,7 @@ use super::connect::ConnectError;
 use super::connect::connect_tcp;
 use super::connect::handshake;
 use super::lease::Lease;
+use super::lease::Outstanding;
 use super::pool::Pool;
 use super::server::RealServer;
 use super::server::Sender;
@@ -55,51 +56,62 @@ pub struct Failure {
     pub server: Option<Arc<RealServer>>,
 }
 
-/// Why one attempt failed, and what is left of it.
-enum Attempt {
+/// Why one attempt failed, and what is left of the request.
+#[derive(Debug)]
+pub(super) enum Attempt {
     /// Nothing was sent: the request is as good as new.
-    Unsent(Box<Request<RequestBody>>),
-    /// The request may have been seen by the server, which closed the connection before it answered: only a
-    /// request that may be repeated may be sent again.
+    Unsent,
+    /// The request may have been seen by the server, which closed the connection before it answered, and may be
+    /// sent again all the same.
     Closed(Refusal),
     /// The request may have been seen by the server: it must not be sent again.
     Spent(Refusal),
 }
 
-/// A copy of a request that may be sent again after it may have been seen: of a safe method and without
-/// content (RFC 9110, 9.2.1 and 9.2.2).
-fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    let safe = [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE];
-    if !safe.contains(request.method()) || request.headers().contains_key(header::UPGRADE) {
-        return None;
-    }
-    let mut copy = Request::new(request.body().again()?);
-    copy.method_mut().clone_from(request.method());
-    copy.uri_mut().clone_from(request.uri());
-    copy.headers_mut().clone_from(request.headers());
-    Some(copy)
+/// Who carries a request to a server and brings the response, by connections of one kind.
+pub(super) trait Courier {
+    /// A connection to a server.
+    type Connection;
+    /// The beginning of a response, and what gives the rest.
+    type Answer;
+
+    /// Told before a server is tried.
+    fn address(&mut self, server: &RealServer);
+
+    /// A connection that was kept and is free.
+    fn kept(&mut self, server: &RealServer) -> Option<Self::Connection>;
+
+    /// A new connection.
+    async fn connect(
+        &mut self,
+        server: &RealServer,
+        patience: Duration,
+    ) -> Result<Self::Connection, ConnectError>;
+
+    /// Sends the request and waits for the beginning of the response.
+    async fn attempt(
+        &mut self,
+        server: &RealServer,
+        connection: Self::Connection,
+    ) -> Result<Self::Answer, Attempt>;
 }
 
-/// Sends a request to a server of the pool.
+/// Has a request carried to a server of the pool.
 ///
 /// A connection that is refused or not answered leads to the next server, as often as the pool
 /// allows. A kept connection that turns out to be closed before anything was sent on it leads to a
-/// fresh one. What may have reached a server is never sent again, whatever the method is: the
-/// server may have acted on it.
+/// fresh one. What may have reached a server is sent again only where it is of a safe method and has no
+/// content (RFC 9110, 9.2.2): otherwise the server may have acted on it.
 ///
 /// # Errors
 ///
 /// No server, no connection, or no response.
-pub async fn send(
-    pool: &Arc<Pool>,
+pub(super) async fn deliver<C: Courier>(
+    pool: &Pool,
     hash: u64,
-    mut request: Request<RequestBody>,
-    upload: &Arc<Progress>,
-    patience: Patience,
-) -> Result<Sent, Failure> {
+    courier: &mut C,
+) -> Result<(C::Answer, Outstanding), Failure> {
     let config = pool.config();
-    // An HTTP/1.0 client may name no host, but HTTP/1.1, which the server gets, must have one.
-    let unnamed = !request.headers().contains_key(header::HOST);
     let mut tried = Vec::new();
     let mut last: Option<Failure> = None;
     loop {
@@ -113,55 +125,36 @@ pub async fn send(
                 server: None,
             }));
         };
-        let server = Arc::clone(outstanding.server());
-        if unnamed && let Ok(host) = HeaderValue::from_str(&server.address().to_string()) {
-            request.headers_mut().insert(header::HOST, host);
-        }
-        let mut kept = server.take_idle();
+        let server = outstanding.server();
+        courier.address(server);
+        let mut kept = courier.kept(server);
         let refusal = loop {
             let reused = kept.is_some();
-            let sender = match kept.take() {
-                Some(sender) => sender,
-                None => match connect(&server, config.connect_timeout).await {
-                    Ok(sender) => sender,
+            let connection = match kept.take() {
+                Some(connection) => connection,
+                None => match courier.connect(server, config.connect_timeout).await {
+                    Ok(connection) => connection,
                     Err(error) => break connect_refusal(&error),
                 },
             };
-            let copy = repeatable(&request);
-            let outcome = attempt(&server, sender, request, upload, patience).await;
-            let refusal = match (outcome, copy) {
-                (Ok((response, sender)), _) => {
-                    let upload = Arc::clone(upload);
-                    let lease = Lease {
-                        pool: Arc::clone(pool),
-                        outstanding,
-                        sender,
-                        upload,
-                    };
-                    return Ok(Sent { response, lease });
-                }
-                (Err(Attempt::Closed(refusal)), Some(copy)) => {
-                    request = copy;
-                    refusal
-                }
-                (Err(Attempt::Spent(refusal) | Attempt::Closed(refusal)), _) => {
+            let refusal = match courier.attempt(server, connection).await {
+                Ok(answer) => return Ok((answer, outstanding)),
+                Err(Attempt::Closed(refusal)) => refusal,
+                Err(Attempt::Spent(refusal)) => {
                     // A client that broke off is no fault of the server.
                     if !matches!(refusal.reason, Reason::BodyBroken | Reason::BodyTimeout) {
                         server.failed(&config.passive);
                     }
                     return Err(Failure {
                         refusal,
-                        server: Some(server),
+                        server: Some(Arc::clone(server)),
                     });
                 }
-                (Err(Attempt::Unsent(back)), _) => {
-                    request = *back;
-                    Refusal::new(
-                        Reason::ConnectFailed,
-                        StatusCode::BAD_GATEWAY,
-                        "the server closed the connection at once",
-                    )
-                }
+                Err(Attempt::Unsent) => Refusal::new(
+                    Reason::ConnectFailed,
+                    StatusCode::BAD_GATEWAY,
+                    "the server closed the connection at once",
+                ),
             };
             if !reused {
                 break refusal;
@@ -173,7 +166,7 @@ pub async fn send(
         tried.push(index);
         let failure = Failure {
             refusal,
-            server: Some(server),
+            server: Some(Arc::clone(server)),
         };
         if tried.len() > usize::try_from(config.retries).unwrap_or(usize::MAX) {
             return Err(failure);
@@ -182,11 +175,122 @@ pub async fn send(
     }
 }
 
-async fn connect(server: &RealServer, patience: Duration) -> Result<Sender, ConnectError> {
-    let stream = connect_tcp(server.address(), patience).await?;
-    handshake(stream)
-        .await
-        .map_err(|error| ConnectError::Refused(std::io::Error::other(error)))
+/// Whether a request of this method may be sent again after it may have been seen, if it has no content
+/// (RFC 9110, 9.2.1 and 9.2.2).
+pub fn is_safe(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(method)
+}
+
+/// A copy of a request that may be sent again after it may have been seen.
+fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    if !is_safe(request.method()) || request.headers().contains_key(header::UPGRADE) {
+        return None;
+    }
+    let mut copy = Request::new(request.body().again()?);
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    copy.headers_mut().clone_from(request.headers());
+    Some(copy)
+}
+
+/// Sends a request to a server of the pool by hyper.
+///
+/// # Errors
+///
+/// No server, no connection, or no response.
+pub async fn send(
+    pool: &Arc<Pool>,
+    hash: u64,
+    request: Request<RequestBody>,
+    upload: &Arc<Progress>,
+    patience: Patience,
+) -> Result<Sent, Failure> {
+    let mut courier = ByHyper {
+        // An HTTP/1.0 client may name no host, but HTTP/1.1, which the server gets, must have one.
+        unnamed: !request.headers().contains_key(header::HOST),
+        request: Some(request),
+        upload,
+        patience,
+    };
+    let ((response, sender), outstanding) = deliver(pool, hash, &mut courier).await?;
+    let lease = Lease {
+        pool: Arc::clone(pool),
+        outstanding,
+        sender,
+        upload: Arc::clone(upload),
+    };
+    Ok(Sent { response, lease })
+}
+
+/// A request that hyper writes.
+struct ByHyper<'a> {
+    /// Absent while it is on its way.
+    request: Option<Request<RequestBody>>,
+    unnamed: bool,
+    upload: &'a Progress,
+    patience: Patience,
+}
+
+impl Courier for ByHyper<'_> {
+    type Connection = Sender;
+    type Answer = (Response<Incoming>, Sender);
+
+    fn address(&mut self, server: &RealServer) {
+        if self.unnamed
+            && let Some(request) = &mut self.request
+            && let Ok(host) = HeaderValue::from_str(&server.address().to_string())
+        {
+            request.headers_mut().insert(header::HOST, host);
+        }
+    }
+
+    fn kept(&mut self, server: &RealServer) -> Option<Sender> {
+        server.take_idle()
+    }
+
+    async fn connect(
+        &mut self,
+        server: &RealServer,
+        patience: Duration,
+    ) -> Result<Sender, ConnectError> {
+        let stream = connect_tcp(server.address(), patience).await?;
+        handshake(stream)
+            .await
+            .map_err(|error| ConnectError::Refused(std::io::Error::other(error)))
+    }
+
+    async fn attempt(
+        &mut self,
+        server: &RealServer,
+        sender: Sender,
+    ) -> Result<Self::Answer, Attempt> {
+        let Some(request) = self.request.take() else {
+            return Err(Attempt::Spent(Refusal::internal("the request was sent")));
+        };
+        let copy = repeatable(&request);
+        match attempt(server, sender, request, self.upload, self.patience).await {
+            Ok(answer) => Ok(answer),
+            Err(Failed::Unsent(request)) => {
+                self.request = Some(*request);
+                Err(Attempt::Unsent)
+            }
+            Err(Failed::Closed(refusal)) if copy.is_some() => {
+                self.request = copy;
+                Err(Attempt::Closed(refusal))
+            }
+            Err(Failed::Closed(refusal) | Failed::Spent(refusal)) => Err(Attempt::Spent(refusal)),
+        }
+    }
+}
+
+/// Why hyper brought no response.
+enum Failed {
+    /// Nothing was sent.
+    Unsent(Box<Request<RequestBody>>),
+    /// The server closed the connection before it answered.
+    Closed(Refusal),
+    /// The request may have been seen.
+    Spent(Refusal),
 }
 
 fn connect_refusal(error: &ConnectError) -> Refusal {
@@ -210,7 +314,7 @@ async fn attempt(
     request: Request<RequestBody>,
     upload: &Progress,
     patience: Patience,
-) -> Result<(Response<Incoming>, Sender), Attempt> {
+) -> Result<(Response<Incoming>, Sender), Failed> {
     let began = now_ns();
     let sending = sender.try_send_request(request);
     tokio::pin!(sending);
@@ -226,18 +330,14 @@ async fn attempt(
         let since = upload.moved_ns().max(began);
         let waited = Duration::from_nanos(now_ns().saturating_sub(since));
         if waited >= allowed {
-            return Err(Attempt::Spent(if client {
+            return Err(Failed::Spent(if client {
                 Refusal::new(
                     Reason::BodyTimeout,
                     StatusCode::REQUEST_TIMEOUT,
                     "the content of the request did not arrive in time",
                 )
             } else {
-                Refusal::new(
-                    Reason::ResponseTimeout,
-                    StatusCode::GATEWAY_TIMEOUT,
-                    "the server did not begin its response in time",
-                )
+                too_late()
             }));
         }
         // Whose time it is may change meanwhile, so that the shorter one is slept at most.
@@ -260,12 +360,30 @@ async fn attempt(
     }
 }
 
-fn unsent_or_spent(mut error: TrySendError<Request<RequestBody>>, upload: &Progress) -> Attempt {
+/// The server was silent for too long.
+pub(super) fn too_late() -> Refusal {
+    Refusal::new(
+        Reason::ResponseTimeout,
+        StatusCode::GATEWAY_TIMEOUT,
+        "the server did not begin its response in time",
+    )
+}
+
+/// The server closed the connection, or what it sent is no response.
+pub(super) fn no_response() -> Refusal {
+    Refusal::new(
+        Reason::BadResponse,
+        StatusCode::BAD_GATEWAY,
+        "the server gave no valid response",
+    )
+}
+
+fn unsent_or_spent(mut error: TrySendError<Request<RequestBody>>, upload: &Progress) -> Failed {
     if let Some(request) = error.take_message() {
-        return Attempt::Unsent(Box::new(request));
+        return Failed::Unsent(Box::new(request));
     }
     if upload.failed() {
-        return Attempt::Spent(Refusal::new(
+        return Failed::Spent(Refusal::new(
             Reason::BodyBroken,
             StatusCode::BAD_REQUEST,
             "the content of the request broke off",
@@ -273,15 +391,11 @@ fn unsent_or_spent(mut error: TrySendError<Request<RequestBody>>, upload: &Progr
     }
     let error = error.error();
     tracing::debug!(%error, "no response");
-    let refusal = Refusal::new(
-        Reason::BadResponse,
-        StatusCode::BAD_GATEWAY,
-        "the server gave no valid response",
-    );
+    let refusal = no_response();
     if error.is_incomplete_message() || is_reset(error) {
-        Attempt::Closed(refusal)
+        Failed::Closed(refusal)
     } else {
-        Attempt::Spent(refusal)
+        Failed::Spent(refusal)
     }
 }
 

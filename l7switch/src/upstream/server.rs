@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU32;
@@ -29,9 +30,40 @@ use l7switch_rules::model::address_bytes;
 use tokio::sync::Notify;
 
 use crate::body::RequestBody;
+use crate::io::SharedStream;
 
 /// An HTTP/1 connection to a server that is free.
 pub(super) type Sender = SendRequest<RequestBody>;
+
+/// Connections that are free, each with the time since when, in order.
+#[derive(Debug, Default)]
+struct Idle {
+    /// Those that hyper has.
+    senders: VecDeque<(Sender, Instant)>,
+    /// Those of relayed exchanges.
+    streams: VecDeque<(SharedStream, Instant)>,
+}
+
+impl Idle {
+    fn len(&self) -> usize {
+        self.senders.len().saturating_add(self.streams.len())
+    }
+
+    /// Closes the oldest ones until there are at most so many.
+    fn shrink(&mut self, most: usize) {
+        while self.len() > most {
+            let since =
+                |entry: Option<Instant>| entry.map_or(Duration::ZERO, |since| since.elapsed());
+            let sender = since(self.senders.front().map(|(_, since)| *since));
+            let stream = since(self.streams.front().map(|(_, since)| *since));
+            if stream > sender || self.senders.is_empty() {
+                self.streams.pop_front();
+            } else {
+                self.senders.pop_front();
+            }
+        }
+    }
+}
 
 /// A real server in one pool.
 #[derive(Debug)]
@@ -39,7 +71,7 @@ pub struct RealServer {
     pool: Arc<str>,
     address: SocketAddr,
     sched: sched::Server,
-    idle: Mutex<VecDeque<(Sender, Instant)>>,
+    idle: Mutex<Idle>,
     control: Mutex<Control>,
     total: AtomicU64,
     failures: AtomicU64,
@@ -292,7 +324,8 @@ impl RealServer {
     /// A free connection that is still open, the one used last first: the others may then grow old
     /// and be closed.
     pub(super) fn take_idle(&self) -> Option<Sender> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle();
+        let idle = &mut idle.senders;
         let mut unready = Vec::new();
         let mut found = None;
         while let Some((sender, since)) = idle.pop_back() {
@@ -315,17 +348,42 @@ impl RealServer {
         if most == 0 || sender.is_closed() {
             return;
         }
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.push_back((sender, Instant::now()));
-        while idle.len() > most {
-            idle.pop_front();
+        let mut idle = self.idle();
+        idle.senders.push_back((sender, Instant::now()));
+        idle.shrink(most);
+    }
+
+    /// The same of a connection of relayed exchanges.
+    pub(super) fn take_idle_stream(&self) -> Option<SharedStream> {
+        let mut idle = self.idle();
+        while let Some((stream, _)) = idle.streams.pop_back() {
+            if stream.is_quiet() {
+                return Some(stream);
+            }
         }
+        None
+    }
+
+    /// Keeps a connection of relayed exchanges for reuse, or closes it where there are enough.
+    pub(super) fn keep_idle_stream(&self, stream: SharedStream, most: usize) {
+        if most > 0 {
+            let mut idle = self.idle();
+            idle.streams.push_back((stream, Instant::now()));
+            idle.shrink(most);
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes idle connections that are older than `patience`, and forgets those that are closed.
     pub fn prune_idle(&self, patience: Duration) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < patience);
+        let mut idle = self.idle();
+        idle.senders
+            .retain(|(sender, since)| !sender.is_closed() && since.elapsed() < patience);
+        idle.streams
+            .retain(|(stream, since)| stream.is_quiet() && since.elapsed() < patience);
     }
 
     /// What an administrator sees.
@@ -341,10 +399,7 @@ impl RealServer {
             active: u64::from(self.sched.active()),
             total: self.total.load(Relaxed),
             failures: self.failures.load(Relaxed),
-            idle: self
-                .idle
-                .lock()
-                .map_or(0, |idle| u64::try_from(idle.len()).unwrap_or(u64::MAX)),
+            idle: u64::try_from(self.idle().len()).unwrap_or(u64::MAX),
             ewma_ms: Duration::from_nanos(self.ewma_ns.load(Relaxed)).as_secs_f64() * 1000.0,
         }
     }

@@ -14,6 +14,7 @@ mod connections;
 mod demo;
 mod http2;
 mod messages;
+mod relay;
 mod reload;
 mod strict;
 mod support;

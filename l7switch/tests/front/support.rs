@@ -167,7 +167,8 @@ impl Raw {
         let mut body = Vec::new();
         loop {
             let line = self.line().await;
-            let size = usize::from_str_radix(line.trim(), 16).unwrap();
+            let size = line.split(';').next().unwrap().trim();
+            let size = usize::from_str_radix(size, 16).unwrap();
             if size == 0 {
                 break;
             }

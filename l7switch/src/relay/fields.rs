@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: MIT
+//! The fields of a head as they stand in a buffer, and heads made of those that go on.
+
+use std::ops::Range;
+
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+use memchr::memchr;
+
+use crate::filters::Edit;
+use crate::headers::Present;
+
+/// A field's line.
+#[derive(Clone, Debug)]
+struct Line {
+    /// With its CRLF.
+    whole: Range<usize>,
+    /// Where its colon is.
+    colon: usize,
+    what: Present,
+}
+
+/// The fields of a head that a parser has found right, and what they are.
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    lines: Vec<Line>,
+    /// The first line, with its CRLF.
+    first: Range<usize>,
+    present: Present,
+}
+
+impl Fields {
+    /// Looks at a head, which ends with its empty line. Gives which of the fields that matter it has.
+    pub(super) fn scan(&mut self, head: &[u8]) -> Present {
+        self.lines.clear();
+        self.present = Present::NONE;
+        // There may be an empty line before it.
+        let start = if head.starts_with(b"\r\n") { 2 } else { 0 };
+        let mut at = end_of_line(head, start);
+        self.first = start..at;
+        while at < head.len() {
+            let end = end_of_line(head, at);
+            let line = head.get(at..end).unwrap_or_default();
+            let Some(colon) = memchr(b':', line) else {
+                break;
+            };
+            let what = Present::named(line.get(..colon).unwrap_or_default());
+            self.present = self.present.and(what);
+            self.lines.push(Line {
+                whole: at..end,
+                colon: at.saturating_add(colon),
+                what,
+            });
+            at = end;
+        }
+        self.present
+    }
+
+    /// Which of the fields that matter there are.
+    pub(super) const fn present(&self) -> Present {
+        self.present
+    }
+
+    /// The values of fields of a kind, without the white space around them.
+    pub(super) fn values<'a>(
+        &'a self,
+        head: &'a [u8],
+        what: Present,
+    ) -> impl Iterator<Item = &'a [u8]> {
+        self.lines
+            .iter()
+            .filter(move |line| line.what == what)
+            .map(|line| value(head, line))
+    }
+
+    /// The fields of these kinds as a map.
+    pub(super) fn map(&self, head: &[u8], what: Present) -> HeaderMap {
+        let lines = self.lines.iter().filter(|line| what.has(line.what));
+        lines
+            .filter_map(|line| {
+                let name = HeaderName::from_bytes(name(head, line)).ok()?;
+                Some((name, HeaderValue::from_bytes(value(head, line)).ok()?))
+            })
+            .fold(HeaderMap::new(), |mut map, (name, value)| {
+                map.append(name, value);
+                map
+            })
+    }
+
+    /// Writes a head without the empty line at its end: `first`, else its own first line; then its fields but for
+    /// those of these kinds, those that Connection names, and those that the edit takes out or sets.
+    pub(super) fn write(
+        &self,
+        head: &[u8],
+        first: Option<&[u8]>,
+        without: Present,
+        edit: &Edit,
+        out: &mut Vec<u8>,
+    ) {
+        let named: Vec<&[u8]> = if self.present.has(Present::CONNECTION) {
+            self.options(head)
+                .filter(|option| !is_usual(option))
+                .collect()
+        } else {
+            Vec::new()
+        };
+        // What stands together goes together.
+        let mut run = match first {
+            Some(first) => {
+                out.extend_from_slice(first);
+                self.first.end..self.first.end
+            }
+            None => self.first.clone(),
+        };
+        for line in &self.lines {
+            let gone = without.has(line.what)
+                || edit.replaces(name(head, line))
+                || named
+                    .iter()
+                    .any(|option| option.eq_ignore_ascii_case(name(head, line)));
+            if gone {
+                out.extend_from_slice(head.get(run).unwrap_or_default());
+                run = line.whole.end..line.whole.end;
+            } else {
+                run.end = line.whole.end;
+            }
+        }
+        out.extend_from_slice(head.get(run).unwrap_or_default());
+    }
+
+    /// What Connection lists.
+    pub(super) fn options<'a>(&'a self, head: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        self.values(head, Present::CONNECTION)
+            .flat_map(|value| value.split(|byte| *byte == b','))
+            .map(<[u8]>::trim_ascii)
+            .filter(|option| !option.is_empty())
+    }
+}
+
+/// Whether an option of Connection names no field of which others might hear.
+pub(super) fn is_usual(option: &[u8]) -> bool {
+    option.eq_ignore_ascii_case(b"keep-alive") || option.eq_ignore_ascii_case(b"close")
+}
+
+fn name<'a>(head: &'a [u8], line: &Line) -> &'a [u8] {
+    head.get(line.whole.start..line.colon).unwrap_or_default()
+}
+
+fn value<'a>(head: &'a [u8], line: &Line) -> &'a [u8] {
+    let value = head.get(line.colon.saturating_add(1)..line.whole.end);
+    value.unwrap_or_default().trim_ascii()
+}
+
+/// Where the line that begins at `from` ends, its CRLF included.
+fn end_of_line(head: &[u8], from: usize) -> usize {
+    let rest = head.get(from..).unwrap_or_default();
+    let feed = memchr(b'\n', rest).map_or(rest.len(), |feed| feed.saturating_add(1));
+    from.saturating_add(feed)
+}
+
+/// Writes a field.
+pub(super) fn push(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the fields of a map but for those that the edit replaces.
+pub(super) fn push_map(out: &mut Vec<u8>, fields: &HeaderMap, edit: &Edit) {
+    for (name, value) in fields {
+        let name = name.as_str().as_bytes();
+        if !edit.replaces(name) {
+            push(out, name, value.as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use l7switch_rules::model::HeaderEdit;
+
+    const HEAD: &[u8] =
+        b"\r\nGET / HTTP/1.1\r\nHost: a\r\nX-A:1 \r\nConnection: close, x-b\r\nX-B: 2\r\n\
+        Keep-Alive: 5\r\ncookie: c\r\nX-Forwarded-For: 1.1.1.1\r\nx-forwarded-for:2.2.2.2\r\n\r\n";
+
+    fn written(first: Option<&[u8]>, without: Present, edit: &Edit) -> String {
+        let mut fields = Fields::default();
+        fields.scan(HEAD);
+        let mut out = Vec::new();
+        fields.write(HEAD, first, without, edit, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn fields_are_told_apart() {
+        let mut fields = Fields::default();
+        let present = fields.scan(HEAD);
+        assert!(present.has(Present::HOST) && present.has(Present::COOKIE));
+        assert!(!present.has(Present::DATE) && !present.has(Present::UPGRADE));
+        assert_eq!(
+            fields.values(HEAD, Present::HOST).collect::<Vec<_>>(),
+            [b"a"]
+        );
+        assert_eq!(
+            fields.options(HEAD).collect::<Vec<_>>(),
+            [&b"close"[..], b"x-b"]
+        );
+        let map = fields.map(HEAD, Present::FORWARDED);
+        let all: Vec<_> = map.get_all("x-forwarded-for").into_iter().collect();
+        assert_eq!(all, ["1.1.1.1", "2.2.2.2"]);
+        // Nothing of it is left in the next one.
+        assert_eq!(
+            fields.scan(b"HTTP/1.1 200 OK\r\nDate: x\r\n\r\n"),
+            Present::DATE
+        );
+    }
+
+    #[test]
+    fn what_ends_here_is_left_out() {
+        let none = Edit::default();
+        assert_eq!(
+            written(None, Present::HOP_BY_HOP.and(Present::FORWARDED), &none),
+            "GET / HTTP/1.1\r\nHost: a\r\nX-A:1 \r\ncookie: c\r\n"
+        );
+        assert_eq!(
+            written(
+                Some(b"PUT /b HTTP/1.1\r\n"),
+                Present::HOP_BY_HOP.and(Present::HOST),
+                &none
+            ),
+            "PUT /b HTTP/1.1\r\nX-A:1 \r\ncookie: c\r\nX-Forwarded-For: 1.1.1.1\r\nx-forwarded-for:2.2.2.2\r\n"
+        );
+    }
+
+    #[test]
+    fn edits_replace() {
+        let edit = Edit::new(&HeaderEdit {
+            remove: vec!["X-A".to_owned()],
+            set: vec![("cookie".to_owned(), "d".to_owned())],
+            add: vec![("host".to_owned(), "b".to_owned())],
+        })
+        .unwrap();
+        let without = Present::HOP_BY_HOP.and(Present::FORWARDED);
+        let mut out = written(None, without, &edit).into_bytes();
+        for (name, value) in edit.written() {
+            push(&mut out, name.as_str().as_bytes(), value.as_bytes());
+        }
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "GET / HTTP/1.1\r\nHost: a\r\ncookie: d\r\nhost: b\r\n"
+        );
+    }
+}
