@@ -55,7 +55,7 @@ const PING: Duration = Duration::from_secs(20);
 
 /// Serves a connection.
 pub async fn serve(
-    client: Client,
+    client: Box<Client>,
     stream: TcpStream,
     limits: Limits,
     tls: Option<Arc<ServerConfig>>,
@@ -70,7 +70,7 @@ pub async fn serve(
 
 /// TLS, and in it the protocol that was agreed upon.
 async fn secure(
-    client: Client,
+    client: Box<Client>,
     stream: SharedStream,
     handle: StreamHandle,
     limits: Limits,
@@ -99,7 +99,12 @@ async fn secure(
 }
 
 /// Clear text: HTTP/2 with prior knowledge, or HTTP/1.
-async fn clear(client: Client, mut stream: SharedStream, handle: StreamHandle, limits: Limits) {
+async fn clear(
+    client: Box<Client>,
+    mut stream: SharedStream,
+    handle: StreamHandle,
+    limits: Limits,
+) {
     let mut received = BytesMut::with_capacity(1024);
     let first = client.core.shutdown.draining();
     let outcome = tokio::select! {
@@ -153,7 +158,7 @@ fn service(
 
 /// HTTP/1: usual exchanges are relayed, from the first that is not on the connection is hyper's.
 async fn h1<S>(
-    client: Client,
+    client: Box<Client>,
     mut stream: S,
     mut received: BytesMut,
     handle: StreamHandle,
@@ -179,17 +184,20 @@ async fn h1<S>(
         // The client must not take what it has for the whole.
         Some(End::Cut) => handle.abort(),
         Some(End::Over { unread }) => {
-            // The end of TLS, where there is any.
-            let _ = tokio::time::timeout(limits.idle_timeout, stream.shutdown()).await;
+            if client.scheme == "https" {
+                // TLS has an end of its own.
+                let shutdown = tokio::time::timeout(limits.idle_timeout, stream.shutdown());
+                let _ = Box::pin(shutdown).await;
+            }
             if unread || handle.has_unread() {
-                handle.linger().await;
+                Box::pin(handle.linger()).await;
             }
         }
     }
 }
 
 async fn by_hyper<S>(
-    client: Client,
+    client: Box<Client>,
     stream: S,
     received: BytesMut,
     handle: StreamHandle,
@@ -246,16 +254,16 @@ async fn by_hyper<S>(
         }
         // Others have the stream now.
         Ok(()) if shared.has_changed() => (),
-        Ok(()) if !shared.is_clean() || handle.has_unread() => handle.linger().await,
+        Ok(()) if !shared.is_clean() || handle.has_unread() => Box::pin(handle.linger()).await,
         Ok(()) => (),
     }
 }
 
-async fn h2<S>(client: Client, stream: S, handle: StreamHandle, limits: Limits)
+async fn h2<S>(client: Box<Client>, stream: S, handle: StreamHandle, limits: Limits)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let client = Arc::new(client);
+    let client = Arc::<Client>::from(client);
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())

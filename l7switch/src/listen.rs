@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
 //! Listening: sockets, and the loop that accepts.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -135,28 +138,25 @@ async fn accept(
     service: Arc<ArcSwap<String>>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    loop {
-        let stats = limit_and_stats(&core, &service.load());
-        let room = async {
-            if let Some((limit, stats)) = &stats {
-                stats.below(*limit).await;
+    {
+        let mut stop = pin!(stopped.wait_for(|stop| *stop));
+        loop {
+            if let Some(room) = full(&core, &service.load()) {
+                tokio::select! {
+                    // The limit may be another by then.
+                    _ = tokio::time::timeout(LOOK_AGAIN, room) => continue,
+                    _ = &mut stop => break,
+                }
             }
-        };
-        let ready = async {
-            match tokio::time::timeout(LOOK_AGAIN, room).await {
-                Ok(()) => Some(socket.accept().await),
-                // The limit may be another by now.
-                Err(_) => None,
+            let accepted = poll_fn(|cx| match socket.poll_accept(cx) {
+                Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+                Poll::Pending => stop.as_mut().poll(cx).map(|_| None),
+            });
+            match accepted.await {
+                Some(Ok((stream, peer))) => serve(&core, &service.load_full(), stream, peer),
+                Some(Err(error)) => rest(&error).await,
+                None => break,
             }
-        };
-        let accepted = tokio::select! {
-            accepted = ready => accepted,
-            _ = stopped.wait_for(|stop| *stop) => break,
-        };
-        match accepted {
-            Some(Ok((stream, peer))) => serve(&core, &service.load_full(), stream, peer),
-            Some(Err(error)) => rest(&error).await,
-            None => (),
         }
     }
     // What clients take for accepted, because the kernel has completed it, must not be reset.
@@ -182,12 +182,16 @@ async fn rest(error: &io::Error) {
     }
 }
 
-type LimitAndStats = (usize, Arc<crate::stats::ServiceStats>);
-
-fn limit_and_stats(core: &Core, service: &str) -> Option<LimitAndStats> {
+/// Waits until a service that has as many connections as it may have has one less.
+fn full(core: &Core, service: &str) -> Option<impl Future<Output = ()> + use<>> {
     let generation = core.active.load();
     let (_, model, state) = generation.service(service)?;
-    Some((model.limits.connections, Arc::clone(&state.stats)))
+    let limit = model.limits.connections;
+    if state.stats.active() < limit {
+        return None;
+    }
+    let stats = Arc::clone(&state.stats);
+    Some(async move { stats.below(limit).await })
 }
 
 fn serve(core: &Arc<Core>, service: &str, stream: tokio::net::TcpStream, peer: SocketAddr) {
@@ -203,10 +207,14 @@ fn serve(core: &Arc<Core>, service: &str, stream: tokio::net::TcpStream, peer: S
     };
     let stats = Arc::clone(&state.stats);
     let client = Client::new(Arc::clone(core), service.into(), stats, peer, scheme);
+    // Boxed: the task's future holds it once for each function that passes it on.
+    let client = Box::new(client);
+    // Boxed, too, since a task's future is moved half a dozen times before it is where it stays.
     if model.protocol.is_http() {
-        tokio::spawn(conn::serve(client, stream, model.limits, state.tls.clone()));
+        let tls = state.tls.clone();
+        tokio::spawn(Box::pin(conn::serve(client, stream, model.limits, tls)));
     } else {
-        tokio::spawn(passthrough::serve(client, stream));
+        tokio::spawn(Box::pin(passthrough::serve(client, stream)));
     }
 }
 

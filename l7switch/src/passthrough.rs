@@ -54,7 +54,7 @@ impl Refused {
 }
 
 /// Serves a connection of a `tls` or `tcp` service.
-pub async fn serve(client: Client, stream: TcpStream) {
+pub async fn serve(client: Box<Client>, stream: TcpStream) {
     let (mut stream, handle) = SharedStream::new(stream);
     let mut exchange = Exchange::begin(
         Arc::clone(&client.stats),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Buf;
+use bytes::BytesMut;
 use http::HeaderValue;
 use http::Method;
 use http::Response;
@@ -27,7 +28,6 @@ use super::Next;
 use super::NotTaken;
 use super::Relay;
 use super::content::Content;
-use super::fields;
 use super::fields::push;
 use super::fields::push_map;
 use crate::answer;
@@ -50,6 +50,9 @@ use crate::upstream::Message;
 
 /// Read at a time of a response's content.
 const READ: usize = 64 * 1024;
+
+/// Room that a connection keeps between two exchanges, at most.
+const MANY: usize = 16 * 1024;
 
 /// Content of so many bytes is copied behind its head, instead of being written as a second piece.
 const SHORT: usize = 4 * 1024;
@@ -112,31 +115,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
         );
         exchange.received(wide(content.len()));
         let generation = client.core.active.load_full();
-        let asked = Asked {
-            peer: client.peer.ip(),
-            scheme: client.scheme,
-            host,
-            plain_host: head.plain_host(),
-            method: head.method(),
-            path: head.path(),
-            plain_path: head.plain_path(),
-            query: head.query(),
-            fields: head,
+        let planned = {
+            let asked = Asked {
+                peer: client.peer.ip(),
+                scheme: client.scheme,
+                host,
+                plain_host: head.plain_host(),
+                method: head.method(),
+                path: head.path(),
+                plain_path: head.plain_path(),
+                query: head.query(),
+                fields: head,
+            };
+            let version = Version::HTTP_11;
+            proxy::onward(client, &generation, &asked, &method, version, exchange)
         };
-        let version = Version::HTTP_11;
-        match proxy::onward(client, &generation, &asked, &method, version, exchange) {
-            Ok((onward, exchange)) => self.forward(&question, &onward, exchange).await,
-            Err(response) => self.answer(&question, *response).await,
-        }
+        let (onward, exchange) = match planned {
+            Ok(planned) => planned,
+            Err(response) => return Box::pin(self.answer(&question, *response)).await,
+        };
+        self.forward(&question, &onward, exchange).await
     }
 
     /// Whether the fields are such as an exchange may have that is relayed.
     fn has_usual_fields(&self, head: &[u8], present: Present) -> bool {
         let once = |what| !present.has(what) || self.fields.values(head, what).nth(1).is_none();
         // More of them are joined, as HTTP/1 wants it.
-        once(Present::COOKIE)
-            && (!present.has(Present::CONNECTION)
-                || self.fields.options(head).all(fields::is_usual))
+        once(Present::COOKIE) && self.fields.names_none(head)
     }
 
     async fn forward(
@@ -175,7 +180,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
             Ok(answered) => answered,
             Err(failure) => {
                 let response = answer::refuse(&failure.refusal, question.method, exchange);
-                return self.answer(question, response).await;
+                return Box::pin(self.answer(question, response)).await;
             }
         };
         let kind = if *question.method == Method::HEAD {
@@ -190,14 +195,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
             answered.lease.failed();
             let refusal = Refusal::new(Reason::BadResponse, StatusCode::BAD_GATEWAY, what);
             let response = answer::refuse(&refusal, question.method, exchange);
-            return self.answer(question, response).await;
+            return Box::pin(self.answer(question, response)).await;
         }
         let status = StatusCode::from_u16(answered.head.status).unwrap_or(StatusCode::BAD_GATEWAY);
         exchange.responded(status);
         let last = self.is_last(question.persistent);
         self.response_head(&answered, follows, &onward.state.filters.response, last);
         self.from_server.advance(answered.length);
-        match self.content(answered, follows, patience, exchange).await {
+        let sent = self.content(answered, follows, patience, exchange).await;
+        if self.from_server.capacity() > MANY {
+            self.from_server = BytesMut::new();
+        }
+        match sent {
             Err(NotTaken) => Next::Cut,
             Ok(()) if last => Next::Last(question.length()),
             Ok(()) => Next::Request(question.length()),
@@ -376,7 +385,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
         self.write(0).await
     }
 
-    /// Sends a response of the switch's own.
+    /// Sends a response of the switch's own. For callers to box: a connection's task has no room for what is rare.
     async fn answer(&mut self, question: &Question<'_>, response: Response<ResponseBody>) -> Next {
         let (parts, body) = response.into_parts();
         let Ok(content) = body.collect().await else {

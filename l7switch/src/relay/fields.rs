@@ -6,10 +6,13 @@ use std::ops::Range;
 use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
-use memchr::memchr;
+use memchr::memchr_iter;
 
 use crate::filters::Edit;
 use crate::headers::Present;
+
+/// Room for so many fields, at first.
+const USUAL: usize = 24;
 
 /// A field's line.
 #[derive(Clone, Debug)]
@@ -22,7 +25,7 @@ struct Line {
 }
 
 /// The fields of a head that a parser has found right, and what they are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Fields {
     lines: Vec<Line>,
     /// The first line, with its CRLF.
@@ -31,18 +34,30 @@ pub(super) struct Fields {
 }
 
 impl Fields {
+    /// Of no head.
+    pub(super) fn new() -> Self {
+        Self {
+            lines: Vec::with_capacity(USUAL),
+            first: 0..0,
+            present: Present::NONE,
+        }
+    }
+
     /// Looks at a head, which ends with its empty line. Gives which of the fields that matter it has.
     pub(super) fn scan(&mut self, head: &[u8]) -> Present {
         self.lines.clear();
         self.present = Present::NONE;
         // There may be an empty line before it.
         let start = if head.starts_with(b"\r\n") { 2 } else { 0 };
-        let mut at = end_of_line(head, start);
+        let mut ends = memchr_iter(b'\n', head)
+            .map(|feed| feed.saturating_add(1))
+            .filter(|end| *end > start);
+        let mut at = ends.next().unwrap_or(head.len());
         self.first = start..at;
-        while at < head.len() {
-            let end = end_of_line(head, at);
+        for end in ends {
             let line = head.get(at..end).unwrap_or_default();
-            let Some(colon) = memchr(b':', line) else {
+            // Names are short. There is none in the empty line at the end.
+            let Some(colon) = line.iter().position(|byte| *byte == b':') else {
                 break;
             };
             let what = Present::named(line.get(..colon).unwrap_or_default());
@@ -98,12 +113,10 @@ impl Fields {
         edit: &Edit,
         out: &mut Vec<u8>,
     ) {
-        let named: Vec<&[u8]> = if self.present.has(Present::CONNECTION) {
-            self.options(head)
-                .filter(|option| !is_usual(option))
-                .collect()
-        } else {
+        let named: Vec<&[u8]> = if self.names_none(head) {
             Vec::new()
+        } else {
+            self.options(head).collect()
         };
         // What stands together goes together.
         let mut run = match first {
@@ -129,8 +142,15 @@ impl Fields {
         out.extend_from_slice(head.get(run).unwrap_or_default());
     }
 
+    /// Whether Connection names no field, in all lines that it has.
+    pub(super) fn names_none(&self, head: &[u8]) -> bool {
+        !self.present.has(Present::CONNECTION)
+            || self.values(head, Present::CONNECTION).all(is_usual)
+            || self.options(head).all(is_usual)
+    }
+
     /// What Connection lists.
-    pub(super) fn options<'a>(&'a self, head: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    fn options<'a>(&'a self, head: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         self.values(head, Present::CONNECTION)
             .flat_map(|value| value.split(|byte| *byte == b','))
             .map(<[u8]>::trim_ascii)
@@ -139,7 +159,7 @@ impl Fields {
 }
 
 /// Whether an option of Connection names no field of which others might hear.
-pub(super) fn is_usual(option: &[u8]) -> bool {
+fn is_usual(option: &[u8]) -> bool {
     option.eq_ignore_ascii_case(b"keep-alive") || option.eq_ignore_ascii_case(b"close")
 }
 
@@ -150,13 +170,6 @@ fn name<'a>(head: &'a [u8], line: &Line) -> &'a [u8] {
 fn value<'a>(head: &'a [u8], line: &Line) -> &'a [u8] {
     let value = head.get(line.colon.saturating_add(1)..line.whole.end);
     value.unwrap_or_default().trim_ascii()
-}
-
-/// Where the line that begins at `from` ends, its CRLF included.
-fn end_of_line(head: &[u8], from: usize) -> usize {
-    let rest = head.get(from..).unwrap_or_default();
-    let feed = memchr(b'\n', rest).map_or(rest.len(), |feed| feed.saturating_add(1));
-    from.saturating_add(feed)
 }
 
 /// Writes a field.
@@ -187,7 +200,7 @@ mod tests {
         Keep-Alive: 5\r\ncookie: c\r\nX-Forwarded-For: 1.1.1.1\r\nx-forwarded-for:2.2.2.2\r\n\r\n";
 
     fn written(first: Option<&[u8]>, without: Present, edit: &Edit) -> String {
-        let mut fields = Fields::default();
+        let mut fields = Fields::new();
         fields.scan(HEAD);
         let mut out = Vec::new();
         fields.write(HEAD, first, without, edit, &mut out);
@@ -196,7 +209,7 @@ mod tests {
 
     #[test]
     fn fields_are_told_apart() {
-        let mut fields = Fields::default();
+        let mut fields = Fields::new();
         let present = fields.scan(HEAD);
         assert!(present.has(Present::HOST) && present.has(Present::COOKIE));
         assert!(!present.has(Present::DATE) && !present.has(Present::UPGRADE));

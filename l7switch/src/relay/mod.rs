@@ -33,6 +33,12 @@ use fields::Fields;
 /// Read at a time where a request begins.
 const READ: usize = 4 * 1024;
 
+/// Room for usual heads.
+const HEAD: usize = 1024;
+
+/// Room for what the switch says of itself.
+const OWN: usize = 160;
+
 /// How a connection's usual exchanges end.
 #[derive(Debug)]
 pub enum End {
@@ -132,7 +138,8 @@ struct Relay<'a, S> {
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Relay<'a, S> {
     fn new(client: &'a Client, stream: &'a mut S, limits: &'a Limits) -> Self {
-        let mut own = b"via: 1.1 l7switch\r\n".to_vec();
+        let mut own = Vec::with_capacity(OWN);
+        own.extend_from_slice(b"via: 1.1 l7switch\r\n");
         fields::push(&mut own, b"x-forwarded-for", client.peer_text.as_bytes());
         fields::push(&mut own, b"x-forwarded-proto", client.scheme.as_bytes());
         own.extend_from_slice(b"x-forwarded-host: ");
@@ -141,9 +148,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Relay<'a, S> {
             stream,
             limits,
             timer: Timer::default(),
-            fields: Fields::default(),
+            fields: Fields::new(),
             own,
-            out: Vec::new(),
+            out: Vec::with_capacity(HEAD),
             from_server: BytesMut::new(),
         }
     }

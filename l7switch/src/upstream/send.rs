@@ -132,7 +132,8 @@ pub(super) async fn deliver<C: Courier>(
             let reused = kept.is_some();
             let connection = match kept.take() {
                 Some(connection) => connection,
-                None => match courier.connect(server, config.connect_timeout).await {
+                // Boxed, as what is rare.
+                None => match Box::pin(courier.connect(server, config.connect_timeout)).await {
                     Ok(connection) => connection,
                     Err(error) => break connect_refusal(&error),
                 },
