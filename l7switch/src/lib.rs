@@ -2,9 +2,9 @@
 //! The userspace front of l7switch: a reverse proxy and load balancer that switches by the rules of
 //! one rule file.
 //!
-//! A connection is accepted by [`listen`], served by [`conn`] (HTTP, below which [`gate`] lets only
-//! strictly valid messages pass) or [`passthrough`]. A request goes through [`proxy`]: [`plan`]
-//! decides by the rules, [`forward`] sends it to a pool of [`upstream`] servers, or [`answer`]
+//! A connection is accepted by [`listen`], served by [`conn`] (HTTP) or [`passthrough`]. Usual HTTP/1 exchanges are relayed
+//! ([`relay`]); the rest is hyper's, below which [`gate`] lets only strictly valid messages pass, and a request goes through [`proxy`]:
+//! [`plan`] decides by the rules, for both, [`forward`] sends it to a pool of [`upstream`] servers, or [`answer`]
 //! answers it. The rules in force are a [`state::Generation`]; a reload replaces it whole. Where the kernel module is
 //! loaded, [`kernel`] gives it the same rules.
 

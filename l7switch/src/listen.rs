@@ -61,7 +61,7 @@ pub struct Listener {
     /// The address that is bound: another where the rule file says port 0.
     bound: SocketAddr,
     /// The service that the connections are for, which a reload may change.
-    service: Arc<ArcSwap<String>>,
+    service: Arc<ArcSwap<Arc<str>>>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -79,7 +79,7 @@ impl Listener {
         service: &str,
     ) -> io::Result<Self> {
         let bound = socket.local_addr()?;
-        let service = Arc::new(ArcSwap::from_pointee(service.to_owned()));
+        let service = Arc::new(ArcSwap::from_pointee(Arc::from(service)));
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(accept(
             Arc::clone(core),
@@ -107,14 +107,14 @@ impl Listener {
     }
 
     /// The service.
-    pub fn service(&self) -> Arc<String> {
-        self.service.load_full()
+    pub fn service(&self) -> Arc<str> {
+        Arc::clone(&self.service.load())
     }
 
     /// Connections are from now on for this service.
     pub fn assign(&self, service: &str) {
-        if **self.service.load() != service {
-            self.service.store(Arc::new(service.to_owned()));
+        if ***self.service.load() != *service {
+            self.service.store(Arc::new(Arc::from(service)));
         }
     }
 
@@ -135,7 +135,7 @@ impl Drop for Listener {
 async fn accept(
     core: Arc<Core>,
     socket: TcpListener,
-    service: Arc<ArcSwap<String>>,
+    service: Arc<ArcSwap<Arc<str>>>,
     mut stopped: watch::Receiver<bool>,
 ) {
     {
@@ -153,7 +153,7 @@ async fn accept(
                 Poll::Pending => stop.as_mut().poll(cx).map(|_| None),
             });
             match accepted.await {
-                Some(Ok((stream, peer))) => serve(&core, &service.load_full(), stream, peer),
+                Some(Ok((stream, peer))) => serve(&core, &service.load(), stream, peer),
                 Some(Err(error)) => rest(&error).await,
                 None => break,
             }
@@ -163,7 +163,7 @@ async fn accept(
     loop {
         let next = tokio::time::timeout(Duration::ZERO, socket.accept()).await;
         match next {
-            Ok(Ok((stream, peer))) => serve(&core, &service.load_full(), stream, peer),
+            Ok(Ok((stream, peer))) => serve(&core, &service.load(), stream, peer),
             Ok(Err(_)) | Err(_) => return,
         }
     }
@@ -194,7 +194,7 @@ fn full(core: &Core, service: &str) -> Option<impl Future<Output = ()> + use<>> 
     Some(async move { stats.below(limit).await })
 }
 
-fn serve(core: &Arc<Core>, service: &str, stream: tokio::net::TcpStream, peer: SocketAddr) {
+fn serve(core: &Arc<Core>, service: &Arc<str>, stream: tokio::net::TcpStream, peer: SocketAddr) {
     let generation = core.active.load();
     let Some((_, model, state)) = generation.service(service) else {
         // The service was taken away between two looks.
@@ -206,7 +206,7 @@ fn serve(core: &Arc<Core>, service: &str, stream: tokio::net::TcpStream, peer: S
         "http"
     };
     let stats = Arc::clone(&state.stats);
-    let client = Client::new(Arc::clone(core), service.into(), stats, peer, scheme);
+    let client = Client::new(Arc::clone(core), Arc::clone(service), stats, peer, scheme);
     // Boxed: the task's future holds it once for each function that passes it on.
     let client = Box::new(client);
     // Boxed, too, since a task's future is moved half a dozen times before it is where it stays.

@@ -20,6 +20,7 @@ use l7switch::kernel::module::Netlink;
 use l7switch::watch::Watch;
 use l7switch_rules::RuleSet;
 use l7switch_rules::text::diagnostic::Report;
+use mimalloc::MiMalloc;
 use rustix::process::Resource;
 use rustix::process::Rlimit;
 use rustix::process::getrlimit;
@@ -28,6 +29,11 @@ use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tracing_subscriber::EnvFilter;
+
+/// A connection with one request allocates two dozen times; glibc's allocator takes 3,300 of its 22,200 instructions in user space
+/// more for it.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

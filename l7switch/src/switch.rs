@@ -195,7 +195,7 @@ impl Switch {
             .iter()
         {
             bound
-                .entry((*listener.service()).clone())
+                .entry(listener.service().to_string())
                 .or_default()
                 .push(listener.bound());
         }

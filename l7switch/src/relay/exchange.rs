@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Buf;
-use bytes::BytesMut;
 use http::HeaderValue;
 use http::Method;
 use http::Response;
@@ -30,6 +29,7 @@ use super::Relay;
 use super::content::Content;
 use super::fields::push;
 use super::fields::push_map;
+use super::room::Room;
 use crate::answer;
 use crate::exchange::Exchange;
 use crate::filters::Edit;
@@ -50,9 +50,6 @@ use crate::upstream::Message;
 
 /// Read at a time of a response's content.
 const READ: usize = 64 * 1024;
-
-/// Room that a connection keeps between two exchanges, at most.
-const MANY: usize = 16 * 1024;
 
 /// Content of so many bytes is copied behind its head, instead of being written as a second piece.
 const SHORT: usize = 4 * 1024;
@@ -92,7 +89,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
             content,
             persistent: head.persistent(),
         };
-        let present = self.fields.scan(question.head);
+        let present = self.room.fields.scan(question.head);
         if !is_usual(head, &method, present) || !self.has_usual_fields(question.head, present) {
             return Next::Unusual;
         }
@@ -139,9 +136,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
 
     /// Whether the fields are such as an exchange may have that is relayed.
     fn has_usual_fields(&self, head: &[u8], present: Present) -> bool {
-        let once = |what| !present.has(what) || self.fields.values(head, what).nth(1).is_none();
+        let once =
+            |what| !present.has(what) || self.room.fields.values(head, what).nth(1).is_none();
         // More of them are joined, as HTTP/1 wants it.
-        once(Present::COOKIE) && self.fields.names_none(head)
+        once(Present::COOKIE) && self.room.fields.names_none(head)
     }
 
     async fn forward(
@@ -153,7 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
         self.request_head(question, onward);
         let patience = onward.patience().response;
         let message = Message {
-            head: &self.out,
+            head: &self.room.out,
             content: question.content,
             safe: upstream::is_safe(question.method),
             patience,
@@ -163,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
             onward.hash,
             message,
             &mut self.timer,
-            &mut self.from_server,
+            &mut self.room.from_server,
         )
         .await;
         exchange.describe(|line| {
@@ -189,8 +187,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
             RequestKind::Normal
         };
         let follows = answered.head.body(kind);
-        let head = self.from_server.get(..answered.length).unwrap_or_default();
-        let present = self.fields.scan(head);
+        let head = self
+            .room
+            .from_server
+            .get(..answered.length)
+            .unwrap_or_default();
+        let present = self.room.fields.scan(head);
         if let Err(what) = self.check(head, present, follows) {
             answered.lease.failed();
             let refusal = Refusal::new(Reason::BadResponse, StatusCode::BAD_GATEWAY, what);
@@ -201,11 +203,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
         exchange.responded(status);
         let last = self.is_last(question.persistent);
         self.response_head(&answered, follows, &onward.state.filters.response, last);
-        self.from_server.advance(answered.length);
+        self.room.from_server.advance(answered.length);
         let sent = self.content(answered, follows, patience, exchange).await;
-        if self.from_server.capacity() > MANY {
-            self.from_server = BytesMut::new();
-        }
         match sent {
             Err(NotTaken) => Next::Cut,
             Ok(()) if last => Next::Last(question.length()),
@@ -216,12 +215,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
     /// Makes the head of a request that goes on.
     fn request_head(&mut self, question: &Question<'_>, onward: &Onward<'_>) {
         let Self {
-            client,
-            fields,
-            out,
-            own,
-            ..
+            client, own, room, ..
         } = self;
+        let Room { fields, out, .. } = room;
         let filters = &onward.state.filters;
         let edit = &filters.request;
         let mut without = Present::HOP_BY_HOP
@@ -273,7 +269,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
             return Err("the server changed the protocol unasked");
         }
         if present.has(Present::TRANSFER_ENCODING) {
-            let mut codings = self.fields.values(head, Present::TRANSFER_ENCODING);
+            let mut codings = self.room.fields.values(head, Present::TRANSFER_ENCODING);
             let only = codings
                 .next()
                 .is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"))
@@ -287,12 +283,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
 
     /// Makes the head of a response that goes back.
     fn response_head(&mut self, answered: &Answered, follows: Follows, edit: &Edit, last: bool) {
-        let Self {
+        let Room {
             fields,
             out,
             from_server,
-            ..
-        } = self;
+        } = &mut self.room;
         let head = from_server.get(..answered.length).unwrap_or_default();
         let present = fields.present();
         let mut without = Present::HOP_BY_HOP.and(Present::VIA);
@@ -339,30 +334,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
         } = answered;
         let mut content = Content::new(follows);
         loop {
-            let Ok(found) = content.look(&self.from_server) else {
+            let Ok(found) = content.look(&self.room.from_server) else {
                 lease.failed();
                 exchange.close(Some(Reason::BadResponse));
                 return Err(NotTaken);
             };
             exchange.sent(found.data);
             if found.ended {
-                if head.persistent && found.length == self.from_server.len() {
+                if head.persistent && found.length == self.room.from_server.len() {
                     lease.completed();
                 }
                 exchange.close(None);
                 return self.write_piece(found.length).await;
             }
-            content.before(found.length, &mut self.out);
+            content.before(found.length, &mut self.room.out);
             self.write_piece(found.length).await?;
-            self.out.clear();
-            self.from_server.clear();
-            self.from_server.reserve(READ);
+            self.room.out.clear();
+            self.room.from_server.clear();
+            self.room.from_server.reserve(READ);
             self.timer.start(patience);
-            let buffer = &mut self.from_server;
+            let buffer = &mut self.room.from_server;
             let read = self.timer.within(|cx| lease.poll_read(cx, buffer)).await;
             let reason = match read {
                 Ok(Ok(1..)) => continue,
-                Ok(Ok(0)) if content.end(&mut self.out) => {
+                Ok(Ok(0)) if content.end(&mut self.room.out) => {
                     exchange.close(None);
                     return self.write_piece(0).await;
                 }
@@ -377,11 +372,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
 
     /// Writes what was made, and so many bytes of what came from the server.
     async fn write_piece(&mut self, length: usize) -> Result<(), NotTaken> {
-        if length > SHORT || self.out.is_empty() {
+        if length > SHORT || self.room.out.is_empty() {
             return self.write(length).await;
         }
-        let piece = self.from_server.get(..length).unwrap_or_default();
-        self.out.extend_from_slice(piece);
+        let piece = self.room.from_server.get(..length).unwrap_or_default();
+        self.room.out.extend_from_slice(piece);
         self.write(0).await
     }
 
@@ -394,7 +389,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
         let content = content.to_bytes();
         let says_last = parts.headers.contains_key(header::CONNECTION);
         let last = says_last || self.is_last(question.persistent);
-        let out = &mut self.out;
+        let out = &mut self.room.out;
         out.clear();
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(parts.status.as_str().as_bytes());

@@ -11,9 +11,6 @@ use memchr::memchr_iter;
 use crate::filters::Edit;
 use crate::headers::Present;
 
-/// Room for so many fields, at first.
-const USUAL: usize = 24;
-
 /// A field's line.
 #[derive(Clone, Debug)]
 struct Line {
@@ -25,7 +22,7 @@ struct Line {
 }
 
 /// The fields of a head that a parser has found right, and what they are.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Fields {
     lines: Vec<Line>,
     /// The first line, with its CRLF.
@@ -34,15 +31,6 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// Of no head.
-    pub(super) fn new() -> Self {
-        Self {
-            lines: Vec::with_capacity(USUAL),
-            first: 0..0,
-            present: Present::NONE,
-        }
-    }
-
     /// Looks at a head, which ends with its empty line. Gives which of the fields that matter it has.
     pub(super) fn scan(&mut self, head: &[u8]) -> Present {
         self.lines.clear();
@@ -200,7 +188,7 @@ mod tests {
         Keep-Alive: 5\r\ncookie: c\r\nX-Forwarded-For: 1.1.1.1\r\nx-forwarded-for:2.2.2.2\r\n\r\n";
 
     fn written(first: Option<&[u8]>, without: Present, edit: &Edit) -> String {
-        let mut fields = Fields::new();
+        let mut fields = Fields::default();
         fields.scan(HEAD);
         let mut out = Vec::new();
         fields.write(HEAD, first, without, edit, &mut out);
@@ -209,7 +197,7 @@ mod tests {
 
     #[test]
     fn fields_are_told_apart() {
-        let mut fields = Fields::new();
+        let mut fields = Fields::default();
         let present = fields.scan(HEAD);
         assert!(present.has(Present::HOST) && present.has(Present::COOKIE));
         assert!(!present.has(Present::DATE) && !present.has(Present::UPGRADE));

@@ -10,8 +10,10 @@
 mod content;
 mod exchange;
 mod fields;
+mod room;
 
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::pin::pin;
 
@@ -28,13 +30,10 @@ use crate::io::poll_write_both;
 use crate::reason::Refusal;
 use crate::timer::Expired;
 use crate::timer::Timer;
-use fields::Fields;
+use room::Room;
 
 /// Read at a time where a request begins.
 const READ: usize = 4 * 1024;
-
-/// Room for usual heads.
-const HEAD: usize = 1024;
 
 /// Room for what the switch says of itself.
 const OWN: usize = 160;
@@ -92,7 +91,10 @@ where
         let mut begun = false;
         let next = loop {
             match parser.parse(received) {
-                Ok(Some(head)) => break relay.exchange(&head, received).await,
+                Ok(Some(head)) => {
+                    relay.room = Room::take();
+                    break relay.exchange(&head, received).await;
+                }
                 Ok(None) => (),
                 // The gate reads it again, and refuses it.
                 Err(_) => return End::Unusual(None),
@@ -108,6 +110,7 @@ where
                 Err(Expired) => return End::Unusual(Some(gate::too_slow())),
             }
         };
+        mem::take(&mut relay.room).leave();
         match next {
             Next::Request(length) => received.advance(length),
             Next::Last(length) => {
@@ -128,12 +131,10 @@ struct Relay<'a, S> {
     stream: &'a mut S,
     limits: &'a Limits,
     timer: Timer,
-    fields: Fields,
     /// What the switch says of itself in a usual request, up to the value of X-Forwarded-Host.
     own: Vec<u8>,
-    /// A head that is being made.
-    out: Vec<u8>,
-    from_server: BytesMut,
+    /// Empty between two exchanges.
+    room: Room,
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Relay<'a, S> {
@@ -148,10 +149,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Relay<'a, S> {
             stream,
             limits,
             timer: Timer::default(),
-            fields: Fields::new(),
             own,
-            out: Vec::with_capacity(HEAD),
-            from_server: BytesMut::new(),
+            room: Room::default(),
         }
     }
 
@@ -207,12 +206,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Relay<'a, S> {
         let Self {
             stream,
             timer,
-            out,
-            from_server,
+            room,
             ..
         } = self;
-        let mut first = out.as_slice();
-        let mut second = from_server.get(..length).unwrap_or_default();
+        let mut first = room.out.as_slice();
+        let mut second = room.from_server.get(..length).unwrap_or_default();
         while !first.is_empty() || !second.is_empty() {
             timer.start(self.limits.idle_timeout);
             let written = timer

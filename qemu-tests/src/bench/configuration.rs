@@ -69,6 +69,11 @@ fn routes(case: &Case) -> impl Iterator<Item = (String, String)> {
     (1..case.routes).map(|route| (format!("h{}.test", route % 1000), format!("/p{route}")))
 }
 
+/// Idle connections to servers that a proxy may keep: one for each of the client's, and for each server.
+fn kept(case: &Case) -> u32 {
+    case.connections.max(case.servers.into()).max(64)
+}
+
 /// For the module and the front; `forward` is the module's way to pass packets on.
 pub(super) fn rules(case: &Case, at: SocketAddr, to: &[SocketAddr], forward: &str) -> String {
     let (protocol, condition) = match case.speech {
@@ -92,7 +97,10 @@ pub(super) fn rules(case: &Case, at: SocketAddr, to: &[SocketAddr], forward: &st
         );
     }
     let servers = each(to, |server| format!("\"{server}\", "));
-    text + &format!("[pool.p]\nservers = [{servers}]\nforward = \"{forward}\"\n")
+    text + &format!(
+        "[pool.p]\nservers = [{servers}]\nforward = \"{forward}\"\nkeepalive = {}\n",
+        kept(case)
+    )
 }
 
 /// HAProxy's configuration manual: a thread for each processor, no log, data moved within the kernel, connections to
@@ -165,7 +173,7 @@ pub(super) fn nginx(case: &Case, at: SocketAddr, to: &[SocketAddr], folder: &str
         }
         Speech::Http => {
             let pass = "proxy_pass http://servers;";
-            let kept = case.connections.max(case.servers.into()).max(64);
+            let kept = kept(case);
             let mut hosts: BTreeMap<String, String> = BTreeMap::new();
             for (host, path) in routes(case) {
                 *hosts.entry(host).or_default() += &format!("location {path} {{ {pass} }} ");
