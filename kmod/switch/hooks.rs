@@ -97,18 +97,18 @@ impl Switch {
             return netfilter::Verdict::Accept;
         }
         let flows = case.flows;
-        // Of others' packets no more is read. One search, with the header read where the connection is found, is no cheaper.
+        // Of others' packets no more is read.
         let hash = flows.hash(&tcp.source(&ip), &tcp.destination(&ip));
-        if !flows.may_have(hash) {
+        let Some(first) = flows.candidate(hash) else {
             return netfilter::Verdict::Accept;
-        }
+        };
         // Used where it is made, and not copied.
         let Some(parsed) = &view::parse(start, len, &ip, ip.header_len) else {
             return netfilter::Verdict::Accept;
         };
         let (source, destination) = (&parsed.segment.source, &parsed.segment.destination);
         let mut out = Out::new();
-        let fate = flows.find(hash, source, destination, |shard, location, side| {
+        let fate = flows.find_from(first, hash, source, destination, |shard, location, side| {
             match packet.take() {
                 true => case.hand(shard, location, side, packet, parsed, &mut out),
                 // The stack will drop it.
