@@ -117,7 +117,7 @@ int l7_ingress_register(struct net *net,
 void l7_ingress_unregister(struct l7_ingress *ingress);
 bool l7_ingress_is_plain(struct sk_buff *skb, const struct nf_hook_state *state,
 			 const void *priv);
-bool l7_ingress_take(struct sk_buff *skb);
+int l7_ingress_take(struct sk_buff *skb);
 void l7_ingress_finish(struct sk_buff *skb);
 
 #endif
