@@ -38,6 +38,8 @@ void *l7_net_generic(const struct net *net, unsigned int id);
 u64 __percpu *l7_percpu_alloc(size_t counters);
 void l7_percpu_free(u64 __percpu *counters);
 void l7_percpu_add(u64 __percpu *counters, size_t index, u64 amount);
+void l7_percpu_add_both(u64 __percpu *counters, size_t index, u64 amount, size_t other,
+			u64 other_amount);
 u64 l7_percpu_sum(const u64 __percpu *counters, size_t index);
 
 void *l7_zeroed_alloc(size_t len);

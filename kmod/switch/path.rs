@@ -137,8 +137,7 @@ impl<'g> Case<'g> {
                 connection.packets = connection.packets.wrapping_add(1);
                 connection.bytes = connection.bytes.wrapping_add(len);
                 if let Some(traffic) = traffic {
-                    traffic.add(TRAFFIC_PACKETS, 1);
-                    traffic.add(TRAFFIC_BYTES, len);
+                    traffic.add_both((TRAFFIC_PACKETS, 1), (TRAFFIC_BYTES, len));
                 }
             }
             (Side::Server(_), Fate::Go(_) | Fate::Accept) => {
@@ -375,8 +374,7 @@ impl<'g> Case<'g> {
     /// Counts a packet to a service that is none of a connection.
     fn came(&self, service: u32, parsed: &Parsed) {
         if let Some(traffic) = self.live.traffic(service) {
-            traffic.add(TRAFFIC_PACKETS, 1);
-            traffic.add(TRAFFIC_BYTES, parsed.len());
+            traffic.add_both((TRAFFIC_PACKETS, 1), (TRAFFIC_BYTES, parsed.len()));
         }
     }
 
