@@ -114,6 +114,13 @@ void l7_percpu_add(u64 __percpu *counters, size_t index, u64 amount)
 	this_cpu_add(counters[index], amount);
 }
 
+void l7_percpu_add_both(u64 __percpu *counters, size_t index, u64 amount, size_t other,
+			u64 other_amount)
+{
+	this_cpu_add(counters[index], amount);
+	this_cpu_add(counters[other], other_amount);
+}
+
 u64 l7_percpu_sum(const u64 __percpu *counters, size_t index)
 {
 	u64 sum = 0;

@@ -38,6 +38,8 @@ void *l7_net_generic(const struct net *net, unsigned int id);
 u64 __percpu *l7_percpu_alloc(size_t counters);
 void l7_percpu_free(u64 __percpu *counters);
 void l7_percpu_add(u64 __percpu *counters, size_t index, u64 amount);
+void l7_percpu_add_both(u64 __percpu *counters, size_t index, u64 amount, size_t other,
+			u64 other_amount);
 u64 l7_percpu_sum(const u64 __percpu *counters, size_t index);
 
 void *l7_zeroed_alloc(size_t len);
@@ -117,7 +119,7 @@ int l7_ingress_register(struct net *net,
 void l7_ingress_unregister(struct l7_ingress *ingress);
 bool l7_ingress_is_plain(struct sk_buff *skb, const struct nf_hook_state *state,
 			 const void *priv);
-bool l7_ingress_take(struct sk_buff *skb);
+int l7_ingress_take(struct sk_buff *skb);
 void l7_ingress_finish(struct sk_buff *skb);
 
 #endif

@@ -242,21 +242,24 @@ bool l7_ingress_is_plain(struct sk_buff *skb, const struct nf_hook_state *state,
 	return false;
 }
 
-static void note(struct sk_buff *skb, unsigned int header_len)
+/* Gives what l7_ingress_take() does. */
+static __always_inline int taken(struct sk_buff *skb, unsigned int header_len, u8 family)
 {
 	skb_set_transport_header(skb, header_len);
 	skb_reset_redirect(skb);
 	skb_orphan(skb);
+	return skb_csum_unnecessary(skb) ||
+	       nf_checksum(skb, NF_INET_PRE_ROUTING, header_len, IPPROTO_TCP, family) == 0;
 }
 
-static bool take6(struct sk_buff *skb, struct net *net)
+static int take6(struct sk_buff *skb, struct net *net)
 {
 	const struct ipv6hdr *hdr = ipv6_hdr(skb);
 	struct inet6_dev *idev = __in6_dev_get(skb->dev);
 
 	if (!idev || READ_ONCE(idev->cnf.disable_ipv6) ||
 	    ipv6_addr_loopback(&hdr->saddr) || ipv6_addr_loopback(&hdr->daddr))
-		return false;
+		return -EINVAL;
 	__IP6_UPD_PO_STATS(net, idev, IPSTATS_MIB_IN, skb->len);
 	__IP6_ADD_STATS(net, idev,
 			IPSTATS_MIB_NOECTPKTS + (ipv6_get_dsfield(hdr) & INET_ECN_MASK),
@@ -264,13 +267,12 @@ static bool take6(struct sk_buff *skb, struct net *net)
 	memset(IP6CB(skb), 0, sizeof(*IP6CB(skb)));
 	IP6CB(skb)->iif = skb->skb_iif;
 	IP6CB(skb)->nhoff = offsetof(struct ipv6hdr, nexthdr);
-	note(skb, sizeof(*hdr));
-	return true;
+	return taken(skb, sizeof(*hdr), AF_INET6);
 }
 
-/* Does with a plain packet the rest of what ip_rcv_core() and ip6_rcv_core() do. False: they will drop it, and it was not
- * touched. */
-bool l7_ingress_take(struct sk_buff *skb)
+/* Does with a plain packet the rest of what ip_rcv_core() and ip6_rcv_core() do, and gives whether TCP's checksum is right, as
+ * l7_skb_sum_is_right() does. Negative: they will drop it, and it was not touched. */
+int l7_ingress_take(struct sk_buff *skb)
 {
 	struct net *net = dev_net_rcu(skb->dev);
 	const struct iphdr *iph;
@@ -279,14 +281,13 @@ bool l7_ingress_take(struct sk_buff *skb)
 		return take6(skb, net);
 	iph = ip_hdr(skb);
 	if (unlikely(ip_fast_csum(iph, sizeof(*iph) / 4)))
-		return false;
+		return -EINVAL;
 	__IP_UPD_PO_STATS(net, IPSTATS_MIB_IN, skb->len);
 	__IP_ADD_STATS(net, IPSTATS_MIB_NOECTPKTS + (iph->tos & INET_ECN_MASK),
 		       max_t(unsigned short, 1, skb_shinfo(skb)->gso_segs));
 	memset(IPCB(skb), 0, sizeof(*IPCB(skb)));
 	IPCB(skb)->iif = skb->skb_iif;
-	note(skb, sizeof(*iph));
-	return true;
+	return taken(skb, sizeof(*iph), AF_INET);
 }
 
 /* Gives a packet that was taken and rewritten to the stack behind PRE_ROUTING, as ip_rcv_finish() and ip6_rcv_finish() do. */

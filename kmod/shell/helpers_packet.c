@@ -225,24 +225,34 @@ static bool unlist(struct sk_buff *skb)
 	return true;
 }
 
-/* Makes the first bytes linear and this buffer's own. What was known of the packet by its headers is forgotten. Tells whether a
- * transport's checksum field holds the pseudo-header's sum only. */
-u8 *l7_skb_writable(struct sk_buff *skb, unsigned int len, bool *partial)
+static __always_inline u8 *as_written(struct sk_buff *skb, bool *partial)
+{
+	if (skb->ip_summed == CHECKSUM_COMPLETE)
+		skb->ip_summed = CHECKSUM_NONE;
+	skb_clear_hash(skb);
+	*partial = skb->ip_summed == CHECKSUM_PARTIAL;
+	return skb->data;
+}
+
+static noinline u8 *make_writable(struct sk_buff *skb, unsigned int len, bool *partial)
 {
 	if (len > skb->len || (is_list(skb) && !unlist(skb)))
 		return NULL;
 	/* Chained buffers stay whole: see l7_skb_part(). */
 	if (skb_has_frag_list(skb) && len > skb_pagelen(skb) && skb_linearize(skb))
 		return NULL;
-	if ((len > skb_headlen(skb) ||
-	     (skb_cloned(skb) && !skb_clone_writable(skb, len))) &&
-	    skb_ensure_writable(skb, len))
-		return NULL;
-	if (skb->ip_summed == CHECKSUM_COMPLETE)
-		skb->ip_summed = CHECKSUM_NONE;
-	skb_clear_hash(skb);
-	*partial = skb->ip_summed == CHECKSUM_PARTIAL;
-	return skb->data;
+	return skb_ensure_writable(skb, len) ? NULL : as_written(skb, partial);
+}
+
+/* Makes the first bytes linear and this buffer's own. What was known of the packet by its headers is forgotten. Tells whether a
+ * transport's checksum field holds the pseudo-header's sum only. */
+u8 *l7_skb_writable(struct sk_buff *skb, unsigned int len, bool *partial)
+{
+	/* Nearly always they are. Alone, that saves and calls nothing. */
+	if (len <= skb_headlen(skb) && !is_list(skb) &&
+	    (!skb_cloned(skb) || skb_clone_writable(skb, len)))
+		return as_written(skb, partial);
+	return make_writable(skb, len, partial);
 }
 
 /* Verifies the checksum of TCP or ICMP, and so reads the whole packet, unless the device did. */

@@ -87,7 +87,8 @@ static const struct nf_hook_ops *last(const struct nf_hook_entries *entries)
 }
 
 /* Whether someone has asked to see what is forwarded: a firewall's rules, other balancers, IPsec. */
-static __always_inline bool is_watched(const struct net *net, bool ipv4, bool at_ingress)
+static __always_inline bool is_watched(const struct net *net, bool ipv4, bool at_ingress,
+				       bool usual)
 {
 	struct nf_hook_entries __rcu *const *hooks =
 		ipv4 ? net->nf.hooks_ipv4 : net->nf.hooks_ipv6;
@@ -109,7 +110,7 @@ static __always_inline bool is_watched(const struct net *net, bool ipv4, bool at
 			 last(behind)->priority == NF_IP_PRI_SELINUX_FIRST &&
 			 last(behind)->hook_ops_type == NF_HOOK_OP_UNDEFINED)))
 		return false;
-	return hooks_look(at_ingress ? NULL : before, forward, behind);
+	return usual || hooks_look(at_ingress ? NULL : before, forward, behind);
 }
 
 /* Whether it is what it was. */
@@ -120,6 +121,13 @@ bool l7_way_is_good(struct dst_entry *dst, u32 cookie)
 		return READ_ONCE(dst->obsolete) == DST_OBSOLETE_FORCE_CHK &&
 		       dst_rtable(dst)->rt_genid == rt_genid_ipv4(dev_net_rcu(dst_dev_rcu(dst)));
 	return dst_check(dst, cookie) != NULL;
+}
+
+/* What skb_warn_if_lro() looks at. */
+static bool is_lro(const struct sk_buff *skb)
+{
+	return skb_is_nonlinear(skb) && skb_shinfo(skb)->gso_size &&
+	       !skb_shinfo(skb)->gso_type;
 }
 
 /* Whether a packet is no longer than its way takes. */
@@ -133,20 +141,20 @@ static noinline bool is_short(const struct sk_buff *skb, const struct dst_entry 
 	       (skb_is_gso(skb) && skb_gso_validate_network_len(skb, mtu));
 }
 
-/* At ingress l7_ingress_is_plain() has looked at some of it already. */
+/* At ingress l7_ingress_is_plain() has looked at some of it already. usual: what would take a call does not fit. */
 static __always_inline bool fits(struct sk_buff *skb, const struct dst_entry *dst,
-				 unsigned int tcp_at, bool at_ingress)
+				 unsigned int tcp_at, bool at_ingress, bool usual)
 {
 	struct net *net = dev_net_rcu(skb->dev);
 	bool ipv4 = is_ipv4(skb);
 	/* What it takes where neither the route nor an ICMP error says anything else. */
 	unsigned int plain = IPV6_MIN_MTU;
 
-	if (is_watched(net, ipv4, at_ingress))
+	if (is_watched(net, ipv4, at_ingress, usual))
 		return false;
 	if (!at_ingress && (skb->pkt_type != PACKET_HOST || skb->sk))
 		return false;
-	if (skb_has_extensions(skb) || skb_warn_if_lro(skb))
+	if (skb_has_extensions(skb) || (usual ? is_lro(skb) : skb_warn_if_lro(skb)))
 		return false;
 	/* Options and extension headers are for a router to read; fragments are sent on as they came. */
 	if (ipv4) {
@@ -164,64 +172,103 @@ static __always_inline bool fits(struct sk_buff *skb, const struct dst_entry *ds
 			return false;
 	}
 	return (skb->len <= plain && !dst_metric_raw(dst, RTAX_MTU)) ||
-	       is_short(skb, dst, ipv4);
+	       (!usual && is_short(skb, dst, ipv4));
 }
 
 /* Whether a packet can go a way without the stack. */
 bool l7_way_fits(struct sk_buff *skb, const struct dst_entry *dst, unsigned int tcp_at)
 {
-	return fits(skb, dst, tcp_at, false);
+	return fits(skb, dst, tcp_at, false, false);
+}
+
+static noinline bool unusual_fits(struct sk_buff *skb, const struct dst_entry *dst)
+{
+	return fits(skb, dst, 0, true, false);
 }
 
 /* The same for one that was taken at ingress. */
 bool l7_way_fits_at_ingress(struct sk_buff *skb, const struct dst_entry *dst)
 {
-	return fits(skb, dst, 0, true);
+	/* Alone, what is usual saves no register. */
+	return fits(skb, dst, 0, true, true) || unusual_fits(skb, dst);
 }
 
-static struct neighbour *neighbour4(struct sk_buff *skb, struct dst_entry *dst,
-				    bool *is_v6gw)
+/* Does with a packet what a router does. */
+static __always_inline void forward(struct sk_buff *skb, struct dst_entry *dst)
 {
-	struct iphdr *iph = ip_hdr(skb);
+	struct net_device *dev = dst_dev_rcu(dst);
+	struct net *net = dev_net_rcu(dev);
 
-	ip_decrease_ttl(iph);
-	IPCB(skb)->flags |= IPSKB_FORWARDED;
-	skb->priority = rt_tos2priority(iph->tos);
-	IP_INC_STATS(dev_net_rcu(skb->dev), IPSTATS_MIB_OUTFORWDATAGRAMS);
-	return ip_neigh_for_gw(dst_rtable(dst), skb, is_v6gw);
+	skb_dst_set_noref(skb, dst);
+	skb_forward_csum(skb);
+	skb_clear_tstamp(skb);
+	skb->dev = dev;
+	if (is_ipv4(skb)) {
+		struct iphdr *iph = ip_hdr(skb);
+
+		ip_decrease_ttl(iph);
+		IPCB(skb)->flags |= IPSKB_FORWARDED;
+		skb->priority = rt_tos2priority(iph->tos);
+		IP_INC_STATS(net, IPSTATS_MIB_OUTFORWDATAGRAMS);
+	} else {
+		ipv6_hdr(skb)->hop_limit--;
+		IP6CB(skb)->flags |= IP6SKB_FORWARDED;
+		IP6_INC_STATS(net, ip6_dst_idev(dst), IPSTATS_MIB_OUTFORWDATAGRAMS);
+	}
 }
 
-static struct neighbour *neighbour6(struct sk_buff *skb, struct dst_entry *dst)
+/* The next hop, if it is known and of the packet's family. */
+static __always_inline struct neighbour *known_neighbour(struct sk_buff *skb,
+							 const struct dst_entry *dst)
 {
-	struct ipv6hdr *iph = ipv6_hdr(skb);
+	struct net_device *dev = dst_dev_rcu(dst);
+	const struct rtable *rt;
 
-	iph->hop_limit--;
-	IP6CB(skb)->flags |= IP6SKB_FORWARDED;
-	IP6_INC_STATS(dev_net_rcu(skb->dev), ip6_dst_idev(dst),
-		      IPSTATS_MIB_OUTFORWDATAGRAMS);
-	return ip_neigh_gw6(skb->dev, rt6_nexthop(dst_rt6_info(dst), &iph->daddr));
+	if (!is_ipv4(skb))
+		return __ipv6_neigh_lookup_noref(dev, rt6_nexthop(dst_rt6_info(dst),
+								  &ipv6_hdr(skb)->daddr));
+	rt = dst_rtable(dst);
+	if (likely(!rt->rt_gw_family))
+		return __ipv4_neigh_lookup_noref(dev, (__force u32)ip_hdr(skb)->daddr);
+	if (rt->rt_gw_family == AF_INET)
+		return __ipv4_neigh_lookup_noref(dev, (__force u32)rt->rt_gw4);
+	return NULL;
+}
+
+static noinline bool unusual_go(struct sk_buff *skb, struct dst_entry *dst)
+{
+	struct neighbour *neigh;
+	bool is_v6gw = false;
+
+	if (skb_cow_head(skb, LL_RESERVED_SPACE(dst_dev_rcu(dst))))
+		goto none;
+	skb_dst_drop(skb);
+	forward(skb, dst);
+	if (is_ipv4(skb))
+		neigh = ip_neigh_for_gw(dst_rtable(dst), skb, &is_v6gw);
+	else
+		neigh = ip_neigh_gw6(skb->dev, rt6_nexthop(dst_rt6_info(dst),
+							   &ipv6_hdr(skb)->daddr));
+	if (IS_ERR(neigh))
+		goto none;
+	/* Not by neigh_output(), which has to be inlined below. */
+	READ_ONCE(neigh->output)(neigh, skb);
+	return true;
+none:
+	kfree_skb_reason(skb, SKB_DROP_REASON_NETFILTER_DROP);
+	return false;
 }
 
 /* Sends a packet on, that fits and whose headers may be written. Takes it. */
 bool l7_way_go(struct sk_buff *skb, struct dst_entry *dst)
 {
-	struct net_device *dev = dst_dev_rcu(dst);
-	struct neighbour *neigh;
-	bool is_v6gw = false;
+	struct neighbour *neigh = known_neighbour(skb, dst);
 
-	if (skb_cow_head(skb, LL_RESERVED_SPACE(dev)))
-		goto none;
-	skb_dst_drop(skb);
-	skb_dst_set_noref(skb, dst);
-	skb_forward_csum(skb);
-	skb_clear_tstamp(skb);
-	skb->dev = dev;
-	neigh = is_ipv4(skb) ? neighbour4(skb, dst, &is_v6gw) : neighbour6(skb, dst);
-	if (IS_ERR(neigh))
-		goto none;
-	neigh_output(neigh, skb, is_v6gw);
+	/* Alone, what is usual needs no stack guard. */
+	if (unlikely(!neigh || skb_header_cloned(skb) || skb->_skb_refdst ||
+		     skb_headroom(skb) < LL_RESERVED_SPACE(dst_dev_rcu(dst))))
+		return unusual_go(skb, dst);
+	forward(skb, dst);
+	neigh_output(neigh, skb, false);
 	return true;
-none:
-	kfree_skb_reason(skb, SKB_DROP_REASON_NETFILTER_DROP);
-	return false;
 }

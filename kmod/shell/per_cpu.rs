@@ -52,6 +52,16 @@ impl<const N: usize> Counters<N> {
         }
     }
 
+    /// The same to two of them, which takes one call.
+    #[inline]
+    pub(crate) fn add_both(&self, (index, amount): (usize, u64), other: (usize, u64)) {
+        if index < N && other.0 < N {
+            let counters = self.counters.as_ptr();
+            // SAFETY: the allocation has `N` words.
+            unsafe { bindings::l7_percpu_add_both(counters, index, amount, other.0, other.1) }
+        }
+    }
+
     /// The sum over all CPUs since the last reset.
     pub(crate) fn sum(&self, index: usize) -> u64 {
         self.base

@@ -57,16 +57,16 @@ impl Way {
     }
 
     /// The way for packets from an address of this host's, or that it stands for, to the way's: both 16 bytes, IPv4 as
-    /// IPv4-mapped. It is looked for where it is not known or is no more what it was. `None` where packets have to pass the
-    /// stack.
-    #[inline]
+    /// IPv4-mapped, with their ports, source first. It is looked for where it is not known or is no more what it was. `None`
+    /// where packets have to pass the stack.
+    #[inline(always)]
     pub(crate) fn find<'g>(
         &mut self,
         _guard: &'g rcu::Guard,
         net: &Net,
         source: &[u8; 16],
         destination: &[u8; 16],
-        selector: Selector,
+        ports: (u16, u16),
     ) -> Option<Hop<'g>> {
         if let Some(entry) = self.entry {
             // SAFETY: by the invariant the entry is there.
@@ -79,7 +79,7 @@ impl Way {
         if self.stack {
             return None;
         }
-        self.look(net, source, destination, selector)
+        self.look(net, source, destination, ports)
     }
 
     #[inline(never)]
@@ -88,9 +88,14 @@ impl Way {
         net: &Net,
         source: &[u8; 16],
         destination: &[u8; 16],
-        selector: Selector,
+        (source_port, destination_port): (u16, u16),
     ) -> Option<Hop<'g>> {
         self.stack = true;
+        let selector = Selector {
+            source_port,
+            destination_port,
+            ..Selector::default()
+        };
         let route = Route::to(net, *source, *destination, selector)?;
         // SAFETY: the route is there; one number is written.
         let plain = unsafe { bindings::l7_way_is_plain(route.hop().0.as_ptr(), &mut self.cookie) };
@@ -114,6 +119,7 @@ impl Drop for Way {
 impl Packet<'_> {
     /// Whether the packet, which came in, can go a way without the stack. Not if it is too long, a fragment or has options, or
     /// rules of netfilter or IPsec want to see it.
+    #[inline(always)]
     pub(crate) fn fits(&self, way: Hop<'_>, tcp_at: u32) -> bool {
         let Some(buffer) = self.raw() else {
             return false;

@@ -52,7 +52,6 @@ use crate::shell::packet::Owned;
 use crate::shell::random;
 use crate::shell::route::Hop;
 use crate::shell::route::Route;
-use crate::shell::route::Selector;
 use crate::shell::way::Way;
 
 /// Ports that the switch takes on its own addresses: below those that local clients get (net.ipv4.ip_local_port_range).
@@ -311,21 +310,13 @@ impl<'e> Env for Around<'e, '_> {
         self.around.held.count()
     }
 
+    #[inline]
     fn run<'a>(&'a self, at: u32, current: Option<(&Segment, &'a View<'e>)>) -> &'a [u8] {
-        let around = &*self.around;
-        let mut from = around.held_from;
-        for packet in around.held.iter() {
-            let Some(parsed) = view::parse_again(&*packet) else {
-                return &[];
-            };
-            let end = parsed.segment.data_end();
-            if seq::at_most(from, at) && seq::before(at, end) {
-                let offset = at.wrapping_sub(parsed.segment.seq);
-                let left = end.wrapping_sub(at) as usize;
-                let run = packet.bytes(parsed.payload_at.saturating_add(offset));
-                return run.get(..left).unwrap_or(run);
+        // Nothing is held, mostly.
+        if !self.around.held.is_empty() {
+            if let Some(run) = self.around.held_run(at) {
+                return run;
             }
-            from = end;
         }
         match current {
             Some((segment, view)) if seq::at_most(segment.seq, at) => {
@@ -479,6 +470,7 @@ impl<'e> Env for Around<'e, '_> {
 }
 
 /// [`Way::find`], by the ends of a connection.
+#[inline(always)]
 pub(super) fn find_way<'g>(
     way: &mut Way,
     guard: &'g rcu::Guard,
@@ -486,12 +478,8 @@ pub(super) fn find_way<'g>(
     from: &Identity,
     to: &Identity,
 ) -> Option<Hop<'g>> {
-    let selector = Selector {
-        source_port: from.port,
-        destination_port: to.port,
-        ..Selector::default()
-    };
-    way.find(guard, net, &from.address, &to.address, selector)
+    let ports = (from.port, to.port);
+    way.find(guard, net, &from.address, &to.address, ports)
 }
 
 impl Surroundings {
@@ -527,6 +515,26 @@ impl Surroundings {
         self.held_end = segment.data_end();
         self.held.push(packet);
         true
+    }
+
+    /// A run of held bytes from a sequence number on; empty where it cannot be read. `None`: what is held has none.
+    #[inline(never)]
+    fn held_run(&self, at: u32) -> Option<&[u8]> {
+        let mut from = self.held_from;
+        for packet in self.held.iter() {
+            let Some(parsed) = view::parse_again(&*packet) else {
+                return Some(&[]);
+            };
+            let end = parsed.segment.data_end();
+            if seq::at_most(from, at) && seq::before(at, end) {
+                let offset = at.wrapping_sub(parsed.segment.seq);
+                let left = end.wrapping_sub(at) as usize;
+                let run = packet.bytes(parsed.payload_at.saturating_add(offset));
+                return Some(run.get(..left).unwrap_or(run));
+            }
+            from = end;
+        }
+        None
     }
 
     fn server(&self, leg: usize) -> Option<&Bound> {

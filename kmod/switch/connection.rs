@@ -138,6 +138,7 @@ impl Connection {
     }
 
     /// Whether a packet with these ends is one of that side.
+    #[inline(always)]
     pub(super) fn is_of(&self, side: Side, source: &Identity, destination: &Identity) -> bool {
         match side {
             Side::Client => self.flow.client == *source && self.flow.service == *destination,

@@ -109,6 +109,9 @@ impl Links for Slots {
     }
 }
 
+/// A connection that was found, in its locked shard.
+type Found<'a> = (Guard<'a, Shard, SpinLockBackend>, Location, Side);
+
 /// Connections under one lock.
 pub(super) struct Shard {
     slots: Slots,
@@ -284,10 +287,10 @@ impl Flows {
         Some(self.shards.get(shard & (SHARDS - 1))?.lock())
     }
 
-    /// Whether there may be a connection of a packet with this hash: `false` is certain.
+    /// A place where the connection of a packet with this hash may be; `None`: it has none.
     #[inline]
-    pub(super) fn may_have(&self, hash: u64) -> bool {
-        self.index.find(hash, |_| Some(())).is_some()
+    pub(super) fn candidate(&self, hash: u64) -> Option<Place> {
+        self.index.find(hash, Some)
     }
 
     /// Calls `with` with the connection whose packet has these ends, its shard locked and softirqs off.
@@ -296,14 +299,45 @@ impl Flows {
         hash: u64,
         source: &Identity,
         destination: &Identity,
-        mut with: impl FnMut(&mut Shard, Location, Side) -> R,
+        with: impl FnOnce(&mut Shard, Location, Side) -> R,
     ) -> Option<R> {
-        self.index.find(hash, |place| {
-            let (location, side) = Location::from_place(place);
-            let mut shard = self.lock(location.shard())?;
-            let found = shard.get(location.slot())?.is_of(side, source, destination);
-            found.then(|| with(&mut shard, location, side))
-        })
+        let first = self.candidate(hash)?;
+        self.find_from(first, hash, source, destination, with)
+    }
+
+    /// The same where the first [candidate](Self::candidate) is known.
+    #[inline(always)]
+    pub(super) fn find_from<R>(
+        &self,
+        first: Place,
+        hash: u64,
+        source: &Identity,
+        destination: &Identity,
+        with: impl FnOnce(&mut Shard, Location, Side) -> R,
+    ) -> Option<R> {
+        let found = match self.at(first, source, destination) {
+            Some(found) => found,
+            None => self.other(hash, source, destination)?,
+        };
+        let (mut shard, location, side) = found;
+        Some(with(&mut shard, location, side))
+    }
+
+    /// What is at a place, locked, if its packets have these ends.
+    #[inline(always)]
+    fn at(&self, place: Place, source: &Identity, destination: &Identity) -> Option<Found<'_>> {
+        let (location, side) = Location::from_place(place);
+        let mut shard = self.lock(location.shard())?;
+        let found = shard.get(location.slot())?.is_of(side, source, destination);
+        found.then_some((shard, location, side))
+    }
+
+    /// Looks at every place where the connection may be: the first candidate is another's, or it has moved meanwhile.
+    #[cold]
+    #[inline(never)]
+    fn other(&self, hash: u64, source: &Identity, destination: &Identity) -> Option<Found<'_>> {
+        self.index
+            .find(hash, |place| self.at(place, source, destination))
     }
 
     /// The shard in which a client's connection is, or would be.

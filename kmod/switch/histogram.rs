@@ -25,8 +25,7 @@ impl Histogram {
     pub(super) fn observe(&self, ns: u64) {
         let bits = 64u32.wrapping_sub(ns.leading_zeros());
         let class = (bits.saturating_sub(FIRST_BITS) as usize).min(CLASSES - 1);
-        self.0.add(class, 1);
-        self.0.add(CLASSES, ns);
+        self.0.add_both((class, 1), (CLASSES, ns));
     }
 
     /// The classes, each with the time, ns, that its times are below; the last has none.

@@ -97,22 +97,23 @@ impl Switch {
             return netfilter::Verdict::Accept;
         }
         let flows = case.flows;
-        // Of others' packets no more is read. One search, with the header read where the connection is found, is no cheaper.
+        // Of others' packets no more is read.
         let hash = flows.hash(&tcp.source(&ip), &tcp.destination(&ip));
-        if !flows.may_have(hash) {
+        let Some(first) = flows.candidate(hash) else {
             return netfilter::Verdict::Accept;
-        }
+        };
         // Used where it is made, and not copied.
         let Some(parsed) = &view::parse(start, len, &ip, ip.header_len) else {
             return netfilter::Verdict::Accept;
         };
         let (source, destination) = (&parsed.segment.source, &parsed.segment.destination);
         let mut out = Out::new();
-        let fate = flows.find(hash, source, destination, |shard, location, side| {
+        let fate = flows.find_from(first, hash, source, destination, |shard, location, side| {
             match packet.take() {
-                true => case.hand(shard, location, side, packet, parsed, &mut out),
+                Some(true) => case.hand(shard, location, side, packet, parsed, &mut out),
+                Some(false) => case.wrong(),
                 // The stack will drop it.
-                false => Fate::Fresh,
+                None => Fate::Fresh,
             }
         });
         let verdict = match &fate {
@@ -125,7 +126,7 @@ impl Switch {
 }
 
 impl<'g> Case<'g> {
-    /// Gives a packet to its flow, whose shard is locked, if its checksum is right.
+    /// Gives a packet, whose checksum is right, to its flow, whose shard is locked.
     #[inline(always)]
     fn hand(
         &mut self,
@@ -137,9 +138,6 @@ impl<'g> Case<'g> {
         out: &mut Out<'g>,
     ) -> Fate<'g> {
         self.now = clock::now_ns();
-        if !self.right(packet, parsed) {
-            return Fate::Drop;
-        }
         self.give(shard, location, side, packet, parsed, out)
     }
 
@@ -163,7 +161,10 @@ impl<'g> Case<'g> {
                 if packet.point() == Point::PreRouting {
                     self.switch.count(Counter::PastIngress);
                 }
-                self.hand(shard, location, side, packet, parsed, &mut out)
+                match packet.checksum_valid(parsed.tcp_at) {
+                    true => self.hand(shard, location, side, packet, parsed, &mut out),
+                    false => self.wrong(),
+                }
             });
         let verdict = match &fate {
             Some(Fate::Fresh) | None => self.stranger(packet, parsed, hash),
@@ -216,20 +217,19 @@ impl<'g> Case<'g> {
         let Some(service) = self.service(parsed) else {
             return netfilter::Verdict::Accept;
         };
-        if !self.right(packet, parsed) {
+        if !packet.checksum_valid(parsed.tcp_at) {
+            self.wrong();
             return netfilter::Verdict::Drop;
         }
         self.now = clock::now_ns();
         self.fresh(service, packet, parsed, hash)
     }
 
-    /// Whether a segment's checksum is right: what it acknowledges and its clock change the connection, too.
-    fn right(&self, packet: &mut Packet<'_>, parsed: &Parsed) -> bool {
-        let right = packet.checksum_valid(parsed.tcp_at);
-        if !right {
-            self.switch.count(Counter::BadChecksums);
-        }
-        right
+    /// A segment whose checksum is wrong: what it acknowledges and its clock would change the connection, too.
+    #[cold]
+    fn wrong(&self) -> Fate<'g> {
+        self.switch.count(Counter::BadChecksums);
+        Fate::Drop
     }
 }
 

@@ -106,24 +106,20 @@ impl<'g> Case<'g> {
         };
         let Connection { flow, around, .. } = connection;
         let before = around.memory();
-        let mut env = self.around(location, flow, around, out);
-        let view = View::new(packet, parsed);
-        let verdict = match side {
-            Side::Client => flow.client(&parsed.segment, &view, &mut env),
-            Side::Server(leg) => flow.server(leg, &parsed.segment, &view, &mut env),
-        };
-        // The rewrite is used where it was made, and not copied.
-        let fate = match &verdict {
-            Verdict::Drop => Fate::Drop,
-            Verdict::Forward(rewrite) => {
-                let way = self.way(flow, around, side, packet, parsed, rewrite);
-                self.rewrite(packet, parsed, rewrite, way)
+        // Each side for itself: the verdict is copied less, and what is done with it is made for that side.
+        let fate = match side {
+            Side::Client => {
+                let view = View::new(packet, parsed);
+                let mut env = self.around(location, flow, around, out);
+                let verdict = flow.client(&parsed.segment, &view, &mut env);
+                self.act(&verdict, flow, around, out, location, side, packet, parsed)
             }
-            Verdict::Reopen => {
-                flow.end(&mut env);
-                Fate::Fresh
+            Side::Server(leg) => {
+                let view = View::new(packet, parsed);
+                let mut env = self.around(location, flow, around, out);
+                let verdict = flow.server(leg, &parsed.segment, &view, &mut env);
+                self.act(&verdict, flow, around, out, location, side, packet, parsed)
             }
-            kept => self.keep(kept, around, packet, parsed, out),
         };
         let dead = is_dead(flow);
         let due = flow.due(!around.held.is_empty());
@@ -141,8 +137,7 @@ impl<'g> Case<'g> {
                 connection.packets = connection.packets.wrapping_add(1);
                 connection.bytes = connection.bytes.wrapping_add(len);
                 if let Some(traffic) = traffic {
-                    traffic.add(TRAFFIC_PACKETS, 1);
-                    traffic.add(TRAFFIC_BYTES, len);
+                    traffic.add_both((TRAFFIC_PACKETS, 1), (TRAFFIC_BYTES, len));
                 }
             }
             (Side::Server(_), Fate::Go(_) | Fate::Accept) => {
@@ -158,6 +153,38 @@ impl<'g> Case<'g> {
             shard.due(location.slot(), due);
         }
         fate
+    }
+
+    /// Does with a packet what its flow says.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "parts of one connection, and of its packet"
+    )]
+    #[inline(always)]
+    fn act(
+        &self,
+        verdict: &Verdict,
+        flow: &mut flow::Flow,
+        around: &mut Surroundings,
+        out: &mut Out<'g>,
+        location: Location,
+        side: Side,
+        packet: &mut Packet<'_>,
+        parsed: &Parsed,
+    ) -> Fate<'g> {
+        match verdict {
+            Verdict::Drop => Fate::Drop,
+            Verdict::Forward(rewrite) => {
+                let way = self.way(flow, around, side, packet, parsed, rewrite);
+                self.rewrite(packet, parsed, rewrite, way)
+            }
+            Verdict::Reopen => {
+                let mut env = self.around(location, flow, around, out);
+                flow.end(&mut env);
+                Fate::Fresh
+            }
+            kept => self.keep(kept, around, packet, parsed, out),
+        }
     }
 
     /// Takes a packet out of the hook, of which a part goes on, or that is held.
@@ -203,6 +230,7 @@ impl<'g> Case<'g> {
     }
 
     /// The way of a packet that goes on, if it need not pass the stack.
+    #[inline(always)]
     fn way(
         &self,
         flow: &flow::Flow,
@@ -226,10 +254,12 @@ impl<'g> Case<'g> {
                 around.to_server.get_mut(active)?
             }
         };
-        find_way(way, self.guard, self.net, from, to).filter(|&way| packet.fits(way, parsed.tcp_at))
+        let way = find_way(way, self.guard, self.net, from, to)?;
+        packet.fits(way, parsed.tcp_at).then_some(way)
     }
 
     /// Rewrites a packet that goes on.
+    #[inline(always)]
     fn rewrite(
         &self,
         packet: &mut Packet<'_>,
@@ -248,6 +278,7 @@ impl<'g> Case<'g> {
         fate
     }
 
+    #[inline(never)]
     fn through_stack(
         &self,
         packet: &mut Packet<'_>,
@@ -343,8 +374,7 @@ impl<'g> Case<'g> {
     /// Counts a packet to a service that is none of a connection.
     fn came(&self, service: u32, parsed: &Parsed) {
         if let Some(traffic) = self.live.traffic(service) {
-            traffic.add(TRAFFIC_PACKETS, 1);
-            traffic.add(TRAFFIC_BYTES, parsed.len());
+            traffic.add_both((TRAFFIC_PACKETS, 1), (TRAFFIC_BYTES, parsed.len()));
         }
     }
 

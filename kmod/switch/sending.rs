@@ -25,8 +25,11 @@ const BUILDS: usize = 8;
 /// What a path from a local client is taken to have: an Ethernet's.
 const LOCAL_MTU: u32 = 1500;
 
-/// What is to be sent.
-pub(super) struct Out<'g> {
+/// What is to be sent: nothing, mostly.
+pub(super) struct Out<'g>(Option<Added<'g>>);
+
+/// What was added.
+struct Added<'g> {
     /// Ways that are known, by where they lead.
     ways: [Option<([u8; 16], Hop<'g>)>; 2],
     builds: [Option<Build>; BUILDS],
@@ -56,37 +59,38 @@ pub(super) fn rewrite<B: Buffer>(buffer: &mut B, parsed: &Parsed, rewrite: &Rewr
 impl<'g> Out<'g> {
     /// Nothing.
     pub(super) const fn new() -> Self {
-        Self {
+        Self(None)
+    }
+
+    /// Room to add something.
+    fn added(&mut self) -> &mut Added<'g> {
+        self.0.get_or_insert_with(|| Added {
             ways: [None; 2],
             builds: [None; BUILDS],
             len: 0,
             packets: Held::new(),
-        }
-    }
-
-    /// A way, by where it leads.
-    pub(super) fn way(&self, destination: &[u8; 16]) -> Option<Hop<'g>> {
-        let mut known = self.ways.iter().flatten();
-        known.find(|(to, _)| to == destination).map(|&(_, way)| way)
+        })
     }
 
     /// Notes the way to a destination, for what is added for it, if it is not known and can be found.
     pub(super) fn know(&mut self, destination: &[u8; 16], find: impl FnOnce() -> Option<Hop<'g>>) {
-        if self.way(destination).is_some() {
+        let added = self.added();
+        if added.way(destination).is_some() {
             return;
         }
-        if let Some(place) = self.ways.iter_mut().find(|place| place.is_none()) {
+        if let Some(place) = added.ways.iter_mut().find(|place| place.is_none()) {
             *place = find().map(|way| (*destination, way));
         }
     }
 
     /// Adds a segment; `false` where there are too many.
     pub(super) fn build(&mut self, build: Build) -> bool {
-        let Some(place) = self.builds.get_mut(self.len) else {
+        let added = self.added();
+        let Some(place) = added.builds.get_mut(added.len) else {
             return false;
         };
         *place = Some(build);
-        self.len = self.len.wrapping_add(1);
+        added.len = added.len.wrapping_add(1);
         true
     }
 
@@ -105,21 +109,26 @@ impl<'g> Out<'g> {
         if !rewrite(&mut packet, parsed, change) {
             return false;
         }
-        self.packets.push(packet);
+        self.added().packets.push(packet);
         true
     }
 
     /// Sends everything. With no lock held. Gives how many could not be sent.
     #[inline]
     pub(super) fn send(&mut self, net: &Net) -> u64 {
-        // Nothing, mostly.
-        if self.len == 0 && self.packets.is_empty() {
-            return 0;
-        }
-        self.send_some(net)
+        self.0.as_mut().map_or(0, |added| added.send(net))
+    }
+}
+
+impl<'g> Added<'g> {
+    /// A way, by where it leads.
+    fn way(&self, destination: &[u8; 16]) -> Option<Hop<'g>> {
+        let mut known = self.ways.iter().flatten();
+        known.find(|(to, _)| to == destination).map(|&(_, way)| way)
     }
 
-    fn send_some(&mut self, net: &Net) -> u64 {
+    #[inline(never)]
+    fn send(&mut self, net: &Net) -> u64 {
         let mut lost = 0u64;
         let builds = self.builds.get(..self.len).unwrap_or_default();
         for build in builds.iter().flatten() {

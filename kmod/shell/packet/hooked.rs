@@ -136,14 +136,16 @@ impl<'a> Packet<'a> {
         self.point
     }
 
-    /// Takes a packet from a device, for a hook at [`Point::Ingress`]: from then on it does not go on as it is. `false` where it
-    /// has to: the stack will drop it.
+    /// Takes a packet from a device, for a hook at [`Point::Ingress`]: from then on it does not go on as it is. Gives whether its
+    /// TCP checksum is right ([`Buffer::checksum_valid`]). `None` where it has to go on: the stack will drop it.
     #[inline]
-    pub(crate) fn take(&mut self) -> bool {
-        self.buffer.is_some_and(|buffer| {
-            // SAFETY: by the invariant the buffer is valid; `at_ingress` found it plain.
-            self.point == Point::Ingress && unsafe { bindings::l7_ingress_take(buffer.as_ptr()) }
-        })
+    pub(crate) fn take(&mut self) -> Option<bool> {
+        let buffer = self.buffer.filter(|_| self.point == Point::Ingress)?;
+        // SAFETY: by the invariant the buffer is valid; `at_ingress` found it plain.
+        match unsafe { bindings::l7_ingress_take(buffer.as_ptr()) } {
+            ..0 => None,
+            right => Some(right != 0),
+        }
     }
 
     /// That RCU's read side is held as long as the hook runs.

@@ -19,6 +19,7 @@ use super::Event;
 use super::Flow;
 use super::Method;
 use super::Target;
+use super::Verdict;
 use super::FIRST;
 use super::LEGS;
 use super::NO_LEG;
@@ -245,15 +246,20 @@ impl Flow {
         })
     }
 
-    /// What a segment from the server of a leg becomes; `flags`: those that it goes on with.
+    /// What a segment from the server of a leg becomes; `flags`: those that it goes on with; `part`: only so many bytes of its
+    /// data go.
+    // The verdict is made where it stays, and not copied.
     #[inline]
     pub(super) fn toward_client(
         &mut self,
         leg: usize,
         segment: &Segment,
         flags: u8,
-    ) -> Option<Rewrite> {
-        let leg = self.legs.get_mut(leg)?;
+        part: Option<u32>,
+    ) -> Verdict {
+        let Some(leg) = self.legs.get_mut(leg) else {
+            return Verdict::Drop;
+        };
         let ack = segment.ack.wrapping_sub(leg.to_server);
         let offered = shift(self.offered_scale);
         let bytes = u32::from(segment.window).wrapping_shl(shift(leg.scale));
@@ -282,7 +288,7 @@ impl Flow {
             let shown = timestamps.value.wrapping_add(leg.clock);
             self.shown_clock = seq::max(self.shown_clock, shown);
         }
-        Some(Rewrite {
+        let rewrite = Rewrite {
             source: self.service,
             destination: self.client,
             seq: segment.seq.wrapping_add(leg.to_client),
@@ -294,7 +300,11 @@ impl Flow {
             sack: 0u32.wrapping_sub(leg.to_server),
             sack_floor: leg.start.wrapping_add(leg.to_server),
             hop_limit: 0,
-        })
+        };
+        match part {
+            None => Verdict::Forward(rewrite),
+            Some(bytes) => Verdict::Part(bytes, rewrite),
+        }
     }
 
     /// A segment to a leg's server, at `seq` and `ack` of the leg's numbers.

@@ -250,18 +250,12 @@ impl Flow {
     #[cold]
     #[inline(never)]
     fn forward_part(&mut self, leg: usize, segment: &Segment, bytes: u32) -> Verdict {
-        match self.toward_client(leg, segment, segment.flags & !(FIN | PSH)) {
-            Some(rewrite) => Verdict::Part(bytes, rewrite),
-            None => Verdict::Drop,
-        }
+        self.toward_client(leg, segment, segment.flags & !(FIN | PSH), Some(bytes))
     }
 
     #[inline]
     fn forward(&mut self, leg: usize, segment: &Segment, flags: u8) -> Verdict {
-        match self.toward_client(leg, segment, flags) {
-            Some(rewrite) => Verdict::Forward(rewrite),
-            None => Verdict::Drop,
-        }
+        self.toward_client(leg, segment, flags, None)
     }
 
     /// Follows the responses in a segment whose data begin at `start`, as the client sees it. Gives where what may pass
