@@ -307,28 +307,51 @@ const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 /// steps than the table says.
 #[inline]
 pub fn hash_below(seed: u32, below: u32, bytes: &[u8]) -> u32 {
-    let mut hash =
+    let hash =
         (u64::from(seed) << 32 | u64::from(below)) ^ (bytes.len() as u64).wrapping_mul(FACTOR);
-    let mut rest = bytes;
-    while let Some((word, tail)) = rest.split_first_chunk::<8>() {
-        hash = stir(hash ^ u64::from_le_bytes(*word));
-        rest = tail;
-    }
-    // The rest by overlapping pieces: with the length they tell it.
-    let last = match (bytes.last_chunk::<8>(), rest) {
-        (_, []) => return upper(stir(hash)),
-        (Some(word), _) => u64::from_le_bytes(*word),
-        (None, &[one]) => u64::from(one),
-        (None, &[one, two]) => u64::from(one) << 8 | u64::from(two),
-        (None, &[one, two, three]) => u64::from(one) << 16 | u64::from(two) << 8 | u64::from(three),
-        (None, _) => match (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
-            (Some(first), Some(last)) => {
-                u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))
+    let hash = match bytes.first_chunk::<8>() {
+        Some(first) => hash_words(hash, first, bytes),
+        None => match bytes {
+            [] => return upper(stir(hash)),
+            &[one] => hash ^ u64::from(one),
+            &[one, two] => hash ^ (u64::from(one) << 8 | u64::from(two)),
+            &[one, two, three] => {
+                hash ^ (u64::from(one) << 16 | u64::from(two) << 8 | u64::from(three))
             }
-            _ => 0,
+            // By overlapping pieces: with the length they tell it.
+            _ => match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+                (Some(first), Some(last)) => {
+                    let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+                    hash ^ (u64::from(first) << 32 | u64::from(last))
+                }
+                _ => hash,
+            },
         },
     };
-    upper(stir(stir(hash ^ last)))
+    upper(stir(stir(hash)))
+}
+
+/// Stirs in eight bytes and more. The last word overlaps the one before it where they are not whole words.
+#[inline(always)]
+fn hash_words(mut hash: u64, first: &[u8; 8], bytes: &[u8]) -> u64 {
+    if bytes.len() > 8 {
+        hash = stir(hash ^ u64::from_le_bytes(*first));
+    }
+    // Names are seldom that long: others do without what the loop needs.
+    if bytes.len() > 16 {
+        let mut rest = bytes.get(8..).unwrap_or_default();
+        while let Some((word, tail)) = rest.split_first_chunk::<8>() {
+            if tail.is_empty() {
+                break;
+            }
+            hash = stir(hash ^ u64::from_le_bytes(*word));
+            rest = tail;
+        }
+    }
+    match bytes.last_chunk::<8>() {
+        Some(last) => hash ^ u64::from_le_bytes(*last),
+        None => hash,
+    }
 }
 
 #[inline]
@@ -349,4 +372,41 @@ const fn upper(hash: u64) -> u32 {
 pub const fn slot_of(hash: u32, home: u32) -> u32 {
     // The upper half of the product is less than `home`.
     (((hash as u64).wrapping_mul(home as u64)) >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The hash as version 2 of the layout has it, word by word.
+    fn by_words(seed: u32, below: u32, bytes: &[u8]) -> u32 {
+        let mut hash =
+            (u64::from(seed) << 32 | u64::from(below)) ^ (bytes.len() as u64).wrapping_mul(FACTOR);
+        let words = bytes.chunks_exact(8);
+        let rest = words.remainder();
+        for word in words {
+            hash = stir(hash ^ u64::from_le_bytes(word.try_into().unwrap()));
+        }
+        let half = |bytes: Option<&[u8; 4]>| u64::from(u32::from_le_bytes(*bytes.unwrap()));
+        let last = match (bytes.last_chunk::<8>(), rest.len()) {
+            (_, 0) => return upper(stir(hash)),
+            (Some(word), _) => u64::from_le_bytes(*word),
+            (None, ..4) => rest.iter().fold(0, |n, &byte| n << 8 | u64::from(byte)),
+            _ => half(rest.first_chunk()) << 32 | half(rest.last_chunk()),
+        };
+        upper(stir(stir(hash ^ last)))
+    }
+
+    #[test]
+    fn the_hash_is_that_of_the_layout_for_every_length() {
+        let bytes: std::vec::Vec<u8> = (0..100u8).map(|i| i.wrapping_mul(37)).collect();
+        for len in 0..=bytes.len() {
+            let bytes = &bytes[..len];
+            assert_eq!(
+                hash_below(3, 5, bytes),
+                by_words(3, 5, bytes),
+                "length {len}"
+            );
+        }
+    }
 }

@@ -189,7 +189,13 @@ impl<B: Deref<Target = [u8]>> Table<B> {
     ) -> Result<Option<Winner>, OverBudget> {
         let mut best = Best::none(budget);
         if !request.host.is_empty() && self.count::<HostRecord>() > 0 {
-            self.by_host(service, record.wildcard_labels, request, &mut best)?;
+            if record.wildcard_labels > 0 {
+                self.by_wildcards(service, record.wildcard_labels, request, &mut best)?;
+            }
+            // Most hosts that no route names end here.
+            if let Some(slot) = self.taken_slot(service, request.host) {
+                self.by_host(slot, service, request, &mut best)?;
+            }
         }
         if let Some(any) = self.paths(record.any_host) {
             self.in_paths(&any, ByHost::Any, request, &mut best)?;
@@ -207,9 +213,9 @@ impl<B: Deref<Target = [u8]>> Table<B> {
         }))
     }
 
-    /// Candidates of routes that name the request's host or a domain above it.
+    /// Candidates of routes that name a domain above the request's host.
     #[inline(never)]
-    fn by_host<F: Fields + ?Sized>(
+    fn by_wildcards<F: Fields + ?Sized>(
         &self,
         service: u32,
         wildcard_labels: u32,
@@ -228,24 +234,45 @@ impl<B: Deref<Target = [u8]>> Table<B> {
             ) else {
                 break;
             };
-            if let Some(host) = self.find_host(service, below) {
+            let slot = self.taken_slot(service, below);
+            if let Some(host) = slot.and_then(|slot| self.find_host(slot, service, below)) {
                 if let Some(paths) = self.paths(host.wildcard) {
                     self.in_paths(&paths, ByHost::Wildcard(labels), request, best)?;
                 }
             }
             end = front;
         }
-        if let Some(host) = self.find_host(service, request.host) {
-            if let Some(paths) = host.exact() {
-                self.in_paths(&paths, ByHost::Exact, request, best)?;
-            }
-        }
         Ok(())
     }
 
-    fn find_host(&self, service: u32, name: &[u8]) -> Option<HostRecord> {
+    /// Candidates of routes that name the very host, whose look-up begins at that slot.
+    #[inline(never)]
+    fn by_host<F: Fields + ?Sized>(
+        &self,
+        slot: u32,
+        service: u32,
+        request: &Request<'_, F>,
+        best: &mut Best,
+    ) -> Result<(), OverBudget> {
+        let host = self.find_host(slot, service, request.host);
+        match host.and_then(|host| host.exact()) {
+            Some(paths) => self.in_paths(&paths, ByHost::Exact, request, best),
+            None => Ok(()),
+        }
+    }
+
+    /// The slot at which the look-up of a host begins; `None` where it is empty: then nothing names the host.
+    // By itself, so that it needs no stack.
+    #[inline(never)]
+    fn taken_slot(&self, service: u32, name: &[u8]) -> Option<u32> {
         let home = self.count::<HostRecord>().checked_sub(self.host_probe)?;
         let slot = slot_of(hash_below(self.seed, service, name), home);
+        let host: HostRecord = self.get(slot)?;
+        (host.name_len > 0).then_some(slot)
+    }
+
+    #[inline(always)]
+    fn find_host(&self, slot: u32, service: u32, name: &[u8]) -> Option<HostRecord> {
         for probe in 0..self.host_probe {
             let host: HostRecord = self.get(slot.wrapping_add(probe))?;
             if host.name_len == 0 {

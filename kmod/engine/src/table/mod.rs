@@ -79,7 +79,7 @@ impl<B: Deref<Target = [u8]>> Table<B> {
         }
         // Inside the buffer, so inside a u32: section and count were checked together.
         let at = (section.offset as usize).wrapping_add((index as usize).wrapping_mul(R::SIZE));
-        R::read(self.bytes.get(at..)?)
+        R::read(self.bytes.get(at..at.wrapping_add(R::SIZE))?)
     }
 
     /// Bytes of the blob: a name or a literal. Empty where out of bounds.
