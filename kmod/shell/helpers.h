@@ -93,15 +93,17 @@ void l7_defrag_disable(struct net *net);
 
 bool l7_skb_route_input(struct sk_buff *skb, const u8 *destination);
 bool l7_skb_reroute(const struct nf_hook_state *state, struct sk_buff *skb);
+struct sk_buff *l7_skb_build(struct net *net, const struct dst_entry *dst,
+			     const u8 *headers, unsigned int len, u32 mark);
+bool l7_skb_send(struct net *net, struct sk_buff *skb, struct dst_entry *dst);
+
+/* helpers_route.c */
 struct dst_entry *l7_route_output(struct net *net, const u8 *source,
 				  const u8 *destination, u16 source_port,
 				  u16 destination_port, u8 tos, u32 mark);
 bool l7_route_source(struct net *net, const u8 *destination, u8 *source);
 u32 l7_route_mtu(const struct dst_entry *dst);
 bool l7_route_is_local(const struct dst_entry *dst);
-struct sk_buff *l7_skb_build(struct net *net, const struct dst_entry *dst,
-			     const u8 *headers, unsigned int len, u32 mark);
-bool l7_skb_send(struct net *net, struct sk_buff *skb, struct dst_entry *dst);
 
 /* helpers_way.c */
 bool l7_way_is_plain(const struct dst_entry *dst, u32 *cookie);

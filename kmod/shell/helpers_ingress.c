@@ -21,11 +21,7 @@
 #include <net/route.h>
 
 #include "helpers.h"
-
-static bool is_ipv4(const struct sk_buff *skb)
-{
-	return skb->protocol == htons(ETH_P_IP);
-}
+#include "helpers_skb.h"
 
 #ifdef CONFIG_NETFILTER_INGRESS
 

@@ -21,6 +21,7 @@
 #include <net/route.h>
 
 #include "helpers.h"
+#include "helpers_skb.h"
 
 /* Whether a packet in a hook is to be seen there: not what comes back by the loopback device, nor what does not begin with the
  * network header. */
@@ -49,11 +50,6 @@ void l7_defrag_disable(struct net *net)
 {
 	nf_defrag_ipv6_disable(net);
 	nf_defrag_ipv4_disable(net);
-}
-
-static bool is_ipv4(const struct sk_buff *skb)
-{
-	return skb->protocol == htons(ETH_P_IP);
 }
 
 unsigned int l7_skb_len(const struct sk_buff *skb)
@@ -517,95 +513,6 @@ bool l7_skb_icmp_sum(struct sk_buff *skb, unsigned int icmp_at)
 
 static_assert(sizeof(struct icmphdr) == sizeof(struct icmp6hdr));
 static_assert(offsetof(struct icmphdr, checksum) == offsetof(struct icmp6hdr, icmp6_cksum));
-
-/* A route for a packet with any source; the reference is the caller's. NULL where there is none. */
-struct dst_entry *l7_route_output(struct net *net, const u8 *source,
-				  const u8 *destination, u16 source_port,
-				  u16 destination_port, u8 tos, u32 mark)
-{
-	struct in6_addr from, to;
-	struct dst_entry *dst;
-
-	memcpy(&from, source, sizeof(from));
-	memcpy(&to, destination, sizeof(to));
-	if (ipv6_addr_v4mapped(&to)) {
-		struct flowi4 fl4;
-		struct rtable *rt;
-
-		flowi4_init_output(&fl4, 0, mark, tos, RT_SCOPE_UNIVERSE, IPPROTO_TCP,
-				   FLOWI_FLAG_ANYSRC, to.s6_addr32[3],
-				   from.s6_addr32[3], htons(destination_port),
-				   htons(source_port), sock_net_uid(net, NULL));
-		rt = ip_route_output_flow(net, &fl4, NULL);
-		if (IS_ERR(rt))
-			return NULL;
-		dst = &rt->dst;
-	} else {
-		struct flowi6 fl6 = {
-			.flowi6_mark = mark,
-			.flowi6_proto = IPPROTO_TCP,
-			.flowi6_uid = sock_net_uid(net, NULL),
-			.flowlabel = ip6_make_flowinfo(tos, 0),
-			.saddr = from,
-			.daddr = to,
-			.fl6_sport = htons(source_port),
-			.fl6_dport = htons(destination_port),
-		};
-
-		dst = ip6_dst_lookup_flow(net, NULL, &fl6, NULL);
-		if (IS_ERR(dst))
-			return NULL;
-	}
-	if (dst->error) {
-		dst_release(dst);
-		return NULL;
-	}
-	return dst;
-}
-
-/* The source that the stack itself would choose. */
-bool l7_route_source(struct net *net, const u8 *destination, u8 *source)
-{
-	struct in6_addr from, to;
-
-	memcpy(&to, destination, sizeof(to));
-	if (ipv6_addr_v4mapped(&to)) {
-		struct flowi4 fl4 = {
-			.daddr = to.s6_addr32[3],
-			.flowi4_proto = IPPROTO_TCP,
-		};
-		struct rtable *rt = ip_route_output_key(net, &fl4);
-
-		if (IS_ERR(rt))
-			return false;
-		ip_rt_put(rt);
-		ipv6_addr_set_v4mapped(fl4.saddr, &from);
-	} else {
-		struct flowi6 fl6 = {
-			.daddr = to,
-			.flowi6_proto = IPPROTO_TCP,
-		};
-		struct dst_entry *dst = ip6_dst_lookup_flow(net, NULL, &fl6, NULL);
-
-		if (IS_ERR(dst))
-			return false;
-		dst_release(dst);
-		from = fl6.saddr;
-	}
-	memcpy(source, &from, sizeof(from));
-	return true;
-}
-
-u32 l7_route_mtu(const struct dst_entry *dst)
-{
-	return dst_mtu(dst);
-}
-
-bool l7_route_is_local(const struct dst_entry *dst)
-{
-	return dst->ops->family == AF_INET ? dst_rtable(dst)->rt_flags & RTCF_LOCAL :
-					     dst_rt6_info(dst)->rt6i_flags & RTF_LOCAL;
-}
 
 /* Makes a packet of the headers of IP and TCP. NULL where they are none of the route's family, or memory is short. */
 struct sk_buff *l7_skb_build(struct net *net, const struct dst_entry *dst,

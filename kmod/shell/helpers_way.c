@@ -17,11 +17,7 @@
 #include <net/route.h>
 
 #include "helpers.h"
-
-static bool is_ipv4(const struct sk_buff *skb)
-{
-	return skb->protocol == htons(ETH_P_IP);
-}
+#include "helpers_skb.h"
 
 /* Whether packets are forwarded by a route and nothing else; gives what l7_way_is_good() needs. */
 bool l7_way_is_plain(const struct dst_entry *dst, u32 *cookie)

@@ -10,8 +10,6 @@ use l7switch_engine::flow::segment::RST;
 use l7switch_engine::flow::segment::SYN;
 
 use super::flows::Flows;
-use super::flows::Location;
-use super::flows::Shard;
 use super::flows::Side;
 use super::path::Case;
 use super::path::Fate;
@@ -110,7 +108,10 @@ impl Switch {
         let mut out = Out::new();
         let fate = flows.find_from(first, hash, source, destination, |shard, location, side| {
             match packet.take() {
-                Some(true) => case.hand(shard, location, side, packet, parsed, &mut out),
+                Some(true) => {
+                    case.now = clock::now_ns();
+                    case.give(shard, location, side, packet, parsed, &mut out)
+                }
                 Some(false) => case.wrong(),
                 // The stack will drop it.
                 None => Fate::Fresh,
@@ -126,21 +127,6 @@ impl Switch {
 }
 
 impl<'g> Case<'g> {
-    /// Gives a packet, whose checksum is right, to its flow, whose shard is locked.
-    #[inline(always)]
-    fn hand(
-        &mut self,
-        shard: &mut Shard,
-        location: Location,
-        side: Side,
-        packet: &mut Packet<'_>,
-        parsed: &Parsed,
-        out: &mut Out<'g>,
-    ) -> Fate<'g> {
-        self.now = clock::now_ns();
-        self.give(shard, location, side, packet, parsed, out)
-    }
-
     fn segment(&mut self, packet: &mut Packet<'_>, parsed: &Parsed) -> netfilter::Verdict {
         let segment = &parsed.segment;
         let (source, destination) = (&segment.source, &segment.destination);
@@ -162,7 +148,10 @@ impl<'g> Case<'g> {
                     self.switch.count(Counter::PastIngress);
                 }
                 match packet.checksum_valid(parsed.tcp_at) {
-                    true => self.hand(shard, location, side, packet, parsed, &mut out),
+                    true => {
+                        self.now = clock::now_ns();
+                        self.give(shard, location, side, packet, parsed, &mut out)
+                    }
                     false => self.wrong(),
                 }
             });
