@@ -11,6 +11,7 @@ use http::StatusCode;
 use crate::access_log::AccessLog;
 use crate::access_log::Line;
 use crate::body::Progress;
+use crate::client::Client;
 use crate::client::Working;
 use crate::reason::Reason;
 use crate::stats::ServiceStats;
@@ -35,16 +36,15 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// A request has come. `describe` fills in the line, if one is wanted.
-    pub fn begin(
-        stats: Arc<ServiceStats>,
-        log: Arc<AccessLog>,
-        describe: impl FnOnce(&mut Line),
-    ) -> Box<Self> {
+    /// A client's request has come. `describe` fills in the rest of the line, if one is wanted.
+    pub fn begin(client: &Client, describe: impl FnOnce(&mut Line)) -> Box<Self> {
+        let (stats, log) = (Arc::clone(&client.stats), Arc::clone(&client.core.log));
         stats.requests.fetch_add(1, Relaxed);
         let line = log.enabled().then(|| {
             let mut line = Box::new(Line {
                 time: Line::timestamp(SystemTime::now()),
+                client: client.peer.to_string(),
+                service: client.service.to_string(),
                 ..Line::default()
             });
             describe(&mut line);

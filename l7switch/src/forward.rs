@@ -37,6 +37,12 @@ use crate::tunnel;
 use crate::upstream;
 use crate::upstream::Lease;
 
+/// Why a 101 is no response to a request that asked for no upgrade.
+pub const CHANGED_UNASKED: &str = "the server changed the protocol unasked";
+
+/// Why a response with a transfer coding beside chunked is none.
+pub const CODED_UNASKED: &str = "the server used a transfer coding that nobody asked for";
+
 /// A request on its way to a pool.
 pub struct Forward<'a> {
     /// The connection on which it came.
@@ -249,7 +255,7 @@ impl Forward<'_> {
         let invalid = |what| Refusal::new(Reason::BadResponse, StatusCode::BAD_GATEWAY, what);
         let switching = head.status == StatusCode::SWITCHING_PROTOCOLS;
         if switching && asked.upgrade.is_none() {
-            return Err(invalid("the server changed the protocol unasked"));
+            return Err(invalid(CHANGED_UNASKED));
         }
         let fields = &mut head.headers;
         let present = Present::of(fields);
@@ -264,9 +270,7 @@ impl Forward<'_> {
                 && codings.next().is_none();
             drop(codings);
             if !only {
-                return Err(invalid(
-                    "the server used a transfer coding that nobody asked for",
-                ));
+                return Err(invalid(CODED_UNASKED));
             }
             if present.has(Present::CONTENT_LENGTH) {
                 return Err(invalid(

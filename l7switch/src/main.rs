@@ -30,8 +30,8 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tracing_subscriber::EnvFilter;
 
-/// A connection with one request allocates two dozen times; glibc's allocator takes 3,300 of its 22,200 instructions in user space
-/// more for it.
+/// A connection with one request allocates eleven times; with glibc's allocator it takes 22,200 instructions in user space, with this
+/// one 18,900.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

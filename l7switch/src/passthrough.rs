@@ -56,14 +56,7 @@ impl Refused {
 /// Serves a connection of a `tls` or `tcp` service.
 pub async fn serve(client: Box<Client>, stream: TcpStream) {
     let (mut stream, handle) = SharedStream::new(stream);
-    let mut exchange = Exchange::begin(
-        Arc::clone(&client.stats),
-        Arc::clone(&client.core.log),
-        |line| {
-            line.client = client.peer.to_string();
-            line.service = client.service.to_string();
-        },
-    );
+    let mut exchange = Exchange::begin(&client, |_| ());
     let drained = async {
         client.core.shutdown.draining().await;
         client.core.shutdown.last_chance().await;

@@ -77,23 +77,17 @@ async fn handle(
     let (mut parts, body) = request.into_parts();
     let method = parts.method.clone();
     let known = refusal.is_none();
-    let mut exchange = Exchange::begin(
-        Arc::clone(&client.stats),
-        Arc::clone(&client.core.log),
-        |line| {
-            line.client = client.peer.to_string();
-            line.service = client.service.to_string();
-            if known {
-                line.method = method.to_string();
-                line.host = host_text(&parts);
-                line.path = parts
-                    .uri
-                    .path_and_query()
-                    .map_or_else(String::new, |path| path.as_str().to_owned());
-                line.version = version_word(parts.version);
-            }
-        },
-    );
+    let mut exchange = Exchange::begin(client, |line| {
+        if known {
+            line.method = method.to_string();
+            line.host = host_text(&parts);
+            line.path = parts
+                .uri
+                .path_and_query()
+                .map_or_else(String::new, |path| path.as_str().to_owned());
+            line.version = version_word(parts.version);
+        }
+    });
     exchange.holding(working);
     if let Some(refusal) = refusal {
         limit::hostile(refusal.reason, client.peer, &refusal.detail);

@@ -2,7 +2,7 @@
 //! One usual exchange: the request's head made from what was received, and the response sent back as it comes.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::time::Duration;
 use std::time::SystemTime;
 
 use bytes::Buf;
@@ -33,6 +33,8 @@ use super::room::Room;
 use crate::answer;
 use crate::exchange::Exchange;
 use crate::filters::Edit;
+use crate::forward::CHANGED_UNASKED;
+use crate::forward::CODED_UNASKED;
 use crate::forwarded;
 use crate::forwarded::Facts;
 use crate::forwarded::version_word;
@@ -94,22 +96,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
             return Next::Unusual;
         }
         let client = self.client;
-        let mut exchange = Exchange::begin(
-            Arc::clone(&client.stats),
-            Arc::clone(&client.core.log),
-            |line| {
-                line.client = client.peer.to_string();
-                line.service = client.service.to_string();
-                line.method = method.to_string();
-                line.host = text(host).into_owned();
-                line.path = text(head.path()).into_owned();
-                if let Some(query) = head.query() {
-                    line.path.push('?');
-                    line.path.push_str(&text(query));
-                }
-                line.version = version_word(Version::HTTP_11);
-            },
-        );
+        let mut exchange = Exchange::begin(client, |line| {
+            line.method = method.to_string();
+            line.host = text(host).into_owned();
+            line.path = text(head.path()).into_owned();
+            if let Some(query) = head.query() {
+                line.path.push('?');
+                line.path.push_str(&text(query));
+            }
+            line.version = version_word(Version::HTTP_11);
+        });
         exchange.received(wide(content.len()));
         let generation = client.core.active.load_full();
         let planned = {
@@ -204,8 +200,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
         let last = self.is_last(question.persistent);
         self.response_head(&answered, follows, &onward.state.filters.response, last);
         self.room.from_server.advance(answered.length);
-        let sent = self.content(answered, follows, patience, exchange).await;
-        match sent {
+        match self.content(answered, follows, patience, exchange).await {
             Err(NotTaken) => Next::Cut,
             Ok(()) if last => Next::Last(question.length()),
             Ok(()) => Next::Request(question.length()),
@@ -266,7 +261,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
     /// Whether a response may be sent back.
     fn check(&self, head: &[u8], present: Present, follows: Follows) -> Result<(), &'static str> {
         if follows == Follows::Opaque {
-            return Err("the server changed the protocol unasked");
+            return Err(CHANGED_UNASKED);
         }
         if present.has(Present::TRANSFER_ENCODING) {
             let mut codings = self.room.fields.values(head, Present::TRANSFER_ENCODING);
@@ -275,7 +270,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
                 .is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"))
                 && codings.next().is_none();
             if !only {
-                return Err("the server used a transfer coding that nobody asked for");
+                return Err(CODED_UNASKED);
             }
         }
         Ok(())
@@ -326,7 +321,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
         &mut self,
         answered: Answered,
         follows: Follows,
-        patience: std::time::Duration,
+        patience: Duration,
         mut exchange: Box<Exchange>,
     ) -> Result<(), NotTaken> {
         let Answered {

@@ -7,8 +7,8 @@ use bytes::BytesMut;
 
 use super::fields::Fields;
 
-/// A buffer is kept where it has not become larger.
-const MANY: usize = 16 * 1024;
+/// A buffer that has become larger is not kept.
+const LARGEST: usize = 16 * 1024;
 
 /// So many are kept by each thread, which is as many exchanges as began there at a time, up to this.
 const SPARE: usize = 1024;
@@ -39,7 +39,7 @@ impl Room {
 
     /// Leaves it to another exchange.
     pub(super) fn leave(mut self) {
-        if self.from_server.capacity() > MANY {
+        if self.from_server.capacity() > LARGEST {
             return;
         }
         self.from_server.clear();
@@ -67,7 +67,7 @@ mod tests {
         let mut room = Room::take();
         assert_eq!(room.from_server.as_ptr(), place);
         assert!(room.from_server.is_empty());
-        room.from_server.reserve(MANY + 1);
+        room.from_server.reserve(LARGEST + 1);
         room.leave();
         assert_eq!(Room::take().from_server.capacity(), 0);
     }
