@@ -289,7 +289,8 @@ pub fn status(switch: &Switch) -> Status {
     }
 }
 
-fn servers(switch: &Switch) -> Vec<ServerStatus> {
+/// Every real server of the rules in force, in the order of the rule file.
+pub fn servers(switch: &Switch) -> Vec<ServerStatus> {
     let generation = switch.generation();
     generation
         .pools

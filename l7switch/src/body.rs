@@ -17,8 +17,10 @@ use http_body::Body;
 use http_body::Frame;
 use http_body::SizeHint;
 use hyper::body::Incoming;
+use thiserror::Error;
 
 use crate::clock::now_ns;
+use crate::headers;
 
 /// Nobody has asked for more content yet, or the server is to take what was handed over.
 const SERVER: u8 = 0;
@@ -68,6 +70,17 @@ impl Progress {
     }
 }
 
+/// Why a request's content ended early.
+#[derive(Debug, Error)]
+pub enum Broken {
+    /// It broke off.
+    #[error("{0}")]
+    Client(hyper::Error),
+    /// Its trailer section is malformed.
+    #[error("white space around a trailer field's value (RFC 9113, 8.2.1)")]
+    Trailers,
+}
+
 /// A request's content on its way to a server.
 #[derive(Debug)]
 pub struct RequestBody {
@@ -106,16 +119,25 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broken;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let Some(inner) = &mut self.inner else {
             return Poll::Ready(None);
         };
-        let polled = Pin::new(&mut *inner).poll_frame(cx);
+        let mut polled = Pin::new(&mut *inner).poll_frame(cx).map_err(Broken::Client);
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            if trailers.values().all(headers::is_well_formed) {
+                headers::clean_trailers(trailers);
+            } else {
+                polled = Poll::Ready(Some(Err(Broken::Trailers)));
+            }
+        }
         let ended = inner.is_end_stream();
         let progress = &self.progress;
         match &polled {

@@ -23,6 +23,7 @@ use crate::shutdown::Busy;
 use crate::state::Core;
 use crate::stats::Connected;
 use crate::stats::ServiceStats;
+use crate::upstream::Own;
 
 /// Watched responses after which those that are over are taken out: more than a connection may have at a time.
 const MANY: usize = 256;
@@ -42,6 +43,8 @@ pub struct Client {
     pub peer_text: HeaderValue,
     /// `http` or `https`.
     pub scheme: &'static str,
+    /// The connections to servers that it has left free.
+    pub own: Arc<Own>,
     gate: Option<Arc<gate::Shared>>,
     /// Responses on their way, where no gate sees whether the client takes them.
     watched: Mutex<Vec<Weak<Watched>>>,
@@ -62,6 +65,7 @@ impl Client {
     ) -> Self {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         Self {
+            own: Arc::default(),
             gate: None,
             watched: Mutex::new(Vec::new()),
             requests: AtomicUsize::new(0),

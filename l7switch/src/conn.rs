@@ -2,6 +2,7 @@
 //! One client connection of an `http` or `https` service, from its first byte to its last.
 
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
@@ -49,6 +50,10 @@ const BUFFER: usize = 128 * 1024;
 
 /// Requests of one HTTP/2 connection at a time.
 const MAX_STREAMS: u32 = 128;
+
+/// Content of one HTTP/2 request that may be on its way, and wait for its server. The connection's window is as large as
+/// those of all its streams together: uploads whose servers do not take them never stop the others (RFC 9113, 5.2.1).
+const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// How often an HTTP/2 connection is asked whether it still lives.
 const PING: Duration = Duration::from_secs(20);
@@ -268,6 +273,8 @@ where
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW.saturating_mul(MAX_STREAMS))
         .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING);
@@ -281,7 +288,7 @@ where
         tokio::select! {
             result = &mut connection => {
                 if let Err(error) = result {
-                    tracing::debug!(%error, client = %client.peer, "HTTP/2 connection");
+                    ended_by_error(&client, &error);
                 }
                 return;
             }
@@ -306,4 +313,20 @@ where
             }
         }
     }
+}
+
+/// Counts and logs what a client has done for which its HTTP/2 connection was ended.
+fn ended_by_error(client: &Client, error: &hyper::Error) {
+    tracing::debug!(%error, client = %client.peer, "HTTP/2 connection");
+    let cause = error.source().and_then(|e| e.downcast_ref::<h2::Error>());
+    let Some(cause) = cause.filter(|cause| !cause.is_io() && !cause.is_remote()) else {
+        return;
+    };
+    let reason = match cause.reason() {
+        Some(h2::Reason::ENHANCE_YOUR_CALM) => Reason::H2Flood,
+        Some(h2::Reason::NO_ERROR) => return,
+        _ => Reason::H2Protocol,
+    };
+    client.stats.refused(reason);
+    limit::hostile(reason, client.peer, &cause.to_string());
 }

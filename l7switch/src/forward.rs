@@ -35,6 +35,7 @@ use crate::reason::Refusal;
 use crate::response_body::ResponseBody;
 use crate::tunnel;
 use crate::upstream;
+use crate::upstream::Ending;
 use crate::upstream::Lease;
 
 /// Why a 101 is no response to a request that asked for no upgrade.
@@ -103,7 +104,7 @@ impl Forward<'_> {
         *request.uri_mut() = target;
         *request.headers_mut() = parts.headers;
         let patience = self.onward.patience();
-        let sent = upstream::send(pool, hash, request, &progress, patience).await;
+        let sent = upstream::send(pool, hash, &self.client.own, request, &progress, patience).await;
         let (sent, server) = match sent {
             Ok(sent) => {
                 let server = Some(Arc::clone(sent.lease.server()));
@@ -129,6 +130,10 @@ impl Forward<'_> {
             }
         };
         let (mut head, content) = sent.response.into_parts();
+        let empty = head
+            .headers
+            .get(header::CONTENT_LENGTH)
+            .is_some_and(|n| n == "0");
         if let Err(refusal) = self.response_fields(&mut head, &asked) {
             sent.lease.failed();
             return Err((refusal, exchange));
@@ -137,7 +142,8 @@ impl Forward<'_> {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(self.change_protocol(head, content, asked, sent.lease, exchange));
         }
-        let body = ResponseBody::server(content, sent.lease, exchange, patience.response);
+        let ending = ending(&asked.method, head.status, empty);
+        let body = ResponseBody::server(content, sent.lease, ending, exchange, patience.response);
         Ok(Response::from_parts(head, self.client.watch(body)))
     }
 
@@ -334,6 +340,17 @@ impl Forward<'_> {
             });
         }
         Response::from_parts(head, ResponseBody::own(bytes::Bytes::new(), None))
+    }
+}
+
+/// How a response ends. `empty`: it says that there is no content.
+pub fn ending(method: &Method, status: StatusCode, empty: bool) -> Ending {
+    if *method == Method::HEAD && !empty {
+        Ending::Withheld
+    } else if [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status) {
+        Ending::Empty
+    } else {
+        Ending::Clear
     }
 }
 

@@ -155,6 +155,48 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap, present: Present) {
     }
 }
 
+/// Whether a field value neither begins nor ends with white space. HTTP/1 takes it for none of the value, so that who passes
+/// it on from HTTP/2 and who reads it there do not mean the same (RFC 9113, 8.2.1).
+pub fn is_well_formed(value: &HeaderValue) -> bool {
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let bytes = value.as_bytes();
+    !is_space(bytes.first()) && !is_space(bytes.last())
+}
+
+/// Fields that say how a message is framed, routed, asked for or read, which a trailer section may not have, and which those
+/// who merge it into the head would take for the sender's (RFC 9110, 6.5.1).
+const NOT_IN_TRAILERS: [HeaderName; 21] = [
+    header::AUTHORIZATION,
+    header::CACHE_CONTROL,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::COOKIE,
+    header::EXPECT,
+    header::FORWARDED,
+    header::HOST,
+    header::MAX_FORWARDS,
+    header::PROXY_AUTHORIZATION,
+    header::RANGE,
+    header::SET_COOKIE,
+    header::TRAILER,
+    header::VIA,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-real-ip"),
+];
+
+/// Takes out of a trailer section what has no business there.
+pub fn clean_trailers(trailers: &mut HeaderMap) {
+    remove_hop_by_hop(trailers, Present::of(trailers));
+    for name in &NOT_IN_TRAILERS {
+        trailers.remove(name);
+    }
+}
+
 /// Whether the sender takes trailer fields (RFC 9110, 10.1.4).
 pub fn takes_trailers(headers: &HeaderMap) -> bool {
     tokens(headers, header::TE).any(|coding| {

@@ -20,6 +20,7 @@ use l7switch_rules::model::Health;
 use l7switch_rules::model::Probe;
 use tokio::task::JoinHandle;
 
+use crate::io::SharedStream;
 use crate::state::Generation;
 use crate::upstream::ConnectError;
 use crate::upstream::RealServer;
@@ -107,7 +108,7 @@ async fn probe(server: &RealServer, rules: &Health) -> Result<(), String> {
     let Probe::Http { path, host, status } = &rules.probe else {
         return Ok(());
     };
-    let mut sender = handshake::<Empty<Bytes>>(stream)
+    let (mut sender, _) = handshake::<Empty<Bytes>>(SharedStream::new(stream).0)
         .await
         .map_err(|error| error.to_string())?;
     let host = host.clone().unwrap_or_else(|| server.address().to_string());

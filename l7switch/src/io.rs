@@ -40,9 +40,14 @@ impl SharedStream {
         (Self(Arc::clone(&stream)), StreamHandle(stream))
     }
 
-    /// Whether the peer has sent nothing and not ended. What the runtime knows already costs no system call.
-    pub fn is_quiet(&self) -> bool {
-        matches!(peek(&self.0), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    /// Looks at what the peer has sent, without reading it; 0: it has ended. What the runtime knows already costs no
+    /// system call.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::WouldBlock`]: the peer has sent nothing and not ended. Others: the connection is broken.
+    pub fn peek(&self, first: &mut [u8]) -> io::Result<usize> {
+        peek(&self.0, first)
     }
 
     /// Reads what there is. Where that is less than there was room for, the stream is empty, and the runtime is told so:
@@ -64,10 +69,11 @@ impl SharedStream {
 }
 
 /// Looks whether there is something to read, without reading it.
-fn peek(stream: &TcpStream) -> io::Result<usize> {
+fn peek(stream: &TcpStream, first: &mut [u8]) -> io::Result<usize> {
     stream.try_io(Interest::READABLE, || {
-        let mut byte = [std::mem::MaybeUninit::uninit()];
-        SockRef::from(stream).peek(&mut byte)
+        rustix::net::recv(stream, &mut *first, rustix::net::RecvFlags::PEEK)
+            .map(|(_, length)| length)
+            .map_err(io::Error::from)
     })
 }
 
@@ -115,7 +121,7 @@ impl StreamHandle {
 
     /// Whether bytes were received that nobody has read. What the runtime knows already costs no system call.
     pub fn has_unread(&self) -> bool {
-        matches!(peek(&self.0), Ok(1..))
+        matches!(peek(&self.0, &mut [0]), Ok(1..))
     }
 
     /// Ends the sending direction, then reads and forgets what the client still sends, for a while.

@@ -83,10 +83,18 @@ fn describe(cli: &Cli) -> ExitCode {
 }
 
 fn start_log(level: Option<&str>) {
-    let filter = match level {
-        Some(level) => EnvFilter::new(level),
-        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+    let wanted = level
+        .map(str::to_owned)
+        .or_else(|| std::env::var(EnvFilter::DEFAULT_ENV).ok())
+        .unwrap_or_else(|| "info".to_owned());
+    // The HTTP/2 library warns of each wrong frame of a client, as often as it comes. The switch says the same by itself,
+    // once a second and with the client's address.
+    let wanted = if wanted.contains("h2=") {
+        wanted
+    } else {
+        format!("{wanted},h2=error")
     };
+    let filter = EnvFilter::try_new(&wanted).unwrap_or_else(|_| EnvFilter::new("info,h2=error"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

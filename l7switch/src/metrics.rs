@@ -195,7 +195,7 @@ fn services(out: &mut Text, status: &Status) {
 
 fn real_servers(out: &mut Text, servers: &[ServerStatus]) {
     type Value = fn(&ServerStatus) -> f64;
-    let families: [(&str, &str, &str, Value); 6] = [
+    let families: [(&str, &str, &str, Value); 7] = [
         ("server_up", "gauge", "1: the server gets requests.", |s| {
             f64::from(s.state == ServerState::Up)
         }),
@@ -219,6 +219,12 @@ fn real_servers(out: &mut Text, servers: &[ServerStatus]) {
             "counter",
             "Failed requests or connections.",
             |s| whole(s.failures),
+        ),
+        (
+            "server_surplus_total",
+            "counter",
+            "Connections on which bytes came behind an answer.",
+            |s| whole(s.surplus),
         ),
         (
             "server_first_byte_seconds",

@@ -30,6 +30,7 @@ use crate::reason::Reason;
 use crate::state::Generation;
 use crate::tunnel;
 use crate::upstream::ConnectError;
+use crate::upstream::Fault;
 use crate::upstream::Outstanding;
 use crate::upstream::Pool;
 use crate::upstream::connect_tcp;
@@ -226,7 +227,7 @@ async fn connect(pool: &Arc<Pool>, hash: u64) -> Result<(TcpStream, Outstanding)
                 return Ok((stream, outstanding));
             }
             Err(error) => {
-                server.failed(&config.passive);
+                pool.failed(&server, Fault::Connect);
                 log_failure(server.address(), &error);
                 last = match error {
                     ConnectError::Refused(_) => Reason::ConnectFailed,

@@ -26,6 +26,7 @@ use l7switch_rules::model::address_bytes;
 
 use crate::filters;
 use crate::filters::RedirectSource;
+use crate::headers;
 use crate::reason::Reason;
 use crate::reason::Refusal;
 use crate::state::Generation;
@@ -206,7 +207,16 @@ pub fn target(path: &str, query: Option<&str>) -> Result<Uri, Refusal> {
 ///
 /// What is over a limit, or not allowed.
 pub fn within_limits(request: &Parts, limits: &Limits) -> Result<(), Refusal> {
-    if request.headers.len() > limits.fields {
+    if let Some(refusal) = malformed(request) {
+        return Err(refusal);
+    }
+    // A Cookie field may come in pieces (RFC 9113, 8.2.3).
+    let crumbs = request.headers.get_all(header::COOKIE).iter().count();
+    let fields = request
+        .headers
+        .len()
+        .saturating_sub(crumbs.saturating_sub(1));
+    if fields > limits.fields {
         return Err(Refusal::new(
             Reason::HeadTooLarge,
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -220,6 +230,30 @@ pub fn within_limits(request: &Parts, limits: &Limits) -> Result<(), Refusal> {
         ));
     }
     Ok(())
+}
+
+/// What makes an HTTP/2 request malformed and the library lets pass.
+fn malformed(request: &Parts) -> Option<Refusal> {
+    let refuse = |what: &'static str| Some(Refusal::bad_request(what));
+    if !request.headers.values().all(headers::is_well_formed) {
+        return refuse("white space around a field value (RFC 9113, 8.2.1)");
+    }
+    let mut lengths = request.headers.get_all(header::CONTENT_LENGTH).into_iter();
+    if lengths.next().is_some() && lengths.next().is_some() {
+        return refuse("more than one Content-Length (RFC 9112, 6.3)");
+    }
+    let scheme = request.uri.scheme_str().unwrap_or("http");
+    if !["http", "https"].contains(&scheme) {
+        return refuse("the scheme is neither http nor https (RFC 9110, 4.2)");
+    }
+    let path = request.uri.path();
+    if path == "*" && request.method != Method::OPTIONS {
+        return refuse("the target * is for OPTIONS alone (RFC 9113, 8.3.1)");
+    }
+    if !path.starts_with('/') && path != "*" && request.method != Method::CONNECT {
+        return refuse("the path does not begin with / (RFC 9113, 8.3.1)");
+    }
+    None
 }
 
 /// The host that a request names: of the target, else of Host (RFC 9112, 3.2.2; RFC 9113, 8.3.1).

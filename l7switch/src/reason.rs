@@ -48,6 +48,10 @@ reasons! {
     NotImplemented = "not_implemented",
     /// The client's HTTP version is none that the switch speaks.
     BadVersion = "bad_version",
+    /// The client broke a rule of HTTP/2 for which its whole connection ends.
+    H2Protocol = "h2_protocol",
+    /// The client sent more of what costs the switch work than anybody needs: resets, settings, pings, CONTINUATION.
+    H2Flood = "h2_flood",
     /// The client went away.
     ClientGone = "client_gone",
     /// No route takes the request.

@@ -26,7 +26,9 @@ use tokio::time::sleep;
 use crate::body::length;
 use crate::clock::now_ns;
 use crate::exchange::Exchange;
+use crate::headers;
 use crate::reason::Reason;
+use crate::upstream::Ending;
 use crate::upstream::Lease;
 
 #[derive(Debug)]
@@ -35,6 +37,7 @@ enum Content {
     Server {
         inner: Incoming,
         lease: Option<Lease>,
+        ending: Ending,
         /// How long the server may be silent.
         patience: Duration,
         /// Runs while it is.
@@ -77,7 +80,13 @@ impl Content {
             } => match Pin::new(inner).poll_frame(cx) {
                 Poll::Ready(frame) => {
                     *silence = None;
-                    Poll::Ready(frame.map(|frame| frame.map_err(Broken::Connection)))
+                    Poll::Ready(frame.map(|frame| {
+                        let mut frame = frame.map_err(Broken::Connection)?;
+                        if let Some(trailers) = frame.trailers_mut() {
+                            headers::clean_trailers(trailers);
+                        }
+                        Ok(frame)
+                    }))
                 }
                 Poll::Pending => {
                     let timer = silence.get_or_insert_with(|| Box::pin(sleep(*patience)));
@@ -99,11 +108,11 @@ struct Parts {
 impl Parts {
     /// The exchange is over: in order, or for this reason.
     fn close(&mut self, reason: Option<Reason>) {
-        if let Content::Server { lease, .. } = &mut self.content
+        if let Content::Server { lease, ending, .. } = &mut self.content
             && let Some(lease) = lease.take()
         {
             match reason {
-                None => lease.completed(),
+                None => lease.completed(*ending),
                 Some(Reason::BadResponse | Reason::ResponseTimeout) => lease.failed(),
                 Some(_) => (),
             }
@@ -217,6 +226,7 @@ impl ResponseBody {
     pub fn server(
         inner: Incoming,
         lease: Lease,
+        ending: Ending,
         exchange: Box<Exchange>,
         patience: Duration,
     ) -> Self {
@@ -224,6 +234,7 @@ impl ResponseBody {
             content: Content::Server {
                 inner,
                 lease: Some(lease),
+                ending,
                 patience,
                 silence: None,
             },

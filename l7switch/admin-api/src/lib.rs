@@ -175,6 +175,8 @@ pub struct ServerStatus {
     pub total: u64,
     /// Those that failed.
     pub failures: u64,
+    /// Connections on which bytes came behind an answer.
+    pub surplus: u64,
     /// Idle connections kept for reuse.
     pub idle: u64,
     /// Peak-EWMA of the time to first byte, milliseconds.

@@ -33,6 +33,7 @@ use super::room::Room;
 use crate::answer;
 use crate::exchange::Exchange;
 use crate::filters::Edit;
+use crate::forward;
 use crate::forward::CHANGED_UNASKED;
 use crate::forward::CODED_UNASKED;
 use crate::forwarded;
@@ -48,6 +49,7 @@ use crate::response_body::ResponseBody;
 use crate::timer::Expired;
 use crate::upstream;
 use crate::upstream::Answered;
+use crate::upstream::Ending;
 use crate::upstream::Message;
 
 /// Read at a time of a response's content.
@@ -155,6 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
         let sent = upstream::relay(
             onward.pool,
             onward.hash,
+            &self.client.own,
             message,
             &mut self.timer,
             &mut self.room.from_server,
@@ -197,10 +200,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
         }
         let status = StatusCode::from_u16(answered.head.status).unwrap_or(StatusCode::BAD_GATEWAY);
         exchange.responded(status);
+        let mut lengths = self.room.fields.values(head, Present::CONTENT_LENGTH);
+        let says_empty = lengths.next().is_some_and(|length| length == b"0");
+        drop(lengths);
         let last = self.is_last(question.persistent);
         self.response_head(&answered, follows, &onward.state.filters.response, last);
         self.room.from_server.advance(answered.length);
-        match self.content(answered, follows, patience, exchange).await {
+        let ending = forward::ending(question.method, status, says_empty);
+        match self
+            .content(answered, follows, ending, patience, exchange)
+            .await
+        {
             Err(NotTaken) => Next::Cut,
             Ok(()) if last => Next::Last(question.length()),
             Ok(()) => Next::Request(question.length()),
@@ -321,6 +331,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
         &mut self,
         answered: Answered,
         follows: Follows,
+        ending: Ending,
         patience: Duration,
         mut exchange: Box<Exchange>,
     ) -> Result<(), NotTaken> {
@@ -336,8 +347,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
             };
             exchange.sent(found.data);
             if found.ended {
-                if head.persistent && found.length == self.room.from_server.len() {
-                    lease.completed();
+                if found.length < self.room.from_server.len() {
+                    lease.surplus();
+                } else if head.persistent {
+                    lease.completed(ending);
                 }
                 exchange.close(None);
                 return self.write_piece(found.length).await;

@@ -19,6 +19,9 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
+
+use crate::io::SharedStream;
 
 /// How long a peer may leave a silent connection's probes unanswered until it counts as gone.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -66,12 +69,12 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// Starts HTTP/1 on a stream. The connection lives in a task of its own until the sender is dropped
-/// and what was begun is over.
+/// and what was begun is over, or until it is aborted by the handle.
 ///
 /// # Errors
 ///
 /// hyper's, which there are none of.
-pub async fn handshake<B>(stream: TcpStream) -> hyper::Result<SendRequest<B>>
+pub async fn handshake<B>(stream: SharedStream) -> hyper::Result<(SendRequest<B>, AbortHandle)>
 where
     B: hyper::body::Body + Send + 'static,
     B::Data: Send,
@@ -86,12 +89,12 @@ where
         .max_headers(MAX_FIELDS)
         .handshake(io)
         .await?;
-    tokio::spawn(async move {
+    let task = tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "connection to server");
         }
     });
-    Ok(sender)
+    Ok((sender, task.abort_handle()))
 }
 
 /// A stream that goes on being read after writing has failed.
@@ -101,7 +104,7 @@ where
 /// the failed write never reads it. So a write that fails is taken for done, and what is read next
 /// tells: the response, or the end of the connection.
 struct Tolerant {
-    stream: TcpStream,
+    stream: SharedStream,
     broken: bool,
 }
 

@@ -4,6 +4,10 @@
 
 use std::sync::Arc;
 
+use super::idle::Ending;
+use super::idle::Link;
+use super::idle::Own;
+use super::pool::Fault;
 use super::pool::Pool;
 use super::server::RealServer;
 use super::server::Sender;
@@ -38,7 +42,8 @@ impl Drop for Outstanding {
 pub struct Lease {
     pub(super) pool: Arc<Pool>,
     pub(super) outstanding: Outstanding,
-    pub(super) sender: Sender,
+    pub(super) link: Link<Sender>,
+    pub(super) own: Arc<Own>,
     pub(super) upload: Arc<Progress>,
 }
 
@@ -55,27 +60,34 @@ impl Lease {
 
     /// The response was read to its end. The connection is free if the request was sent to its end
     /// too; otherwise nobody knows what the server takes the rest for.
-    pub fn completed(self) {
-        if self.upload.is_done() {
-            let Self {
-                pool,
-                outstanding,
-                sender,
-                ..
-            } = self;
+    pub fn completed(self, ending: Ending) {
+        let Self {
+            pool,
+            outstanding,
+            mut link,
+            own,
+            upload,
+        } = self;
+        if !upload.is_done() {
+            return;
+        }
+        link.connection.unfinished = false;
+        if ending != Ending::Withheld {
+            link.answered(ending == Ending::Clear);
             outstanding
                 .server()
-                .keep_idle(sender, pool.config().keepalive);
+                .keep_idle(link, &own, pool.config().keepalive);
         }
     }
 
     /// The response broke off.
     pub fn failed(self) {
-        self.server().failed(&self.pool.config().passive);
+        self.pool.failed(self.server(), Fault::Answer);
     }
 
     /// The connection becomes another protocol's: only the count is left.
-    pub fn into_outstanding(self) -> Outstanding {
+    pub fn into_outstanding(mut self) -> Outstanding {
+        self.link.connection.task = None;
         self.outstanding
     }
 }

@@ -4,6 +4,7 @@
 
 mod balance;
 mod connect;
+mod idle;
 mod lease;
 mod pool;
 mod relayed;
@@ -13,8 +14,11 @@ mod server;
 pub use connect::ConnectError;
 pub use connect::connect_tcp;
 pub use connect::handshake;
+pub use idle::Ending;
+pub use idle::Own;
 pub use lease::Lease;
 pub use lease::Outstanding;
+pub use pool::Fault;
 pub use pool::Pool;
 pub use relayed::Answered;
 pub use relayed::Message;

@@ -16,6 +16,15 @@ use super::lease::Outstanding;
 use super::server::Member;
 use super::server::RealServer;
 
+/// What a server has done wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It does not take connections.
+    Connect,
+    /// It does not answer, or not as it should.
+    Answer,
+}
+
 /// A pool. Its servers are shared with the generations before and after.
 #[derive(Debug)]
 pub struct Pool {
@@ -79,6 +88,31 @@ impl Pool {
     /// The servers, in the order of the rule file.
     pub fn servers(&self) -> impl Iterator<Item = &Arc<RealServer>> {
         self.members.iter().map(|member| &member.0)
+    }
+
+    /// A request has failed by the fault of one of the servers.
+    pub fn failed(&self, server: &Arc<RealServer>, fault: Fault) {
+        server.failed(&self.config.passive, || self.can_do_without(server, fault));
+    }
+
+    /// Whether a server may be ejected. The last one to which requests may come never is, whatever it does (as with nginx).
+    /// A client can have the wrong answers of one path from all servers, and must not take all of them from everybody with
+    /// it: for answers, at most half of the servers are ejected at a time (Envoy's `max_ejection_percent` is the same idea).
+    fn can_do_without(&self, server: &Arc<RealServer>, fault: Fault) -> bool {
+        let (mut present, mut ejected) = (0_usize, 0_usize);
+        for member in &self.members {
+            let (there, out) = member.0.turnout();
+            if there {
+                present = present.saturating_add(1);
+                if out && !Arc::ptr_eq(&member.0, server) {
+                    ejected = ejected.saturating_add(1);
+                }
+            }
+        }
+        match fault {
+            Fault::Connect => ejected.saturating_add(1) < present,
+            Fault::Answer => ejected < present / 2,
+        }
     }
 
     /// Picks a server for a request whose key has this hash, passing over those tried already, and

@@ -16,7 +16,11 @@ use tokio_util::io::poll_read_buf;
 
 use super::connect::ConnectError;
 use super::connect::connect_tcp;
+use super::idle::Ending;
+use super::idle::Link;
+use super::idle::Own;
 use super::lease::Outstanding;
+use super::pool::Fault;
 use super::pool::Pool;
 use super::send::Attempt;
 use super::send::Courier;
@@ -62,7 +66,8 @@ pub struct Answered {
 pub struct StreamLease {
     pool: Arc<Pool>,
     outstanding: Outstanding,
-    stream: SharedStream,
+    link: Link<SharedStream>,
+    own: Arc<Own>,
 }
 
 impl StreamLease {
@@ -77,20 +82,28 @@ impl StreamLease {
         cx: &mut Context<'_>,
         buffer: &mut BytesMut,
     ) -> Poll<io::Result<usize>> {
-        poll_read_buf(Pin::new(&mut self.stream), cx, buffer)
+        poll_read_buf(Pin::new(&mut self.link.connection), cx, buffer)
     }
 
     /// The response was read to its end, and the connection can have another request.
-    pub fn completed(self) {
-        let most = self.pool.config().keepalive;
-        self.outstanding
-            .server()
-            .keep_idle_stream(self.stream, most);
+    pub fn completed(mut self, ending: Ending) {
+        if ending != Ending::Withheld {
+            let most = self.pool.config().keepalive;
+            self.link.answered(ending == Ending::Clear);
+            self.outstanding
+                .server()
+                .keep_idle_stream(self.link, &self.own, most);
+        }
+    }
+
+    /// The response was read to its end, and something stood behind it.
+    pub fn surplus(self) {
+        self.server().sent_surplus();
     }
 
     /// The response broke off, or is none.
     pub fn failed(self) {
-        self.server().failed(&self.pool.config().passive);
+        self.pool.failed(self.server(), Fault::Answer);
     }
 }
 
@@ -103,20 +116,23 @@ impl StreamLease {
 pub async fn relay(
     pool: &Arc<Pool>,
     hash: u64,
+    own: &Arc<Own>,
     message: Message<'_>,
     timer: &mut Timer,
     buffer: &mut BytesMut,
 ) -> Result<Answered, Failure> {
     let mut courier = AsItIs {
         message,
+        own,
         timer,
         buffer,
     };
-    let ((head, length, stream), outstanding) = deliver(pool, hash, &mut courier).await?;
+    let ((head, length, link), outstanding) = deliver(pool, hash, &mut courier).await?;
     let lease = StreamLease {
         pool: Arc::clone(pool),
         outstanding,
-        stream,
+        link,
+        own: Arc::clone(own),
     };
     Ok(Answered {
         head,
@@ -128,6 +144,7 @@ pub async fn relay(
 /// A request on its way.
 struct AsItIs<'a> {
     message: Message<'a>,
+    own: &'a Own,
     timer: &'a mut Timer,
     buffer: &'a mut BytesMut,
 }
@@ -161,34 +178,35 @@ impl AsItIs<'_> {
 }
 
 impl Courier for AsItIs<'_> {
-    type Connection = SharedStream;
-    type Answer = (ResponseHead, usize, SharedStream);
+    type Connection = Link<SharedStream>;
+    type Answer = (ResponseHead, usize, Link<SharedStream>);
 
     // A relayed request names its host.
     fn address(&mut self, _: &RealServer) {}
 
-    fn kept(&mut self, server: &RealServer) -> Option<SharedStream> {
-        server.take_idle_stream()
+    fn kept(&mut self, server: &RealServer) -> Option<Link<SharedStream>> {
+        server.take_idle_stream(self.own)
     }
 
     async fn connect(
         &mut self,
         server: &RealServer,
         patience: Duration,
-    ) -> Result<SharedStream, ConnectError> {
+    ) -> Result<Link<SharedStream>, ConnectError> {
         let (stream, _) = SharedStream::new(connect_tcp(server.address(), patience).await?);
-        Ok(stream)
+        Ok(Link::new(stream))
     }
 
     async fn attempt(
         &mut self,
         server: &RealServer,
-        mut stream: SharedStream,
+        mut link: Link<SharedStream>,
     ) -> Result<Self::Answer, Attempt> {
         let began = now_ns();
         self.buffer.clear();
         self.timer.start(self.message.patience);
-        self.send(&mut stream).await?;
+        let stream = &mut link.connection;
+        self.send(stream).await?;
         let mut parser = ResponseParser::new();
         let mut parsed = 0_usize;
         loop {
@@ -196,7 +214,7 @@ impl Courier for AsItIs<'_> {
             let buffer = &mut *self.buffer;
             let read = self
                 .timer
-                .within(|cx| poll_read_buf(Pin::new(&mut stream), cx, buffer))
+                .within(|cx| poll_read_buf(Pin::new(&mut *stream), cx, buffer))
                 .await
                 .map_err(|_| Attempt::Spent(too_late()))?;
             if !matches!(read, Ok(1..)) {
@@ -222,7 +240,7 @@ impl Courier for AsItIs<'_> {
                         let now = now_ns();
                         server.observe(now.saturating_sub(began), now);
                         server.succeeded();
-                        return Ok((head, parsed, stream));
+                        return Ok((head, parsed, link));
                     }
                 }
             }

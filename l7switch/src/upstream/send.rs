@@ -18,14 +18,18 @@ use hyper::client::conn::TrySendError;
 use super::connect::ConnectError;
 use super::connect::connect_tcp;
 use super::connect::handshake;
+use super::idle::Link;
+use super::idle::Own;
 use super::lease::Lease;
 use super::lease::Outstanding;
+use super::pool::Fault;
 use super::pool::Pool;
 use super::server::RealServer;
 use super::server::Sender;
 use crate::body::Progress;
 use crate::body::RequestBody;
 use crate::clock::now_ns;
+use crate::io::SharedStream;
 use crate::reason::Reason;
 use crate::reason::Refusal;
 
@@ -144,7 +148,7 @@ pub(super) async fn deliver<C: Courier>(
                 Err(Attempt::Spent(refusal)) => {
                     // A client that broke off is no fault of the server.
                     if !matches!(refusal.reason, Reason::BodyBroken | Reason::BodyTimeout) {
-                        server.failed(&config.passive);
+                        pool.failed(server, Fault::Answer);
                     }
                     return Err(Failure {
                         refusal,
@@ -163,7 +167,11 @@ pub(super) async fn deliver<C: Courier>(
             // The kept connection was closed meanwhile, which says nothing about the server. Others
             // that were kept may be closed too: a fresh one is not.
         };
-        server.failed(&config.passive);
+        let fault = match refusal.reason {
+            Reason::ConnectFailed | Reason::ConnectTimeout => Fault::Connect,
+            _ => Fault::Answer,
+        };
+        pool.failed(server, fault);
         tried.push(index);
         let failure = Failure {
             refusal,
@@ -202,6 +210,7 @@ fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
 pub async fn send(
     pool: &Arc<Pool>,
     hash: u64,
+    own: &Arc<Own>,
     request: Request<RequestBody>,
     upload: &Arc<Progress>,
     patience: Patience,
@@ -210,14 +219,16 @@ pub async fn send(
         // An HTTP/1.0 client may name no host, but HTTP/1.1, which the server gets, must have one.
         unnamed: !request.headers().contains_key(header::HOST),
         request: Some(request),
+        own,
         upload,
         patience,
     };
-    let ((response, sender), outstanding) = deliver(pool, hash, &mut courier).await?;
+    let ((response, link), outstanding) = deliver(pool, hash, &mut courier).await?;
     let lease = Lease {
         pool: Arc::clone(pool),
         outstanding,
-        sender,
+        link,
+        own: Arc::clone(own),
         upload: Arc::clone(upload),
     };
     Ok(Sent { response, lease })
@@ -228,13 +239,14 @@ struct ByHyper<'a> {
     /// Absent while it is on its way.
     request: Option<Request<RequestBody>>,
     unnamed: bool,
+    own: &'a Own,
     upload: &'a Progress,
     patience: Patience,
 }
 
 impl Courier for ByHyper<'_> {
-    type Connection = Sender;
-    type Answer = (Response<Incoming>, Sender);
+    type Connection = Link<Sender>;
+    type Answer = (Response<Incoming>, Link<Sender>);
 
     fn address(&mut self, server: &RealServer) {
         if self.unnamed
@@ -245,31 +257,40 @@ impl Courier for ByHyper<'_> {
         }
     }
 
-    fn kept(&mut self, server: &RealServer) -> Option<Sender> {
-        server.take_idle()
+    fn kept(&mut self, server: &RealServer) -> Option<Link<Sender>> {
+        server.take_idle(self.own)
     }
 
     async fn connect(
         &mut self,
         server: &RealServer,
         patience: Duration,
-    ) -> Result<Sender, ConnectError> {
+    ) -> Result<Link<Sender>, ConnectError> {
         let stream = connect_tcp(server.address(), patience).await?;
+        let (stream, handle) = SharedStream::new(stream);
         handshake(stream)
             .await
+            .map(|(requests, task)| {
+                Link::new(Sender {
+                    requests,
+                    task: Some(task),
+                    handle,
+                    unfinished: false,
+                })
+            })
             .map_err(|error| ConnectError::Refused(std::io::Error::other(error)))
     }
 
     async fn attempt(
         &mut self,
         server: &RealServer,
-        sender: Sender,
+        link: Link<Sender>,
     ) -> Result<Self::Answer, Attempt> {
         let Some(request) = self.request.take() else {
             return Err(Attempt::Spent(Refusal::internal("the request was sent")));
         };
         let copy = repeatable(&request);
-        match attempt(server, sender, request, self.upload, self.patience).await {
+        match attempt(server, link, request, self.upload, self.patience).await {
             Ok(answer) => Ok(answer),
             Err(Failed::Unsent(request)) => {
                 self.request = Some(*request);
@@ -311,13 +332,14 @@ fn connect_refusal(error: &ConnectError) -> Refusal {
 
 async fn attempt(
     server: &RealServer,
-    mut sender: Sender,
+    mut link: Link<Sender>,
     request: Request<RequestBody>,
     upload: &Progress,
     patience: Patience,
-) -> Result<(Response<Incoming>, Sender), Failed> {
+) -> Result<(Response<Incoming>, Link<Sender>), Failed> {
     let began = now_ns();
-    let sending = sender.try_send_request(request);
+    link.connection.unfinished = true;
+    let sending = link.connection.requests.try_send_request(request);
     tokio::pin!(sending);
     let result = loop {
         // The server's time runs while it has all that the client has sent, the client's while the
@@ -355,7 +377,7 @@ async fn attempt(
             let now = now_ns();
             server.observe(now.saturating_sub(began), now);
             server.succeeded();
-            Ok((response, sender))
+            Ok((response, link))
         }
         Err(error) => Err(unsent_or_spent(error, upload)),
     }

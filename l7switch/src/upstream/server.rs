@@ -6,7 +6,7 @@
 //! `change` draws the conclusion for the scheduler, and tells whoever watches.
 
 use std::borrow::Borrow;
-use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -28,23 +28,79 @@ use l7switch_engine::sched::Identity;
 use l7switch_rules::model::Passive;
 use l7switch_rules::model::address_bytes;
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
+use super::idle::Free;
+use super::idle::Idle;
+use super::idle::Link;
+use super::idle::Own;
+use super::idle::State;
+use super::idle::UNTIDY;
 use crate::body::RequestBody;
+use crate::clock::now_ns;
 use crate::io::SharedStream;
+use crate::io::StreamHandle;
 
-/// An HTTP/1 connection to a server that is free.
-pub(super) type Sender = SendRequest<RequestBody>;
-
-/// Connections that are free, each with the time since when, in order.
-#[derive(Debug, Default)]
-struct Idle {
-    /// Those that hyper has.
-    senders: VecDeque<(Sender, Instant)>,
-    /// Those of relayed exchanges.
-    streams: VecDeque<(SharedStream, Instant)>,
+/// An HTTP/1 connection to a server by hyper. Dropped, the connection is closed at once, whatever is on its way.
+#[derive(Debug)]
+pub(super) struct Sender {
+    /// hyper's handle.
+    pub(super) requests: SendRequest<RequestBody>,
+    /// The connection's task; absent where it is another protocol's now.
+    pub(super) task: Option<AbortHandle>,
+    /// Aborts the stream.
+    pub(super) handle: StreamHandle,
+    /// A request was begun, and it or its answer is not over. A server that does not read would otherwise keep what was
+    /// written, and not hear that nobody waits any more.
+    pub(super) unfinished: bool,
 }
 
-impl Idle {
+impl Drop for Sender {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            if self.unfinished {
+                self.handle.abort();
+            }
+            task.abort();
+        }
+    }
+}
+
+impl Free for Sender {
+    fn state(&self) -> State {
+        if self.requests.is_closed() {
+            State::Closed
+        } else if self.requests.is_ready() {
+            State::Quiet
+        } else {
+            State::Busy
+        }
+    }
+}
+
+impl Free for SharedStream {
+    fn state(&self) -> State {
+        let mut first = [0; 12];
+        match self.peek(&mut first) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => State::Quiet,
+            Ok(0) | Err(_) => State::Closed,
+            // Some servers say that they end a connection for want of requests (RFC 9110, 15.5.9).
+            Ok(length) if first.get(..length) == Some(b"HTTP/1.1 408") => State::Closed,
+            Ok(_) => State::Surplus,
+        }
+    }
+}
+
+/// Connections that are free.
+#[derive(Debug, Default)]
+struct Kept {
+    /// Those that hyper has.
+    senders: Idle<Sender>,
+    /// Those of relayed exchanges.
+    streams: Idle<SharedStream>,
+}
+
+impl Kept {
     fn len(&self) -> usize {
         self.senders.len().saturating_add(self.streams.len())
     }
@@ -52,14 +108,10 @@ impl Idle {
     /// Closes the oldest ones until there are at most so many.
     fn shrink(&mut self, most: usize) {
         while self.len() > most {
-            let since =
-                |entry: Option<Instant>| entry.map_or(Duration::ZERO, |since| since.elapsed());
-            let sender = since(self.senders.front().map(|(_, since)| *since));
-            let stream = since(self.streams.front().map(|(_, since)| *since));
-            if stream > sender || self.senders.is_empty() {
-                self.streams.pop_front();
-            } else {
-                self.senders.pop_front();
+            match (self.senders.oldest(), self.streams.oldest()) {
+                (Some(sender), Some(stream)) if stream < sender => self.streams.close_oldest(),
+                (Some(_), _) => self.senders.close_oldest(),
+                (None, _) => self.streams.close_oldest(),
             }
         }
     }
@@ -71,10 +123,14 @@ pub struct RealServer {
     pool: Arc<str>,
     address: SocketAddr,
     sched: sched::Server,
-    idle: Mutex<Idle>,
+    idle: Mutex<Kept>,
+    /// When it last sent bytes behind an answer, as [`now_ns`]; 0: never.
+    untidy_ns: AtomicU64,
     control: Mutex<Control>,
     total: AtomicU64,
     failures: AtomicU64,
+    /// Connections on which bytes came behind an answer.
+    surplus: AtomicU64,
     /// Failures of requests in a row.
     failed_in_row: AtomicU32,
     ewma_ns: AtomicU64,
@@ -123,6 +179,7 @@ impl RealServer {
             address,
             sched: sched::Server::new(identity, weight),
             idle: Mutex::default(),
+            untidy_ns: AtomicU64::new(0),
             control: Mutex::new(Control {
                 configured: weight,
                 admin_weight: None,
@@ -135,6 +192,7 @@ impl RealServer {
             }),
             total: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            surplus: AtomicU64::new(0),
             failed_in_row: AtomicU32::new(0),
             ewma_ns: AtomicU64::new(0),
             watcher: OnceLock::new(),
@@ -260,21 +318,26 @@ impl RealServer {
         }
     }
 
-    /// A request has failed by the server's fault: refused, reset, timed out, no response.
-    pub fn failed(self: &Arc<Self>, passive: &Passive) {
+    /// A request has failed by the server's fault: refused, reset, timed out, no response. `may_eject` says whether the
+    /// pool can do without this server; it is asked where the server would be ejected.
+    pub fn failed(self: &Arc<Self>, passive: &Passive, may_eject: impl FnOnce() -> bool) {
         self.failures.fetch_add(1, Relaxed);
-        let mut ejection = None;
         let in_row = self.failed_in_row.fetch_add(1, Relaxed).saturating_add(1);
-        if passive.failures > 0 && in_row >= passive.failures {
-            self.change(|control| {
-                if !control.ejected {
-                    control.ejected = true;
-                    control.ejection = control.ejection.wrapping_add(1);
-                    ejection = Some(control.ejection);
-                }
-            });
-            self.failed_in_row.store(0, Relaxed);
+        if passive.failures == 0 || in_row < passive.failures {
+            return;
         }
+        self.failed_in_row.store(0, Relaxed);
+        if !may_eject() {
+            return;
+        }
+        let mut ejection = None;
+        self.change(|control| {
+            if !control.ejected {
+                control.ejected = true;
+                control.ejection = control.ejection.wrapping_add(1);
+                ejection = Some(control.ejection);
+            }
+        });
         if let Some(number) = ejection {
             tracing::warn!(pool = %self.pool, server = %self.address, "ejected for {:?}", passive.eject);
             let server = Arc::clone(self);
@@ -284,6 +347,15 @@ impl RealServer {
                 server.readmit(number);
             });
         }
+    }
+
+    /// Whether requests may come to it, and whether it was ejected.
+    pub(super) fn turnout(&self) -> (bool, bool) {
+        let control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let present = control.effective_weight() > 0
+            && control.health != Some(Health::Down)
+            && !control.held_down;
+        (present, control.ejected)
     }
 
     fn readmit(&self, number: u64) {
@@ -321,69 +393,68 @@ impl RealServer {
         self.ewma_ns.store(smoothed, Relaxed);
     }
 
-    /// A free connection that is still open, the one used last first: the others may then grow old
-    /// and be closed.
-    pub(super) fn take_idle(&self) -> Option<Sender> {
-        let mut idle = self.idle();
-        let idle = &mut idle.senders;
-        let mut unready = Vec::new();
-        let mut found = None;
-        while let Some((sender, since)) = idle.pop_back() {
-            if sender.is_closed() {
-                continue;
-            }
-            if sender.is_ready() {
-                found = Some(sender);
-                break;
-            }
-            // Its task has not come round to the end of the last exchange.
-            unready.push((sender, since));
+    /// Whether it has sent bytes behind an answer not long ago.
+    fn is_untidy(&self) -> bool {
+        let since = self.untidy_ns.load(Relaxed);
+        since != 0 && Duration::from_nanos(now_ns().saturating_sub(since)) < UNTIDY
+    }
+
+    /// It has sent bytes behind an answer: its connections are given to other clients with more care from now on.
+    pub(super) fn sent_surplus(&self) {
+        if !self.is_untidy() {
+            tracing::warn!(
+                pool = %self.pool, server = %self.address,
+                "sent bytes behind an answer: its connections go to other clients only after a silence"
+            );
         }
-        idle.extend(unready);
-        found
+        self.surplus.fetch_add(1, Relaxed);
+        self.untidy_ns.store(now_ns().max(1), Relaxed);
+    }
+
+    /// A free connection of hyper's for the client with this memory.
+    pub(super) fn take_idle(&self, own: &Own) -> Option<Link<Sender>> {
+        let untidy = self.is_untidy();
+        self.idle()
+            .senders
+            .take(own, untidy, Instant::now(), || self.sent_surplus())
     }
 
     /// Keeps a connection for reuse, or closes it where there are enough.
-    pub(super) fn keep_idle(&self, sender: Sender, most: usize) {
-        if most == 0 || sender.is_closed() {
+    pub(super) fn keep_idle(&self, link: Link<Sender>, own: &Own, most: usize) {
+        if most == 0 || link.connection.state() == State::Closed {
             return;
         }
         let mut idle = self.idle();
-        idle.senders.push_back((sender, Instant::now()));
+        idle.senders.keep(link, own);
         idle.shrink(most);
     }
 
     /// The same of a connection of relayed exchanges.
-    pub(super) fn take_idle_stream(&self) -> Option<SharedStream> {
-        let mut idle = self.idle();
-        while let Some((stream, _)) = idle.streams.pop_back() {
-            if stream.is_quiet() {
-                return Some(stream);
-            }
-        }
-        None
+    pub(super) fn take_idle_stream(&self, own: &Own) -> Option<Link<SharedStream>> {
+        let untidy = self.is_untidy();
+        self.idle()
+            .streams
+            .take(own, untidy, Instant::now(), || self.sent_surplus())
     }
 
     /// Keeps a connection of relayed exchanges for reuse, or closes it where there are enough.
-    pub(super) fn keep_idle_stream(&self, stream: SharedStream, most: usize) {
+    pub(super) fn keep_idle_stream(&self, link: Link<SharedStream>, own: &Own, most: usize) {
         if most > 0 {
             let mut idle = self.idle();
-            idle.streams.push_back((stream, Instant::now()));
+            idle.streams.keep(link, own);
             idle.shrink(most);
         }
     }
 
-    fn idle(&self) -> MutexGuard<'_, Idle> {
+    fn idle(&self) -> MutexGuard<'_, Kept> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes idle connections that are older than `patience`, and forgets those that are closed.
     pub fn prune_idle(&self, patience: Duration) {
         let mut idle = self.idle();
-        idle.senders
-            .retain(|(sender, since)| !sender.is_closed() && since.elapsed() < patience);
-        idle.streams
-            .retain(|(stream, since)| stream.is_quiet() && since.elapsed() < patience);
+        idle.senders.prune(patience, || self.sent_surplus());
+        idle.streams.prune(patience, || self.sent_surplus());
     }
 
     /// What an administrator sees.
@@ -399,6 +470,7 @@ impl RealServer {
             active: u64::from(self.sched.active()),
             total: self.total.load(Relaxed),
             failures: self.failures.load(Relaxed),
+            surplus: self.surplus.load(Relaxed),
             idle: u64::try_from(self.idle().len()).unwrap_or(u64::MAX),
             ewma_ms: Duration::from_nanos(self.ewma_ns.load(Relaxed)).as_secs_f64() * 1000.0,
         }
@@ -525,11 +597,11 @@ mod tests {
             failures: 2,
             eject: Duration::from_secs(10),
         };
-        server.failed(&passive);
+        server.failed(&passive, || true);
         server.succeeded();
-        server.failed(&passive);
+        server.failed(&passive, || true);
         assert!(server.sched().available());
-        server.failed(&passive);
+        server.failed(&passive, || true);
         assert_eq!(server.status().state, ServerState::Ejected);
         assert!(!server.sched().available());
         tokio::time::sleep(Duration::from_secs(11)).await;

@@ -360,6 +360,32 @@ fn nothing_is_smuggled_through_http2() {
         ),
         ("user information", with(":authority", "u@a"), ""),
         ("another Host", with("host", "b"), ""),
+        ("space before a value", with("x-a", " b"), ""),
+        ("space behind a value", with("x-a", "b "), ""),
+        ("tab before a value", with("x-a", "\tb"), ""),
+        ("tab behind a value", with("x-a", "b\t"), ""),
+        ("nothing but a space as value", with("x-a", " "), ""),
+        ("space before Host", with("host", " a"), ""),
+        ("* without OPTIONS", with(":path", "*"), ""),
+        ("scheme of another protocol", with(":scheme", "ftp"), ""),
+        (
+            "length twice",
+            [
+                with("content-length", "1"),
+                vec![("content-length", "1".to_owned())],
+            ]
+            .concat(),
+            "x",
+        ),
+        (
+            "lengths that differ",
+            [
+                with("content-length", "1"),
+                vec![("content-length", "01".to_owned())],
+            ]
+            .concat(),
+            "x",
+        ),
         ("unknown pseudo field", with(":smuggled", "x"), ""),
     ];
     let mut wrong = Vec::new();

@@ -178,8 +178,8 @@ async fn head_has_the_length_and_no_content() {
         .await;
     assert_eq!(client.response().await.2, b"twelve bytes");
     assert!(client.ended().await);
-    // The server's connection was kept over the HEADs.
-    assert_eq!(server.connection_count(), 1);
+    // A server may send content behind the head of an answer to HEAD, against the rule: its connection is not used again.
+    assert_eq!(server.connection_count(), 3);
 }
 
 #[tokio::test]

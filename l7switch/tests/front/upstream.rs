@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+use l7switch_admin_api::ServerState;
+use tokio::io::AsyncWriteExt;
+
 use crate::support::Raw;
 use crate::support::Server;
 use crate::support::address;
@@ -18,10 +21,153 @@ use crate::support::until;
 async fn a_connection_is_kept_and_used_again() {
     let server = Server::saying("fine").await;
     let switch = start(&simple(&[server.address], "", ""));
+    let web = address(&switch, "web");
+    let mut client = Raw::connect(web).await;
     for _ in 0..10 {
-        assert_eq!(get(address(&switch, "web"), "/").await.0, 200);
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert_eq!(client.response().await.0, 200);
+    }
+    drop(client);
+    // It has proved clean: other clients may have it, after a short silence.
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        assert_eq!(get(web, "/").await.0, 200);
     }
     assert_eq!(server.connection_count(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_has_answered_once_is_its_clients_until_it_was_silent() {
+    let server = Server::saying("fine").await;
+    let switch = start(&simple(&[server.address], "", ""));
+    let web = address(&switch, "web");
+    for wanted in 1..=3 {
+        assert_eq!(get(web, "/").await.0, 200);
+        assert_eq!(server.connection_count(), wanted);
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    for _ in 0..3 {
+        assert_eq!(get(web, "/").await.0, 200);
+    }
+    assert_eq!(server.connection_count(), 3);
+}
+
+/// A server that answers `/late/N/...` with the head number N of [`HEADS`], and sends what looks like a response 40 ms later.
+async fn sends_late() -> Server {
+    Server::start(|mut conn, _, _| async move {
+        while let Some(head) = conn.head().await {
+            conn.body(&head).await;
+            let target = head.split(' ').nth(1).unwrap().to_owned();
+            let Some(number) = target.strip_prefix("/late/") else {
+                let answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nright";
+                if conn.stream.write_all(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+                continue;
+            };
+            let answer = HEADS[number.parse::<usize>().unwrap()].1;
+            conn.send(answer).await;
+            tokio::time::sleep(Duration::from_millis(40)).await;
+            let late = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong";
+            if conn.stream.write_all(late.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    })
+    .await
+}
+
+/// Methods, and answers behind which something comes.
+const HEADS: [(&str, &str); 7] = [
+    ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 53\r\n\r\n"),
+    (
+        "HEAD",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ),
+    ("HEAD", "HTTP/1.1 200 OK\r\n\r\n"),
+    ("GET", "HTTP/1.1 204 No Content\r\n\r\n"),
+    (
+        "GET",
+        "HTTP/1.1 304 Not Modified\r\nContent-Length: 53\r\n\r\n",
+    ),
+    ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+    (
+        "GET",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    ),
+];
+
+#[tokio::test]
+async fn what_comes_behind_an_answer_is_no_other_clients() {
+    // As R's httpuv, starman, cheroot, waitress and busybox do with HEAD, which is relayed, and by hyper, which TE asks for.
+    for more in ["", "TE: trailers\r\nConnection: te\r\n"] {
+        let server = sends_late().await;
+        let switch = start(&simple(&[server.address], "", ""));
+        let web = address(&switch, "web");
+        for (number, (method, _)) in HEADS.iter().enumerate() {
+            for _ in 0..4 {
+                let mut first = Raw::connect(web).await;
+                let request = format!("{method} /late/{number} HTTP/1.1\r\nHost: a\r\n{more}\r\n");
+                first.send(request).await;
+                assert!(first.head().await.is_some(), "{number}");
+                drop(first);
+                let mut second = Raw::connect(web).await;
+                let request = format!("GET /fine HTTP/1.1\r\nHost: a\r\n{more}\r\n");
+                for _ in 0..3 {
+                    second.send(&request).await;
+                    let (status, _, body) = second.response().await;
+                    assert_eq!((status, body), (200, b"right".to_vec()), "{number} {more}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn bytes_behind_an_answer_are_counted_and_make_the_switch_careful() {
+    let server = sends_late().await;
+    let switch = start(&simple(&[server.address], "", ""));
+    let web = address(&switch, "web");
+    let mut client = Raw::connect(web).await;
+    for target in ["/fine", "/fine", "/late/5"] {
+        client
+            .send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"))
+            .await;
+        assert_eq!(client.response().await.0, 200);
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(get(web, "/fine").await.2, b"right");
+    let status = &l7switch::admin::servers(&switch)[0];
+    assert_eq!(status.surplus, 1);
+    // The next one has answered twice, which is no proof any more.
+    let before = server.connection_count();
+    for _ in 0..2 {
+        let mut client = Raw::connect(web).await;
+        for _ in 0..2 {
+            client.send("GET /fine HTTP/1.1\r\nHost: a\r\n\r\n").await;
+            assert_eq!(client.response().await.2, b"right");
+        }
+    }
+    assert_eq!(server.connection_count(), before + 2);
+}
+
+#[tokio::test]
+async fn a_server_that_ends_an_idle_connection_with_408_is_not_blamed() {
+    let server = Server::start(|mut conn, _, _| async move {
+        conn.head().await.unwrap();
+        conn.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .await;
+        conn.send("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+            .await;
+    })
+    .await;
+    let switch = start(&simple(&[server.address], "", ""));
+    let mut client = Raw::connect(address(&switch, "web")).await;
+    for _ in 0..3 {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert_eq!(client.response().await.0, 200);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]
@@ -108,25 +254,35 @@ async fn without_a_server_there_is_an_answer() {
         "passive = { failures = 2, eject = \"1m\" }",
     ));
     let web = address(&switch, "web");
-    assert_eq!(get(web, "/").await.0, 502);
-    assert_eq!(get(web, "/").await.0, 502);
-    // Twice refused: it is out, and nobody is left.
+    // The last server is never ejected.
+    for _ in 0..4 {
+        assert_eq!(get(web, "/").await.0, 502);
+    }
+    let generation = switch.generation();
+    generation.pools[0]
+        .servers()
+        .next()
+        .unwrap()
+        .set_draining(true);
     let (status, head, _) = get(web, "/").await;
     assert_eq!(status, 503);
     assert!(head.contains("retry-after"));
     let status = l7switch::admin::status(&switch);
-    assert_eq!(status.services["web"].refused["connect_failed"], 2);
+    assert_eq!(status.services["web"].refused["connect_failed"], 4);
     assert_eq!(status.services["web"].refused["no_server"], 1);
 }
 
 #[tokio::test]
 async fn an_ejected_server_comes_back() {
     let dead = closed_port().await;
-    let pool = "passive = { failures = 1, eject = \"300ms\" }\nretries = 0";
-    let switch = start(&simple(&[dead], "", pool));
+    let pool = "scheduler = \"rr\"\npassive = { failures = 1, eject = \"300ms\" }\nretries = 0";
+    let fine = Server::saying("fine").await;
+    let switch = start(&simple(&[dead, fine.address], "", pool));
     let web = address(&switch, "web");
-    assert_eq!(get(web, "/").await.0, 502);
-    assert_eq!(get(web, "/").await.0, 503);
+    while get(web, "/").await.0 != 502 {}
+    for _ in 0..4 {
+        assert_eq!(get(web, "/").await.0, 200);
+    }
     soon(async {
         while get(web, "/").await.0 != 502 {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -295,8 +451,10 @@ async fn breaks_off_at_the_second() -> Server {
 async fn a_safe_request_is_repeated_when_a_kept_connection_breaks_off() {
     let server = breaks_off_at_the_second().await;
     let switch = start(&simple(&[server.address], "", ""));
+    let mut client = Raw::connect(address(&switch, "web")).await;
     for _ in 0..10 {
-        assert_eq!(get(address(&switch, "web"), "/").await.0, 200);
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert_eq!(client.response().await.0, 200);
     }
     // Each but the first was seen twice, and answered once.
     assert_eq!(server.heads().len(), 19);
@@ -307,8 +465,9 @@ async fn what_is_not_safe_is_never_repeated() {
     let server = breaks_off_at_the_second().await;
     let switch = start(&simple(&[server.address], "", ""));
     let web = address(&switch, "web");
-    assert_eq!(get(web, "/").await.0, 200);
     let mut client = Raw::connect(web).await;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(client.response().await.0, 200);
     client
         .send("POST /once HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody")
         .await;
@@ -380,4 +539,97 @@ async fn a_safe_request_goes_to_the_next_server_when_a_fresh_connection_breaks_o
     }
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 502]);
+}
+
+/// A server whose process ends with the request that it cannot answer.
+async fn dies_of_poison() -> Server {
+    Server::start(|mut conn, _, _| async move {
+        while let Some(head) = conn.head().await {
+            if head.contains("/poison") {
+                return;
+            }
+            conn.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                .await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn bad_answers_of_one_path_take_the_servers_from_nobody() {
+    for count in 1..=4 {
+        let mut servers = Vec::new();
+        for _ in 0..count {
+            servers.push(dies_of_poison().await);
+        }
+        let addresses: Vec<_> = servers.iter().map(|server| server.address).collect();
+        let switch = start(&simple(&addresses, "", ""));
+        let web = address(&switch, "web");
+        for _ in 0..20 {
+            assert_eq!(get(web, "/poison").await.0, 502);
+        }
+        for _ in 0..8 {
+            assert_eq!(get(web, "/fine").await.0, 200, "{count}");
+        }
+        let ejected = l7switch::admin::servers(&switch)
+            .iter()
+            .filter(|server| server.state == ServerState::Ejected)
+            .count();
+        assert_eq!(ejected, count / 2);
+    }
+}
+
+#[tokio::test]
+async fn servers_that_take_no_connections_are_ejected_but_for_the_last() {
+    let mut addresses = vec![
+        closed_port().await,
+        closed_port().await,
+        closed_port().await,
+    ];
+    let pool = "scheduler = \"rr\"\npassive = { failures = 1, eject = \"1m\" }\nretries = 0";
+    let fine = Server::saying("fine").await;
+    addresses.push(fine.address);
+    let switch = start(&simple(&addresses, "", pool));
+    let web = address(&switch, "web");
+    for _ in 0..8 {
+        get(web, "/").await;
+    }
+    for _ in 0..8 {
+        assert_eq!(get(web, "/").await.0, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_upload_leaves_nothing_at_a_server_that_does_not_read() {
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering::SeqCst;
+    let ended = std::sync::Arc::new(AtomicBool::new(false));
+    let server = Server::start({
+        let ended = std::sync::Arc::clone(&ended);
+        move |conn, _, _| {
+            let ended = std::sync::Arc::clone(&ended);
+            async move {
+                // The end is known without reading what came before it.
+                let _ = conn.stream.ready(tokio::io::Interest::ERROR).await;
+                ended.store(true, SeqCst);
+            }
+        }
+    })
+    .await;
+    let switch = start(&simple(&[server.address], "", ""));
+    let mut client = Raw::connect(address(&switch, "web")).await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n")
+        .await;
+    let block = vec![b'x'; 1 << 16];
+    let stalled = Duration::from_millis(500);
+    while tokio::time::timeout(stalled, client.stream.write_all(&block))
+        .await
+        .is_ok()
+    {}
+    assert_eq!(l7switch::admin::servers(&switch)[0].active, 1);
+    client.stream.set_zero_linger().unwrap();
+    drop(client);
+    until(|| ended.load(SeqCst)).await;
+    assert_eq!(l7switch::admin::servers(&switch)[0].active, 0);
 }

@@ -69,9 +69,10 @@ fn routes(case: &Case) -> impl Iterator<Item = (String, String)> {
     (1..case.routes).map(|route| (format!("h{}.test", route % 1000), format!("/p{route}")))
 }
 
-/// Idle connections to servers that a proxy may keep: one for each of the client's, and for each server.
+/// Idle connections to servers that a proxy may keep: one for each of the client's, and for each server. The front gives a
+/// connection to a new client only after a silence, so that it has more of them where each request has its own connection.
 fn kept(case: &Case) -> u32 {
-    case.connections.max(case.servers.into()).max(64)
+    case.connections.max(case.servers.into()).max(512)
 }
 
 /// For the module and the front; `forward` is the module's way to pass packets on.

@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: MIT
+//! Connections to a real server that are free, and who may have them.
+//!
+//! A server may send more than its answer: content behind the head of an answer to HEAD (RFC 9110, 9.3.2, forbids it), or
+//! bytes behind the end of any answer, some milliseconds later. Read as the answer to the next request, they would give one
+//! client what another one asked for. So a free connection goes to another client only when it has proved clean:
+//!
+//! | The connection | Who may have it |
+//! |---|---|
+//! | has sent something since its answer | nobody: it is closed |
+//! | has answered HEAD with a head that announces content | nobody: it is closed |
+//! | has been silent for [`QUIET`] since its answer | every client |
+//! | has answered twice in a row, with content (or its length 0), and was silent for [`SHORT`] | every client |
+//! | the same at once | a client that has had an answer before: its first request waits for proof (HAProxy's `http-reuse safe`) |
+//! | any other | the client that had it |
+//! | any, of a server that has sent bytes behind an answer within [`UNTIDY`] | as if it had answered once |
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use std::time::Instant;
+
+/// A connection that was silent for so long after its answer has no more of it: longer than the longest delay of an
+/// acknowledgement (Linux: 200 ms, `TCP_DELACK_MAX`), for which Nagle's algorithm may hold the rest back.
+pub(super) const QUIET: Duration = Duration::from_millis(250);
+
+/// The same where answers before were followed by nothing: longer than the usual delay of an acknowledgement (40 ms).
+const SHORT: Duration = Duration::from_millis(50);
+
+/// So long after a server has sent bytes behind an answer, none of its connections counts as proved by its answers.
+pub(super) const UNTIDY: Duration = Duration::from_secs(600);
+
+/// Answers in a row after which a connection has proved clean.
+const PROOF: u32 = 2;
+
+/// Connections that a client's own memory holds.
+const REMEMBERED: usize = 16;
+
+/// Connections that are looked at, from the one that came last, for one that another client may have.
+const LOOKS: usize = 16;
+
+/// A connection to a server, and what it has proved.
+#[derive(Debug)]
+pub(super) struct Link<C> {
+    /// The connection.
+    pub(super) connection: C,
+    /// Answers in a row behind which nothing else could come.
+    answered: u32,
+}
+
+impl<C> Link<C> {
+    /// A connection that was just made.
+    pub(super) const fn new(connection: C) -> Self {
+        Self {
+            connection,
+            answered: 0,
+        }
+    }
+
+    /// It has answered, and nothing stood behind the answer.
+    pub(super) const fn answered(&mut self, clear: bool) {
+        self.answered = if clear {
+            self.answered.saturating_add(1)
+        } else {
+            0
+        };
+    }
+}
+
+/// What a free connection is found to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Silent and open.
+    Quiet,
+    /// Its task has not come round to the end of the last exchange.
+    Busy,
+    /// Closed by the server, which may have said why.
+    Closed,
+    /// The server has sent something that nobody asked for.
+    Surplus,
+}
+
+/// A connection that can be free.
+pub(super) trait Free {
+    /// What it is now.
+    fn state(&self) -> State;
+}
+
+/// What a client has had of connections to servers.
+#[derive(Debug, Default)]
+pub struct Own(Mutex<Had>);
+
+#[derive(Debug, Default)]
+struct Had {
+    /// The free connections that it has left, by number, the last one last.
+    numbers: Vec<u64>,
+    /// It has had an answer.
+    answered: bool,
+}
+
+impl Own {
+    fn had(&self) -> MutexGuard<'_, Had> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, number: u64) {
+        let mut had = self.had();
+        had.answered = true;
+        if had.numbers.len() >= REMEMBERED {
+            had.numbers.remove(0);
+        }
+        had.numbers.push(number);
+    }
+}
+
+/// How an answer ended, as far as the use of its connection depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Content of known end, or none by its length: nothing else can come from a server that counts.
+    Clear,
+    /// None by its status (204, 304): a server may send some all the same.
+    Empty,
+    /// None by the method, but announced: a server may well send it.
+    Withheld,
+}
+
+#[derive(Debug)]
+struct Entry<C> {
+    number: u64,
+    link: Link<C>,
+    since: Instant,
+}
+
+/// Free connections to one server, in the order in which they came.
+#[derive(Debug)]
+pub(super) struct Idle<C>(VecDeque<Entry<C>>);
+
+impl<C> Default for Idle<C> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+/// Numbers of free connections, over all servers: a client's memory cannot mean another one.
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
+impl<C: Free> Idle<C> {
+    /// Connections.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Since when the oldest one is free.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.0.front().map(|entry| entry.since)
+    }
+
+    /// Closes the oldest one.
+    pub(super) fn close_oldest(&mut self) {
+        self.0.pop_front();
+    }
+
+    /// A connection for the client with this memory: one of its own, else the one that came last of those that have proved
+    /// clean. Those that are found closed are forgotten; `surplus` is told of each that has sent what nobody asked for.
+    pub(super) fn take(
+        &mut self,
+        own: &Own,
+        untidy: bool,
+        now: Instant,
+        mut surplus: impl FnMut(),
+    ) -> Option<Link<C>> {
+        let mut had = own.had();
+        let mut at = had.numbers.len();
+        while let Some(before) = at.checked_sub(1) {
+            at = before;
+            let Some(number) = had.numbers.get(at).copied() else {
+                break;
+            };
+            let Ok(position) = self.0.binary_search_by_key(&number, |entry| entry.number) else {
+                continue;
+            };
+            if let Some(link) = self.take_at(position, &mut surplus) {
+                had.numbers.remove(at);
+                return Some(link);
+            }
+        }
+        let silence = if had.answered { Duration::ZERO } else { SHORT };
+        drop(had);
+        let shared = |entry: &Entry<C>| {
+            let proved = !untidy && entry.link.answered >= PROOF;
+            let needed = if proved { silence } else { QUIET };
+            now.saturating_duration_since(entry.since) >= needed
+        };
+        let mut position = self.0.len();
+        for _ in 0..LOOKS {
+            position = position.checked_sub(1)?;
+            if self.0.get(position).is_some_and(shared)
+                && let Some(link) = self.take_at(position, &mut surplus)
+            {
+                return Some(link);
+            }
+        }
+        // The oldest ones are the likeliest to have been silent for long enough.
+        while self.0.front().is_some_and(shared) {
+            let before = self.0.len();
+            if let Some(link) = self.take_at(0, &mut surplus) {
+                return Some(link);
+            }
+            if self.0.len() == before {
+                break;
+            }
+        }
+        None
+    }
+
+    /// The connection there, if it is quiet; one that is closed is forgotten.
+    fn take_at(&mut self, position: usize, surplus: &mut impl FnMut()) -> Option<Link<C>> {
+        match self.0.get(position)?.link.connection.state() {
+            State::Quiet => return self.0.remove(position).map(|entry| entry.link),
+            State::Busy => return None,
+            State::Surplus => surplus(),
+            State::Closed => (),
+        }
+        self.0.remove(position);
+        None
+    }
+
+    /// Keeps a connection for reuse. The client that leaves it will find it again.
+    pub(super) fn keep(&mut self, link: Link<C>, own: &Own) {
+        let number = NUMBERS.fetch_add(1, Relaxed);
+        own.remember(number);
+        // Numbers of two threads may come in another order than they were drawn; entries are in the order of numbers.
+        let position = self.0.partition_point(|entry| entry.number < number);
+        self.0.insert(
+            position,
+            Entry {
+                number,
+                link,
+                since: Instant::now(),
+            },
+        );
+    }
+
+    /// Closes those that are older than `patience`, and forgets those that are closed.
+    pub(super) fn prune(&mut self, patience: Duration, mut surplus: impl FnMut()) {
+        self.0.retain(|entry| {
+            match entry.link.connection.state() {
+                State::Closed => return false,
+                State::Surplus => {
+                    surplus();
+                    return false;
+                }
+                State::Quiet | State::Busy => (),
+            }
+            entry.since.elapsed() < patience
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    #[derive(Debug)]
+    struct Fake(u32, Rc<Cell<State>>);
+
+    impl Free for Fake {
+        fn state(&self) -> State {
+            self.1.get()
+        }
+    }
+
+    fn link(name: u32, answers: &[bool]) -> (Link<Fake>, Rc<Cell<State>>) {
+        let state = Rc::new(Cell::new(State::Quiet));
+        let mut link = Link::new(Fake(name, Rc::clone(&state)));
+        for clear in answers {
+            link.answered(*clear);
+        }
+        (link, state)
+    }
+
+    struct Table {
+        idle: Idle<Fake>,
+        surplus: u32,
+    }
+
+    impl Table {
+        fn new() -> Self {
+            Self {
+                idle: Idle::default(),
+                surplus: 0,
+            }
+        }
+
+        fn take(&mut self, own: &Own, untidy: bool, after: Duration) -> Option<u32> {
+            let surplus = &mut self.surplus;
+            let taken = self
+                .idle
+                .take(own, untidy, Instant::now() + after, || *surplus += 1);
+            taken.map(|link| link.connection.0)
+        }
+    }
+
+    #[test]
+    fn what_has_answered_once_is_its_clients_until_it_was_silent() {
+        let (mine, others) = (Own::default(), Own::default());
+        for answers in [&[true][..], &[true, true, false], &[]] {
+            let mut table = Table::new();
+            table.idle.keep(link(1, answers).0, &mine);
+            assert_eq!(table.take(&others, false, Duration::ZERO), None);
+            assert_eq!(table.take(&others, false, QUIET / 2), None);
+            assert_eq!(table.take(&mine, false, Duration::ZERO), Some(1));
+            table.idle.keep(link(2, answers).0, &mine);
+            assert_eq!(table.take(&others, true, QUIET), Some(2));
+            assert_eq!(table.take(&mine, false, QUIET), None);
+        }
+    }
+
+    #[test]
+    fn what_has_answered_twice_is_everybodys_unless_the_server_is_untidy() {
+        let (mine, others) = (Own::default(), Own::default());
+        let mut table = Table::new();
+        table.idle.keep(link(1, &[true, true]).0, &mine);
+        assert_eq!(table.take(&others, true, Duration::ZERO), None);
+        // Its first request waits for a silence.
+        assert_eq!(table.take(&others, false, SHORT / 2), None);
+        assert_eq!(table.take(&others, false, SHORT), Some(1));
+        table.idle.keep(link(2, &[true, true]).0, &mine);
+        others.remember(0);
+        assert_eq!(table.take(&others, false, Duration::ZERO), Some(2));
+    }
+
+    #[test]
+    fn own_connections_come_first_and_the_last_one_of_them() {
+        let (mine, others) = (Own::default(), Own::default());
+        let mut table = Table::new();
+        table.idle.keep(link(1, &[true, true]).0, &mine);
+        table.idle.keep(link(2, &[]).0, &mine);
+        table.idle.keep(link(3, &[true, true]).0, &others);
+        let mut take = || table.take(&mine, false, Duration::ZERO);
+        assert_eq!(
+            [take(), take(), take(), take()],
+            [Some(2), Some(1), Some(3), None]
+        );
+    }
+
+    #[test]
+    fn what_is_not_quiet_is_nobodys() {
+        let mine = Own::default();
+        for (state, surplus, left) in [
+            (State::Busy, 0, 1),
+            (State::Closed, 0, 0),
+            (State::Surplus, 1, 0),
+        ] {
+            let mut table = Table::new();
+            let (only, what) = link(1, &[true, true]);
+            what.set(state);
+            table.idle.keep(only, &mine);
+            assert_eq!(table.take(&mine, false, QUIET), None, "{state:?}");
+            assert_eq!(
+                (table.surplus, table.idle.len()),
+                (surplus, left),
+                "{state:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_that_was_silent_is_found_behind_many_that_were_not() {
+        let mine = Own::default();
+        let mut table = Table::new();
+        table.idle.keep(link(0, &[]).0, &mine);
+        let others = Own::default();
+        for name in 1..100 {
+            table.idle.keep(link(name, &[]).0, &others);
+        }
+        let stranger = Own::default();
+        assert_eq!(table.take(&stranger, false, Duration::ZERO), None);
+        if let Some(first) = table.idle.0.front_mut() {
+            first.since -= QUIET;
+        }
+        assert_eq!(table.take(&stranger, false, Duration::ZERO), Some(0));
+        // A memory is bounded.
+        assert_eq!(others.had().numbers.len(), REMEMBERED);
+    }
+}
