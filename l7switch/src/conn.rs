@@ -217,6 +217,7 @@ async fn by_hyper<S>(
     builder
         .half_close(true)
         .keep_alive(true)
+        .preserve_header_case(true)
         .timer(TokioTimer::new())
         // The gate keeps the time.
         .header_read_timeout(None)

@@ -103,6 +103,8 @@ impl Forward<'_> {
         *request.method_mut() = parts.method;
         *request.uri_mut() = target;
         *request.headers_mut() = parts.headers;
+        // The names as the client wrote them: RFC 9110, 5.1, says that case does not matter, and programs say otherwise.
+        *request.extensions_mut() = parts.extensions;
         let patience = self.onward.patience();
         let sent = upstream::send(pool, hash, &self.client.own, request, &progress, patience).await;
         let (sent, server) = match sent {
@@ -303,9 +305,13 @@ impl Forward<'_> {
                 || asked.method == Method::HEAD
                 || head.status == StatusCode::NO_CONTENT
                 || head.status == StatusCode::NOT_MODIFIED;
-            if ends_by_itself {
-                fields.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
-            }
+            // hyper would say keep-alive, and close.
+            let said = if ends_by_itself {
+                "keep-alive"
+            } else {
+                "close"
+            };
+            fields.insert(header::CONNECTION, HeaderValue::from_static(said));
         }
         head.version = Version::HTTP_11;
         Ok(())

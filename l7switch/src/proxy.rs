@@ -132,9 +132,14 @@ async fn handle(
         onward,
         host,
     };
+    let edit = &forward.onward.state.filters.response;
     match forward.run(parts, body, exchange).await {
         Ok(response) => response,
-        Err((refusal, exchange)) => answer::refuse(&refusal, &method, exchange),
+        Err((refusal, exchange)) => {
+            let mut response = answer::refuse(&refusal, &method, exchange);
+            edit.apply(response.headers_mut());
+            response
+        }
     }
 }
 

@@ -60,7 +60,7 @@ pub fn server_config(certificates: &[Certificate]) -> Result<Arc<ServerConfig>, 
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(resolver));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     config.ticketer = ring::Ticketer::new()?;
     Ok(Arc::new(config))
 }

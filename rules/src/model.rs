@@ -91,10 +91,10 @@ pub enum Datapath {
     Front,
 }
 
-/// Path contents that are refused with 400 unless a service allows them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+/// Path contents that not every reader takes for the same: what of them a service lets through. The rest is refused with 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct AllowPath {
-    /// `%2F`; compared as `%2F`, never as a separator.
+    /// `%2F`; compared as `%2F`, never as a separator. Set unless the service refuses it.
     pub encoded_slash: bool,
     /// `%00`; compared as `%00`.
     pub nul: bool,
@@ -102,6 +102,17 @@ pub struct AllowPath {
     pub backslash: bool,
     /// A `%` that is not followed by two hexadecimal digits; compared as it stands.
     pub bad_escape: bool,
+}
+
+impl Default for AllowPath {
+    fn default() -> Self {
+        Self {
+            encoded_slash: true,
+            nul: false,
+            backslash: false,
+            bad_escape: false,
+        }
+    }
 }
 
 /// A certificate chain and its key, PEM files.

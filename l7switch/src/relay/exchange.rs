@@ -176,7 +176,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
         let answered = match sent {
             Ok(answered) => answered,
             Err(failure) => {
-                let response = answer::refuse(&failure.refusal, question.method, exchange);
+                let mut response = answer::refuse(&failure.refusal, question.method, exchange);
+                onward.state.filters.response.apply(response.headers_mut());
                 return Box::pin(self.answer(question, response)).await;
             }
         };
@@ -195,7 +196,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<'_, S> {
         if let Err(what) = self.check(head, present, follows) {
             answered.lease.failed();
             let refusal = Refusal::new(Reason::BadResponse, StatusCode::BAD_GATEWAY, what);
-            let response = answer::refuse(&refusal, question.method, exchange);
+            let mut response = answer::refuse(&refusal, question.method, exchange);
+            onward.state.filters.response.apply(response.headers_mut());
             return Box::pin(self.answer(question, response)).await;
         }
         let status = StatusCode::from_u16(answered.head.status).unwrap_or(StatusCode::BAD_GATEWAY);

@@ -29,8 +29,8 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Bytes buffered in each direction of a connection.
 const BUFFER: usize = 256 * 1024;
 
-/// Most fields of a response's head.
-const MAX_FIELDS: usize = 256;
+/// Most fields of a response's head: sites that send a Link or Set-Cookie for each thing send hundreds.
+const MAX_FIELDS: usize = 1024;
 
 /// Why there is no connection.
 #[derive(Debug, Error)]
@@ -87,6 +87,7 @@ where
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(BUFFER)
         .max_headers(MAX_FIELDS)
+        .preserve_header_case(true)
         .handshake(io)
         .await?;
     let task = tokio::spawn(async move {

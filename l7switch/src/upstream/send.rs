@@ -199,6 +199,7 @@ fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     copy.method_mut().clone_from(request.method());
     copy.uri_mut().clone_from(request.uri());
     copy.headers_mut().clone_from(request.headers());
+    *copy.extensions_mut() = request.extensions().clone();
     Some(copy)
 }
 

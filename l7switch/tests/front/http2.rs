@@ -82,7 +82,7 @@ async fn authority_and_host_must_agree() {
     let response = sender.send_request(differing).await.unwrap();
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     let response = sender
-        .send_request(request("http://a.example/%2F", ""))
+        .send_request(request("http://a.example/%2F..", ""))
         .await
         .unwrap();
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
@@ -267,4 +267,183 @@ impl http_body::Body for Late {
     ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
         std::pin::Pin::new(&mut self.0).poll(cx).map(|_| None)
     }
+}
+
+/// Content without an end, as fast as it is taken.
+struct Endless;
+
+impl http_body::Body for Endless {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        let data = Bytes::from_static(&[b'x'; 16 * 1024]);
+        std::task::Poll::Ready(Some(Ok(http_body::Frame::data(data))))
+    }
+}
+
+#[tokio::test]
+async fn uploads_that_are_not_taken_stop_no_others_and_end_with_their_streams() {
+    let stuck = Server::start(|conn, _, _| async move {
+        let _ = conn.stream.ready(tokio::io::Interest::ERROR).await;
+    })
+    .await;
+    let fine = Server::echo().await;
+    let switch = start(&format!(
+        "[service.web]\nlisten = \"127.0.0.1:1\"\n\
+         [[service.web.route]]\npath = {{ prefix = \"/stuck\" }}\npool = \"stuck\"\n\
+         [[service.web.route]]\npool = \"fine\"\n\
+         [pool.stuck]\nservers = [\"{}\"]\n[pool.fine]\nservers = [\"{}\"]\n",
+        stuck.address, fine.address
+    ));
+    let web = address(&switch, "web");
+    let stream = TcpStream::connect(web).await.unwrap();
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let post = |path: &str| Request::post(format!("http://two.example{path}"));
+    let mut uploads = Vec::new();
+    for _ in 0..30 {
+        let mut sender = sender.clone();
+        let request = post("/stuck").body(Either::Endless(Endless)).unwrap();
+        uploads.push(tokio::spawn(
+            async move { sender.send_request(request).await },
+        ));
+    }
+    let active = |pool: &str| {
+        let servers = l7switch::admin::servers(&switch);
+        servers.iter().find(|s| s.pool == pool).unwrap().active
+    };
+    crate::support::until(|| active("stuck") == 30).await;
+    // Long enough for the windows of all thirty to be used up.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for _ in 0..3 {
+        let content = Bytes::from(vec![b'y'; 300_000]);
+        let mut sender = sender.clone();
+        let request = post("/fine").body(Either::Full(Full::new(content.clone())));
+        let response = soon(sender.send_request(request.unwrap())).await.unwrap();
+        let body = soon(response.into_body().collect()).await.unwrap();
+        assert!(body.to_bytes() == content);
+    }
+    for upload in &uploads {
+        upload.abort();
+    }
+    crate::support::until(|| active("stuck") == 0).await;
+}
+
+/// One type for requests of one connection.
+enum Either {
+    Endless(Endless),
+    Full(Full<Bytes>),
+}
+
+impl http_body::Body for Either {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        match self.get_mut() {
+            Self::Endless(body) => std::pin::Pin::new(body).poll_frame(cx),
+            Self::Full(body) => std::pin::Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Endless(_) => false,
+            Self::Full(body) => body.is_end_stream(),
+        }
+    }
+}
+
+/// A frame (RFC 9113, 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut bytes = length[1..].to_vec();
+    bytes.extend([kind, flags]);
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+#[tokio::test]
+async fn connections_that_end_for_abuse_are_counted() {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    // GET http / by the static table, and :authority a (RFC 7541, A).
+    const BLOCK: &[u8] = b"\x82\x86\x84\x41\x01a";
+    let server = Server::echo().await;
+    let switch = start(&simple(&[server.address], "", ""));
+    let resets: Vec<u8> = (0..400)
+        .flat_map(|number| {
+            let stream = 1 + 2 * number;
+            [
+                frame(1, 5, stream, BLOCK),
+                frame(3, 0, stream, &[0, 0, 0, 8]),
+            ]
+            .concat()
+        })
+        .collect();
+    let endless: Vec<u8> = std::iter::once(frame(1, 1, 1, BLOCK))
+        .chain((0..200).map(|_| {
+            frame(
+                9,
+                0,
+                1,
+                &[b"\0\x01a\x7f\x81\x0f".as_slice(), &[b'b'; 2048]].concat(),
+            )
+        }))
+        .flatten()
+        .collect();
+    for (what, bytes, reason) in [
+        ("resets", resets, "h2_flood"),
+        ("CONTINUATION without end", endless, "h2_flood"),
+        ("HEADERS on stream 0", frame(1, 5, 0, BLOCK), "h2_protocol"),
+        (
+            "SETTINGS of odd length",
+            frame(4, 0, 0, &[0; 5]),
+            "h2_protocol",
+        ),
+        ("window of 0", frame(8, 0, 0, &[0; 4]), "h2_protocol"),
+    ] {
+        let count = || {
+            let refused = &l7switch::admin::status(&switch).services["web"].refused;
+            refused.get(reason).copied().unwrap_or_default()
+        };
+        let before = count();
+        let mut client = Raw::connect(address(&switch, "web")).await;
+        let _ = client.stream.write_all(&[PREFACE, &bytes].concat()).await;
+        let _ = soon(client.rest()).await;
+        soon(async {
+            while count() == before {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        assert_eq!(count(), before + 1, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn pieces_of_a_cookie_are_one_field() {
+    let server = Server::echo().await;
+    let switch = start(&simple(&[server.address], "limits = { fields = 5 }", ""));
+    let mut sender = connect(address(&switch, "web")).await;
+    let mut crumbs = request("http://two.example/", "");
+    for number in 0..20 {
+        let value = http::HeaderValue::try_from(format!("c{number}=1")).unwrap();
+        crumbs.headers_mut().append("cookie", value);
+    }
+    assert_eq!(sender.send_request(crumbs).await.unwrap().status(), 200);
+    let head = server.heads().pop().unwrap();
+    assert!(
+        field(&head, "cookie").unwrap().starts_with("c0=1; c1=1; "),
+        "{head}"
+    );
 }

@@ -406,3 +406,50 @@ async fn sixteen_megabytes_pass_unchanged_both_ways() {
     assert_eq!(status, 200);
     assert!(back == body);
 }
+
+#[tokio::test]
+async fn trailers_have_no_fields_of_connection_framing_or_forwarding() {
+    let server = Server::start(|mut conn, _, seen| async move {
+        while let Some(head) = conn.head().await {
+            let (_, trailers) = conn.chunks().await;
+            seen.lock().unwrap().extend([head, trailers]);
+            conn.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                .await;
+        }
+    })
+    .await;
+    let switch = start(&simple(&[server.address], "", ""));
+    let mut client = Raw::connect(address(&switch, "web")).await;
+    for name in [
+        "Connection",
+        "Keep-Alive",
+        "Proxy-Connection",
+        "TE",
+        "Upgrade",
+        "Expect",
+        "Via",
+        "Forwarded",
+        "X-Forwarded-For",
+        "X-Forwarded-Host",
+        "X-Forwarded-Proto",
+        "X-Forwarded-Port",
+        "X-Real-IP",
+        "Authorization",
+        "Cookie",
+        "Content-Type",
+        "Trailer",
+    ] {
+        client
+            .send(format!(
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-Hash, {name}\r\n\r\n\
+                 1\r\nx\r\n0\r\nX-Hash: 7\r\n{name}: 9\r\n\r\n"
+            ))
+            .await;
+        assert_eq!(client.response().await.0, 200, "{name}");
+        let trailers = server.heads().pop().unwrap();
+        assert!(
+            trailers.eq_ignore_ascii_case("x-hash: 7\r\n"),
+            "{name}: {trailers}"
+        );
+    }
+}

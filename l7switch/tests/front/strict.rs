@@ -178,7 +178,7 @@ async fn paths_that_can_be_read_in_two_ways() {
     let server = Server::saying("fine").await;
     let switch = start(&simple(&[server.address], "", ""));
     let mut client = Raw::connect(address(&switch, "web")).await;
-    for path in ["/a%2Fb", "/a%00", "/a%5Cb", "/a%zz"] {
+    for path in ["/a%2F..", "/..%2Fb", "/a%00", "/a%5Cb", "/a%zz"] {
         client
             .send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
             .await;
@@ -187,6 +187,21 @@ async fn paths_that_can_be_read_in_two_ways() {
     }
     client.send(GOOD).await;
     assert_eq!(client.response().await.0, 200);
+}
+
+#[tokio::test]
+async fn an_encoded_slash_passes_unless_the_service_refuses_it() {
+    let server = Server::saying("fine").await;
+    for (service, wanted) in [("", 200), ("refuse = \"encoded-slash\"", 400)] {
+        let switch = start(&simple(&[server.address], service, ""));
+        let mut client = Raw::connect(address(&switch, "web")).await;
+        // As npm asks for a package with a scope.
+        client
+            .send("GET /@scope%2fname HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await;
+        assert_eq!(client.response().await.0, wanted);
+    }
+    assert!(server.heads()[0].starts_with("GET /@scope%2fname HTTP/1.1\r\n"));
 }
 
 #[tokio::test]

@@ -96,13 +96,18 @@ impl Check<'_> {
         match uri::normalise(&raw, allow, &mut scratch) {
             Ok(form) => Some(String::from_utf8_lossy(form).into_owned()),
             Err(error) => {
-                let word = match error {
-                    uri::PathError::EncodedSlash => "encoded-slash",
-                    uri::PathError::Nul => "nul",
-                    uri::PathError::Backslash => "backslash",
-                    _ => "bad-escape",
+                let help = match error {
+                    uri::PathError::EncodedSlash => {
+                        "the service refuses it: take encoded-slash out of its refuse".to_owned()
+                    }
+                    uri::PathError::EncodedDots => {
+                        "such paths are always refused: servers take them for two different ones"
+                            .to_owned()
+                    }
+                    uri::PathError::Nul => allow_help("nul"),
+                    uri::PathError::Backslash => allow_help("backslash"),
+                    _ => allow_help("bad-escape"),
                 };
-                let help = format!("let such paths through with: allow = [\"{word}\"]");
                 refuse(format!("no request gets here: {error}"), &help);
                 None
             }
@@ -286,4 +291,7 @@ impl Check<'_> {
         self.note(Diagnostic::error("bad-name", name.span, message).help(help));
         None
     }
+}
+fn allow_help(word: &str) -> String {
+    format!("let such paths through with: allow = [\"{word}\"]")
 }

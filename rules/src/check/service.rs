@@ -15,6 +15,7 @@ use crate::text::source::At;
 use crate::text::source::Span;
 use crate::text::value::Allowed;
 use crate::text::value::OneOrMany;
+use crate::text::value::Refused;
 
 /// A listen address that was seen already.
 pub(super) struct Listen {
@@ -123,6 +124,11 @@ impl Check<'_> {
                 Allowed::Nul => service.allow.nul = true,
                 Allowed::Backslash => service.allow.backslash = true,
                 Allowed::BadEscape => service.allow.bad_escape = true,
+            }
+        }
+        for refused in text.refuse.unwrap_or_default().0 {
+            match refused.0 {
+                Refused::EncodedSlash => service.allow.encoded_slash = false,
             }
         }
         self.certificates(&mut service, (text.broken, span), text.certificates);

@@ -83,6 +83,8 @@ tables! {
         datapath: At<DatapathWord>,
         /// What a path may hold that is refused with 400 otherwise.
         allow: OneOrMany<AllowWord>,
+        /// What a path may not hold that passes otherwise.
+        refuse: OneOrMany<RefuseWord>,
         /// Certificates of an https service, chosen by server name; the first where none fits.
         certificates: OneOrMany<At<CertificateText>>,
         /// Bounds on what a client may do.

@@ -424,6 +424,13 @@ pub enum Allowed {
     BadEscape,
 }
 
+/// What a service can refuse in a path that passes otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "see AllowPath")]
+pub enum Refused {
+    EncodedSlash,
+}
+
 words! {
     /// Protocol of a service.
     ProtocolWord(Protocol) {
@@ -449,6 +456,10 @@ words! {
         "nul" => Allowed::Nul,
         "backslash" => Allowed::Backslash,
         "bad-escape" => Allowed::BadEscape,
+    }
+    /// What a path may not hold.
+    RefuseWord(Refused) {
+        "encoded-slash" => Refused::EncodedSlash,
     }
     /// Scheduler.
     SchedulerWord(SchedulerKind) {
