@@ -191,6 +191,15 @@ pub const TESTS: &[Test] = &[
     guest_test!(splice::paths_of_any_size_are_passed)
         .needs_module()
         .timeout(240),
+    guest_test!(splice::nginx_is_served_as_it_is_shipped)
+        .needs_module()
+        .timeout(180),
+    guest_test!(splice::segments_of_any_layout_are_read)
+        .needs_module()
+        .timeout(300),
+    guest_test!(splice::what_was_read_is_what_is_sent)
+        .needs_module()
+        .timeout(120),
     guest_test!(splice::servers_may_speak_first)
         .needs_module()
         .timeout(240),

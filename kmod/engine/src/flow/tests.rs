@@ -13,6 +13,7 @@ mod closing;
 mod environment;
 mod heads;
 mod opening;
+mod receivers;
 mod rebinding;
 mod resets;
 mod rewriting;

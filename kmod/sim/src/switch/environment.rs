@@ -474,7 +474,7 @@ impl<'p> Env for Context<'p> {
         }
     }
 
-    fn connected(&mut self, leg: usize) {
+    fn connected(&mut self, leg: usize, _largest: u16) {
         let server = self.server_name(leg);
         self.shared
             .note(|| format!("    connected to s{server:02}"));

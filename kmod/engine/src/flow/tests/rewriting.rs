@@ -359,6 +359,7 @@ fn rewrite(v6: bool) -> Rewrite {
         sack: 0x1_0000,
         sack_floor: 2_000,
         hop_limit: 64,
+        limit: u16::MAX,
     }
 }
 
