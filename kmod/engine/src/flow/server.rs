@@ -139,7 +139,10 @@ impl Flow {
         self.asked = env.now();
         let largest = segment.offer.largest(is_ipv4(&segment.source.address));
         // The front is on this host, and takes any.
-        if self.leg(index).is_some_and(|leg| leg.method != Method::Front) {
+        if self
+            .leg(index)
+            .is_some_and(|leg| leg.method != Method::Front)
+        {
             self.limit = self.limit.min(largest);
         }
         env.connected(index, largest);

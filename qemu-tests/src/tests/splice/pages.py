@@ -94,11 +94,16 @@ def answer(to, layout, head, body):
         zerocopy(to, head + body)
     elif layout == "mixed":
         corked(to, (zerocopy, a), (sendfile, b), (zerocopy, c), (splice, body))
+    elif layout == "urgent":
+        for part in (a, b, c, body):
+            send(to, part[:-1])
+            if part:
+                to.send(part[-1:], socket.MSG_OOB)
     else:
         raise ValueError(layout)
 
 
-LAYOUTS = ("memory", "file", "behind", "cut", "before", "splice", "zerocopy", "mixed")
+LAYOUTS = ("memory", "file", "behind", "cut", "before", "splice", "zerocopy", "mixed", "urgent")
 SIZES = (0, 1, 128, 3000, 20000, 1 << 20)
 
 

@@ -141,6 +141,16 @@ pub(in super::super) fn segments_of_any_layout_are_read() {
     let module = client.module().unwrap();
     assert_eq!(module.counter("unreadable"), Some(0));
     assert_eq!(module.counter("inconsistent"), Some(0));
+    set_offloads(&network, "on");
+    // Through the stack; and of a client on the switch itself, whose packets are seen when they go out.
+    let watch = "nft 'table inet look { chain look { type filter hook forward priority 0; }; }'";
+    network.switch.run(watch);
+    for host in [&network.client, &network.switch] {
+        let line = format!("timeout 200 python3 -IS /tmp/pages.py ask {VIP} 80");
+        let answer = host.attempt(&line);
+        show(&mut client);
+        assert_eq!(answer.stdout, "all right\n", "{answer:?}");
+    }
 }
 
 /// A client whose request lies in a file's page, and that changes it once it has been read.
