@@ -65,6 +65,10 @@ bool l7_skb_read(const struct sk_buff *skb, unsigned int offset, void *to,
 const u8 *l7_skb_run(const struct sk_buff *skb, unsigned int offset,
 		     unsigned int *len);
 int l7_ipv6_find(const struct sk_buff *skb, unsigned int *offset, int protocol);
+bool l7_skb_is_foreign(const struct sk_buff *skb);
+bool l7_skb_make_own(struct sk_buff *skb);
+int l7_skb_limit(struct sk_buff *skb, unsigned int tcp_at, unsigned int payload_at,
+		 unsigned int most);
 u8 *l7_skb_writable(struct sk_buff *skb, unsigned int len, bool *partial);
 bool l7_skb_sum_is_right(struct sk_buff *skb, unsigned int at, u8 protocol);
 void l7_skb_untrack(struct sk_buff *skb);

@@ -94,7 +94,8 @@ static const u8 *page_run(const skb_frag_t *frag, unsigned int at, unsigned int 
 	return bytes + at;
 }
 
-/* Pages that a program may write meanwhile (sendfile, vmsplice), and those of no processor. */
+/* Pages that a program may write meanwhile (sendfile, vmsplice, MSG_ZEROCOPY), and those of no processor. The mark is the
+ * whole buffer's: all its pages may be such. */
 static bool has_foreign_pages(const struct sk_buff *skb)
 {
 	return skb_has_shared_frag(skb) || !skb_frags_readable(skb);
@@ -158,6 +159,36 @@ const u8 *l7_skb_run(const struct sk_buff *skb, unsigned int offset,
 	    !has_foreign_pages(skb))
 		return page_run(first, offset - linear, len);
 	return far_run(skb, offset, len);
+}
+
+/* Whether l7_skb_run() does not give all of its bytes. */
+bool l7_skb_is_foreign(const struct sk_buff *skb)
+{
+	const struct sk_buff *chained;
+
+	if (!skb_is_nonlinear(skb))
+		return false;
+	if (IS_ENABLED(CONFIG_HIGHMEM) || has_foreign_pages(skb))
+		return true;
+	skb_walk_frags(skb, chained)
+		if (skb_has_frag_list(chained) || has_foreign_pages(chained))
+			return true;
+	return false;
+}
+
+/* Copies what is not the buffer's own: what is read from then on is what is sent. False where memory is short, or there is
+ * nothing to be read. */
+bool l7_skb_make_own(struct sk_buff *skb)
+{
+	if (!skb_frags_readable(skb))
+		return false;
+	if (IS_ENABLED(CONFIG_HIGHMEM) || skb_has_frag_list(skb))
+		return skb_linearize(skb) == 0;
+	/* Into pages: a long packet would need a long piece of memory. */
+	if (skb_copy_ubufs(skb, GFP_ATOMIC))
+		return false;
+	skb_shinfo(skb)->flags &= ~SKBFL_SHARED_FRAG;
+	return true;
 }
 
 /* Goes over the extension headers to a protocol; gives it, or a negative error. */
@@ -415,6 +446,34 @@ void l7_skb_refit(struct sk_buff *skb, unsigned int tcp_at,
 		skb_gso_reset(skb);
 	else if (skb_is_gso(skb))
 		skb_shinfo(skb)->gso_segs = DIV_ROUND_UP(payload, skb_shinfo(skb)->gso_size);
+}
+
+/* Has a packet be cut into segments of no more than so many bytes of TCP's options and data, when it is sent. Its headers may be
+ * written and its checksum is right. Gives 1; 0 where it is not longer than that; -1 where memory is short. */
+int l7_skb_limit(struct sk_buff *skb, unsigned int tcp_at, unsigned int payload_at,
+		 unsigned int most)
+{
+	unsigned int options = payload_at - tcp_at - sizeof(struct tcphdr);
+	unsigned int payload = skb->len - payload_at;
+	unsigned int size = most > options ? most - options : 1;
+	unsigned int now = skb_is_gso(skb) ? skb_shinfo(skb)->gso_size : payload;
+
+	if (now <= size)
+		return 0;
+	/* Chained buffers have to begin where segments do, or skb_segment() ends the kernel. */
+	if (skb_unclone(skb, GFP_ATOMIC) || (skb_has_frag_list(skb) && skb_linearize(skb)))
+		return -1;
+	if (!skb_is_gso(skb)) {
+		const struct tcphdr *th = (struct tcphdr *)(skb->data + tcp_at);
+
+		skb_shinfo(skb)->gso_type = is_ipv4(skb) ? SKB_GSO_TCPV4 : SKB_GSO_TCPV6;
+		if (th->cwr)
+			skb_shinfo(skb)->gso_type |= SKB_GSO_TCP_ECN;
+	}
+	skb_shinfo(skb)->gso_size = size;
+	skb_shinfo(skb)->gso_segs = DIV_ROUND_UP(payload, size);
+	make_partial(skb, tcp_at);
+	return 1;
 }
 
 void l7_skb_chain(struct sk_buff *skb, struct sk_buff *next)

@@ -8,6 +8,7 @@ use kernel::prelude::*;
 use kernel::sync::rcu;
 
 use l7switch_engine::decide::Space;
+use l7switch_engine::flow;
 use l7switch_engine::flow::cookie;
 use l7switch_engine::flow::seq;
 use l7switch_engine::flow::Ask;
@@ -332,6 +333,7 @@ impl<'e> Env for Around<'e, '_> {
             let Some(parsed) = parsed else {
                 // It was read when it was held: it cannot be.
                 around.held.pop();
+                self.case.switch.count(Counter::SendsLost);
                 continue;
             };
             let segment = parsed.segment;
@@ -365,7 +367,10 @@ impl<'e> Env for Around<'e, '_> {
             self.out.know(&to.address, || {
                 around.way(&self.client, self.case.guard, self.case.net, source, to)
             });
-            if !self.out.packet(packet, &parsed, from, until, &rewrite) {
+            if !self
+                .out
+                .packet(self.case.switch, packet, &parsed, from, until, &rewrite)
+            {
                 self.case.switch.count(Counter::SendsLost);
             }
             if !whole {
@@ -375,7 +380,9 @@ impl<'e> Env for Around<'e, '_> {
     }
 
     fn discard(&mut self) {
-        while self.around.held.pop().is_some() {}
+        while self.around.held.pop().is_some() {
+            self.case.switch.count(Counter::HoldsDropped);
+        }
     }
 
     fn notes(&self) -> &[u8] {
@@ -437,7 +444,13 @@ impl<'e> Env for Around<'e, '_> {
         self.route(slot, ROUTE_RESPONSES.wrapping_add(class));
     }
 
-    fn connected(&mut self, leg: usize) {
+    fn connected(&mut self, leg: usize, largest: u16) {
+        let live = self.case.live;
+        let service = self.around.service(live, &self.service);
+        if let (Some(bound), Some(service)) = (self.around.server(leg), service) {
+            let ipv4 = flow::is_ipv4(&bound.server.scheduled().identity().address);
+            live.found_largest(service, largest, ipv4);
+        }
         if let Some(bound) = self.around.server(leg) {
             bound.server.works();
         }

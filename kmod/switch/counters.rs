@@ -78,10 +78,22 @@ counters! {
     HoldsRefused = "holds_refused",
     /// A packet could not be sent: no route, no memory.
     SendsLost = "sends_lost",
+    /// A packet that waited was let go of: its client has it still.
+    HoldsDropped = "holds_dropped",
+    /// A packet was cut into segments that its server takes.
+    SegmentsCut = "segments_cut",
     /// An ICMP error about a segment of the switch's was passed on to the host that it is for.
     ErrorsPassed = "errors_passed",
     /// A segment was out of its connection's window.
     OutOfWindow = "out_of_window",
+    /// A segment had flags that none of an open connection has.
+    Malformed = "malformed",
+    /// A segment came to a connection that was over.
+    Late = "late",
+    /// Nothing of a segment had to go on.
+    Absorbed = "absorbed",
+    /// A segment's data could not be read.
+    Unreadable = "unreadable",
     /// A segment was old by its timestamp.
     OldTimestamps = "old_timestamps",
     /// A segment came before others that have to be read first.
@@ -110,6 +122,11 @@ impl Counter {
             Event::OutOfWindow => Self::OutOfWindow,
             Event::OldTimestamp => Self::OldTimestamps,
             Event::OutOfOrder => Self::OutOfOrder,
+            Event::Malformed => Self::Malformed,
+            Event::Late => Self::Late,
+            Event::Absorbed => Self::Absorbed,
+            Event::HoldRefused => Self::HoldsRefused,
+            Event::Unreadable => Self::Unreadable,
             Event::Inconsistent => Self::Inconsistent,
             Event::BadBody => Self::BadBodies,
             Event::BadResponse => Self::BadResponses,

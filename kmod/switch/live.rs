@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use core::sync::atomic::AtomicBool;
+use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
 use kernel::prelude::*;
@@ -31,6 +32,18 @@ pub(crate) type Traffic = Counters<{ super::TRAFFIC_COUNTERS }>;
 /// Most bytes that the schedulers of a table look keys up in: a small table must not ask for all memory.
 const LOOKUPS_MAX: usize = 256 << 20;
 
+/// Largest segment that is offered where the path and the servers take more: a jumbo frame's.
+const MSS_MAX: u16 = 8940;
+
+/// Bytes of the headers of IP and TCP without options.
+const fn headers(ipv4: bool) -> u32 {
+    if ipv4 {
+        40
+    } else {
+        60
+    }
+}
+
 /// Most services of a table: each has counters for every CPU.
 pub(crate) const SERVICES_MAX: u32 = 4096;
 /// Most addresses of all services.
@@ -52,6 +65,8 @@ pub(crate) struct Live {
     routes: Routes,
     /// Services of which a server has turned out to know no TCP timestamps.
     timeless: KVVec<AtomicBool>,
+    /// Longest packets that all servers of a service have said to take so far, bytes; [`u32::MAX`]: any.
+    longest: KVVec<AtomicU32>,
     /// Addresses and ports of the services, as numbers, sorted, each with its service.
     listens: KVVec<(u128, u16, u32)>,
     /// Hashes of the servers' names with their indices, sorted.
@@ -99,6 +114,7 @@ impl Live {
             traffic: KVVec::with_capacity(services as usize, FLAGS)?,
             routes: Routes::none(),
             timeless: KVVec::with_capacity(services as usize, FLAGS)?,
+            longest: KVVec::with_capacity(services as usize, FLAGS)?,
             listens: KVVec::with_capacity(listens as usize, FLAGS)?,
             by_name: KVVec::with_capacity(servers as usize, FLAGS)?,
             table,
@@ -142,6 +158,7 @@ impl Live {
             put(&mut self.traffic, traffic)?;
             put(&mut were, was.map_or(NONE, |(_, was)| was))?;
             put(&mut self.timeless, AtomicBool::new(false))?;
+            put(&mut self.longest, AtomicU32::new(u32::MAX))?;
             for listen in service.listens..service.listens.saturating_add(service.listens_len) {
                 let listen: ListenRecord = self.table.get(listen).ok_or(EINVAL)?;
                 let address = address([listen.a0, listen.a1, listen.a2, listen.a3]);
@@ -244,6 +261,25 @@ impl Live {
     pub(super) fn found_timeless(&self, service: u32) {
         if let Some(timeless) = self.timeless.get(service as usize) {
             timeless.store(true, Relaxed);
+        }
+    }
+
+    /// The largest segment that clients of a service are offered where their path takes it, bytes.
+    pub(super) fn largest(&self, service: u32, ipv4: bool) -> u16 {
+        let longest = self.longest.get(service as usize);
+        let longest = longest.map_or(u32::MAX, |longest| longest.load(Relaxed));
+        let largest = longest.saturating_sub(headers(ipv4));
+        u16::try_from(largest).unwrap_or(u16::MAX).min(MSS_MAX)
+    }
+
+    /// A server of a service has said what the largest segment is that it takes.
+    pub(super) fn found_largest(&self, service: u32, largest: u16, ipv4: bool) {
+        if let Some(longest) = self.longest.get(service as usize) {
+            let found = u32::from(largest).saturating_add(headers(ipv4));
+            // It is written once, mostly.
+            if found < longest.load(Relaxed) {
+                longest.fetch_min(found, Relaxed);
+            }
         }
     }
 

@@ -44,9 +44,6 @@ use crate::shell::packet::Packet;
 use crate::shell::packet::Point;
 use crate::shell::route::Hop;
 
-/// Largest segment that is offered where the path takes more: a jumbo frame's.
-const MSS_MAX: u16 = 8940;
-
 /// What is done with a packet when its flow is unlocked.
 pub(super) enum Fate<'a> {
     /// It goes on through the stack, as it is, or rewritten.
@@ -102,6 +99,7 @@ impl<'g> Case<'g> {
         out: &mut Out<'g>,
     ) -> Fate<'g> {
         let Some(connection) = shard.get(location.slot()) else {
+            self.switch.count(Counter::Late);
             return Fate::Drop;
         };
         let Connection { flow, around, .. } = connection;
@@ -109,13 +107,28 @@ impl<'g> Case<'g> {
         // Each side for itself: the verdict is copied less, and what is done with it is made for that side.
         let fate = match side {
             Side::Client => {
-                let view = View::new(packet, parsed);
+                let mut view = View::new(packet, parsed);
+                if view.is_scattered(parsed) {
+                    let (held, noted) = (!around.held.is_empty(), around.notes.is_some());
+                    let reads = flow.reads_of_client(&parsed.segment, held, noted);
+                    if reads && !self.make_own(packet) {
+                        return Fate::Drop;
+                    }
+                    view = View::new(packet, parsed);
+                }
                 let mut env = self.around(location, flow, around, out);
                 let verdict = flow.client(&parsed.segment, &view, &mut env);
                 self.act(&verdict, flow, around, out, location, side, packet, parsed)
             }
             Side::Server(leg) => {
-                let view = View::new(packet, parsed);
+                let mut view = View::new(packet, parsed);
+                if view.is_scattered(parsed) {
+                    let reads = flow.reads_of_server(leg, &parsed.segment);
+                    if reads && !self.make_own(packet) {
+                        return Fate::Drop;
+                    }
+                    view = View::new(packet, parsed);
+                }
                 let mut env = self.around(location, flow, around, out);
                 let verdict = flow.server(leg, &parsed.segment, &view, &mut env);
                 self.act(&verdict, flow, around, out, location, side, packet, parsed)
@@ -153,6 +166,17 @@ impl<'g> Case<'g> {
             shard.due(location.slot(), due);
         }
         fate
+    }
+
+    /// Sees that what is read of a packet is what is sent, whoever has its pages. `false`: it cannot be.
+    #[cold]
+    #[inline(never)]
+    fn make_own(&self, packet: &mut Packet<'_>) -> bool {
+        let own = !packet.is_foreign() || packet.make_own();
+        if !own {
+            self.switch.count(Counter::Unreadable);
+        }
+        own
     }
 
     /// Does with a packet what its flow says.
@@ -199,14 +223,17 @@ impl<'g> Case<'g> {
         out: &mut Out<'g>,
     ) -> Fate<'g> {
         let Some(kept) = packet.steal() else {
+            self.switch.count(Counter::HoldsRefused);
             return Fate::Drop;
         };
         let sent = match verdict {
-            Verdict::Part(bytes, rewrite) => out.packet(kept, parsed, 0, *bytes, rewrite),
+            Verdict::Part(bytes, rewrite) => {
+                out.packet(self.switch, kept, parsed, 0, *bytes, rewrite)
+            }
             Verdict::PartHold(bytes, rewrite) => {
                 let sent = kept
                     .copy()
-                    .is_some_and(|part| out.packet(part, parsed, 0, *bytes, rewrite));
+                    .is_some_and(|part| out.packet(self.switch, part, parsed, 0, *bytes, rewrite));
                 let from = parsed.segment.seq.wrapping_add(*bytes);
                 self.hold(around, kept, parsed, from);
                 sent
@@ -268,7 +295,7 @@ impl<'g> Case<'g> {
         way: Option<Hop<'g>>,
     ) -> Fate<'g> {
         let fate = match way {
-            Some(way) if sending::rewrite(packet, parsed, rewrite) => Fate::Go(way),
+            Some(way) if self.written(packet, parsed, rewrite) => Fate::Go(way),
             Some(_) => Fate::Drop,
             None => self.through_stack(packet, parsed, rewrite),
         };
@@ -276,6 +303,14 @@ impl<'g> Case<'g> {
             self.switch.count(Counter::SendsLost);
         }
         fate
+    }
+
+    /// Whether a packet's headers could be rewritten, and it be cut where it is longer than who it goes to takes.
+    #[inline(always)]
+    fn written(&self, packet: &mut Packet<'_>, parsed: &Parsed, rewrite: &Rewrite) -> bool {
+        sending::rewrite(packet, parsed, rewrite)
+            && (!sending::may_be_long(&parsed.segment, rewrite)
+                || sending::limit(self.switch, packet, parsed, rewrite))
     }
 
     #[inline(never)]
@@ -294,7 +329,7 @@ impl<'g> Case<'g> {
             || packet.point() == Point::LocalOut
             || packet.route_input(rewrite.destination.address);
         let done = routed
-            && sending::rewrite(packet, parsed, rewrite)
+            && self.written(packet, parsed, rewrite)
             && (same || packet.point() != Point::LocalOut || packet.reroute());
         match done {
             true => Fate::Accept,
@@ -345,7 +380,9 @@ impl<'g> Case<'g> {
         }
         let eager = matches!(protocol, Some(Protocol::Tcp));
         let listener = Listener {
-            mss: MSS_MAX,
+            mss: self
+                .live
+                .largest(service, flow::is_ipv4(&parsed.segment.source.address)),
             timestamps: self.live.timestamps(service),
             eager,
             ..self.switch.listener(self.flows, self.now)
@@ -356,10 +393,21 @@ impl<'g> Case<'g> {
         }
         match fresh {
             Fresh::Pass => {
-                self.switch.count(Counter::Strays);
+                // A SYN that no cookie can answer is the front's.
+                let begins = parsed.segment.is(SYN);
+                self.switch.count(match begins {
+                    true => Counter::ToFront,
+                    false => Counter::Strays,
+                });
                 netfilter::Verdict::Accept
             }
-            Fresh::Drop => netfilter::Verdict::Drop,
+            Fresh::Drop => {
+                // What overtook a connection's first data.
+                if parsed.segment.payload > 0 {
+                    self.switch.count(Counter::OutOfOrder);
+                }
+                netfilter::Verdict::Drop
+            }
             Fresh::Answer(build) => {
                 if build.flags & SYN != 0 {
                     self.switch.count(Counter::SynsAnswered);
@@ -397,6 +445,7 @@ impl<'g> Case<'g> {
         let mut out = Out::new();
         let fate = {
             let Some(mut shard) = self.flows.lock(number) else {
+                self.switch.count(Counter::Late);
                 return netfilter::Verdict::Drop;
             };
             let now = milliseconds(self.now);

@@ -3,13 +3,17 @@
 #![forbid(unsafe_code)]
 
 use l7switch_engine::flow;
+use l7switch_engine::flow::segment::HEADER;
 use l7switch_engine::flow::segment::SYN;
 use l7switch_engine::flow::Build;
 use l7switch_engine::flow::Rewrite;
+use l7switch_engine::flow::Segment;
 use l7switch_engine::flow::LEN_MAX;
 use l7switch_engine::sched::Identity;
 
 use super::view::Parsed;
+use super::Counter;
+use super::Switch;
 use crate::shell::net::Net;
 use crate::shell::packet::Buffer;
 use crate::shell::packet::Checksum;
@@ -56,6 +60,31 @@ pub(super) fn rewrite<B: Buffer>(buffer: &mut B, parsed: &Parsed, rewrite: &Rewr
         .is_some()
 }
 
+/// Whether a segment may be longer than who it goes to takes.
+#[inline(always)]
+pub(super) fn may_be_long(segment: &Segment, rewrite: &Rewrite) -> bool {
+    // What a header has besides its fixed part counts.
+    segment
+        .payload
+        .saturating_add(u32::from(segment.header_len))
+        > u32::from(rewrite.limit).saturating_add(HEADER as u32)
+}
+
+/// Sees that a rewritten packet is cut where it is longer than that; `false` where memory is short.
+#[inline(never)]
+pub(super) fn limit<B: Buffer>(
+    switch: &Switch,
+    buffer: &mut B,
+    parsed: &Parsed,
+    rewrite: &Rewrite,
+) -> bool {
+    let cut = buffer.limit(parsed.tcp_at, parsed.payload_at, rewrite.limit);
+    if cut == Some(true) {
+        switch.count(Counter::SegmentsCut);
+    }
+    cut.is_some()
+}
+
 impl<'g> Out<'g> {
     /// Nothing.
     pub(super) const fn new() -> Self {
@@ -97,6 +126,7 @@ impl<'g> Out<'g> {
     /// Adds a packet of which the data from one offset to another go. `false` where memory is short.
     pub(super) fn packet(
         &mut self,
+        switch: &Switch,
         mut packet: Owned,
         parsed: &Parsed,
         from: u32,
@@ -107,6 +137,9 @@ impl<'g> Out<'g> {
             return false;
         }
         if !rewrite(&mut packet, parsed, change) {
+            return false;
+        }
+        if may_be_long(&parsed.segment, change) && !limit(switch, &mut packet, parsed, change) {
             return false;
         }
         self.added().packets.push(packet);

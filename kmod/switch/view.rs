@@ -144,6 +144,12 @@ pub(super) struct View<'p> {
 }
 
 impl<'p> View<'p> {
+    /// Whether its data do not lie in one piece.
+    #[inline(always)]
+    pub(super) fn is_scattered(&self, parsed: &Parsed) -> bool {
+        (self.start.len() as u64) < u64::from(parsed.segment.payload)
+    }
+
     /// Of a packet that has been read.
     pub(super) fn new(packet: &'p Packet<'p>, parsed: &Parsed) -> Self {
         let start = match parsed.segment.payload {

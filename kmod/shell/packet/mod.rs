@@ -95,8 +95,8 @@ pub(crate) unsafe trait Buffer {
         (bytes, len)
     }
 
-    /// The bytes from an offset that lie in one piece, without a copy. Empty behind the end, and where there is no such
-    /// piece: bytes that a program can still write (sendfile) are only to be had by [`Buffer::read_into`].
+    /// The bytes from an offset that lie in one piece, without a copy. Empty behind the end, and where the bytes are foreign
+    /// ([`Buffer::is_foreign`]).
     fn run(&self, offset: u32) -> &[u8] {
         let Some(buffer) = self.raw() else {
             return &[];
@@ -109,6 +109,36 @@ pub(crate) unsafe trait Buffer {
         }
         // SAFETY: `len` bytes of the buffer, which stay as long as it is borrowed; who shares them does not write them.
         unsafe { core::slice::from_raw_parts(bytes, len as usize) }
+    }
+
+    /// Whether there are bytes in it that a program can still write (sendfile, `MSG_ZEROCOPY`), or that are not to be had in
+    /// one piece without a copy.
+    fn is_foreign(&self) -> bool {
+        self.raw().is_some_and(|buffer| {
+            // SAFETY: by the trait's promise the buffer is valid.
+            unsafe { bindings::l7_skb_is_foreign(buffer.as_ptr()) }
+        })
+    }
+
+    /// Copies such bytes: what is read from then on is what is sent. `false` where memory is short, or no processor can read
+    /// them.
+    fn make_own(&mut self) -> bool {
+        self.raw().is_some_and(|buffer| {
+            // SAFETY: by the trait's promise the buffer is valid, and nobody else writes it.
+            unsafe { bindings::l7_skb_make_own(buffer.as_ptr()) }
+        })
+    }
+
+    /// Has a packet of TCP be cut into segments of no more than `most` bytes of TCP's options and data when it is sent; its
+    /// headers have been [written](Buffer::headers_mut), and its checksum is right. Whether it has to be; `None` where memory
+    /// is short.
+    fn limit(&mut self, tcp_at: u32, payload_at: u32, most: u16) -> Option<bool> {
+        let buffer = self.raw()?.as_ptr();
+        // SAFETY: by the trait's promise the buffer is valid, and nobody else writes it.
+        match unsafe { bindings::l7_skb_limit(buffer, tcp_at, payload_at, u32::from(most)) } {
+            ..0 => None,
+            cut => Some(cut != 0),
+        }
     }
 
     /// Where the TCP header of an IPv6 packet is, behind its extension headers; `None` where there is none, or where the

@@ -113,6 +113,31 @@ pub fn cut(packet: &[u8], read: &Read, from: u32, to: u32) -> Vec<u8> {
     part
 }
 
+/// The packet as segments of at most so many bytes of options and data.
+pub fn segments(packet: &[u8], read: &Read, most: u16) -> Vec<Vec<u8>> {
+    let options = (read.data - read.tcp - 20) as u32;
+    let (data, size) = (
+        read.segment.payload,
+        u32::from(most).saturating_sub(options).max(1),
+    );
+    if data <= size {
+        return vec![packet.to_vec()];
+    }
+    (0..data.div_ceil(size))
+        .map(|number| {
+            let (from, to) = (number * size, data.min((number + 1) * size));
+            let mut part = cut(packet, read, from, to);
+            let seq = read.segment.seq.wrapping_add(from);
+            part[read.tcp + 4..read.tcp + 8].copy_from_slice(&seq.to_be_bytes());
+            if to < data {
+                part[read.tcp + 13] &= !(FIN | PSH);
+            }
+            finish(&mut part, read.tcp);
+            part
+        })
+        .collect()
+}
+
 /// What a segment of a peer of our own says.
 #[derive(Clone, Debug)]
 pub struct Header {

@@ -191,6 +191,24 @@ pub const TESTS: &[Test] = &[
     guest_test!(splice::paths_of_any_size_are_passed)
         .needs_module()
         .timeout(240),
+    guest_test!(splice::nginx_is_served_as_it_is_shipped)
+        .needs_module()
+        .timeout(180),
+    guest_test!(splice::segments_of_any_layout_are_read)
+        .needs_module()
+        .timeout(300),
+    guest_test!(splice::what_was_read_is_what_is_sent)
+        .needs_module()
+        .timeout(120),
+    guest_test!(splice::servers_get_no_longer_segments_than_they_take)
+        .needs_module()
+        .timeout(240),
+    guest_test!(splice::clients_of_small_segments_are_served)
+        .needs_module()
+        .timeout(120),
+    guest_test!(splice::what_nobody_asked_for_is_no_answer)
+        .needs_module()
+        .timeout(120),
     guest_test!(splice::servers_may_speak_first)
         .needs_module()
         .timeout(240),

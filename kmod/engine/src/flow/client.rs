@@ -34,6 +34,13 @@ pub(super) const NEAR: u32 = 1 << 22;
 /// How far a late segment's clock may be behind, in its ticks of a ms at least.
 const EARLIER: u32 = 1 << 17;
 
+/// Nothing of a segment has to go on.
+#[cold]
+fn absorbed<E: Env>(env: &mut E) -> Verdict {
+    env.count(Event::Absorbed);
+    Verdict::Drop
+}
+
 impl Flow {
     /// Takes a segment of the client; SYNs are for [`fresh`](super::fresh()), whatever flow there is. The packet's checksum must have been verified: what the server would not take must
     /// not be read as a request.
@@ -75,6 +82,7 @@ impl Flow {
     #[inline(never)]
     fn client_unusual<E: Env>(&mut self, segment: &Segment, env: &mut E) -> Option<Verdict> {
         if segment.is(SYN) {
+            env.count(Event::Malformed);
             return Some(Verdict::Drop);
         }
         let near = self.near(segment);
@@ -93,6 +101,7 @@ impl Flow {
         }
         self.seen = milliseconds(env.now());
         if self.has(RESET) {
+            env.count(Event::Late);
             if segment.flags & (RST | ACK) == ACK {
                 let mut build = self.for_client(RST);
                 (build.seq, build.ack) = (segment.ack, 0);
@@ -104,7 +113,11 @@ impl Flow {
         if segment.is(RST) {
             return Some(self.client_reset(segment, env));
         }
-        (!segment.is(ACK)).then_some(Verdict::Drop)
+        if !segment.is(ACK) {
+            env.count(Event::Malformed);
+            return Some(Verdict::Drop);
+        }
+        None
     }
 
     /// Tells the server in use what the client has acknowledged with data that stay here: it may say so in nothing else.
@@ -222,6 +235,8 @@ impl Flow {
             // A keep-alive probe is answered, where there is no server to do it.
             if self.binding().is_none() && seq::before(segment.seq, self.high) {
                 env.emit(self.for_client(ACK));
+            } else {
+                env.count(Event::Absorbed);
             }
             Verdict::Drop
         };
@@ -268,13 +283,14 @@ impl Flow {
             return self.pass(segment, end, env);
         }
         if self.answers_no_more() && (held.is_some() || seq::before(framing, end)) {
+            env.count(Event::Late);
             self.reset(true, env);
             return Verdict::Drop;
         }
         if seq::at_most(end, framing) {
             // A body's data, or what has passed before.
             return match held {
-                Some(_) if segment.payload == 0 => Verdict::Drop,
+                Some(_) if segment.payload == 0 => absorbed(env),
                 _ => self.pass(segment, framing, env),
             };
         }
@@ -287,7 +303,7 @@ impl Flow {
             return if seq::before(segment.seq, framing) {
                 self.pass(segment, framing, env)
             } else {
-                Verdict::Drop
+                absorbed(env)
             };
         }
         if self.old_by_clock(segment) {
@@ -295,6 +311,7 @@ impl Flow {
             return Verdict::Drop;
         }
         if end.wrapping_sub(framing) > super::HOLD_MAX.wrapping_mul(2) && !self.is_connected() {
+            env.count(Event::HoldRefused);
             return Verdict::Drop;
         }
         let pass = self.pump(Some((segment, packet)), segment.is(FIN), env);
@@ -354,6 +371,15 @@ impl Flow {
             .is_some_and(super::Leg::is_open)
     }
 
+    /// Whether a segment's data may have to be read: they may begin a request, or have to be what was read before. `held`:
+    /// something is held; `noted`: something is noted.
+    #[must_use]
+    pub fn reads_of_client(&self, segment: &Segment, held: bool, noted: bool) -> bool {
+        let again = seq::before(segment.seq, self.high) && (noted || self.head_len > 0);
+        let framing = seq::before(self.requests.at, segment.data_end());
+        held || again || (framing && !self.requests.is_opaque())
+    }
+
     /// Passes a segment's data before a number on to the leg in use, with its FIN where nothing is left out.
     fn pass<E: Env>(&mut self, segment: &Segment, to: u32, env: &mut E) -> Verdict {
         let Some(leg) = self.active().and_then(|leg| self.toward_server(leg)) else {
@@ -380,7 +406,7 @@ impl Flow {
     /// What has been seen before, or a FIN, where no server is connected.
     fn without_server<E: Env>(&mut self, segment: &Segment, env: &mut E) -> Verdict {
         if self.binding().is_some() || env.held_end().is_some() {
-            return Verdict::Drop;
+            return absorbed(env);
         }
         if segment.is(FIN) && segment.data_end() == self.requests.at && !self.has(CLIENT_FIN) {
             // The client ends between two requests: nobody else is to be told.
@@ -448,7 +474,6 @@ impl Flow {
             return;
         };
         if leg.is(SPOILED) {
-            env.count(Event::Unsolicited);
             self.drop_leg(index, true, env);
             return;
         }

@@ -178,6 +178,8 @@ impl Listener {
 /// Decides about a segment to a service that belongs to no flow.
 pub fn fresh(listener: &Listener, segment: &Segment) -> Fresh {
     match segment.flags & (SYN | ACK | RST) {
+        // No cookie has so small a segment.
+        SYN if (1..MSS_DEFAULT).contains(&segment.offer.mss) => return Fresh::Pass,
         SYN => return Fresh::Answer(listener.answer(segment)),
         ACK => {}
         _ => return Fresh::Pass,
@@ -240,6 +242,7 @@ impl Flow {
             client_scale: scaled.unwrap_or(NO_SCALE),
             offered_scale: scaled.map_or(NO_SCALE, |_| listener.window_scale),
             mss: offer.mss.min(listener.mss),
+            limit: u16::MAX,
             window: segment.window,
             head_len: 0,
             head_print: 0,

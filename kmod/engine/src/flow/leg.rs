@@ -12,6 +12,7 @@ use super::segment::FIN;
 use super::segment::PSH;
 use super::segment::RST;
 use super::segment::SYN;
+use super::segment::URG;
 use super::seq;
 use super::shift;
 use super::Env;
@@ -20,6 +21,7 @@ use super::Flow;
 use super::Method;
 use super::Target;
 use super::Verdict;
+use super::EAGER;
 use super::FIRST;
 use super::LEGS;
 use super::NO_LEG;
@@ -142,6 +144,10 @@ const NOBODY: Identity = Identity {
 #[derive(Clone, Copy)]
 pub(super) struct ToServer<'f> {
     leg: &'f Leg,
+    /// Flags that stay.
+    flags: u8,
+    /// Largest segment that servers take.
+    limit: u16,
     client_scale: u8,
     client_clock: u32,
     acked: u32,
@@ -201,11 +207,10 @@ impl ToServer<'_> {
     #[inline]
     pub(super) fn rewrite(&self, segment: &Segment, from: u32, to: u32) -> Rewrite {
         let leg = self.leg;
-        let flags = if to < segment.payload {
-            segment.flags & !(FIN | PSH)
-        } else {
-            segment.flags
-        };
+        let mut flags = segment.flags & self.flags;
+        if to < segment.payload {
+            flags &= !(FIN | PSH);
+        }
         let (ack, window) = if segment.is(ACK) {
             self.acknowledge(segment.ack, segment.window)
         } else {
@@ -228,17 +233,31 @@ impl ToServer<'_> {
             sack: 0u32.wrapping_sub(leg.to_client),
             sack_floor: leg.floor,
             hop_limit: HOP_LIMIT,
+            limit: self.limit,
         }
     }
 }
 
 impl Flow {
+    /// Flags of segments that stay. A receiver takes an urgent byte out of the stream, unless it asked not to (RFC 6093), and
+    /// what was read with it would not be what arrives: where something is read, there are no urgent bytes.
+    #[inline]
+    const fn kept_flags(&self) -> u8 {
+        if self.has(EAGER) {
+            u8::MAX
+        } else {
+            !URG
+        }
+    }
+
     /// How segments go to a leg.
     #[inline]
     pub(super) fn toward_server(&self, leg: usize) -> Option<ToServer<'_>> {
         let leg = self.legs.get(leg)?;
         leg.is_open().then_some(ToServer {
             leg,
+            flags: self.kept_flags(),
+            limit: self.limit,
             client_scale: self.client_scale,
             client_clock: self.client_clock,
             acked: self.acked,
@@ -257,9 +276,11 @@ impl Flow {
         flags: u8,
         part: Option<u32>,
     ) -> Verdict {
+        let kept = self.kept_flags();
         let Some(leg) = self.legs.get_mut(leg) else {
             return Verdict::Drop;
         };
+        let flags = flags & kept;
         let ack = segment.ack.wrapping_sub(leg.to_server);
         let offered = shift(self.offered_scale);
         let bytes = u32::from(segment.window).wrapping_shl(shift(leg.scale));
@@ -300,6 +321,7 @@ impl Flow {
             sack: 0u32.wrapping_sub(leg.to_server),
             sack_floor: leg.start.wrapping_add(leg.to_server),
             hop_limit: 0,
+            limit: u16::MAX,
         };
         match part {
             None => Verdict::Forward(rewrite),

@@ -145,6 +145,17 @@ pub enum Event {
     OldTimestamp,
     /// A segment that came before others whose framing has to be read first.
     OutOfOrder,
+    /// A segment with flags that none of an open connection has.
+    Malformed,
+    /// A segment to a connection that is over.
+    Late,
+    /// A segment of which nothing had to go on: an acknowledgement without a server that it could be for, or data that wait
+    /// already.
+    Absorbed,
+    /// Data that were too many to wait for a server.
+    HoldRefused,
+    /// A segment whose data could not be read.
+    Unreadable,
     /// Bytes that say where a request begins or ends, and that its server had not acknowledged, came again, and were others
     /// than before, or could not be compared: they were not passed on.
     Inconsistent,
@@ -213,8 +224,8 @@ pub trait Env {
     fn first_byte(&mut self, leg: usize, ns: u64);
     /// A response's status code.
     fn status(&mut self, leg: usize, status: u16);
-    /// The leg's server took the connection.
-    fn connected(&mut self, leg: usize);
+    /// The leg's server took the connection; the largest segment that it takes, bytes.
+    fn connected(&mut self, leg: usize, mss: u16);
     /// It did not.
     fn failed(&mut self, leg: usize, failure: Failure);
 }
@@ -285,6 +296,8 @@ pub struct Flow {
     client_scale: u8,
     offered_scale: u8,
     mss: u16,
+    /// Largest segment that every server so far has said to take.
+    limit: u16,
     /// The client's latest window, not scaled.
     window: u16,
     /// Of the latest request: bytes that were looked at to route it, and their fingerprint.

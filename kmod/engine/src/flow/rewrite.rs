@@ -6,6 +6,7 @@ use super::segment::Walk;
 use super::segment::HEADER;
 use super::segment::OPTION_SACK;
 use super::segment::OPTION_TIMESTAMPS;
+use super::segment::URG;
 use crate::sched::Identity;
 
 /// The headers of a segment after the switch. Numbers are in host order.
@@ -19,7 +20,7 @@ pub struct Rewrite {
     pub seq: u32,
     /// Acknowledgement.
     pub ack: u32,
-    /// Flags.
+    /// Flags. Where the segment had [`URG`] and these have not, its urgent pointer is cleared.
     pub flags: u8,
     /// Window.
     pub window: u16,
@@ -33,6 +34,8 @@ pub struct Rewrite {
     pub sack_floor: u32,
     /// Least hop limit that the packet goes on with: a client must not choose which of its packets reach the server.
     pub hop_limit: u8,
+    /// Largest segment that who it goes to takes, bytes of data and options of TCP: what is longer is cut into several.
+    pub limit: u16,
 }
 
 /// What a packet's TCP checksum field holds.
@@ -61,6 +64,18 @@ fn replace<const SUMS: bool>(change: &mut Change, place: &mut [u8; 4], new: u32)
         change.double(u32::from_be_bytes(*place), new);
     }
     *place = new.to_be_bytes();
+}
+
+/// Clears the urgent pointer.
+#[cold]
+#[inline(never)]
+fn no_pointer<const SUMS: bool>(header: &mut [u8; HEADER], change: &mut Change) -> Option<()> {
+    let place = header.last_chunk_mut::<2>()?;
+    if SUMS {
+        change.word(u16::from_be_bytes(*place), 0);
+    }
+    *place = [0; 2];
+    Some(())
 }
 
 impl Patch<'_> {
@@ -138,10 +153,13 @@ impl Rewrite {
         replace::<FULL>(change, ports, both);
         replace::<FULL>(change, seq, self.seq);
         replace::<FULL>(change, ack, self.ack);
-        let [offset, ..] = *window;
+        let [offset, flags, ..] = *window;
         let [high, low] = self.window.to_be_bytes();
         let new = u32::from_be_bytes([offset, self.flags, high, low]);
         replace::<FULL>(change, window, new);
+        if flags & !self.flags & URG != 0 {
+            no_pointer::<FULL>(header, change)?;
+        }
         Some(offset)
     }
 

@@ -13,6 +13,8 @@ pub const RST: u8 = 4;
 pub const PSH: u8 = 8;
 /// The acknowledgement field is significant.
 pub const ACK: u8 = 16;
+/// The urgent pointer is significant.
+pub const URG: u8 = 32;
 
 /// Length of a header without options, bytes.
 pub const HEADER: usize = 20;
@@ -34,6 +36,10 @@ const ALIGNED_TIMESTAMPS: [u8; 4] = [OPTION_NOP, OPTION_NOP, OPTION_TIMESTAMPS, 
 const WINDOW_SCALE_MAX: u8 = 14;
 /// What holds where a SYN names no size (RFC 9293, 3.7.1); IPv6 has 1220.
 pub const MSS_DEFAULT: u16 = 536;
+/// The same with IPv6.
+const MSS_DEFAULT_IPV6: u16 = 1220;
+/// The least that is believed: with all options there is room for some data (net.ipv4.tcp_min_snd_mss).
+const MSS_MIN: u16 = 48;
 
 /// The option of RFC 7323, 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +59,18 @@ pub struct Offer {
     pub window_scale: Option<u8>,
     /// Whether selective acknowledgements are understood.
     pub sack: bool,
+}
+
+impl Offer {
+    /// The largest segment that its sender takes, bytes of data and options of TCP.
+    pub const fn largest(&self, ipv4: bool) -> u16 {
+        match (self.mss, ipv4) {
+            (0, true) => MSS_DEFAULT,
+            (0, false) => MSS_DEFAULT_IPV6,
+            (mss, _) if mss < MSS_MIN => MSS_MIN,
+            (mss, _) => mss,
+        }
+    }
 }
 
 /// A segment. Numbers are in host order.

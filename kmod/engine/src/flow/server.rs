@@ -2,6 +2,7 @@
 //! Segments from real servers.
 
 use super::client::NEAR;
+use super::is_ipv4;
 use super::leg::Phase;
 use super::leg::ENDED;
 use super::leg::SPOILED;
@@ -20,6 +21,7 @@ use super::Event;
 use super::Failure;
 use super::Flow;
 use super::Leg;
+use super::Method;
 use super::Payload;
 use super::Segment;
 use super::Verdict;
@@ -64,10 +66,11 @@ impl Flow {
             self.seen = milliseconds(env.now());
         }
         match found.phase {
-            Phase::None => {}
+            Phase::None => env.count(Event::Late),
             Phase::Opening => self.server_answers(leg, &found, segment, env),
             Phase::Open => self.server_parked(leg, &found, segment, env),
             Phase::Lingering => {
+                env.count(Event::Late);
                 if segment.is(FIN) {
                     let seq = found.acked.wrapping_add(found.to_server).wrapping_add(1);
                     env.emit(self.for_leg(&found, seq, found.since, ACK));
@@ -84,7 +87,7 @@ impl Flow {
             flags if flags & RST != 0 && acknowledges => {
                 self.bind_failed(Failure::Refused, env);
             }
-            flags if flags & RST != 0 => {}
+            flags if flags & RST != 0 => env.count(Event::OutOfWindow),
             flags if flags == SYN | ACK && acknowledges => {
                 self.server_connects(index, segment, env);
             }
@@ -104,7 +107,7 @@ impl Flow {
                     self.send_syn(index, env);
                 }
             }
-            _ => {}
+            _ => env.count(Event::Malformed),
         }
     }
 
@@ -134,7 +137,15 @@ impl Flow {
         }
         self.responses.begin(self.to_client);
         self.asked = env.now();
-        env.connected(index);
+        let largest = segment.offer.largest(is_ipv4(&segment.source.address));
+        // The front is on this host, and takes any.
+        if self
+            .leg(index)
+            .is_some_and(|leg| leg.method != Method::Front)
+        {
+            self.limit = self.limit.min(largest);
+        }
+        env.connected(index, largest);
         if env.held_end().is_some() {
             self.pump(None, false, env);
             return;
@@ -156,10 +167,19 @@ impl Flow {
         if segment.is(RST) {
             if segment.seq == leg.since {
                 self.drop_leg(index, false, env);
+            } else {
+                env.count(Event::OutOfWindow);
             }
         } else if segment.is(FIN) && segment.data_end() == leg.since {
             self.end_leg(index, leg.since.wrapping_add(1), env);
-        } else if !segment.is_empty() {
+        } else if segment.is_empty() {
+            env.count(Event::Absorbed);
+        } else if segment.data_end().wrapping_sub(leg.since).wrapping_sub(1) < NEAR {
+            // It has answered everything: it would be taken for the response to what is asked next.
+            env.count(Event::Unsolicited);
+            self.drop_leg(index, true, env);
+        } else {
+            env.count(Event::Absorbed);
             let seq = leg.acked.wrapping_add(leg.to_server);
             env.emit(self.for_leg(leg, seq, leg.since, ACK));
         }
@@ -292,6 +312,7 @@ impl Flow {
             let left = usize::try_from(end.wrapping_sub(self.responses.at)).unwrap_or(0);
             let run = run.get(..left).unwrap_or(run);
             if run.is_empty() {
+                env.count(Event::Unreadable);
                 return start;
             }
             match self.responses.read(run) {
@@ -312,14 +333,24 @@ impl Flow {
         end
     }
 
+    /// Whether the data of a segment of a leg's server may have to be read: a response may begin or end there.
+    #[must_use]
+    pub fn reads_of_server(&self, leg: usize, segment: &Segment) -> bool {
+        let in_use = self.leg(leg).filter(|_| self.active() == Some(leg));
+        in_use.is_some_and(|leg| {
+            let end = segment.data_end().wrapping_add(leg.to_client);
+            !self.responses.passes_all() && seq::before(self.responses.at, end)
+        })
+    }
+
     /// What comes where no response is waited for, in a segment whose data begin at `start`. Gives where what may pass ends.
     #[cold]
     #[inline(never)]
     fn unsolicited<E: Env>(&mut self, index: usize, start: u32, env: &mut E) -> u32 {
         let to = self.responses.at;
+        env.count(Event::Unsolicited);
         // The leg is needed until the client has what came before.
         if to == start && self.client_has_all() {
-            env.count(Event::Unsolicited);
             self.replay_elsewhere(index, env);
         } else if self.responses.outstanding() == 0 {
             if let Some(leg) = self.leg_mut(index) {
@@ -404,6 +435,8 @@ impl Flow {
             if self.client_has_all() {
                 env.count(Event::Replay);
                 self.replay_elsewhere(index, env);
+            } else {
+                env.count(Event::OutOfOrder);
             }
             return Verdict::Drop;
         }

@@ -14,6 +14,7 @@ mod environment;
 mod heads;
 mod opening;
 mod rebinding;
+mod receivers;
 mod resets;
 mod rewriting;
 mod script;

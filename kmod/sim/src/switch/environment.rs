@@ -92,12 +92,46 @@ pub(super) struct Entry {
     pub(super) scheduled: u64,
 }
 
+impl Shared {
+    /// Rewrites a packet, and sends it in segments that its receiver takes.
+    pub(super) fn rewrite(
+        &mut self,
+        mut packet: Vec<u8>,
+        read: &Read,
+        rewrite: &Rewrite,
+        out: &mut Vec<Vec<u8>>,
+    ) {
+        let done = rewrite.apply(&mut packet, read.tcp, Checksum::Full);
+        let Some(read) = done.and_then(|()| wire::read(&packet)) else {
+            self.errors.push("a packet could not be rewritten".into());
+            return;
+        };
+        let to = (rewrite.destination, rewrite.source);
+        if let Some(&takes) = self.takes.get(&to)
+            && rewrite.limit > takes
+        {
+            let error = format!(
+                "segments of {} bytes to {to:?}, which takes {takes}",
+                rewrite.limit
+            );
+            self.errors.push(error);
+        }
+        let segments = wire::segments(&packet, &read, rewrite.limit);
+        if segments.len() > 1 {
+            self.verdict("cut");
+        }
+        out.extend(segments);
+    }
+}
+
 /// What is common to all flows.
 pub(super) struct Shared {
     pub(super) plan: Plan,
     pub(super) servers: Vec<[u8; 16]>,
     pub(super) snat: [u8; 16],
     pub(super) by_leg: HashMap<(Identity, Identity), (usize, usize)>,
+    /// The largest segments that servers take, as they said on connections.
+    pub(super) takes: HashMap<(Identity, Identity), u16>,
     pub(super) rng: Rng,
     pub(super) key: [u64; 2],
     pub(super) round: usize,
@@ -221,17 +255,7 @@ impl Context<'_> {
     }
 
     fn send(&mut self, packet: Vec<u8>, read: &Read, rewrite: &Rewrite) {
-        let mut packet = packet;
-        if rewrite
-            .apply(&mut packet, read.tcp, Checksum::Full)
-            .is_none()
-        {
-            self.shared
-                .errors
-                .push("a packet could not be rewritten".into());
-            return;
-        }
-        self.out.push(packet);
+        self.shared.rewrite(packet, read, rewrite, self.out);
     }
 }
 
@@ -363,6 +387,7 @@ impl<'p> Env for Context<'p> {
         match self.extra.legs[leg].take() {
             Some((_, peer, local, outstanding)) => {
                 self.shared.by_leg.remove(&(peer, local));
+                self.shared.takes.remove(&(peer, local));
                 self.shared.stats.freed += 1;
                 if outstanding != 0 {
                     self.shared.errors.push(format!(
@@ -474,7 +499,12 @@ impl<'p> Env for Context<'p> {
         }
     }
 
-    fn connected(&mut self, leg: usize) {
+    fn connected(&mut self, leg: usize, largest: u16) {
+        if let Some((server, peer, local, _)) = self.extra.legs[leg]
+            && server != FRONT
+        {
+            self.shared.takes.insert((peer, local), largest);
+        }
         let server = self.server_name(leg);
         self.shared
             .note(|| format!("    connected to s{server:02}"));

@@ -11,7 +11,6 @@ use std::collections::HashMap;
 
 use l7switch_engine::flow::Asked;
 use l7switch_engine::flow::Build;
-use l7switch_engine::flow::Checksum;
 use l7switch_engine::flow::Flow;
 use l7switch_engine::flow::Fresh;
 use l7switch_engine::flow::LEN_MAX;
@@ -72,6 +71,7 @@ impl Switch {
                 servers,
                 snat,
                 by_leg: HashMap::new(),
+                takes: HashMap::new(),
                 rng,
                 key,
                 round: 0,
@@ -170,19 +170,12 @@ impl Switch {
             Verdict::Drop => self.shared.verdict("server-drop"),
             Verdict::Forward(rewrite) => {
                 self.shared.verdict("server-forward");
-                let mut packet = packet.to_vec();
-                match rewrite.apply(&mut packet, read.tcp, Checksum::Full) {
-                    Some(()) => out.push(packet),
-                    None => self.shared.errors.push("not rewritten".into()),
-                }
+                self.shared.rewrite(packet.to_vec(), &read, &rewrite, out);
             }
             Verdict::Part(bytes, rewrite) => {
                 self.shared.verdict("server-part");
-                let mut part = wire::cut(packet, &read, 0, bytes);
-                match rewrite.apply(&mut part, read.tcp, Checksum::Full) {
-                    Some(()) => out.push(part),
-                    None => self.shared.errors.push("not rewritten".into()),
-                }
+                let part = wire::cut(packet, &read, 0, bytes);
+                self.shared.rewrite(part, &read, &rewrite, out);
             }
             verdict => self
                 .shared
@@ -414,11 +407,8 @@ impl Switch {
         self.shared.verdict(name);
         let _ = now;
         if let Some(rewrite) = rewrite {
-            let mut part = wire::cut(packet, read, 0, part);
-            match rewrite.apply(&mut part, read.tcp, Checksum::Full) {
-                Some(()) => out.push(part),
-                None => self.shared.errors.push("not rewritten".into()),
-            }
+            let part = wire::cut(packet, read, 0, part);
+            self.shared.rewrite(part, read, &rewrite, out);
         }
         if let (Some(from), Some(entry)) = (hold, &mut self.flows[id]) {
             if before(from, segment.seq) || before(segment.data_end(), from) {

@@ -90,6 +90,8 @@ pub(super) struct World {
     pub(super) held: Vec<Held>,
     pub(super) notes: Vec<u8>,
     pub(super) tried: Vec<Identity>,
+    /// What the server that connected last takes.
+    pub(super) largest: u16,
     pub(super) legs: [Option<Identity>; LEGS],
     pub(super) out: Vec<Packet>,
     pub(super) emitted: Vec<Build>,
@@ -131,6 +133,9 @@ impl World {
         // A client must not choose which of its packets reach a server.
         let hops = if rewrite.destination == CLIENT { 0 } else { 64 };
         assert_eq!(rewrite.hop_limit, hops);
+        if rewrite.destination == CLIENT {
+            assert_eq!(rewrite.limit, u16::MAX);
+        }
         let mut segment = packet.segment;
         segment.source = rewrite.source;
         segment.destination = rewrite.destination;
@@ -345,7 +350,8 @@ impl Env for World {
 
     fn status(&mut self, _: usize, _: u16) {}
 
-    fn connected(&mut self, _: usize) {
+    fn connected(&mut self, _: usize, largest: u16) {
+        self.largest = largest;
         self.tried.clear();
     }
 

@@ -359,6 +359,7 @@ fn rewrite(v6: bool) -> Rewrite {
         sack: 0x1_0000,
         sack_floor: 2_000,
         hop_limit: 64,
+        limit: u16::MAX,
     }
 }
 
@@ -393,6 +394,32 @@ fn checksums_stay_right_whatever_changes() {
                     assert_eq!(read.timestamps, Some(timestamps));
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn an_urgent_pointer_goes_with_its_flag() {
+    for v6 in [false, true] {
+        for kept in [false, true] {
+            let (mut bytes, tcp) = packet(v6, TIMESTAMPS_ALIGNED, b"data");
+            bytes[tcp + 13] |= segment::URG;
+            bytes[tcp + 18..tcp + 20].copy_from_slice(&[0x12, 3]);
+            bytes[tcp + 16..tcp + 18].fill(0);
+            let check = tcp_check(&bytes, tcp).to_be_bytes();
+            bytes[tcp + 16..tcp + 18].copy_from_slice(&check);
+            let mut rewrite = rewrite(v6);
+            if kept {
+                rewrite.flags |= segment::URG;
+            }
+            rewrite.apply(&mut bytes, tcp, Checksum::Full).unwrap();
+            assert_eq!(tcp_check(&bytes, tcp), 0);
+            let pointer: &[u8] = if kept { &[0x12, 3] } else { &[0, 0] };
+            assert_eq!(&bytes[tcp + 18..tcp + 20], pointer);
+            assert_eq!(bytes[tcp + 13], rewrite.flags);
+            rewrite.flags = 0x18;
+            rewrite.apply(&mut bytes, tcp, Checksum::Partial).unwrap();
+            assert_eq!(bytes[tcp + 18..tcp + 20], [0, 0]);
         }
     }
 }

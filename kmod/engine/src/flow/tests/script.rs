@@ -53,13 +53,14 @@ fn flags(text: &str) -> u8 {
                 'R' => segment::RST,
                 'P' => segment::PSH,
                 'A' => segment::ACK,
+                'U' => segment::URG,
                 _ => panic!("no flag {letter}"),
             }
     })
 }
 
 fn flag_names(flags: u8) -> String {
-    ["S", "F", "R", "P", "A"]
+    ["S", "F", "R", "P", "A", "U"]
         .iter()
         .zip([
             segment::SYN,
@@ -67,6 +68,7 @@ fn flag_names(flags: u8) -> String {
             segment::RST,
             segment::PSH,
             segment::ACK,
+            segment::URG,
         ])
         .filter(|(_, flag)| flags & flag != 0)
         .map(|(name, _)| *name)
@@ -163,6 +165,7 @@ impl Script {
                 held: Vec::new(),
                 notes: Vec::new(),
                 tried: Vec::new(),
+                largest: 0,
                 legs: [None; LEGS],
                 out: Vec::new(),
                 emitted: Vec::new(),

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT
+//! Segments of every layout: what is read of them is what is sent, wherever their bytes lie and whoever can change them.
+
+use l7switch_netlink::Client;
+
+use super::rules;
+use super::show;
+use crate::kit::Host;
+use crate::kit::Module;
+use crate::kit::Network;
+use crate::kit::Nginx;
+use crate::kit::Process;
+use crate::kit::module::modprobe;
+use crate::kit::network::VIP;
+use crate::kit::network::VIP6;
+use crate::kit::network::server;
+use crate::kit::network::server6;
+
+const PAGES: &str = include_str!("pages.py");
+
+/// `/one` to server 1, all else to server 2.
+pub(super) fn two_pools(forward: &str, port: u16) -> String {
+    let mut text = String::new();
+    for (name, listen) in [("v4", VIP.to_string()), ("v6", format!("[{VIP6}]"))] {
+        text += &format!(
+            "[service.{name}]\nlisten = [\"{listen}:80\"]\nprotocol = \"http\"\n\
+             [[service.{name}.route]]\npath = {{ prefix = \"/one\" }}\npool = \"one_{name}\"\n\
+             [[service.{name}.route]]\npool = \"two_{name}\"\n"
+        );
+    }
+    for (number, name) in [(1, "one"), (2, "two")] {
+        let addresses = [
+            ("v4", server(number).to_string()),
+            ("v6", format!("[{}]", server6(number))),
+        ];
+        for (family, address) in addresses {
+            text += &format!(
+                "[pool.{name}_{family}]\nforward = \"{forward}\"\nservers = [\"{address}:{port}\"]\n"
+            );
+        }
+    }
+    text
+}
+
+/// Starts a script as a server on both hosts, and waits until it listens.
+pub(super) fn start_servers(network: &Network, file: &str, arguments: &str) -> Vec<Process> {
+    let start = |host: &Host| {
+        let mut process = host.start(&format!("python3 -IS {file} {arguments}"));
+        process.wait_for_output("listening");
+        process
+    };
+    network.servers.iter().map(start).collect()
+}
+
+fn set_offloads(network: &Network, value: &str) {
+    for host in [&network.client, &network.servers[0], &network.servers[1]] {
+        host.run(&format!(
+            "ethtool -K eth0 gso {value} tso {value} gro {value} sg {value}"
+        ));
+    }
+}
+
+/// As Debian's nginx is configured: `sendfile` and `tcp_nopush` put a file's pages behind the head in one packet.
+pub(in super::super) fn nginx_is_served_as_it_is_shipped() {
+    let _module = Module::load();
+    let network = Network::new();
+    let shipped = std::fs::read_to_string("/etc/nginx/nginx.conf").unwrap_or_default();
+    println!("sendfile as shipped: {}", shipped.contains("sendfile on"));
+    let directives = "sendfile on; tcp_nopush on; location /one/disk/ { alias /etc/; } location /two/disk/ { alias /etc/; }";
+    let nginx: Vec<Nginx> = network
+        .servers
+        .iter()
+        .map(|host| Nginx::with(host, directives))
+        .collect();
+    for (nginx, path) in nginx.iter().zip(["one", "two"]) {
+        let folder = format!("{}/{path}", nginx.folder());
+        std::fs::create_dir_all(&folder).unwrap();
+        for size in [0usize, 1, 128, 3000, 1 << 20] {
+            std::fs::write(format!("{folder}/{size}"), vec![b'a'; size]).unwrap();
+        }
+    }
+    let mut client = network.switch.inside(|| Client::open().unwrap());
+    for forward in ["nat", "fullnat"] {
+        client
+            .load(rules(&two_pools(forward, 80)).table.as_bytes())
+            .unwrap();
+        for host in [VIP.to_string(), format!("[{VIP6}]")] {
+            // Many files on one connection, from both servers.
+            let mut line = "curl -sS -g -f --max-time 40".to_owned();
+            for size in [0usize, 1, 128, 3000, 1 << 20, 128] {
+                for path in ["one", "two"] {
+                    line += &format!(" -o /tmp/got-{path}-{size} http://{host}/{path}/{size}");
+                }
+            }
+            line += &format!(" -o /tmp/got-disk http://{host}/one/disk/passwd");
+            let answer = network.client.attempt(&line);
+            show(&mut client);
+            assert!(answer.is_good(), "{answer:?}");
+            for size in [0usize, 1, 128, 3000, 1 << 20] {
+                for path in ["one", "two"] {
+                    let got = std::fs::read(format!("/tmp/got-{path}-{size}")).unwrap();
+                    assert!(
+                        got == vec![b'a'; size],
+                        "{host} {path} {size}: {} bytes",
+                        got.len()
+                    );
+                }
+            }
+            assert!(
+                std::fs::read("/tmp/got-disk").unwrap() == std::fs::read("/etc/passwd").unwrap()
+            );
+        }
+    }
+    let module = client.module().unwrap();
+    assert_eq!(module.counter("unreadable"), Some(0));
+}
+
+pub(in super::super) fn segments_of_any_layout_are_read() {
+    let _module = Module::load();
+    let network = Network::new();
+    std::fs::write("/tmp/pages.py", PAGES).unwrap();
+    let _servers = start_servers(&network, "/tmp/pages.py", "serve 8090");
+    let mut client = network.switch.inside(|| Client::open().unwrap());
+    client
+        .load(rules(&two_pools("nat", 8090)).table.as_bytes())
+        .unwrap();
+    for (offloads, address) in [
+        ("on", VIP.to_string()),
+        ("on", VIP6.to_string()),
+        ("off", VIP.to_string()),
+    ] {
+        set_offloads(&network, offloads);
+        let line = format!("timeout 200 python3 -IS /tmp/pages.py ask {address} 80");
+        let answer = network.client.attempt(&line);
+        show(&mut client);
+        assert_eq!(
+            answer.stdout, "all right\n",
+            "{offloads} {address}: {answer:?}"
+        );
+    }
+    let module = client.module().unwrap();
+    assert_eq!(module.counter("unreadable"), Some(0));
+    assert_eq!(module.counter("inconsistent"), Some(0));
+    set_offloads(&network, "on");
+    // Through the stack; and of a client on the switch itself, whose packets are seen when they go out.
+    let watch = "nft 'table inet look { chain look { type filter hook forward priority 0; }; }'";
+    network.switch.run(watch);
+    for host in [&network.client, &network.switch] {
+        let line = format!("timeout 200 python3 -IS /tmp/pages.py ask {VIP} 80");
+        let answer = host.attempt(&line);
+        show(&mut client);
+        assert_eq!(answer.stdout, "all right\n", "{answer:?}");
+    }
+}
+
+/// A client whose request lies in a file's page, and that changes it once it has been read.
+const CHANGES: &str = r#"
+import mmap, os, socket, sys, time
+descriptor = os.open("/tmp/changes", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+head = b"GET /one/memory/5 HTTP/1.1\r\nHost: h\r\n\r\n"
+os.write(descriptor, head)
+page = mmap.mmap(descriptor, 0)
+s = socket.create_connection((sys.argv[1], 80), 20)
+assert os.sendfile(s.fileno(), descriptor, 0, len(head)) == len(head)
+# It is held until the server has answered the switch's SYN.
+time.sleep(.1)
+page[5:8] = b"two"
+print(s.recv(4096).decode("latin1").split("\r\n")[1])
+"#;
+
+pub(in super::super) fn what_was_read_is_what_is_sent() {
+    let _module = Module::load();
+    let network = Network::new();
+    std::fs::write("/tmp/pages.py", PAGES).unwrap();
+    std::fs::write("/tmp/changes.py", CHANGES).unwrap();
+    let _servers = start_servers(&network, "/tmp/pages.py", "serve 8090");
+    let mut client = network.switch.inside(|| Client::open().unwrap());
+    client
+        .load(rules(&two_pools("nat", 8090)).table.as_bytes())
+        .unwrap();
+    modprobe("sch_netem");
+    network.servers[0].run("tc qdisc add dev eth0 root netem delay 400ms");
+    for (offloads, address) in [
+        ("on", VIP.to_string()),
+        ("on", VIP6.to_string()),
+        ("off", VIP.to_string()),
+    ] {
+        set_offloads(&network, offloads);
+        let answer = network
+            .client
+            .attempt(&format!("python3 -IS /tmp/changes.py {address}"));
+        show(&mut client);
+        assert_eq!(answer.stdout, "Path: /one/memory/5\n", "{answer:?}");
+    }
+}
