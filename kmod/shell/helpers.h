@@ -5,6 +5,10 @@
 
 #include <linux/types.h>
 
+/* Of the module's hooks at PRE_ROUTING and LOCAL_OUT: NF_IP_PRI_RAW + 1. Of equal priorities the hook that was registered last comes
+ * first, so with the raw table's own its chains would see packets or not by who was there before. */
+#define L7_HOOK_PRIORITY (-299)
+
 struct dst_entry;
 struct genl_family;
 struct genl_info;
@@ -104,6 +108,7 @@ struct dst_entry *l7_route_output(struct net *net, const u8 *source,
 bool l7_route_source(struct net *net, const u8 *destination, u8 *source);
 u32 l7_route_mtu(const struct dst_entry *dst);
 bool l7_route_is_local(const struct dst_entry *dst);
+bool l7_hook_is_local(const struct nf_hook_state *state, const u8 *address);
 
 /* helpers_way.c */
 bool l7_way_is_plain(const struct dst_entry *dst, u32 *cookie);

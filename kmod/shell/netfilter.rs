@@ -21,8 +21,9 @@ use super::packet::hook_guard;
 use super::packet::Packet;
 use super::packet::Point;
 
-/// Behind the defragmentation, before connection tracking (`NF_IP_PRI_CONNTRACK_DEFRAG`, `NF_IP_PRI_CONNTRACK`).
-const PRIORITY: c_int = -300;
+/// Right behind the raw table's chains, whichever was there first, and before connection tracking (`NF_IP_PRI_RAW`,
+/// `NF_IP_PRI_CONNTRACK`).
+const PRIORITY: c_int = bindings::L7_HOOK_PRIORITY;
 
 /// Where packets are seen: those that come in, and those of local clients.
 const POINTS: [c_uint; 2] = [
@@ -44,7 +45,8 @@ pub(crate) enum Verdict {
     Accept,
     /// It is dropped. A local sender does not learn of it, as of no loss in the network.
     Drop,
-    /// Taken at ingress and rewritten, it goes to the stack behind `PRE_ROUTING`. Elsewhere as `Accept`.
+    /// It came in and was rewritten: it goes to who is behind the hook at `PRE_ROUTING`, and to the stack. Where it was taken at
+    /// ingress, and had no hook of `PRE_ROUTING` before it, to the stack only. At `LOCAL_OUT` as `Accept`.
     Finish,
 }
 

@@ -54,6 +54,8 @@ counters! {
     SynsAnswered = "syns_answered",
     /// A segment to a service belonged to no connection of the switch's: the local stack got it.
     Strays = "strays",
+    /// A segment to a service's address and port was not to this host: the address is another's, or has moved away.
+    Elsewhere = "elsewhere",
     /// A segment with a wrong checksum was dropped.
     BadChecksums = "bad_checksums",
     /// A request was passed on.
