@@ -99,7 +99,7 @@ bool l7_skb_route_input(struct sk_buff *skb, const u8 *destination);
 bool l7_skb_reroute(const struct nf_hook_state *state, struct sk_buff *skb);
 struct sk_buff *l7_skb_build(struct net *net, const struct dst_entry *dst,
 			     const u8 *headers, unsigned int len, u32 mark);
-bool l7_skb_send(struct net *net, struct sk_buff *skb, struct dst_entry *dst);
+int l7_skb_send(struct net *net, struct sk_buff *skb, struct dst_entry *dst);
 
 /* helpers_route.c */
 struct dst_entry *l7_route_output(struct net *net, const u8 *source,
@@ -127,6 +127,7 @@ void l7_ingress_unregister(struct l7_ingress *ingress);
 bool l7_ingress_is_plain(struct sk_buff *skb, const struct nf_hook_state *state,
 			 const void *priv);
 int l7_ingress_take(struct sk_buff *skb);
-void l7_ingress_finish(struct sk_buff *skb);
+bool l7_ingress_finish(struct sk_buff *skb);
+int l7_hook_finish(struct sk_buff *skb, const struct nf_hook_state *state, const void *priv);
 
 #endif

@@ -70,6 +70,9 @@ pub(crate) trait PacketHook: Send + Sync {
     /// must not be changed. Under RCU in softirq context, as they are.
     fn ingress(&self, packet: &mut Packet<'_>) -> Verdict;
 
+    /// What the hook let on by [`Verdict::Finish`] was dropped by rules of netfilter behind it.
+    fn dropped_behind(&self);
+
     /// No packet comes any more. In process context, while the namespace is still there.
     fn farewell(&self, net: &Net);
 }
@@ -85,6 +88,7 @@ unsafe fn call<T: PacketHook>(
     state: *const bindings::nf_hook_state,
     to: fn(&T, &mut Packet<'_>) -> Verdict,
 ) -> c_uint {
+    let from = target;
     // SAFETY: the caller's promise.
     let target = unsafe { &*target.cast::<T>() };
     let (Some(buffer), Some(state)) = (NonNull::new(buffer), NonNull::new(state.cast_mut())) else {
@@ -99,6 +103,16 @@ unsafe fn call<T: PacketHook>(
         return bindings::NF_STOLEN;
     }
     match (verdict, packet.point()) {
+        (Verdict::Finish, Point::PreRouting) => {
+            // SAFETY: the buffer is the hook's; the kernel does not use it after `NF_STOLEN`, and goes on with it otherwise.
+            let said = unsafe { bindings::l7_hook_finish(buffer.as_ptr(), state.as_ptr(), from) };
+            match said {
+                ..0 => return bindings::NF_ACCEPT,
+                0 => target.dropped_behind(),
+                _ => {}
+            }
+            bindings::NF_STOLEN
+        }
         (Verdict::Accept | Verdict::Finish, _) => bindings::NF_ACCEPT,
         (Verdict::Drop, Point::PreRouting | Point::Ingress) => bindings::NF_DROP,
         (Verdict::Drop, Point::LocalOut) => {
@@ -163,7 +177,9 @@ unsafe extern "C" fn ingress<T: PacketHook>(
         Verdict::Drop => bindings::NF_DROP,
         Verdict::Finish => {
             // SAFETY: the buffer is the hook's; the kernel does not use it after `NF_STOLEN`.
-            unsafe { bindings::l7_ingress_finish(buffer.as_ptr()) };
+            if !unsafe { bindings::l7_ingress_finish(buffer.as_ptr()) } {
+                to.dropped_behind();
+            }
             bindings::NF_STOLEN
         }
     }

@@ -80,6 +80,8 @@ counters! {
     HoldsRefused = "holds_refused",
     /// A packet could not be sent: no route, no memory.
     SendsLost = "sends_lost",
+    /// A packet of a connection was dropped by rules of netfilter that saw it behind the module: a firewall's.
+    FilteredBehind = "filtered_behind",
     /// An ICMP error about a segment of the switch's was passed on to the host that it is for.
     ErrorsPassed = "errors_passed",
     /// A segment was out of its connection's window.

@@ -261,6 +261,10 @@ impl PacketHook for Switch {
         self.arrive(packet)
     }
 
+    fn dropped_behind(&self) {
+        self.count(Counter::FilteredBehind);
+    }
+
     fn farewell(&self, net: &Net) {
         let guard = rcu::read_lock();
         if let (Some(live), Some(flows)) = (self.live.read(&guard), self.flows.read(&guard)) {

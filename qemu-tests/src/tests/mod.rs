@@ -145,6 +145,12 @@ pub const TESTS: &[Test] = &[
         .needs_module(),
     guest_test!(crossing::an_address_that_moves_away_takes_its_service_along).needs_module(),
     guest_test!(crossing::raw_chains_keep_clients_out_whoever_was_first).needs_module(),
+    guest_test!(crossing::connections_pass_bridges_that_call_netfilter)
+        .needs_module()
+        .timeout(240),
+    guest_test!(crossing::firewalls_see_connections_from_the_first_request_on)
+        .needs_module()
+        .timeout(240),
     guest_test!(splice::packets_are_taken_at_ingress_unless_a_hook_looks)
         .needs_module()
         .timeout(180),

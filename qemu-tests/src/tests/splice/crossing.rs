@@ -10,6 +10,7 @@ use super::ways::answered;
 use super::ways::ask;
 use super::ways::is_silent;
 use crate::kit::Host;
+use crate::kit::Nginx;
 use crate::kit::Origin;
 use crate::kit::network::CLIENT;
 use crate::kit::network::CLIENT6;
@@ -17,6 +18,7 @@ use crate::kit::network::VIP;
 use crate::kit::network::VIP6;
 use crate::kit::network::server;
 use crate::kit::network::server6;
+use crate::kit::process;
 
 /// Both addresses of the service.
 fn addresses() -> [SocketAddr; 2] {
@@ -124,5 +126,194 @@ pub(in super::super) fn raw_chains_keep_clients_out_whoever_was_first() {
         setup.network.switch.run("nft delete table inet raw");
         answered(&mut stream);
     }
+    setup.show();
+}
+
+/// br_netfilter, loaded until this is dropped: other tests have bridges, too.
+struct BridgeFilter;
+
+impl BridgeFilter {
+    fn load(host: &Host) -> Self {
+        host.run("modprobe br_netfilter");
+        for setting in ["iptables", "ip6tables"] {
+            host.set(&format!("net.bridge.bridge-nf-call-{setting}"), "1");
+        }
+        Self
+    }
+}
+
+impl Drop for BridgeFilter {
+    fn drop(&mut self) {
+        let _ = process::attempt("modprobe -r br_netfilter");
+    }
+}
+
+impl Setup {
+    /// Some requests on a new connection, to a service with each forwarding method and by each family.
+    fn serves(&mut self, how: &str) {
+        for forward in ["nat", "fullnat"] {
+            self.load(&rules_with(forward));
+            for address in addresses() {
+                println!("{how}: {forward} {address}");
+                let mut stream = self.network.client.connect(address);
+                for _ in 0..3 {
+                    ask(&mut stream);
+                    answered(&mut stream);
+                }
+            }
+        }
+    }
+}
+
+pub(in super::super) fn connections_pass_bridges_that_call_netfilter() {
+    let mut setup = Setup::new(&rules_with("nat"));
+    let bridge = |setup: &Setup, ports: &[(&str, &str)], inner: &str| {
+        let mut lines = vec!["set -e".to_owned()];
+        for device in ["br0", "br1"] {
+            lines.push(format!(
+                "ip link add {device} type bridge; ip link set {device} up"
+            ));
+        }
+        for device in ["client", "server1"] {
+            lines.push(format!("ip addr flush dev {device} scope global"));
+        }
+        for (port, master) in ports {
+            lines.push(format!("ip link set {port} master {master}"));
+        }
+        for address in [
+            "10.0.1.1/24 dev br0",
+            "10.0.1.100/32 dev br0",
+            "fd00:1::1/64 dev br0 nodad",
+            "fd00:1::100/128 dev br0 nodad",
+        ] {
+            lines.push(format!("ip addr add {address}"));
+        }
+        for line in [
+            "ip addr add 10.0.2.1/32 dev",
+            "ip addr add fd00:2::1/128 nodad dev",
+            "ip route replace 10.0.2.2 src 10.0.2.1 dev",
+            "ip -6 route replace fd00:2::2 src fd00:2::1 dev",
+        ] {
+            lines.push(format!("{line} {inner}"));
+        }
+        setup.network.switch.run(&lines.join("\n"));
+    };
+    let unbridge = "ip link del br0; ip link del br1; ip addr flush dev server1 scope global";
+    let watch = "nft 'table inet watch { chain f { type filter hook forward priority 0; counter; }; \
+                 chain p { type filter hook prerouting priority -150; counter; }; }'";
+    let _filter = BridgeFilter::load(&setup.network.switch);
+    for (how, ports, inner) in [
+        (
+            "two bridges",
+            &[("client", "br0"), ("server1", "br1")][..],
+            "br1",
+        ),
+        (
+            "one bridge",
+            &[("client", "br0"), ("server1", "br0")],
+            "br0",
+        ),
+        ("the client's bridge", &[("client", "br0")], "server1"),
+    ] {
+        bridge(&setup, ports, inner);
+        setup.serves(how);
+        setup.network.switch.run(watch);
+        setup.serves(&format!("{how}, watched"));
+        setup.network.switch.run("nft delete table inet watch");
+        setup.network.switch.run(unbridge);
+    }
+    setup.show();
+    assert_eq!(setup.counter("sends_lost"), 0);
+    assert_eq!(setup.counter("filtered_behind"), 0);
+}
+
+/// What docs/datapath.md says of a firewall that forwards nothing but what it is told to.
+const FIREWALL: &str = r"
+table inet filter {
+    chain input {
+        type filter hook input priority filter; policy drop;
+        iif lo accept
+        ct state established,related accept
+        meta l4proto { icmp, ipv6-icmp } accept
+        tcp dport 80 accept
+    }
+    chain forward {
+        type filter hook forward priority filter; policy drop;
+        ct state established,related accept
+        ct state untracked ip daddr { 10.0.2.2, 10.0.2.3 } tcp dport { 80, 8080 } accept
+        ct state untracked ip saddr 10.0.1.100 tcp sport 80 accept
+        ct state untracked ip6 daddr { fd00:2::2, fd00:2::3 } tcp dport { 80, 8080 } accept
+        ct state untracked ip6 saddr fd00:1::100 tcp sport 80 accept
+    }
+}
+";
+
+pub(in super::super) fn firewalls_see_connections_from_the_first_request_on() {
+    let mut setup = Setup::new(&rules_with("nat"));
+    std::fs::write("/tmp/firewall.nft", FIREWALL).unwrap();
+    setup.network.switch.run("nft -f /tmp/firewall.nft");
+    setup.serves("behind the firewall of the documents");
+    assert_eq!(setup.counter("filtered_behind"), 0);
+    setup.network.switch.run("nft delete table inet filter");
+
+    setup.load(&rules_with("nat"));
+    let blocks = [
+        ("forward priority 0; policy drop", ""),
+        (
+            "forward priority 0",
+            "ip saddr 10.0.1.2 drop; ip6 saddr fd00:1::2 drop;",
+        ),
+        ("forward priority 0", "iifname client oifname server1 drop;"),
+        (
+            "prerouting priority -150",
+            "ip saddr 10.0.1.2 drop; ip6 saddr fd00:1::2 drop;",
+        ),
+        (
+            "postrouting priority 0",
+            "ip saddr 10.0.1.2 tcp flags & (syn|psh) == psh drop; ip6 saddr fd00:1::2 tcp flags & (syn|psh) == psh drop;",
+        ),
+    ];
+    for (hook, rules) in blocks {
+        setup.network.switch.run(&format!(
+            "nft 'table inet block {{ chain c {{ type filter hook {hook}; {rules} }}; }}'"
+        ));
+        for address in addresses() {
+            let served: String = setup.nginx.iter().map(Nginx::log).collect();
+            let before = setup.counter("filtered_behind");
+            let mut stream = setup.network.client.connect(address);
+            ask(&mut stream);
+            assert!(is_silent(&mut stream), "{hook} {rules}: {address}");
+            let now: String = setup.nginx.iter().map(Nginx::log).collect();
+            assert_eq!(served, now, "{hook} {rules}: {address}");
+            assert!(
+                setup.counter("filtered_behind") > before,
+                "{hook} {rules}: {address}"
+            );
+        }
+        setup.network.switch.run("nft delete table inet block");
+    }
+
+    // Answers alone: the requests pass, and it is counted that nothing comes back.
+    for also in [
+        "",
+        "chain p { type filter hook prerouting priority -150; counter; };",
+    ] {
+        setup.network.switch.run(&format!(
+            "nft 'table inet block {{ chain c {{ type filter hook forward priority 0; policy drop; \
+             tcp dport 80 accept; }}; {also} }}'"
+        ));
+        for address in addresses() {
+            let before = setup.counter("filtered_behind");
+            let mut stream = setup.network.client.connect(address);
+            ask(&mut stream);
+            assert!(is_silent(&mut stream), "{address}");
+            assert!(
+                setup.counter("filtered_behind") > before,
+                "{also} {address}"
+            );
+        }
+        setup.network.switch.run("nft delete table inet block");
+    }
+    setup.serves("without a firewall");
     setup.show();
 }
