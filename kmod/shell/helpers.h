@@ -108,6 +108,7 @@ struct dst_entry *l7_route_output(struct net *net, const u8 *source,
 bool l7_route_source(struct net *net, const u8 *destination, u8 *source);
 u32 l7_route_mtu(const struct dst_entry *dst);
 bool l7_route_is_local(const struct dst_entry *dst);
+bool l7_net_forwards(struct net *net, bool ipv4);
 bool l7_hook_is_local(const struct nf_hook_state *state, const u8 *address);
 
 /* helpers_way.c */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /* Routes: found, and what the kernel says of them only by inline functions and fields. Addresses have 16 bytes, in network order,
  * IPv4's as IPv4-mapped IPv6. */
+#include <linux/inetdevice.h>
 #include <linux/netdevice.h>
 #include <linux/netfilter.h>
 #include <net/addrconf.h>
@@ -99,6 +100,26 @@ bool l7_route_is_local(const struct dst_entry *dst)
 {
 	return dst->ops->family == AF_INET ? dst_rtable(dst)->rt_flags & RTCF_LOCAL :
 					     dst_rt6_info(dst)->rt6i_flags & RTF_LOCAL;
+}
+
+/* Whether packets of a family are forwarded: by all devices, or by some at least. Under RCU. */
+bool l7_net_forwards(struct net *net, bool ipv4)
+{
+	const struct in_device *in_dev;
+	const struct inet6_dev *in6_dev;
+	struct net_device *dev;
+
+	if (ipv4 ? IPV4_DEVCONF_ALL_RO(net, FORWARDING) :
+		   READ_ONCE(net->ipv6.devconf_all->forwarding))
+		return true;
+	for_each_netdev_rcu(net, dev) {
+		in_dev = ipv4 ? __in_dev_get_rcu(dev) : NULL;
+		in6_dev = ipv4 ? NULL : __in6_dev_get(dev);
+		if ((in_dev && IN_DEV_FORWARD(in_dev)) ||
+		    (in6_dev && READ_ONCE(in6_dev->cnf.force_forwarding)))
+			return true;
+	}
+	return false;
 }
 
 /* Whether a route makes an address this host's (ip -6 route add local): an address that no device has. */

@@ -163,8 +163,7 @@ static __always_inline bool fits(struct sk_buff *skb, const struct dst_entry *ds
 		if (!at_ingress &&
 		    (tcp_at != sizeof(struct ipv6hdr) || IP6CB(skb)->frag_max_size))
 			return false;
-		if (ipv6_hdr(skb)->hop_limit <= 1 ||
-		    !READ_ONCE(net->ipv6.devconf_all->forwarding))
+		if (ipv6_hdr(skb)->hop_limit <= 1)
 			return false;
 	}
 	return (skb->len <= plain && !dst_metric_raw(dst, RTAX_MTU)) ||

@@ -73,6 +73,12 @@ impl Route {
         found.then_some(source)
     }
 
+    /// Whether an address, 16 bytes, IPv4 as IPv4-mapped, is this host's.
+    pub(crate) fn is_here(net: &Net, address: [u8; 16]) -> bool {
+        Self::to(net, address, address, Selector::default())
+            .is_some_and(|route| route.hop().is_local())
+    }
+
     /// It, to send by.
     pub(crate) fn hop(&self) -> Hop<'_> {
         // INVARIANT: the reference is held as long as this is borrowed.

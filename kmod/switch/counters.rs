@@ -70,6 +70,8 @@ counters! {
     ServersFailed = "servers_failed",
     /// A request was left to the front.
     ToFront = "to_front",
+    /// A request was left to the front since this host forwards no packets of its family.
+    ForwardingOff = "forwarding_off",
     /// The front was needed and did not answer.
     NoFront = "no_front",
     /// A connection to a server had the same addresses and ports as another.

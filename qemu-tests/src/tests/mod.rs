@@ -148,6 +148,12 @@ pub const TESTS: &[Test] = &[
     guest_test!(crossing::connections_pass_bridges_that_call_netfilter)
         .needs_module()
         .timeout(240),
+    guest_test!(crossing::a_host_that_does_not_forward_leaves_requests_to_the_front)
+        .needs_module()
+        .timeout(180),
+    guest_test!(crossing::servers_at_loopback_addresses_are_the_fronts)
+        .needs_module()
+        .timeout(180),
     guest_test!(crossing::firewalls_see_connections_from_the_first_request_on)
         .needs_module()
         .timeout(240),

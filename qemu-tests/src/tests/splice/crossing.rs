@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: MIT
 //! The module beside what else a host has: other hosts' addresses, firewalls, bridges, a router that does not forward.
 
+use std::io::ErrorKind;
+use std::io::Read as _;
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::net::SocketAddr;
+use std::net::TcpStream;
+use std::time::Duration;
 
 use super::Setup;
+use super::response;
 use super::rules_with;
 use super::ways::answered;
 use super::ways::ask;
@@ -12,6 +18,7 @@ use super::ways::is_silent;
 use crate::kit::Host;
 use crate::kit::Nginx;
 use crate::kit::Origin;
+use crate::kit::Process;
 use crate::kit::network::CLIENT;
 use crate::kit::network::CLIENT6;
 use crate::kit::network::VIP;
@@ -103,8 +110,8 @@ pub(in super::super) fn raw_chains_keep_clients_out_whoever_was_first() {
         for address in addresses() {
             let client = &setup.network.client;
             let connects = client.inside(|| {
-                let limit = std::time::Duration::from_millis(1500);
-                std::net::TcpStream::connect_timeout(&address, limit).is_ok()
+                let limit = Duration::from_millis(1500);
+                TcpStream::connect_timeout(&address, limit).is_ok()
             });
             assert!(!connects, "{first} was first: {address}");
         }
@@ -315,5 +322,133 @@ pub(in super::super) fn firewalls_see_connections_from_the_first_request_on() {
         setup.network.switch.run("nft delete table inet block");
     }
     setup.serves("without a firewall");
+    setup.show();
+}
+
+/// A front on the switch with these rules, which it loads into the kernel, too.
+fn front(setup: &Setup, rules: &str) -> Process {
+    std::fs::write("/tmp/crossing.toml", rules).unwrap();
+    let line = "l7switch /tmp/crossing.toml --admin /tmp/admin --no-watch --kernel require";
+    let mut front = setup.network.switch.start(line);
+    front.wait_for_output("ready,");
+    front
+}
+
+fn set_forwarding(setup: &Setup, value: &str) {
+    for setting in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
+        setup.network.switch.set(setting, value);
+    }
+}
+
+/// Whether a request on a new connection is answered by a reset.
+fn is_reset(setup: &Setup, address: SocketAddr) -> bool {
+    let mut stream = setup.network.client.connect(address);
+    ask(&mut stream);
+    let error = stream.read(&mut [0]).unwrap_err();
+    error.kind() == ErrorKind::ConnectionReset
+}
+
+pub(in super::super) fn a_host_that_does_not_forward_leaves_requests_to_the_front() {
+    let mut setup = Setup::new(&rules_with("nat"));
+    for forward in ["nat", "fullnat"] {
+        setup.load(&rules_with(forward));
+        for address in addresses() {
+            let mut stream = setup.network.client.connect(address);
+            ask(&mut stream);
+            answered(&mut stream);
+            set_forwarding(&setup, "0");
+            // What has begun goes on, and so do clients on the switch itself; new ones are told at once.
+            ask(&mut stream);
+            answered(&mut stream);
+            let mut own = setup.network.switch.connect(address);
+            ask(&mut own);
+            answered(&mut own);
+            let before = (setup.counter("forwarding_off"), setup.counter("no_front"));
+            assert!(is_reset(&setup, address), "{forward} {address}");
+            let after = (setup.counter("forwarding_off"), setup.counter("no_front"));
+            assert_eq!(after, (before.0 + 1, before.1 + 1), "{forward} {address}");
+            // Where a device of the client's and one of the servers' forward, it is enough.
+            if address.is_ipv4() {
+                for device in ["client", "server1"] {
+                    let setting = format!("net.ipv4.conf.{device}.forwarding");
+                    setup.network.switch.set(&setting, "1");
+                }
+                let mut stream = setup.network.client.connect(address);
+                ask(&mut stream);
+                answered(&mut stream);
+            }
+            set_forwarding(&setup, "1");
+        }
+    }
+    let status = setup.network.switch.run("l7ctl kernel status");
+    assert!(status.contains("net.ipv4.ip_forward"), "{status}");
+
+    for forward in ["nat", "fullnat"] {
+        let _front = front(&setup, &rules_with(forward));
+        for address in addresses() {
+            set_forwarding(&setup, "0");
+            let before = setup.counter("to_front");
+            let mut stream = setup.network.client.connect(address);
+            for _ in 0..2 {
+                ask(&mut stream);
+                answered(&mut stream);
+            }
+            assert_eq!(setup.counter("to_front"), before + 1);
+            // It may be switched on at any time.
+            set_forwarding(&setup, "1");
+            for _ in 0..2 {
+                ask(&mut stream);
+                answered(&mut stream);
+            }
+            assert_eq!(setup.counter("to_front"), before + 1);
+        }
+    }
+    setup.show();
+}
+
+pub(in super::super) fn servers_at_loopback_addresses_are_the_fronts() {
+    let mut setup = Setup::new(&rules_with("nat"));
+    let _origin = Origin::on(&setup.network.switch, &[8080]);
+    let rules = |forward: &str| {
+        rules_with(forward)
+            .replace(&format!("\"{}:80\"", server(1)), "\"127.0.0.1:8080\"")
+            .replace(&format!("\"[{}]:80\"", server6(1)), "\"[::1]:8080\"")
+    };
+    let request = b"GET /one HTTP/1.1\r\nHost: x\r\n\r\n";
+    let asked = |stream: &mut TcpStream| {
+        stream.write_all(request).unwrap();
+        response(stream).1
+    };
+    for forward in ["nat", "fullnat"] {
+        setup.load(&rules(forward));
+        for address in addresses() {
+            let before = (setup.counter("to_front"), setup.counter("no_front"));
+            assert!(is_reset(&setup, address), "{forward} {address}");
+            let after = (setup.counter("to_front"), setup.counter("no_front"));
+            assert_eq!(after, (before.0 + 1, before.1 + 1), "{forward} {address}");
+            // A client on the switch itself reaches them.
+            let mut own = setup.network.switch.connect(address);
+            assert_eq!(asked(&mut own), "switch\n", "{forward} {address}");
+            assert_eq!(asked(&mut own), "switch\n", "{forward} {address}");
+        }
+    }
+    assert_eq!(setup.counter("connects_failed"), 0);
+    for forward in ["nat", "fullnat"] {
+        let _front = front(&setup, &rules(forward));
+        for address in addresses() {
+            let before = setup.counter("to_front");
+            let mut stream = setup.network.client.connect(address);
+            for _ in 0..3 {
+                assert_eq!(asked(&mut stream), "switch\n", "{forward} {address}");
+            }
+            // Other pools of the service are the module's as ever.
+            stream
+                .write_all(b"GET /two HTTP/1.1\r\nHost: x\r\n\r\n")
+                .unwrap();
+            assert!(response(&mut stream).1.starts_with("server2"));
+            assert_eq!(setup.counter("to_front"), before + 1);
+        }
+    }
+    assert_eq!(setup.counter("servers_failed"), 0);
     setup.show();
 }
