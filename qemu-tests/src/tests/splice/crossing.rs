@@ -102,8 +102,8 @@ pub(in super::super) fn an_address_that_moves_away_takes_its_service_along() {
 pub(in super::super) fn raw_chains_keep_clients_out_whoever_was_first() {
     let mut setup = Setup::new(&rules_with("nat"));
     setup.client.unload().unwrap();
-    let block = "nft 'table inet raw { chain p { type filter hook prerouting priority raw; \
-                 ip saddr 10.0.1.2 tcp dport 80 counter drop; ip6 saddr fd00:1::2 tcp dport 80 counter drop; }; }'";
+    std::fs::write("/tmp/guard.nft", documented("table inet guard")).unwrap();
+    let block = "nft -f /tmp/guard.nft";
     setup.network.switch.run(block);
     for (forward, first) in [("nat", "the chain"), ("fullnat", "the module")] {
         setup.load(&rules_with(forward));
@@ -119,9 +119,9 @@ pub(in super::super) fn raw_chains_keep_clients_out_whoever_was_first() {
         setup
             .network
             .switch
-            .run(&format!("nft delete table inet raw; {block}"));
+            .run(&format!("nft delete table inet guard; {block}"));
     }
-    setup.network.switch.run("nft delete table inet raw");
+    setup.network.switch.run("nft delete table inet guard");
     for address in addresses() {
         let mut stream = setup.network.client.connect(address);
         ask(&mut stream);
@@ -130,7 +130,7 @@ pub(in super::super) fn raw_chains_keep_clients_out_whoever_was_first() {
         setup.network.switch.run(block);
         ask(&mut stream);
         assert!(is_silent(&mut stream));
-        setup.network.switch.run("nft delete table inet raw");
+        setup.network.switch.run("nft delete table inet guard");
         answered(&mut stream);
     }
     setup.show();
@@ -234,30 +234,18 @@ pub(in super::super) fn connections_pass_bridges_that_call_netfilter() {
     assert_eq!(setup.counter("filtered_behind"), 0);
 }
 
-/// What docs/datapath.md says of a firewall that forwards nothing but what it is told to.
-const FIREWALL: &str = r"
-table inet filter {
-    chain input {
-        type filter hook input priority filter; policy drop;
-        iif lo accept
-        ct state established,related accept
-        meta l4proto { icmp, ipv6-icmp } accept
-        tcp dport 80 accept
-    }
-    chain forward {
-        type filter hook forward priority filter; policy drop;
-        ct state established,related accept
-        ct state untracked ip daddr { 10.0.2.2, 10.0.2.3 } tcp dport { 80, 8080 } accept
-        ct state untracked ip saddr 10.0.1.100 tcp sport 80 accept
-        ct state untracked ip6 daddr { fd00:2::2, fd00:2::3 } tcp dport { 80, 8080 } accept
-        ct state untracked ip6 saddr fd00:1::100 tcp sport 80 accept
-    }
+/// A ruleset of docs/datapath.md that begins with this table.
+fn documented(table: &str) -> String {
+    const PAGE: &str = include_str!("../../../../docs/datapath.md");
+    let start = format!("```nft\n{table} {{\n");
+    let (_, rest) = PAGE.split_once(&start).expect("it is there");
+    let (rules, _) = rest.split_once("```").expect("it ends");
+    format!("{table} {{\n{rules}")
 }
-";
 
 pub(in super::super) fn firewalls_see_connections_from_the_first_request_on() {
     let mut setup = Setup::new(&rules_with("nat"));
-    std::fs::write("/tmp/firewall.nft", FIREWALL).unwrap();
+    std::fs::write("/tmp/firewall.nft", documented("table inet filter")).unwrap();
     setup.network.switch.run("nft -f /tmp/firewall.nft");
     setup.serves("behind the firewall of the documents");
     assert_eq!(setup.counter("filtered_behind"), 0);
