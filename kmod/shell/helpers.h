@@ -5,6 +5,10 @@
 
 #include <linux/types.h>
 
+/* Of the module's hooks at PRE_ROUTING and LOCAL_OUT: NF_IP_PRI_RAW + 1. Of equal priorities the hook that was registered last comes
+ * first, so with the raw table's own its chains would see packets or not by who was there before. */
+#define L7_HOOK_PRIORITY (-299)
+
 struct dst_entry;
 struct genl_family;
 struct genl_info;
@@ -99,7 +103,7 @@ bool l7_skb_route_input(struct sk_buff *skb, const u8 *destination);
 bool l7_skb_reroute(const struct nf_hook_state *state, struct sk_buff *skb);
 struct sk_buff *l7_skb_build(struct net *net, const struct dst_entry *dst,
 			     const u8 *headers, unsigned int len, u32 mark);
-bool l7_skb_send(struct net *net, struct sk_buff *skb, struct dst_entry *dst);
+int l7_skb_send(struct net *net, struct sk_buff *skb, struct dst_entry *dst);
 
 /* helpers_route.c */
 struct dst_entry *l7_route_output(struct net *net, const u8 *source,
@@ -108,6 +112,8 @@ struct dst_entry *l7_route_output(struct net *net, const u8 *source,
 bool l7_route_source(struct net *net, const u8 *destination, u8 *source);
 u32 l7_route_mtu(const struct dst_entry *dst);
 bool l7_route_is_local(const struct dst_entry *dst);
+bool l7_net_forwards(struct net *net, bool ipv4);
+bool l7_hook_is_local(const struct nf_hook_state *state, const u8 *address);
 
 /* helpers_way.c */
 bool l7_way_is_plain(const struct dst_entry *dst, u32 *cookie);
@@ -126,6 +132,7 @@ void l7_ingress_unregister(struct l7_ingress *ingress);
 bool l7_ingress_is_plain(struct sk_buff *skb, const struct nf_hook_state *state,
 			 const void *priv);
 int l7_ingress_take(struct sk_buff *skb);
-void l7_ingress_finish(struct sk_buff *skb);
+bool l7_ingress_finish(struct sk_buff *skb);
+int l7_hook_finish(struct sk_buff *skb, const struct nf_hook_state *state, const void *priv);
 
 #endif

@@ -4,6 +4,7 @@
 #include <linux/if_vlan.h>
 #include <linux/netdevice.h>
 #include <linux/netfilter.h>
+#include <linux/netfilter_bridge.h>
 #include <linux/netfilter_ipv4.h>
 #include <linux/notifier.h>
 #include <linux/rculist.h>
@@ -17,6 +18,7 @@
 #include <net/ip.h>
 #include <net/ip6_route.h>
 #include <net/ipv6.h>
+#include <net/l3mdev.h>
 #include <net/net_namespace.h>
 #include <net/route.h>
 
@@ -286,8 +288,9 @@ int l7_ingress_take(struct sk_buff *skb)
 	return taken(skb, sizeof(*iph), AF_INET);
 }
 
-/* Gives a packet that was taken and rewritten to the stack behind PRE_ROUTING, as ip_rcv_finish() and ip6_rcv_finish() do. */
-void l7_ingress_finish(struct sk_buff *skb)
+/* Gives a packet that was taken and rewritten to the stack behind PRE_ROUTING, as ip_rcv_finish() and ip6_rcv_finish() do. False
+ * where rules of netfilter that are still to come (FORWARD, POST_ROUTING, LOCAL_IN) dropped it. */
+bool l7_ingress_finish(struct sk_buff *skb)
 {
 	enum skb_drop_reason reason;
 
@@ -301,10 +304,46 @@ void l7_ingress_finish(struct sk_buff *skb)
 				__NET_INC_STATS(dev_net_rcu(skb->dev),
 						LINUX_MIB_IPRPFILTER);
 			kfree_skb_reason(skb, reason);
-			return;
+			return true;
 		}
 	} else if (!skb_valid_dst(skb)) {
 		ip6_route_input(skb);
 	}
-	skb_dst(skb)->input(skb);
+	/* What nf_hook_slow() says of NF_DROP; the stack's own reasons to drop a packet say something else. */
+	return skb_dst(skb)->input(skb) != -EPERM;
+}
+
+/* The same for one that was rewritten at PRE_ROUTING by the hook that has this priv: who is behind that hook sees it first. Negative:
+ * it has to go on by the hook's verdict, and was not touched.
+ *
+ * A bridge with br_netfilter calls the hooks before it knows where a packet goes, and would route it by the addresses that it has then:
+ * a source of this host's is a martian, and a server on the same bridge gets it with the client's hardware address. So what the
+ * module has rewritten leaves the bridge here. */
+int l7_hook_finish(struct sk_buff *skb, const struct nf_hook_state *state, const void *priv)
+{
+	const struct nf_hook_entries *hooks;
+	struct nf_hook_state behind = *state;
+	bool ipv4 = is_ipv4(skb);
+	unsigned int i;
+	int said;
+
+	/* Options are read behind PRE_ROUTING, but by br_netfilter before. */
+	if (ipv4 && ip_hdr(skb)->ihl != 5 && !nf_bridge_info_exists(skb))
+		return -EINVAL;
+	hooks = ipv4 ? rcu_dereference(state->net->nf.hooks_ipv4[NF_INET_PRE_ROUTING]) :
+		       rcu_dereference(state->net->nf.hooks_ipv6[NF_INET_PRE_ROUTING]);
+	for (i = 0; hooks && i < hooks->num_hook_entries; i++)
+		if (hooks->hooks[i].priv == priv)
+			break;
+	/* The module is about to go. */
+	if (!hooks || i == hooks->num_hook_entries)
+		return -EINVAL;
+	said = nf_hook_slow(skb, &behind, hooks, i + 1);
+	if (said != 1)
+		return said != -EPERM;
+#if IS_ENABLED(CONFIG_BRIDGE_NETFILTER)
+	skb_ext_del(skb, SKB_EXT_BRIDGE_NF);
+#endif
+	skb = ipv4 ? l3mdev_ip_rcv(skb) : l3mdev_ip6_rcv(skb);
+	return !skb || l7_ingress_finish(skb);
 }

@@ -343,6 +343,7 @@ bool l7_skb_reroute(const struct nf_hook_state *state, struct sk_buff *skb)
 bool l7_skb_steal(struct sk_buff *skb, bool forwarded)
 {
 	bool ignore_df = skb->ignore_df;
+	int came_by = forwarded && skb->dev ? skb->dev->ifindex : 0;
 	unsigned int fragments;
 
 	if (skb_orphan_frags_rx(skb, GFP_ATOMIC))
@@ -352,6 +353,8 @@ bool l7_skb_steal(struct sk_buff *skb, bool forwarded)
 	nf_ct_set(skb, NULL, IP_CT_UNTRACKED);
 	skb_set_delivery_time(skb, 0, SKB_CLOCK_REALTIME);
 	skb->dev = NULL;
+	/* For rules at FORWARD. */
+	skb->skb_iif = came_by;
 	/* What was put together from fragments may be taken apart again. */
 	skb->ignore_df = ignore_df;
 	/* What output looks at: as for a packet that is forwarded, or one of a local socket. */
@@ -649,28 +652,72 @@ static bool pass_router(struct sk_buff *skb)
 	return true;
 }
 
-/* Sends a packet of ours by a route, behind LOCAL_OUT. Takes the packet. */
-bool l7_skb_send(struct net *net, struct sk_buff *skb, struct dst_entry *dst)
+/* Shows what came from another host to rules at PRE_ROUTING behind the module's hook and at FORWARD, with the device that it came by,
+ * as the packets of the connection that follow are shown to them. Gives what nf_hook() does. */
+static int pass_firewall(struct net *net, struct sk_buff *skb)
+{
+	bool ipv4 = is_ipv4(skb);
+	const struct nf_hook_entries *before;
+	struct nf_hook_state state;
+	struct net_device *in;
+	unsigned int i = 0;
+	int said = 1;
+
+	if (ipv4 ? !(IPCB(skb)->flags & IPSKB_FORWARDED) :
+		   !(IP6CB(skb)->flags & IP6SKB_FORWARDED))
+		return 1;
+	in = dev_get_by_index_rcu(net, skb->skb_iif);
+	if (!in) {
+		kfree_skb(skb);
+		return -ENODEV;
+	}
+	/* From there on as if it had come just now: POST_ROUTING is told of it, too. */
+	skb->dev = in;
+	/* The last is for a packet that a program has had in between (NFQUEUE): nothing of the module's, which may be gone then. */
+	nf_hook_state_init(&state, NF_INET_PRE_ROUTING, ipv4 ? NFPROTO_IPV4 : NFPROTO_IPV6, in,
+			   NULL, NULL, net, ipv4 ? ip_output : ip6_output);
+	before = ipv4 ? rcu_dereference(net->nf.hooks_ipv4[NF_INET_PRE_ROUTING]) :
+			rcu_dereference(net->nf.hooks_ipv6[NF_INET_PRE_ROUTING]);
+	while (before && i < before->num_hook_entries &&
+	       nf_hook_entries_get_hook_ops(before)[i]->priority <= L7_HOOK_PRIORITY)
+		i++;
+	if (before)
+		said = nf_hook_slow(skb, &state, before, i);
+	if (said != 1)
+		return said;
+	return nf_hook(state.pf, NF_INET_FORWARD, net, NULL, skb, in, skb_dst_dev_rcu(skb),
+		       state.okfn);
+}
+
+/* Sends a packet of ours by a route, behind LOCAL_OUT. Takes the packet. 0: it was sent. -EPERM: rules of netfilter dropped it. Else it
+ * was lost. Under RCU. */
+int l7_skb_send(struct net *net, struct sk_buff *skb, struct dst_entry *dst)
 {
 	bool ipv4 = dst->ops->family == AF_INET;
 	int said;
 
 	if (ipv4 != is_ipv4(skb)) {
 		kfree_skb(skb);
-		return false;
+		return -EINVAL;
 	}
 	/* Who had the last reference may have given it back meanwhile. */
 	if (!dst_hold_safe(dst)) {
 		kfree_skb(skb);
-		return false;
+		return -EHOSTUNREACH;
 	}
 	skb_dst_set(skb, dst);
 	l7_skb_untrack(skb);
-	if (!l7_route_is_local(dst) && !pass_router(skb)) {
-		kfree_skb(skb);
-		return false;
+	if (!l7_route_is_local(dst)) {
+		if (!pass_router(skb)) {
+			kfree_skb(skb);
+			return -EHOSTUNREACH;
+		}
+		said = pass_firewall(net, skb);
+		/* 0: a program has it. */
+		if (said != 1)
+			return said;
 	}
 	/* net_xmit_eval is a macro that asks twice. */
 	said = dst_output(net, NULL, skb);
-	return net_xmit_eval(said) == 0;
+	return net_xmit_eval(said);
 }

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /* Routes: found, and what the kernel says of them only by inline functions and fields. Addresses have 16 bytes, in network order,
  * IPv4's as IPv4-mapped IPv6. */
+#include <linux/inetdevice.h>
 #include <linux/netdevice.h>
+#include <linux/netfilter.h>
+#include <net/addrconf.h>
 #include <net/flow.h>
 #include <net/ip6_route.h>
 #include <net/ipv6.h>
+#include <net/l3mdev.h>
 #include <net/route.h>
 
 #include "helpers.h"
@@ -96,4 +100,57 @@ bool l7_route_is_local(const struct dst_entry *dst)
 {
 	return dst->ops->family == AF_INET ? dst_rtable(dst)->rt_flags & RTCF_LOCAL :
 					     dst_rt6_info(dst)->rt6i_flags & RTF_LOCAL;
+}
+
+/* Whether packets of a family are forwarded: by all devices, or by some at least. Under RCU. */
+bool l7_net_forwards(struct net *net, bool ipv4)
+{
+	const struct in_device *in_dev;
+	const struct inet6_dev *in6_dev;
+	struct net_device *dev;
+
+	if (ipv4 ? IPV4_DEVCONF_ALL_RO(net, FORWARDING) :
+		   READ_ONCE(net->ipv6.devconf_all->forwarding))
+		return true;
+	for_each_netdev_rcu(net, dev) {
+		in_dev = ipv4 ? __in_dev_get_rcu(dev) : NULL;
+		in6_dev = ipv4 ? NULL : __in6_dev_get(dev);
+		if ((in_dev && IN_DEV_FORWARD(in_dev)) ||
+		    (in6_dev && READ_ONCE(in6_dev->cnf.force_forwarding)))
+			return true;
+	}
+	return false;
+}
+
+/* Whether a route makes an address this host's (ip -6 route add local): an address that no device has. */
+static bool is_routed_here(struct net *net, const struct net_device *dev,
+			   const struct in6_addr *address)
+{
+	struct flowi6 fl6 = {
+		.flowi6_oif = l3mdev_master_ifindex_rcu(dev),
+		.daddr = *address,
+	};
+	struct dst_entry *dst = ip6_route_output(net, NULL, &fl6);
+	bool local = !dst->error && l7_route_is_local(dst);
+
+	dst_release(dst);
+	return local;
+}
+
+/* Whether an address is this host's in the routing domain (VRF) of a hook's device. */
+bool l7_hook_is_local(const struct nf_hook_state *state, const u8 *address)
+{
+	const struct net_device *dev = state->in ? state->in : state->out;
+	struct in6_addr to;
+
+	memcpy(&to, address, sizeof(to));
+	if (!dev)
+		return false;
+	if (ipv6_addr_v4mapped(&to))
+		return inet_addr_type_dev_table(state->net, dev, to.s6_addr32[3]) ==
+		       RTN_LOCAL;
+	/* A link-local address is that of one link. */
+	return ipv6_chk_addr(state->net, &to, dev, 0) ||
+	       (!(ipv6_addr_type(&to) & IPV6_ADDR_LINKLOCAL) &&
+		is_routed_here(state->net, dev, &to));
 }

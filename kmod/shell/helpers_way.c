@@ -73,7 +73,7 @@ static noinline bool hooks_look(const struct nf_hook_entries *before,
 				const struct nf_hook_entries *forward,
 				const struct nf_hook_entries *behind)
 {
-	return one_looks(before, NF_IP_PRI_RAW) || one_looks(forward, INT_MIN) ||
+	return one_looks(before, L7_HOOK_PRIORITY) || one_looks(forward, INT_MIN) ||
 	       one_looks(behind, INT_MIN);
 }
 
@@ -101,7 +101,7 @@ static __always_inline bool is_watched(const struct net *net, bool ipv4, bool at
 	forward = rcu_dereference(hooks[NF_INET_FORWARD]);
 	behind = rcu_dereference(hooks[NF_INET_POST_ROUTING]);
 	/* Nearly always there is nothing but this module's hook, the one before it and AppArmor's. */
-	if ((at_ingress || (before && last(before)->priority <= NF_IP_PRI_RAW)) && !forward &&
+	if ((at_ingress || (before && last(before)->priority <= L7_HOOK_PRIORITY)) && !forward &&
 	    (!behind || (behind->num_hook_entries == 1 &&
 			 last(behind)->priority == NF_IP_PRI_SELINUX_FIRST &&
 			 last(behind)->hook_ops_type == NF_HOOK_OP_UNDEFINED)))
@@ -163,8 +163,7 @@ static __always_inline bool fits(struct sk_buff *skb, const struct dst_entry *ds
 		if (!at_ingress &&
 		    (tcp_at != sizeof(struct ipv6hdr) || IP6CB(skb)->frag_max_size))
 			return false;
-		if (ipv6_hdr(skb)->hop_limit <= 1 ||
-		    !READ_ONCE(net->ipv6.devconf_all->forwarding))
+		if (ipv6_hdr(skb)->hop_limit <= 1)
 			return false;
 	}
 	return (skb->len <= plain && !dst_metric_raw(dst, RTAX_MTU)) ||

@@ -3,6 +3,7 @@
 //!
 //! C header: include/net/net_namespace.h
 
+use kernel::sync::rcu;
 use kernel::types::Opaque;
 
 use super::bindings;
@@ -27,6 +28,13 @@ impl Net {
     pub(super) unsafe fn from_raw<'a>(net: *mut bindings::net) -> &'a Self {
         // SAFETY: the caller's promise; the type is transparent.
         unsafe { &*net.cast::<Self>() }
+    }
+
+    /// Whether packets of a family are forwarded here, by some devices at least (`net.ipv4.ip_forward`,
+    /// `net.ipv6.conf.all.forwarding`). Looks at every device where they are not forwarded by all.
+    pub(crate) fn forwards(&self, _guard: &rcu::Guard, ipv4: bool) -> bool {
+        // SAFETY: the namespace is there, under RCU.
+        unsafe { bindings::l7_net_forwards(self.as_raw(), ipv4) }
     }
 
     /// The pointer that the kernel's functions take.

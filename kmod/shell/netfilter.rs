@@ -21,8 +21,9 @@ use super::packet::hook_guard;
 use super::packet::Packet;
 use super::packet::Point;
 
-/// Behind the defragmentation, before connection tracking (`NF_IP_PRI_CONNTRACK_DEFRAG`, `NF_IP_PRI_CONNTRACK`).
-const PRIORITY: c_int = -300;
+/// Right behind the raw table's chains, whichever was there first, and before connection tracking (`NF_IP_PRI_RAW`,
+/// `NF_IP_PRI_CONNTRACK`).
+const PRIORITY: c_int = bindings::L7_HOOK_PRIORITY;
 
 /// Where packets are seen: those that come in, and those of local clients.
 const POINTS: [c_uint; 2] = [
@@ -44,7 +45,8 @@ pub(crate) enum Verdict {
     Accept,
     /// It is dropped. A local sender does not learn of it, as of no loss in the network.
     Drop,
-    /// Taken at ingress and rewritten, it goes to the stack behind `PRE_ROUTING`. Elsewhere as `Accept`.
+    /// It came in and was rewritten: it goes to who is behind the hook at `PRE_ROUTING`, and to the stack. Where it was taken at
+    /// ingress, and had no hook of `PRE_ROUTING` before it, to the stack only. At `LOCAL_OUT` as `Accept`.
     Finish,
 }
 
@@ -68,6 +70,9 @@ pub(crate) trait PacketHook: Send + Sync {
     /// must not be changed. Under RCU in softirq context, as they are.
     fn ingress(&self, packet: &mut Packet<'_>) -> Verdict;
 
+    /// What the hook let on by [`Verdict::Finish`] was dropped by rules of netfilter behind it.
+    fn dropped_behind(&self);
+
     /// No packet comes any more. In process context, while the namespace is still there.
     fn farewell(&self, net: &Net);
 }
@@ -83,6 +88,7 @@ unsafe fn call<T: PacketHook>(
     state: *const bindings::nf_hook_state,
     to: fn(&T, &mut Packet<'_>) -> Verdict,
 ) -> c_uint {
+    let from = target;
     // SAFETY: the caller's promise.
     let target = unsafe { &*target.cast::<T>() };
     let (Some(buffer), Some(state)) = (NonNull::new(buffer), NonNull::new(state.cast_mut())) else {
@@ -97,6 +103,16 @@ unsafe fn call<T: PacketHook>(
         return bindings::NF_STOLEN;
     }
     match (verdict, packet.point()) {
+        (Verdict::Finish, Point::PreRouting) => {
+            // SAFETY: the buffer is the hook's; the kernel does not use it after `NF_STOLEN`, and goes on with it otherwise.
+            let said = unsafe { bindings::l7_hook_finish(buffer.as_ptr(), state.as_ptr(), from) };
+            match said {
+                ..0 => return bindings::NF_ACCEPT,
+                0 => target.dropped_behind(),
+                _ => {}
+            }
+            bindings::NF_STOLEN
+        }
         (Verdict::Accept | Verdict::Finish, _) => bindings::NF_ACCEPT,
         (Verdict::Drop, Point::PreRouting | Point::Ingress) => bindings::NF_DROP,
         (Verdict::Drop, Point::LocalOut) => {
@@ -161,7 +177,9 @@ unsafe extern "C" fn ingress<T: PacketHook>(
         Verdict::Drop => bindings::NF_DROP,
         Verdict::Finish => {
             // SAFETY: the buffer is the hook's; the kernel does not use it after `NF_STOLEN`.
-            unsafe { bindings::l7_ingress_finish(buffer.as_ptr()) };
+            if !unsafe { bindings::l7_ingress_finish(buffer.as_ptr()) } {
+                to.dropped_behind();
+            }
             bindings::NF_STOLEN
         }
     }

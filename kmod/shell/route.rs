@@ -7,6 +7,8 @@ use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
+use kernel::error::code::EPERM;
+use kernel::ffi::c_int;
 use kernel::ffi::c_uint;
 
 use super::bindings;
@@ -71,6 +73,12 @@ impl Route {
         found.then_some(source)
     }
 
+    /// Whether an address, 16 bytes, IPv4 as IPv4-mapped, is this host's.
+    pub(crate) fn is_here(net: &Net, address: [u8; 16]) -> bool {
+        Self::to(net, address, address, Selector::default())
+            .is_some_and(|route| route.hop().is_local())
+    }
+
     /// It, to send by.
     pub(crate) fn hop(&self) -> Hop<'_> {
         // INVARIANT: the reference is held as long as this is borrowed.
@@ -80,6 +88,27 @@ impl Route {
     /// The route, of which the reference is the caller's.
     pub(super) fn into_raw(self) -> NonNull<bindings::dst_entry> {
         ManuallyDrop::new(self).entry
+    }
+}
+
+/// What became of a packet that was to be sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// It is on its way.
+    Gone,
+    /// Rules of netfilter dropped it.
+    Filtered,
+    /// It was dropped: no route, no memory, or whoever was asked to send it said so.
+    Lost,
+}
+
+impl Sent {
+    fn of(said: c_int) -> Self {
+        match said {
+            0 => Self::Gone,
+            said if said == EPERM.to_errno() => Self::Filtered,
+            _ => Self::Lost,
+        }
     }
 }
 
@@ -109,29 +138,28 @@ impl Hop<'_> {
 
     /// Sends a packet without payload, without passing the hook of local packets: its IP header and its TCP header with
     /// options. Of these the length, IPv4's identification (unless DF is set), IPv4's header checksum and the TCP checksum
-    /// are filled in where they are 0. `false` where they are no such headers, memory is short, or whoever was asked to
-    /// send it said so.
-    pub(crate) fn send(self, net: &Net, headers: &[u8]) -> bool {
+    /// are filled in where they are 0. It is lost where they are no such headers, too.
+    pub(crate) fn send(self, net: &Net, headers: &[u8]) -> Sent {
         let Ok(len) = c_uint::try_from(headers.len()) else {
-            return false;
+            return Sent::Lost;
         };
         // SAFETY: by the invariant the route is there; `len` bytes may be read.
         let buffer = unsafe {
             bindings::l7_skb_build(net.as_raw(), self.0.as_ptr(), headers.as_ptr(), len, 0)
         };
         if buffer.is_null() {
-            return false;
+            return Sent::Lost;
         }
         // SAFETY: the buffer is ours to give away, and its data begins with the IP header; by the invariant the route is
         // there.
-        unsafe { bindings::l7_skb_send(net.as_raw(), buffer, self.0.as_ptr()) }
+        Sent::of(unsafe { bindings::l7_skb_send(net.as_raw(), buffer, self.0.as_ptr()) })
     }
 
     /// Sends a packet; see [`Owned::send`].
-    pub(super) fn send_packet(self, net: &Net, packet: Owned) -> bool {
+    pub(super) fn send_packet(self, net: &Net, packet: Owned) -> Sent {
         let buffer = packet.into_raw();
         // SAFETY: as above.
-        unsafe { bindings::l7_skb_send(net.as_raw(), buffer.as_ptr(), self.0.as_ptr()) }
+        Sent::of(unsafe { bindings::l7_skb_send(net.as_raw(), buffer.as_ptr(), self.0.as_ptr()) })
     }
 }
 

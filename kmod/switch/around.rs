@@ -142,6 +142,15 @@ impl Around<'_, '_> {
         }
     }
 
+    /// Whether packets get from the client to a server and back: a host that forwards none would lose them wherever they pass its
+    /// stack.
+    fn forwards(&self, peer: &Identity) -> bool {
+        let Case { net, guard, .. } = *self.case;
+        net.forwards(guard, flow::is_ipv4(&peer.address))
+            || Route::is_here(net, self.client.address)
+            || Route::is_here(net, peer.address)
+    }
+
     fn go_to_front(&mut self, ask: &Ask, message: Message) -> Choice {
         self.around.chosen = None;
         let active = ask.active.and_then(|leg| self.around.servers.get(leg));
@@ -208,6 +217,7 @@ impl<'e> Env for Around<'e, '_> {
         } = &mut *scratch;
         let question = Question {
             live,
+            net: self.case.net,
             service,
             source: self.client.address,
             active: ask.active,
@@ -240,6 +250,10 @@ impl<'e> Env for Around<'e, '_> {
             Chosen::Incomplete => Choice::Incomplete,
             Chosen::Front(message) => self.go_to_front(ask, message),
             Chosen::Stay(message) => Choice::Stay(message),
+            Chosen::Server(target, _, message) if !self.forwards(&target.peer) => {
+                self.case.switch.count(Counter::ForwardingOff);
+                self.go_to_front(ask, message)
+            }
             Chosen::Server(target, bound, message) => {
                 self.around.chosen = Some(bound);
                 Choice::Go(target, message)

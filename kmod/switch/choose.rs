@@ -2,6 +2,7 @@
 //! Where a request goes: by the table in force, and then by the pool's scheduler.
 #![forbid(unsafe_code)]
 
+use core::cell::Cell;
 use core::sync::atomic::Ordering::Relaxed;
 
 use l7switch_engine::decide;
@@ -23,7 +24,9 @@ use super::connection::Surroundings;
 use super::real_server::Member;
 use super::Live;
 use super::Pool;
+use crate::shell::net::Net;
 use crate::shell::random;
+use crate::shell::route::Route;
 
 /// What becomes of a request.
 pub(super) enum Chosen {
@@ -37,10 +40,20 @@ pub(super) enum Chosen {
     Server(Target, Bound, Message),
 }
 
+/// 127.0.0.0/8, IPv4-mapped, or ::1.
+fn is_loopback(address: &[u8; 16]) -> bool {
+    match address {
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, ..] => true,
+        address => u128::from_be_bytes(*address) == 1,
+    }
+}
+
 /// A question.
 pub(super) struct Question<'a> {
     /// The table.
     pub(super) live: &'a Live,
+    /// The namespace.
+    pub(super) net: &'a Net,
     /// The service; a service that is gone is the front's.
     pub(super) service: Option<u32>,
     /// The client.
@@ -131,9 +144,20 @@ impl Question<'_> {
             return None;
         }
         let members = self.live.members_of(&pool.record);
-        // A client of the other family than a server can reach it through the front only.
+        // A client of the other family than a server can reach it through the front only, and so can another host's client one at a
+        // loopback address: there its packets are martians.
         let four = flow::is_ipv4(&self.source);
-        let other = |member: &Member| flow::is_ipv4(&member.identity().address) != four;
+        let own = Cell::new(None);
+        let other = |member: &Member| {
+            let address = member.identity().address;
+            flow::is_ipv4(&address) != four
+                || (is_loopback(&address)
+                    && !own.get().unwrap_or_else(|| {
+                        let here = Route::is_here(self.net, self.source);
+                        own.set(Some(here));
+                        here
+                    }))
+        };
         let skip = |index: usize| {
             tried.iter().any(|&tried| usize::from(tried) == index)
                 || members.get(index).is_some_and(other)

@@ -54,6 +54,8 @@ counters! {
     SynsAnswered = "syns_answered",
     /// A segment to a service belonged to no connection of the switch's: the local stack got it.
     Strays = "strays",
+    /// A segment to a service's address and port was not to this host: the address is another's, or has moved away.
+    Elsewhere = "elsewhere",
     /// A segment with a wrong checksum was dropped.
     BadChecksums = "bad_checksums",
     /// A request was passed on.
@@ -68,6 +70,8 @@ counters! {
     ServersFailed = "servers_failed",
     /// A request was left to the front.
     ToFront = "to_front",
+    /// A request was left to the front since this host forwards no packets of its family.
+    ForwardingOff = "forwarding_off",
     /// The front was needed and did not answer.
     NoFront = "no_front",
     /// A connection to a server had the same addresses and ports as another.
@@ -82,6 +86,8 @@ counters! {
     HoldsDropped = "holds_dropped",
     /// A packet was cut into segments that its server takes.
     SegmentsCut = "segments_cut",
+    /// A packet of a connection was dropped by rules of netfilter that saw it behind the module: a firewall's.
+    FilteredBehind = "filtered_behind",
     /// An ICMP error about a segment of the switch's was passed on to the host that it is for.
     ErrorsPassed = "errors_passed",
     /// A segment was out of its connection's window.

@@ -78,7 +78,7 @@ impl Switch {
             && (same || packet.point() != Point::LocalOut || packet.reroute());
         if done {
             self.count(Counter::ErrorsPassed);
-            Verdict::Accept
+            Verdict::Finish
         } else {
             self.count(Counter::SendsLost);
             Verdict::Drop

@@ -137,8 +137,11 @@ impl<'g> Case<'g> {
             return self.sent_by_front(packet, parsed);
         }
         let hash = self.flows.hash(source, destination);
-        if segment.flags & (SYN | ACK | RST) == SYN && self.service(parsed).is_some() {
-            return self.stranger(packet, parsed, hash);
+        let opens = segment.flags & (SYN | ACK | RST) == SYN;
+        if opens {
+            if let Some(service) = self.service(packet, parsed) {
+                return self.stranger(service, packet, parsed, hash);
+            }
         }
         let mut out = Out::new();
         let fate = self
@@ -156,7 +159,12 @@ impl<'g> Case<'g> {
                 }
             });
         let verdict = match &fate {
-            Some(Fate::Fresh) | None => self.stranger(packet, parsed, hash),
+            // It has been asked above.
+            Some(Fate::Fresh) | None if opens => netfilter::Verdict::Accept,
+            Some(Fate::Fresh) | None => match self.service(packet, parsed) {
+                Some(service) => self.stranger(service, packet, parsed, hash),
+                None => netfilter::Verdict::Accept,
+            },
             Some(fate) => self.finish(packet, fate),
         };
         self.send(&mut out);
@@ -190,22 +198,27 @@ impl<'g> Case<'g> {
         verdict
     }
 
-    /// The service that a packet is to.
-    fn service(&self, parsed: &Parsed) -> Option<u32> {
+    /// The service that a packet is to. An address is a service's as long as it is this host's, as with a socket that is bound to
+    /// it: what is only routed here, or goes from here to another host, is none of the module's business.
+    #[inline(never)]
+    fn service(&self, packet: &Packet<'_>, parsed: &Parsed) -> Option<u32> {
         let to = &parsed.segment.destination;
-        self.live.service_at(to.address, to.port)
+        let service = self.live.service_at(to.address, to.port)?;
+        if !packet.is_to_this_host(&to.address) {
+            self.switch.count(Counter::Elsewhere);
+            return None;
+        }
+        Some(service)
     }
 
-    /// A packet that is no connection's: of its service, if it is to one.
+    /// A packet to a service that is no connection's.
     fn stranger(
         &mut self,
+        service: u32,
         packet: &mut Packet<'_>,
         parsed: &Parsed,
         hash: u64,
     ) -> netfilter::Verdict {
-        let Some(service) = self.service(parsed) else {
-            return netfilter::Verdict::Accept;
-        };
         if !packet.checksum_valid(parsed.tcp_at) {
             self.wrong();
             return netfilter::Verdict::Drop;
@@ -246,6 +259,10 @@ impl PacketHook for Switch {
 
     fn ingress(&self, packet: &mut Packet<'_>) -> netfilter::Verdict {
         self.arrive(packet)
+    }
+
+    fn dropped_behind(&self) {
+        self.count(Counter::FilteredBehind);
     }
 
     fn farewell(&self, net: &Net) {

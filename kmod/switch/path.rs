@@ -43,6 +43,7 @@ use crate::shell::packet::Owned;
 use crate::shell::packet::Packet;
 use crate::shell::packet::Point;
 use crate::shell::route::Hop;
+use crate::shell::route::Sent;
 
 /// What is done with a packet when its flow is unlocked.
 pub(super) enum Fate<'a> {
@@ -353,9 +354,16 @@ impl<'g> Case<'g> {
     }
 
     pub(super) fn send(&self, out: &mut Out<'_>) {
-        let lost = out.send(self.net);
-        if lost > 0 {
-            self.switch.counters.add(Counter::SendsLost.index(), lost);
+        let Some(losses) = out.send(self.net) else {
+            return;
+        };
+        for (counter, count) in [
+            (Counter::SendsLost, losses.lost),
+            (Counter::FilteredBehind, losses.filtered),
+        ] {
+            if count > 0 {
+                self.switch.counters.add(counter.index(), count);
+            }
         }
     }
 
@@ -427,8 +435,10 @@ impl<'g> Case<'g> {
     }
 
     fn answer(&self, build: &Build) {
-        if !sending::send(self.net, build, None) {
-            self.switch.count(Counter::SendsLost);
+        match sending::send(self.net, build, None) {
+            Sent::Gone => {}
+            Sent::Filtered => self.switch.count(Counter::FilteredBehind),
+            Sent::Lost => self.switch.count(Counter::SendsLost),
         }
     }
 

@@ -22,12 +22,32 @@ use crate::shell::packet::Owned;
 use crate::shell::route::Hop;
 use crate::shell::route::Route;
 use crate::shell::route::Selector;
+use crate::shell::route::Sent;
 
 /// Segments that one packet can make the switch send.
 const BUILDS: usize = 8;
 
 /// What a path from a local client is taken to have: an Ethernet's.
 const LOCAL_MTU: u32 = 1500;
+
+/// Packets that could not be sent.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Losses {
+    /// For want of a route or memory.
+    pub(super) lost: u64,
+    /// Rules of netfilter dropped them.
+    pub(super) filtered: u64,
+}
+
+impl Losses {
+    fn add(&mut self, sent: Sent) {
+        match sent {
+            Sent::Gone => {}
+            Sent::Filtered => self.filtered = self.filtered.wrapping_add(1),
+            Sent::Lost => self.lost = self.lost.wrapping_add(1),
+        }
+    }
+}
 
 /// What is to be sent: nothing, mostly.
 pub(super) struct Out<'g>(Option<Added<'g>>);
@@ -146,10 +166,10 @@ impl<'g> Out<'g> {
         true
     }
 
-    /// Sends everything. With no lock held. Gives how many could not be sent.
+    /// Sends everything. With no lock held. Gives how many could not be sent; `None`: there was nothing to send.
     #[inline]
-    pub(super) fn send(&mut self, net: &Net) -> u64 {
-        self.0.as_mut().map_or(0, |added| added.send(net))
+    pub(super) fn send(&mut self, net: &Net) -> Option<Losses> {
+        self.0.as_mut().map(|added| added.send(net))
     }
 }
 
@@ -161,30 +181,27 @@ impl<'g> Added<'g> {
     }
 
     #[inline(never)]
-    fn send(&mut self, net: &Net) -> u64 {
-        let mut lost = 0u64;
+    fn send(&mut self, net: &Net) -> Losses {
+        let mut losses = Losses::default();
         let builds = self.builds.get(..self.len).unwrap_or_default();
         for build in builds.iter().flatten() {
-            if !send(net, build, self.way(&build.destination.address)) {
-                lost = lost.wrapping_add(1);
-            }
+            losses.add(send(net, build, self.way(&build.destination.address)));
         }
         self.len = 0;
         while let Some(packet) = self.packets.pop() {
-            let sent = super::view::outer(&packet, packet.start().0).is_some_and(|outer| {
-                let (to, from) = (outer.ip.destination, outer.ip.source);
-                packet.send(net, to, from, self.way(&to))
+            let ends = super::view::outer(&packet, packet.start().0)
+                .map(|outer| (outer.ip.destination, outer.ip.source));
+            losses.add(match ends {
+                Some((to, from)) => packet.send(net, to, from, self.way(&to)),
+                None => Sent::Lost,
             });
-            if !sent {
-                lost = lost.wrapping_add(1);
-            }
         }
-        lost
+        losses
     }
 }
 
 /// Sends a segment; the largest segment that it offers is no larger than the path takes.
-pub(super) fn send(net: &Net, build: &Build, known: Option<Hop<'_>>) -> bool {
+pub(super) fn send(net: &Net, build: &Build, known: Option<Hop<'_>>) -> Sent {
     let selector = Selector {
         source_port: build.source.port,
         destination_port: build.destination.port,
@@ -197,7 +214,7 @@ pub(super) fn send(net: &Net, build: &Build, known: Option<Hop<'_>>) -> bool {
         Some(hop) => hop,
         None => {
             let Some(route) = Route::to(net, from.address, to.address, selector) else {
-                return false;
+                return Sent::Lost;
             };
             found = route;
             found.hop()
@@ -217,5 +234,8 @@ pub(super) fn send(net: &Net, build: &Build, known: Option<Hop<'_>>) -> bool {
     }
     let mut bytes = [0u8; LEN_MAX];
     let len = build.write(&mut bytes);
-    bytes.get(..len).is_some_and(|packet| hop.send(net, packet))
+    match bytes.get(..len) {
+        Some(packet) => hop.send(net, packet),
+        None => Sent::Lost,
+    }
 }

@@ -91,6 +91,9 @@ fn explain_has_its_keys() {
     assert_eq!(answer["route"], "testers");
     assert_eq!(answer["pool"], "v2");
     assert_eq!(answer["action"], "forward");
+    assert_eq!(answer["datapath"], "kernel");
+    let loopback = l7ctl(&["explain", &example("quickstart.toml"), "/", "--json"]);
+    assert_eq!(json(&loopback)["datapath"], "front");
     let considered = answer["considered"].as_array().unwrap();
     assert_eq!(considered.len(), 5);
     let of = |name: &str| {

@@ -160,6 +160,13 @@ impl<'a> Packet<'a> {
         unsafe { Net::from_raw(self.state().net) }
     }
 
+    /// Whether an address, 16 bytes, IPv4 as IPv4-mapped, is this host's where the packet was received or is sent: a socket could be
+    /// bound to it.
+    pub(crate) fn is_to_this_host(&self, address: &[u8; 16]) -> bool {
+        // SAFETY: by the invariant the state is valid; the address is 16 bytes; hooks run under RCU.
+        unsafe { bindings::l7_hook_is_local(self.state.as_ptr(), address.as_ptr()) }
+    }
+
     /// Takes the packet out of the hook: the kernel knows of it no more, whatever the hook says then. `None` where memory
     /// is short; the packet is in the hook still.
     pub(crate) fn steal(&mut self) -> Option<Owned> {

@@ -13,6 +13,7 @@ use super::super::net::Net;
 use super::super::route::Hop;
 use super::super::route::Route;
 use super::super::route::Selector;
+use super::super::route::Sent;
 use super::Buffer;
 use super::Point;
 
@@ -149,9 +150,10 @@ impl Owned {
 
     /// Sends it from this host, whatever its source is, without passing the hook of local packets; a destination on this
     /// host gets it by the loopback device. The addresses, 16 bytes, IPv4 as IPv4-mapped, are those by which it is routed, unless the route is `known`.
-    /// A packet that had come in from another host has passed a router then: its TTL is one less.
+    /// A packet that had come in from another host has passed a router then: its TTL is one less, and rules at `FORWARD` have seen it,
+    /// with the device that it came by.
     ///
-    /// `false` where it was dropped: there is no route, or what was asked to send it said so. What is too long for the
+    /// What is too long for the
     /// route is fragmented, or, where it must not be (IPv4's DF, IPv6), dropped with an ICMP error to its source.
     ///
     /// No lock may be held that [`PacketHook`](super::super::netfilter::PacketHook) takes: that error passes it.
@@ -161,7 +163,7 @@ impl Owned {
         destination: [u8; 16],
         source: [u8; 16],
         known: Option<Hop<'_>>,
-    ) -> bool {
+    ) -> Sent {
         if let Some(hop) = known {
             return hop.send_packet(net, self);
         }
@@ -182,7 +184,7 @@ impl Owned {
         };
         match Route::to(net, source, destination, selector) {
             Some(route) => route.hop().send_packet(net, self),
-            None => false,
+            None => Sent::Lost,
         }
     }
 }

@@ -3,6 +3,9 @@
 //! closed by how it ended.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
 
 use super::idle::Ending;
 use super::idle::Link;
@@ -12,6 +15,21 @@ use super::pool::Pool;
 use super::server::RealServer;
 use super::server::Sender;
 use crate::body::Progress;
+use crate::clock::now_ns;
+
+/// So long the rest of a request may stand still whose response is over.
+const REST: Duration = Duration::from_secs(60);
+
+/// Ends a connection whose response is over once the rest of its request stands still.
+async fn let_end(task: AbortHandle, upload: Arc<Progress>) {
+    while !task.is_finished() {
+        tokio::time::sleep(REST / 60).await;
+        let still = Duration::from_nanos(now_ns().saturating_sub(upload.moved_ns()));
+        if still >= REST {
+            task.abort();
+        }
+    }
+}
 
 /// A request or connection that a server has. Counted until it is dropped.
 #[derive(Debug)]
@@ -68,10 +86,14 @@ impl Lease {
             own,
             upload,
         } = self;
+        link.connection.unfinished = false;
         if !upload.is_done() {
+            // A server that has answered early may read on, and gets the rest while it does.
+            if let Some(task) = link.connection.task.take() {
+                tokio::spawn(let_end(task, upload));
+            }
             return;
         }
-        link.connection.unfinished = false;
         if ending != Ending::Withheld {
             link.answered(ending == Ending::Clear);
             outstanding

@@ -10,6 +10,7 @@
 
 use crate::guest_test;
 use crate::test::Test;
+use splice::crossing;
 
 mod boot;
 mod dumps;
@@ -139,6 +140,23 @@ pub const TESTS: &[Test] = &[
         .basic()
         .needs_module(),
     guest_test!(splice::rules_and_routes_are_heeded).needs_module(),
+    guest_test!(crossing::what_is_not_to_this_host_is_not_the_services)
+        .basic()
+        .needs_module(),
+    guest_test!(crossing::an_address_that_moves_away_takes_its_service_along).needs_module(),
+    guest_test!(crossing::raw_chains_keep_clients_out_whoever_was_first).needs_module(),
+    guest_test!(crossing::connections_pass_bridges_that_call_netfilter)
+        .needs_module()
+        .timeout(240),
+    guest_test!(crossing::a_host_that_does_not_forward_leaves_requests_to_the_front)
+        .needs_module()
+        .timeout(180),
+    guest_test!(crossing::servers_at_loopback_addresses_are_the_fronts)
+        .needs_module()
+        .timeout(180),
+    guest_test!(crossing::firewalls_see_connections_from_the_first_request_on)
+        .needs_module()
+        .timeout(240),
     guest_test!(splice::packets_are_taken_at_ingress_unless_a_hook_looks)
         .needs_module()
         .timeout(180),

@@ -187,7 +187,7 @@ pub fn explain(rules: &RuleSet, question: &Question) -> Result<Explanation, Ques
     explanation.route = Some(label(service, winning.position));
     explanation.why = why(winning, &explanation.considered);
     explanation.filters = route.filters.clone();
-    (explanation.datapath, explanation.datapath_why) = datapath(service, route);
+    (explanation.datapath, explanation.datapath_why) = datapath(model, service, route);
     match &route.action {
         Action::Forward(shares) => {
             explanation.action = Outcome::Forward;
@@ -211,7 +211,7 @@ pub fn explain(rules: &RuleSet, question: &Question) -> Result<Explanation, Ques
 }
 
 /// Which data path serves a route's requests, and why.
-fn datapath(service: &Service, route: &Route) -> (Path, &'static str) {
+fn datapath(model: &Model, service: &Service, route: &Route) -> (Path, &'static str) {
     match (service.datapath, service.protocol, &route.action) {
         (Datapath::Front, ..) => (Path::Front, "the service says datapath = \"front\""),
         (_, Protocol::Https, _) => (Path::Front, "the front terminates TLS"),
@@ -219,6 +219,10 @@ fn datapath(service: &Service, route: &Route) -> (Path, &'static str) {
             (Path::Front, "the front answers what is not forwarded")
         }
         _ if !route.filters.is_empty() => (Path::Front, "the route has filters"),
+        (.., Action::Forward(shares)) if all_at_loopback(model, shares) => (
+            Path::Front,
+            "its servers are at loopback addresses, which the packets of other hosts do not reach",
+        ),
         (_, Protocol::Http, _) => (
             Path::Kernel,
             "the module reads the request's head and splices the connections",
@@ -229,6 +233,16 @@ fn datapath(service: &Service, route: &Route) -> (Path, &'static str) {
         ),
         (_, Protocol::Tcp, _) => (Path::Kernel, "the module splices the connections"),
     }
+}
+
+/// Whether the module has no server for another host's client (kmod/switch/choose.rs).
+fn all_at_loopback(model: &Model, shares: &[PoolShare]) -> bool {
+    let pools = shares
+        .iter()
+        .filter_map(|share| model.pools.get(share.pool));
+    pools
+        .flat_map(|pool| &pool.servers)
+        .all(|server| server.address.ip().is_loopback())
 }
 
 fn label(service: &Service, position: usize) -> String {

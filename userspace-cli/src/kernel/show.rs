@@ -72,8 +72,25 @@ pub(super) fn status(module: &Module, services: &[Service]) -> String {
     if counters.len() > 1 {
         let _ = write!(text, "\n{}", table(&counters));
     }
+    for (name, means) in CONCERNS {
+        if module.counter(name).is_some_and(|count| count > 0) {
+            let _ = write!(text, "\n{name}: {means}\n");
+        }
+    }
     text
 }
+
+/// Counters that tell of what an administrator has to set right on this host, with what that is.
+const CONCERNS: [(&str, &str); 2] = [
+    (
+        "forwarding_off",
+        "this host forwards no packets (net.ipv4.ip_forward, net.ipv6.conf.all.forwarding): requests go through the front",
+    ),
+    (
+        "filtered_behind",
+        "rules of netfilter on this host drop packets of connections; docs/datapath.md, \"Firewalls\", has what to allow",
+    ),
+];
 
 /// The classes from the first to the last one that has something.
 fn histogram(times: &Histogram) -> String {
@@ -266,6 +283,7 @@ pub(super) fn matched(found: &Match, why: &str, method: Option<&str>) -> String 
 #[cfg(test)]
 mod tests {
     use l7switch_engine::netlink::FlowState;
+    use l7switch_netlink::Counter;
     use l7switch_netlink::FlowCount;
     use l7switch_netlink::Share;
 
@@ -351,8 +369,14 @@ mod tests {
         assert!(text.contains("transaction 3"), "{text}");
         assert!(text.contains("0 of 5 connections followed;"), "{text}");
 
+        assert!(!text.contains("netfilter"), "{text}");
+
         let count = |state, count| FlowCount { state, count };
         let module = Module {
+            counters: vec![Counter {
+                name: "filtered_behind".to_owned(),
+                value: 2,
+            }],
             flows: 4,
             flow_counts: vec![
                 count(FlowState::Open, 3),
@@ -364,6 +388,10 @@ mod tests {
         let text = status(&module, &[]);
         let wanted = "4 of 5 connections followed (3 open, 1 reading); a table";
         assert!(text.contains(wanted), "{text}");
+        assert!(
+            text.contains("filtered_behind: rules of netfilter"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod bodies;
 mod browser;
 mod changes;
+pub(super) mod crossing;
 mod flood;
 mod front;
 mod ingress;

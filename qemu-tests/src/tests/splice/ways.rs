@@ -26,7 +26,7 @@ pub(super) fn answered(stream: &mut TcpStream) {
 }
 
 /// Whether nothing comes for half a second.
-fn is_silent(stream: &mut TcpStream) -> bool {
+pub(super) fn is_silent(stream: &mut TcpStream) -> bool {
     let half = Duration::from_millis(500);
     stream.set_read_timeout(Some(half)).unwrap();
     let seen = stream.read(&mut [0]);
