@@ -129,7 +129,7 @@ fn explain_has_its_keys() {
     let refused = l7ctl(&[
         "explain",
         &example("canary.toml"),
-        "http://www.example.com/a%2fb",
+        "http://www.example.com/a%2f..",
         "--json",
     ]);
     assert_eq!(json(&refused)["action"], "refuse");
