@@ -139,7 +139,7 @@ impl<'g> Case<'g> {
         let hash = self.flows.hash(source, destination);
         let opens = segment.flags & (SYN | ACK | RST) == SYN;
         if opens {
-            if let Some(service) = self.service(packet, parsed) {
+            if let Some(service) = self.service(packet, parsed, opens) {
                 return self.stranger(service, packet, parsed, hash);
             }
         }
@@ -161,7 +161,7 @@ impl<'g> Case<'g> {
         let verdict = match &fate {
             // It has been asked above.
             Some(Fate::Fresh) | None if opens => netfilter::Verdict::Accept,
-            Some(Fate::Fresh) | None => match self.service(packet, parsed) {
+            Some(Fate::Fresh) | None => match self.service(packet, parsed, opens) {
                 Some(service) => self.stranger(service, packet, parsed, hash),
                 None => netfilter::Verdict::Accept,
             },
@@ -200,9 +200,17 @@ impl<'g> Case<'g> {
 
     /// The service that a packet is to. An address is a service's as long as it is this host's, as with a socket that is bound to
     /// it: what is only routed here, or goes from here to another host, is none of the module's business.
+    ///
+    /// With an address of its own, that is asked where a connection opens: the cookie of what follows says that it was this host's.
+    /// On all addresses, others' packets are many, and one of 2²⁴ has an acknowledgement that looks like a cookie.
     #[inline(never)]
-    fn service(&self, packet: &Packet<'_>, parsed: &Parsed) -> Option<u32> {
+    fn service(&self, packet: &Packet<'_>, parsed: &Parsed, opens: bool) -> Option<u32> {
         let to = &parsed.segment.destination;
+        if !opens {
+            if let Some(service) = self.live.service_with_address(to.address, to.port) {
+                return Some(service);
+            }
+        }
         let service = self.live.service_at(to.address, to.port)?;
         if !packet.is_to_this_host(&to.address) {
             self.switch.count(Counter::Elsewhere);

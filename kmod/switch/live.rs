@@ -192,11 +192,12 @@ impl Live {
             let [.., a, b, _, _, _, _] = &mut any;
             (*a, *b) = (0xff, 0xff);
         }
-        self.listen(address, port)
-            .or_else(|| self.listen(any, port))
+        self.service_with_address(address, port)
+            .or_else(|| self.service_with_address(any, port))
     }
 
-    fn listen(&self, address: [u8; 16], port: u16) -> Option<u32> {
+    /// The service that listens on this very address.
+    pub(super) fn service_with_address(&self, address: [u8; 16], port: u16) -> Option<u32> {
         let address = u128::from_be_bytes(address);
         let first = lower_bound(&self.listens, |listen| {
             listen.0 < address || (listen.0 == address && listen.1 < port)
