@@ -243,7 +243,7 @@ impl Responses {
                     self.at = self.at.wrapping_add(length);
                     Reading::End
                 }
-                None => Reading::Body(BodyTracker::new(framing)),
+                None => Reading::Body(BodyTracker::of_response(framing)),
             },
             (_, None) => Reading::UntilClose,
         };

@@ -23,7 +23,7 @@ pub enum BodyError {
     ChunkSize,
     /// More than 16 digits of size.
     ChunkSizeTooLong,
-    /// A chunk extension that does not follow the grammar, or with white space in it.
+    /// A chunk extension that does not follow the grammar, or with white space in it in a request.
     ChunkExtension,
     /// Chunk extensions longer than [`EXTENSION_MAX`].
     ChunkExtensionTooLong,
@@ -103,9 +103,13 @@ enum State {
     /// A chunk size of which nothing has been seen.
     SizeStart,
     Size,
+    /// White space behind a size.
+    SizePadding,
     SizeEnd,
     ExtensionNameStart,
     ExtensionName,
+    /// White space behind the name.
+    ExtensionNamePadding,
     ExtensionValueStart,
     ExtensionToken,
     ExtensionQuoted,
@@ -132,6 +136,9 @@ pub struct Progress {
     pub done: bool,
 }
 
+/// The bit of [`BodyTracker::count`] that allows white space around sizes and extensions.
+const PADDED: u8 = 1 << 7;
+
 /// Follows a message body to its end without keeping any of it. Data are skipped by arithmetic; the
 /// framing of chunks and the trailer section are checked byte by byte. 16 bytes of plain data.
 #[derive(Clone, Copy, Debug)]
@@ -140,7 +147,7 @@ pub struct BodyTracker {
     left: u64,
     /// Bytes of the extensions or of the trailer section so far.
     section: u32,
-    /// Digits of the size so far, at most 16.
+    /// Digits of the size so far, at most 16; and [`PADDED`].
     count: u8,
     /// A trailer field's name so far.
     name: WordReader,
@@ -162,6 +169,15 @@ impl BodyTracker {
             name: WordReader::new(),
             state,
         }
+    }
+
+    /// The same for a response. White space behind a size and around the parts of an extension is read over
+    /// (RFC 9112, 7.1.1): servers that write sizes into fields of fixed width send it, and nothing that is behind it can be
+    /// taken for digits. In a request it is refused: the server that the bytes are for may not be as careful.
+    pub const fn of_response(framing: Framing) -> Self {
+        let mut tracker = Self::new(framing);
+        tracker.count = PADDED;
+        tracker
     }
 
     /// Whether the body has ended; true from the start if there is none.
@@ -202,10 +218,37 @@ impl BodyTracker {
     ///
     /// As of [`consume`](Self::consume).
     pub fn framing(&mut self, buf: &[u8]) -> Result<usize, BodyError> {
+        self.walk(buf, false)
+    }
+
+    /// The same, but it stops at the first byte of the trailer section too.
+    ///
+    /// # Errors
+    ///
+    /// As of [`consume`](Self::consume).
+    pub fn framing_to_trailers(&mut self, buf: &[u8]) -> Result<usize, BodyError> {
+        self.walk(buf, true)
+    }
+
+    /// Whether the next byte belongs to the trailer section, or to the empty line at its end.
+    pub const fn in_trailers(&self) -> bool {
+        matches!(
+            self.state,
+            State::TrailerStart
+                | State::TrailerName
+                | State::TrailerValue
+                | State::TrailerLf
+                | State::EndLf
+        )
+    }
+
+    fn walk(&mut self, buf: &[u8], to_trailers: bool) -> Result<usize, BodyError> {
         let mut rest = buf;
+        let stops = to_trailers && !self.in_trailers();
         loop {
             match self.state {
                 State::Counted | State::Data | State::Done => break,
+                State::TrailerStart if stops => break,
                 State::Failed(error) => return Err(error),
                 state => {
                     let Some((&byte, tail)) = rest.split_first() else {
@@ -247,7 +290,7 @@ impl BodyTracker {
 
     fn step(&mut self, state: State, byte: u8) -> Result<State, BodyError> {
         match state {
-            State::SizeStart | State::Size => self.size(state, byte),
+            State::SizeStart | State::Size | State::SizePadding => self.size(state, byte),
             State::SizeEnd => match (byte, self.left) {
                 (b'\n', 0) => {
                     self.section = 0;
@@ -259,7 +302,7 @@ impl BodyTracker {
             State::DataCr if byte == b'\r' => Ok(State::DataLf),
             State::DataCr => Err(BodyError::ChunkEnd),
             State::DataLf if byte == b'\n' => {
-                self.count = 0;
+                self.count &= PADDED;
                 Ok(State::SizeStart)
             }
             State::DataLf => Err(BodyError::ChunkEnd),
@@ -274,19 +317,23 @@ impl BodyTracker {
 
     fn size(&mut self, state: State, byte: u8) -> Result<State, BodyError> {
         let digit = match byte {
-            b'0'..=b'9' => byte.wrapping_sub(b'0'),
-            b'a'..=b'f' => byte.wrapping_sub(b'a').wrapping_add(10),
-            b'A'..=b'F' => byte.wrapping_sub(b'A').wrapping_add(10),
+            b' ' | b'\t' if state != State::SizeStart && self.is_padded() => {
+                return self.padding(State::SizePadding);
+            }
             b'\n' => return Err(BodyError::BareLf),
-            b'\r' if state == State::Size => return Ok(State::SizeEnd),
-            b';' if state == State::Size => {
+            b'\r' if state != State::SizeStart => return Ok(State::SizeEnd),
+            b';' if state != State::SizeStart => {
                 self.section = 0;
                 return Ok(State::ExtensionNameStart);
             }
+            _ if state == State::SizePadding => return Err(BodyError::ChunkSize),
+            b'0'..=b'9' => byte.wrapping_sub(b'0'),
+            b'a'..=b'f' => byte.wrapping_sub(b'a').wrapping_add(10),
+            b'A'..=b'F' => byte.wrapping_sub(b'A').wrapping_add(10),
             _ => return Err(BodyError::ChunkSize),
         };
         // 16 digits are 64 bits.
-        if self.count >= 16 {
+        if self.count & !PADDED >= 16 {
             return Err(BodyError::ChunkSizeTooLong);
         }
         self.count = self.count.wrapping_add(1);
@@ -294,21 +341,51 @@ impl BodyTracker {
         Ok(State::Size)
     }
 
-    /// RFC 9112, 7.1.1. The white space that its grammar tolerates around `;` and `=` is refused:
+    const fn is_padded(&self) -> bool {
+        self.count & PADDED != 0
+    }
+
+    /// One byte of white space, after which comes this.
+    const fn padding(&mut self, then: State) -> Result<State, BodyError> {
+        self.section = self.section.saturating_add(1);
+        if self.section >= EXTENSION_MAX {
+            return Err(BodyError::ChunkExtensionTooLong);
+        }
+        Ok(then)
+    }
+
+    /// RFC 9112, 7.1.1. The white space that its grammar tolerates around `;` and `=` is refused in requests:
     /// readers differ about where a size followed by white space ends.
     fn extension(&mut self, state: State, byte: u8) -> Result<State, BodyError> {
-        self.section = self.section.saturating_add(1);
         let quoted = matches!(state, State::ExtensionQuoted | State::ExtensionEscaped);
+        if matches!(byte, b' ' | b'\t') && !quoted && self.is_padded() {
+            return self.padding(match state {
+                State::ExtensionName => State::ExtensionNamePadding,
+                State::ExtensionToken => State::ExtensionUnquoted,
+                state => state,
+            });
+        }
+        self.section = self.section.saturating_add(1);
         match (state, byte) {
             (_, b'\n') => Err(BodyError::BareLf),
-            (State::ExtensionName | State::ExtensionToken | State::ExtensionUnquoted, b'\r') => {
-                Ok(State::SizeEnd)
-            }
+            (
+                State::ExtensionName
+                | State::ExtensionNamePadding
+                | State::ExtensionToken
+                | State::ExtensionUnquoted,
+                b'\r',
+            ) => Ok(State::SizeEnd),
             _ if self.section >= EXTENSION_MAX => Err(BodyError::ChunkExtensionTooLong),
-            (State::ExtensionName | State::ExtensionToken | State::ExtensionUnquoted, b';') => {
-                Ok(State::ExtensionNameStart)
+            (
+                State::ExtensionName
+                | State::ExtensionNamePadding
+                | State::ExtensionToken
+                | State::ExtensionUnquoted,
+                b';',
+            ) => Ok(State::ExtensionNameStart),
+            (State::ExtensionName | State::ExtensionNamePadding, b'=') => {
+                Ok(State::ExtensionValueStart)
             }
-            (State::ExtensionName, b'=') => Ok(State::ExtensionValueStart),
             (State::ExtensionNameStart | State::ExtensionName, _) if bytes::is_token(byte) => {
                 Ok(State::ExtensionName)
             }

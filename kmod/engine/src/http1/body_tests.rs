@@ -40,6 +40,52 @@ fn chunked(text: &str) -> Result<Progress, BodyError> {
     whole
 }
 
+/// Servers that write sizes into fields of fixed width, and RFC 9112, 7.1.1.
+#[test]
+fn responses_may_have_white_space_around_sizes_and_extensions() {
+    let response = |text: &str, piece: usize| {
+        let mut tracker = BodyTracker::of_response(Framing::Chunked);
+        for piece in text.as_bytes().chunks(piece) {
+            tracker.consume(piece)?;
+        }
+        Ok(tracker.done())
+    };
+    let long = format!("1{}\r\nx\r\n0\r\n\r\n", " ".repeat(EXTENSION_MAX as usize));
+    for (text, expected) in [
+        ("3 \r\nabc\r\n0 \t \r\n\r\n", Ok(true)),
+        ("000003  \r\nabc\r\n000000  \r\n\r\n", Ok(true)),
+        ("3 ; a = b \t; c ; d=\"e f\" \r\nabc\r\n0\r\n\r\n", Ok(true)),
+        ("3;a = \r\n", Err(BodyError::ChunkExtension)),
+        ("3 3\r\n", Err(BodyError::ChunkSize)),
+        (" 3\r\n", Err(BodyError::ChunkSize)),
+        ("3 \n", Err(BodyError::BareLf)),
+        ("3;a b\r\n", Err(BodyError::ChunkExtension)),
+        ("3;a=b c\r\n", Err(BodyError::ChunkExtension)),
+        (long.as_str(), Err(BodyError::ChunkExtensionTooLong)),
+    ] {
+        for piece in [1, 2, 3, 5000] {
+            assert_eq!(response(text, piece), expected, "{text:?}");
+        }
+        if expected == Ok(true) {
+            assert!(chunked(text).is_err(), "in a request: {text:?}");
+        }
+    }
+}
+
+#[test]
+fn the_trailer_section_can_be_told_from_the_rest() {
+    let text = b"1\r\nx\r\n0;a\r\nA: b\r\n\r\nGET";
+    let mut tracker = BodyTracker::new(Framing::Chunked);
+    assert_eq!(tracker.framing_to_trailers(text), Ok(3));
+    assert_eq!(tracker.skip(100), 1);
+    assert_eq!(tracker.framing_to_trailers(&text[4..]), Ok(7));
+    assert!(tracker.in_trailers());
+    assert_eq!(tracker.framing_to_trailers(&text[11..13]), Ok(2));
+    assert!(tracker.in_trailers());
+    assert_eq!(tracker.framing_to_trailers(&text[13..]), Ok(6));
+    assert!(tracker.done() && !tracker.in_trailers());
+}
+
 #[test]
 fn counted_bodies() {
     for (framing, consumed, done) in [

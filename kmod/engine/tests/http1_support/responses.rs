@@ -91,26 +91,39 @@ fn trim(text: &str) -> &str {
 pub fn plain(buf: &[u8]) -> Option<Plain> {
     // One character for each byte.
     let text: String = buf.iter().copied().map(char::from).collect();
-    let (head, _) = text.split_once("\r\n\r\n")?;
-    let len = head.chars().count() + 4;
-    if len > 65536 || head.contains('\0') {
+    let mut len = 0;
+    let mut lines = Vec::new();
+    for line in text.split_inclusive('\n') {
+        len += line.chars().count();
+        let line = line.strip_suffix('\n')?;
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        if line.is_empty() && !lines.is_empty() {
+            break;
+        }
+        lines.push(line);
+    }
+    let ended = text.chars().take(len).collect::<String>();
+    if len > 65536
+        || ended.contains('\0')
+        || !(ended.ends_with("\n\n") || ended.ends_with("\n\r\n"))
+    {
         return None;
     }
-    let mut lines = head.split("\r\n");
+    let mut lines = lines.into_iter();
     let line = lines.next()?;
     let (version, rest) = line
         .strip_prefix("HTTP/1.1 ")
         .map(|rest| (Version::Http11, rest))
         .or_else(|| Some((Version::Http10, line.strip_prefix("HTTP/1.0 ")?)))?;
     let code = rest.split(' ').next()?;
-    if code.len() != 3 || !code.bytes().all(|b| b.is_ascii_digit()) || line.contains(['\r', '\n']) {
+    if code.len() != 3 || !code.bytes().all(|b| b.is_ascii_digit()) || line.contains('\r') {
         return None;
     }
     let status: u16 = code.parse().ok().filter(|status| *status >= 100)?;
     let (mut lengths, mut codings, mut options) = (Vec::new(), Vec::new(), Vec::new());
     for line in lines {
         let (name, value) = line.split_once(':')?;
-        if !is_token(name) || value.contains(['\r', '\n']) {
+        if !is_token(name) || value.contains('\r') {
             return None;
         }
         let list = || value.split(',').map(|item| trim(item).to_ascii_lowercase());

@@ -8,8 +8,6 @@ use core::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ResponseError {
-    /// A line feed without a carriage return before it.
-    BareLf,
     /// A carriage return without a line feed after it.
     BareCr,
     /// What came starts with no HTTP version.
@@ -65,7 +63,6 @@ impl ResponseError {
 
     const fn describe(self) -> (&'static str, &'static str) {
         match self {
-            Self::BareLf => ("RFC 9112, 2.2", "line feed without carriage return"),
             Self::BareCr => ("RFC 9112, 2.2", "carriage return without line feed"),
             Self::Version => (
                 "RFC 9112, 2.3",

@@ -322,7 +322,21 @@ impl ResponseParser {
             (Phase::LineLf, b'\n') => Ok(Phase::Line),
             (Phase::EndLf, b'\n') => Ok(Phase::Done),
             (Phase::LineLf | Phase::EndLf, _) => Err(ResponseError::BareCr),
-            (_, b'\n') => Err(ResponseError::BareLf),
+            // A line feed alone ends a line too (RFC 9112, 2.2): programs that answer for a server by CGI send it, and all
+            // clients read it.
+            (Phase::StatusEnd | Phase::Value, b'\n') => Ok(Phase::Line),
+            (Phase::Line, b'\n') => Ok(Phase::Done),
+            (
+                Phase::LengthStart
+                | Phase::Length
+                | Phase::LengthEnd
+                | Phase::ElementStart(_)
+                | Phase::Element(_)
+                | Phase::ElementEnd(_),
+                b'\n',
+            ) => self.end_value().map(|_| Phase::Line),
+            (Phase::StatusLine, b'\n') => Err(ResponseError::StatusLine),
+            (Phase::Name, b'\n') => Err(ResponseError::MissingColon),
             (Phase::StatusLine, _) => self.status_line(byte),
             (Phase::StatusEnd, b' ') => Ok(Phase::Value),
             (Phase::StatusEnd, b'\r') => Ok(Phase::LineLf),
