@@ -9,29 +9,22 @@ use http::StatusCode;
 use http::header;
 use l7switch_rules::model::Respond;
 
-use crate::exchange::Exchange;
 use crate::reason::Reason;
 use crate::reason::Refusal;
-use crate::response_body::ResponseBody;
+
+/// A response that the switch makes, with all of its content.
+pub type Answer = Response<Bytes>;
 
 /// A response with this content. To HEAD it has the head only, with the length of what GET would
 /// get (RFC 9110, 9.3.2).
-fn respond(
-    status: StatusCode,
-    content_type: &str,
-    content: Bytes,
-    method: &Method,
-    mut exchange: Box<Exchange>,
-) -> Response<ResponseBody> {
-    exchange.responded(status);
+fn respond(status: StatusCode, content_type: &str, content: Bytes, method: &Method) -> Answer {
     let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
     let length = content.len();
-    let sent = if bodiless || *method == Method::HEAD {
+    let mut response = Response::new(if bodiless || *method == Method::HEAD {
         Bytes::new()
     } else {
         content
-    };
-    let mut response = Response::new(ResponseBody::own(sent, Some(exchange)));
+    });
     *response.status_mut() = status;
     if !bodiless {
         let headers = response.headers_mut();
@@ -46,12 +39,7 @@ fn respond(
 }
 
 /// The answer to a request that is refused.
-pub fn refuse(
-    refusal: &Refusal,
-    method: &Method,
-    mut exchange: Box<Exchange>,
-) -> Response<ResponseBody> {
-    exchange.refused(refusal.reason);
+pub fn refuse(refusal: &Refusal, method: &Method) -> Answer {
     let status = refusal.status;
     let text = format!(
         "{} {}: {}\n",
@@ -64,7 +52,6 @@ pub fn refuse(
         "text/plain; charset=utf-8",
         Bytes::from(text),
         method,
-        exchange,
     );
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response
@@ -75,19 +62,14 @@ pub fn refuse(
 }
 
 /// A route's fixed response.
-pub fn fixed(fixed: &Respond, method: &Method, exchange: Box<Exchange>) -> Response<ResponseBody> {
+pub fn fixed(fixed: &Respond, method: &Method) -> Answer {
     let status = StatusCode::from_u16(fixed.status).unwrap_or(StatusCode::OK);
     let content = Bytes::copy_from_slice(fixed.body.as_bytes());
-    respond(status, &fixed.content_type, content, method, exchange)
+    respond(status, &fixed.content_type, content, method)
 }
 
 /// A redirect.
-pub fn redirect(
-    status: StatusCode,
-    location: HeaderValue,
-    method: &Method,
-    exchange: Box<Exchange>,
-) -> Response<ResponseBody> {
+pub fn redirect(status: StatusCode, location: HeaderValue, method: &Method) -> Answer {
     let mut text = b"see ".to_vec();
     text.extend_from_slice(location.as_bytes());
     text.push(b'\n');
@@ -96,7 +78,6 @@ pub fn redirect(
         "text/plain; charset=utf-8",
         Bytes::from(text),
         method,
-        exchange,
     );
     response.headers_mut().insert(header::LOCATION, location);
     response
@@ -104,14 +85,17 @@ pub fn redirect(
 
 /// The answer to OPTIONS or TRACE that may go no further (RFC 9110, 7.6.2): the switch is its
 /// recipient. It does not echo a TRACE, which may hold credentials.
-pub fn last_stop(method: &Method, exchange: Box<Exchange>) -> Response<ResponseBody> {
+///
+/// # Errors
+///
+/// It is a TRACE.
+pub fn last_stop(method: &Method) -> Result<Answer, Refusal> {
     if *method == Method::TRACE {
-        let refusal = Refusal::new(
+        return Err(Refusal::new(
             Reason::NotImplemented,
             StatusCode::NOT_IMPLEMENTED,
             "the switch does not echo requests",
-        );
-        return refuse(&refusal, method, exchange);
+        ));
     }
-    respond(StatusCode::OK, "text/plain", Bytes::new(), method, exchange)
+    Ok(respond(StatusCode::OK, "text/plain", Bytes::new(), method))
 }

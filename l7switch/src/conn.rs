@@ -1,25 +1,18 @@
 // SPDX-License-Identifier: MIT
 //! One client connection of an `http` or `https` service, from its first byte to its last.
 
-use std::convert::Infallible;
-use std::error::Error as _;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Context;
 use std::task::Poll;
 use std::time::Duration;
 
+use ::h2::Ping;
+use ::h2::PingPong;
+use ::h2::server;
 use bytes::BytesMut;
-use http::Request;
-use http::Response;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioExecutor;
-use hyper_util::rt::TokioIo;
-use hyper_util::rt::TokioTimer;
 use l7switch_engine::http1::Preface;
 use l7switch_engine::http1::h2_preface;
 use l7switch_rules::model::Limits;
@@ -29,24 +22,20 @@ use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio::time::sleep_until;
 use tokio_rustls::TlsAcceptor;
 
 use crate::client::Client;
-use crate::gate::Gate;
+use crate::http::h1;
+use crate::http::h1::End;
+use crate::http::h2;
 use crate::io::Prefixed;
 use crate::io::SharedStream;
 use crate::io::StreamHandle;
 use crate::limit;
-use crate::proxy;
 use crate::reason::Reason;
-use crate::reason::Refusal;
-use crate::relay;
-use crate::relay::End;
-use crate::response_body::ResponseBody;
-
-/// hyper's least buffer for a connection, and ours for each direction.
-const BUFFER: usize = 128 * 1024;
 
 /// Requests of one HTTP/2 connection at a time.
 const MAX_STREAMS: u32 = 128;
@@ -54,6 +43,9 @@ const MAX_STREAMS: u32 = 128;
 /// Content of one HTTP/2 request that may be on its way, and wait for its server. The connection's window is as large as
 /// those of all its streams together: uploads whose servers do not take them never stop the others (RFC 9113, 5.2.1).
 const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// Content of one HTTP/2 response that is held for a client that does not take it.
+const SEND_BUFFER: usize = 256 * 1024;
 
 /// How often an HTTP/2 connection is asked whether it still lives.
 const PING: Duration = Duration::from_secs(20);
@@ -97,9 +89,9 @@ async fn secure(
         }
     };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        Box::pin(h2(client, stream, handle, limits)).await;
+        Box::pin(http2(client, stream, handle, limits)).await;
     } else {
-        h1(client, stream, BytesMut::new(), handle, limits).await;
+        http1(client, stream, BytesMut::new(), handle, limits).await;
     }
 }
 
@@ -119,11 +111,11 @@ async fn clear(
     match outcome {
         Ok(Preface::Yes) => {
             let stream = Prefixed::new(received.freeze(), stream);
-            Box::pin(h2(client, stream, handle, limits)).await;
+            Box::pin(http2(client, stream, handle, limits)).await;
         }
-        // What was begun and not ended is for the gate to judge.
+        // What was begun and not ended is refused there.
         Ok(Preface::No | Preface::Maybe) if !received.is_empty() => {
-            h1(client, stream, received, handle, limits).await;
+            http1(client, stream, received, handle, limits).await;
         }
         Ok(_) | Err(_) => (),
     }
@@ -150,31 +142,20 @@ async fn preface(
     }
 }
 
-fn service(
-    client: Arc<Client>,
-) -> impl hyper::service::Service<
-    Request<Incoming>,
-    Response = Response<ResponseBody>,
-    Error = Infallible,
-    Future = impl Future<Output = Result<Response<ResponseBody>, Infallible>> + Send,
-> {
-    service_fn(move |request| proxy::serve(Arc::clone(&client), request))
-}
-
-/// HTTP/1: usual exchanges are relayed, from the first that is not on the connection is hyper's.
-async fn h1<S>(
+/// HTTP/1.
+async fn http1<S>(
     client: Box<Client>,
     mut stream: S,
-    mut received: BytesMut,
+    received: BytesMut,
     handle: StreamHandle,
     limits: Limits,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let end = {
-        let mut relay = pin!(relay::serve(&client, &mut stream, &mut received, &limits));
+        let mut serving = pin!(h1::serve(&client, &mut stream, received, &limits));
         let mut broken = pin!(handle.broken());
-        poll_fn(|cx| match relay.as_mut().poll(cx) {
+        poll_fn(|cx| match serving.as_mut().poll(cx) {
             Poll::Ready(end) => Poll::Ready(Some(end)),
             // What is in progress for a client that has gone is dropped with the connection.
             Poll::Pending => broken.as_mut().poll(cx).map(|()| None),
@@ -183,9 +164,6 @@ async fn h1<S>(
     };
     match end {
         None => (),
-        Some(End::Unusual(refusal)) => {
-            Box::pin(by_hyper(client, stream, received, handle, limits, refusal)).await;
-        }
         // The client must not take what it has for the whole.
         Some(End::Cut) => handle.abort(),
         Some(End::Over { unread }) => {
@@ -201,133 +179,102 @@ async fn h1<S>(
     }
 }
 
-async fn by_hyper<S>(
-    client: Box<Client>,
-    stream: S,
-    received: BytesMut,
-    handle: StreamHandle,
-    limits: Limits,
-    refusal: Option<Refusal>,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (gate, shared) = Gate::new(stream, received, limits, refusal);
-    let client = Arc::new(client.behind(Arc::clone(&shared)));
-    let mut builder = http1::Builder::new();
-    builder
-        .half_close(true)
-        .keep_alive(true)
-        .preserve_header_case(true)
-        .timer(TokioTimer::new())
-        // The gate keeps the time.
-        .header_read_timeout(None)
-        .max_buf_size(BUFFER.max(limits.head.saturating_mul(2)));
-    if limits.fields > 100 {
-        builder.max_headers(limits.fields);
-    }
-    let connection = builder
-        .serve_connection(TokioIo::new(gate), service(Arc::clone(&client)))
-        .with_upgrades();
-    tokio::pin!(connection);
-    let draining = client.core.shutdown.draining();
-    tokio::pin!(draining);
-    let mut told = false;
-    let result = loop {
-        tokio::select! {
-            result = &mut connection => break result,
-            // What is in progress for a client that has gone is dropped with the connection.
-            () = handle.broken() => return,
-            () = &mut draining, if !told => {
-                told = true;
-                if shared.seen() == 0 {
-                    // Accepted and not served yet: its first answer says that it is the last.
-                    tokio::select! {
-                        result = &mut connection => break result,
-                        () = handle.broken() => return,
-                        () = client.core.shutdown.last_chance() => (),
-                    }
-                }
-                connection.as_mut().graceful_shutdown();
-            }
-        }
-    };
-    match result {
-        // A response was cut short, or not taken: the client must not take what it has for the
-        // whole.
-        Err(error) => {
-            tracing::debug!(%error, client = %client.peer, "connection");
-            handle.abort();
-        }
-        // Others have the stream now.
-        Ok(()) if shared.has_changed() => (),
-        Ok(()) if !shared.is_clean() || handle.has_unread() => Box::pin(handle.linger()).await,
-        Ok(()) => (),
-    }
-}
-
-async fn h2<S>(client: Box<Client>, stream: S, handle: StreamHandle, limits: Limits)
+/// HTTP/2. Its streams end with the connection.
+async fn http2<S>(client: Box<Client>, stream: S, handle: StreamHandle, limits: Limits)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let client = Arc::<Client>::from(client);
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let mut builder = server::Builder::new();
     builder
-        .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(STREAM_WINDOW.saturating_mul(MAX_STREAMS))
         .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
-        .keep_alive_interval(PING)
-        .keep_alive_timeout(PING);
-    let connection = builder.serve_connection(TokioIo::new(stream), service(Arc::clone(&client)));
-    tokio::pin!(connection);
-    let draining = client.core.shutdown.draining();
-    tokio::pin!(draining);
+        .max_send_buffer_size(SEND_BUFFER);
+    let handshake = tokio::time::timeout(limits.head_timeout, builder.handshake(stream));
+    let mut connection = match handshake.await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return ended_by_error(&client, &error),
+        Err(_) => return,
+    };
+    let mut draining = pin!(client.core.shutdown.draining());
+    let mut streams = JoinSet::new();
+    let mut pings = connection.ping_pong();
     let mut ending = false;
-    let mut look = Instant::now() + limits.idle_timeout;
+    let mut is_pinged = false;
+    let mut quiet_since = Instant::now();
+    let mut ping_at = Instant::now() + PING;
     loop {
+        let is_quiet = streams.is_empty();
+        let idle_at = quiet_since + limits.idle_timeout;
         tokio::select! {
-            result = &mut connection => {
-                if let Err(error) = result {
-                    ended_by_error(&client, &error);
+            accepted = connection.accept() => match accepted {
+                Some(Ok((request, respond))) => {
+                    streams.spawn(h2::serve(Arc::clone(&client), limits, request, respond));
                 }
-                return;
-            }
+                Some(Err(error)) => return ended_by_error(&client, &error),
+                None => return,
+            },
             () = handle.broken() => return,
+            Some(_) = streams.join_next() => quiet_since = Instant::now(),
             () = &mut draining, if !ending => {
                 ending = true;
-                connection.as_mut().graceful_shutdown();
+                connection.graceful_shutdown();
             }
-            () = tokio::time::sleep_until(look) => {
-                client.give_up_after(limits.idle_timeout);
-                let quiet = client.quiet_for();
-                if quiet < limits.idle_timeout {
-                    look = Instant::now() + limits.idle_timeout.saturating_sub(quiet);
-                } else if ending {
+            pong = poll_fn(|cx| poll_pong(pings.as_mut(), cx)), if is_pinged => {
+                if !pong {
+                    return;
+                }
+                is_pinged = false;
+                ping_at = Instant::now() + PING;
+            }
+            () = sleep_until(ping_at) => {
+                // The last one was not answered.
+                if is_pinged {
+                    return;
+                }
+                let sent = pings.as_mut().map(|pings| pings.send_ping(Ping::opaque()));
+                if !matches!(sent, Some(Ok(()))) {
+                    return;
+                }
+                is_pinged = true;
+                ping_at = Instant::now() + PING;
+            }
+            () = sleep_until(idle_at), if is_quiet => {
+                if ending {
                     // It was told before and has not gone.
                     return;
-                } else {
-                    ending = true;
-                    connection.as_mut().graceful_shutdown();
-                    look = Instant::now() + limits.head_timeout;
                 }
+                ending = true;
+                connection.graceful_shutdown();
+                // So long it has to go.
+                quiet_since = Instant::now() + limits.head_timeout;
+                quiet_since = quiet_since.checked_sub(limits.idle_timeout).unwrap_or(quiet_since);
             }
         }
     }
 }
 
+/// Ready when a ping was answered, or cannot be any more: `false`.
+fn poll_pong(pings: Option<&mut PingPong>, cx: &mut Context<'_>) -> Poll<bool> {
+    match pings {
+        Some(pings) => pings.poll_pong(cx).map(|pong| pong.is_ok()),
+        None => Poll::Pending,
+    }
+}
+
 /// Counts and logs what a client has done for which its HTTP/2 connection was ended.
-fn ended_by_error(client: &Client, error: &hyper::Error) {
+fn ended_by_error(client: &Client, error: &::h2::Error) {
     tracing::debug!(%error, client = %client.peer, "HTTP/2 connection");
-    let cause = error.source().and_then(|e| e.downcast_ref::<h2::Error>());
-    let Some(cause) = cause.filter(|cause| !cause.is_io() && !cause.is_remote()) else {
+    if error.is_io() || error.is_remote() {
         return;
-    };
-    let reason = match cause.reason() {
-        Some(h2::Reason::ENHANCE_YOUR_CALM) => Reason::H2Flood,
-        Some(h2::Reason::NO_ERROR) => return,
+    }
+    let reason = match error.reason() {
+        Some(::h2::Reason::ENHANCE_YOUR_CALM) => Reason::H2Flood,
+        Some(::h2::Reason::NO_ERROR) => return,
         _ => Reason::H2Protocol,
     };
     client.stats.refused(reason);
-    limit::hostile(reason, client.peer, &cause.to_string());
+    limit::hostile(reason, client.peer, &error.to_string());
 }

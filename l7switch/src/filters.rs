@@ -4,7 +4,6 @@
 use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
-use http::Uri;
 use http::header;
 use l7switch_rules::model;
 use l7switch_rules::model::HeaderEdit;
@@ -156,14 +155,10 @@ pub fn rewritten_path(rewrite: &PathRewrite, paths: &[PathMatch], normalised: &s
 }
 
 /// Path and query as an origin-form target.
-///
-/// # Errors
-///
-/// They do not form one.
-pub fn target(path: &str, query: Option<&str>) -> Result<Uri, http::uri::InvalidUri> {
+pub fn target(path: &str, query: Option<&str>) -> String {
     match query {
-        Some(query) => format!("{path}?{query}").parse(),
-        None => path.parse(),
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
     }
 }
 

@@ -36,8 +36,6 @@ pub struct Facts<'a> {
     pub scheme: &'static str,
     /// Host as the client named it; absent in HTTP/1.0.
     pub host: Option<&'a HeaderValue>,
-    /// HTTP version of the request.
-    pub version: Version,
 }
 
 /// Whether the peer is one of the trusted proxies.
@@ -73,7 +71,6 @@ fn dotted(address: Ipv4Addr) -> String {
 
 /// Sets the fields of a request that is forwarded, of which these are present.
 pub fn apply(headers: &mut HeaderMap, present: Present, facts: &Facts<'_>) {
-    via(headers, present, facts.version);
     if present.has(Present::FORWARDED) {
         if facts.trusted {
             return extend(headers, facts);
@@ -176,7 +173,7 @@ mod tests {
             );
         }
         let peer = peer.parse().unwrap();
-        let present = Present::of(&headers);
+        let present = Present::FORWARDED.and(Present::VIA);
         apply(
             &mut headers,
             present,
@@ -186,9 +183,9 @@ mod tests {
                 trusted,
                 scheme: "http",
                 host: Some(host),
-                version: Version::HTTP_11,
             },
         );
+        via(&mut headers, present, Version::HTTP_11);
         headers
     }
 

@@ -5,7 +5,6 @@
 use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
-use http::header;
 
 /// Which of the fields that a proxy has to care for a message has. Most messages have few of them: one pass over the
 /// names that are there costs less than a search for each that may be.
@@ -21,7 +20,7 @@ impl Present {
     pub const TRANSFER_ENCODING: Self = Self(1 << 2);
     /// Upgrade.
     pub const UPGRADE: Self = Self(1 << 3);
-    /// Others that end at the next connection: see [`OTHERS`].
+    /// Others that end at the next connection: Keep-Alive, Proxy-Connection, Proxy-Authenticate, HTTP2-Settings.
     const OTHERS: Self = Self(1 << 4);
     /// Any that ends at the next connection, whether Connection names it or not.
     pub const HOP_BY_HOP: Self = Self(
@@ -45,15 +44,10 @@ impl Present {
     pub const HOST: Self = Self(1 << 10);
     /// Date.
     pub const DATE: Self = Self(1 << 11);
+    /// Max-Forwards.
+    pub const MAX_FORWARDS: Self = Self(1 << 12);
     /// None.
     pub const NONE: Self = Self(0);
-
-    /// Looks at all names.
-    pub fn of(headers: &HeaderMap) -> Self {
-        headers.keys().fold(Self::NONE, |all, name| {
-            all.and(Self::named(name.as_str().as_bytes()))
-        })
-    }
 
     /// What a field of this name is, in any case.
     pub fn named(name: &[u8]) -> Self {
@@ -69,6 +63,7 @@ impl Present {
             9 if is(b"forwarded") => Self::FORWARDED,
             10 if is(b"connection") => Self::CONNECTION,
             10 if is(b"keep-alive") => Self::OTHERS,
+            12 if is(b"max-forwards") => Self::MAX_FORWARDS,
             14 if is(b"content-length") => Self::CONTENT_LENGTH,
             14 if is(b"http2-settings") => Self::OTHERS,
             15 if is(b"x-forwarded-for") => Self::FORWARDED,
@@ -93,68 +88,6 @@ impl Present {
     }
 }
 
-/// Those that end at the next connection and are not asked for by themselves.
-const OTHERS: [HeaderName; 4] = [
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    HeaderName::from_static("http2-settings"),
-];
-
-/// The members of a list field over all its lines, without empty ones (RFC 9110, 5.6.1). Lines that
-/// are not ASCII are passed over. Quoted commas are not known: for lists of tokens.
-pub fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    headers
-        .get_all(name)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .filter(|token| !token.is_empty())
-}
-
-/// Whether a list of tokens has this one, in any case.
-pub fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
-    tokens(headers, name).any(|each| each.eq_ignore_ascii_case(token))
-}
-
-/// Takes out what belongs to the connection on which the message came.
-pub fn remove_hop_by_hop(headers: &mut HeaderMap, present: Present) {
-    if !present.has(Present::HOP_BY_HOP) {
-        return;
-    }
-    if present.has(Present::CONNECTION) {
-        let usual = |name: &str| {
-            ["keep-alive", "close", "upgrade", "te"]
-                .iter()
-                .any(|known| name.eq_ignore_ascii_case(known))
-        };
-        let named: Vec<HeaderName> = tokens(headers, header::CONNECTION)
-            // Those are taken out below, or are no fields.
-            .filter(|name| !usual(name))
-            .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
-    }
-    for (field, name) in [
-        (Present::CONNECTION, header::CONNECTION),
-        (Present::TE, header::TE),
-        (Present::TRANSFER_ENCODING, header::TRANSFER_ENCODING),
-        (Present::UPGRADE, header::UPGRADE),
-    ] {
-        if present.has(field) {
-            headers.remove(name);
-        }
-    }
-    if present.has(Present::OTHERS) {
-        for name in &OTHERS {
-            headers.remove(name);
-        }
-    }
-}
-
 /// Whether a field value neither begins nor ends with white space. HTTP/1 takes it for none of the value, so that who passes
 /// it on from HTTP/2 and who reads it there do not mean the same (RFC 9113, 8.2.1).
 pub fn is_well_formed(value: &HeaderValue) -> bool {
@@ -165,65 +98,62 @@ pub fn is_well_formed(value: &HeaderValue) -> bool {
 
 /// Fields that say how a message is framed, routed, asked for or read, which a trailer section may not have, and which those
 /// who merge it into the head would take for the sender's (RFC 9110, 6.5.1).
-const NOT_IN_TRAILERS: [HeaderName; 21] = [
-    header::AUTHORIZATION,
-    header::CACHE_CONTROL,
-    header::CONTENT_ENCODING,
-    header::CONTENT_LENGTH,
-    header::CONTENT_RANGE,
-    header::CONTENT_TYPE,
-    header::COOKIE,
-    header::EXPECT,
-    header::FORWARDED,
-    header::HOST,
-    header::MAX_FORWARDS,
-    header::PROXY_AUTHORIZATION,
-    header::RANGE,
-    header::SET_COOKIE,
-    header::TRAILER,
-    header::VIA,
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-proto"),
-    HeaderName::from_static("x-real-ip"),
+const NOT_IN_TRAILERS: [&str; 21] = [
+    "authorization",
+    "cache-control",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "max-forwards",
+    "proxy-authorization",
+    "range",
+    "set-cookie",
+    "trailer",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-real-ip",
 ];
 
-/// Takes out of a trailer section what has no business there.
-pub fn clean_trailers(trailers: &mut HeaderMap) {
-    remove_hop_by_hop(trailers, Present::of(trailers));
-    for name in &NOT_IN_TRAILERS {
-        trailers.remove(name);
+/// Writes those lines of a trailer section that may go on.
+pub fn clean_trailer_lines(lines: &[u8], out: &mut Vec<u8>) {
+    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        let is_barred = NOT_IN_TRAILERS
+            .iter()
+            .any(|barred| name.eq_ignore_ascii_case(barred.as_bytes()));
+        if !is_barred && !Present::named(name).has(Present::HOP_BY_HOP) {
+            out.extend_from_slice(line);
+        }
     }
 }
 
-/// Whether the sender takes trailer fields (RFC 9110, 10.1.4).
-pub fn takes_trailers(headers: &HeaderMap) -> bool {
-    tokens(headers, header::TE).any(|coding| {
-        let name = coding.split(';').next().unwrap_or(coding);
-        name.trim().eq_ignore_ascii_case("trailers")
+/// Whether a value of TE says that its sender takes trailer fields (RFC 9110, 10.1.4).
+pub fn takes_trailers(value: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').any(|coding| {
+        let name = coding.split(|byte| *byte == b';').next().unwrap_or(coding);
+        name.trim_ascii().eq_ignore_ascii_case(b"trailers")
     })
 }
 
-/// The protocol to which a request would change, where that may be passed on (RFC 9110, 7.8): one
+/// Whether a protocol to which a request would change may be passed on (RFC 9110, 7.8): one
 /// protocol, and none that replaces the HTTP that the switch itself speaks on the connection. An
 /// upgrade to `h2c` would carry requests past the rules.
-pub fn upgrade_wanted(headers: &HeaderMap) -> Option<HeaderValue> {
-    if !has_token(headers, header::CONNECTION, "upgrade") {
-        return None;
-    }
-    let mut lines = headers.get_all(header::UPGRADE).into_iter();
-    let (only, None) = (lines.next()?, lines.next()) else {
-        return None;
-    };
-    let text = only.to_str().ok()?;
-    let name = text.split('/').next().unwrap_or(text).trim();
-    let passed = !text.contains(',')
+pub fn is_harmless_upgrade(protocol: &[u8]) -> bool {
+    let name = protocol.split(|byte| *byte == b'/').next();
+    let name = name.unwrap_or(protocol).trim_ascii();
+    !protocol.contains(&b',')
         && !name.is_empty()
-        && !["h2c", "h2", "http", "tls"]
+        && ![&b"h2c"[..], b"h2", b"http", b"tls"]
             .iter()
-            .any(|known| name.eq_ignore_ascii_case(known));
-    passed.then(|| only.clone())
+            .any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// Puts a comma-separated member behind those that are there.
@@ -245,67 +175,31 @@ pub fn append_to_list(headers: &mut HeaderMap, name: HeaderName, member: &[u8]) 
 mod tests {
     use super::*;
 
-    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        fields
-            .iter()
-            .map(|(name, value)| {
-                (
-                    HeaderName::from_static(name),
-                    HeaderValue::from_static(value),
-                )
-            })
-            .collect()
-    }
-
     #[test]
-    fn what_connection_names_is_removed() {
-        let mut headers = map(&[
-            ("connection", "close, X-Secret"),
-            ("connection", "keep-alive"),
-            ("x-secret", "1"),
-            ("keep-alive", "timeout=5"),
-            ("te", "trailers"),
-            ("transfer-encoding", "chunked"),
-            ("proxy-connection", "close"),
-            ("trailer", "x-sum"),
-            ("x-other", "2"),
-        ]);
-        let present = Present::of(&headers);
-        remove_hop_by_hop(&mut headers, present);
-        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
-        left.sort_unstable();
-        assert_eq!(left, ["trailer", "x-other"]);
-    }
-
-    #[test]
-    fn what_ends_at_the_next_connection_is_removed_by_itself() {
+    fn what_ends_at_the_next_connection_is_known() {
         for name in [
             "connection",
-            "keep-alive",
+            "Keep-Alive",
             "proxy-connection",
-            "te",
+            "TE",
             "transfer-encoding",
             "upgrade",
             "proxy-authenticate",
             "http2-settings",
         ] {
-            let mut headers = map(&[(name, "x"), ("x-other", "2")]);
-            let present = Present::of(&headers);
-            remove_hop_by_hop(&mut headers, present);
-            assert_eq!(headers.len(), 1, "{name}");
-            assert!(headers.contains_key("x-other"), "{name}");
+            assert!(Present::named(name.as_bytes()).has(Present::HOP_BY_HOP), "{name}");
+        }
+        for name in ["trailer", "x-other", "host", "te2"] {
+            assert!(!Present::named(name.as_bytes()).has(Present::HOP_BY_HOP), "{name}");
         }
     }
 
     #[test]
-    fn tokens_that_are_no_fields_take_nothing_with_them() {
-        let mut headers = map(&[("connection", "Keep-Alive, TE, Upgrade, close, x-own")]);
-        for name in ["te", "upgrade", "keep-alive", "x-own", "x-other"] {
-            headers.insert(name, HeaderValue::from_static("1"));
-        }
-        let present = Present::of(&headers);
-        remove_hop_by_hop(&mut headers, present);
-        assert_eq!(headers.keys().collect::<Vec<_>>(), ["x-other"]);
+    fn trailers_that_could_be_taken_for_the_head_stay_here() {
+        let lines = b"X-A: 1\r\nHost: b\r\nX-Forwarded-For:c\r\nConnection: x\r\ngrpc-status: 0\r\n";
+        let mut out = Vec::new();
+        clean_trailer_lines(lines, &mut out);
+        assert_eq!(out, b"X-A: 1\r\ngrpc-status: 0\r\n");
     }
 
     #[test]
@@ -318,25 +212,25 @@ mod tests {
             ("websocket, h2c", false),
             ("", false),
         ] {
-            let mut headers = map(&[("connection", "Upgrade")]);
-            headers.insert(header::UPGRADE, HeaderValue::from_static(upgrade));
-            assert_eq!(upgrade_wanted(&headers).is_some(), passes, "{upgrade}");
+            assert_eq!(is_harmless_upgrade(upgrade.as_bytes()), passes, "{upgrade}");
         }
-        assert!(upgrade_wanted(&map(&[("upgrade", "websocket")])).is_none());
     }
 
     #[test]
     fn trailers_in_te() {
-        assert!(takes_trailers(&map(&[("te", "deflate;q=0.5, Trailers")])));
-        assert!(!takes_trailers(&map(&[("te", "deflate")])));
+        assert!(takes_trailers(b"deflate;q=0.5, Trailers"));
+        assert!(!takes_trailers(b"deflate"));
     }
 
     #[test]
     fn lists_grow_at_the_end() {
-        let mut headers = map(&[("via", "1.0 a"), ("via", "1.1 b")]);
-        append_to_list(&mut headers, header::VIA, b"1.1 l7switch");
+        let mut headers = HeaderMap::new();
+        for value in ["1.0 a", "1.1 b"] {
+            headers.append(http::header::VIA, HeaderValue::from_static(value));
+        }
+        append_to_list(&mut headers, http::header::VIA, b"1.1 l7switch");
         assert_eq!(
-            headers.get_all(header::VIA).iter().collect::<Vec<_>>(),
+            headers.get_all("via").iter().collect::<Vec<_>>(),
             ["1.0 a, 1.1 b, 1.1 l7switch"]
         );
     }

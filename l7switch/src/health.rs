@@ -10,22 +10,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::HeaderValue;
-use http::Request;
-use http::header;
-use http_body_util::Empty;
+use bytes::Buf;
+use bytes::BytesMut;
 use l7switch_admin_api as api;
+use l7switch_engine::http1::ResponseParser;
 use l7switch_rules::model::Health;
 use l7switch_rules::model::Probe;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use crate::io::SharedStream;
 use crate::state::Generation;
 use crate::upstream::ConnectError;
 use crate::upstream::RealServer;
 use crate::upstream::connect_tcp;
-use crate::upstream::handshake;
 
 /// The running checks.
 #[derive(Debug, Default)]
@@ -108,31 +107,40 @@ async fn probe(server: &RealServer, rules: &Health) -> Result<(), String> {
     let Probe::Http { path, host, status } = &rules.probe else {
         return Ok(());
     };
-    let (mut sender, _) = handshake::<Empty<Bytes>>(SharedStream::new(stream).0)
-        .await
-        .map_err(|error| error.to_string())?;
     let host = host.clone().unwrap_or_else(|| server.address().to_string());
-    let mut request = Request::new(Empty::new());
-    *request.uri_mut() = path
-        .parse()
-        .map_err(|_| "the path of the check is not valid")?;
-    let fields = request.headers_mut();
-    let host = HeaderValue::from_str(&host).map_err(|_| "the host of the check is not valid")?;
-    fields.insert(header::HOST, host);
-    fields.insert(
-        header::USER_AGENT,
-        HeaderValue::from_static("l7switch-health"),
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: l7switch-health\r\nconnection: close\r\n\r\n"
     );
-    fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    let response = sender
-        .send_request(request)
-        .await
-        .map_err(|error| error.to_string())?;
+    let code = ask(stream, &request).await?;
     let (lowest, highest) = *status;
-    let code = response.status().as_u16();
     if (lowest..=highest).contains(&code) {
         Ok(())
     } else {
         Err(format!("status {code}"))
+    }
+}
+
+/// The status of the final response to a request.
+async fn ask(mut stream: TcpStream, request: &str) -> Result<u16, String> {
+    let sent = stream.write_all(request.as_bytes()).await;
+    sent.map_err(|error| error.to_string())?;
+    let mut parser = ResponseParser::new();
+    let mut buffer = BytesMut::new();
+    loop {
+        let read = stream.read_buf(&mut buffer).await;
+        if read.map_err(|error| error.to_string())? == 0 {
+            return Err("the connection ended before there was an answer".to_owned());
+        }
+        while !buffer.is_empty() {
+            let progress = parser
+                .consume(&buffer)
+                .map_err(|error| format!("the answer is no HTTP: {error}"))?;
+            buffer.advance(progress.consumed);
+            match progress.head {
+                Some(head) if head.interim() => parser = ResponseParser::new(),
+                Some(head) => return Ok(head.status),
+                None => (),
+            }
+        }
     }
 }

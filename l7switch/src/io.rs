@@ -40,6 +40,16 @@ impl SharedStream {
         (Self(Arc::clone(&stream)), StreamHandle(stream))
     }
 
+    /// The same stream for one who takes it over.
+    pub fn same(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+
+    /// Makes the end of the connection a reset, so that the peer cannot take it for an orderly one.
+    pub fn abort(&self) {
+        abort(&self.0);
+    }
+
     /// Looks at what the peer has sent, without reading it; 0: it has ended. What the runtime knows already costs no
     /// system call.
     ///
@@ -66,6 +76,10 @@ impl SharedStream {
         });
         if read { Ok(()) } else { outcome }
     }
+}
+
+fn abort(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
 /// Looks whether there is something to read, without reading it.
@@ -116,7 +130,7 @@ impl StreamHandle {
 
     /// Makes the end of the connection a reset, so that the peer cannot take it for an orderly one.
     pub fn abort(&self) {
-        let _ = SockRef::from(&*self.0).set_linger(Some(Duration::ZERO));
+        abort(&self.0);
     }
 
     /// Whether bytes were received that nobody has read. What the runtime knows already costs no system call.

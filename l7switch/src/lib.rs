@@ -2,29 +2,25 @@
 //! The userspace front of l7switch: a reverse proxy and load balancer that switches by the rules of
 //! one rule file.
 //!
-//! A connection is accepted by [`listen`], served by [`conn`] (HTTP) or [`passthrough`]. Usual HTTP/1 exchanges are relayed
-//! ([`relay`]); the rest is hyper's, below which [`gate`] lets only strictly valid messages pass, and a request goes through [`proxy`]:
-//! [`plan`] decides by the rules, for both, [`forward`] sends it to a pool of [`upstream`] servers, or [`answer`]
-//! answers it. The rules in force are a [`state::Generation`]; a reload replaces it whole. Where the kernel module is
-//! loaded, [`kernel`] gives it the same rules.
+//! A connection is accepted by [`listen`], served by [`conn`] (HTTP) or [`passthrough`]. A request and its response are an
+//! exchange of [`http`]: [`plan`] decides by the rules, a pool of [`upstream`] servers or [`answer`] answers. The rules in
+//! force are a [`state::Generation`]; a reload replaces it whole. Where the kernel module is loaded, [`kernel`] gives it the
+//! same rules.
 
 pub mod access_log;
 pub mod admin;
 pub mod answer;
-pub mod body;
 pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod conn;
 pub mod demo;
-pub mod exchange;
 pub mod filters;
-pub mod forward;
 pub mod forwarded;
-pub mod gate;
 pub mod generation;
 pub mod headers;
 pub mod health;
+pub mod http;
 pub mod io;
 pub mod kernel;
 mod kernel_metrics;
@@ -33,10 +29,8 @@ pub mod listen;
 pub mod metrics;
 pub mod passthrough;
 pub mod plan;
-pub mod proxy;
 pub mod reason;
-pub mod relay;
-pub mod response_body;
+pub mod record;
 pub mod routing;
 pub mod shutdown;
 pub mod state;

@@ -20,7 +20,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::client::Client;
-use crate::exchange::Exchange;
+use crate::record::Record;
 use crate::io::Prefixed;
 use crate::io::SharedStream;
 use crate::io::StreamHandle;
@@ -57,13 +57,13 @@ impl Refused {
 /// Serves a connection of a `tls` or `tcp` service.
 pub async fn serve(client: Box<Client>, stream: TcpStream) {
     let (mut stream, handle) = SharedStream::new(stream);
-    let mut exchange = Exchange::begin(&client, |_| ());
+    let mut record = Record::begin(&client, |_| ());
     let drained = async {
         client.core.shutdown.draining().await;
         client.core.shutdown.last_chance().await;
     };
     let opened = tokio::select! {
-        opened = open(&client, &mut stream, &mut exchange) => opened,
+        opened = open(&client, &mut stream, &mut record) => opened,
         () = drained => Err(Refused::silently(Reason::Draining)),
         () = handle.broken() => Err(Refused::silently(Reason::ClientGone)),
     };
@@ -73,19 +73,19 @@ pub async fn serve(client: Box<Client>, stream: TcpStream) {
             let stream = Prefixed::new(opened.received, stream);
             let (server, server_handle) = SharedStream::new(opened.server);
             let outcome = tunnel::join(stream, server, idle).await;
-            exchange.received(outcome.forth);
-            exchange.sent(outcome.back);
+            record.received(outcome.forth);
+            record.sent(outcome.back);
             match outcome.reason {
                 // Not an orderly end: nobody must take it for one.
                 Some(Reason::BadResponse) => handle.abort(),
                 Some(Reason::ClientGone) => server_handle.abort(),
                 _ => (),
             }
-            exchange.close(outcome.reason);
+            record.close(outcome.reason);
         }
         Err(refused) => {
-            exchange.refused(refused.reason);
-            exchange.close(Some(refused.reason));
+            record.refused(refused.reason);
+            record.close(Some(refused.reason));
             refuse(stream, handle, refused.alert).await;
         }
     }
@@ -109,7 +109,7 @@ struct Opened {
 async fn open(
     client: &Client,
     stream: &mut SharedStream,
-    exchange: &mut Exchange,
+    record: &mut Record,
 ) -> Result<Opened, Refused> {
     let limits = {
         let generation = client.core.active.load();
@@ -125,7 +125,7 @@ async fn open(
         name = tokio::time::timeout(limits.head_timeout, hello)
             .await
             .map_err(|_| Refused::silently(Reason::HeadTimeout))??;
-        exchange.describe(|line| line.host = String::from_utf8_lossy(&name).into_owned());
+        record.describe(|line| line.host = String::from_utf8_lossy(&name).into_owned());
     }
     // The rules may have changed while the client was slow.
     let generation = client.core.active.load_full();
@@ -145,11 +145,11 @@ async fn open(
     };
     if let Some(state) = service.routes.get(position) {
         state.requests.fetch_add(1, Relaxed);
-        exchange.describe(|line| line.route.clone_from(&state.label));
+        record.describe(|line| line.route.clone_from(&state.label));
     }
-    exchange.describe(|line| line.pool.clone_from(&pool.config().name));
+    record.describe(|line| line.pool.clone_from(&pool.config().name));
     let (server, outstanding) = connect(pool, hash).await.map_err(Refused::silently)?;
-    exchange.describe(|line| line.server = outstanding.server().address().to_string());
+    record.describe(|line| line.server = outstanding.server().address().to_string());
     Ok(Opened {
         server,
         received: received.freeze(),

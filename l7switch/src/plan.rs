@@ -3,14 +3,13 @@
 //! takes it, and what follows from the route.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use http::HeaderValue;
 use http::Method;
 use http::StatusCode;
-use http::Uri;
-use http::Version;
 use http::header;
-use http::request::Parts;
 use l7switch_engine::sched::hash_key;
 use l7switch_engine::table::Fields;
 use l7switch_engine::table::Request;
@@ -20,16 +19,22 @@ use l7switch_rules::compile::allow;
 use l7switch_rules::model;
 use l7switch_rules::model::Action;
 use l7switch_rules::model::HashKey;
-use l7switch_rules::model::Limits;
 use l7switch_rules::model::PoolShare;
 use l7switch_rules::model::address_bytes;
 
+use crate::answer;
+use crate::answer::Answer;
+use crate::client::Client;
 use crate::filters;
 use crate::filters::RedirectSource;
-use crate::headers;
+use crate::limit;
 use crate::reason::Reason;
 use crate::reason::Refusal;
+use crate::record::Record;
+use crate::state;
 use crate::state::Generation;
+use crate::upstream::Patience;
+use crate::upstream::Pool;
 
 /// Paths of at most so many bytes are brought into comparison form without an allocation.
 const USUAL_PATH: usize = 256;
@@ -74,7 +79,7 @@ pub enum Step {
         /// By the model's number.
         pool: usize,
         /// Target in origin form, where the route's filters change it.
-        rewritten: Option<Uri>,
+        rewritten: Option<String>,
         /// Hash of the key that the pool's scheduler hashes; 0 where it hashes none.
         hash: u64,
     },
@@ -171,7 +176,7 @@ pub fn plan<F: Fields + ?Sized>(
             let rewritten = match &route.filters.rewrite_path {
                 Some(rewrite) if path_form != b"*" => {
                     let path = filters::rewritten_path(rewrite, &route.paths, text(path_form)?);
-                    Some(target(&path, query()?)?)
+                    Some(filters::target(&path, query()?))
                 }
                 _ => None,
             };
@@ -191,109 +196,100 @@ pub fn plan<F: Fields + ?Sized>(
     })
 }
 
-/// Path and query as an origin-form target.
-///
-/// # Errors
-///
-/// They do not form one.
-pub fn target(path: &str, query: Option<&str>) -> Result<Uri, Refusal> {
-    filters::target(path, query)
-        .map_err(|_| Refusal::bad_request("the request target is not valid"))
+/// A request that goes on to a pool.
+#[derive(Debug)]
+pub struct Onward<'a> {
+    /// The service, as the rules say.
+    pub service: &'a model::Service,
+    /// The route, as the rules say.
+    pub route: &'a model::Route,
+    /// The route's filters.
+    pub state: &'a state::Route,
+    /// The pool.
+    pub pool: &'a Arc<Pool>,
+    /// Target in origin form, where it is not what was sent.
+    pub rewritten: Option<String>,
+    /// Hash of the scheduler's key.
+    pub hash: u64,
 }
 
-/// What the gate has checked of an HTTP/1 request holds for one of HTTP/2 too.
-///
-/// # Errors
-///
-/// What is over a limit, or not allowed.
-pub fn within_limits(request: &Parts, limits: &Limits) -> Result<(), Refusal> {
-    if let Some(refusal) = malformed(request) {
-        return Err(refusal);
-    }
-    // A Cookie field may come in pieces (RFC 9113, 8.2.3).
-    let crumbs = request.headers.get_all(header::COOKIE).iter().count();
-    let fields = request
-        .headers
-        .len()
-        .saturating_sub(crumbs.saturating_sub(1));
-    if fields > limits.fields {
-        return Err(Refusal::new(
-            Reason::HeadTooLarge,
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "more field lines than the limit",
-        ));
-    }
-    let target = request.uri.path_and_query().map_or("", |t| t.as_str());
-    if target.bytes().any(|byte| !byte.is_ascii_graphic()) {
-        return Err(Refusal::bad_request(
-            "character not allowed in request target (RFC 3986, 2)",
-        ));
-    }
-    Ok(())
-}
-
-/// What makes an HTTP/2 request malformed and the library lets pass.
-fn malformed(request: &Parts) -> Option<Refusal> {
-    let refuse = |what: &'static str| Some(Refusal::bad_request(what));
-    if !request.headers.values().all(headers::is_well_formed) {
-        return refuse("white space around a field value (RFC 9113, 8.2.1)");
-    }
-    let mut lengths = request.headers.get_all(header::CONTENT_LENGTH).into_iter();
-    if lengths.next().is_some() && lengths.next().is_some() {
-        return refuse("more than one Content-Length (RFC 9112, 6.3)");
-    }
-    let scheme = request.uri.scheme_str().unwrap_or("http");
-    if !["http", "https"].contains(&scheme) {
-        return refuse("the scheme is neither http nor https (RFC 9110, 4.2)");
-    }
-    let path = request.uri.path();
-    if path == "*" && request.method != Method::OPTIONS {
-        return refuse("the target * is for OPTIONS alone (RFC 9113, 8.3.1)");
-    }
-    if !path.starts_with('/') && path != "*" && request.method != Method::CONNECT {
-        return refuse("the path does not begin with / (RFC 9113, 8.3.1)");
-    }
-    None
-}
-
-/// The host that a request names: of the target, else of Host (RFC 9112, 3.2.2; RFC 9113, 8.3.1).
-///
-/// # Errors
-///
-/// None or several, or one that cannot be told.
-pub fn authority(request: &Parts) -> Result<Option<HeaderValue>, Refusal> {
-    let mut fields = request.headers.get_all(header::HOST).into_iter();
-    let field = fields.next();
-    if fields.next().is_some() {
-        return Err(Refusal::bad_request("more than one Host (RFC 9112, 3.2)"));
-    }
-    let Some(authority) = request.uri.authority() else {
-        if request.version == Version::HTTP_2 && field.is_none() {
-            return Err(Refusal::bad_request(
-                "neither :authority nor Host (RFC 9113, 8.3.1)",
-            ));
+impl Onward<'_> {
+    /// How long is waited for the server and for the client.
+    pub fn patience(&self) -> Patience {
+        let own = self.route.filters.response_timeout;
+        Patience {
+            response: own.unwrap_or(self.pool.config().response_timeout),
+            client: self.service.limits.idle_timeout,
         }
-        return Ok(field.filter(|host| !host.is_empty()).cloned());
+    }
+}
+
+/// What becomes of a request by the rules in force: it goes on to a pool.
+///
+/// # Errors
+///
+/// It has its answer already.
+pub fn onward<'a, F: Fields + ?Sized>(
+    client: &Client,
+    generation: &'a Generation,
+    asked: &Asked<'_, F>,
+    method: &Method,
+    record: &mut Record,
+) -> Result<Onward<'a>, Answer> {
+    let refuse = |record: &mut Record, refusal: &Refusal| {
+        record.refused(refusal.reason);
+        answer::refuse(refusal, method)
     };
-    if authority.as_str().contains('@') {
-        return Err(Refusal::bad_request(
-            "user information in the target (RFC 9110, 4.2.4)",
-        ));
-    }
-    if request.version == Version::HTTP_2
-        && field.is_some_and(|host| {
-            !host
-                .as_bytes()
-                .eq_ignore_ascii_case(authority.as_str().as_bytes())
-        })
-    {
-        return Err(Refusal::bad_request(
-            ":authority and Host differ (RFC 9113, 8.3.1)",
-        ));
-    }
-    HeaderValue::from_str(authority.as_str())
-        .map(Some)
-        .map_err(|_| Refusal::bad_request("the host cannot stand in a field"))
+    let Some((index, model, service)) = generation.service(&client.service) else {
+        let refusal = Refusal::new(
+            Reason::Draining,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the service was taken out of the rules",
+        );
+        let mut response = refuse(record, &refusal);
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+        return Err(response);
+    };
+    let plan = plan(generation, index, model, asked).map_err(|refusal| {
+        if refusal.reason != Reason::NoRoute {
+            limit::hostile(refusal.reason, client.peer, &refusal.detail);
+        }
+        refuse(record, &refusal)
+    })?;
+    let (Some(route), Some(state)) = (model.routes.get(plan.route), service.routes.get(plan.route))
+    else {
+        return Err(refuse(record, &Refusal::internal("no such route")));
+    };
+    state.requests.fetch_add(1, Relaxed);
+    record.describe(|line| line.route.clone_from(&state.label));
+    let mut response = match (plan.step, &route.action) {
+        (
+            Step::Forward {
+                pool,
+                rewritten,
+                hash,
+            },
+            _,
+        ) => {
+            let Some(pool) = generation.pools.get(pool) else {
+                return Err(refuse(record, &Refusal::internal("no such pool")));
+            };
+            return Ok(Onward {
+                service: model,
+                route,
+                state,
+                pool,
+                rewritten,
+                hash,
+            });
+        }
+        (Step::Redirect { status, location }, _) => answer::redirect(status, location, method),
+        (Step::Respond, Action::Respond(fixed)) => answer::fixed(fixed, method),
+        (Step::Respond, _) => return Err(refuse(record, &Refusal::internal("no response"))),
+    };
+    state.filters.response.apply(response.headers_mut());
+    Err(response)
 }
 
 /// The pool of a weighted split, for a random number that is asked for where it matters.
@@ -341,30 +337,6 @@ fn combined<F: Fields + ?Sized>(fields: &F, name: &[u8]) -> Option<Vec<u8>> {
     Some(all)
 }
 
-/// What a proxy has to do with Max-Forwards (RFC 9110, 7.6.2): `true` when the request has come as
-/// far as it may, otherwise the field is counted down.
-pub fn last_stop(request: &mut Parts) -> bool {
-    if request.method != Method::OPTIONS && request.method != Method::TRACE {
-        return false;
-    }
-    let left = request
-        .headers
-        .get(header::MAX_FORWARDS)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.parse::<u32>().ok());
-    match left {
-        Some(0) => true,
-        Some(left) => {
-            request.headers.insert(
-                header::MAX_FORWARDS,
-                HeaderValue::from(left.saturating_sub(1)),
-            );
-            false
-        }
-        None => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -381,23 +353,5 @@ mod tests {
             .collect();
         assert_eq!(picked, [4, 4, 4, 4, 4, 4, 4, 4, 4, 6]);
         assert_eq!(share(&shares[1..2], || 3), Some(5));
-    }
-
-    #[test]
-    fn max_forwards_counts_down_for_two_methods_only() {
-        let parts = |method: Method, left: u32| {
-            http::Request::builder()
-                .method(method)
-                .header(header::MAX_FORWARDS, left)
-                .body(())
-                .unwrap()
-                .into_parts()
-                .0
-        };
-        let mut request = parts(Method::OPTIONS, 3);
-        assert!(!last_stop(&mut request));
-        assert_eq!(request.headers[header::MAX_FORWARDS], "2");
-        assert!(last_stop(&mut parts(Method::TRACE, 0)));
-        assert!(!last_stop(&mut parts(Method::GET, 0)));
     }
 }

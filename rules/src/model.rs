@@ -43,6 +43,8 @@ pub struct Service {
     pub limits: Limits,
     /// Proxies in front of the switch whose X-Forwarded-* and Forwarded fields are believed.
     pub trusted: Vec<IpNet>,
+    /// Whether messages say in Via that they went through the switch.
+    pub via: bool,
     /// Routes in the order of the file.
     pub routes: Vec<Route>,
 }

@@ -76,8 +76,6 @@ impl<C> Link<C> {
 pub(super) enum State {
     /// Silent and open.
     Quiet,
-    /// Its task has not come round to the end of the last exchange.
-    Busy,
     /// Closed by the server, which may have said why.
     Closed,
     /// The server has sent something that nobody asked for.
@@ -154,11 +152,6 @@ impl<C: Free> Idle<C> {
         self.0.len()
     }
 
-    /// Since when the oldest one is free.
-    pub(super) fn oldest(&self) -> Option<Instant> {
-        self.0.front().map(|entry| entry.since)
-    }
-
     /// Closes the oldest one.
     pub(super) fn close_oldest(&mut self) {
         self.0.pop_front();
@@ -221,7 +214,6 @@ impl<C: Free> Idle<C> {
     fn take_at(&mut self, position: usize, surplus: &mut impl FnMut()) -> Option<Link<C>> {
         match self.0.get(position)?.link.connection.state() {
             State::Quiet => return self.0.remove(position).map(|entry| entry.link),
-            State::Busy => return None,
             State::Surplus => surplus(),
             State::Closed => (),
         }
@@ -254,7 +246,7 @@ impl<C: Free> Idle<C> {
                     surplus();
                     return false;
                 }
-                State::Quiet | State::Busy => (),
+                State::Quiet => (),
             }
             entry.since.elapsed() < patience
         });
@@ -354,7 +346,6 @@ mod tests {
     fn what_is_not_quiet_is_nobodys() {
         let mine = Own::default();
         for (state, surplus, left) in [
-            (State::Busy, 0, 1),
             (State::Closed, 0, 0),
             (State::Surplus, 1, 0),
         ] {

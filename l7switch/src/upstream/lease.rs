@@ -2,34 +2,31 @@
 //! A server that is in use: counted as outstanding until the lease ends, its connection kept or
 //! closed by how it ended.
 
+use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Context;
+use std::task::Poll;
 
-use tokio::task::AbortHandle;
+use bytes::BytesMut;
+use l7switch_engine::http1::ResponseHead;
 
+use super::feed::Broke;
+use super::feed::Feed;
+use super::feed::Patience;
+use super::feed::wait;
 use super::idle::Ending;
 use super::idle::Link;
 use super::idle::Own;
 use super::pool::Fault;
 use super::pool::Pool;
+use super::response::NoHead;
+use super::response::read_head;
+use super::send::no_response;
 use super::server::RealServer;
-use super::server::Sender;
-use crate::body::Progress;
-use crate::clock::now_ns;
-
-/// So long the rest of a request may stand still whose response is over.
-const REST: Duration = Duration::from_secs(60);
-
-/// Ends a connection whose response is over once the rest of its request stands still.
-async fn let_end(task: AbortHandle, upload: Arc<Progress>) {
-    while !task.is_finished() {
-        tokio::time::sleep(REST / 60).await;
-        let still = Duration::from_nanos(now_ns().saturating_sub(upload.moved_ns()));
-        if still >= REST {
-            task.abort();
-        }
-    }
-}
+use super::stream::ServerStream;
+use crate::io::SharedStream;
+use crate::reason::Refusal;
+use crate::timer::Timer;
 
 /// A request or connection that a server has. Counted until it is dropped.
 #[derive(Debug)]
@@ -55,14 +52,13 @@ impl Drop for Outstanding {
     }
 }
 
-/// A server whose response is being read. Dropped, the connection is closed.
+/// A server whose response is being read. Dropped, the connection is reset.
 #[derive(Debug)]
 pub struct Lease {
     pub(super) pool: Arc<Pool>,
     pub(super) outstanding: Outstanding,
-    pub(super) link: Link<Sender>,
+    pub(super) link: Link<ServerStream>,
     pub(super) own: Arc<Own>,
-    pub(super) upload: Arc<Progress>,
 }
 
 impl Lease {
@@ -71,45 +67,88 @@ impl Lease {
         self.outstanding.server()
     }
 
-    /// The pool.
-    pub const fn pool(&self) -> &Arc<Pool> {
-        &self.pool
+    /// Reads the next head, behind one of an interim response.
+    ///
+    /// # Errors
+    ///
+    /// What the client is told.
+    pub async fn read_head<F: Feed>(
+        &mut self,
+        feed: &mut F,
+        timer: &mut Timer,
+        patience: Patience,
+        buffer: &mut BytesMut,
+    ) -> Result<(ResponseHead, usize), Refusal> {
+        let server = &mut self.link.connection;
+        let read = read_head(feed, server, timer, patience, buffer).await;
+        read.map_err(|error| match error {
+            NoHead::Broke(broke) => broke.refusal(),
+            NoHead::Closed | NoHead::Malformed(_) => no_response(),
+        })
     }
 
-    /// The response was read to its end. The connection is free if the request was sent to its end
-    /// too; otherwise nobody knows what the server takes the rest for.
-    pub fn completed(self, ending: Ending) {
-        let Self {
-            pool,
-            outstanding,
-            mut link,
-            own,
-            upload,
-        } = self;
-        link.connection.unfinished = false;
-        if !upload.is_done() {
-            // A server that has answered early may read on, and gets the rest while it does.
-            if let Some(task) = link.connection.task.take() {
-                tokio::spawn(let_end(task, upload));
-            }
-            return;
-        }
+    /// Reads on, into the room that the buffer has. 0: the server has ended the connection.
+    ///
+    /// # Errors
+    ///
+    /// Nobody waits for it any more.
+    pub async fn read<F: Feed>(
+        &mut self,
+        feed: &mut F,
+        timer: &mut Timer,
+        patience: Patience,
+        buffer: &mut BytesMut,
+    ) -> Result<io::Result<usize>, Broke> {
+        self.wait(feed, timer, patience, |_, server, cx| {
+            server.poll_read(cx, buffer)
+        })
+        .await
+    }
+
+    /// Waits for what `poll` gives, while content goes on.
+    ///
+    /// # Errors
+    ///
+    /// See [`Broke`].
+    pub async fn wait<F: Feed, T>(
+        &mut self,
+        feed: &mut F,
+        timer: &mut Timer,
+        patience: Patience,
+        poll: impl FnMut(&mut F, &mut ServerStream, &mut Context<'_>) -> Poll<T>,
+    ) -> Result<T, Broke> {
+        wait(feed, &mut self.link.connection, timer, patience, poll).await
+    }
+
+    /// The request was sent, and the response read, to the end; the connection can have another request.
+    pub fn completed(mut self, ending: Ending) {
+        self.link.connection.set_within(false);
         if ending != Ending::Withheld {
-            link.answered(ending == Ending::Clear);
-            outstanding
+            self.link.answered(ending == Ending::Clear);
+            let most = self.pool.config().keepalive;
+            self.outstanding
                 .server()
-                .keep_idle(link, &own, pool.config().keepalive);
+                .keep_idle(self.link, &self.own, most);
         }
     }
 
-    /// The response broke off.
+    /// The response was read to its end, and the connection can have no other request.
+    pub const fn ended(&mut self) {
+        self.link.connection.set_within(false);
+    }
+
+    /// The response was read to its end, and something stood behind it.
+    pub fn surplus(self) {
+        self.server().sent_surplus();
+    }
+
+    /// The response broke off, or is none.
     pub fn failed(self) {
         self.pool.failed(self.server(), Fault::Answer);
     }
 
-    /// The connection becomes another protocol's: only the count is left.
-    pub fn into_outstanding(mut self) -> Outstanding {
-        self.link.connection.task = None;
-        self.outstanding
+    /// The connection becomes another protocol's.
+    pub fn into_tunnel(self) -> (SharedStream, Outstanding) {
+        (self.link.connection.into_stream(), self.outstanding)
     }
 }

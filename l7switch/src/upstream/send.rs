@@ -1,54 +1,61 @@
 // SPDX-License-Identifier: MIT
 //! A request sent to a pool: the choice, the connection, the retries, the times.
 
-use std::error::Error as _;
-use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use bytes::BytesMut;
 use http::Method;
-use http::Request;
-use http::Response;
 use http::StatusCode;
-use http::header;
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
+use l7switch_engine::http1::ResponseHead;
 
 use super::connect::ConnectError;
 use super::connect::connect_tcp;
-use super::connect::handshake;
+use super::feed::Broke;
+use super::feed::Feed;
+use super::feed::Patience;
+use super::feed::WaitsFor;
 use super::idle::Link;
 use super::idle::Own;
 use super::lease::Lease;
-use super::lease::Outstanding;
 use super::pool::Fault;
 use super::pool::Pool;
+use super::response::NoHead;
+use super::response::read_head;
 use super::server::RealServer;
-use super::server::Sender;
-use crate::body::Progress;
-use crate::body::RequestBody;
+use super::stream::ServerStream;
 use crate::clock::now_ns;
 use crate::io::SharedStream;
+use crate::io::poll_write_both;
 use crate::reason::Reason;
 use crate::reason::Refusal;
+use crate::timer::Timer;
 
-/// A response whose content follows.
-#[derive(Debug)]
-pub struct Sent {
-    /// The head, and what gives the content.
-    pub response: Response<Incoming>,
-    /// The server in use.
-    pub lease: Lease,
+/// A request that is to be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// Its head. Where it names no host, the empty line at its end is absent.
+    pub head: &'a [u8],
+    /// Whether it names no host: each server gets its own address then, as HTTP/1.1 wants one.
+    pub is_unnamed: bool,
+    /// Content that has come with its head: all of it, or nothing.
+    pub content: &'a [u8],
+    /// Whether its method is safe.
+    pub is_safe: bool,
+    /// How long is waited for whom.
+    pub patience: Patience,
 }
 
-/// How long is waited for whom.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// For the server to begin its response, from when it has all of the request that there is.
-    pub response: Duration,
-    /// For the client to go on with the content.
-    pub upload: Duration,
+/// The beginning of a response, which may be an interim one.
+#[derive(Debug)]
+pub struct Answered {
+    /// What its head says.
+    pub head: ResponseHead,
+    /// Bytes of its head in the buffer, from its start.
+    pub length: usize,
+    /// The server in use.
+    pub lease: Lease,
 }
 
 /// No response.
@@ -60,11 +67,9 @@ pub struct Failure {
     pub server: Option<Arc<RealServer>>,
 }
 
-/// Why one attempt failed, and what is left of the request.
+/// Why one attempt failed.
 #[derive(Debug)]
-pub(super) enum Attempt {
-    /// Nothing was sent: the request is as good as new.
-    Unsent,
+enum Attempt {
     /// The request may have been seen by the server, which closed the connection before it answered, and may be
     /// sent again all the same.
     Closed(Refusal),
@@ -72,49 +77,26 @@ pub(super) enum Attempt {
     Spent(Refusal),
 }
 
-/// Who carries a request to a server and brings the response, by connections of one kind.
-pub(super) trait Courier {
-    /// A connection to a server.
-    type Connection;
-    /// The beginning of a response, and what gives the rest.
-    type Answer;
-
-    /// Told before a server is tried.
-    fn address(&mut self, server: &RealServer);
-
-    /// A connection that was kept and is free.
-    fn kept(&mut self, server: &RealServer) -> Option<Self::Connection>;
-
-    /// A new connection.
-    async fn connect(
-        &mut self,
-        server: &RealServer,
-        patience: Duration,
-    ) -> Result<Self::Connection, ConnectError>;
-
-    /// Sends the request and waits for the beginning of the response.
-    async fn attempt(
-        &mut self,
-        server: &RealServer,
-        connection: Self::Connection,
-    ) -> Result<Self::Answer, Attempt>;
-}
-
-/// Has a request carried to a server of the pool.
+/// Sends a request to a server of the pool, and reads the head of its response into the buffer; something of what follows may
+/// stand behind it.
 ///
 /// A connection that is refused or not answered leads to the next server, as often as the pool
-/// allows. A kept connection that turns out to be closed before anything was sent on it leads to a
-/// fresh one. What may have reached a server is sent again only where it is of a safe method and has no
-/// content (RFC 9110, 9.2.2): otherwise the server may have acted on it.
+/// allows. What may have reached a server is sent again only where it is of a safe method and has no
+/// content (RFC 9110, 9.2.2): otherwise the server may have acted on it. Where a kept connection turns out to be
+/// closed, that is on a fresh one to the same server.
 ///
 /// # Errors
 ///
 /// No server, no connection, or no response.
-pub(super) async fn deliver<C: Courier>(
-    pool: &Pool,
+pub async fn send<F: Feed>(
+    pool: &Arc<Pool>,
     hash: u64,
-    courier: &mut C,
-) -> Result<(C::Answer, Outstanding), Failure> {
+    own: &Arc<Own>,
+    message: Message<'_>,
+    feed: &mut F,
+    timer: &mut Timer,
+    buffer: &mut BytesMut,
+) -> Result<Answered, Failure> {
     let config = pool.config();
     let mut tried = Vec::new();
     let mut last: Option<Failure> = None;
@@ -130,24 +112,40 @@ pub(super) async fn deliver<C: Courier>(
             }));
         };
         let server = outstanding.server();
-        courier.address(server);
-        let mut kept = courier.kept(server);
-        let refusal = loop {
-            let reused = kept.is_some();
-            let connection = match kept.take() {
-                Some(connection) => connection,
+        let mut kept = server.take_idle(own);
+        let (refusal, fault) = loop {
+            let is_reused = kept.is_some();
+            let mut link = match kept.take() {
+                Some(link) => link,
                 // Boxed, as what is rare.
-                None => match Box::pin(courier.connect(server, config.connect_timeout)).await {
-                    Ok(connection) => connection,
-                    Err(error) => break connect_refusal(&error),
+                None => match Box::pin(connect(server, config.connect_timeout)).await {
+                    Ok(link) => link,
+                    Err(error) => break (connect_refusal(&error), Fault::Connect),
                 },
             };
-            let refusal = match courier.attempt(server, connection).await {
-                Ok(answer) => return Ok((answer, outstanding)),
+            let stream = &mut link.connection;
+            stream.set_within(true);
+            let refusal = match attempt(server, stream, &message, feed, timer, buffer).await {
+                Ok((head, length)) => {
+                    let lease = Lease {
+                        pool: Arc::clone(pool),
+                        outstanding,
+                        link,
+                        own: Arc::clone(own),
+                    };
+                    return Ok(Answered {
+                        head,
+                        length,
+                        lease,
+                    });
+                }
                 Err(Attempt::Closed(refusal)) => refusal,
                 Err(Attempt::Spent(refusal)) => {
                     // A client that broke off is no fault of the server.
-                    if !matches!(refusal.reason, Reason::BodyBroken | Reason::BodyTimeout) {
+                    if matches!(
+                        refusal.reason,
+                        Reason::BadResponse | Reason::ResponseTimeout
+                    ) {
                         pool.failed(server, Fault::Answer);
                     }
                     return Err(Failure {
@@ -155,21 +153,12 @@ pub(super) async fn deliver<C: Courier>(
                         server: Some(Arc::clone(server)),
                     });
                 }
-                Err(Attempt::Unsent) => Refusal::new(
-                    Reason::ConnectFailed,
-                    StatusCode::BAD_GATEWAY,
-                    "the server closed the connection at once",
-                ),
             };
-            if !reused {
-                break refusal;
+            if !is_reused {
+                break (refusal, Fault::Answer);
             }
             // The kept connection was closed meanwhile, which says nothing about the server. Others
             // that were kept may be closed too: a fresh one is not.
-        };
-        let fault = match refusal.reason {
-            Reason::ConnectFailed | Reason::ConnectTimeout => Fault::Connect,
-            _ => Fault::Answer,
         };
         pool.failed(server, fault);
         tried.push(index);
@@ -184,136 +173,71 @@ pub(super) async fn deliver<C: Courier>(
     }
 }
 
+async fn connect(
+    server: &RealServer,
+    patience: Duration,
+) -> Result<Link<ServerStream>, ConnectError> {
+    let (stream, _) = SharedStream::new(connect_tcp(server.address(), patience).await?);
+    Ok(Link::new(ServerStream::new(stream)))
+}
+
+/// Sends the request on a connection, and reads the head of the response.
+async fn attempt<F: Feed>(
+    server: &RealServer,
+    stream: &mut ServerStream,
+    message: &Message<'_>,
+    feed: &mut F,
+    timer: &mut Timer,
+    buffer: &mut BytesMut,
+) -> Result<(ResponseHead, usize), Attempt> {
+    let began = now_ns();
+    buffer.clear();
+    let named;
+    let mut head = message.head;
+    if message.is_unnamed {
+        let host = format!("host: {}\r\n\r\n", server.address());
+        named = [head, host.as_bytes()].concat();
+        head = &named;
+    }
+    let mut content = message.content;
+    timer.start(message.patience.response);
+    while !head.is_empty() || !content.is_empty() {
+        let written = timer
+            .within(|cx| {
+                poll_write_both(Pin::new(stream.stream()), cx, &mut head, &mut content)
+            })
+            .await
+            .map_err(|_| Attempt::Spent(Broke::Expired(WaitsFor::Server).refusal()))?;
+        // A server that answers before it has read the whole request and closes resets the connection when more comes: what
+        // is read next tells.
+        if written.is_err() {
+            break;
+        }
+    }
+    match read_head(feed, stream, timer, message.patience, buffer).await {
+        Ok(read) => {
+            let now = now_ns();
+            server.observe(now.saturating_sub(began), now);
+            server.succeeded();
+            Ok(read)
+        }
+        Err(NoHead::Broke(broke)) => Err(Attempt::Spent(broke.refusal())),
+        Err(error) => {
+            tracing::debug!(server = %server.address(), %error, "no response");
+            let may_repeat = message.is_safe && message.content.is_empty() && feed.is_untouched();
+            if may_repeat && matches!(error, NoHead::Closed) {
+                Err(Attempt::Closed(no_response()))
+            } else {
+                Err(Attempt::Spent(no_response()))
+            }
+        }
+    }
+}
+
 /// Whether a request of this method may be sent again after it may have been seen, if it has no content
 /// (RFC 9110, 9.2.1 and 9.2.2).
 pub fn is_safe(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(method)
-}
-
-/// A copy of a request that may be sent again after it may have been seen.
-fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    if !is_safe(request.method()) || request.headers().contains_key(header::UPGRADE) {
-        return None;
-    }
-    let mut copy = Request::new(request.body().again()?);
-    copy.method_mut().clone_from(request.method());
-    copy.uri_mut().clone_from(request.uri());
-    copy.headers_mut().clone_from(request.headers());
-    *copy.extensions_mut() = request.extensions().clone();
-    Some(copy)
-}
-
-/// Sends a request to a server of the pool by hyper.
-///
-/// # Errors
-///
-/// No server, no connection, or no response.
-pub async fn send(
-    pool: &Arc<Pool>,
-    hash: u64,
-    own: &Arc<Own>,
-    request: Request<RequestBody>,
-    upload: &Arc<Progress>,
-    patience: Patience,
-) -> Result<Sent, Failure> {
-    let mut courier = ByHyper {
-        // An HTTP/1.0 client may name no host, but HTTP/1.1, which the server gets, must have one.
-        unnamed: !request.headers().contains_key(header::HOST),
-        request: Some(request),
-        own,
-        upload,
-        patience,
-    };
-    let ((response, link), outstanding) = deliver(pool, hash, &mut courier).await?;
-    let lease = Lease {
-        pool: Arc::clone(pool),
-        outstanding,
-        link,
-        own: Arc::clone(own),
-        upload: Arc::clone(upload),
-    };
-    Ok(Sent { response, lease })
-}
-
-/// A request that hyper writes.
-struct ByHyper<'a> {
-    /// Absent while it is on its way.
-    request: Option<Request<RequestBody>>,
-    unnamed: bool,
-    own: &'a Own,
-    upload: &'a Progress,
-    patience: Patience,
-}
-
-impl Courier for ByHyper<'_> {
-    type Connection = Link<Sender>;
-    type Answer = (Response<Incoming>, Link<Sender>);
-
-    fn address(&mut self, server: &RealServer) {
-        if self.unnamed
-            && let Some(request) = &mut self.request
-            && let Ok(host) = HeaderValue::from_str(&server.address().to_string())
-        {
-            request.headers_mut().insert(header::HOST, host);
-        }
-    }
-
-    fn kept(&mut self, server: &RealServer) -> Option<Link<Sender>> {
-        server.take_idle(self.own)
-    }
-
-    async fn connect(
-        &mut self,
-        server: &RealServer,
-        patience: Duration,
-    ) -> Result<Link<Sender>, ConnectError> {
-        let stream = connect_tcp(server.address(), patience).await?;
-        let (stream, handle) = SharedStream::new(stream);
-        handshake(stream)
-            .await
-            .map(|(requests, task)| {
-                Link::new(Sender {
-                    requests,
-                    task: Some(task),
-                    handle,
-                    unfinished: false,
-                })
-            })
-            .map_err(|error| ConnectError::Refused(std::io::Error::other(error)))
-    }
-
-    async fn attempt(
-        &mut self,
-        server: &RealServer,
-        link: Link<Sender>,
-    ) -> Result<Self::Answer, Attempt> {
-        let Some(request) = self.request.take() else {
-            return Err(Attempt::Spent(Refusal::internal("the request was sent")));
-        };
-        let copy = repeatable(&request);
-        match attempt(server, link, request, self.upload, self.patience).await {
-            Ok(answer) => Ok(answer),
-            Err(Failed::Unsent(request)) => {
-                self.request = Some(*request);
-                Err(Attempt::Unsent)
-            }
-            Err(Failed::Closed(refusal)) if copy.is_some() => {
-                self.request = copy;
-                Err(Attempt::Closed(refusal))
-            }
-            Err(Failed::Closed(refusal) | Failed::Spent(refusal)) => Err(Attempt::Spent(refusal)),
-        }
-    }
-}
-
-/// Why hyper brought no response.
-enum Failed {
-    /// Nothing was sent.
-    Unsent(Box<Request<RequestBody>>),
-    /// The server closed the connection before it answered.
-    Closed(Refusal),
-    /// The request may have been seen.
-    Spent(Refusal),
 }
 
 fn connect_refusal(error: &ConnectError) -> Refusal {
@@ -331,68 +255,6 @@ fn connect_refusal(error: &ConnectError) -> Refusal {
     }
 }
 
-async fn attempt(
-    server: &RealServer,
-    mut link: Link<Sender>,
-    request: Request<RequestBody>,
-    upload: &Progress,
-    patience: Patience,
-) -> Result<(Response<Incoming>, Link<Sender>), Failed> {
-    let began = now_ns();
-    link.connection.unfinished = true;
-    let sending = link.connection.requests.try_send_request(request);
-    tokio::pin!(sending);
-    let result = loop {
-        // The server's time runs while it has all that the client has sent, the client's while the
-        // server waits for more.
-        let client = upload.waiting_for_client();
-        let allowed = if client {
-            patience.upload
-        } else {
-            patience.response
-        };
-        let since = upload.moved_ns().max(began);
-        let waited = Duration::from_nanos(now_ns().saturating_sub(since));
-        if waited >= allowed {
-            return Err(Failed::Spent(if client {
-                Refusal::new(
-                    Reason::BodyTimeout,
-                    StatusCode::REQUEST_TIMEOUT,
-                    "the content of the request did not arrive in time",
-                )
-            } else {
-                too_late()
-            }));
-        }
-        // Whose time it is may change meanwhile, so that the shorter one is slept at most.
-        let left = allowed
-            .saturating_sub(waited)
-            .min(patience.response)
-            .min(patience.upload);
-        if let Ok(result) = tokio::time::timeout(left, &mut sending).await {
-            break result;
-        }
-    };
-    match result {
-        Ok(response) => {
-            let now = now_ns();
-            server.observe(now.saturating_sub(began), now);
-            server.succeeded();
-            Ok((response, link))
-        }
-        Err(error) => Err(unsent_or_spent(error, upload)),
-    }
-}
-
-/// The server was silent for too long.
-pub(super) fn too_late() -> Refusal {
-    Refusal::new(
-        Reason::ResponseTimeout,
-        StatusCode::GATEWAY_TIMEOUT,
-        "the server did not begin its response in time",
-    )
-}
-
 /// The server closed the connection, or what it sent is no response.
 pub(super) fn no_response() -> Refusal {
     Refusal::new(
@@ -400,40 +262,4 @@ pub(super) fn no_response() -> Refusal {
         StatusCode::BAD_GATEWAY,
         "the server gave no valid response",
     )
-}
-
-fn unsent_or_spent(mut error: TrySendError<Request<RequestBody>>, upload: &Progress) -> Failed {
-    if let Some(request) = error.take_message() {
-        return Failed::Unsent(Box::new(request));
-    }
-    if upload.failed() {
-        return Failed::Spent(Refusal::new(
-            Reason::BodyBroken,
-            StatusCode::BAD_REQUEST,
-            "the content of the request broke off",
-        ));
-    }
-    let error = error.error();
-    tracing::debug!(%error, "no response");
-    let refusal = no_response();
-    if error.is_incomplete_message() || is_reset(error) {
-        Failed::Closed(refusal)
-    } else {
-        Failed::Spent(refusal)
-    }
-}
-
-/// Whether the server's end of the connection is gone.
-fn is_reset(error: &hyper::Error) -> bool {
-    let cause = error
-        .source()
-        .and_then(|cause| cause.downcast_ref::<io::Error>());
-    cause.is_some_and(|cause| {
-        matches!(
-            cause.kind(),
-            io::ErrorKind::ConnectionReset
-                | io::ErrorKind::BrokenPipe
-                | io::ErrorKind::NotConnected
-        )
-    })
 }

@@ -6,7 +6,6 @@
 //! `change` draws the conclusion for the scheduler, and tells whoever watches.
 
 use std::borrow::Borrow;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -19,7 +18,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use std::time::Instant;
 
-use hyper::client::conn::http1::SendRequest;
 use l7switch_admin_api::Health;
 use l7switch_admin_api::ServerState;
 use l7switch_admin_api::ServerStatus;
@@ -28,94 +26,13 @@ use l7switch_engine::sched::Identity;
 use l7switch_rules::model::Passive;
 use l7switch_rules::model::address_bytes;
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
 
-use super::idle::Free;
 use super::idle::Idle;
 use super::idle::Link;
 use super::idle::Own;
-use super::idle::State;
 use super::idle::UNTIDY;
-use crate::body::RequestBody;
+use super::stream::ServerStream;
 use crate::clock::now_ns;
-use crate::io::SharedStream;
-use crate::io::StreamHandle;
-
-/// An HTTP/1 connection to a server by hyper. Dropped, the connection is closed at once, whatever is on its way.
-#[derive(Debug)]
-pub(super) struct Sender {
-    /// hyper's handle.
-    pub(super) requests: SendRequest<RequestBody>,
-    /// The connection's task; absent where it is another protocol's now.
-    pub(super) task: Option<AbortHandle>,
-    /// Aborts the stream.
-    pub(super) handle: StreamHandle,
-    /// A request was begun, and it or its answer is not over. A server that does not read would otherwise keep what was
-    /// written, and not hear that nobody waits any more.
-    pub(super) unfinished: bool,
-}
-
-impl Drop for Sender {
-    fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            if self.unfinished {
-                self.handle.abort();
-            }
-            task.abort();
-        }
-    }
-}
-
-impl Free for Sender {
-    fn state(&self) -> State {
-        if self.requests.is_closed() {
-            State::Closed
-        } else if self.requests.is_ready() {
-            State::Quiet
-        } else {
-            State::Busy
-        }
-    }
-}
-
-impl Free for SharedStream {
-    fn state(&self) -> State {
-        let mut first = [0; 12];
-        match self.peek(&mut first) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => State::Quiet,
-            Ok(0) | Err(_) => State::Closed,
-            // Some servers say that they end a connection for want of requests (RFC 9110, 15.5.9).
-            Ok(length) if first.get(..length) == Some(b"HTTP/1.1 408") => State::Closed,
-            Ok(_) => State::Surplus,
-        }
-    }
-}
-
-/// Connections that are free.
-#[derive(Debug, Default)]
-struct Kept {
-    /// Those that hyper has.
-    senders: Idle<Sender>,
-    /// Those of relayed exchanges.
-    streams: Idle<SharedStream>,
-}
-
-impl Kept {
-    fn len(&self) -> usize {
-        self.senders.len().saturating_add(self.streams.len())
-    }
-
-    /// Closes the oldest ones until there are at most so many.
-    fn shrink(&mut self, most: usize) {
-        while self.len() > most {
-            match (self.senders.oldest(), self.streams.oldest()) {
-                (Some(sender), Some(stream)) if stream < sender => self.streams.close_oldest(),
-                (Some(_), _) => self.senders.close_oldest(),
-                (None, _) => self.streams.close_oldest(),
-            }
-        }
-    }
-}
 
 /// A real server in one pool.
 #[derive(Debug)]
@@ -123,7 +40,7 @@ pub struct RealServer {
     pool: Arc<str>,
     address: SocketAddr,
     sched: sched::Server,
-    idle: Mutex<Kept>,
+    idle: Mutex<Idle<ServerStream>>,
     /// When it last sent bytes behind an answer, as [`now_ns`]; 0: never.
     untidy_ns: AtomicU64,
     control: Mutex<Control>,
@@ -411,50 +328,31 @@ impl RealServer {
         self.untidy_ns.store(now_ns().max(1), Relaxed);
     }
 
-    /// A free connection of hyper's for the client with this memory.
-    pub(super) fn take_idle(&self, own: &Own) -> Option<Link<Sender>> {
+    /// A free connection for the client with this memory.
+    pub(super) fn take_idle(&self, own: &Own) -> Option<Link<ServerStream>> {
         let untidy = self.is_untidy();
         self.idle()
-            .senders
             .take(own, untidy, Instant::now(), || self.sent_surplus())
     }
 
-    /// Keeps a connection for reuse, or closes it where there are enough.
-    pub(super) fn keep_idle(&self, link: Link<Sender>, own: &Own, most: usize) {
-        if most == 0 || link.connection.state() == State::Closed {
-            return;
-        }
-        let mut idle = self.idle();
-        idle.senders.keep(link, own);
-        idle.shrink(most);
-    }
-
-    /// The same of a connection of relayed exchanges.
-    pub(super) fn take_idle_stream(&self, own: &Own) -> Option<Link<SharedStream>> {
-        let untidy = self.is_untidy();
-        self.idle()
-            .streams
-            .take(own, untidy, Instant::now(), || self.sent_surplus())
-    }
-
-    /// Keeps a connection of relayed exchanges for reuse, or closes it where there are enough.
-    pub(super) fn keep_idle_stream(&self, link: Link<SharedStream>, own: &Own, most: usize) {
+    /// Keeps a connection for reuse, or closes the oldest one where there are enough.
+    pub(super) fn keep_idle(&self, link: Link<ServerStream>, own: &Own, most: usize) {
         if most > 0 {
             let mut idle = self.idle();
-            idle.streams.keep(link, own);
-            idle.shrink(most);
+            idle.keep(link, own);
+            while idle.len() > most {
+                idle.close_oldest();
+            }
         }
     }
 
-    fn idle(&self) -> MutexGuard<'_, Kept> {
+    fn idle(&self) -> MutexGuard<'_, Idle<ServerStream>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes idle connections that are older than `patience`, and forgets those that are closed.
     pub fn prune_idle(&self, patience: Duration) {
-        let mut idle = self.idle();
-        idle.senders.prune(patience, || self.sent_surplus());
-        idle.streams.prune(patience, || self.sent_surplus());
+        self.idle().prune(patience, || self.sent_surplus());
     }
 
     /// What an administrator sees.

@@ -278,7 +278,8 @@ impl Check<'_> {
             allow,
             certificates,
             limits,
-            trusted
+            trusted,
+            via
         );
         if !twice.is_empty() {
             let message = format!(

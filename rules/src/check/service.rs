@@ -90,6 +90,7 @@ impl Check<'_> {
             trusted: text
                 .trusted
                 .map_or_else(Vec::new, |t| t.0.iter().map(|p| p.0).collect()),
+            via: text.via.unwrap_or_default(),
             routes: Vec::new(),
         };
         match &text.listen {

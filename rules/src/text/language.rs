@@ -91,6 +91,8 @@ tables! {
         limits: LimitsText,
         /// Proxies in front of the switch whose X-Forwarded-* and Forwarded fields are believed.
         trusted: OneOrMany<Prefix>,
+        /// Whether messages say in Via that they went through the switch; false unless given.
+        via: bool,
         /// Routes; which one wins does not depend on their order until the last step.
         route: Vec<At<RouteText>>,
     }

@@ -10,15 +10,13 @@ use http::StatusCode;
 
 use crate::access_log::AccessLog;
 use crate::access_log::Line;
-use crate::body::Progress;
 use crate::client::Client;
-use crate::client::Working;
 use crate::reason::Reason;
 use crate::stats::ServiceStats;
 
-/// An exchange in progress. Dropped without [`Exchange::close`], the client has gone.
+/// The record of an exchange in progress. Dropped without [`Record::close`], the client has gone.
 #[derive(Debug)]
-pub struct Exchange {
+pub struct Record {
     stats: Arc<ServiceStats>,
     log: Arc<AccessLog>,
     /// The access log's line; absent where there is no log.
@@ -28,14 +26,11 @@ pub struct Exchange {
     status: Option<StatusCode>,
     bytes_out: u64,
     bytes_in: u64,
-    upload: Option<Arc<Progress>>,
     refused: Option<Reason>,
-    /// The connection, which is busy for as long.
-    working: Option<Working>,
     closed: bool,
 }
 
-impl Exchange {
+impl Record {
     /// A client's request has come. `describe` fills in the rest of the line, if one is wanted.
     pub fn begin(client: &Client, describe: impl FnOnce(&mut Line)) -> Box<Self> {
         let (stats, log) = (Arc::clone(&client.stats), Arc::clone(&client.core.log));
@@ -59,9 +54,7 @@ impl Exchange {
             status: None,
             bytes_out: 0,
             bytes_in: 0,
-            upload: None,
             refused: None,
-            working: None,
             closed: false,
         })
     }
@@ -71,16 +64,6 @@ impl Exchange {
         if let Some(line) = &mut self.line {
             describe(line);
         }
-    }
-
-    /// The connection is busy until the exchange is over.
-    pub fn holding(&mut self, working: Working) {
-        self.working = Some(working);
-    }
-
-    /// Where the request's content is counted.
-    pub fn uploading(&mut self, progress: Arc<Progress>) {
-        self.upload = Some(progress);
     }
 
     /// The response begins.
@@ -101,23 +84,17 @@ impl Exchange {
         self.bytes_out = self.bytes_out.saturating_add(bytes);
     }
 
-    /// Content came from the client, where no [`Progress`] counts it.
+    /// Content came from the client.
     pub fn received(&mut self, bytes: u64) {
         self.bytes_in = self.bytes_in.saturating_add(bytes);
     }
 
     /// The exchange is over: in order, or for this reason.
-    pub fn close(mut self, reason: Option<Reason>) {
-        self.finish(reason);
-    }
-
-    fn finish(&mut self, reason: Option<Reason>) {
+    pub fn close(&mut self, reason: Option<Reason>) {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
-        let upload = self.upload.as_ref().map_or(0, |progress| progress.bytes());
-        let bytes_in = self.bytes_in.saturating_add(upload);
-        self.stats.bytes_in.fetch_add(bytes_in, Relaxed);
+        self.stats.bytes_in.fetch_add(self.bytes_in, Relaxed);
         self.stats.bytes_out.fetch_add(self.bytes_out, Relaxed);
         if let Some(reason) = reason
             && self.refused.is_none()
@@ -126,7 +103,7 @@ impl Exchange {
         }
         if let Some(line) = &mut self.line {
             line.status = self.status.map_or(0, |status| status.as_u16());
-            line.bytes_in = bytes_in;
+            line.bytes_in = self.bytes_in;
             line.bytes_out = self.bytes_out;
             line.duration = self.began.elapsed().as_secs_f64();
             line.first_byte = self.first_byte;
@@ -136,8 +113,8 @@ impl Exchange {
     }
 }
 
-impl Drop for Exchange {
+impl Drop for Record {
     fn drop(&mut self) {
-        self.finish(Some(Reason::ClientGone));
+        self.close(Some(Reason::ClientGone));
     }
 }

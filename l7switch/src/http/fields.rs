@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
 //! The fields of a head as they stand in a buffer, and heads made of those that go on.
+//!
+//! A parser has found the head right. What it took and others might read otherwise is written anew: lines of a response that
+//! end in a line feed alone (RFC 9112, 2.2), control characters in values (RFC 9110, 5.5).
 
 use std::ops::Range;
 
@@ -14,7 +17,7 @@ use crate::headers::Present;
 /// A field's line.
 #[derive(Clone, Debug)]
 struct Line {
-    /// With its CRLF.
+    /// With the end of the line.
     whole: Range<usize>,
     /// Where its colon is.
     colon: usize,
@@ -25,9 +28,11 @@ struct Line {
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     lines: Vec<Line>,
-    /// The first line, with its CRLF.
+    /// The first line, with its end.
     first: Range<usize>,
     present: Present,
+    /// Something in it is not to be passed on as it stands.
+    is_odd: bool,
 }
 
 impl Fields {
@@ -42,6 +47,7 @@ impl Fields {
             .filter(|end| *end > start);
         let mut at = ends.next().unwrap_or(head.len());
         self.first = start..at;
+        self.is_odd = head.iter().any(|byte| is_odd(*byte)) || !has_carriage_returns(head);
         for end in ends {
             let line = head.get(at..end).unwrap_or_default();
             // Names are short. There is none in the empty line at the end.
@@ -106,6 +112,21 @@ impl Fields {
         } else {
             self.options(head).collect()
         };
+        let is_gone = |line: &Line| {
+            without.has(line.what)
+                || edit.replaces(name(head, line))
+                || named
+                    .iter()
+                    .any(|option| option.eq_ignore_ascii_case(name(head, line)))
+        };
+        let own = head.get(self.first.clone()).unwrap_or_default();
+        if self.is_odd {
+            clean(first.unwrap_or(own), out);
+            for line in self.lines.iter().filter(|line| !is_gone(line)) {
+                clean(head.get(line.whole.clone()).unwrap_or_default(), out);
+            }
+            return;
+        }
         // What stands together goes together.
         let mut run = match first {
             Some(first) => {
@@ -115,12 +136,7 @@ impl Fields {
             None => self.first.clone(),
         };
         for line in &self.lines {
-            let gone = without.has(line.what)
-                || edit.replaces(name(head, line))
-                || named
-                    .iter()
-                    .any(|option| option.eq_ignore_ascii_case(name(head, line)));
-            if gone {
+            if is_gone(line) {
                 out.extend_from_slice(head.get(run).unwrap_or_default());
                 run = line.whole.end..line.whole.end;
             } else {
@@ -144,6 +160,27 @@ impl Fields {
             .map(<[u8]>::trim_ascii)
             .filter(|option| !option.is_empty())
     }
+}
+
+/// Whether a byte is a control character that may not stand in a line that is passed on.
+const fn is_odd(byte: u8) -> bool {
+    (byte < b' ' && !matches!(byte, b'\t' | b'\r' | b'\n')) || byte == 0x7f
+}
+
+/// Whether each line feed has its carriage return.
+fn has_carriage_returns(head: &[u8]) -> bool {
+    memchr_iter(b'\n', head).all(|feed| {
+        let before = feed.checked_sub(1).and_then(|before| head.get(before));
+        before == Some(&b'\r')
+    })
+}
+
+/// Writes a line with the end that it should have, and spaces for control characters.
+fn clean(line: &[u8], out: &mut Vec<u8>) {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    out.extend(line.iter().map(|byte| if is_odd(*byte) { b' ' } else { *byte }));
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Whether an option of Connection names no field of which others might hear.
@@ -234,6 +271,18 @@ mod tests {
             ),
             "PUT /b HTTP/1.1\r\nX-A:1 \r\ncookie: c\r\nX-Forwarded-For: 1.1.1.1\r\nx-forwarded-for:2.2.2.2\r\n"
         );
+    }
+
+    #[test]
+    fn what_others_might_read_otherwise_is_written_anew() {
+        let head = b"HTTP/1.1 200 O\x01K\nX-A: a\x7fb\r\nVia: x\nX-B: \tc\n\n";
+        let mut fields = Fields::default();
+        assert_eq!(fields.scan(head), Present::VIA);
+        let mut out = Vec::new();
+        fields.write(head, None, Present::VIA, &Edit::default(), &mut out);
+        let out = String::from_utf8(out).unwrap();
+        assert_eq!(out, "HTTP/1.1 200 O K\r\nX-A: a b\r\nX-B: \tc\r\n");
+        assert_eq!(fields.values(head, Present::VIA).next(), Some(&b"x"[..]));
     }
 
     #[test]

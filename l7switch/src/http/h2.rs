@@ -1,0 +1,405 @@
+// SPDX-License-Identifier: MIT
+//! HTTP/2 towards the client: streams of the `h2` crate, each of which is one exchange. Its requests are written as heads of
+//! HTTP/1 and read by the engine's parser, as all others are.
+
+use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+use std::task::ready;
+
+use bytes::Bytes;
+use bytes::BytesMut;
+use h2::RecvStream;
+use h2::SendStream;
+use h2::server::SendResponse;
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+use http::Method;
+use http::Response;
+use http::StatusCode;
+use http::Version;
+use http::header;
+use http::request::Parts;
+use l7switch_engine::http1;
+use l7switch_engine::http1::HeadParser;
+use l7switch_engine::uri;
+use l7switch_rules::model::Limits;
+
+use super::Codec;
+use super::NotTaken;
+use super::Piece;
+use super::Sends;
+use super::buffers::Buffers;
+use super::exchange::Next;
+use super::fields::push;
+use super::h1;
+use super::session::Session;
+use crate::client::Client;
+use crate::headers;
+use crate::reason::Reason;
+use crate::reason::Refusal;
+
+/// Serves the request of a stream.
+pub async fn serve(
+    client: Arc<Client>,
+    limits: Limits,
+    request: http::Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
+    let (parts, content) = request.into_parts();
+    let codec = Http2::new(content, respond);
+    let mut session = Session::new(&client, &limits, codec);
+    session.buffers = Buffers::take();
+    let next = Box::pin(session.stream(&parts)).await;
+    if !matches!(next, Next::Request | Next::Last) {
+        session.codec.reset();
+    }
+    session.buffers.leave();
+}
+
+impl Session<'_, Http2> {
+    async fn stream(&mut self, parts: &Parts) -> Next {
+        let mut bytes = Vec::with_capacity(512);
+        let mut parser = HeadParser::new(http1::Limits {
+            head: self.limits.head,
+            target: self.limits.head,
+            fields: self.limits.fields,
+        });
+        let outcome = match head(parts, self.codec.is_read(), &mut bytes) {
+            Ok(()) => self.really_empty(parts).await,
+            Err(refusal) => Err(refusal),
+        };
+        let refusal = match outcome {
+            Err(refusal) => refusal,
+            Ok(()) => match parser.parse(&bytes) {
+                Ok(Some(head)) => return self.exchange(&head, &bytes, b"").await,
+                Ok(None) => Refusal::internal("the head has no end"),
+                Err(error) => h1::refusal_of(error),
+            },
+        };
+        let describe = |line: &mut crate::access_log::Line| {
+            line.method = parts.method.to_string();
+            line.host = parts
+                .uri
+                .authority()
+                .map_or_else(String::new, |host| host.to_string());
+            line.path = parts
+                .uri
+                .path_and_query()
+                .map_or_else(String::new, |path| path.as_str().to_owned());
+            line.version = "2";
+        };
+        self.reject(&refusal, describe).await
+    }
+
+    /// Waits for the end of a request that says to have no content and has not ended: with content it is
+    /// malformed (RFC 9113, 8.1.1), and nobody should have acted on it by then.
+    async fn really_empty(&mut self, parts: &Parts) -> Result<(), Refusal> {
+        let length = parts.headers.get(header::CONTENT_LENGTH);
+        if self.codec.is_read() || length.is_none_or(|length| length != "0") {
+            return Ok(());
+        }
+        self.timer.start(self.limits.idle_timeout);
+        let codec = &mut self.codec;
+        match self.timer.within(|cx| codec.poll_content(cx)).await {
+            Ok(Ok(Piece::End(_))) => Ok(()),
+            Ok(_) => Err(Refusal::bad_request(
+                "content where Content-Length says there is none (RFC 9113, 8.1.1)",
+            )),
+            Err(_) => Err(Refusal::new(
+                Reason::BodyTimeout,
+                StatusCode::REQUEST_TIMEOUT,
+                "the end of the request did not arrive in time",
+            )),
+        }
+    }
+}
+
+/// Writes a request as a head of HTTP/1.
+fn head(parts: &Parts, is_read: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    malformed(parts)?;
+    out.extend_from_slice(parts.method.as_str().as_bytes());
+    out.push(b' ');
+    let target = match parts.uri.path_and_query() {
+        Some(target) if parts.method != Method::CONNECT => target.as_str(),
+        _ => parts.uri.authority().map_or("", |host| host.as_str()),
+    };
+    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    push(out, b"host", authority(parts)?);
+    for (name, value) in &parts.headers {
+        if ![header::HOST, header::COOKIE].contains(name) {
+            push(out, name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+    // It may have come in pieces (RFC 9113, 8.2.3).
+    let cookies: Vec<_> = parts
+        .headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if !cookies.is_empty() {
+        push(out, b"cookie", &cookies.join(&b"; "[..]));
+    }
+    if !is_read && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+        push(out, b"transfer-encoding", b"chunked");
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+/// What makes a request malformed, could not be seen in HTTP/1 any more, and the library lets pass.
+fn malformed(parts: &Parts) -> Result<(), Refusal> {
+    if !parts.headers.values().all(headers::is_well_formed) {
+        return Err(Refusal::bad_request(
+            "white space around a field value (RFC 9113, 8.2.1)",
+        ));
+    }
+    let scheme = parts.uri.scheme_str().unwrap_or("http");
+    if !["http", "https"].contains(&scheme) {
+        return Err(Refusal::bad_request(
+            "the scheme is neither http nor https (RFC 9110, 4.2)",
+        ));
+    }
+    let path = parts.uri.path();
+    let is_asterisk = path == "*" && parts.method == Method::OPTIONS;
+    if !path.starts_with('/') && !is_asterisk && parts.method != Method::CONNECT {
+        return Err(Refusal::bad_request(
+            "the path does not begin with / (RFC 9113, 8.3.1)",
+        ));
+    }
+    Ok(())
+}
+
+/// The host that a request names: of `:authority`, else of Host; where both are there they have to mean the same
+/// (RFC 9113, 8.3.1).
+fn authority(parts: &Parts) -> Result<&[u8], Refusal> {
+    let mut fields = parts.headers.get_all(header::HOST).into_iter();
+    let field = fields.next().map(HeaderValue::as_bytes);
+    if fields.next().is_some() {
+        return Err(Refusal::bad_request("more than one Host (RFC 9112, 3.2)"));
+    }
+    let authority = parts.uri.authority().map(|host| host.as_str().as_bytes());
+    match (authority, field) {
+        (None, None) => Err(Refusal::bad_request(
+            "neither :authority nor Host (RFC 9113, 8.3.1)",
+        )),
+        (None, Some(host)) | (Some(host), None) => Ok(host),
+        (Some(host), Some(field)) if is_same_host(host, field, parts.uri.scheme_str()) => Ok(host),
+        (Some(_), Some(_)) => Err(Refusal::bad_request(
+            ":authority and Host differ (RFC 9113, 8.3.1)",
+        )),
+    }
+}
+
+/// Whether two hosts mean the same: names in comparison form, ports with that of the scheme where there is none.
+fn is_same_host(one: &[u8], other: &[u8], scheme: Option<&str>) -> bool {
+    let default: &[u8] = if scheme == Some("https") { b"443" } else { b"80" };
+    let port = |host: &'_ [u8]| -> Vec<u8> {
+        let colon = host.iter().rposition(|byte| *byte == b':');
+        let port = colon
+            .filter(|_| host.last() != Some(&b']'))
+            .and_then(|colon| host.get(colon.saturating_add(1)..))
+            .filter(|port| !port.is_empty());
+        port.unwrap_or(default).to_vec()
+    };
+    let (mut first, mut second) = ([0; uri::MAX_HOST], [0; uri::MAX_HOST]);
+    let names = (uri::host(one, &mut first), uri::host(other, &mut second));
+    matches!(names, (Ok(first), Ok(second)) if first == second) && port(one) == port(other)
+}
+
+/// The client's end of an exchange in HTTP/2.
+pub(super) struct Http2 {
+    content: RecvStream,
+    is_read: bool,
+    respond: SendResponse<Bytes>,
+    /// Absent before the final response.
+    stream: Option<SendStream<Bytes>>,
+    out: Vec<u8>,
+    /// The library took a head, or did not.
+    is_broken: bool,
+    /// What ends the stream; absent: nothing yet.
+    ending: Option<HeaderMap>,
+    is_ended: bool,
+}
+
+impl Http2 {
+    fn new(content: RecvStream, respond: SendResponse<Bytes>) -> Self {
+        Self {
+            is_read: content.is_end_stream(),
+            content,
+            respond,
+            stream: None,
+            out: Vec::new(),
+            is_broken: false,
+            ending: None,
+            is_ended: false,
+        }
+    }
+
+    /// Ends the stream so that nobody can take what came of it for the whole.
+    fn reset(&mut self) {
+        match &mut self.stream {
+            Some(stream) => stream.send_reset(h2::Reason::INTERNAL_ERROR),
+            None => self.respond.send_reset(h2::Reason::INTERNAL_ERROR),
+        }
+    }
+
+    /// The head that was written, which is taken.
+    fn response(&mut self) -> Response<()> {
+        let mut response = Response::new(());
+        let mut lines = self.out.split(|byte| *byte == b'\n');
+        let code = lines.next().and_then(|line| line.get(9..12));
+        let code = code.and_then(|code| StatusCode::from_bytes(code).ok());
+        *response.status_mut() = code.unwrap_or(StatusCode::BAD_GATEWAY);
+        for (name, value) in lines.filter_map(field) {
+            response.headers_mut().append(name, value);
+        }
+        self.out.clear();
+        response
+    }
+}
+
+/// A field's line.
+fn field(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
+    let colon = line.iter().position(|byte| *byte == b':')?;
+    let (name, value) = line.split_at_checked(colon)?;
+    let value = value.get(1..)?.trim_ascii();
+    Some((
+        HeaderName::from_bytes(name).ok()?,
+        HeaderValue::from_bytes(value).ok()?,
+    ))
+}
+
+impl Codec for Http2 {
+    fn version(&self) -> Version {
+        Version::HTTP_2
+    }
+
+    fn is_read(&self) -> bool {
+        self.is_read
+    }
+
+    fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Refusal>> {
+        let broken = |what: &str| {
+            Poll::Ready(Err(Refusal::new(
+                Reason::BodyBroken,
+                StatusCode::BAD_REQUEST,
+                what.to_owned(),
+            )))
+        };
+        loop {
+            if self.is_read {
+                return Poll::Ready(Ok(Piece::End(Vec::new())));
+            }
+            match ready!(self.content.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    let _ = self.content.flow_control().release_capacity(data.len());
+                    if !data.is_empty() {
+                        return Poll::Ready(Ok(Piece::Data(data)));
+                    }
+                }
+                Some(Err(_)) => return broken("the content of the request broke off"),
+                None => {
+                    let trailers = match ready!(self.content.poll_trailers(cx)) {
+                        Ok(trailers) => trailers.unwrap_or_default(),
+                        Err(_) => return broken("the content of the request broke off"),
+                    };
+                    if !trailers.values().all(headers::is_well_formed) {
+                        return broken("white space around a trailer field's value (RFC 9113, 8.2.1)");
+                    }
+                    let mut lines = Vec::new();
+                    for (name, value) in &trailers {
+                        push(&mut lines, name.as_str().as_bytes(), value.as_bytes());
+                    }
+                    self.is_read = true;
+                    return Poll::Ready(Ok(Piece::End(lines)));
+                }
+            }
+        }
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let reset = match &mut self.stream {
+            Some(stream) => stream.poll_reset(cx),
+            None => self.respond.poll_reset(cx),
+        };
+        reset.map(|_| ())
+    }
+
+    fn head(&mut self) -> &mut Vec<u8> {
+        &mut self.out
+    }
+
+    fn interim(&mut self) {
+        let response = self.response();
+        // Where the stream is gone, that is found with the next one.
+        let _ = self.respond.send_informational(response);
+    }
+
+    fn begin(&mut self, sends: Sends, _: bool) {
+        let response = self.response();
+        self.is_ended = sends == Sends::Nothing;
+        match self.respond.send_response(response, self.is_ended) {
+            Ok(stream) => self.stream = Some(stream),
+            Err(_) => self.is_broken = true,
+        }
+    }
+
+    fn data(&mut self, _: usize) {}
+
+    fn end(&mut self, trailers: &[u8]) {
+        let mut lines = Vec::new();
+        headers::clean_trailer_lines(trailers, &mut lines);
+        let fields = lines.split(|byte| *byte == b'\n').filter_map(field);
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(name, value);
+        }
+        self.ending = Some(map);
+    }
+
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &mut BytesMut,
+    ) -> Poll<Result<(), NotTaken>> {
+        if self.is_broken {
+            return Poll::Ready(Err(NotTaken));
+        }
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(Ok(()));
+        };
+        while !data.is_empty() && !self.is_ended {
+            stream.reserve_capacity(data.len());
+            if stream.capacity() == 0 {
+                match ready!(stream.poll_capacity(cx)) {
+                    Some(Ok(_)) => continue,
+                    _ => return Poll::Ready(Err(NotTaken)),
+                }
+            }
+            let piece = data.split_to(stream.capacity().min(data.len())).freeze();
+            let is_last = data.is_empty() && self.ending.as_ref().is_some_and(HeaderMap::is_empty);
+            if stream.send_data(piece, is_last).is_err() {
+                return Poll::Ready(Err(NotTaken));
+            }
+            self.is_ended = is_last;
+        }
+        if let Some(trailers) = self.ending.take()
+            && !self.is_ended
+        {
+            self.is_ended = true;
+            let sent = if trailers.is_empty() {
+                stream.send_data(Bytes::new(), true)
+            } else {
+                stream.send_trailers(trailers)
+            };
+            if sent.is_err() {
+                return Poll::Ready(Err(NotTaken));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT
+//! HTTP exchanges: one request and its response, between a client that speaks HTTP/1 or HTTP/2 and a server that speaks HTTP/1.
+//!
+//! The engine's parser is the only reader of HTTP/1, in both directions. A request of HTTP/2 is written as a head of HTTP/1
+//! ([`h2`]) and read by the same parser. Content is taken out of its framing where it comes in and framed anew where it goes
+//! out, so that no two readers see different ends of a message. [`exchange`] has the phases: read, plan, edit, send, answer,
+//! record.
+
+mod buffers;
+mod content;
+mod edit;
+mod exchange;
+mod fields;
+pub mod h1;
+pub mod h2;
+mod session;
+mod upload;
+
+use std::task::Context;
+use std::task::Poll;
+
+use bytes::Bytes;
+use bytes::BytesMut;
+use http::Version;
+
+use crate::reason::Refusal;
+
+/// What comes next of a request's content.
+#[derive(Debug)]
+pub enum Piece {
+    /// Bytes of it, at least one.
+    Data(Bytes),
+    /// Its end, with the lines of its trailer section.
+    End(Vec<u8>),
+}
+
+/// How the end of a response's content is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sends {
+    /// There is none.
+    Nothing,
+    /// By the Content-Length that the head has.
+    Length,
+    /// By the protocol.
+    Unknown,
+}
+
+/// The client takes nothing, or has gone.
+#[derive(Debug)]
+pub struct NotTaken;
+
+/// The client's end of an exchange, in one version of HTTP.
+pub trait Codec {
+    /// The version of the request.
+    fn version(&self) -> Version;
+
+    /// Whether all of the request's content was read.
+    fn is_read(&self) -> bool;
+
+    /// The next piece of the request's content.
+    fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Refusal>>;
+
+    /// Ready when the client wants no response any more.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Where the next head is written: its first line as HTTP/1 has it, then its fields. Empty at first.
+    fn head(&mut self) -> &mut Vec<u8>;
+
+    /// The head that was written is whole, and one of an interim response.
+    fn interim(&mut self);
+
+    /// The head that was written is whole. `last`: the connection ends behind the response.
+    fn begin(&mut self, sends: Sends, last: bool);
+
+    /// So many bytes of content follow.
+    fn data(&mut self, length: usize);
+
+    /// The content ends behind what follows, with these lines of a trailer section.
+    fn end(&mut self, trailers: &[u8]);
+
+    /// Sends what was said to be sent, and all of `data`.
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &mut BytesMut,
+    ) -> Poll<Result<(), NotTaken>>;
+}

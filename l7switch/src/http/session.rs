@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+//! What the exchanges of a client's connection have in common.
+
+use std::task::Poll;
+
+use l7switch_rules::model::Limits;
+
+use super::Codec;
+use super::NotTaken;
+use super::buffers::Buffers;
+use super::fields::push;
+use crate::client::Client;
+use crate::timer::Timer;
+
+/// Room for what the switch says of itself.
+const OWN: usize = 160;
+
+/// A client's end, and what is used again from exchange to exchange.
+pub(super) struct Session<'a, C> {
+    pub(super) client: &'a Client,
+    pub(super) limits: &'a Limits,
+    pub(super) codec: C,
+    pub(super) timer: Timer,
+    /// The client means to send another request.
+    pub(super) is_persistent: bool,
+    /// What the switch says of the client in a usual request, up to the value of X-Forwarded-Host.
+    pub(super) own: Vec<u8>,
+    /// Empty between two exchanges.
+    pub(super) buffers: Buffers,
+}
+
+impl<'a, C: Codec> Session<'a, C> {
+    pub(super) fn new(client: &'a Client, limits: &'a Limits, codec: C) -> Self {
+        let mut own = Vec::with_capacity(OWN);
+        push(&mut own, b"x-forwarded-for", client.peer_text.as_bytes());
+        push(&mut own, b"x-forwarded-proto", client.scheme.as_bytes());
+        own.extend_from_slice(b"x-forwarded-host: ");
+        Self {
+            client,
+            limits,
+            codec,
+            timer: Timer::default(),
+            is_persistent: true,
+            own,
+            buffers: Buffers::default(),
+        }
+    }
+
+    /// Sends what was said to be sent, and what stands in the buffer of the server's bytes.
+    pub(super) async fn send(&mut self) -> Result<(), NotTaken> {
+        let Self {
+            codec,
+            timer,
+            buffers,
+            limits,
+            ..
+        } = self;
+        loop {
+            timer.start(limits.idle_timeout);
+            let before = buffers.from_server.len();
+            let mut moved = false;
+            let sent = timer
+                .within(|cx| {
+                    let polled = codec.poll_send(cx, &mut buffers.from_server);
+                    if polled.is_pending() && codec.poll_gone(cx).is_ready() {
+                        return Poll::Ready(Some(Err(NotTaken)));
+                    }
+                    // The client has as long for each piece that it takes.
+                    moved = polled.is_pending() && buffers.from_server.len() < before;
+                    if moved {
+                        return Poll::Ready(None);
+                    }
+                    polled.map(Some)
+                })
+                .await;
+            match sent {
+                Ok(Some(sent)) => return sent,
+                Ok(None) => (),
+                Err(_) => return Err(NotTaken),
+            }
+        }
+    }
+}

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: MIT
+//! A request's content on its way to the server, framed anew, while the response is awaited or already comes.
+
+use std::io::Write as _;
+use std::pin::Pin;
+use std::task::Context;
+use std::task::Poll;
+use std::task::ready;
+use std::time::Duration;
+
+use bytes::Bytes;
+use bytes::BytesMut;
+use tokio::time::Sleep;
+
+use super::Codec;
+use super::Piece;
+use crate::headers;
+use crate::io::poll_write_both;
+use crate::reason::Refusal;
+use crate::upstream::Feed;
+use crate::upstream::ServerStream;
+use crate::upstream::WaitsFor;
+
+/// A client that waits for 100 (Continue) and a server that never says it would wait for each other: after so long the
+/// switch says it (curl waits as long before it goes on by itself).
+const CONTINUE: Duration = Duration::from_secs(1);
+
+/// The response with which the switch does.
+const CONTINUE_HEAD: &[u8] = b"HTTP/1.1 100 Continue\r\n";
+
+/// What is left to be sent of a request's content.
+#[derive(Debug)]
+pub(super) struct Upload {
+    state: State,
+    chunked: bool,
+    /// Framing that goes before the data.
+    framing: Vec<u8>,
+    /// How much of it has gone.
+    written: usize,
+    data: Bytes,
+    /// Bytes of data that came from the client.
+    bytes: u64,
+    /// Changes with every step.
+    moved: u64,
+    waits_for: WaitsFor,
+    expects: Expects,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// More may come from the client.
+    Open,
+    /// All has come.
+    Ended,
+    /// All has gone to the server.
+    Done,
+    /// The server takes no more.
+    Refused,
+}
+
+/// What the client waits for before it sends its content.
+#[derive(Debug)]
+enum Expects {
+    /// Nothing.
+    Nothing,
+    /// 100 (Continue); absent: the wait has not begun.
+    Continue(Option<Pin<Box<Sleep>>>),
+    /// The switch says it.
+    Saying,
+}
+
+impl Upload {
+    /// Of a request whose content has come with its head.
+    pub(super) const fn nothing() -> Self {
+        Self {
+            state: State::Done,
+            chunked: false,
+            framing: Vec::new(),
+            written: 0,
+            data: Bytes::new(),
+            bytes: 0,
+            moved: 0,
+            waits_for: WaitsFor::Server,
+            expects: Expects::Nothing,
+        }
+    }
+
+    /// Of one whose content is still to come. `expects`: the client waits for 100 (Continue).
+    pub(super) fn new(chunked: bool, expects: bool) -> Self {
+        Self {
+            state: State::Open,
+            chunked,
+            expects: if expects {
+                Expects::Continue(None)
+            } else {
+                Expects::Nothing
+            },
+            ..Self::nothing()
+        }
+    }
+
+    /// Whether the server has all of it.
+    pub(super) fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Whether there is nothing more to be done.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.state, State::Done | State::Refused)
+    }
+
+    /// Something else has moved that belongs to the exchange.
+    pub(super) const fn has_moved(&mut self) {
+        self.moved = self.moved.wrapping_add(1);
+    }
+
+    /// Bytes of data that came.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether a 100 (Continue) of the server is for the client; it is none of its business twice.
+    pub(super) fn take_continue(&mut self) -> bool {
+        let expects = std::mem::replace(&mut self.expects, Expects::Nothing);
+        matches!(expects, Expects::Continue(_))
+    }
+
+    /// Says 100 (Continue) where the server has not for too long.
+    fn poll_continue<C: Codec>(&mut self, codec: &mut C, cx: &mut Context<'_>) -> Poll<()> {
+        if let Expects::Continue(sleep) = &mut self.expects {
+            let sleep = sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(CONTINUE)));
+            if sleep.as_mut().poll(cx).is_ready() {
+                codec.head().extend_from_slice(CONTINUE_HEAD);
+                codec.interim();
+                self.expects = Expects::Saying;
+            }
+        }
+        if matches!(self.expects, Expects::Saying) {
+            // A client that has gone is found when its content is read.
+            let _ = ready!(codec.poll_send(cx, &mut BytesMut::new()));
+            self.expects = Expects::Nothing;
+        }
+        Poll::Ready(())
+    }
+
+    /// Frames a piece of content.
+    fn frame(&mut self, piece: Piece) {
+        self.framing.clear();
+        self.written = 0;
+        match piece {
+            Piece::Data(data) => {
+                self.expects = Expects::Nothing;
+                self.bytes = self
+                    .bytes
+                    .saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+                if self.chunked {
+                    let end = if self.bytes_before(&data) { "\r\n" } else { "" };
+                    // A vector takes everything.
+                    let _ = write!(self.framing, "{end}{:x}\r\n", data.len());
+                }
+                self.data = data;
+            }
+            Piece::End(trailers) => {
+                self.state = State::Ended;
+                if self.chunked {
+                    let end: &[u8] = if self.bytes > 0 { b"\r\n0\r\n" } else { b"0\r\n" };
+                    self.framing.extend_from_slice(end);
+                    headers::clean_trailer_lines(&trailers, &mut self.framing);
+                    self.framing.extend_from_slice(b"\r\n");
+                }
+            }
+        }
+    }
+
+    /// Whether data came before these.
+    fn bytes_before(&self, data: &Bytes) -> bool {
+        u64::try_from(data.len()).is_ok_and(|length| self.bytes > length)
+    }
+
+    /// Writes what was framed. `false`: the server takes no more.
+    fn poll_write(&mut self, server: &mut ServerStream, cx: &mut Context<'_>) -> Poll<bool> {
+        loop {
+            let mut first = self.framing.get(self.written..).unwrap_or_default();
+            let mut second = &*self.data;
+            if first.is_empty() && second.is_empty() {
+                return Poll::Ready(true);
+            }
+            let before = (first.len(), second.len());
+            let stream = Pin::new(server.stream());
+            if ready!(poll_write_both(stream, cx, &mut first, &mut second)).is_err() {
+                return Poll::Ready(false);
+            }
+            let of_first = before.0.saturating_sub(first.len());
+            let of_second = before.1.saturating_sub(second.len());
+            self.written = self.written.saturating_add(of_first);
+            let _ = self.data.split_to(of_second);
+            self.moved = self.moved.wrapping_add(1);
+        }
+    }
+
+    /// Goes on.
+    fn poll<C: Codec>(
+        &mut self,
+        codec: &mut C,
+        server: &mut ServerStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Refusal>> {
+        loop {
+            if self.is_over() {
+                return Poll::Ready(Ok(()));
+            }
+            self.waits_for = WaitsFor::Server;
+            if !ready!(self.poll_write(server, cx)) {
+                // A server that answers before it has read the whole request and closes resets the connection when more
+                // comes. Its response stands in our receive buffer all the same: what is read next tells.
+                self.state = State::Refused;
+                continue;
+            }
+            if self.state == State::Ended {
+                self.state = State::Done;
+                continue;
+            }
+            self.waits_for = WaitsFor::Client;
+            if self.poll_continue(codec, cx).is_pending() {
+                return Poll::Pending;
+            }
+            let piece = ready!(codec.poll_content(cx))?;
+            self.moved = self.moved.wrapping_add(1);
+            self.frame(piece);
+        }
+    }
+}
+
+/// An upload and where it comes from.
+#[derive(Debug)]
+pub(super) struct From<'a, C> {
+    pub(super) codec: &'a mut C,
+    pub(super) upload: &'a mut Upload,
+}
+
+impl<C: Codec> Feed for From<'_, C> {
+    fn poll_feed(
+        &mut self,
+        server: &mut ServerStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Refusal>> {
+        self.upload.poll(self.codec, server, cx)
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.codec.poll_gone(cx)
+    }
+
+    fn waits_for(&self) -> WaitsFor {
+        self.upload.waits_for
+    }
+
+    fn moved(&self) -> u64 {
+        self.upload.moved
+    }
+
+    fn is_untouched(&self) -> bool {
+        self.upload.is_done() && self.upload.bytes == 0
+    }
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT
+//! What goes to a server behind a request's head, while its response is awaited or already comes.
+
+use std::future::poll_fn;
+use std::task::Context;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::stream::ServerStream;
+use crate::reason::Reason;
+use crate::reason::Refusal;
+use crate::timer::Timer;
+
+/// Who has to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// The client has more to send.
+    Client,
+    /// The server has all that the client has sent.
+    Server,
+}
+
+/// How long is waited for whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For the server to go on.
+    pub response: Duration,
+    /// For the client to go on with the content, or to take it.
+    pub client: Duration,
+}
+
+/// The client's end of an exchange.
+pub trait Feed {
+    /// Goes on with the content. Ready: there is no more for the server, or it broke off.
+    fn poll_feed(
+        &mut self,
+        server: &mut ServerStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Refusal>>;
+
+    /// Ready when the client wants no response any more.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Who has to go on.
+    fn waits_for(&self) -> WaitsFor;
+
+    /// Changes when content moves.
+    fn moved(&self) -> u64;
+
+    /// Whether there is no content but what was sent with the head.
+    fn is_untouched(&self) -> bool;
+}
+
+/// Why a wait ended without what it was for.
+#[derive(Debug)]
+pub enum Broke {
+    /// The client broke off within its content.
+    Content(Refusal),
+    /// The client wants no response any more.
+    Gone,
+    /// Nobody moved in time; it was for these to do so.
+    Expired(WaitsFor),
+}
+
+impl Broke {
+    /// What a client is told that can still be told something.
+    pub fn refusal(self) -> Refusal {
+        match self {
+            Self::Content(refusal) => refusal,
+            Self::Gone => Refusal::new(
+                Reason::ClientGone,
+                http::StatusCode::BAD_REQUEST,
+                "the client has gone",
+            ),
+            Self::Expired(WaitsFor::Client) => Refusal::new(
+                Reason::BodyTimeout,
+                http::StatusCode::REQUEST_TIMEOUT,
+                "the content of the request did not arrive in time",
+            ),
+            Self::Expired(WaitsFor::Server) => Refusal::new(
+                Reason::ResponseTimeout,
+                http::StatusCode::GATEWAY_TIMEOUT,
+                "the server did not begin its response in time",
+            ),
+        }
+    }
+}
+
+/// Waits for what `poll` gives, while content goes on. The time begins anew with everything that moves.
+///
+/// # Errors
+///
+/// See [`Broke`].
+pub async fn wait<F: Feed, T>(
+    feed: &mut F,
+    server: &mut ServerStream,
+    timer: &mut Timer,
+    patience: Patience,
+    mut poll: impl FnMut(&mut F, &mut ServerStream, &mut Context<'_>) -> Poll<T>,
+) -> Result<T, Broke> {
+    let mut seen = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(Err(refusal)) = feed.poll_feed(server, cx) {
+            return Poll::Ready(Err(Broke::Content(refusal)));
+        }
+        if let Poll::Ready(value) = poll(feed, server, cx) {
+            return Poll::Ready(Ok(value));
+        }
+        if feed.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(Broke::Gone));
+        }
+        let now = (feed.moved(), feed.waits_for());
+        if seen != Some(now) {
+            seen = Some(now);
+            timer.start(match now.1 {
+                WaitsFor::Client => patience.client,
+                WaitsFor::Server => patience.response,
+            });
+        }
+        timer
+            .poll_expired(cx)
+            .map(|()| Err(Broke::Expired(now.1)))
+    })
+    .await
+}
