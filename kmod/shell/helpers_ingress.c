@@ -313,6 +313,16 @@ bool l7_ingress_finish(struct sk_buff *skb)
 	return skb_dst(skb)->input(skb) != -EPERM;
 }
 
+/* Whether br_netfilter calls the hooks, ahead of the stack. Kernels without it do not declare what tells. */
+static bool l7_on_bridge(const struct sk_buff *skb)
+{
+#if IS_ENABLED(CONFIG_BRIDGE_NETFILTER)
+	return nf_bridge_info_exists(skb);
+#else
+	return false;
+#endif
+}
+
 /* The same for one that was rewritten at PRE_ROUTING by the hook that has this priv: who is behind that hook sees it first. Negative:
  * it has to go on by the hook's verdict, and was not touched.
  *
@@ -328,7 +338,7 @@ int l7_hook_finish(struct sk_buff *skb, const struct nf_hook_state *state, const
 	int said;
 
 	/* Options are read behind PRE_ROUTING, but by br_netfilter before. */
-	if (ipv4 && ip_hdr(skb)->ihl != 5 && !nf_bridge_info_exists(skb))
+	if (ipv4 && ip_hdr(skb)->ihl != 5 && !l7_on_bridge(skb))
 		return -EINVAL;
 	hooks = ipv4 ? rcu_dereference(state->net->nf.hooks_ipv4[NF_INET_PRE_ROUTING]) :
 		       rcu_dereference(state->net->nf.hooks_ipv6[NF_INET_PRE_ROUTING]);
