@@ -17,19 +17,59 @@ use crate::support::start;
 use crate::support::status;
 use crate::support::until;
 
+const EXPECTING: &str =
+    "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
+
+/// RFC 9110, 10.1.1: the expectation is the server's to meet.
 #[tokio::test]
-async fn continue_is_said_when_a_server_takes_the_content() {
+async fn continue_is_the_servers_to_say() {
+    let server = Server::start(|mut conn, _, _| async move {
+        let head = conn.head().await.unwrap();
+        assert_eq!(field(&head, "expect").unwrap(), "100-continue");
+        conn.send("HTTP/1.1 100 Go on\r\nX-Why: free\r\nConnection: x\r\n\r\n").await;
+        let body = conn.body(&head).await;
+        assert_eq!(body, b"body");
+        conn.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    })
+    .await;
+    let switch = start(&simple(&[server.address], "", ""));
+    let mut client = Raw::connect(address(&switch, "web")).await;
+    client.send(EXPECTING).await;
+    let head = client.head().await.unwrap();
+    assert_eq!(head, "HTTP/1.1 100 Go on\r\nX-Why: free\r\n\r\n");
+    client.send("body").await;
+    let (status, _, body) = client.response().await;
+    assert_eq!((status, body), (200, b"ok".to_vec()));
+}
+
+/// Neither side would ever go on: many servers know no 100.
+#[tokio::test]
+async fn continue_is_said_where_the_server_does_not() {
     let server = Server::echo().await;
     let switch = start(&simple(&[server.address], "", ""));
     let mut client = Raw::connect(address(&switch, "web")).await;
-    client
-        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
-        .await;
+    client.send(EXPECTING).await;
+    let began = std::time::Instant::now();
     assert_eq!(status(&client.head().await.unwrap()), 100);
+    assert!(began.elapsed() > Duration::from_millis(900));
     client.send("body").await;
     let (status, _, body) = client.response().await;
     assert_eq!((status, body), (200, b"body".to_vec()));
-    assert!(field(&server.heads()[0], "expect").is_none());
+}
+
+/// The server's answer comes instead, and the content never.
+#[tokio::test]
+async fn an_expectation_may_be_refused() {
+    let server = Server::start(|mut conn, _, _| async move {
+        conn.head().await.unwrap();
+        conn.send("HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n").await;
+        assert!(conn.ended().await);
+    })
+    .await;
+    let switch = start(&simple(&[server.address], "", ""));
+    let mut client = Raw::connect(address(&switch, "web")).await;
+    client.send(EXPECTING).await;
+    assert_eq!(status(&client.head().await.unwrap()), 413);
 }
 
 #[tokio::test]

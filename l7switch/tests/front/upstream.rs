@@ -352,12 +352,14 @@ async fn what_is_no_response_is_502() {
     }
 }
 
+/// RFC 9110, 15.2: they are passed on, but to who speaks HTTP/1.0.
 #[tokio::test]
-async fn informational_responses_are_not_the_response() {
+async fn interim_responses_are_passed_on() {
     let server = Server::start(|mut conn, _, _| async move {
         conn.head().await.unwrap();
-        conn.send("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n")
-            .await;
+        conn.send("HTTP/1.1 103 Early Hints\r\nLink: x\r\nKeep-Alive: 5\r\n\r\n").await;
+        conn.send("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 P\r\n\r\n").await;
+        conn.send("HTTP/1.1 204 No Content\r\n\r\n").await;
     })
     .await;
     let switch = start(&simple(&[server.address], "", ""));
@@ -365,8 +367,15 @@ async fn informational_responses_are_not_the_response() {
     client
         .send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         .await;
+    let hints = client.head().await.unwrap();
+    assert_eq!(hints, "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n");
+    // It asked for no 100.
+    assert_eq!(status(&client.head().await.unwrap()), 102);
     assert_eq!(status(&client.head().await.unwrap()), 204);
     assert!(client.ended().await);
+    let mut client = Raw::connect(address(&switch, "web")).await;
+    client.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n").await;
+    assert_eq!(status(&client.head().await.unwrap()), 204);
 }
 
 #[tokio::test]
