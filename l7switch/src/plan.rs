@@ -235,10 +235,10 @@ pub fn onward<'a, F: Fields + ?Sized>(
     asked: &Asked<'_, F>,
     method: &Method,
     record: &mut Record,
-) -> Result<Onward<'a>, Answer> {
+) -> Result<Onward<'a>, Box<Answer>> {
     let refuse = |record: &mut Record, refusal: &Refusal| {
         record.refused(refusal.reason);
-        answer::refuse(refusal, method)
+        Box::new(answer::refuse(refusal, method))
     };
     let Some((index, model, service)) = generation.service(&client.service) else {
         let refusal = Refusal::new(
@@ -289,7 +289,7 @@ pub fn onward<'a, F: Fields + ?Sized>(
         (Step::Respond, _) => return Err(refuse(record, &Refusal::internal("no response"))),
     };
     state.filters.response.apply(response.headers_mut());
-    Err(response)
+    Err(Box::new(response))
 }
 
 /// The pool of a weighted split, for a random number that is asked for where it matters.

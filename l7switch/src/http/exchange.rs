@@ -88,7 +88,6 @@ pub(super) struct Tunnel {
 
 /// A response whose head has come.
 struct Response<'a, 'b> {
-    request: &'a Request<'a>,
     onward: &'a Onward<'b>,
     answered: Answered,
     follows: Follows,
@@ -151,7 +150,7 @@ impl<C: Codec> Session<'_, C> {
         };
         let onward = match plan::onward(self.client, &generation, &asked, &method, &mut record) {
             Ok(onward) => onward,
-            Err(answer) => return Box::pin(self.answer(answer, record)).await,
+            Err(answer) => return Box::pin(self.answer(*answer, record)).await,
         };
         if present.has(Present::MAX_FORWARDS) && [Method::OPTIONS, Method::TRACE].contains(&method)
         {
@@ -386,7 +385,6 @@ impl<C: Codec> Session<'_, C> {
             last,
         );
         let response = Response {
-            request,
             onward,
             follows,
             ending: ending(request.method, &answered.head, says_empty),
@@ -445,7 +443,7 @@ impl<C: Codec> Session<'_, C> {
         let mut decoder = Decoder::of_response(follows);
         loop {
             let Ok(decoded) = decoder.decode(&mut self.buffers.from_server) else {
-                return Err(cut(lease, record, upload, Reason::BadResponse));
+                return Err(cut(lease, &mut record, upload, Reason::BadResponse));
             };
             let has_surplus = decoded.length < self.buffers.from_server.len();
             self.buffers.from_server.truncate(decoded.data.end);
@@ -503,7 +501,7 @@ impl<C: Codec> Session<'_, C> {
                     return Err(record_end(&mut record, upload, reason));
                 }
             };
-            return Err(cut(lease, record, upload, reason));
+            return Err(cut(lease, &mut record, upload, reason));
         }
     }
 
@@ -639,7 +637,7 @@ fn record_end(record: &mut Record, upload: &Upload, reason: Reason) -> NotTaken 
 }
 
 /// Records that a server's response broke off.
-fn cut(lease: Lease, mut record: Box<Record>, upload: &Upload, reason: Reason) -> NotTaken {
+fn cut(lease: Lease, record: &mut Record, upload: &Upload, reason: Reason) -> NotTaken {
     lease.failed();
     record.received(upload.bytes());
     record.close(Some(reason));

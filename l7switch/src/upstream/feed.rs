@@ -91,7 +91,7 @@ impl Broke {
 /// # Errors
 ///
 /// See [`Broke`].
-pub async fn wait<F: Feed, T>(
+pub(super) async fn wait<F: Feed, T>(
     feed: &mut F,
     server: &mut ServerStream,
     timer: &mut Timer,

@@ -122,7 +122,7 @@ const CASES: &[Case] = &[
 
 /// A version as curl is asked for it, the service, and the version in which the switch answers.
 const VERSIONS: &[(&str, &str, &str)] = &[
-    ("--http1.0", "web", "1.0"),
+    ("--http1.0", "web", "1.1"),
     ("--http1.1", "web", "1.1"),
     ("--http2-prior-knowledge", "web", "2"),
     ("--http1.1", "secure", "1.1"),
