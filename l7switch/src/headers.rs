@@ -187,16 +187,23 @@ mod tests {
             "proxy-authenticate",
             "http2-settings",
         ] {
-            assert!(Present::named(name.as_bytes()).has(Present::HOP_BY_HOP), "{name}");
+            assert!(
+                Present::named(name.as_bytes()).has(Present::HOP_BY_HOP),
+                "{name}"
+            );
         }
         for name in ["trailer", "x-other", "host", "te2"] {
-            assert!(!Present::named(name.as_bytes()).has(Present::HOP_BY_HOP), "{name}");
+            assert!(
+                !Present::named(name.as_bytes()).has(Present::HOP_BY_HOP),
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn trailers_that_could_be_taken_for_the_head_stay_here() {
-        let lines = b"X-A: 1\r\nHost: b\r\nX-Forwarded-For:c\r\nConnection: x\r\ngrpc-status: 0\r\n";
+        let lines =
+            b"X-A: 1\r\nHost: b\r\nX-Forwarded-For:c\r\nConnection: x\r\ngrpc-status: 0\r\n";
         let mut out = Vec::new();
         clean_trailer_lines(lines, &mut out);
         assert_eq!(out, b"X-A: 1\r\ngrpc-status: 0\r\n");

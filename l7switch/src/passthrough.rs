@@ -20,13 +20,13 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::client::Client;
-use crate::record::Record;
 use crate::io::Prefixed;
 use crate::io::SharedStream;
 use crate::io::StreamHandle;
 use crate::limit;
 use crate::plan::share;
 use crate::reason::Reason;
+use crate::record::Record;
 use crate::state::Generation;
 use crate::tunnel;
 use crate::upstream::ConnectError;

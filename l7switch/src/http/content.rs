@@ -143,9 +143,15 @@ mod tests {
     fn its_end_is_found() {
         use ResponseBody as Body;
         assert_eq!(of(Body::None, &["HTTP"]), whole("", "", 0, true));
-        assert_eq!(of(Body::Length(5), &["abc", "deHTTP"]), whole("abcde", "", 5, true));
+        assert_eq!(
+            of(Body::Length(5), &["abc", "deHTTP"]),
+            whole("abcde", "", 5, true)
+        );
         assert_eq!(of(Body::Length(5), &["abc"]), whole("abc", "", 3, false));
-        assert_eq!(of(Body::UntilClose, &["ab", "c"]), whole("abc", "", 3, false));
+        assert_eq!(
+            of(Body::UntilClose, &["ab", "c"]),
+            whole("abc", "", 3, false)
+        );
         let bad = of(Body::Chunked, &["3\r\nabcd"]);
         assert_eq!(bad, Err(BodyError::ChunkEnd));
     }
@@ -153,7 +159,12 @@ mod tests {
     #[test]
     fn chunks_cut_anywhere_give_the_same_data() {
         let text = "3;x=y\r\nabc\r\n1 \r\nd\r\n10\r\n0123456789abcdef\r\n0\r\nX-A: b\r\nX-C: d\r\n\r\nHTTP";
-        let expected = whole("abcd0123456789abcdef", "X-A: b\r\nX-C: d\r\n", text.len() - 4, true);
+        let expected = whole(
+            "abcd0123456789abcdef",
+            "X-A: b\r\nX-C: d\r\n",
+            text.len() - 4,
+            true,
+        );
         assert_eq!(of(ResponseBody::Chunked, &[text]), expected);
         for first in 0..text.len() {
             for second in first..text.len() {

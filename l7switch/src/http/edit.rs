@@ -82,7 +82,10 @@ pub(super) fn request(
     }
     // HTTP/2 may have split the field, which HTTP/1 may not (RFC 9113, 8.2.3); RFC 6265, 5.4, has one of it.
     let cookies = present.has(Present::COOKIE)
-        && fields.values(request.bytes, Present::COOKIE).nth(1).is_some();
+        && fields
+            .values(request.bytes, Present::COOKIE)
+            .nth(1)
+            .is_some();
     if cookies {
         without = without.and(Present::COOKIE);
     }
@@ -97,7 +100,11 @@ pub(super) fn request(
         push(out, b"cookie", &all.join(&b"; "[..]));
     }
     if let Some(left) = request.max_forwards {
-        push(out, b"max-forwards", left.saturating_sub(1).to_string().as_bytes());
+        push(
+            out,
+            b"max-forwards",
+            left.saturating_sub(1).to_string().as_bytes(),
+        );
     }
     let host_value = host.and_then(|host| HeaderValue::from_bytes(host).ok());
     let named = Present::FORWARDED.and(Present::VIA);

@@ -61,6 +61,9 @@ const READ: usize = 64 * 1024;
 /// So long the rest of a request may stand still whose response is over.
 const REST: Duration = Duration::from_secs(60);
 
+/// Most content of a request that is passed over behind an answer of the switch's own.
+pub(super) const MOST_PASSED_OVER: u64 = 64 * 1024;
+
 /// What comes after an exchange.
 #[derive(Debug)]
 pub(super) enum Next {
@@ -98,13 +101,8 @@ struct Response<'a, 'b> {
 
 impl<C: Codec> Session<'_, C> {
     /// Answers a request, of which these are the head's bytes, and the content if it has come with it as a whole.
-    pub(super) async fn exchange(
-        &mut self,
-        head: &Head<'_>,
-        bytes: &[u8],
-        content: &[u8],
-    ) -> Next {
-        self.is_persistent = head.persistent();
+    pub(super) async fn exchange(&mut self, head: &Head<'_>, bytes: &[u8], content: &[u8]) -> Next {
+        self.may_go_on = head.persistent() && can_be_passed_over(head);
         let version = self.codec.version();
         let method = Method::from_bytes(head.method()).unwrap_or_default();
         let mut record = Record::begin(self.client, |line| {
@@ -188,7 +186,7 @@ impl<C: Codec> Session<'_, C> {
         describe: impl FnOnce(&mut crate::access_log::Line),
     ) -> Next {
         limit::hostile(refusal.reason, self.client.peer, &refusal.detail);
-        self.is_persistent = false;
+        self.may_go_on = false;
         let mut record = Record::begin(self.client, describe);
         record.refused(refusal.reason);
         let answer = answer::refuse(refusal, &Method::GET);
@@ -271,6 +269,13 @@ impl<C: Codec> Session<'_, C> {
                 if refusal.reason == Reason::ClientGone {
                     record.close(Some(refusal.reason));
                     return Next::Cut;
+                }
+                if matches!(
+                    refusal.reason,
+                    Reason::BodyBroken | Reason::BodyTimeout | Reason::BadRequest
+                ) {
+                    // Nobody knows where the next request would begin.
+                    self.may_go_on = false;
                 }
                 let edit = Some(&onward.state.filters.response);
                 self.refuse(&refusal, request.method, record, edit).await
@@ -367,9 +372,8 @@ impl<C: Codec> Session<'_, C> {
         };
         let is_until_close = matches!(follows, Follows::Chunked | Follows::UntilClose)
             && request.version == Version::HTTP_10;
-        let last = is_until_close
-            || !request.head.persistent()
-            || self.client.core.shutdown.is_draining();
+        let last =
+            is_until_close || !request.head.persistent() || self.client.core.shutdown.is_draining();
         let out = self.codec.head();
         edit::response(&answered.head, bytes, fields, onward, is_changing, out);
         self.buffers.from_server.advance(answered.length);
@@ -468,10 +472,12 @@ impl<C: Codec> Session<'_, C> {
                 }
                 return self.rest(lease, upload, record, last).await;
             }
-            self.send_with(&mut lease, upload, patience).await.map_err(|reason| {
-                let reason = reason.unwrap_or(Reason::ClientGone);
-                record_end(&mut record, upload, reason)
-            })?;
+            self.send_with(&mut lease, upload, patience)
+                .await
+                .map_err(|reason| {
+                    let reason = reason.unwrap_or(Reason::ClientGone);
+                    record_end(&mut record, upload, reason)
+                })?;
             self.buffers.from_server.clear();
             self.buffers.from_server.reserve(READ);
             // A server that waits for its client may be silent for as long as that one.
@@ -483,7 +489,9 @@ impl<C: Codec> Session<'_, C> {
                 upload,
             };
             let buffer = &mut self.buffers.from_server;
-            let read = lease.read(&mut from, &mut self.timer, patience, buffer).await;
+            let read = lease
+                .read(&mut from, &mut self.timer, patience, buffer)
+                .await;
             let reason = match read {
                 Ok(Ok(1..)) => continue,
                 Ok(Ok(0)) if decoder.ends_with_connection() => {
@@ -586,11 +594,7 @@ impl<C: Codec> Session<'_, C> {
         let (parts, content) = answer.into_parts();
         record.responded(parts.status);
         let says_last = parts.headers.contains_key(header::CONNECTION);
-        // A request whose content nobody has read ends its connection.
-        let last = says_last
-            || !self.codec.is_read()
-            || !self.is_persistent
-            || self.client.core.shutdown.is_draining();
+        let last = says_last || !self.may_go_on || self.client.core.shutdown.is_draining();
         let out = self.codec.head();
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(parts.status.as_str().as_bytes());
@@ -642,6 +646,16 @@ fn cut(lease: Lease, record: &mut Record, upload: &Upload, reason: Reason) -> No
     record.received(upload.bytes());
     record.close(Some(reason));
     NotTaken
+}
+
+/// Whether a request's content can be passed over behind an answer of the switch's own: it is not much, and it comes for
+/// sure. How much of it has come by then is TCP's affair, and makes no difference.
+const fn can_be_passed_over(head: &Head<'_>) -> bool {
+    match head.framing() {
+        Framing::None => true,
+        Framing::Length(length) => length <= MOST_PASSED_OVER && !head.expect_continue(),
+        Framing::Chunked => !head.expect_continue(),
+    }
 }
 
 /// Requests that no rule can allow.

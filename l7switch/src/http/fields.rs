@@ -179,7 +179,10 @@ fn has_carriage_returns(head: &[u8]) -> bool {
 fn clean(line: &[u8], out: &mut Vec<u8>) {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    out.extend(line.iter().map(|byte| if is_odd(*byte) { b' ' } else { *byte }));
+    out.extend(
+        line.iter()
+            .map(|byte| if is_odd(*byte) { b' ' } else { *byte }),
+    );
     out.extend_from_slice(b"\r\n");
 }
 

@@ -196,7 +196,11 @@ fn authority(parts: &Parts) -> Result<&[u8], Refusal> {
 
 /// Whether two hosts mean the same: names in comparison form, ports with that of the scheme where there is none.
 fn is_same_host(one: &[u8], other: &[u8], scheme: Option<&str>) -> bool {
-    let default: &[u8] = if scheme == Some("https") { b"443" } else { b"80" };
+    let default: &[u8] = if scheme == Some("https") {
+        b"443"
+    } else {
+        b"80"
+    };
     let port = |host: &'_ [u8]| -> Vec<u8> {
         let colon = host.iter().rposition(|byte| *byte == b':');
         let port = colon
@@ -308,7 +312,9 @@ impl Codec for Http2 {
                         Err(_) => return broken("the content of the request broke off"),
                     };
                     if !trailers.values().all(headers::is_well_formed) {
-                        return broken("white space around a trailer field's value (RFC 9113, 8.2.1)");
+                        return broken(
+                            "white space around a trailer field's value (RFC 9113, 8.2.1)",
+                        );
                     }
                     let mut lines = Vec::new();
                     for (name, value) in &trailers {

@@ -163,7 +163,11 @@ impl Upload {
             Piece::End(trailers) => {
                 self.state = State::Ended;
                 if self.chunked {
-                    let end: &[u8] = if self.bytes > 0 { b"\r\n0\r\n" } else { b"0\r\n" };
+                    let end: &[u8] = if self.bytes > 0 {
+                        b"\r\n0\r\n"
+                    } else {
+                        b"0\r\n"
+                    };
                     self.framing.extend_from_slice(end);
                     headers::clean_trailer_lines(&trailers, &mut self.framing);
                     self.framing.extend_from_slice(b"\r\n");

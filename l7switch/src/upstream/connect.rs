@@ -10,7 +10,6 @@ use socket2::TcpKeepalive;
 use thiserror::Error;
 use tokio::net::TcpStream;
 
-
 /// How long a peer may leave a silent connection's probes unanswered until it counts as gone.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 

@@ -117,9 +117,7 @@ pub(super) async fn wait<F: Feed, T>(
                 WaitsFor::Server => patience.response,
             });
         }
-        timer
-            .poll_expired(cx)
-            .map(|()| Err(Broke::Expired(now.1)))
+        timer.poll_expired(cx).map(|()| Err(Broke::Expired(now.1)))
     })
     .await
 }

@@ -345,10 +345,7 @@ mod tests {
     #[test]
     fn what_is_not_quiet_is_nobodys() {
         let mine = Own::default();
-        for (state, surplus, left) in [
-            (State::Closed, 0, 0),
-            (State::Surplus, 1, 0),
-        ] {
+        for (state, surplus, left) in [(State::Closed, 0, 0), (State::Surplus, 1, 0)] {
             let mut table = Table::new();
             let (only, what) = link(1, &[true, true]);
             what.set(state);

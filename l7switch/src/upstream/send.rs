@@ -203,9 +203,7 @@ async fn attempt<F: Feed>(
     timer.start(message.patience.response);
     while !head.is_empty() || !content.is_empty() {
         let written = timer
-            .within(|cx| {
-                poll_write_both(Pin::new(stream.stream()), cx, &mut head, &mut content)
-            })
+            .within(|cx| poll_write_both(Pin::new(stream.stream()), cx, &mut head, &mut content))
             .await
             .map_err(|_| Attempt::Spent(Broke::Expired(WaitsFor::Server).refusal()))?;
         // A server that answers before it has read the whole request and closes resets the connection when more comes: what

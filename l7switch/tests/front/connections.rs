@@ -26,10 +26,12 @@ async fn continue_is_the_servers_to_say() {
     let server = Server::start(|mut conn, _, _| async move {
         let head = conn.head().await.unwrap();
         assert_eq!(field(&head, "expect").unwrap(), "100-continue");
-        conn.send("HTTP/1.1 100 Go on\r\nX-Why: free\r\nConnection: x\r\n\r\n").await;
+        conn.send("HTTP/1.1 100 Go on\r\nX-Why: free\r\nConnection: x\r\n\r\n")
+            .await;
         let body = conn.body(&head).await;
         assert_eq!(body, b"body");
-        conn.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+        conn.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .await;
     })
     .await;
     let switch = start(&simple(&[server.address], "", ""));
@@ -62,7 +64,8 @@ async fn continue_is_said_where_the_server_does_not() {
 async fn an_expectation_may_be_refused() {
     let server = Server::start(|mut conn, _, _| async move {
         conn.head().await.unwrap();
-        conn.send("HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n").await;
+        conn.send("HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n")
+            .await;
         assert!(conn.ended().await);
     })
     .await;

@@ -12,10 +12,12 @@
 mod admin;
 mod connections;
 mod demo;
+mod exchanges;
 mod http2;
 mod messages;
-mod relay;
 mod reload;
+mod responses;
+mod segments;
 mod strict;
 mod support;
 mod tls;

@@ -357,8 +357,10 @@ async fn what_is_no_response_is_502() {
 async fn interim_responses_are_passed_on() {
     let server = Server::start(|mut conn, _, _| async move {
         conn.head().await.unwrap();
-        conn.send("HTTP/1.1 103 Early Hints\r\nLink: x\r\nKeep-Alive: 5\r\n\r\n").await;
-        conn.send("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 P\r\n\r\n").await;
+        conn.send("HTTP/1.1 103 Early Hints\r\nLink: x\r\nKeep-Alive: 5\r\n\r\n")
+            .await;
+        conn.send("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 P\r\n\r\n")
+            .await;
         conn.send("HTTP/1.1 204 No Content\r\n\r\n").await;
     })
     .await;
