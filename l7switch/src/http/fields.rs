@@ -47,7 +47,9 @@ impl Fields {
             .filter(|end| *end > start);
         let mut at = ends.next().unwrap_or(head.len());
         self.first = start..at;
-        self.is_odd = head.iter().any(|byte| is_odd(*byte)) || !has_carriage_returns(head);
+        // Not by `any`: all bytes are looked at, many at a time.
+        self.is_odd = head.iter().fold(false, |odd, byte| odd | is_odd(*byte));
+        self.is_odd |= !ends_in_crlf(head.get(start..at));
         for end in ends {
             let line = head.get(at..end).unwrap_or_default();
             // Names are short. There is none in the empty line at the end.
@@ -55,6 +57,7 @@ impl Fields {
                 break;
             };
             let what = Present::named(line.get(..colon).unwrap_or_default());
+            self.is_odd |= !ends_in_crlf(Some(line));
             self.present = self.present.and(what);
             self.lines.push(Line {
                 whole: at..end,
@@ -167,12 +170,9 @@ const fn is_odd(byte: u8) -> bool {
     (byte < b' ' && !matches!(byte, b'\t' | b'\r' | b'\n')) || byte == 0x7f
 }
 
-/// Whether each line feed has its carriage return.
-fn has_carriage_returns(head: &[u8]) -> bool {
-    memchr_iter(b'\n', head).all(|feed| {
-        let before = feed.checked_sub(1).and_then(|before| head.get(before));
-        before == Some(&b'\r')
-    })
+/// Whether a line's end is the one that it should have.
+fn ends_in_crlf(line: Option<&[u8]>) -> bool {
+    line.is_some_and(|line| line.ends_with(b"\r\n"))
 }
 
 /// Writes a line with the end that it should have, and spaces for control characters.

@@ -11,7 +11,8 @@
 //! | has answered HEAD with a head that announces content | nobody: it is closed |
 //! | has been silent for [`QUIET`] since its answer | every client |
 //! | has answered twice in a row, with content (or its length 0), and was silent for [`SHORT`] | every client |
-//! | the same at once | a client that has had an answer before: its first request waits for proof (HAProxy's `http-reuse safe`) |
+//! | has answered [`LONG_PROOF`] times in a row, with content (or its length 0), and was silent for [`BRIEF`] | every client |
+//! | has answered twice so, at once | a client that has had an answer before: its first request waits for proof (HAProxy's `http-reuse safe`) |
 //! | any other | the client that had it |
 //! | any, of a server that has sent bytes behind an answer within [`UNTIDY`] | as if it had answered once |
 
@@ -31,11 +32,17 @@ pub(super) const QUIET: Duration = Duration::from_millis(250);
 /// The same where answers before were followed by nothing: longer than the usual delay of an acknowledgement (40 ms).
 const SHORT: Duration = Duration::from_millis(50);
 
+/// The same where many answers before were followed by nothing.
+const BRIEF: Duration = Duration::from_millis(5);
+
 /// So long after a server has sent bytes behind an answer, none of its connections counts as proved by its answers.
 pub(super) const UNTIDY: Duration = Duration::from_secs(600);
 
 /// Answers in a row after which a connection has proved clean.
 const PROOF: u32 = 2;
+
+/// Answers in a row after which it has done so many times.
+const LONG_PROOF: u32 = 8;
 
 /// Connections that a client's own memory holds.
 const REMEMBERED: usize = 16;
@@ -152,11 +159,6 @@ impl<C: Free> Idle<C> {
         self.0.len()
     }
 
-    /// Closes the oldest one.
-    pub(super) fn close_oldest(&mut self) {
-        self.0.pop_front();
-    }
-
     /// A connection for the client with this memory: one of its own, else the one that came last of those that have proved
     /// clean. Those that are found closed are forgotten; `surplus` is told of each that has sent what nobody asked for.
     pub(super) fn take(
@@ -181,11 +183,16 @@ impl<C: Free> Idle<C> {
                 return Some(link);
             }
         }
-        let silence = if had.answered { Duration::ZERO } else { SHORT };
+        let is_first = !had.answered;
         drop(had);
         let shared = |entry: &Entry<C>| {
-            let proved = !untidy && entry.link.answered >= PROOF;
-            let needed = if proved { silence } else { QUIET };
+            let needed = match entry.link.answered {
+                _ if untidy => QUIET,
+                PROOF.. if !is_first => Duration::ZERO,
+                LONG_PROOF.. => BRIEF,
+                PROOF.. => SHORT,
+                _ => QUIET,
+            };
             now.saturating_duration_since(entry.since) >= needed
         };
         let mut position = self.0.len();
@@ -221,8 +228,16 @@ impl<C: Free> Idle<C> {
         None
     }
 
-    /// Keeps a connection for reuse. The client that leaves it will find it again.
-    pub(super) fn keep(&mut self, link: Link<C>, own: &Own) {
+    /// Keeps a connection for reuse, of at most so many. The client that leaves it will find it again. Where there are
+    /// enough, one goes that has proved nothing: the oldest are the nearest to having been silent for long enough.
+    pub(super) fn keep(&mut self, link: Link<C>, own: &Own, most: usize) {
+        if self.0.len() >= most {
+            if link.answered < PROOF || most == 0 {
+                return;
+            }
+            let unproved = self.0.iter().rposition(|entry| entry.link.answered < PROOF);
+            self.0.remove(unproved.unwrap_or(0));
+        }
         let number = NUMBERS.fetch_add(1, Relaxed);
         own.remember(number);
         // Numbers of two threads may come in another order than they were drawn; entries are in the order of numbers.
@@ -304,11 +319,11 @@ mod tests {
         let (mine, others) = (Own::default(), Own::default());
         for answers in [&[true][..], &[true, true, false], &[]] {
             let mut table = Table::new();
-            table.idle.keep(link(1, answers).0, &mine);
+            table.idle.keep(link(1, answers).0, &mine, 8);
             assert_eq!(table.take(&others, false, Duration::ZERO), None);
             assert_eq!(table.take(&others, false, QUIET / 2), None);
             assert_eq!(table.take(&mine, false, Duration::ZERO), Some(1));
-            table.idle.keep(link(2, answers).0, &mine);
+            table.idle.keep(link(2, answers).0, &mine, 8);
             assert_eq!(table.take(&others, true, QUIET), Some(2));
             assert_eq!(table.take(&mine, false, QUIET), None);
         }
@@ -318,23 +333,51 @@ mod tests {
     fn what_has_answered_twice_is_everybodys_unless_the_server_is_untidy() {
         let (mine, others) = (Own::default(), Own::default());
         let mut table = Table::new();
-        table.idle.keep(link(1, &[true, true]).0, &mine);
+        table.idle.keep(link(1, &[true, true]).0, &mine, 8);
         assert_eq!(table.take(&others, true, Duration::ZERO), None);
         // Its first request waits for a silence.
         assert_eq!(table.take(&others, false, SHORT / 2), None);
         assert_eq!(table.take(&others, false, SHORT), Some(1));
-        table.idle.keep(link(2, &[true, true]).0, &mine);
+        table.idle.keep(link(2, &[true, true]).0, &mine, 8);
         others.remember(0);
         assert_eq!(table.take(&others, false, Duration::ZERO), Some(2));
+    }
+
+    #[test]
+    fn what_has_answered_many_times_rests_for_less() {
+        let (mine, others) = (Own::default(), Own::default());
+        let mut table = Table::new();
+        table.idle.keep(link(1, &[true; 8]).0, &mine, 8);
+        assert_eq!(table.take(&others, false, BRIEF / 2), None);
+        assert_eq!(table.take(&others, true, SHORT), None);
+        assert_eq!(table.take(&others, false, BRIEF), Some(1));
+    }
+
+    /// Else those of many short clients would push one another out before any of them has proved anything.
+    #[test]
+    fn what_has_proved_something_stays() {
+        let mine = Own::default();
+        let mut table = Table::new();
+        for (name, answers) in [(1, 1), (2, 2), (3, 1), (4, 2), (5, 1), (6, 2)] {
+            let answers = vec![true; answers];
+            table.idle.keep(link(name, &answers).0, &mine, 3);
+        }
+        let mut take = || table.take(&mine, false, Duration::ZERO);
+        assert_eq!(
+            [take(), take(), take(), take()],
+            [Some(6), Some(4), Some(2), None]
+        );
+        table.idle.keep(link(1, &[]).0, &mine, 0);
+        assert_eq!(table.idle.len(), 0);
     }
 
     #[test]
     fn own_connections_come_first_and_the_last_one_of_them() {
         let (mine, others) = (Own::default(), Own::default());
         let mut table = Table::new();
-        table.idle.keep(link(1, &[true, true]).0, &mine);
-        table.idle.keep(link(2, &[]).0, &mine);
-        table.idle.keep(link(3, &[true, true]).0, &others);
+        table.idle.keep(link(1, &[true, true]).0, &mine, 8);
+        table.idle.keep(link(2, &[]).0, &mine, 8);
+        table.idle.keep(link(3, &[true, true]).0, &others, 8);
         let mut take = || table.take(&mine, false, Duration::ZERO);
         assert_eq!(
             [take(), take(), take(), take()],
@@ -349,7 +392,7 @@ mod tests {
             let mut table = Table::new();
             let (only, what) = link(1, &[true, true]);
             what.set(state);
-            table.idle.keep(only, &mine);
+            table.idle.keep(only, &mine, 8);
             assert_eq!(table.take(&mine, false, QUIET), None, "{state:?}");
             assert_eq!(
                 (table.surplus, table.idle.len()),
@@ -363,10 +406,10 @@ mod tests {
     fn one_that_was_silent_is_found_behind_many_that_were_not() {
         let mine = Own::default();
         let mut table = Table::new();
-        table.idle.keep(link(0, &[]).0, &mine);
+        table.idle.keep(link(0, &[]).0, &mine, 100);
         let others = Own::default();
         for name in 1..100 {
-            table.idle.keep(link(name, &[]).0, &others);
+            table.idle.keep(link(name, &[]).0, &others, 100);
         }
         let stranger = Own::default();
         assert_eq!(table.take(&stranger, false, Duration::ZERO), None);

@@ -335,15 +335,9 @@ impl RealServer {
             .take(own, untidy, Instant::now(), || self.sent_surplus())
     }
 
-    /// Keeps a connection for reuse, or closes the oldest one where there are enough.
+    /// Keeps a connection for reuse, of at most so many.
     pub(super) fn keep_idle(&self, link: Link<ServerStream>, own: &Own, most: usize) {
-        if most > 0 {
-            let mut idle = self.idle();
-            idle.keep(link, own);
-            while idle.len() > most {
-                idle.close_oldest();
-            }
-        }
+        self.idle().keep(link, own, most);
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle<ServerStream>> {
