@@ -9,7 +9,12 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Nanoseconds since the first call in this process.
 pub fn now_ns() -> u64 {
-    nanos(START.elapsed())
+    ns_of(Instant::now())
+}
+
+/// The same of a time that is known.
+pub fn ns_of(now: Instant) -> u64 {
+    nanos(now.saturating_duration_since(*START))
 }
 
 /// A duration in nanoseconds, at most `u64::MAX`.

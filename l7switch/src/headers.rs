@@ -51,27 +51,26 @@ impl Present {
 
     /// What a field of this name is, in any case.
     pub fn named(name: &[u8]) -> Self {
-        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
         match name.len() {
-            2 if is(b"te") => Self::TE,
-            3 if is(b"via") => Self::VIA,
-            4 if is(b"host") => Self::HOST,
-            4 if is(b"date") => Self::DATE,
-            6 if is(b"expect") => Self::EXPECT,
-            6 if is(b"cookie") => Self::COOKIE,
-            7 if is(b"upgrade") => Self::UPGRADE,
-            9 if is(b"forwarded") => Self::FORWARDED,
-            10 if is(b"connection") => Self::CONNECTION,
-            10 if is(b"keep-alive") => Self::OTHERS,
-            12 if is(b"max-forwards") => Self::MAX_FORWARDS,
-            14 if is(b"content-length") => Self::CONTENT_LENGTH,
-            14 if is(b"http2-settings") => Self::OTHERS,
-            15 if is(b"x-forwarded-for") => Self::FORWARDED,
-            16 if is(b"proxy-connection") => Self::OTHERS,
-            16 if is(b"x-forwarded-host") => Self::FORWARDED,
-            17 if is(b"transfer-encoding") => Self::TRANSFER_ENCODING,
-            17 if is(b"x-forwarded-proto") => Self::FORWARDED,
-            18 if is(b"proxy-authenticate") => Self::OTHERS,
+            2 if is_word(name, b"te") => Self::TE,
+            3 if is_word(name, b"via") => Self::VIA,
+            4 if is_word(name, b"host") => Self::HOST,
+            4 if is_word(name, b"date") => Self::DATE,
+            6 if is_word(name, b"expect") => Self::EXPECT,
+            6 if is_word(name, b"cookie") => Self::COOKIE,
+            7 if is_word(name, b"upgrade") => Self::UPGRADE,
+            9 if is_word(name, b"forwarded") => Self::FORWARDED,
+            10 if is_word(name, b"connection") => Self::CONNECTION,
+            10 if is_word(name, b"keep-alive") => Self::OTHERS,
+            12 if is_word(name, b"max-forwards") => Self::MAX_FORWARDS,
+            14 if is_word(name, b"content-length") => Self::CONTENT_LENGTH,
+            14 if is_word(name, b"http2-settings") => Self::OTHERS,
+            15 if is_word(name, b"x-forwarded-for") => Self::FORWARDED,
+            16 if is_word(name, b"proxy-connection") => Self::OTHERS,
+            16 if is_word(name, b"x-forwarded-host") => Self::FORWARDED,
+            17 if is_word(name, b"transfer-encoding") => Self::TRANSFER_ENCODING,
+            17 if is_word(name, b"x-forwarded-proto") => Self::FORWARDED,
+            18 if is_word(name, b"proxy-authenticate") => Self::OTHERS,
             _ => Self::NONE,
         }
     }
@@ -86,6 +85,26 @@ impl Present {
     pub const fn has(self, fields: Self) -> bool {
         self.0 & fields.0 != 0
     }
+}
+
+/// Whether a name, which is a token, is this word in any case. The word has no letters but lower case ones.
+#[inline]
+fn is_word<const LENGTH: usize>(name: &[u8], word: &[u8; LENGTH]) -> bool {
+    /// The bit that tells a lower case letter from an upper case one. No two token characters beside letters differ in it
+    /// alone, but `^` and `~`, which no word has.
+    const CASE: u64 = 0x2020_2020_2020_2020;
+    let (Some(first), Some(last)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) else {
+        return name.eq_ignore_ascii_case(word);
+    };
+    let (Some(word_first), Some(word_last)) = (word.first_chunk(), word.last_chunk()) else {
+        return false;
+    };
+    let is_same =
+        |a: &[u8; 8], b: &[u8; 8]| u64::from_le_bytes(*a) | CASE == u64::from_le_bytes(*b) | CASE;
+    // Words are of 16 bytes or fewer but for three, whose middle is looked at too.
+    is_same(first, word_first)
+        && is_same(last, word_last)
+        && (LENGTH <= 16 || name.eq_ignore_ascii_case(word))
 }
 
 /// Whether a field value neither begins nor ends with white space. HTTP/1 takes it for none of the value, so that who passes

@@ -66,10 +66,16 @@ impl Record {
         }
     }
 
-    /// The response begins.
-    pub fn responded(&mut self, status: StatusCode) {
+    /// When the request had come.
+    pub const fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// The response begins, at this time.
+    pub fn responded(&mut self, status: StatusCode, now: Instant) {
         self.status = Some(status);
-        self.first_byte = Some(self.began.elapsed().as_secs_f64());
+        let waited = now.saturating_duration_since(self.began);
+        self.first_byte = Some(waited.as_secs_f64());
         self.stats.responded(status);
     }
 

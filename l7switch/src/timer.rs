@@ -26,6 +26,8 @@ pub struct Timer {
     patience: Duration,
     /// Absent: nothing has been waited for yet.
     deadline: Option<Instant>,
+    /// What the time is, or was a moment ago.
+    now: Option<Instant>,
     /// Fires at the deadline or before.
     sleep: Option<Pin<Box<Sleep>>>,
 }
@@ -37,11 +39,17 @@ impl Timer {
         self.deadline = None;
     }
 
+    /// Tells what the time is: the clock is not read for the next wait.
+    pub fn set_now(&mut self, now: std::time::Instant) {
+        self.now = Some(Instant::from_std(now));
+    }
+
     /// Ready when the time has passed.
     pub fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let patience = self.patience;
+        let known = &mut self.now;
         let deadline = *self.deadline.get_or_insert_with(|| {
-            let now = Instant::now();
+            let now = known.take().unwrap_or_else(Instant::now);
             now.checked_add(patience).unwrap_or_else(|| now + FAR)
         });
         let sleep = self

@@ -4,6 +4,7 @@
 
 use std::task::Poll;
 use std::time::Duration;
+use std::time::Instant;
 
 use bytes::Buf;
 use bytes::Bytes;
@@ -227,6 +228,7 @@ impl<C: Codec> Session<'_, C> {
             content: request.content,
             is_safe: upstream::is_safe(request.method) && request.upgrade.is_none(),
             patience,
+            began: record.began(),
         };
         record.describe(|line| line.pool.clone_from(&onward.pool.config().name));
         let mut from = From {
@@ -365,7 +367,7 @@ impl<C: Codec> Session<'_, C> {
             return self.refuse(&refusal, request.method, record, edit).await;
         }
         let status = StatusCode::from_u16(answered.head.status).unwrap_or(StatusCode::BAD_GATEWAY);
-        record.responded(status);
+        record.responded(status, answered.now);
         let says_empty = {
             let mut lengths = fields.values(bytes, Present::CONTENT_LENGTH);
             lengths.next().is_some_and(|length| length == b"0")
@@ -443,6 +445,8 @@ impl<C: Codec> Session<'_, C> {
         } = response;
         let head: ResponseHead = answered.head;
         let mut lease = answered.lease;
+        // As long as nothing had to be waited for.
+        let mut now = Some(answered.now);
         let mut patience = onward.patience();
         let mut decoder = Decoder::of_response(follows);
         loop {
@@ -461,7 +465,9 @@ impl<C: Codec> Session<'_, C> {
                     if has_surplus {
                         lease.surplus();
                     } else if head.persistent {
-                        lease.completed(ending);
+                        let now = now.unwrap_or_else(Instant::now);
+                        self.timer.set_now(now);
+                        lease.completed(ending, now);
                     } else {
                         lease.ended();
                     }
@@ -472,6 +478,7 @@ impl<C: Codec> Session<'_, C> {
                 }
                 return self.rest(lease, upload, record, last).await;
             }
+            now = None;
             self.send_with(&mut lease, upload, patience)
                 .await
                 .map_err(|reason| {
@@ -592,7 +599,7 @@ impl<C: Codec> Session<'_, C> {
     /// Sends a response of the switch's own. For callers to box: a connection's task has no room for what is rare.
     pub(super) async fn answer(&mut self, answer: Answer, mut record: Box<Record>) -> Next {
         let (parts, content) = answer.into_parts();
-        record.responded(parts.status);
+        record.responded(parts.status, Instant::now());
         let says_last = parts.headers.contains_key(header::CONNECTION);
         let last = says_last || !self.may_go_on || self.client.core.shutdown.is_draining();
         let out = self.codec.head();

@@ -9,8 +9,8 @@ use std::ops::Range;
 use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
-use memchr::memchr_iter;
 
+use super::scan;
 use crate::filters::Edit;
 use crate::headers::Present;
 
@@ -40,33 +40,47 @@ impl Fields {
     pub(super) fn scan(&mut self, head: &[u8]) -> Present {
         self.lines.clear();
         self.present = Present::NONE;
+        self.is_odd = false;
         // There may be an empty line before it.
         let start = if head.starts_with(b"\r\n") { 2 } else { 0 };
-        let mut ends = memchr_iter(b'\n', head)
-            .map(|feed| feed.saturating_add(1))
-            .filter(|end| *end > start);
-        let mut at = ends.next().unwrap_or(head.len());
+        let mut at = self.end_of_line(head, start);
         self.first = start..at;
-        // Not by `any`: all bytes are looked at, many at a time.
-        self.is_odd = head.iter().fold(false, |odd, byte| odd | is_odd(*byte));
-        self.is_odd |= !ends_in_crlf(head.get(start..at));
-        for end in ends {
-            let line = head.get(at..end).unwrap_or_default();
-            // Names are short. There is none in the empty line at the end.
-            let Some(colon) = line.iter().position(|byte| *byte == b':') else {
-                break;
-            };
-            let what = Present::named(line.get(..colon).unwrap_or_default());
-            self.is_odd |= !ends_in_crlf(Some(line));
+        loop {
+            // There is none in the empty line at the end.
+            let colon = scan::colon(head, at);
+            if matches!(head.get(at), None | Some(b'\r' | b'\n')) || colon >= head.len() {
+                return self.present;
+            }
+            let what = Present::named(head.get(at..colon).unwrap_or_default());
+            let end = self.end_of_line(head, colon);
             self.present = self.present.and(what);
             self.lines.push(Line {
                 whole: at..end,
-                colon: at.saturating_add(colon),
+                colon,
                 what,
             });
             at = end;
         }
-        self.present
+    }
+
+    /// Where the line ends that is gone through from here. Notes what is odd about it.
+    fn end_of_line(&mut self, head: &[u8], from: usize) -> usize {
+        let mut at = from;
+        loop {
+            at = scan::control(head, at);
+            let next = at.saturating_add(1);
+            match (head.get(at), head.get(next)) {
+                (None, _) => return at,
+                (Some(b'\r'), Some(b'\n')) => return next.saturating_add(1),
+                (Some(b'\n'), _) => {
+                    self.is_odd = true;
+                    return next;
+                }
+                (Some(b'\t'), _) => (),
+                (Some(_), _) => self.is_odd = true,
+            }
+            at = next;
+        }
     }
 
     /// Which of the fields that matter there are.
@@ -168,11 +182,6 @@ impl Fields {
 /// Whether a byte is a control character that may not stand in a line that is passed on.
 const fn is_odd(byte: u8) -> bool {
     (byte < b' ' && !matches!(byte, b'\t' | b'\r' | b'\n')) || byte == 0x7f
-}
-
-/// Whether a line's end is the one that it should have.
-fn ends_in_crlf(line: Option<&[u8]>) -> bool {
-    line.is_some_and(|line| line.ends_with(b"\r\n"))
 }
 
 /// Writes a line with the end that it should have, and spaces for control characters.

@@ -230,7 +230,7 @@ impl<C: Free> Idle<C> {
 
     /// Keeps a connection for reuse, of at most so many. The client that leaves it will find it again. Where there are
     /// enough, one goes that has proved nothing: the oldest are the nearest to having been silent for long enough.
-    pub(super) fn keep(&mut self, link: Link<C>, own: &Own, most: usize) {
+    pub(super) fn keep(&mut self, link: Link<C>, own: &Own, most: usize, now: Instant) {
         if self.0.len() >= most {
             if link.answered < PROOF || most == 0 {
                 return;
@@ -247,7 +247,7 @@ impl<C: Free> Idle<C> {
             Entry {
                 number,
                 link,
-                since: Instant::now(),
+                since: now,
             },
         );
     }
@@ -319,11 +319,15 @@ mod tests {
         let (mine, others) = (Own::default(), Own::default());
         for answers in [&[true][..], &[true, true, false], &[]] {
             let mut table = Table::new();
-            table.idle.keep(link(1, answers).0, &mine, 8);
+            table
+                .idle
+                .keep(link(1, answers).0, &mine, 8, Instant::now());
             assert_eq!(table.take(&others, false, Duration::ZERO), None);
             assert_eq!(table.take(&others, false, QUIET / 2), None);
             assert_eq!(table.take(&mine, false, Duration::ZERO), Some(1));
-            table.idle.keep(link(2, answers).0, &mine, 8);
+            table
+                .idle
+                .keep(link(2, answers).0, &mine, 8, Instant::now());
             assert_eq!(table.take(&others, true, QUIET), Some(2));
             assert_eq!(table.take(&mine, false, QUIET), None);
         }
@@ -333,12 +337,16 @@ mod tests {
     fn what_has_answered_twice_is_everybodys_unless_the_server_is_untidy() {
         let (mine, others) = (Own::default(), Own::default());
         let mut table = Table::new();
-        table.idle.keep(link(1, &[true, true]).0, &mine, 8);
+        table
+            .idle
+            .keep(link(1, &[true, true]).0, &mine, 8, Instant::now());
         assert_eq!(table.take(&others, true, Duration::ZERO), None);
         // Its first request waits for a silence.
         assert_eq!(table.take(&others, false, SHORT / 2), None);
         assert_eq!(table.take(&others, false, SHORT), Some(1));
-        table.idle.keep(link(2, &[true, true]).0, &mine, 8);
+        table
+            .idle
+            .keep(link(2, &[true, true]).0, &mine, 8, Instant::now());
         others.remember(0);
         assert_eq!(table.take(&others, false, Duration::ZERO), Some(2));
     }
@@ -347,7 +355,9 @@ mod tests {
     fn what_has_answered_many_times_rests_for_less() {
         let (mine, others) = (Own::default(), Own::default());
         let mut table = Table::new();
-        table.idle.keep(link(1, &[true; 8]).0, &mine, 8);
+        table
+            .idle
+            .keep(link(1, &[true; 8]).0, &mine, 8, Instant::now());
         assert_eq!(table.take(&others, false, BRIEF / 2), None);
         assert_eq!(table.take(&others, true, SHORT), None);
         assert_eq!(table.take(&others, false, BRIEF), Some(1));
@@ -360,14 +370,16 @@ mod tests {
         let mut table = Table::new();
         for (name, answers) in [(1, 1), (2, 2), (3, 1), (4, 2), (5, 1), (6, 2)] {
             let answers = vec![true; answers];
-            table.idle.keep(link(name, &answers).0, &mine, 3);
+            table
+                .idle
+                .keep(link(name, &answers).0, &mine, 3, Instant::now());
         }
         let mut take = || table.take(&mine, false, Duration::ZERO);
         assert_eq!(
             [take(), take(), take(), take()],
             [Some(6), Some(4), Some(2), None]
         );
-        table.idle.keep(link(1, &[]).0, &mine, 0);
+        table.idle.keep(link(1, &[]).0, &mine, 0, Instant::now());
         assert_eq!(table.idle.len(), 0);
     }
 
@@ -375,9 +387,13 @@ mod tests {
     fn own_connections_come_first_and_the_last_one_of_them() {
         let (mine, others) = (Own::default(), Own::default());
         let mut table = Table::new();
-        table.idle.keep(link(1, &[true, true]).0, &mine, 8);
-        table.idle.keep(link(2, &[]).0, &mine, 8);
-        table.idle.keep(link(3, &[true, true]).0, &others, 8);
+        table
+            .idle
+            .keep(link(1, &[true, true]).0, &mine, 8, Instant::now());
+        table.idle.keep(link(2, &[]).0, &mine, 8, Instant::now());
+        table
+            .idle
+            .keep(link(3, &[true, true]).0, &others, 8, Instant::now());
         let mut take = || table.take(&mine, false, Duration::ZERO);
         assert_eq!(
             [take(), take(), take(), take()],
@@ -392,7 +408,7 @@ mod tests {
             let mut table = Table::new();
             let (only, what) = link(1, &[true, true]);
             what.set(state);
-            table.idle.keep(only, &mine, 8);
+            table.idle.keep(only, &mine, 8, Instant::now());
             assert_eq!(table.take(&mine, false, QUIET), None, "{state:?}");
             assert_eq!(
                 (table.surplus, table.idle.len()),
@@ -406,10 +422,12 @@ mod tests {
     fn one_that_was_silent_is_found_behind_many_that_were_not() {
         let mine = Own::default();
         let mut table = Table::new();
-        table.idle.keep(link(0, &[]).0, &mine, 100);
+        table.idle.keep(link(0, &[]).0, &mine, 100, Instant::now());
         let others = Own::default();
         for name in 1..100 {
-            table.idle.keep(link(name, &[]).0, &others, 100);
+            table
+                .idle
+                .keep(link(name, &[]).0, &others, 100, Instant::now());
         }
         let stranger = Own::default();
         assert_eq!(table.take(&stranger, false, Duration::ZERO), None);

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
+use std::time::Instant;
 
 use bytes::BytesMut;
 use l7switch_engine::http1::ResponseHead;
@@ -120,15 +121,15 @@ impl Lease {
         wait(feed, &mut self.link.connection, timer, patience, poll).await
     }
 
-    /// The request was sent, and the response read, to the end; the connection can have another request.
-    pub fn completed(mut self, ending: Ending) {
+    /// The request was sent, and the response read, to the end, at this time; the connection can have another request.
+    pub fn completed(mut self, ending: Ending, now: Instant) {
         self.link.connection.set_within(false);
         if ending != Ending::Withheld {
             self.link.answered(ending == Ending::Clear);
             let most = self.pool.config().keepalive;
             self.outstanding
                 .server()
-                .keep_idle(self.link, &self.own, most);
+                .keep_idle(self.link, &self.own, most, now);
         }
     }
 

@@ -4,6 +4,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::Instant;
 
 use bytes::BytesMut;
 use http::Method;
@@ -25,7 +26,8 @@ use super::response::NoHead;
 use super::response::read_head;
 use super::server::RealServer;
 use super::stream::ServerStream;
-use crate::clock::now_ns;
+use crate::clock::nanos;
+use crate::clock::ns_of;
 use crate::io::SharedStream;
 use crate::io::poll_write_both;
 use crate::reason::Reason;
@@ -45,6 +47,8 @@ pub struct Message<'a> {
     pub is_safe: bool,
     /// How long is waited for whom.
     pub patience: Patience,
+    /// When it had come.
+    pub began: Instant,
 }
 
 /// The beginning of a response, which may be an interim one.
@@ -56,6 +60,8 @@ pub struct Answered {
     pub length: usize,
     /// The server in use.
     pub lease: Lease,
+    /// When it came.
+    pub now: Instant,
 }
 
 /// No response.
@@ -112,7 +118,7 @@ pub async fn send<F: Feed>(
             }));
         };
         let server = outstanding.server();
-        let mut kept = server.take_idle(own);
+        let mut kept = server.take_idle(own, message.began);
         let (refusal, fault) = loop {
             let is_reused = kept.is_some();
             let mut link = match kept.take() {
@@ -125,8 +131,20 @@ pub async fn send<F: Feed>(
             };
             let stream = &mut link.connection;
             stream.set_within(true);
-            let refusal = match attempt(server, stream, &message, feed, timer, buffer).await {
+            // A connection that is made takes its time.
+            let began = if is_reused {
+                message.began
+            } else {
+                Instant::now()
+            };
+            timer.set_now(began);
+            let sent = attempt(server, stream, &message, feed, timer, buffer).await;
+            let refusal = match sent {
                 Ok((head, length)) => {
+                    let now = Instant::now();
+                    let waited = now.saturating_duration_since(began);
+                    server.observe(nanos(waited), ns_of(now));
+                    server.succeeded();
                     let lease = Lease {
                         pool: Arc::clone(pool),
                         outstanding,
@@ -137,6 +155,7 @@ pub async fn send<F: Feed>(
                         head,
                         length,
                         lease,
+                        now,
                     });
                 }
                 Err(Attempt::Closed(refusal)) => refusal,
@@ -190,7 +209,6 @@ async fn attempt<F: Feed>(
     timer: &mut Timer,
     buffer: &mut BytesMut,
 ) -> Result<(ResponseHead, usize), Attempt> {
-    let began = now_ns();
     buffer.clear();
     let named;
     let mut head = message.head;
@@ -213,12 +231,7 @@ async fn attempt<F: Feed>(
         }
     }
     match read_head(feed, stream, timer, message.patience, buffer).await {
-        Ok(read) => {
-            let now = now_ns();
-            server.observe(now.saturating_sub(began), now);
-            server.succeeded();
-            Ok(read)
-        }
+        Ok(read) => Ok(read),
         Err(NoHead::Broke(broke)) => Err(Attempt::Spent(broke.refusal())),
         Err(error) => {
             tracing::debug!(server = %server.address(), %error, "no response");

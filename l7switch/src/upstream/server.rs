@@ -329,15 +329,14 @@ impl RealServer {
     }
 
     /// A free connection for the client with this memory.
-    pub(super) fn take_idle(&self, own: &Own) -> Option<Link<ServerStream>> {
+    pub(super) fn take_idle(&self, own: &Own, now: Instant) -> Option<Link<ServerStream>> {
         let untidy = self.is_untidy();
-        self.idle()
-            .take(own, untidy, Instant::now(), || self.sent_surplus())
+        self.idle().take(own, untidy, now, || self.sent_surplus())
     }
 
     /// Keeps a connection for reuse, of at most so many.
-    pub(super) fn keep_idle(&self, link: Link<ServerStream>, own: &Own, most: usize) {
-        self.idle().keep(link, own, most);
+    pub(super) fn keep_idle(&self, link: Link<ServerStream>, own: &Own, most: usize, now: Instant) {
+        self.idle().keep(link, own, most, now);
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle<ServerStream>> {
