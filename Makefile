@@ -7,7 +7,7 @@ DENY = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/l7switch/tools/bin/cargo-deny
 RIG = cargo run --quiet --locked --package l7switch-qemu-tests --
 
 .PHONY: run test build needs style format lint doc deny no-panic module check-module unit test-debug-kernel \
-	bench-rules bench-gate bench bench-full bench-host bench-locks bench-memory profile fuzz install
+	segments bench-rules bench-gate bench bench-full bench-host bench-locks bench-memory profile fuzz install
 
 run:
 	@.ci/install run
@@ -60,6 +60,11 @@ unit: needs
 # Prints ns and instructions; fails where a match with 100,000 routes takes over twice the instructions.
 bench-rules: needs
 	cargo bench --locked --package l7switch-rules --bench request
+
+# Messages cut anywhere, for so long: what client and server see does not change.
+SECONDS = 600
+segments: needs
+	L7_SEGMENTS_SECONDS=$(SECONDS) cargo test --locked --release --package l7switch --test front segments -- --nocapture
 
 # What the module adds to a request, compared with docs/measurements/guest.json.
 bench-gate: needs

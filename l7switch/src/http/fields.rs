@@ -132,7 +132,9 @@ impl Fields {
         let is_gone = |line: &Line| {
             without.has(line.what)
                 || edit.replaces(name(head, line))
-                || named
+                // Without its length, the message would have another end.
+                || line.what != Present::CONTENT_LENGTH
+                    && named
                     .iter()
                     .any(|option| option.eq_ignore_ascii_case(name(head, line)))
         };

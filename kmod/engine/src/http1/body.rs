@@ -39,7 +39,7 @@ pub enum BodyError {
     TrailerName,
     /// A control character in a trailer field's value.
     TrailerValue,
-    /// A trailer field that says how long the message is, or whom it is for.
+    /// A trailer field of a request that says how long the message is, or whom it is for.
     TrailerForbidden,
     /// A trailer section longer than [`TRAILER_MAX`].
     TrailerTooLong,
@@ -136,7 +136,8 @@ pub struct Progress {
     pub done: bool,
 }
 
-/// The bit of [`BodyTracker::count`] that allows white space around sizes and extensions.
+/// The bit of [`BodyTracker::count`] that tells a response: white space may stand around sizes and extensions, and any field
+/// in the trailer section.
 const PADDED: u8 = 1 << 7;
 
 /// Follows a message body to its end without keeping any of it. Data are skipped by arithmetic; the
@@ -431,12 +432,13 @@ impl BodyTracker {
         }
     }
 
-    /// Whether a recipient that merged the trailer field into the head would read another message.
+    /// Whether a recipient that merged the trailer field of a request into its head would read another message.
     fn forbidden(&self) -> bool {
-        matches!(
-            self.name.word(),
-            Some(Word::Host | Word::ContentLength | Word::TransferEncoding)
-        )
+        !self.is_padded()
+            && matches!(
+                self.name.word(),
+                Some(Word::Host | Word::ContentLength | Word::TransferEncoding)
+            )
     }
 }
 

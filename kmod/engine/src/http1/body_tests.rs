@@ -62,6 +62,7 @@ fn responses_may_have_white_space_around_sizes_and_extensions() {
         ("3;a b\r\n", Err(BodyError::ChunkExtension)),
         ("3;a=b c\r\n", Err(BodyError::ChunkExtension)),
         (long.as_str(), Err(BodyError::ChunkExtensionTooLong)),
+        ("0\r\nHost: a\r\nContent-Length: 5\r\n\r\n", Ok(true)),
     ] {
         for piece in [1, 2, 3, 5000] {
             assert_eq!(response(text, piece), expected, "{text:?}");

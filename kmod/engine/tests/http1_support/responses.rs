@@ -130,11 +130,19 @@ pub fn plain(buf: &[u8]) -> Option<Plain> {
         match name.to_ascii_lowercase().as_str() {
             "content-length" => lengths.push(trim(value)),
             "transfer-encoding" => codings.extend(list()),
-            "connection" => options.extend(list().filter(|option| !option.is_empty())),
+            "connection" => {
+                for option in list().filter(|option| !option.is_empty()) {
+                    if !is_token(&option) {
+                        options.push("close".to_owned());
+                        break;
+                    }
+                    options.push(option);
+                }
+            }
             _ => (),
         }
     }
-    if !codings.iter().chain(&options).all(|word| is_token(word)) {
+    if !codings.iter().all(|word| is_token(word)) {
         return None;
     }
     let has = |option: &str| options.iter().any(|other| other == option);

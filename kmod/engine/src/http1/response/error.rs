@@ -47,8 +47,6 @@ pub enum ResponseError {
     ChunkedTwice,
     /// A coding applied after chunked.
     CodingAfterChunked,
-    /// A Connection field that is no list of tokens.
-    Connection,
     /// A Connection field that would have Content-Length removed.
     ConnectionOption,
     /// A head longer than [`RESPONSE_HEAD_MAX`](super::RESPONSE_HEAD_MAX).
@@ -103,7 +101,6 @@ impl ResponseError {
             ),
             Self::ChunkedTwice => ("RFC 9112, 6.1", "chunked coding applied more than once"),
             Self::CodingAfterChunked => ("RFC 9112, 6.1", "transfer coding after chunked"),
-            Self::Connection => ("RFC 9110, 7.6.1", "Connection is not a list of tokens"),
             Self::ConnectionOption => ("RFC 9110, 7.6.1", "Connection names Content-Length"),
             Self::HeadTooLong => ("RFC 9110, 5.4", "response head is too long"),
         }

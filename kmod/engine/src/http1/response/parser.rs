@@ -357,6 +357,12 @@ impl ResponseParser {
             (Phase::Value, b'\0') => Err(ResponseError::FieldValue),
             (Phase::Value, _) => Ok(Phase::Value),
             (_, b'\r') => self.end_value(),
+            (
+                Phase::ElementStart(List::Connection)
+                | Phase::Element(List::Connection)
+                | Phase::ElementEnd(List::Connection),
+                1..,
+            ) => self.list(List::Connection, byte),
             _ if !bytes::is_value(byte) => Err(ResponseError::FieldValue),
             (Phase::LengthStart | Phase::Length | Phase::LengthEnd, _) => self.length(byte),
             (Phase::ElementStart(list) | Phase::Element(list) | Phase::ElementEnd(list), _) => {
@@ -464,10 +470,6 @@ impl ResponseParser {
     /// Empty elements are allowed in Connection (RFC 9110, 5.6.1.2). In Transfer-Encoding they and
     /// parameters are refused: readers differ about both, and no coding in use has parameters.
     fn list(&mut self, list: List, byte: u8) -> Result<Phase, ResponseError> {
-        let malformed = match list {
-            List::Connection => ResponseError::Connection,
-            List::TransferEncoding => ResponseError::TransferEncoding,
-        };
         match (self.phase, byte) {
             (Phase::ElementStart(_), b' ' | b'\t') => Ok(self.phase),
             (Phase::ElementStart(List::Connection), b',') => Ok(self.phase),
@@ -486,7 +488,12 @@ impl ResponseParser {
                 self.word.read(byte);
                 Ok(Phase::Element(list))
             }
-            _ => Err(malformed),
+            // What is no list of tokens may mean "close": then nothing else can come on the connection.
+            _ if list == List::Connection => {
+                self.flags |= CLOSE;
+                Ok(Phase::Value)
+            }
+            _ => Err(ResponseError::TransferEncoding),
         }
     }
 
