@@ -31,6 +31,7 @@ use crate::client::Client;
 use crate::http::h1;
 use crate::http::h1::End;
 use crate::http::h2;
+use crate::io::MaybeRaw;
 use crate::io::Prefixed;
 use crate::io::SharedStream;
 use crate::io::StreamHandle;
@@ -150,7 +151,7 @@ async fn http1<S>(
     handle: StreamHandle,
     limits: Limits,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + MaybeRaw + Unpin + Send + 'static,
 {
     let end = {
         let mut serving = pin!(h1::serve(&client, &mut stream, received, &limits));

@@ -20,6 +20,7 @@ use tokio::io::AsyncWrite;
 use tokio::io::Interest;
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 /// How long a connection that is closed before the client has sent everything is still read from:
 /// closing it at once would reset it, and the reset could overtake the response.
@@ -48,6 +49,36 @@ impl SharedStream {
     /// Makes the end of the connection a reset, so that the peer cannot take it for an orderly one.
     pub fn abort(&self) {
         abort(&self.0);
+    }
+
+    /// Reads in a way of the caller's, which gives [`io::ErrorKind::WouldBlock`] where there is nothing.
+    pub fn poll_readable<T>(
+        &self,
+        cx: &mut Context<'_>,
+        read: impl Fn(&TcpStream) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        loop {
+            ready!(self.0.poll_read_ready(cx))?;
+            match self.0.try_io(Interest::READABLE, || read(&self.0)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    /// The same of writing.
+    pub fn poll_writable<T>(
+        &self,
+        cx: &mut Context<'_>,
+        write: impl Fn(&TcpStream) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        loop {
+            ready!(self.0.poll_write_ready(cx))?;
+            match self.0.try_io(Interest::WRITABLE, || write(&self.0)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
+                result => return Poll::Ready(result),
+            }
+        }
     }
 
     /// Looks at what the peer has sent, without reading it; 0: it has ended. What the runtime knows already costs no
@@ -222,6 +253,24 @@ impl AsyncWrite for SharedStream {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             result => result,
         })
+    }
+}
+
+/// A stream that may be a socket's alone.
+pub trait MaybeRaw {
+    /// The socket, where the stream's bytes are its own.
+    fn raw(&self) -> Option<&SharedStream>;
+}
+
+impl MaybeRaw for SharedStream {
+    fn raw(&self) -> Option<&SharedStream> {
+        Some(self)
+    }
+}
+
+impl<S> MaybeRaw for TlsStream<S> {
+    fn raw(&self) -> Option<&SharedStream> {
+        None
     }
 }
 

@@ -33,6 +33,7 @@ pub mod reason;
 pub mod record;
 pub mod routing;
 pub mod shutdown;
+pub mod splice;
 pub mod state;
 pub mod stats;
 pub mod switch;

@@ -50,6 +50,18 @@ impl Decoder {
         self.tracker.is_none()
     }
 
+    /// Bytes of data that come next for sure.
+    pub(super) fn next_data(&self) -> u64 {
+        self.tracker.as_ref().map_or(0, BodyTracker::skippable)
+    }
+
+    /// So many bytes of data have passed that were not seen.
+    pub(super) fn skip(&mut self, length: u64) {
+        if let Some(tracker) = &mut self.tracker {
+            tracker.skip(length);
+        }
+    }
+
     /// Whether it has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.tracker.as_ref().is_some_and(BodyTracker::done)

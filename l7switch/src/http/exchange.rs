@@ -46,6 +46,7 @@ use crate::plan::Onward;
 use crate::reason::Reason;
 use crate::reason::Refusal;
 use crate::record::Record;
+use crate::splice::Pipe;
 use crate::upstream;
 use crate::upstream::Answered;
 use crate::upstream::Broke;
@@ -58,6 +59,9 @@ use crate::upstream::WaitsFor;
 
 /// Read at a time of a response's content.
 const READ: usize = 64 * 1024;
+
+/// Content of which so much is still to come is not read, but spliced.
+const SPLICED: u64 = 32 * 1024;
 
 /// So long the rest of a request may stand still whose response is over.
 const REST: Duration = Duration::from_secs(60);
@@ -486,6 +490,21 @@ impl<C: Codec> Session<'_, C> {
                     record_end(&mut record, upload, reason)
                 })?;
             self.buffers.from_server.clear();
+            if upload.is_done() && decoder.next_data() >= SPLICED && self.codec.raw().is_some() {
+                match Box::pin(self.splice(&mut lease, &mut decoder, patience)).await {
+                    Ok(bytes) => record.sent(bytes),
+                    Err((bytes, reason)) => {
+                        record.sent(bytes);
+                        if matches!(reason, Reason::BadResponse | Reason::ResponseTimeout) {
+                            return Err(cut(lease, &mut record, upload, reason));
+                        }
+                        return Err(record_end(&mut record, upload, reason));
+                    }
+                }
+                if decoder.has_ended() {
+                    continue;
+                }
+            }
             self.buffers.from_server.reserve(READ);
             // A server that waits for its client may be silent for as long as that one.
             if !upload.is_done() {
@@ -518,6 +537,52 @@ impl<C: Codec> Session<'_, C> {
             };
             return Err(cut(lease, &mut record, upload, reason));
         }
+    }
+
+    /// Has the kernel move the data that come next, without them being seen here. Gives how many those were.
+    async fn splice(
+        &mut self,
+        lease: &mut Lease,
+        decoder: &mut Decoder,
+        patience: Patience,
+    ) -> Result<u64, (u64, Reason)> {
+        let mut moved = 0_u64;
+        let Ok(pipe) = Pipe::take() else {
+            return Ok(0);
+        };
+        let mut upload = Upload::nothing();
+        while decoder.next_data() > 0 {
+            let most = usize::try_from(decoder.next_data()).unwrap_or(usize::MAX);
+            let mut from = From {
+                codec: &mut self.codec,
+                upload: &mut upload,
+            };
+            let filled = lease.wait(&mut from, &mut self.timer, patience, |_, server, cx| {
+                pipe.poll_fill(server.stream(), cx, most)
+            });
+            let mut inside = match filled.await {
+                Ok(Ok(filled @ 1..)) => filled,
+                Ok(_) => return Err((moved, Reason::BadResponse)),
+                Err(Broke::Expired(_)) => return Err((moved, Reason::ResponseTimeout)),
+                Err(broke) => return Err((moved, broke.refusal().reason)),
+            };
+            decoder.skip(wide(inside));
+            moved = moved.saturating_add(wide(inside));
+            while inside > 0 {
+                let Some(stream) = self.codec.raw() else {
+                    return Err((moved, Reason::Internal));
+                };
+                self.timer.start(self.limits.idle_timeout);
+                let emptied = self.timer.within(|cx| pipe.poll_empty(stream, cx, inside));
+                match emptied.await {
+                    Ok(Ok(emptied @ 1..)) => inside = inside.saturating_sub(emptied),
+                    Ok(_) => return Err((moved, Reason::ClientGone)),
+                    Err(_) => return Err((moved, Reason::IdleTimeout)),
+                }
+            }
+        }
+        pipe.leave();
+        Ok(moved)
     }
 
     /// Sends what was said to be sent and the server's bytes, while the request's content goes on.

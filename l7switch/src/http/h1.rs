@@ -35,7 +35,9 @@ use super::fields::push;
 use super::session::Session;
 use crate::client::Client;
 use crate::headers;
+use crate::io::MaybeRaw;
 use crate::io::Prefixed;
+use crate::io::SharedStream;
 use crate::io::poll_write_both;
 use crate::reason::Reason;
 use crate::reason::Refusal;
@@ -66,7 +68,7 @@ pub enum End {
 /// Serves a connection, of which `received` was read already.
 pub async fn serve<S>(client: &Client, stream: &mut S, received: BytesMut, limits: &Limits) -> End
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + MaybeRaw + Unpin,
 {
     let codec = Http1::new(stream, received);
     let mut session = Session::new(client, limits, codec);
@@ -101,7 +103,7 @@ where
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, Http1<'_, S>> {
+impl<S: AsyncRead + AsyncWrite + MaybeRaw + Unpin> Session<'_, Http1<'_, S>> {
     /// Waits for the first bytes of a request. Gives how the connection ends, if it does.
     async fn idle(
         &mut self,
@@ -288,7 +290,7 @@ impl<'a, S> Http1<'a, S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Codec for Http1<'_, S> {
+impl<S: AsyncRead + AsyncWrite + MaybeRaw + Unpin> Codec for Http1<'_, S> {
     fn version(&self) -> Version {
         self.version
     }
@@ -372,6 +374,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Codec for Http1<'_, S> {
             let end = self.chunk_end();
             let _ = write!(self.out, "{end}{length:x}\r\n");
             self.chunks = Chunks::Next;
+        }
+    }
+
+    fn raw(&self) -> Option<&SharedStream> {
+        match self.chunks {
+            Chunks::None => self.stream.raw(),
+            Chunks::First | Chunks::Next => None,
         }
     }
 

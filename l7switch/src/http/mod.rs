@@ -24,6 +24,7 @@ use bytes::Bytes;
 use bytes::BytesMut;
 use http::Version;
 
+use crate::io::SharedStream;
 use crate::reason::Refusal;
 
 /// What comes next of a request's content.
@@ -75,6 +76,11 @@ pub trait Codec {
 
     /// So many bytes of content follow.
     fn data(&mut self, length: usize);
+
+    /// The client's socket, where content goes out as it is and nothing else is to be sent before it.
+    fn raw(&self) -> Option<&SharedStream> {
+        None
+    }
 
     /// The content ends behind what follows, with these lines of a trailer section.
     fn end(&mut self, trailers: &[u8]);
