@@ -13,6 +13,7 @@ mod exchange;
 mod fields;
 pub mod h1;
 pub mod h2;
+mod response;
 mod scan;
 mod session;
 mod upload;

@@ -1,0 +1,427 @@
+// SPDX-License-Identifier: MIT
+//! The answer phase of an exchange: a server's response goes to the client as it comes.
+
+use std::task::Poll;
+use std::time::Duration;
+use std::time::Instant;
+
+use bytes::Buf;
+use bytes::BytesMut;
+use http::Method;
+use http::StatusCode;
+use http::Version;
+use l7switch_engine::http1::RequestKind;
+use l7switch_engine::http1::ResponseBody as Follows;
+use l7switch_engine::http1::ResponseHead;
+
+use super::Codec;
+use super::NotTaken;
+use super::Sends;
+use super::content::Decoder;
+use super::edit;
+use super::edit::Request;
+use super::exchange::Next;
+use super::exchange::Tunnel;
+use super::exchange::wide;
+use super::fields::Fields;
+use super::session::Session;
+use super::upload::From;
+use super::upload::Upload;
+use crate::headers::Present;
+use crate::plan::Onward;
+use crate::reason::Reason;
+use crate::reason::Refusal;
+use crate::record::Record;
+use crate::splice::Pipe;
+use crate::upstream::Answered;
+use crate::upstream::Broke;
+use crate::upstream::Ending;
+use crate::upstream::Lease;
+use crate::upstream::Patience;
+use crate::upstream::WaitsFor;
+
+/// Read at a time of a response's content.
+const READ: usize = 64 * 1024;
+
+/// Content of which so much is still to come is not read, but spliced.
+const SPLICED: u64 = 32 * 1024;
+
+/// So long the rest of a request may stand still whose response is over.
+const REST: Duration = Duration::from_secs(60);
+
+/// A response whose head has come.
+struct Response<'a, 'b> {
+    onward: &'a Onward<'b>,
+    answered: Answered,
+    follows: Follows,
+    ending: Ending,
+    /// The client's connection ends behind it.
+    last: bool,
+}
+
+impl<C: Codec> Session<'_, C> {
+    pub(super) async fn respond(
+        &mut self,
+        request: &Request<'_>,
+        onward: &Onward<'_>,
+        answered: Answered,
+        upload: &mut Upload,
+        mut record: Box<Record>,
+    ) -> Next {
+        let kind = if *request.method == Method::HEAD {
+            RequestKind::Head
+        } else {
+            RequestKind::Normal
+        };
+        let follows = answered.head.body(kind);
+        let bytes = self.buffers.from_server.get(..answered.length);
+        let bytes = bytes.unwrap_or_default();
+        self.buffers.fields.scan(bytes);
+        let fields = &self.buffers.fields;
+        let is_changing = follows == Follows::Opaque && request.upgrade.is_some();
+        if let Err(what) = check(fields, bytes, follows, is_changing) {
+            answered.lease.failed();
+            record.received(upload.bytes());
+            let refusal = Refusal::new(Reason::BadResponse, StatusCode::BAD_GATEWAY, what);
+            let edit = Some(&onward.state.filters.response);
+            return self.refuse(&refusal, request.method, record, edit).await;
+        }
+        let status = StatusCode::from_u16(answered.head.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        record.responded(status, answered.now);
+        let says_empty = {
+            let mut lengths = fields.values(bytes, Present::CONTENT_LENGTH);
+            lengths.next().is_some_and(|length| length == b"0")
+        };
+        let is_until_close = matches!(follows, Follows::Chunked | Follows::UntilClose)
+            && request.version == Version::HTTP_10;
+        let last =
+            is_until_close || !request.head.persistent() || self.client.core.shutdown.is_draining();
+        let out = self.codec.head();
+        edit::response(&answered.head, bytes, fields, onward, is_changing, out);
+        self.buffers.from_server.advance(answered.length);
+        if is_changing {
+            return Box::pin(self.change_protocol(answered, onward, record)).await;
+        }
+        self.codec.begin(
+            match follows {
+                Follows::None | Follows::Length(0) => Sends::Nothing,
+                Follows::Length(_) => Sends::Length,
+                _ => Sends::Unknown,
+            },
+            last,
+        );
+        let response = Response {
+            onward,
+            follows,
+            ending: ending(request.method, &answered.head, says_empty),
+            answered,
+            last,
+        };
+        match self.content(response, upload, record).await {
+            Err(NotTaken) => Next::Cut,
+            Ok(true) => Next::Last,
+            Ok(false) => Next::Request,
+        }
+    }
+
+    /// Answers 101. What follows is another protocol's.
+    async fn change_protocol(
+        &mut self,
+        answered: Answered,
+        onward: &Onward<'_>,
+        mut record: Box<Record>,
+    ) -> Next {
+        self.codec.interim();
+        let received = self.buffers.from_server.split().freeze();
+        if self.send().await.is_err() {
+            record.close(Some(Reason::ClientGone));
+            return Next::Cut;
+        }
+        let (server, outstanding) = answered.lease.into_tunnel();
+        Next::Tunnel(Box::new(Tunnel {
+            server,
+            received,
+            idle: onward.service.limits.idle_timeout,
+            record,
+            _outstanding: outstanding,
+        }))
+    }
+
+    /// Sends a response's head, and its content as it comes, while the request's content may still go on. The server is free,
+    /// and the exchange recorded, before the client has the last of it. Gives whether the connection ends.
+    async fn content(
+        &mut self,
+        response: Response<'_, '_>,
+        upload: &mut Upload,
+        mut record: Box<Record>,
+    ) -> Result<bool, NotTaken> {
+        let Response {
+            onward,
+            answered,
+            follows,
+            ending,
+            last,
+            ..
+        } = response;
+        let head: ResponseHead = answered.head;
+        let mut lease = answered.lease;
+        // As long as nothing had to be waited for.
+        let mut now = Some(answered.now);
+        let mut patience = onward.patience();
+        let mut decoder = Decoder::of_response(follows);
+        loop {
+            let Ok(decoded) = decoder.decode(&mut self.buffers.from_server) else {
+                return Err(cut(lease, &mut record, upload, Reason::BadResponse));
+            };
+            let has_surplus = decoded.length < self.buffers.from_server.len();
+            self.buffers.from_server.truncate(decoded.data.end);
+            self.buffers.from_server.advance(decoded.data.start);
+            let length = self.buffers.from_server.len();
+            record.sent(wide(length));
+            self.codec.data(length);
+            if decoded.ended {
+                self.codec.end(decoder.trailers());
+                if upload.is_done() {
+                    if has_surplus {
+                        lease.surplus();
+                    } else if head.persistent {
+                        let now = now.unwrap_or_else(Instant::now);
+                        self.timer.set_now(now);
+                        lease.completed(ending, now);
+                    } else {
+                        lease.ended();
+                    }
+                    record.received(upload.bytes());
+                    record.close(None);
+                    self.send().await?;
+                    return Ok(last || !self.codec.is_read());
+                }
+                return self.rest(lease, upload, record, last).await;
+            }
+            now = None;
+            self.send_with(&mut lease, upload, patience)
+                .await
+                .map_err(|reason| {
+                    let reason = reason.unwrap_or(Reason::ClientGone);
+                    record_end(&mut record, upload, reason)
+                })?;
+            self.buffers.from_server.clear();
+            if upload.is_done() && decoder.next_data() >= SPLICED && self.codec.raw().is_some() {
+                match Box::pin(self.splice(&mut lease, &mut decoder, patience)).await {
+                    Ok(bytes) => record.sent(bytes),
+                    Err((bytes, reason)) => {
+                        record.sent(bytes);
+                        if matches!(reason, Reason::BadResponse | Reason::ResponseTimeout) {
+                            return Err(cut(lease, &mut record, upload, reason));
+                        }
+                        return Err(record_end(&mut record, upload, reason));
+                    }
+                }
+                if decoder.has_ended() {
+                    continue;
+                }
+            }
+            self.buffers.from_server.reserve(READ);
+            // A server that waits for its client may be silent for as long as that one.
+            if !upload.is_done() {
+                patience.client = patience.client.max(patience.response);
+            }
+            let mut from = From {
+                codec: &mut self.codec,
+                upload,
+            };
+            let buffer = &mut self.buffers.from_server;
+            let read = lease
+                .read(&mut from, &mut self.timer, patience, buffer)
+                .await;
+            let reason = match read {
+                Ok(Ok(1..)) => continue,
+                Ok(Ok(0)) if decoder.ends_with_connection() => {
+                    lease.ended();
+                    self.codec.end(b"");
+                    record.received(upload.bytes());
+                    record.close(None);
+                    self.send().await?;
+                    return Ok(last || !self.codec.is_read());
+                }
+                Ok(_) => Reason::BadResponse,
+                Err(Broke::Expired(WaitsFor::Server)) => Reason::ResponseTimeout,
+                Err(broke) => {
+                    let reason = broke.refusal().reason;
+                    return Err(record_end(&mut record, upload, reason));
+                }
+            };
+            return Err(cut(lease, &mut record, upload, reason));
+        }
+    }
+
+    /// Has the kernel move the data that come next, without them being seen here. Gives how many those were.
+    async fn splice(
+        &mut self,
+        lease: &mut Lease,
+        decoder: &mut Decoder,
+        patience: Patience,
+    ) -> Result<u64, (u64, Reason)> {
+        let mut moved = 0_u64;
+        let Ok(pipe) = Pipe::take() else {
+            return Ok(0);
+        };
+        let mut upload = Upload::nothing();
+        while decoder.next_data() > 0 {
+            let most = usize::try_from(decoder.next_data()).unwrap_or(usize::MAX);
+            let mut from = From {
+                codec: &mut self.codec,
+                upload: &mut upload,
+            };
+            let filled = lease.wait(&mut from, &mut self.timer, patience, |_, server, cx| {
+                pipe.poll_fill(server.stream(), cx, most)
+            });
+            let mut inside = match filled.await {
+                Ok(Ok(filled @ 1..)) => filled,
+                Ok(_) => return Err((moved, Reason::BadResponse)),
+                Err(Broke::Expired(_)) => return Err((moved, Reason::ResponseTimeout)),
+                Err(broke) => return Err((moved, broke.refusal().reason)),
+            };
+            decoder.skip(wide(inside));
+            moved = moved.saturating_add(wide(inside));
+            while inside > 0 {
+                let Some(stream) = self.codec.raw() else {
+                    return Err((moved, Reason::Internal));
+                };
+                self.timer.start(self.limits.idle_timeout);
+                let emptied = self.timer.within(|cx| pipe.poll_empty(stream, cx, inside));
+                match emptied.await {
+                    Ok(Ok(emptied @ 1..)) => inside = inside.saturating_sub(emptied),
+                    Ok(_) => return Err((moved, Reason::ClientGone)),
+                    Err(_) => return Err((moved, Reason::IdleTimeout)),
+                }
+            }
+        }
+        pipe.leave();
+        Ok(moved)
+    }
+
+    /// Sends what was said to be sent and the server's bytes, while the request's content goes on.
+    async fn send_with(
+        &mut self,
+        lease: &mut Lease,
+        upload: &mut Upload,
+        patience: Patience,
+    ) -> Result<(), Option<Reason>> {
+        if upload.is_done() {
+            return self.send().await.map_err(|NotTaken| None);
+        }
+        let client = Patience {
+            response: patience.client,
+            client: patience.client,
+        };
+        let buffer = &mut self.buffers.from_server;
+        let mut from = From {
+            codec: &mut self.codec,
+            upload,
+        };
+        let sent = lease.wait(&mut from, &mut self.timer, client, |from, _, cx| {
+            let before = buffer.len();
+            let polled = from.codec.poll_send(cx, buffer);
+            if buffer.len() < before {
+                from.upload.has_moved();
+            }
+            polled
+        });
+        match sent.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(NotTaken)) | Err(Broke::Gone) => Err(None),
+            Err(Broke::Expired(_)) => Err(Some(Reason::IdleTimeout)),
+            Err(Broke::Content(refusal)) => Err(Some(refusal.reason)),
+        }
+    }
+
+    /// The response is over, and the request is not: a server that has answered early may read on, and gets the rest while
+    /// it does. Gives whether the client's connection ends.
+    async fn rest(
+        &mut self,
+        mut lease: Lease,
+        upload: &mut Upload,
+        mut record: Box<Record>,
+        last: bool,
+    ) -> Result<bool, NotTaken> {
+        let patience = Patience {
+            response: REST,
+            client: REST.min(self.limits.idle_timeout),
+        };
+        let sent = self.send_with(&mut lease, upload, patience).await;
+        let sent = sent.map_err(|reason| {
+            record_end(&mut record, upload, reason.unwrap_or(Reason::ClientGone))
+        });
+        sent?;
+        let mut from = From {
+            codec: &mut self.codec,
+            upload,
+        };
+        let mut waste = BytesMut::new();
+        let ended = lease.wait(&mut from, &mut self.timer, patience, |from, server, cx| {
+            if from.upload.is_over() {
+                return Poll::Ready(());
+            }
+            waste.reserve(1024);
+            // What the server sends now is for nobody; its end ends the request.
+            tokio_util::io::poll_read_buf(std::pin::Pin::new(server.stream()), cx, &mut waste)
+                .map(|_| ())
+        });
+        let _ = ended.await;
+        record.received(upload.bytes());
+        record.close(None);
+        if upload.is_done() && waste.is_empty() {
+            lease.ended();
+        }
+        Ok(last || !self.codec.is_read())
+    }
+}
+
+/// Records that the client has not got its response.
+fn record_end(record: &mut Record, upload: &Upload, reason: Reason) -> NotTaken {
+    record.received(upload.bytes());
+    record.close(Some(reason));
+    NotTaken
+}
+
+/// Records that a server's response broke off.
+fn cut(lease: Lease, record: &mut Record, upload: &Upload, reason: Reason) -> NotTaken {
+    lease.failed();
+    record.received(upload.bytes());
+    record.close(Some(reason));
+    NotTaken
+}
+
+/// Whether a response may be sent back.
+fn check(
+    fields: &Fields,
+    bytes: &[u8],
+    follows: Follows,
+    is_changing: bool,
+) -> Result<(), &'static str> {
+    if follows == Follows::Opaque && !is_changing {
+        return Err("the server changed the protocol unasked");
+    }
+    if fields.present().has(Present::TRANSFER_ENCODING) {
+        let mut codings = fields.values(bytes, Present::TRANSFER_ENCODING);
+        let is_chunked = codings
+            .next()
+            .is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+        if !is_chunked || codings.next().is_some() {
+            return Err("the server used a transfer coding that nobody asked for");
+        }
+    }
+    Ok(())
+}
+
+/// How a response ends. `says_empty`: it says that there is no content.
+fn ending(method: &Method, head: &ResponseHead, says_empty: bool) -> Ending {
+    if *method == Method::HEAD && !says_empty {
+        Ending::Withheld
+    } else if [204, 304].contains(&head.status) {
+        Ending::Empty
+    } else {
+        Ending::Clear
+    }
+}
