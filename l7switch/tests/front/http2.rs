@@ -89,6 +89,94 @@ async fn authority_and_host_must_agree() {
     assert!(server.heads().is_empty());
 }
 
+/// RFC 9113, 8.3.1: they have to identify the same entity. Names have no case, and a scheme has its port.
+#[tokio::test]
+async fn authority_and_host_may_be_written_in_two_ways() {
+    let server = Server::echo().await;
+    let switch = start(&simple(&[server.address], "", ""));
+    let mut sender = connect(address(&switch, "web")).await;
+    for (uri, host, status) in [
+        ("http://a.example/", "A.Example", 200),
+        ("http://a.example:80/", "a.example", 200),
+        ("http://a.example/", "a.example.:80", 200),
+        ("http://[::1]/", "[::1]:80", 200),
+        ("http://a.example:81/", "a.example", 400),
+        ("http://a.example/", "a.example:443", 400),
+        ("http://a.example/", "a.example:", 200),
+        ("http://a.example/", "a.example:x", 400),
+        ("http://a.example/", "", 400),
+    ] {
+        let mut request = request(uri, "");
+        request.headers_mut().insert("host", host.parse().unwrap());
+        let response = soon(sender.send_request(request)).await.unwrap();
+        assert_eq!(response.status(), status, "{uri} {host}");
+    }
+}
+
+/// RFC 9110, 15.2 and 10.1.1.
+#[tokio::test]
+async fn interim_responses_are_passed_on() {
+    let server = Server::start(|mut conn, _, _| async move {
+        let head = conn.head().await.unwrap();
+        assert_eq!(field(&head, "expect").unwrap(), "100-continue");
+        conn.send("HTTP/1.1 103 Early\r\nLink: a\r\nKeep-Alive: 5\r\n\r\nHTTP/1.1 100 Go\r\n\r\n")
+            .await;
+        let body = conn.body(&head).await;
+        conn.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
+            .await;
+        conn.send(body).await;
+    })
+    .await;
+    let switch = start(&simple(&[server.address], "", ""));
+    let stream = TcpStream::connect(address(&switch, "web")).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::post("http://a/")
+        .header("expect", "100-continue")
+        .header("content-length", "4")
+        .body(())
+        .unwrap();
+    let (mut response, mut content) = client.send_request(request, false).unwrap();
+    let mut interim = async || {
+        soon(std::future::poll_fn(|cx| response.poll_informational(cx)))
+            .await
+            .unwrap()
+            .unwrap()
+    };
+    let hints = interim().await;
+    assert_eq!(hints.status(), 103);
+    assert_eq!(hints.headers()["link"], "a");
+    assert_eq!(hints.headers().len(), 1);
+    assert_eq!(interim().await.status(), 100);
+    content
+        .send_data(Bytes::from_static(b"body"), true)
+        .unwrap();
+    let mut response = soon(response).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let data = soon(response.body_mut().data()).await.unwrap().unwrap();
+    assert_eq!(data, "body");
+}
+
+/// What HTTP/2 cannot say, and the library would refuse.
+#[tokio::test]
+async fn control_characters_of_servers_become_spaces() {
+    let server = Server::start(|mut conn, _, _| async move {
+        conn.head().await.unwrap();
+        conn.send(
+            "HTTP/1.1 200 OK\r\nX-A: b\x01\x7fc\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+        )
+        .await;
+    })
+    .await;
+    let switch = start(&simple(&[server.address], "", ""));
+    let mut sender = connect(address(&switch, "web")).await;
+    let response = soon(sender.send_request(request("http://a/", "")))
+        .await
+        .unwrap();
+    assert_eq!(response.headers()["x-a"], "b  c");
+    assert!(!response.headers().contains_key("connection"));
+}
+
 #[tokio::test]
 async fn a_response_that_breaks_off_breaks_its_stream_only() {
     let server = Server::start(|mut conn, _, _| async move {
