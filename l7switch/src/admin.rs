@@ -38,9 +38,9 @@ use serde::Serialize;
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
 
+use crate::kernel::metrics as kernel_metrics;
 use crate::kernel::numbers;
-use crate::kernel_metrics;
-use crate::metrics;
+use crate::observe::metrics;
 use crate::switch::SetError;
 use crate::switch::Switch;
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::Parser;
 use clap_complete::Shell;
 
-use crate::access_log::Format;
-use crate::access_log::Target;
 use crate::kernel::Mode;
+use crate::observe::access_log::Format;
+use crate::observe::access_log::Target;
 
 /// Switches HTTP, HTTPS, TLS and TCP by the rules of a rule file.
 ///

@@ -25,7 +25,7 @@ use l7switch_rules::model::Service;
 use l7switch_rules::text::diagnostic::Report;
 use tokio::net::TcpListener;
 
-use crate::listen::bind;
+use crate::accept::listen::bind;
 
 /// The rules of the quickstart.
 const QUICKSTART: &str = include_str!("../../rules/examples/quickstart.toml");

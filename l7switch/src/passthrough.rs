@@ -20,15 +20,15 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::client::Client;
-use crate::io::Prefixed;
-use crate::io::SharedStream;
-use crate::io::StreamHandle;
-use crate::limit;
-use crate::plan::share;
-use crate::reason::Reason;
+use crate::http::plan::share;
+use crate::net::stream::Prefixed;
+use crate::net::stream::SharedStream;
+use crate::net::stream::StreamHandle;
+use crate::net::tunnel;
+use crate::observe::log_limit;
+use crate::observe::reason::Reason;
 use crate::record::Record;
-use crate::state::Generation;
-use crate::tunnel;
+use crate::ruleset::generation::Generation;
 use crate::upstream::ConnectError;
 use crate::upstream::Fault;
 use crate::upstream::Outstanding;
@@ -177,7 +177,7 @@ async fn hello(
             Ok(None) => (),
             Ok(Some(hello)) => return Ok(hello.server_name().unwrap_or_default().to_vec()),
             Err(error) => {
-                limit::hostile(Reason::NotTls, client.peer, &error.to_string());
+                log_limit::hostile(Reason::NotTls, client.peer, &error.to_string());
                 return Err(Refused::silently(Reason::NotTls));
             }
         }

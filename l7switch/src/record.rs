@@ -8,11 +8,11 @@ use std::time::SystemTime;
 
 use http::StatusCode;
 
-use crate::access_log::AccessLog;
-use crate::access_log::Line;
 use crate::client::Client;
-use crate::reason::Reason;
-use crate::stats::ServiceStats;
+use crate::observe::access_log::AccessLog;
+use crate::observe::access_log::Line;
+use crate::observe::reason::Reason;
+use crate::observe::stats::ServiceStats;
 
 /// The record of an exchange in progress. Dropped without [`Record::close`], the client has gone.
 #[derive(Debug)]

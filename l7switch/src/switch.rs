@@ -19,19 +19,19 @@ use l7switch_rules::text::diagnostic::Report;
 use thiserror::Error;
 use tokio::net::TcpListener;
 
-use crate::access_log;
-use crate::access_log::AccessLog;
-use crate::generation;
-use crate::generation::BuildError;
-use crate::health::Checks;
+use crate::accept::listen::Listener;
+use crate::accept::listen::bind;
 use crate::kernel::Kernel;
 use crate::kernel::Mode;
 use crate::kernel::module::Connect;
-use crate::listen::Listener;
-use crate::listen::bind;
-use crate::state::Core;
-use crate::state::Generation;
-use crate::state::StatsRegistry;
+use crate::observe::access_log;
+use crate::observe::access_log::AccessLog;
+use crate::ruleset::build;
+use crate::ruleset::build::BuildError;
+use crate::ruleset::generation::Core;
+use crate::ruleset::generation::Generation;
+use crate::ruleset::generation::StatsRegistry;
+use crate::upstream::health::Checks;
 
 /// How often idle connections to servers are looked through.
 const PRUNE: Duration = Duration::from_secs(1);
@@ -120,11 +120,11 @@ impl Switch {
         options: &Options,
     ) -> Result<Arc<Self>, SetError> {
         let mut stats = StatsRegistry::default();
-        let first = generation::build(rules, None, &mut stats)?;
+        let first = build::build(rules, None, &mut stats)?;
         let sockets = open(&first, &[])?;
         let log = AccessLog::open(&options.access_log, options.log_format)
             .map_err(SetError::AccessLog)?;
-        generation::activate(&first);
+        build::activate(&first);
         let switch = Arc::new(Self {
             core: Arc::new(Core::new(first, stats, log)),
             rules_path,
@@ -257,7 +257,7 @@ impl Switch {
         let warnings = warnings(&rules.warnings);
         let mut stats = self.core.stats();
         let before = self.generation();
-        let next = generation::build(rules, Some(&before), &mut stats)?;
+        let next = build::build(rules, Some(&before), &mut stats)?;
         // New listeners are bound before anything changes: if one cannot be, nothing has.
         let have: Vec<SocketAddr> = {
             let listeners = self
@@ -267,7 +267,7 @@ impl Switch {
             listeners.iter().map(Listener::configured).collect()
         };
         let sockets = open(&next, &have)?;
-        generation::activate(&next);
+        build::activate(&next);
         self.core.keep_stats(stats);
         self.core.active.store(Arc::new(next));
         if let Some(kernel) = self.kernel.get() {
@@ -283,7 +283,7 @@ impl Switch {
         self.checks
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .follow(&generation);
+            .follow(&generation.pools);
         let mut listeners = self
             .listeners
             .lock()

@@ -17,12 +17,12 @@ use super::fields::Fields;
 use super::fields::push;
 use super::fields::push_map;
 use crate::client::Client;
-use crate::filters::Edit;
-use crate::forwarded;
-use crate::forwarded::Facts;
-use crate::headers;
-use crate::headers::Present;
-use crate::plan::Onward;
+use crate::http::forwarded;
+use crate::http::forwarded::Facts;
+use crate::http::headers;
+use crate::http::headers::Present;
+use crate::http::plan::Onward;
+use crate::ruleset::filters::Edit;
 
 /// Bytes of the shortest status line that has the space behind its code (RFC 9112, 4).
 const STATUS_LINE: usize = b"HTTP/1.1 200 \r\n".len();

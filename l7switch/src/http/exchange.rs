@@ -27,20 +27,20 @@ use super::fields::push_map;
 use super::session::Session;
 use super::upload::From;
 use super::upload::Upload;
-use crate::answer;
-use crate::answer::Answer;
-use crate::filters::Edit;
-use crate::forwarded::version_word;
-use crate::headers;
-use crate::headers::Present;
-use crate::io::SharedStream;
-use crate::limit;
-use crate::plan;
-use crate::plan::Asked;
-use crate::plan::Onward;
-use crate::reason::Reason;
-use crate::reason::Refusal;
+use crate::http::answer;
+use crate::http::answer::Answer;
+use crate::http::forwarded::version_word;
+use crate::http::headers;
+use crate::http::headers::Present;
+use crate::http::plan;
+use crate::http::plan::Asked;
+use crate::http::plan::Onward;
+use crate::net::stream::SharedStream;
+use crate::observe::log_limit;
+use crate::observe::reason::Reason;
+use crate::observe::reason::Refusal;
 use crate::record::Record;
+use crate::ruleset::filters::Edit;
 use crate::upstream;
 use crate::upstream::Answered;
 use crate::upstream::Broke;
@@ -160,9 +160,9 @@ impl<C: Codec> Session<'_, C> {
     pub(super) async fn reject(
         &mut self,
         refusal: &Refusal,
-        describe: impl FnOnce(&mut crate::access_log::Line),
+        describe: impl FnOnce(&mut crate::observe::access_log::Line),
     ) -> Next {
-        limit::hostile(refusal.reason, self.client.peer, &refusal.detail);
+        log_limit::hostile(refusal.reason, self.client.peer, &refusal.detail);
         self.may_go_on = false;
         let mut record = Record::begin(self.client, describe);
         record.refused(refusal.reason);

@@ -11,8 +11,8 @@ use http::HeaderName;
 use http::HeaderValue;
 
 use super::scan;
-use crate::filters::Edit;
-use crate::headers::Present;
+use crate::http::headers::Present;
+use crate::ruleset::filters::Edit;
 
 /// A field's line.
 #[derive(Clone, Debug)]

@@ -34,15 +34,15 @@ use super::exchange::Next;
 use super::fields::push;
 use super::session::Session;
 use crate::client::Client;
-use crate::headers;
-use crate::io::MaybeRaw;
-use crate::io::Prefixed;
-use crate::io::SharedStream;
-use crate::io::poll_write_both;
-use crate::reason::Reason;
-use crate::reason::Refusal;
-use crate::timer::Expired;
-use crate::tunnel;
+use crate::http::headers;
+use crate::net::stream::MaybeRaw;
+use crate::net::stream::Prefixed;
+use crate::net::stream::SharedStream;
+use crate::net::stream::poll_write_both;
+use crate::net::timer::Expired;
+use crate::net::tunnel;
+use crate::observe::reason::Reason;
+use crate::observe::reason::Refusal;
 
 /// Read at a time where a request begins.
 const READ: usize = 4 * 1024;

@@ -36,9 +36,9 @@ use super::fields::push;
 use super::h1;
 use super::session::Session;
 use crate::client::Client;
-use crate::headers;
-use crate::reason::Reason;
-use crate::reason::Refusal;
+use crate::http::headers;
+use crate::observe::reason::Reason;
+use crate::observe::reason::Refusal;
 
 /// Serves the request of a stream.
 pub async fn serve(
@@ -78,7 +78,7 @@ impl Session<'_, Http2> {
                 Err(error) => h1::refusal_of(error),
             },
         };
-        let describe = |line: &mut crate::access_log::Line| {
+        let describe = |line: &mut crate::observe::access_log::Line| {
             line.method = parts.method.to_string();
             line.host = parts
                 .uri

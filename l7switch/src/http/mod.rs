@@ -6,13 +6,17 @@
 //! out, so that no two readers see different ends of a message. [`exchange`] has the phases: read, plan, edit, send, answer,
 //! record.
 
+pub mod answer;
 mod buffers;
 mod content;
 mod edit;
 mod exchange;
 mod fields;
+pub mod forwarded;
 pub mod h1;
 pub mod h2;
+pub mod headers;
+pub mod plan;
 mod response;
 mod scan;
 mod session;
@@ -25,8 +29,8 @@ use bytes::Bytes;
 use bytes::BytesMut;
 use http::Version;
 
-use crate::io::SharedStream;
-use crate::reason::Refusal;
+use crate::net::stream::SharedStream;
+use crate::observe::reason::Refusal;
 
 /// What comes next of a request's content.
 #[derive(Debug)]

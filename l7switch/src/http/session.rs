@@ -10,7 +10,7 @@ use super::NotTaken;
 use super::buffers::Buffers;
 use super::fields::push;
 use crate::client::Client;
-use crate::timer::Timer;
+use crate::net::timer::Timer;
 
 /// Room for what the switch says of itself.
 const OWN: usize = 160;

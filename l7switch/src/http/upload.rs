@@ -14,9 +14,9 @@ use tokio::time::Sleep;
 
 use super::Codec;
 use super::Piece;
-use crate::headers;
-use crate::io::poll_write_both;
-use crate::reason::Refusal;
+use crate::http::headers;
+use crate::net::stream::poll_write_both;
+use crate::observe::reason::Refusal;
 use crate::upstream::Feed;
 use crate::upstream::ServerStream;
 use crate::upstream::WaitsFor;

@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 
 use super::module::Connect;
 use super::module::Module;
-use crate::state::Generation;
+use crate::ruleset::generation::Generation;
 use crate::upstream::RealServer;
 
 /// State and weight of a server in the kernel.

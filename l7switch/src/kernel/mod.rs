@@ -6,6 +6,7 @@
 //! few seconds, since nobody is told when the module goes or comes.
 
 pub mod keeper;
+pub mod metrics;
 pub mod module;
 mod numbers;
 #[cfg(test)]
@@ -30,8 +31,8 @@ use tokio::sync::Notify;
 pub use numbers::Numbers;
 pub use numbers::numbers;
 
-use crate::state::Core;
-use crate::state::Generation;
+use crate::ruleset::generation::Core;
+use crate::ruleset::generation::Generation;
 
 use keeper::Keeper;
 use module::Connect;

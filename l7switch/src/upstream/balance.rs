@@ -60,6 +60,6 @@ pub(super) fn ask(hash: u64) -> sched::Ask {
     sched::Ask {
         hash,
         random: fastrand::u64(..),
-        now_ns: crate::clock::now_ns(),
+        now_ns: crate::net::clock::now_ns(),
     }
 }

@@ -7,9 +7,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::stream::ServerStream;
-use crate::reason::Reason;
-use crate::reason::Refusal;
-use crate::timer::Timer;
+use crate::net::timer::Timer;
+use crate::observe::reason::Reason;
+use crate::observe::reason::Refusal;
 
 /// Who has to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

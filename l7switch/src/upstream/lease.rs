@@ -25,9 +25,9 @@ use super::response::read_head;
 use super::send::no_response;
 use super::server::RealServer;
 use super::stream::ServerStream;
-use crate::io::SharedStream;
-use crate::reason::Refusal;
-use crate::timer::Timer;
+use crate::net::stream::SharedStream;
+use crate::net::timer::Timer;
+use crate::observe::reason::Refusal;
 
 /// A request or connection that a server has. Counted until it is dropped.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 mod balance;
 mod connect;
 mod feed;
+pub mod health;
 mod idle;
 mod lease;
 mod pool;

@@ -14,7 +14,7 @@ use super::feed::Feed;
 use super::feed::Patience;
 use super::feed::wait;
 use super::stream::ServerStream;
-use crate::timer::Timer;
+use crate::net::timer::Timer;
 
 /// Read at a time where a response begins.
 const READ: usize = 8 * 1024;

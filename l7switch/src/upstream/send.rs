@@ -26,13 +26,13 @@ use super::response::NoHead;
 use super::response::read_head;
 use super::server::RealServer;
 use super::stream::ServerStream;
-use crate::clock::nanos;
-use crate::clock::ns_of;
-use crate::io::SharedStream;
-use crate::io::poll_write_both;
-use crate::reason::Reason;
-use crate::reason::Refusal;
-use crate::timer::Timer;
+use crate::net::clock::nanos;
+use crate::net::clock::ns_of;
+use crate::net::stream::SharedStream;
+use crate::net::stream::poll_write_both;
+use crate::net::timer::Timer;
+use crate::observe::reason::Reason;
+use crate::observe::reason::Refusal;
 
 /// A request that is to be sent.
 #[derive(Clone, Copy, Debug)]

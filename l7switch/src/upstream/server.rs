@@ -32,7 +32,7 @@ use super::idle::Link;
 use super::idle::Own;
 use super::idle::UNTIDY;
 use super::stream::ServerStream;
-use crate::clock::now_ns;
+use crate::net::clock::now_ns;
 
 /// A real server in one pool.
 #[derive(Debug)]

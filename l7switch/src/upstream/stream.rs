@@ -11,7 +11,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::idle::Free;
 use super::idle::State;
-use crate::io::SharedStream;
+use crate::net::stream::SharedStream;
 
 /// A connection to a server. Dropped within an exchange it is reset: a server that does not read would otherwise keep what
 /// was written, and not hear that nobody waits any more.

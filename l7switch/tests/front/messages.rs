@@ -5,7 +5,7 @@ use std::path::Path;
 
 use l7switch::Options;
 use l7switch::Switch;
-use l7switch::access_log::Target;
+use l7switch::observe::access_log::Target;
 
 use crate::support::Raw;
 use crate::support::Server;
@@ -353,7 +353,7 @@ async fn a_request_is_one_line_in_the_access_log() {
     let path = folder.path().join("access.log");
     let options = Options {
         access_log: Target::File(path.clone()),
-        log_format: l7switch::access_log::Format::Json,
+        log_format: l7switch::observe::access_log::Format::Json,
     };
     let switch = start_with(&simple(&[server.address], "", ""), &options);
     let web = address(&switch, "web");

@@ -23,9 +23,9 @@ use super::Mode;
 use super::keeper::Keeper;
 use crate::Options;
 use crate::Switch;
-use crate::generation;
-use crate::state::Generation;
-use crate::state::StatsRegistry;
+use crate::ruleset::build;
+use crate::ruleset::generation::Generation;
+use crate::ruleset::generation::StatsRegistry;
 use crate::upstream::RealServer;
 
 const A: &str = "10.0.0.1:80";
@@ -58,8 +58,8 @@ fn rules(servers: &[(&str, u32)]) -> RuleSet {
 
 /// The generation that follows `before`.
 fn next(rules: RuleSet, before: Option<&Generation>) -> Generation {
-    let next = generation::build(rules, before, &mut StatsRegistry::default()).unwrap();
-    generation::activate(&next);
+    let next = build::build(rules, before, &mut StatsRegistry::default()).unwrap();
+    build::activate(&next);
     next
 }
 

@@ -22,17 +22,17 @@ use l7switch_rules::model::HashKey;
 use l7switch_rules::model::PoolShare;
 use l7switch_rules::model::address_bytes;
 
-use crate::answer;
-use crate::answer::Answer;
 use crate::client::Client;
-use crate::filters;
-use crate::filters::RedirectSource;
-use crate::limit;
-use crate::reason::Reason;
-use crate::reason::Refusal;
+use crate::http::answer;
+use crate::http::answer::Answer;
+use crate::observe::log_limit;
+use crate::observe::reason::Reason;
+use crate::observe::reason::Refusal;
 use crate::record::Record;
-use crate::state;
-use crate::state::Generation;
+use crate::ruleset::filters;
+use crate::ruleset::filters::RedirectSource;
+use crate::ruleset::generation;
+use crate::ruleset::generation::Generation;
 use crate::upstream::Patience;
 use crate::upstream::Pool;
 
@@ -204,7 +204,7 @@ pub struct Onward<'a> {
     /// The route, as the rules say.
     pub route: &'a model::Route,
     /// The route's filters.
-    pub state: &'a state::Route,
+    pub state: &'a generation::Route,
     /// The pool.
     pub pool: &'a Arc<Pool>,
     /// Target in origin form, where it is not what was sent.
@@ -253,7 +253,7 @@ pub fn onward<'a, F: Fields + ?Sized>(
     };
     let plan = plan(generation, index, model, asked).map_err(|refusal| {
         if refusal.reason != Reason::NoRoute {
-            limit::hostile(refusal.reason, client.peer, &refusal.detail);
+            log_limit::hostile(refusal.reason, client.peer, &refusal.detail);
         }
         refuse(record, &refusal)
     })?;

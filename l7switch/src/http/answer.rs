@@ -9,8 +9,8 @@ use http::StatusCode;
 use http::header;
 use l7switch_rules::model::Respond;
 
-use crate::reason::Reason;
-use crate::reason::Refusal;
+use crate::observe::reason::Reason;
+use crate::observe::reason::Refusal;
 
 /// A response that the switch makes, with all of its content.
 pub type Answer = Response<Bytes>;

@@ -18,10 +18,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::accept::connection;
 use crate::client::Client;
-use crate::conn;
 use crate::passthrough;
-use crate::state::Core;
+use crate::ruleset::generation::Core;
 
 /// Connections that may wait in the kernel to be accepted.
 const BACKLOG: i32 = 4096;
@@ -212,7 +212,12 @@ fn serve(core: &Arc<Core>, service: &Arc<str>, stream: tokio::net::TcpStream, pe
     // Boxed, too, since a task's future is moved half a dozen times before it is where it stays.
     if model.protocol.is_http() {
         let tls = state.tls.clone();
-        tokio::spawn(Box::pin(conn::serve(client, stream, model.limits, tls)));
+        tokio::spawn(Box::pin(connection::serve(
+            client,
+            stream,
+            model.limits,
+            tls,
+        )));
     } else {
         tokio::spawn(Box::pin(passthrough::serve(client, stream)));
     }

@@ -2,7 +2,7 @@
 //! What the kernel module has counted, in the Prometheus text exposition format.
 
 use crate::kernel::Numbers;
-use crate::metrics::Text;
+use crate::observe::metrics::Text;
 
 /// Everything that the module says.
 pub(crate) fn render(numbers: &Numbers) -> String {

@@ -31,12 +31,12 @@ use crate::client::Client;
 use crate::http::h1;
 use crate::http::h1::End;
 use crate::http::h2;
-use crate::io::MaybeRaw;
-use crate::io::Prefixed;
-use crate::io::SharedStream;
-use crate::io::StreamHandle;
-use crate::limit;
-use crate::reason::Reason;
+use crate::net::stream::MaybeRaw;
+use crate::net::stream::Prefixed;
+use crate::net::stream::SharedStream;
+use crate::net::stream::StreamHandle;
+use crate::observe::log_limit;
+use crate::observe::reason::Reason;
 
 /// Requests of one HTTP/2 connection at a time.
 const MAX_STREAMS: u32 = 128;
@@ -79,13 +79,13 @@ async fn secure(
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             client.stats.refused(Reason::TlsHandshake);
-            limit::hostile(Reason::TlsHandshake, client.peer, &error.to_string());
+            log_limit::hostile(Reason::TlsHandshake, client.peer, &error.to_string());
             // The alert that tells the client why must not be overtaken by a reset.
             return handle.linger().await;
         }
         Err(_) => {
             client.stats.refused(Reason::TlsHandshake);
-            limit::hostile(Reason::TlsHandshake, client.peer, "not done in time");
+            log_limit::hostile(Reason::TlsHandshake, client.peer, "not done in time");
             return;
         }
     };
@@ -277,5 +277,5 @@ fn ended_by_error(client: &Client, error: &::h2::Error) {
         _ => Reason::H2Protocol,
     };
     client.stats.refused(reason);
-    limit::hostile(reason, client.peer, &error.to_string());
+    log_limit::hostile(reason, client.peer, &error.to_string());
 }

@@ -21,10 +21,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use crate::state::Generation;
-use crate::upstream::ConnectError;
-use crate::upstream::RealServer;
-use crate::upstream::connect_tcp;
+use super::connect::ConnectError;
+use super::connect::connect_tcp;
+use super::pool::Pool;
+use super::server::RealServer;
 
 /// The running checks.
 #[derive(Debug, Default)]
@@ -45,10 +45,10 @@ impl Drop for Check {
 }
 
 impl Checks {
-    /// Starts what the generation has and was not there, ends what it does not have.
-    pub fn follow(&mut self, generation: &Generation) {
+    /// Starts what these pools have and was not there, ends what they do not have.
+    pub fn follow(&mut self, pools: &[Arc<Pool>]) {
         let mut before = std::mem::take(&mut self.tasks);
-        for pool in &generation.pools {
+        for pool in pools {
             let Some(rules) = &pool.config().health else {
                 continue;
             };

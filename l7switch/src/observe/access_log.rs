@@ -84,7 +84,7 @@ pub struct Line {
     /// Seconds from the head of the request to the head of the response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_byte: Option<f64>,
-    /// How it ended: `ok`, or a [reason](crate::reason::Reason).
+    /// How it ended: `ok`, or a [reason](crate::observe::reason::Reason).
     pub end: &'static str,
 }
 

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
-use crate::clock::now_ns;
-use crate::reason::Reason;
+use crate::observe::reason::Reason;
 
 const SECOND: u64 = 1_000_000_000;
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// For each reason: when the next line may be written, and how many were not.
 static GATES: LazyLock<Vec<(AtomicU64, AtomicU64)>> =
@@ -17,7 +19,8 @@ static GATES: LazyLock<Vec<(AtomicU64, AtomicU64)>> =
 
 /// Logs what a client did, unless the same reason was logged within the last second.
 pub fn hostile(reason: Reason, peer: SocketAddr, detail: &str) {
-    if let Some(suppressed) = due(reason, now_ns()) {
+    let now = u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    if let Some(suppressed) = due(reason, now) {
         tracing::info!(reason = reason.as_str(), client = %peer, detail, suppressed, "refused");
     }
 }

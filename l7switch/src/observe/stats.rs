@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use http::StatusCode;
 use tokio::sync::Notify;
 
-use crate::reason::Reason;
+use crate::observe::reason::Reason;
 
 /// A virtual service's counts since the switch began.
 #[derive(Debug)]

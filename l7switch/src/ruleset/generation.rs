@@ -12,11 +12,11 @@ use arc_swap::ArcSwap;
 use l7switch_rules::model;
 use rustls::ServerConfig;
 
-use crate::access_log::AccessLog;
-use crate::filters::Filters;
-use crate::routing::Rules;
-use crate::shutdown::Shutdown;
-use crate::stats::ServiceStats;
+use crate::net::shutdown::Shutdown;
+use crate::observe::access_log::AccessLog;
+use crate::observe::stats::ServiceStats;
+use crate::ruleset::filters::Filters;
+use crate::ruleset::routing::Rules;
 use crate::upstream::Pool;
 
 /// One generation of the rules, complete and unchanging, in force or still used by a request that

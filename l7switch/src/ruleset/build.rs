@@ -9,13 +9,13 @@ use l7switch_rules::model;
 use l7switch_rules::model::Protocol;
 use thiserror::Error;
 
-use crate::filters::Filters;
-use crate::routing::Rules;
-use crate::state::Generation;
-use crate::state::Route;
-use crate::state::Service;
-use crate::state::StatsRegistry;
-use crate::tls;
+use crate::net::tls;
+use crate::ruleset::filters::Filters;
+use crate::ruleset::generation::Generation;
+use crate::ruleset::generation::Route;
+use crate::ruleset::generation::Service;
+use crate::ruleset::generation::StatsRegistry;
+use crate::ruleset::routing::Rules;
 use crate::upstream::Pool;
 
 /// Why a rule set that the check has passed cannot be put in force.

@@ -16,9 +16,9 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::io::ReadBuf;
 
-use crate::clock::nanos;
-use crate::clock::now_ns;
-use crate::reason::Reason;
+use crate::net::clock::nanos;
+use crate::net::clock::now_ns;
+use crate::observe::reason::Reason;
 
 /// Bytes held for each direction.
 const BUFFER: usize = 32 * 1024;

@@ -14,7 +14,7 @@ use rustix::pipe::fcntl_setpipe_size;
 use rustix::pipe::pipe_with;
 use rustix::pipe::splice;
 
-use crate::io::SharedStream;
+use crate::net::stream::SharedStream;
 
 /// What a pipe holds, if the kernel lets it (`/proc/sys/fs/pipe-max-size`, `pipe-user-pages-soft`).
 const SIZE: usize = 256 * 1024;

@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT
+//! Clients' connections, from the listener to the choice of protocol.
+
+pub mod connection;
+pub mod listen;

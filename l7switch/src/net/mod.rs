@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: MIT
+//! Streams, times, and the end: what everything above stands on.
+
+pub mod clock;
+pub mod shutdown;
+pub mod splice;
+pub mod stream;
+pub mod timer;
+pub mod tls;
+pub mod tunnel;

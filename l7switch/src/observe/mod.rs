@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT
+//! What is counted and logged. Nothing here knows who does it.
+
+pub mod access_log;
+pub mod log_limit;
+pub mod metrics;
+pub mod reason;
+pub mod stats;

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT
+//! The rules in force, and the generations of them.
+
+pub mod build;
+pub mod filters;
+pub mod generation;
+pub mod routing;
