@@ -33,6 +33,7 @@ use super::exchange::MOST_PASSED_OVER;
 use super::exchange::Next;
 use super::fields::push;
 use super::session::Session;
+use super::upload::broken_off;
 use crate::client::Client;
 use crate::http::headers;
 use crate::net::stream::MaybeRaw;
@@ -331,12 +332,19 @@ impl<S: AsyncRead + AsyncWrite + MaybeRaw + Unpin> Codec for Http1<'_, S> {
                 ready!(poll_read_buf(stream, cx, &mut self.received)),
                 Ok(1..)
             ) {
-                return Poll::Ready(Err(Refusal::new(
-                    Reason::BodyBroken,
-                    StatusCode::BAD_REQUEST,
-                    "the content of the request broke off",
-                )));
+                return Poll::Ready(Err(broken_off()));
             }
+        }
+    }
+
+    fn unread(&self) -> Option<(u64, &SharedStream)> {
+        let decoder = self.content.as_ref().filter(|_| self.received.is_empty())?;
+        Some((decoder.next_data(), self.stream.raw()?))
+    }
+
+    fn skip(&mut self, length: u64) {
+        if let Some(decoder) = &mut self.content {
+            decoder.skip(length);
         }
     }
 

@@ -32,6 +32,9 @@ use http::Version;
 use crate::net::stream::SharedStream;
 use crate::observe::reason::Refusal;
 
+/// Content of which so much is still to come is not read, but spliced.
+const SPLICED: u64 = 32 * 1024;
+
 /// What comes next of a request's content.
 #[derive(Debug)]
 pub enum Piece {
@@ -66,6 +69,14 @@ pub trait Codec {
 
     /// The next piece of the request's content.
     fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Refusal>>;
+
+    /// Bytes of the request's content that come next on the client's socket as they are, nothing before them, and the socket.
+    fn unread(&self) -> Option<(u64, &SharedStream)> {
+        None
+    }
+
+    /// So many of them were taken from the socket.
+    fn skip(&mut self, _: u64) {}
 
     /// Ready when the client wants no response any more.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;

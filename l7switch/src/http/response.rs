@@ -16,6 +16,7 @@ use l7switch_engine::http1::ResponseHead;
 
 use super::Codec;
 use super::NotTaken;
+use super::SPLICED;
 use super::Sends;
 use super::content::Decoder;
 use super::edit;
@@ -42,9 +43,6 @@ use crate::upstream::WaitsFor;
 
 /// Read at a time of a response's content.
 const READ: usize = 64 * 1024;
-
-/// Content of which so much is still to come is not read, but spliced.
-const SPLICED: u64 = 32 * 1024;
 
 /// So long the rest of a request may stand still whose response is over.
 const REST: Duration = Duration::from_secs(60);

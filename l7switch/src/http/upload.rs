@@ -10,12 +10,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use bytes::BytesMut;
+use http::StatusCode;
 use tokio::time::Sleep;
 
 use super::Codec;
 use super::Piece;
+use super::SPLICED;
 use crate::http::headers;
+use crate::net::splice::Pipe;
 use crate::net::stream::poll_write_both;
+use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
 use crate::upstream::Feed;
 use crate::upstream::ServerStream;
@@ -38,6 +42,9 @@ pub(super) struct Upload {
     /// How much of it has gone.
     written: usize,
     data: Bytes,
+    /// Where data go that are not seen here, and how many bytes are in it.
+    pipe: Option<Pipe>,
+    inside: usize,
     /// Bytes of data that came from the client.
     bytes: u64,
     /// Changes with every step.
@@ -78,6 +85,8 @@ impl Upload {
             framing: Vec::new(),
             written: 0,
             data: Bytes::new(),
+            pipe: None,
+            inside: 0,
             bytes: 0,
             moved: 0,
             waits_for: WaitsFor::Server,
@@ -202,6 +211,56 @@ impl Upload {
         }
     }
 
+    /// Has the kernel move the data that come next, where they need no framing. `false`: those are few, or cannot be.
+    fn poll_splice<C: Codec>(
+        &mut self,
+        codec: &mut C,
+        server: &mut ServerStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<bool, Refusal>> {
+        if self.inside == 0 {
+            let Some((left, stream)) = codec.unread() else {
+                return Poll::Ready(Ok(false));
+            };
+            if self.chunked || left < SPLICED {
+                return Poll::Ready(Ok(false));
+            }
+            if self.pipe.is_none() {
+                self.pipe = Pipe::take().ok();
+            }
+            let Some(pipe) = &self.pipe else {
+                return Poll::Ready(Ok(false));
+            };
+            let most = usize::try_from(left).unwrap_or(usize::MAX);
+            let Ok(filled @ 1..) = ready!(pipe.poll_fill(stream, cx, most)) else {
+                return Poll::Ready(Err(broken_off()));
+            };
+            let bytes = u64::try_from(filled).unwrap_or(u64::MAX);
+            self.expects = Expects::Nothing;
+            self.inside = filled;
+            self.bytes = self.bytes.saturating_add(bytes);
+            self.has_moved();
+            codec.skip(bytes);
+        }
+        self.waits_for = WaitsFor::Server;
+        while self.inside > 0
+            && let Some(pipe) = &self.pipe
+        {
+            match ready!(pipe.poll_empty(server.stream(), cx, self.inside)) {
+                Ok(emptied @ 1..) => self.inside = self.inside.saturating_sub(emptied),
+                _ => {
+                    self.state = State::Refused;
+                    self.pipe = None;
+                }
+            }
+            self.has_moved();
+        }
+        if let Some(pipe) = self.pipe.take() {
+            pipe.leave();
+        }
+        Poll::Ready(Ok(true))
+    }
+
     /// Goes on.
     fn poll<C: Codec>(
         &mut self,
@@ -228,11 +287,23 @@ impl Upload {
             if self.poll_continue(codec, cx).is_pending() {
                 return Poll::Pending;
             }
+            if ready!(self.poll_splice(codec, server, cx))? {
+                continue;
+            }
             let piece = ready!(codec.poll_content(cx))?;
             self.moved = self.moved.wrapping_add(1);
             self.frame(piece);
         }
     }
+}
+
+/// The refusal of content that ends early.
+pub(super) fn broken_off() -> Refusal {
+    Refusal::new(
+        Reason::BodyBroken,
+        StatusCode::BAD_REQUEST,
+        "the content of the request broke off",
+    )
 }
 
 /// An upload and where it comes from.
