@@ -79,7 +79,8 @@ pub(super) struct Tunnel {
 impl<C: Codec> Session<'_, C> {
     /// Answers a request, of which these are the head's bytes, and the content if it has come with it as a whole.
     pub(super) async fn exchange(&mut self, head: &Head<'_>, bytes: &[u8], content: &[u8]) -> Next {
-        self.may_go_on = head.persistent() && can_be_passed_over(head);
+        self.is_persistent = head.persistent();
+        self.may_go_on = self.is_persistent && can_be_passed_over(head);
         let version = self.codec.version();
         let method = Method::from_bytes(head.method()).unwrap_or_default();
         let mut record = Record::begin(self.client, |line| {
@@ -163,6 +164,7 @@ impl<C: Codec> Session<'_, C> {
         describe: impl FnOnce(&mut crate::observe::access_log::Line),
     ) -> Next {
         log_limit::hostile(refusal.reason, self.client.peer, &refusal.detail);
+        self.is_persistent = true;
         self.may_go_on = false;
         let mut record = Record::begin(self.client, describe);
         record.refused(refusal.reason);

@@ -86,7 +86,10 @@ where
         match next {
             Next::Request => served = true,
             Next::Last => {
-                let unread = !session.codec.received.is_empty() || !session.codec.is_read();
+                // A client that did not know that this was the last may be sending the next one.
+                let unread = session.is_persistent
+                    || !session.codec.received.is_empty()
+                    || !session.codec.is_read();
                 return End::Over { unread };
             }
             Next::Cut => return End::Cut,
@@ -175,7 +178,10 @@ impl<S: AsyncRead + AsyncWrite + MaybeRaw + Unpin> Session<'_, Http1<'_, S>> {
                     return Box::pin(self.streamed(received, framing, length)).await;
                 }
                 Ok(None) => self.codec.received = received,
-                Err(error) => return self.reject_head(&refusal_of(error)).await,
+                Err(error) => {
+                    self.codec.received = received;
+                    return self.reject_head(&refusal_of(error)).await;
+                }
             }
             if !begun {
                 self.timer.start(self.limits.head_timeout);

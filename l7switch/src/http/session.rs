@@ -21,7 +21,9 @@ pub(super) struct Session<'a, C> {
     pub(super) limits: &'a Limits,
     pub(super) codec: C,
     pub(super) timer: Timer,
-    /// The client means to send another request, and what is left of this one can be passed over where nobody reads it.
+    /// The client means to send another request.
+    pub(super) is_persistent: bool,
+    /// The same, and what is left of this one can be passed over where nobody reads it.
     pub(super) may_go_on: bool,
     /// What the switch says of the client in a usual request, up to the value of X-Forwarded-Host.
     pub(super) own: Vec<u8>,
@@ -40,6 +42,7 @@ impl<'a, C: Codec> Session<'a, C> {
             limits,
             codec,
             timer: Timer::default(),
+            is_persistent: true,
             may_go_on: true,
             own,
             buffers: Buffers::default(),

@@ -160,6 +160,29 @@ async fn a_body_that_stops_is_answered() {
     assert!(client.ended().await);
 }
 
+/// A reset could overtake the answer, which says what is wrong.
+#[tokio::test]
+async fn a_refused_client_may_go_on_sending() {
+    let server = Server::echo().await;
+    let switch = start(&simple(&[server.address], "", ""));
+    for head in [
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\n",
+        "GET / HTTP/1.1\n",
+        "POST /%00 HTTP/1.1\r\nHost: a\r\nContent-Length: 70000\r\n\r\n",
+    ] {
+        let mut client = Raw::connect(address(&switch, "web")).await;
+        client.send(head).await;
+        let (status, _, _) = client.response().await;
+        assert_eq!(status, 400);
+        for _ in 0..3 {
+            client.send("GET /two HTTP/1.1\r\nHost: a\r\n\r\n").await;
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        assert!(client.ended().await, "{head:?}");
+    }
+    assert!(server.heads().is_empty());
+}
+
 #[tokio::test]
 async fn a_head_that_ends_in_the_middle_is_answered() {
     let server = Server::saying("fine").await;
