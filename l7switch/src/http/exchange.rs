@@ -203,6 +203,7 @@ impl<C: Codec> Session<'_, C> {
         let message = Message {
             head: &self.buffers.out,
             is_unnamed: !is_named,
+            hash: onward.hash,
             content: request.content,
             is_safe: upstream::is_safe(request.method) && request.upgrade.is_none(),
             patience,
@@ -215,29 +216,20 @@ impl<C: Codec> Session<'_, C> {
         };
         let sent = upstream::send(
             onward.pool,
-            onward.hash,
             &self.client.own,
             message,
+            |server| record.describe(|line| line.server = server.address().to_string()),
             &mut from,
             &mut self.timer,
             &mut self.buffers.from_server,
         )
         .await;
-        record.describe(|line| {
-            let server = match &sent {
-                Ok(answered) => Some(answered.lease.server()),
-                Err(failure) => failure.server.as_ref(),
-            };
-            if let Some(server) = server {
-                line.server = server.address().to_string();
-            }
-        });
         let sent = match sent {
             Ok(answered) if answered.head.interim() => {
                 Box::pin(self.pass_interim(answered, &mut upload, patience)).await
             }
             Ok(answered) => Ok(answered),
-            Err(failure) => Err(failure.refusal),
+            Err(refusal) => Err(refusal),
         };
         match sent {
             Ok(answered) => {

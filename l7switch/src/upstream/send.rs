@@ -41,6 +41,8 @@ pub struct Message<'a> {
     pub head: &'a [u8],
     /// Whether it names no host: each server gets its own address then, as HTTP/1.1 wants one.
     pub is_unnamed: bool,
+    /// Hash of the scheduler's key.
+    pub hash: u64,
     /// Content that has come with its head: all of it, or nothing.
     pub content: &'a [u8],
     /// Whether its method is safe.
@@ -64,15 +66,6 @@ pub struct Answered {
     pub now: Instant,
 }
 
-/// No response.
-#[derive(Debug)]
-pub struct Failure {
-    /// What the client is told.
-    pub refusal: Refusal,
-    /// The server that was tried last.
-    pub server: Option<Arc<RealServer>>,
-}
-
 /// Why one attempt failed.
 #[derive(Debug)]
 enum Attempt {
@@ -89,35 +82,35 @@ enum Attempt {
 /// A connection that is refused or not answered leads to the next server, as often as the pool
 /// allows. What may have reached a server is sent again only where it is of a safe method and has no
 /// content (RFC 9110, 9.2.2): otherwise the server may have acted on it. Where a kept connection turns out to be
-/// closed, that is on a fresh one to the same server.
+/// closed, that is on a fresh one to the same server. `chosen` is told of each server before it is tried.
 ///
 /// # Errors
 ///
 /// No server, no connection, or no response.
 pub async fn send<F: Feed>(
     pool: &Arc<Pool>,
-    hash: u64,
     own: &Arc<Own>,
     message: Message<'_>,
+    mut chosen: impl FnMut(&RealServer),
     feed: &mut F,
     timer: &mut Timer,
     buffer: &mut BytesMut,
-) -> Result<Answered, Failure> {
+) -> Result<Answered, Refusal> {
     let config = pool.config();
     let mut tried = Vec::new();
-    let mut last: Option<Failure> = None;
+    let mut last = None;
     loop {
-        let Some((index, outstanding)) = pool.pick(hash, &tried) else {
-            return Err(last.unwrap_or_else(|| Failure {
-                refusal: Refusal::new(
+        let Some((index, outstanding)) = pool.pick(message.hash, &tried) else {
+            return Err(last.unwrap_or_else(|| {
+                Refusal::new(
                     Reason::NoServer,
                     StatusCode::SERVICE_UNAVAILABLE,
                     "no server is available",
-                ),
-                server: None,
+                )
             }));
         };
         let server = outstanding.server();
+        chosen(server);
         let mut kept = server.take_idle(own, message.began);
         let (refusal, fault) = loop {
             let is_reused = kept.is_some();
@@ -167,10 +160,7 @@ pub async fn send<F: Feed>(
                     ) {
                         pool.failed(server, Fault::Answer);
                     }
-                    return Err(Failure {
-                        refusal,
-                        server: Some(Arc::clone(server)),
-                    });
+                    return Err(refusal);
                 }
             };
             if !is_reused {
@@ -181,14 +171,10 @@ pub async fn send<F: Feed>(
         };
         pool.failed(server, fault);
         tried.push(index);
-        let failure = Failure {
-            refusal,
-            server: Some(Arc::clone(server)),
-        };
         if tried.len() > usize::try_from(config.retries).unwrap_or(usize::MAX) {
-            return Err(failure);
+            return Err(refusal);
         }
-        last = Some(failure);
+        last = Some(refusal);
     }
 }
 

@@ -379,6 +379,39 @@ async fn a_request_is_one_line_in_the_access_log() {
     assert_eq!(lines[1]["bytes_out"], 4);
 }
 
+/// Who leaves is told from others by what was waited for.
+#[tokio::test]
+async fn the_line_of_a_client_that_left_names_its_server() {
+    let server = Server::start(|mut conn, _, _| async move {
+        conn.head().await.unwrap();
+        assert!(conn.head().await.is_none());
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let options = Options {
+        access_log: Target::File(path.clone()),
+        log_format: l7switch::observe::access_log::Format::Json,
+    };
+    let switch = start_with(&simple(&[server.address], "", ""), &options);
+    let mut client = Raw::connect(address(&switch, "web")).await;
+    client.send("GET /left HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    until(|| server.connection_count() == 1).await;
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    client.stream.set_zero_linger().unwrap();
+    drop(client);
+    until(|| lines(&switch, &path).len() == 1).await;
+    let lines = lines(&switch, &path);
+    for (key, value) in [
+        ("end", "client_gone"),
+        ("pool", "p"),
+        ("server", &server.address.to_string()),
+        ("path", "/left"),
+    ] {
+        assert_eq!(lines[0][key], value, "{key}");
+    }
+}
+
 fn lines(switch: &Switch, path: &Path) -> Vec<serde_json::Value> {
     switch.core().log.flush();
     let text = std::fs::read_to_string(path).unwrap();
