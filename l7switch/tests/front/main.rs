@@ -13,6 +13,7 @@ mod admin;
 mod connections;
 mod demo;
 mod exchanges;
+mod frames;
 mod http2;
 mod messages;
 mod reload;
