@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Context;
@@ -18,7 +19,6 @@ use l7switch_engine::http1::h2_preface;
 use l7switch_rules::model::Limits;
 use rustls::ServerConfig;
 use tokio::io::AsyncRead;
-use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -26,6 +26,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio::time::sleep_until;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::io::poll_read_buf;
 
 use crate::client::Client;
 use crate::http::h1;
@@ -35,6 +36,8 @@ use crate::net::stream::MaybeRaw;
 use crate::net::stream::Prefixed;
 use crate::net::stream::SharedStream;
 use crate::net::stream::StreamHandle;
+use crate::net::timer::Expired;
+use crate::net::timer::Timer;
 use crate::observe::log_limit;
 use crate::observe::reason::Reason;
 
@@ -47,6 +50,9 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// Content of one HTTP/2 response that is held for a client that does not take it.
 const SEND_BUFFER: usize = 256 * 1024;
+
+/// Read at a time where a connection begins.
+const PREFACE_READ: usize = 1024;
 
 /// How often an HTTP/2 connection is asked whether it still lives.
 const PING: Duration = Duration::from_secs(20);
@@ -92,7 +98,9 @@ async fn secure(
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         Box::pin(http2(client, stream, handle, limits)).await;
     } else {
-        http1(client, stream, BytesMut::new(), handle, limits).await;
+        let draining = pin!(client.core.shutdown.draining());
+        let (received, timer) = (BytesMut::new(), Timer::default());
+        http1(client, stream, received, handle, limits, timer, draining).await;
     }
 }
 
@@ -103,11 +111,13 @@ async fn clear(
     handle: StreamHandle,
     limits: Limits,
 ) {
-    let mut received = BytesMut::with_capacity(1024);
-    let first = client.core.shutdown.draining();
+    let mut received = BytesMut::with_capacity(PREFACE_READ);
+    let mut timer = Timer::default();
+    let mut draining = pin!(client.core.shutdown.draining());
     let outcome = tokio::select! {
-        outcome = preface(&mut stream, &mut received, &limits) => outcome,
-        () = async { first.await; client.core.shutdown.last_chance().await } => return,
+        biased;
+        outcome = preface(&mut stream, &mut received, &limits, &mut timer) => outcome,
+        () = async { draining.as_mut().await; client.core.shutdown.last_chance().await } => return,
     };
     match outcome {
         Ok(Preface::Yes) => {
@@ -116,7 +126,7 @@ async fn clear(
         }
         // What was begun and not ended is refused there.
         Ok(Preface::No | Preface::Maybe) if !received.is_empty() => {
-            http1(client, stream, received, handle, limits).await;
+            http1(client, stream, received, handle, limits, timer, draining).await;
         }
         Ok(_) | Err(_) => (),
     }
@@ -128,15 +138,17 @@ async fn preface(
     stream: &mut SharedStream,
     received: &mut BytesMut,
     limits: &Limits,
+    timer: &mut Timer,
 ) -> io::Result<Preface> {
-    let mut patience = limits.idle_timeout;
+    timer.start(limits.idle_timeout);
     loop {
-        let read = stream.read_buf(received);
-        match tokio::time::timeout(patience, read).await {
-            Err(_) | Ok(Ok(0)) => return Ok(Preface::Maybe),
+        received.reserve(PREFACE_READ);
+        let read = timer.within(|cx| poll_read_buf(Pin::new(&mut *stream), cx, received));
+        match read.await {
+            Err(Expired) | Ok(Ok(0)) => return Ok(Preface::Maybe),
             Ok(Err(error)) => return Err(error),
             Ok(Ok(_)) => match h2_preface(received) {
-                Preface::Maybe => patience = limits.head_timeout,
+                Preface::Maybe => timer.start(limits.head_timeout),
                 known => return Ok(known),
             },
         }
@@ -150,11 +162,14 @@ async fn http1<S>(
     received: BytesMut,
     handle: StreamHandle,
     limits: Limits,
+    timer: Timer,
+    draining: Pin<&mut impl Future<Output = ()>>,
 ) where
     S: AsyncRead + AsyncWrite + MaybeRaw + Unpin + Send + 'static,
 {
     let end = {
-        let mut serving = pin!(h1::serve(&client, &mut stream, received, &limits));
+        let serving = h1::serve(&client, &mut stream, received, &limits, timer, draining);
+        let mut serving = pin!(serving);
         let mut broken = pin!(handle.broken());
         poll_fn(|cx| match serving.as_mut().poll(cx) {
             Poll::Ready(end) => Poll::Ready(Some(end)),

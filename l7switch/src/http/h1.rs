@@ -5,7 +5,6 @@ use std::io;
 use std::io::Write as _;
 use std::mem;
 use std::pin::Pin;
-use std::pin::pin;
 use std::task::Context;
 use std::task::Poll;
 use std::task::ready;
@@ -41,6 +40,7 @@ use crate::net::stream::Prefixed;
 use crate::net::stream::SharedStream;
 use crate::net::stream::poll_write_both;
 use crate::net::timer::Expired;
+use crate::net::timer::Timer;
 use crate::net::tunnel;
 use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
@@ -66,14 +66,20 @@ pub enum End {
     Cut,
 }
 
-/// Serves a connection, of which `received` was read already.
-pub async fn serve<S>(client: &Client, stream: &mut S, received: BytesMut, limits: &Limits) -> End
+/// Serves a connection, of which `received` was read already. `draining` is ready when the switch is about to end.
+pub async fn serve<S>(
+    client: &Client,
+    stream: &mut S,
+    received: BytesMut,
+    limits: &Limits,
+    timer: Timer,
+    mut draining: Pin<&mut impl Future<Output = ()>>,
+) -> End
 where
     S: AsyncRead + AsyncWrite + MaybeRaw + Unpin,
 {
     let codec = Http1::new(stream, received);
-    let mut session = Session::new(client, limits, codec);
-    let mut draining = pin!(client.core.shutdown.draining());
+    let mut session = Session::new(client, limits, codec, timer);
     let mut served = false;
     loop {
         if session.codec.received.is_empty()

@@ -37,6 +37,7 @@ use super::h1;
 use super::session::Session;
 use crate::client::Client;
 use crate::http::headers;
+use crate::net::timer::Timer;
 use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
 
@@ -49,7 +50,7 @@ pub async fn serve(
 ) {
     let (parts, content) = request.into_parts();
     let codec = Http2::new(content, respond);
-    let mut session = Session::new(&client, &limits, codec);
+    let mut session = Session::new(&client, &limits, codec, Timer::default());
     session.buffers = Buffers::take();
     let next = Box::pin(session.stream(&parts)).await;
     if !matches!(next, Next::Request | Next::Last) {

@@ -32,7 +32,7 @@ pub(super) struct Session<'a, C> {
 }
 
 impl<'a, C: Codec> Session<'a, C> {
-    pub(super) fn new(client: &'a Client, limits: &'a Limits, codec: C) -> Self {
+    pub(super) fn new(client: &'a Client, limits: &'a Limits, codec: C, timer: Timer) -> Self {
         let mut own = Vec::with_capacity(OWN);
         push(&mut own, b"x-forwarded-for", client.peer_text.as_bytes());
         push(&mut own, b"x-forwarded-proto", client.scheme.as_bytes());
@@ -41,7 +41,7 @@ impl<'a, C: Codec> Session<'a, C> {
             client,
             limits,
             codec,
-            timer: Timer::default(),
+            timer,
             is_persistent: true,
             may_go_on: true,
             own,

@@ -185,15 +185,18 @@ impl<C: Free> Idle<C> {
         }
         let is_first = !had.answered;
         drop(had);
+        // Reckoned once, and not for each that is looked at. A clock that is younger than that has nobody silent for so long.
+        let silent = |time| now.checked_sub(time);
+        let (quiet, short, brief) = (silent(QUIET), silent(SHORT), silent(BRIEF));
         let shared = |entry: &Entry<C>| {
-            let needed = match entry.link.answered {
-                _ if untidy => QUIET,
-                PROOF.. if !is_first => Duration::ZERO,
-                LONG_PROOF.. => BRIEF,
-                PROOF.. => SHORT,
-                _ => QUIET,
+            let latest = match entry.link.answered {
+                _ if untidy => quiet,
+                PROOF.. if !is_first => return true,
+                LONG_PROOF.. => brief,
+                PROOF.. => short,
+                _ => quiet,
             };
-            now.saturating_duration_since(entry.since) >= needed
+            latest.is_some_and(|latest| entry.since <= latest)
         };
         let mut position = self.0.len();
         for _ in 0..LOOKS {
