@@ -92,8 +92,12 @@ impl<C: Codec> Session<'_, C> {
         };
         let is_until_close = matches!(follows, Follows::Chunked | Follows::UntilClose)
             && request.version == Version::HTTP_10;
-        let last =
-            is_until_close || !request.head.persistent() || self.client.core.shutdown.is_draining();
+        // The server answers before it has read the request. Whether the client sends the rest, and how much, may not be known.
+        let is_early = !upload.is_done() && !self.may_go_on;
+        let last = is_until_close
+            || is_early
+            || !request.head.persistent()
+            || self.client.core.shutdown.is_draining();
         let out = self.codec.head();
         edit::response(&answered.head, bytes, fields, onward, is_changing, out);
         self.buffers.from_server.advance(answered.length);
@@ -192,7 +196,7 @@ impl<C: Codec> Session<'_, C> {
                     record.received(upload.bytes());
                     record.close(None);
                     self.send().await?;
-                    return Ok(last || !self.codec.is_read());
+                    return Ok(last);
                 }
                 return self.rest(lease, upload, record, last).await;
             }
@@ -240,7 +244,7 @@ impl<C: Codec> Session<'_, C> {
                     record.received(upload.bytes());
                     record.close(None);
                     self.send().await?;
-                    return Ok(last || !self.codec.is_read());
+                    return Ok(last);
                 }
                 Ok(_) => Reason::BadResponse,
                 Err(Broke::Expired(WaitsFor::Server)) => Reason::ResponseTimeout,
@@ -372,7 +376,7 @@ impl<C: Codec> Session<'_, C> {
         if upload.is_done() && waste.is_empty() {
             lease.ended();
         }
-        Ok(last || !self.codec.is_read())
+        Ok(last)
     }
 }
 

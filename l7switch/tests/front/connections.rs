@@ -114,6 +114,49 @@ async fn an_answer_before_the_end_of_the_request_reaches_the_client() {
     }
 }
 
+/// A client has to know whether its connection goes on: what is left of a short request is read for nobody, and a long one ends
+/// it with a word.
+#[tokio::test]
+async fn an_early_answer_says_whether_the_connection_goes_on() {
+    let server = Server::start(|mut conn, _, _| async move {
+        conn.head().await.unwrap();
+        conn.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+            .await;
+    })
+    .await;
+    let switch = start(&simple(&[server.address], "", ""));
+    for (head, body, goes_on) in [
+        ("Content-Length: 4\r\n", "body", true),
+        (
+            "Transfer-Encoding: chunked\r\n",
+            "4\r\nbody\r\n0\r\n\r\n",
+            true,
+        ),
+        ("Content-Length: 70000\r\n", "", false),
+        ("Content-Length: 4\r\nExpect: 100-continue\r\n", "", false),
+    ] {
+        let mut client = Raw::connect(address(&switch, "web")).await;
+        client
+            .send(format!("POST / HTTP/1.1\r\nHost: a\r\n{head}\r\n"))
+            .await;
+        let (status, answer, _) = client.response().await;
+        assert_eq!(status, 200, "{head}");
+        assert_eq!(
+            field(&answer, "connection").is_none(),
+            goes_on,
+            "{head} {answer}"
+        );
+        if goes_on {
+            client
+                .send([body, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"].concat())
+                .await;
+            assert_eq!(client.response().await.0, 200, "{head}");
+        } else {
+            assert!(client.ended().await, "{head}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_has_said_all_still_gets_its_answer() {
     let server = Server::start(|mut conn, _, _| async move {
