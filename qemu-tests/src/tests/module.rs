@@ -75,7 +75,8 @@ pub(super) fn parameters_at_their_limits_do_no_harm() {
     let (bytes, _) = taken(|| client.load(table.as_bytes()).unwrap());
     let each = bytes / (1 << 20);
     println!("{each} bytes for a flow");
-    assert!((400..=700).contains(&each), "{each} bytes");
+    // With KASAN an eighth more is taken, for its shadow.
+    assert!((400..=800).contains(&each), "{each} bytes");
     let shown = client.module().unwrap();
     assert_eq!((shown.max_flows, shown.flows), (1 << 20, 0));
     match client.begin(u32::MAX) {

@@ -10,6 +10,7 @@ use crate::kit::Module;
 use crate::kit::Network;
 use crate::kit::Nginx;
 use crate::kit::Process;
+use crate::kit::limit;
 use crate::kit::module::modprobe;
 use crate::kit::network::VIP;
 use crate::kit::network::VIP6;
@@ -124,13 +125,14 @@ pub(in super::super) fn segments_of_any_layout_are_read() {
     client
         .load(rules(&two_pools("nat", 8090)).table.as_bytes())
         .unwrap();
+    let seconds = 20 * limit().as_secs();
     for (offloads, address) in [
         ("on", VIP.to_string()),
         ("on", VIP6.to_string()),
         ("off", VIP.to_string()),
     ] {
         set_offloads(&network, offloads);
-        let line = format!("timeout 200 python3 -IS /tmp/pages.py ask {address} 80");
+        let line = format!("timeout {seconds} python3 -IS /tmp/pages.py ask {address} 80");
         let answer = network.client.attempt(&line);
         show(&mut client);
         assert_eq!(
@@ -146,7 +148,7 @@ pub(in super::super) fn segments_of_any_layout_are_read() {
     let watch = "nft 'table inet look { chain look { type filter hook forward priority 0; }; }'";
     network.switch.run(watch);
     for host in [&network.client, &network.switch] {
-        let line = format!("timeout 200 python3 -IS /tmp/pages.py ask {VIP} 80");
+        let line = format!("timeout {seconds} python3 -IS /tmp/pages.py ask {VIP} 80");
         let answer = host.attempt(&line);
         show(&mut client);
         assert_eq!(answer.stdout, "all right\n", "{answer:?}");
