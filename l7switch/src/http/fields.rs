@@ -68,10 +68,10 @@ impl Fields {
         let mut at = from;
         loop {
             at = scan::control(head, at);
-            let next = at.saturating_add(1);
+            let next = at.wrapping_add(1);
             match (head.get(at), head.get(next)) {
                 (None, _) => return at,
-                (Some(b'\r'), Some(b'\n')) => return next.saturating_add(1),
+                (Some(b'\r'), Some(b'\n')) => return next.wrapping_add(1),
                 (Some(b'\n'), _) => {
                     self.is_odd = true;
                     return next;
@@ -129,9 +129,10 @@ impl Fields {
         } else {
             self.options(head).collect()
         };
+        let has_edits = !edit.is_empty();
         let is_gone = |line: &Line| {
             without.has(line.what)
-                || edit.replaces(name(head, line))
+                || has_edits && edit.replaces(name(head, line))
                 // Without its length, the message would have another end.
                 || line.what != Present::CONTENT_LENGTH
                     && named

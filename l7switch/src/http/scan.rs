@@ -30,14 +30,15 @@ pub(super) fn control(buf: &[u8], from: usize) -> usize {
     })
 }
 
+/// `rest` is the end of `buf` throughout: no difference wraps.
 #[inline]
 fn find(buf: &[u8], from: usize, hits: impl Fn(u64) -> u64) -> usize {
     let mut rest = buf.get(from..).unwrap_or_default();
     while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
         let found = hits(u64::from_le_bytes(*chunk));
         if found != 0 {
-            let before = usize::try_from(found.trailing_zeros() / 8).unwrap_or(0);
-            return buf.len().saturating_sub(rest.len()).saturating_add(before);
+            let before = (found.trailing_zeros() / 8) as usize;
+            return buf.len().wrapping_sub(rest.len()).wrapping_add(before);
         }
         rest = tail;
     }
@@ -47,7 +48,7 @@ fn find(buf: &[u8], from: usize, hits: impl Fn(u64) -> u64) -> usize {
         }
         rest = rest.get(1..).unwrap_or_default();
     }
-    buf.len().saturating_sub(rest.len())
+    buf.len().wrapping_sub(rest.len())
 }
 
 #[cfg(test)]
