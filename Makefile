@@ -66,6 +66,12 @@ SECONDS = 600
 segments: needs
 	L7_SEGMENTS_SECONDS=$(SECONDS) cargo test --locked --release --package l7switch --test front segments -- --nocapture
 
+# Real HTTP servers direct and through the switch: the answers are the same. It writes docs/servers.md.
+test-servers:
+	@.ci/install servers
+	cargo build --release --locked --package l7switch
+	python3 tests/servers/run.py
+
 # What the module adds to a request, compared with docs/measurements/guest.json.
 bench-gate: needs
 	$(RIG) gate

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
 """What a server is asked, direct and through the switch, and how the two answers are compared."""
 
-import pathlib
 import subprocess
 import time
 from dataclasses import dataclass
 from dataclasses import field
 
+from client import Answer
 from client import Broken
 from client import Connection
 from client import request
@@ -17,6 +17,7 @@ PAGE = "/page.html"
 BODY = b"".join(b"line %d of what is sent\n" % number for number in range(80))
 LONG_BODY = BODY * 150
 NUMBERS = 20
+OVER_HTTP2 = {"GET", "HEAD", "GET, accepting gzip", "GET of a missing path", "GET of 2 MiB", "POST"}
 
 
 @dataclass
@@ -137,8 +138,8 @@ def ask_direct(ask, port, page, found):
                 found.note("lines that end in LF")
             if direct.interim:
                 found.note(f"sends {', '.join(map(str, direct.interim))}")
-            if ask.wait == "100":
-                found.note("answers Expect" if direct.interim or direct.status == 417 else "does not know Expect")
+            elif ask.wait == "100":
+                found.note(f"{direct.status} to Expect without 100")
             if direct.version != "HTTP/1.1":
                 found.note(direct.version)
             if surplus := connection.silent(0.1 if ask.method == "HEAD" else 0.02):
@@ -216,19 +217,32 @@ def old_version(ports, page, varying, found):
         found.differs(ask.name, str(error))
 
 
-def second_version(port, page, folder, found):
-    """HTTP/2 without TLS through the switch, by curl."""
-    name = "GET over HTTP/2"
-    found.asked += 1
-    content = pathlib.Path(folder) / "curl"
-    said = subprocess.run(
-        ["curl", "--silent", "--show-error", "--max-time", "20", "--http2-prior-knowledge", "--output", content,
-         "--write-out", "%{http_version} %{http_code}", f"http://127.0.0.1:{port}{PAGE}"],
-        capture_output=True, text=True, check=False)
-    if said.stdout != f"2 {page.status}":
-        found.differs(name, f"curl: {said.stdout} {said.stderr.strip()}")
-    elif content.read_bytes() != page.content:
-        found.differs(name, f"content: {len(page.content)} bytes, through the switch {content.stat().st_size}")
+def second_version(port, directs, varying, folder, found):
+    """HTTP/2 without TLS through the switch, by curl, compared with the direct answers over HTTP/1.1."""
+    head, content, sent = (folder / name for name in ("curl-head", "curl-content", "curl-sent"))
+    sent.write_bytes(BODY)
+    for ask, direct in directs:
+        if ask.name not in OVER_HTTP2:
+            continue
+        name = f"{ask.name}, over HTTP/2"
+        found.asked += 1
+        fields = [part for field in ask.fields if field[0] != "Content-Length" for part in ("--header", "%s: %s" % field)]
+        how = {"HEAD": ["--head"], "POST": ["--data-binary", f"@{sent}"]}.get(ask.method, [])
+        content.write_bytes(b"")
+        said = subprocess.run(
+            ["curl", "--silent", "--show-error", "--max-time", "20", "--http2-prior-knowledge", "--dump-header", head,
+             *(["--output", "/dev/null"] if ask.method == "HEAD" else ["--output", content]), *how, *fields,
+             "--header", "Host: servers.test", f"http://127.0.0.1:{port}{ask.target}"],
+            capture_output=True, text=True, check=False)
+        if said.returncode:
+            found.differs(name, f"curl: {said.stderr.strip()}")
+            continue
+        lines = head.read_text("latin-1").strip().split("\n\n")[-1].splitlines()
+        pairs = [line.split(":", 1) for line in lines[1:]]
+        switched = Answer("HTTP/2", int(lines[0].split()[1]), direct.reason,
+                          [(key.lower(), value.strip()) for key, value in pairs], content.read_bytes(), direct.framing)
+        for line in compared(direct, switched, varying):
+            found.differs(name, line)
 
 
 def alternations(ports, varying, found):
@@ -284,12 +298,15 @@ def ask_all(entry, ports, folder):
     with Connection(ports[0]) as connection:
         connection.send(request("GET", PAGE))
         page = connection.answer("GET")
+    directs = []
     for ask in requests(entry, page):
         direct = ask_both(ask, ports, page, varying, found)
+        if direct:
+            directs.append((ask, direct))
         if ask.name == "POST" and direct and direct.content == BODY:
             head = [("Content-Length", len(LONG_BODY))]
             ask_both(Ask("POST of 280 kB", "POST", ask.target, head, LONG_BODY), ports, page, varying, found)
     old_version(ports, page, varying, found)
-    second_version(ports[1], page, folder, found)
+    second_version(ports[1], directs, varying, folder, found)
     alternations(ports, varying, found)
     return found

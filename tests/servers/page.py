@@ -44,7 +44,7 @@ def row(entry, result):
     differences = f"{len(result['bad'])}" if result["bad"] else "none"
     if result["explained"]:
         differences += f", {len(result['explained'])} explained"
-    notes = "; ".join([entry["note"]] * ("note" in entry) + found.notes)
+    notes = "; ".join(([entry["note"]] if "note" in entry else []) + found.notes)
     goes_on = f"{found.persisted} of {found.tried}" if found.tried else "never"
     return (f"| {entry['name']} | {result['version']} | {package(entry)} | {found.asked} | {differences} | {goes_on} "
             f"| {cell(notes)} |")
@@ -65,9 +65,12 @@ def write(results, missing):
         for (server, reason), names in reasons.items():
             text += f"| {server} | {cell(', '.join(dict.fromkeys(names)))} | {cell(reason)} |\n"
     if any(result["bad"] for _, result in results):
-        text += "\n## Differences that have none\n\n"
+        text += "\n## Differences that have none\n\n| Server | Where | What |\n|---|---|---|\n"
         for entry, result in results:
-            text += "".join(f"- {entry['name']}, {name}: {what}\n" for name, what in result["bad"])
+            where = {}
+            for name, what in result["bad"]:
+                where.setdefault(what, []).append(name)
+            text += "".join(f"| {entry['name']} | {cell(', '.join(names))} | {cell(what)} |\n" for what, names in where.items())
     if missing:
         text += "\nNot installed here: " + ", ".join(entry["name"] for entry in missing) + ".\n"
     PAGE.write_text(text)
