@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What a server is asked, direct and through the switch, and how the two answers are compared."""
 
+import concurrent.futures
 import subprocess
 import time
 from dataclasses import dataclass
@@ -246,7 +247,7 @@ def second_version(port, directs, varying, folder, found):
 
 
 def alternations(ports, varying, found):
-    """HEAD and GET in turn by clients of their own, then pipelined by one, then in turn over connections that stay."""
+    """HEAD and GET by clients of their own, pipelined by one, over connections that stay, and by six clients at once."""
     expected = {}
     for number in range(NUMBERS):
         for method in ("HEAD", "GET"):
@@ -289,6 +290,14 @@ def alternations(ports, varying, found):
         ask(name, clients[number % 4], number, "HEAD" if number % 3 == 0 else "GET")
     for client in clients:
         client.socket.close()
+
+    def at_once(first):
+        with Connection(ports[1]) as connection:
+            for number in range(first, first + NUMBERS):
+                ask("clients at once", connection, number % NUMBERS, "HEAD" if number % 2 else "GET")
+
+    with concurrent.futures.ThreadPoolExecutor(6) as threads:
+        list(threads.map(at_once, range(0, NUMBERS, 3)))
 
 
 def ask_all(entry, ports, folder):

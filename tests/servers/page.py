@@ -15,8 +15,8 @@ and `Date`, and the content byte by byte. It writes this page. The table of serv
 
 Each is asked for a page (GET, HEAD, with gzip, over HTTP/1.0 and HTTP/2, by its validators and ranges where it has
 them), a missing one, 2 MiB; it gets POST with its content at once, 100 ms later, in chunks, and after `100 Continue`;
-and HEAD and GET of twenty distinct resources in turn by clients of their own, pipelined by one, and over connections
-that stay. After each answer the client's connection through the switch has to carry another request.
+and HEAD and GET of twenty distinct resources in turn by clients of their own, pipelined by one, over connections
+that stay, and by six clients at once. After each answer the client's connection through the switch has to carry another request.
 
 "Goes on" is how many of the server's own connections carried another request, of those that it did not say to close.
 
@@ -39,7 +39,7 @@ def package(entry):
 def row(entry, result):
     """One server's row."""
     if result["error"]:
-        return f"| {entry['name']} | {result['version']} | {package(entry)} | - | not started | - | {cell(result['error'])} |"
+        return f"| {entry['name']} | {result['version']} | {package(entry)} | - | failed | - | {cell(result['error'])} |"
     found = result["found"]
     differences = f"{len(result['bad'])}" if result["bad"] else "none"
     if result["explained"]:

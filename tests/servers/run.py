@@ -9,6 +9,7 @@ import sys
 import tempfile
 
 import asking
+import client
 import machine
 import page
 
@@ -39,7 +40,7 @@ def run(entry, version):
                 machine.switch(port, base / "switch") as front:
             result["found"] = asking.ask_all(entry, (port, front), base)
         result["bad"], result["explained"] = judged(entry, result["found"])
-    except machine.NotStarted as error:
+    except (machine.NotStarted, client.Broken, OSError) as error:
         result["error"] = str(error)
     finally:
         shutil.rmtree(base, ignore_errors=True)
@@ -66,7 +67,7 @@ def main():
         result = run(entry, version)
         results.append((entry, result))
         if result["error"]:
-            print(f"{entry['name']} {version}: not started: {result['error']}")
+            print(f"{entry['name']} {version}: failed: {result['error']}")
             continue
         found = result["found"]
         print(f"{entry['name']} {version}: {found.asked} requests, {len(result['bad'])} differences, "

@@ -10,10 +10,12 @@ def app(environ, start_response):
     """One request."""
     path = environ["PATH_INFO"]
     if path == "/echo":
-        length = environ.get("CONTENT_LENGTH")
-        # Without a length (chunks) only some servers say where the input ends.
-        ends = length or environ.get("wsgi.input_terminated")
-        body = environ["wsgi.input"].read(int(length or -1)) if ends else b""
+        source, length = environ["wsgi.input"], environ.get("CONTENT_LENGTH")
+        if length:
+            body = source.read(int(length))
+        else:
+            # Without a length (chunks) only some servers say that the input ends.
+            body = source.read() if environ.get("wsgi.input_terminated") else b""
         start_response("200 OK", [("Content-Type", "application/octet-stream"), ("Content-Length", str(len(body)))])
         return [body]
     if path == "/stream":
