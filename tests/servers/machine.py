@@ -31,9 +31,10 @@ class NotStarted(Exception):
 
 
 def servers():
-    """The table's entries."""
+    """The table's entries, each with the differences that are allowed to all."""
     with open(HERE / "servers.toml", "rb") as file:
-        return tomllib.load(file)["server"]
+        table = tomllib.load(file)
+    return [entry | {"allowed": table["allowed"] + entry.get("allowed", [])} for entry in table["server"]]
 
 
 def packages():

@@ -18,7 +18,7 @@ def judged(entry, found):
     """The differences without a reason, and those with one."""
     bad, explained = [], []
     for name, what in found.differences:
-        reason = next((allowed["reason"] for allowed in entry.get("allowed", [])
+        reason = next((allowed["reason"] for allowed in entry["allowed"]
                        if re.search(allowed["request"], name) and re.search(allowed["what"], what)), None)
         if reason:
             explained.append((name, what, reason))
