@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 8
 DENY = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/l7switch/tools/bin/cargo-deny
 RIG = cargo run --quiet --locked --package l7switch-qemu-tests --
 
-.PHONY: run test build needs style format lint doc deny no-panic module check-module unit test-debug-kernel \
+.PHONY: run test build needs style format lint doc deny no-panic module check-module unit test-debug-kernel test-servers \
 	segments bench-rules bench-gate bench bench-full bench-host bench-locks bench-memory profile fuzz install
 
 run:
