@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 8
 DENY = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/l7switch/tools/bin/cargo-deny
 RIG = cargo run --quiet --locked --package l7switch-qemu-tests --
 
-.PHONY: run test build needs style format lint doc deny no-panic module check-module unit test-debug-kernel \
+.PHONY: run test build needs style format lint doc deny no-panic module check-module unit test-debug-kernel test-servers \
 	segments bench-rules bench-gate bench bench-full bench-host bench-locks bench-memory profile fuzz install
 
 run:
@@ -65,6 +65,12 @@ bench-rules: needs
 SECONDS = 600
 segments: needs
 	L7_SEGMENTS_SECONDS=$(SECONDS) cargo test --locked --release --package l7switch --test front segments -- --nocapture
+
+# Real HTTP servers direct and through the switch: the answers are the same. It writes docs/servers.md.
+test-servers:
+	@.ci/install servers
+	cargo build --release --locked --package l7switch
+	python3 tests/servers/run.py
 
 # What the module adds to a request, compared with docs/measurements/guest.json.
 bench-gate: needs
