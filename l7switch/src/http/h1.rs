@@ -28,7 +28,6 @@ use super::Piece;
 use super::Sends;
 use super::buffers::Buffers;
 use super::content::Decoder;
-use super::exchange::MOST_PASSED_OVER;
 use super::exchange::Next;
 use super::fields::push;
 use super::session::Session;
@@ -223,26 +222,6 @@ impl<S: AsyncRead + AsyncWrite + MaybeRaw + Unpin> Session<'_, Http1<'_, S>> {
         match next {
             Next::Request if !self.codec.is_read() => self.pass_over().await,
             next => next,
-        }
-    }
-
-    /// Reads the rest of a request's content for nobody.
-    async fn pass_over(&mut self) -> Next {
-        let mut left = MOST_PASSED_OVER;
-        loop {
-            self.timer.start(self.limits.idle_timeout);
-            let codec = &mut self.codec;
-            match self.timer.within(|cx| codec.poll_content(cx)).await {
-                Ok(Ok(Piece::End(_))) => return Next::Request,
-                Ok(Ok(Piece::Data(data))) => {
-                    let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
-                    match left.checked_sub(length) {
-                        Some(less) => left = less,
-                        None => return Next::Last,
-                    }
-                }
-                Ok(Err(_)) | Err(Expired) => return Next::Last,
-            }
         }
     }
 

@@ -74,7 +74,15 @@ impl Session<'_, Http2> {
         let refusal = match outcome {
             Err(refusal) => refusal,
             Ok(()) => match parser.parse(&bytes) {
-                Ok(Some(head)) => return self.exchange(&head, &bytes, b"").await,
+                Ok(Some(head)) => {
+                    let next = self.exchange(&head, &bytes, b"").await;
+                    // Some clients take a reset behind a whole response for a failure, though it says that there is none
+                    // (RFC 9113, 8.1; curl before 8.0).
+                    return match next {
+                        Next::Request if !self.codec.is_read() => self.pass_over().await,
+                        next => next,
+                    };
+                }
                 Ok(None) => Refusal::internal("the head has no end"),
                 Err(error) => h1::refusal_of(error),
             },

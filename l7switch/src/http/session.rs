@@ -7,9 +7,13 @@ use l7switch_rules::model::Limits;
 
 use super::Codec;
 use super::NotTaken;
+use super::Piece;
 use super::buffers::Buffers;
+use super::exchange::MOST_PASSED_OVER;
+use super::exchange::Next;
 use super::fields::push;
 use crate::client::Client;
+use crate::net::timer::Expired;
 use crate::net::timer::Timer;
 
 /// Room for what the switch says of itself.
@@ -46,6 +50,26 @@ impl<'a, C: Codec> Session<'a, C> {
             may_go_on: true,
             own,
             buffers: Buffers::default(),
+        }
+    }
+
+    /// Reads the rest of a request's content for nobody.
+    pub(super) async fn pass_over(&mut self) -> Next {
+        let mut left = MOST_PASSED_OVER;
+        loop {
+            self.timer.start(self.limits.idle_timeout);
+            let codec = &mut self.codec;
+            match self.timer.within(|cx| codec.poll_content(cx)).await {
+                Ok(Ok(Piece::End(_))) => return Next::Request,
+                Ok(Ok(Piece::Data(data))) => {
+                    let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+                    match left.checked_sub(length) {
+                        Some(less) => left = less,
+                        None => return Next::Last,
+                    }
+                }
+                Ok(Err(_)) | Err(Expired) => return Next::Last,
+            }
         }
     }
 
