@@ -354,13 +354,14 @@ impl<C: Codec> Session<'_, C> {
     }
 }
 
-/// Whether a request's content can be passed over behind an answer of the switch's own: it is not much, and it comes for
-/// sure. How much of it has come by then is TCP's affair, and makes no difference.
+/// Whether a request's content can be passed over behind an answer that came before its end: it is not known to be much. How
+/// much of it has come by then is TCP's affair, and makes no difference; nor does an expectation: a client that gets another
+/// answer than 100 and no `close` sends its content all the same (RFC 9110, 10.1.1).
 const fn can_be_passed_over(head: &Head<'_>) -> bool {
     match head.framing() {
         Framing::None => true,
-        Framing::Length(length) => length <= MOST_PASSED_OVER && !head.expect_continue(),
-        Framing::Chunked => !head.expect_continue(),
+        Framing::Length(length) => length <= MOST_PASSED_OVER,
+        Framing::Chunked => true,
     }
 }
 

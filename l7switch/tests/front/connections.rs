@@ -133,7 +133,11 @@ async fn an_early_answer_says_whether_the_connection_goes_on() {
             true,
         ),
         ("Content-Length: 70000\r\n", "", false),
-        ("Content-Length: 4\r\nExpect: 100-continue\r\n", "", false),
+        (
+            "Content-Length: 4\r\nExpect: 100-continue\r\n",
+            "body",
+            true,
+        ),
     ] {
         let mut client = Raw::connect(address(&switch, "web")).await;
         client
