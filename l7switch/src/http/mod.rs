@@ -3,7 +3,7 @@
 //!
 //! The engine's parser is the only reader of HTTP/1, in both directions. A request of HTTP/2 is written as a head of HTTP/1
 //! ([`h2`]) and read by the same parser. Content is taken out of its framing where it comes in and framed anew where it goes
-//! out, so that no two readers see different ends of a message. [`exchange`] has the phases: read, plan, edit, send, answer,
+//! out, so that no two readers see different ends of a message. `exchange.rs` has the phases: read, plan, edit, send, answer,
 //! record.
 
 pub mod answer;
