@@ -51,6 +51,10 @@ use crate::upstream::Patience;
 /// Most content of a request that is passed over behind an answer of the switch's own.
 pub(super) const MOST_PASSED_OVER: u64 = 64 * 1024;
 
+/// Most interim responses of an exchange that are passed on. HTTP/2 has no window for them: a client that takes none would have
+/// them all kept here.
+const MOST_INTERIM: u32 = 100;
+
 /// What comes after an exchange.
 #[derive(Debug)]
 pub(super) enum Next {
@@ -106,7 +110,9 @@ impl<C: Codec> Session<'_, C> {
             upgrade: None,
             max_forwards: None,
         };
-        if present.has(Present::UPGRADE) && version == Version::HTTP_11 {
+        // Behind content, both sides would have to agree where the other protocol begins.
+        let has_content = !matches!(head.framing(), Framing::None | Framing::Length(0));
+        if present.has(Present::UPGRADE) && version == Version::HTTP_11 && !has_content {
             request.upgrade = self.upgrade(head, bytes);
         }
         if let Some(refusal) = unwanted(head, &self.buffers.fields, bytes) {
@@ -262,10 +268,13 @@ impl<C: Codec> Session<'_, C> {
         upload: &mut Upload,
         patience: Patience,
     ) -> Result<Answered, Refusal> {
+        let mut passed = 0_u32;
         while answered.head.interim() {
             let is_wanted = self.codec.version() != Version::HTTP_10
+                && passed < MOST_INTERIM
                 && (answered.head.status != 100 || upload.take_continue());
             if is_wanted {
+                passed = passed.saturating_add(1);
                 let bytes = self.buffers.from_server.get(..answered.length);
                 let bytes = bytes.unwrap_or_default();
                 self.buffers.fields.scan(bytes);

@@ -350,8 +350,10 @@ impl Codec for Http2 {
 
     fn interim(&mut self) {
         let response = self.response();
-        // Where the stream is gone, that is found with the next one.
-        let _ = self.respond.send_informational(response);
+        if self.stream.is_none() {
+            // Where the stream is gone, that is found with the next one.
+            let _ = self.respond.send_informational(response);
+        }
     }
 
     fn begin(&mut self, sends: Sends, _: bool) {

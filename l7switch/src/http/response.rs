@@ -66,6 +66,7 @@ impl<C: Codec> Session<'_, C> {
         upload: &mut Upload,
         mut record: Box<Record>,
     ) -> Next {
+        upload.stop_expecting();
         let kind = if *request.method == Method::HEAD {
             RequestKind::Head
         } else {
@@ -77,7 +78,8 @@ impl<C: Codec> Session<'_, C> {
         self.buffers.fields.scan(bytes);
         let fields = &self.buffers.fields;
         let is_changing = follows == Follows::Opaque && request.upgrade.is_some();
-        if let Err(what) = check(fields, bytes, follows, is_changing) {
+        let asked = request.upgrade.filter(|_| is_changing);
+        if let Err(what) = check(fields, bytes, follows, asked) {
             answered.lease.failed();
             record.received(upload.bytes());
             let refusal = Refusal::new(Reason::BadResponse, StatusCode::BAD_GATEWAY, what);
@@ -198,7 +200,7 @@ impl<C: Codec> Session<'_, C> {
                     self.send().await?;
                     return Ok(last);
                 }
-                return self.rest(lease, upload, record, last).await;
+                return self.rest(lease, upload, record, last, has_surplus).await;
             }
             now = None;
             self.send_with(&mut lease, upload, patience)
@@ -346,6 +348,7 @@ impl<C: Codec> Session<'_, C> {
         upload: &mut Upload,
         mut record: Box<Record>,
         last: bool,
+        has_surplus: bool,
     ) -> Result<bool, NotTaken> {
         let patience = Patience {
             response: REST,
@@ -373,7 +376,9 @@ impl<C: Codec> Session<'_, C> {
         let _ = ended.await;
         record.received(upload.bytes());
         record.close(None);
-        if upload.is_done() && waste.is_empty() {
+        if has_surplus || !waste.is_empty() {
+            lease.surplus();
+        } else if upload.is_done() {
             lease.ended();
         }
         Ok(last)
@@ -395,15 +400,21 @@ fn cut(lease: Lease, record: &mut Record, upload: &Upload, reason: Reason) -> No
     NotTaken
 }
 
-/// Whether a response may be sent back.
+/// Whether a response may be sent back. `asked`: the protocol to which it changes.
 fn check(
     fields: &Fields,
     bytes: &[u8],
     follows: Follows,
-    is_changing: bool,
+    asked: Option<&[u8]>,
 ) -> Result<(), &'static str> {
-    if follows == Follows::Opaque && !is_changing {
-        return Err("the server changed the protocol unasked");
+    if follows == Follows::Opaque {
+        let Some(asked) = asked else {
+            return Err("the server changed the protocol unasked");
+        };
+        let mut protocols = fields.values(bytes, Present::UPGRADE);
+        if protocols.any(|protocol| !protocol.eq_ignore_ascii_case(asked)) {
+            return Err("the server changed to another protocol than was asked for");
+        }
     }
     if fields.present().has(Present::TRANSFER_ENCODING) {
         let mut codings = fields.values(bytes, Present::TRANSFER_ENCODING);

@@ -37,6 +37,8 @@ const CONTINUE_HEAD: &[u8] = b"HTTP/1.1 100 Continue\r\n";
 pub(super) struct Upload {
     state: State,
     chunked: bool,
+    /// Something comes behind the head, be it the end of content alone.
+    is_streamed: bool,
     /// Framing that goes before the data.
     framing: Vec<u8>,
     /// How much of it has gone.
@@ -82,6 +84,7 @@ impl Upload {
         Self {
             state: State::Done,
             chunked: false,
+            is_streamed: false,
             framing: Vec::new(),
             written: 0,
             data: Bytes::new(),
@@ -99,6 +102,7 @@ impl Upload {
         Self {
             state: State::Open,
             chunked,
+            is_streamed: true,
             expects: if expects {
                 Expects::Continue(None)
             } else {
@@ -132,6 +136,11 @@ impl Upload {
     pub(super) fn take_continue(&mut self) -> bool {
         let expects = std::mem::replace(&mut self.expects, Expects::Nothing);
         matches!(expects, Expects::Continue(_))
+    }
+
+    /// The final response has come: nobody says 100 (Continue) any more (RFC 9110, 15.2). What was begun of it is sent before.
+    pub(super) fn stop_expecting(&mut self) {
+        self.expects = Expects::Nothing;
     }
 
     /// Says 100 (Continue) where the server has not for too long.
@@ -335,6 +344,6 @@ impl<C: Codec> Feed for From<'_, C> {
     }
 
     fn is_untouched(&self) -> bool {
-        self.upload.is_done() && self.upload.bytes == 0
+        !self.upload.is_streamed
     }
 }

@@ -59,6 +59,28 @@ async fn continue_is_said_where_the_server_does_not() {
     assert_eq!((status, body), (200, b"body".to_vec()));
 }
 
+/// RFC 9110, 15.2: nothing interim comes behind the head of the final response.
+#[tokio::test]
+async fn continue_is_not_said_within_a_response() {
+    let server = Server::start(|mut conn, _, _| async move {
+        conn.head().await.unwrap();
+        conn.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfi")
+            .await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        conn.send("ne").await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    })
+    .await;
+    let switch = start(&simple(&[server.address], "", ""));
+    let mut client = Raw::connect(address(&switch, "web")).await;
+    client.send(EXPECTING).await;
+    let (status, _, body) = client.response().await;
+    assert_eq!((status, body), (200, b"fine".to_vec()));
+    client.send("body").await;
+    client.send("GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(client.response().await.0, 400);
+}
+
 /// The server's answer comes instead, and the content never.
 #[tokio::test]
 async fn an_expectation_may_be_refused() {
@@ -265,6 +287,47 @@ async fn bytes_sent_before_the_upgrade_was_answered_belong_to_the_tunnel() {
         assert_eq!(client.exactly(5).await, b"\0GET ");
         client.send("more").await;
         assert_eq!(client.rest().await.unwrap(), b"more");
+    }
+}
+
+/// Where the other protocol begins behind content, nobody could be sure of.
+#[tokio::test]
+async fn an_upgrade_with_content_is_not_asked_for() {
+    let server = Server::echo().await;
+    let switch = start(&simple(&[server.address], "", ""));
+    for content in [
+        "Content-Length: 4\r\n\r\nbody",
+        "Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n",
+    ] {
+        let mut client = Raw::connect(address(&switch, "web")).await;
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n";
+        client.send([head, content].concat()).await;
+        let (status, _, body) = client.response().await;
+        assert_eq!((status, body), (200, b"body".to_vec()));
+    }
+    for head in server.heads() {
+        assert_eq!(field(&head, "upgrade"), None);
+        assert_eq!(field(&head, "connection"), None);
+    }
+}
+
+#[tokio::test]
+async fn a_server_changes_to_no_other_protocol_than_was_asked_for() {
+    for (said, expected) in [("Upgrade: X\r\n", 101), ("Upgrade: h2c\r\n", 502)] {
+        let server = Server::start(move |mut conn, _, _| async move {
+            conn.head().await.unwrap();
+            conn.send(format!(
+                "HTTP/1.1 101 S\r\n{said}Connection: upgrade\r\n\r\n"
+            ))
+            .await;
+        })
+        .await;
+        let switch = start(&simple(&[server.address], "", ""));
+        let mut client = Raw::connect(address(&switch, "web")).await;
+        client
+            .send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+            .await;
+        assert_eq!(status(&client.head().await.unwrap()), expected, "{said}");
     }
 }
 

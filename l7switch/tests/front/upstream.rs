@@ -471,6 +471,65 @@ async fn a_safe_request_is_repeated_when_a_kept_connection_breaks_off() {
     assert_eq!(server.heads().len(), 19);
 }
 
+/// Only its head would come a second time, and the next request of the connection would be taken for its content.
+#[tokio::test]
+async fn a_safe_request_with_empty_chunked_content_is_not_repeated() {
+    let server = breaks_off_at_the_second().await;
+    let switch = start(&simple(&[server.address], "", ""));
+    let mut client = Raw::connect(address(&switch, "web")).await;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(client.response().await.0, 200);
+    client
+        .send("GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+        .await;
+    assert_eq!(client.response().await.0, 502);
+}
+
+/// HTTP/2 has no window for them: a client that takes none would have all of them kept here.
+#[tokio::test]
+async fn interim_responses_without_end_are_not_all_passed_on() {
+    let server = Server::start(|mut conn, _, _| async move {
+        conn.head().await.unwrap();
+        conn.send("HTTP/1.1 103 Early\r\nLink: a\r\n\r\n".repeat(1000))
+            .await;
+        conn.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .await;
+    })
+    .await;
+    let switch = start(&simple(&[server.address], "", ""));
+    let mut client = Raw::connect(address(&switch, "web")).await;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut interim = 0;
+    while status(&client.head().await.unwrap()) == 103 {
+        interim += 1;
+    }
+    assert_eq!(interim, 100);
+}
+
+#[tokio::test]
+async fn bytes_behind_an_early_answer_are_counted() {
+    let server = Server::start(|mut conn, _, _| async move {
+        conn.head().await.unwrap();
+        conn.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n")
+            .await;
+        conn.exactly(4).await;
+    })
+    .await;
+    let switch = start(&simple(&[server.address], "", ""));
+    let mut client = Raw::connect(address(&switch, "web")).await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
+        .await;
+    assert_eq!(client.response().await.2, b"ok");
+    client.send("body").await;
+    until(|| {
+        let generation = switch.generation();
+        let server = generation.pools[0].servers().next().unwrap();
+        server.status().surplus == 1
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_is_not_safe_is_never_repeated() {
     let server = breaks_off_at_the_second().await;
