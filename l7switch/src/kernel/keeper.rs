@@ -10,7 +10,6 @@
 //! last of them is set again. So two changes that cross end in the same standing on both sides.
 
 use std::collections::HashMap;
-use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -25,46 +24,15 @@ use l7switch_netlink::WeightChange;
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
+use super::connection::Connection;
+use super::connection::Held;
+use super::connection::Staged;
+use super::connection::Table;
+use super::connection::place;
 use super::module::Connect;
 use super::module::Module;
 use crate::ruleset::generation::Generation;
 use crate::upstream::RealServer;
-
-/// State and weight of a server in the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Held {
-    state: ServerState,
-    weight: u32,
-}
-
-/// What has become of the table, of one generation of the front.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Table {
-    /// Nothing was tried.
-    Untried,
-    /// It is in force, under this number of the kernel's.
-    InForce(u64),
-    /// The kernel refused it, or someone else had his way.
-    Out,
-}
-
-/// A table that was sent and is not in force.
-#[derive(Debug)]
-struct Staged {
-    /// Where its bytes lie: a rule set that comes into force keeps them there.
-    bytes: (usize, usize),
-    transaction: u32,
-}
-
-/// One connection, and what is known over it.
-#[derive(Debug)]
-struct Connection<M> {
-    module: M,
-    table: Table,
-    staged: Option<Staged>,
-    /// By pool and address.
-    held: HashMap<String, HashMap<SocketAddr, Held>>,
-}
 
 /// Keeps the module in step.
 #[derive(Debug)]
@@ -490,56 +458,4 @@ fn difference(server: &RealServer, held: Held) -> Option<(ServerChange, Held)> {
         weight: (wanted.weight != held.weight).then_some(weight),
     };
     Some((change, wanted))
-}
-
-impl<M: Module> Connection<M> {
-    /// The kernel's number of the front's table, while that is in force.
-    const fn in_force(&self) -> Option<u64> {
-        match self.table {
-            Table::InForce(number) => Some(number),
-            Table::Untried | Table::Out => None,
-        }
-    }
-
-    /// Asks what the kernel holds of each server.
-    fn ask_held(&mut self) -> Result<(), Error> {
-        self.held.clear();
-        for server in self.module.servers()? {
-            let now = Held {
-                state: server.state,
-                weight: server.weight,
-            };
-            self.hold(&server.pool, server.address, now);
-        }
-        Ok(())
-    }
-
-    fn held_by(&self, pool: &str, address: SocketAddr) -> Option<Held> {
-        self.held.get(pool)?.get(&address).copied()
-    }
-
-    /// Notes what the kernel holds now; gives what it held before.
-    fn hold(&mut self, pool: &str, address: SocketAddr, now: Held) -> Option<Held> {
-        match self.held.get_mut(pool) {
-            Some(servers) => servers.insert(address, now),
-            None => {
-                let servers = HashMap::from([(address, now)]);
-                self.held.insert(pool.to_owned(), servers);
-                None
-            }
-        }
-    }
-
-    /// Forgets a table that did not come into force.
-    fn discard(&mut self) {
-        if let Some(staged) = mem::take(&mut self.staged) {
-            // The kernel may have forgotten it already.
-            let _ = self.module.abort(staged.transaction);
-        }
-    }
-}
-
-/// Where bytes lie.
-fn place(bytes: &[u8]) -> (usize, usize) {
-    (bytes.as_ptr().addr(), bytes.len())
 }

@@ -1,13 +1,26 @@
 // SPDX-License-Identifier: MIT
 //! The engine's schedulers over a pool's servers.
 
+use std::borrow::Borrow;
+use std::sync::Arc;
+
 use l7switch_engine::sched;
 use l7switch_engine::sched::Kind;
 use l7switch_engine::sched::Lookup;
 use l7switch_engine::sched::maglev;
 use l7switch_engine::sched::ring;
 
-use super::server::Member;
+use super::server::RealServer;
+
+/// A server in the list that a scheduler picks from.
+#[derive(Clone, Debug)]
+pub(super) struct Member(pub(super) Arc<RealServer>);
+
+impl Borrow<sched::Server> for Member {
+    fn borrow(&self) -> &sched::Server {
+        self.0.sched()
+    }
+}
 
 /// What a hashing scheduler looks keys up in.
 #[derive(Debug)]

@@ -12,8 +12,8 @@ use l7switch_rules::model;
 
 use super::balance;
 use super::balance::LookupTable;
+use super::balance::Member;
 use super::lease::Outstanding;
-use super::server::Member;
 use super::server::RealServer;
 
 /// What a server has done wrong.

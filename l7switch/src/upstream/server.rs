@@ -5,7 +5,6 @@
 //! (active checks, passive checks, administrator). Each writes what it knows;
 //! `change` draws the conclusion for the scheduler, and tells whoever watches.
 
-use std::borrow::Borrow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -395,16 +394,6 @@ impl Control {
         } else {
             ServerState::Up
         }
-    }
-}
-
-/// A server in the list that a scheduler picks from.
-#[derive(Clone, Debug)]
-pub(super) struct Member(pub(super) Arc<RealServer>);
-
-impl Borrow<sched::Server> for Member {
-    fn borrow(&self) -> &sched::Server {
-        &self.0.sched
     }
 }
 
