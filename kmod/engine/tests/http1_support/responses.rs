@@ -133,6 +133,11 @@ pub fn plain(buf: &[u8]) -> Option<Plain> {
             "connection" => {
                 for option in list().filter(|option| !option.is_empty()) {
                     if !is_token(&option) {
+                        // What ends in white space was read before it was clear that more follows.
+                        let first = option.split([' ', '\t']).next().unwrap_or_default();
+                        if first.len() < option.len() && is_token(first) {
+                            options.push(first.to_owned());
+                        }
                         options.push("close".to_owned());
                         break;
                     }
