@@ -212,7 +212,11 @@ where
     let mut connection = match handshake.await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return ended_by_error(&client, &error),
-        Err(_) => return,
+        Err(_) => {
+            client.stats.refused(Reason::HeadTimeout);
+            let detail = "the HTTP/2 preface did not arrive in time";
+            return log_limit::hostile(Reason::HeadTimeout, client.peer, detail);
+        }
     };
     let mut draining = pin!(client.core.shutdown.draining());
     let mut streams = JoinSet::new();

@@ -80,7 +80,7 @@ pub(super) fn request(
     if !request.expects() {
         without = without.and(Present::EXPECT);
     }
-    // HTTP/2 may have split the field, which HTTP/1 may not (RFC 9113, 8.2.3); RFC 6265, 5.4, has one of it.
+    // RFC 6265, 5.4, has one of it; several come from programs that do not know that.
     let cookies = present.has(Present::COOKIE)
         && fields
             .values(request.bytes, Present::COOKIE)
@@ -106,7 +106,6 @@ pub(super) fn request(
             left.saturating_sub(1).to_string().as_bytes(),
         );
     }
-    let host_value = host.and_then(|host| HeaderValue::from_bytes(host).ok());
     let named = Present::FORWARDED.and(Present::VIA);
     if host.is_none() || onward.service.via || present.has(named) || !edit.is_empty() {
         let mut kinds = Present::FORWARDED;
@@ -114,12 +113,13 @@ pub(super) fn request(
             kinds = kinds.and(Present::VIA);
         }
         let mut map = fields.map(request.bytes, kinds);
+        let host = host.and_then(|host| HeaderValue::from_bytes(host).ok());
         let facts = Facts {
             peer: client.peer.ip(),
             peer_text: &client.peer_text,
             trusted: forwarded::is_trusted(&onward.service.trusted, client.peer.ip()),
             scheme: client.scheme,
-            host: host_value.as_ref(),
+            host: host.as_ref(),
         };
         forwarded::apply(&mut map, present, &facts);
         if onward.service.via {
@@ -138,14 +138,14 @@ pub(super) fn request(
     }
     hop_by_hop(request, fields, out);
     let edits_host = edit.replaces(b"host");
-    let is_named = match (&filters.hostname, &host_value) {
+    let is_named = match (&filters.hostname, host) {
         (Some(name), _) => {
             push(out, b"host", name.as_bytes());
             true
         }
         (None, Some(host)) => {
             if !keeps_host && !edits_host {
-                push(out, b"host", host.as_bytes());
+                push(out, b"host", host);
             }
             true
         }

@@ -288,6 +288,9 @@ impl<C: Codec> Session<'_, C> {
                 if !matches!(sent.await, Ok(Ok(()))) {
                     return Err(Broke::Gone.refusal());
                 }
+            } else if passed == MOST_INTERIM {
+                let server = answered.lease.server().address();
+                tracing::debug!(%server, status = answered.head.status, "one interim response too many");
             }
             self.buffers.from_server.advance(answered.length);
             let mut from = From {
@@ -356,7 +359,7 @@ impl<C: Codec> Session<'_, C> {
         record.sent(wide(content.len()));
         record.close(None);
         match self.send().await {
-            Err(NotTaken) => Next::Cut,
+            Err(NotTaken(_)) => Next::Cut,
             Ok(()) if last => Next::Last,
             Ok(()) => Next::Request,
         }

@@ -418,7 +418,7 @@ impl<S: AsyncRead + AsyncWrite + MaybeRaw + Unpin> Codec for Http1<'_, S> {
             let before = (first.len(), second.len());
             let stream = Pin::new(&mut *self.stream);
             if ready!(poll_write_both(stream, cx, &mut first, &mut second)).is_err() {
-                return Poll::Ready(Err(NotTaken));
+                return Poll::Ready(Err(NotTaken(Reason::ClientGone)));
             }
             let of_first = before.0.saturating_sub(first.len());
             let of_second = before.1.saturating_sub(second.len());
@@ -429,7 +429,7 @@ impl<S: AsyncRead + AsyncWrite + MaybeRaw + Unpin> Codec for Http1<'_, S> {
         self.sent = 0;
         Pin::new(&mut *self.stream)
             .poll_flush(cx)
-            .map_err(|_| NotTaken)
+            .map_err(|_| NotTaken(Reason::ClientGone))
     }
 }
 

@@ -384,7 +384,7 @@ impl Codec for Http2 {
         data: &mut BytesMut,
     ) -> Poll<Result<(), NotTaken>> {
         if self.is_broken {
-            return Poll::Ready(Err(NotTaken));
+            return Poll::Ready(Err(NotTaken(Reason::ClientGone)));
         }
         let Some(stream) = &mut self.stream else {
             return Poll::Ready(Ok(()));
@@ -394,13 +394,13 @@ impl Codec for Http2 {
             if stream.capacity() == 0 {
                 match ready!(stream.poll_capacity(cx)) {
                     Some(Ok(_)) => continue,
-                    _ => return Poll::Ready(Err(NotTaken)),
+                    _ => return Poll::Ready(Err(NotTaken(Reason::ClientGone))),
                 }
             }
             let piece = data.split_to(stream.capacity().min(data.len())).freeze();
             let is_last = data.is_empty() && self.ending.as_ref().is_some_and(HeaderMap::is_empty);
             if stream.send_data(piece, is_last).is_err() {
-                return Poll::Ready(Err(NotTaken));
+                return Poll::Ready(Err(NotTaken(Reason::ClientGone)));
             }
             self.is_ended = is_last;
         }
@@ -414,7 +414,7 @@ impl Codec for Http2 {
                 stream.send_trailers(trailers)
             };
             if sent.is_err() {
-                return Poll::Ready(Err(NotTaken));
+                return Poll::Ready(Err(NotTaken(Reason::ClientGone)));
             }
         }
         Poll::Ready(Ok(()))

@@ -30,6 +30,7 @@ use bytes::BytesMut;
 use http::Version;
 
 use crate::net::stream::SharedStream;
+use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
 
 /// Content of which so much is still to come is not read, but spliced.
@@ -55,9 +56,9 @@ pub enum Sends {
     Unknown,
 }
 
-/// The client takes nothing, or has gone.
+/// The client takes nothing, or has gone, for this reason.
 #[derive(Debug)]
-pub struct NotTaken;
+pub struct NotTaken(pub Reason);
 
 /// The client's end of an exchange, in one version of HTTP.
 pub trait Codec {

@@ -122,7 +122,7 @@ impl<C: Codec> Session<'_, C> {
             last,
         };
         match self.content(response, upload, record).await {
-            Err(NotTaken) => Next::Cut,
+            Err(NotTaken(_)) => Next::Cut,
             Ok(true) => Next::Last,
             Ok(false) => Next::Request,
         }
@@ -137,8 +137,8 @@ impl<C: Codec> Session<'_, C> {
     ) -> Next {
         self.codec.interim();
         let received = self.buffers.from_server.split().freeze();
-        if self.send().await.is_err() {
-            record.close(Some(Reason::ClientGone));
+        if let Err(NotTaken(reason)) = self.send().await {
+            record.close(Some(reason));
             return Next::Cut;
         }
         let (server, outstanding) = answered.lease.into_tunnel();
@@ -165,7 +165,6 @@ impl<C: Codec> Session<'_, C> {
             follows,
             ending,
             last,
-            ..
         } = response;
         let head: ResponseHead = answered.head;
         let mut lease = answered.lease;
@@ -205,10 +204,7 @@ impl<C: Codec> Session<'_, C> {
             now = None;
             self.send_with(&mut lease, upload, patience)
                 .await
-                .map_err(|reason| {
-                    let reason = reason.unwrap_or(Reason::ClientGone);
-                    record_end(&mut record, upload, reason)
-                })?;
+                .map_err(|NotTaken(reason)| record_end(&mut record, upload, reason))?;
             self.buffers.from_server.clear();
             if upload.is_done() && decoder.next_data() >= SPLICED && self.codec.raw().is_some() {
                 match Box::pin(self.splice(&mut lease, &mut decoder, patience)).await {
@@ -311,9 +307,9 @@ impl<C: Codec> Session<'_, C> {
         lease: &mut Lease,
         upload: &mut Upload,
         patience: Patience,
-    ) -> Result<(), Option<Reason>> {
+    ) -> Result<(), NotTaken> {
         if upload.is_done() {
-            return self.send().await.map_err(|NotTaken| None);
+            return self.send().await;
         }
         let client = Patience {
             response: patience.client,
@@ -333,10 +329,10 @@ impl<C: Codec> Session<'_, C> {
             polled
         });
         match sent.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(NotTaken)) | Err(Broke::Gone) => Err(None),
-            Err(Broke::Expired(_)) => Err(Some(Reason::IdleTimeout)),
-            Err(Broke::Content(refusal)) => Err(Some(refusal.reason)),
+            Ok(sent) => sent,
+            Err(Broke::Gone) => Err(NotTaken(Reason::ClientGone)),
+            Err(Broke::Expired(_)) => Err(NotTaken(Reason::IdleTimeout)),
+            Err(Broke::Content(refusal)) => Err(NotTaken(refusal.reason)),
         }
     }
 
@@ -354,11 +350,9 @@ impl<C: Codec> Session<'_, C> {
             response: REST,
             client: REST.min(self.limits.idle_timeout),
         };
-        let sent = self.send_with(&mut lease, upload, patience).await;
-        let sent = sent.map_err(|reason| {
-            record_end(&mut record, upload, reason.unwrap_or(Reason::ClientGone))
-        });
-        sent?;
+        self.send_with(&mut lease, upload, patience)
+            .await
+            .map_err(|NotTaken(reason)| record_end(&mut record, upload, reason))?;
         let mut from = From {
             codec: &mut self.codec,
             upload,
@@ -389,15 +383,13 @@ impl<C: Codec> Session<'_, C> {
 fn record_end(record: &mut Record, upload: &Upload, reason: Reason) -> NotTaken {
     record.received(upload.bytes());
     record.close(Some(reason));
-    NotTaken
+    NotTaken(reason)
 }
 
 /// Records that a server's response broke off.
 fn cut(lease: Lease, record: &mut Record, upload: &Upload, reason: Reason) -> NotTaken {
     lease.failed();
-    record.received(upload.bytes());
-    record.close(Some(reason));
-    NotTaken
+    record_end(record, upload, reason)
 }
 
 /// Whether a response may be sent back. `asked`: the protocol to which it changes.

@@ -15,6 +15,7 @@ use super::fields::push;
 use crate::client::Client;
 use crate::net::timer::Expired;
 use crate::net::timer::Timer;
+use crate::observe::reason::Reason;
 
 /// Room for what the switch says of itself.
 const OWN: usize = 160;
@@ -90,7 +91,7 @@ impl<'a, C: Codec> Session<'a, C> {
                 .within(|cx| {
                     let polled = codec.poll_send(cx, &mut buffers.from_server);
                     if polled.is_pending() && codec.poll_gone(cx).is_ready() {
-                        return Poll::Ready(Some(Err(NotTaken)));
+                        return Poll::Ready(Some(Err(NotTaken(Reason::ClientGone))));
                     }
                     // The client has as long for each piece that it takes.
                     moved = polled.is_pending() && buffers.from_server.len() < before;
@@ -103,7 +104,7 @@ impl<'a, C: Codec> Session<'a, C> {
             match sent {
                 Ok(Some(sent)) => return sent,
                 Ok(None) => (),
-                Err(_) => return Err(NotTaken),
+                Err(Expired) => return Err(NotTaken(Reason::IdleTimeout)),
             }
         }
     }

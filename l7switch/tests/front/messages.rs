@@ -7,6 +7,8 @@ use l7switch::Options;
 use l7switch::Switch;
 use l7switch::observe::access_log::Target;
 
+use tokio::io::AsyncWriteExt;
+
 use crate::support::Raw;
 use crate::support::Server;
 use crate::support::address;
@@ -410,6 +412,35 @@ async fn the_line_of_a_client_that_left_names_its_server() {
     ] {
         assert_eq!(lines[0][key], value, "{key}");
     }
+}
+
+/// It has not gone: operators look for other causes.
+#[tokio::test]
+async fn the_line_of_a_client_that_takes_nothing_says_so() {
+    let server = Server::start(|mut conn, _, _| async move {
+        conn.head().await.unwrap();
+        let chunk = format!("100000\r\n{}\r\n", "x".repeat(0x10_0000));
+        conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .await;
+        for _ in 0..64 {
+            if conn.stream.write_all(chunk.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let options = Options {
+        access_log: Target::File(path.clone()),
+        log_format: l7switch::observe::access_log::Format::Json,
+    };
+    let limits = "limits = { idle_timeout = \"300ms\" }";
+    let switch = start_with(&simple(&[server.address], limits, ""), &options);
+    let mut client = Raw::connect(address(&switch, "web")).await;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    until(|| lines(&switch, &path).len() == 1).await;
+    assert_eq!(lines(&switch, &path)[0]["end"], "idle_timeout");
 }
 
 fn lines(switch: &Switch, path: &Path) -> Vec<serde_json::Value> {
