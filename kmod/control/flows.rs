@@ -9,7 +9,7 @@ use l7switch_engine::flow::milliseconds;
 use l7switch_engine::netlink::Command;
 use l7switch_engine::netlink::FlowAttr;
 use l7switch_engine::netlink::FlowState;
-use l7switch_engine::sched::Identity;
+use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::table::format::ServiceRecord;
 
 use super::put_endpoint;
@@ -51,9 +51,9 @@ impl List for Get {
 
 /// What is shown of a connection.
 struct Shown {
-    client: Identity,
-    service: Identity,
-    server: Option<Identity>,
+    client: Endpoint,
+    service: Endpoint,
+    server: Option<Endpoint>,
     state: FlowState,
     begun: u32,
     seen: u32,
@@ -68,7 +68,7 @@ impl Shown {
             client: flow.client,
             service: flow.service,
             server: flow.active().and_then(|leg| Some(flow.leg(leg)?.peer)),
-            state: connection.state(),
+            state: connection.shown_state(),
             begun: connection.begun,
             seen: connection.seen,
             packets: connection.packets,

@@ -6,17 +6,16 @@ use kernel::prelude::*;
 use kernel::sync::ArcBorrow;
 
 use l7switch_engine::decide::decide;
-use l7switch_engine::decide::key;
 use l7switch_engine::decide::Decision;
-use l7switch_engine::decide::Space;
 use l7switch_engine::decide::ToFront;
 use l7switch_engine::decide::Verdict;
+use l7switch_engine::form::Buffers;
 use l7switch_engine::netlink::Command;
 use l7switch_engine::netlink::MatchAttr;
 use l7switch_engine::netlink::Outcome;
 use l7switch_engine::netlink::ShareAttr;
 use l7switch_engine::netlink::MAX_ATTRIBUTE;
-use l7switch_engine::sched::hash_key;
+use l7switch_engine::policy::Key;
 use l7switch_engine::sched::Ask;
 use l7switch_engine::sched::Cursor;
 use l7switch_engine::table::format::RouteRecord;
@@ -73,12 +72,11 @@ impl Act for Match {
         switch.counters.add(Counter::MatchesAsked.index(), 1);
         let mut host = KBox::new([0u8; MAX_HOST], GFP_KERNEL)?;
         let mut path = KVVec::from_elem(0u8, bytes.len(), GFP_KERNEL)?;
-        let mut scratch = KVVec::from_elem(0u8, bytes.len(), GFP_KERNEL)?;
-        let space = Space {
+        let buffers = Buffers {
             host: &mut host,
             path: &mut path,
         };
-        let decision = decide(&live.table, service, source, bytes, space);
+        let decision = decide(&live.table, service, source, bytes, buffers);
         let shares =
             (SHARES_SHOWN as usize).saturating_mul(3 * room(0) + room(256) + ENDPOINT_ROOM);
         let len = shares
@@ -86,7 +84,7 @@ impl Act for Match {
             .saturating_add(decision.path.len())
             .saturating_add(16 * room(16) + 3 * room(256));
         request.reply(len, |message| {
-            put(&live, service, &decision, &source, &mut scratch, message)
+            put(&live, service, &decision, source, message)
         })
     }
 }
@@ -132,8 +130,7 @@ fn put(
     live: &Live,
     service: u32,
     decision: &Decision<'_>,
-    source: &[u8; 16],
-    scratch: &mut [u8],
+    source: [u8; 16],
     message: &mut Message,
 ) -> Result {
     let table = &live.table;
@@ -179,7 +176,7 @@ fn put(
             for share in route.shares..route.shares.saturating_add(shown) {
                 let share: ShareRecord = table.get(share).ok_or(EINVAL)?;
                 message.nest(MatchAttr::Share.number(), |message| {
-                    put_share(live, &share, decision, source, scratch, message)
+                    put_share(live, &share, decision, source, message)
                 })?;
             }
             Ok(())
@@ -191,8 +188,7 @@ fn put_share(
     live: &Live,
     share: &ShareRecord,
     decision: &Decision<'_>,
-    source: &[u8; 16],
-    scratch: &mut [u8],
+    source: [u8; 16],
     message: &mut Message,
 ) -> Result {
     let pool = live.pools().get(share.pool as usize).ok_or(EINVAL)?;
@@ -200,15 +196,16 @@ fn put_share(
     message.u32(ShareAttr::Weight.number(), share.weight)?;
     // A question does not move the pool's own cursor.
     let cursor = Cursor::new();
+    let key = Key::of(&live.table, &pool.record).ok_or(EINVAL)?;
     let ask = Ask {
-        hash: hash_key(key(&live.table, &pool.record, decision, source, scratch)),
+        hash: key.hash(&decision.request(source)),
         random: 0,
         now_ns: 0,
     };
     let members = live.members_of(&pool.record);
     let picked = pool.pick(members, &cursor, &ask, |_| false);
     match picked.and_then(|index| members.get(index)) {
-        Some(member) => put_endpoint(message, ShareAttr::Server.number(), member.identity()),
+        Some(member) => put_endpoint(message, ShareAttr::Server.number(), member.endpoint()),
         None => Ok(()),
     }
 }

@@ -19,7 +19,7 @@ pub(crate) use servers::failing as server_failing;
 use l7switch_engine::netlink;
 use l7switch_engine::netlink::EndpointAttr;
 use l7switch_engine::netlink::TrafficAttr;
-use l7switch_engine::sched::Identity;
+use l7switch_engine::endpoint::Endpoint;
 
 use crate::shell::genl::Attribute;
 use crate::shell::genl::Dump;
@@ -83,7 +83,7 @@ const fn room(content: usize) -> usize {
 }
 
 /// Puts an address and a port as a nested set.
-fn put_endpoint(message: &mut Message, number: u16, who: Identity) -> Result {
+fn put_endpoint(message: &mut Message, number: u16, who: Endpoint) -> Result {
     message.nest(number, |message| {
         message.bytes(EndpointAttr::Address.number(), &who.address)?;
         message.u16(EndpointAttr::Port.number(), who.port)
@@ -94,10 +94,10 @@ fn put_endpoint(message: &mut Message, number: u16, who: Identity) -> Result {
 const ENDPOINT_ROOM: usize = room(0) + room(16) + room(2);
 
 /// Reads an address and a port from a nested set.
-fn endpoint(attribute: Attribute<'_>) -> Option<Identity> {
+fn endpoint(attribute: Attribute<'_>) -> Option<Endpoint> {
     let address = attribute.nested(EndpointAttr::Address.number())?;
     let port = attribute.nested(EndpointAttr::Port.number())?;
-    Some(Identity {
+    Some(Endpoint {
         address: *address.first_chunk()?,
         port: u16::from_ne_bytes(*port.first_chunk()?),
     })

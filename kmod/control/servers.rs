@@ -8,7 +8,7 @@ use kernel::sync::ArcBorrow;
 use l7switch_engine::netlink::Command;
 use l7switch_engine::netlink::ServerAttr;
 use l7switch_engine::netlink::ServerState;
-use l7switch_engine::sched::Identity;
+use l7switch_engine::endpoint::Endpoint;
 
 use super::room;
 use super::FAMILY;
@@ -75,14 +75,14 @@ impl List for Get {
     }
 }
 
-fn put_name(live: &Live, pool: &Pool, who: Identity, message: &mut Message) -> Result {
+fn put_name(live: &Live, pool: &Pool, who: Endpoint, message: &mut Message) -> Result {
     message.text(ServerAttr::Pool.number(), live.name_of(&pool.record))?;
     message.bytes(ServerAttr::Address.number(), &who.address)?;
     message.u16(ServerAttr::Port.number(), who.port)
 }
 
 fn put(live: &Live, pool: &Pool, member: &Member, message: &mut Message) -> Result {
-    put_name(live, pool, member.identity(), message)?;
+    put_name(live, pool, member.endpoint(), message)?;
     message.u32(ServerAttr::Weight.number(), member.weight())?;
     message.u32(ServerAttr::State.number(), member.state().number())?;
     message.u32(ServerAttr::TableWeight.number(), member.table_weight)?;
@@ -102,7 +102,7 @@ fn put(live: &Live, pool: &Pool, member: &Member, message: &mut Message) -> Resu
 pub(crate) fn failing(net: &Net, live: &Live, pool: &Pool, member: &Member, failing: bool) {
     let len = 3 * room(16) + room(256);
     FAMILY.multicast(net, Command::ServerFailing, len, |message| {
-        put_name(live, pool, member.identity(), message)?;
+        put_name(live, pool, member.endpoint(), message)?;
         if failing {
             message.flag(ServerAttr::Failing.number())?;
         }
@@ -119,7 +119,7 @@ impl Act for Set {
     const POLICY: &'static [Policy] = &SET;
 
     fn act(switch: ArcBorrow<'_, Switch>, request: &mut Request<'_>) -> Result {
-        let who = Identity {
+        let who = Endpoint {
             address: request
                 .wanted(ServerAttr::Address.number())?
                 .array()
@@ -163,14 +163,14 @@ impl Act for Set {
             switch.counters.add(Counter::CommandsRefused.index(), 1);
             return request.refuse(ENOENT, None, format_args!("no table is in force"));
         };
+        let named = || live.named(pool.map(|pool| pool.text()), who);
+        if let Some(weight) = weight {
+            set_weights(&live, weight, named)?;
+        }
         let mut changed = 0u32;
-        for (pool, member) in live.named(pool.map(|pool| pool.text()), who) {
+        for (pool, member) in named() {
             if let Some(state) = state {
                 member.set_state(state);
-            }
-            if let Some(weight) = weight {
-                member.set_weight(weight);
-                pool.weights_changed(live.members_of(&pool.record))?;
             }
             changed = changed.saturating_add(1);
             let by = request.port();
@@ -197,4 +197,40 @@ impl Act for Set {
             message.u32(ServerAttr::Changed.number(), changed)
         })
     }
+}
+
+/// Sets the weights of servers, and what their pools' schedulers make of them: all, or where memory is short none.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+fn set_weights<'a, I>(live: &'a Live, weight: Option<u32>, named: impl Fn() -> I) -> Result
+where
+    I: Iterator<Item = (&'a Pool, &'a Member)>,
+{
+    let count = named().count();
+    let mut before = KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?;
+    let mut layouts = KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?;
+    for (_, member) in named() {
+        let was = member.set_weight(weight);
+        // There is room for all.
+        let _ = before.push_within_capacity(was);
+    }
+    for (pool, _) in named() {
+        match pool.lay_out(live.members_of(&pool.record)) {
+            Ok(layout) => {
+                let _ = layouts.push_within_capacity(layout);
+            }
+            Err(error) => {
+                for ((_, member), before) in named().zip(before) {
+                    member.restore_weight(before);
+                }
+                return Err(error);
+            }
+        }
+    }
+    for ((pool, _), layout) in named().zip(layouts) {
+        pool.look_up_in(layout);
+    }
+    Ok(())
 }

@@ -8,7 +8,7 @@ use kernel::sync::ArcBorrow;
 use l7switch_engine::netlink::Command;
 use l7switch_engine::netlink::ServiceAttr;
 use l7switch_engine::netlink::TrafficAttr;
-use l7switch_engine::sched::Identity;
+use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::table::format::ListenRecord;
 use l7switch_engine::table::format::ServiceRecord;
 
@@ -62,7 +62,7 @@ fn put(live: &Live, index: u32, message: &mut Message) -> Result {
     let shown = service.listens_len.min(LISTENS_SHOWN);
     for listen in service.listens..service.listens.saturating_add(shown) {
         let listen: ListenRecord = live.table.get(listen).ok_or(EINVAL)?;
-        let who = Identity {
+        let who = Endpoint {
             address: address([listen.a0, listen.a1, listen.a2, listen.a3]),
             port: u16::try_from(listen.port).unwrap_or(0),
         };

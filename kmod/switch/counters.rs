@@ -2,6 +2,7 @@
 //! What is counted in a namespace, by name.
 #![forbid(unsafe_code)]
 
+use l7switch_engine::environment::Tally;
 use l7switch_engine::flow::Event;
 
 macro_rules! counters {
@@ -49,11 +50,11 @@ counters! {
     /// A command was refused by what it said.
     CommandsRefused = "commands_refused",
     /// A packet of a connection that was not taken at a device's ingress, but at `PRE_ROUTING`.
-    PastIngress = "past_ingress",
+    IngressMissed = "ingress_missed",
     /// A SYN was answered.
     SynsAnswered = "syns_answered",
     /// A segment to a service belonged to no connection of the switch's: the local stack got it.
-    Strays = "strays",
+    UntrackedSegments = "untracked_segments",
     /// A segment to a service's address and port was not to this host: the address is another's, or has moved away.
     Elsewhere = "elsewhere",
     /// A segment with a wrong checksum was dropped.
@@ -75,13 +76,13 @@ counters! {
     /// The front was needed and did not answer.
     NoFront = "no_front",
     /// A connection to a server had the same addresses and ports as another.
-    LegsTaken = "legs_taken",
+    TupleInUse = "tuple_in_use",
     /// No port was left on an address of the switch's.
-    PortsSpent = "ports_spent",
+    PortsExhausted = "ports_exhausted",
     /// A packet could not wait: its connection had too much waiting already.
     HoldsRefused = "holds_refused",
     /// A packet could not be sent: no route, no memory.
-    SendsLost = "sends_lost",
+    TxDropped = "tx_dropped",
     /// A packet that waited was let go of: its client has it still.
     HoldsDropped = "holds_dropped",
     /// A packet was cut into segments that its server takes.
@@ -140,6 +141,20 @@ impl Counter {
             Event::NoFront => Self::NoFront,
             Event::Replay => Self::Replays,
             Event::Idle => Self::Idle,
+        }
+    }
+
+    /// What is counted of a flow's environment.
+    pub(super) const fn of_tally(what: Tally) -> Self {
+        match what {
+            Tally::ToFront => Self::ToFront,
+            Tally::ForwardingOff => Self::ForwardingOff,
+            Tally::TupleInUse => Self::TupleInUse,
+            Tally::PortsExhausted => Self::PortsExhausted,
+            Tally::TxDropped => Self::TxDropped,
+            Tally::HoldDropped => Self::HoldsDropped,
+            Tally::ConnectFailed => Self::ConnectsFailed,
+            Tally::ServerFailing => Self::ServersFailed,
         }
     }
 }

@@ -6,7 +6,7 @@ use l7switch_engine::flow::ErrorRewrite;
 use l7switch_engine::packet;
 use l7switch_engine::packet::HEADER;
 use l7switch_engine::packet::IPV6_HEADER;
-use l7switch_engine::sched::Identity;
+use l7switch_engine::endpoint::Endpoint;
 
 use super::flows::Flows;
 use super::flows::Side;
@@ -19,14 +19,14 @@ use crate::shell::packet::Packet;
 use crate::shell::packet::Point;
 
 /// The ends of the segment that an error is about.
-fn ends(packet: &Packet<'_>, error: &IcmpError) -> Option<(Identity, Identity)> {
+fn ends(packet: &Packet<'_>, error: &IcmpError) -> Option<(Endpoint, Endpoint)> {
     let [first] = packet.read::<1>(error.ip_at)?;
     let ip = match first >> 4 {
         4 => packet::ipv4(&packet.read::<HEADER>(error.ip_at)?)?,
         _ => packet::ipv6(&packet.read::<IPV6_HEADER>(error.ip_at)?)?,
     };
     let [s0, s1, d0, d1] = packet.read::<4>(error.tcp_at)?;
-    let end = |address, port| Identity { address, port };
+    let end = |address, port| Endpoint { address, port };
     Some((
         end(ip.source, u16::from_be_bytes([s0, s1])),
         end(ip.destination, u16::from_be_bytes([d0, d1])),
@@ -80,7 +80,7 @@ impl Switch {
             self.count(Counter::ErrorsPassed);
             Verdict::Finish
         } else {
-            self.count(Counter::SendsLost);
+            self.count(Counter::TxDropped);
             Verdict::Drop
         }
     }

@@ -21,7 +21,7 @@ use kernel::sync::SpinLock;
 use l7switch_engine::ends::Secret;
 use l7switch_engine::flow::seq;
 use l7switch_engine::netlink::FlowState;
-use l7switch_engine::sched::Identity;
+use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::wheel::Link;
 use l7switch_engine::wheel::Links;
 use l7switch_engine::wheel::Wheel;
@@ -278,7 +278,7 @@ impl Flows {
 
     /// Hash of a packet's ends.
     #[inline(always)]
-    pub(super) fn hash(&self, source: &Identity, destination: &Identity) -> u64 {
+    pub(super) fn hash(&self, source: &Endpoint, destination: &Endpoint) -> u64 {
         self.secret.hash(source, destination)
     }
 
@@ -297,8 +297,8 @@ impl Flows {
     pub(super) fn find<R>(
         &self,
         hash: u64,
-        source: &Identity,
-        destination: &Identity,
+        source: &Endpoint,
+        destination: &Endpoint,
         with: impl FnOnce(&mut Shard, Location, Side) -> R,
     ) -> Option<R> {
         let first = self.candidate(hash)?;
@@ -311,8 +311,8 @@ impl Flows {
         &self,
         first: Place,
         hash: u64,
-        source: &Identity,
-        destination: &Identity,
+        source: &Endpoint,
+        destination: &Endpoint,
         with: impl FnOnce(&mut Shard, Location, Side) -> R,
     ) -> Option<R> {
         let found = match self.at(first, source, destination) {
@@ -325,7 +325,7 @@ impl Flows {
 
     /// What is at a place, locked, if its packets have these ends.
     #[inline(always)]
-    fn at(&self, place: Place, source: &Identity, destination: &Identity) -> Option<Found<'_>> {
+    fn at(&self, place: Place, source: &Endpoint, destination: &Endpoint) -> Option<Found<'_>> {
         let (location, side) = Location::from_place(place);
         let mut shard = self.lock(location.shard())?;
         let found = shard.get(location.slot())?.is_of(side, source, destination);
@@ -335,7 +335,7 @@ impl Flows {
     /// Looks at every place where the connection may be: the first candidate is another's, or it has moved meanwhile.
     #[cold]
     #[inline(never)]
-    fn other(&self, hash: u64, source: &Identity, destination: &Identity) -> Option<Found<'_>> {
+    fn other(&self, hash: u64, source: &Endpoint, destination: &Endpoint) -> Option<Found<'_>> {
         self.index
             .find(hash, |place| self.at(place, source, destination))
     }
@@ -390,7 +390,7 @@ impl Flows {
             shard.free = slot;
             shard.used = shard.used.wrapping_sub(1);
             self.sums.count.fetch_sub(1, Relaxed);
-            self.held_changed(connection.around.memory(), 0);
+            self.held_changed(connection.state.memory(), 0);
             let hash = self.hash(&connection.flow.client, &connection.flow.service);
             self.index.remove(hash, location.place(Side::Client));
         }
@@ -401,15 +401,15 @@ impl Flows {
         &self,
         location: Location,
         leg: usize,
-        peer: &Identity,
-        local: &Identity,
+        peer: &Endpoint,
+        local: &Endpoint,
     ) -> bool {
         let hash = self.hash(peer, local);
         self.index.insert(hash, location.place(Side::Server(leg)))
     }
 
     /// Undoes that.
-    pub(super) fn free(&self, location: Location, leg: usize, peer: &Identity, local: &Identity) {
+    pub(super) fn free(&self, location: Location, leg: usize, peer: &Endpoint, local: &Endpoint) {
         let hash = self.hash(peer, local);
         self.index.remove(hash, location.place(Side::Server(leg)));
     }
@@ -457,7 +457,7 @@ impl Flows {
                 continue;
             };
             left = left.wrapping_sub(1);
-            if let Some(count) = counts.get_mut(connection.state().number() as usize) {
+            if let Some(count) = counts.get_mut(connection.shown_state().number() as usize) {
                 *count = count.wrapping_add(1);
             }
         }

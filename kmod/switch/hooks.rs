@@ -4,7 +4,7 @@
 
 use kernel::sync::rcu;
 
-use l7switch_engine::flow;
+use l7switch_engine::flow::segment::Parsed;
 use l7switch_engine::flow::segment::ACK;
 use l7switch_engine::flow::segment::RST;
 use l7switch_engine::flow::segment::SYN;
@@ -16,7 +16,6 @@ use super::path::Fate;
 use super::sending::Out;
 use super::turn;
 use super::view;
-use super::view::Parsed;
 use super::Counter;
 use super::Switch;
 use crate::shell::bottom_halves;
@@ -68,7 +67,7 @@ impl Switch {
                 };
             };
             // Used where it is made, and not copied.
-            if let Some(parsed) = &view::parse(start, len, &outer.ip, tcp_at) {
+            if let Some(parsed) = &Parsed::read(start, len, &outer.ip, tcp_at) {
                 return case.segment(packet, parsed);
             }
             // Headers in pieces: in one, if there are any.
@@ -101,7 +100,7 @@ impl Switch {
             return netfilter::Verdict::Accept;
         };
         // Used where it is made, and not copied.
-        let Some(parsed) = &view::parse(start, len, &ip, ip.header_len) else {
+        let Some(parsed) = &Parsed::read(start, len, &ip, ip.header_len) else {
             return netfilter::Verdict::Accept;
         };
         let (source, destination) = (&parsed.segment.source, &parsed.segment.destination);
@@ -148,7 +147,7 @@ impl<'g> Case<'g> {
             .flows
             .find(hash, source, destination, |shard, location, side| {
                 if packet.point() == Point::PreRouting {
-                    self.switch.count(Counter::PastIngress);
+                    self.switch.count(Counter::IngressMissed);
                 }
                 match packet.checksum_valid(parsed.tcp_at) {
                     true => {
@@ -182,7 +181,7 @@ impl<'g> Case<'g> {
         let fate = self
             .flows
             .find(hash, client, front, |shard, location, side| {
-                let leg = shard.get(location.slot()).and_then(|c| front_leg(&c.flow));
+                let leg = shard.get(location.slot()).and_then(|c| c.flow.front_leg());
                 match (leg, side) {
                     (Some(leg), Side::Client) => {
                         self.give(shard, location, Side::Server(leg), packet, parsed, &mut out)
@@ -241,14 +240,6 @@ impl<'g> Case<'g> {
         self.switch.count(Counter::BadChecksums);
         Fate::Drop
     }
-}
-
-/// The leg of a flow that leads to the front.
-fn front_leg(flow: &flow::Flow) -> Option<usize> {
-    (0..flow::LEGS).find(|&leg| {
-        flow.leg(leg)
-            .is_some_and(|leg| leg.method == flow::Method::Front)
-    })
 }
 
 impl PacketHook for Switch {

@@ -9,10 +9,13 @@ use core::sync::atomic::Ordering::Relaxed;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
+use l7switch_engine::policy::PoolView;
+use l7switch_engine::policy::Ruleset;
+use l7switch_engine::sched;
 use l7switch_engine::sched::hash_key;
 use l7switch_engine::sched::sort::lower_bound;
 use l7switch_engine::sched::sort::sort;
-use l7switch_engine::sched::Identity;
+use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::slots::NONE;
 use l7switch_engine::table::format::ListenRecord;
 use l7switch_engine::table::format::PoolRecord;
@@ -20,7 +23,7 @@ use l7switch_engine::table::format::ServerRecord;
 use l7switch_engine::table::format::ServiceRecord;
 use l7switch_engine::table::Table;
 
-use super::real_server::RealServer;
+use super::real_server::Handle;
 use super::routes::Routes;
 use super::Member;
 use super::Pool;
@@ -80,12 +83,11 @@ pub(crate) const fn address(words: [u32; 4]) -> [u8; 16] {
     number.to_be_bytes()
 }
 
-fn identity(record: &ServerRecord) -> Identity {
-    Identity {
+fn endpoint(record: &ServerRecord) -> Result<Endpoint> {
+    Ok(Endpoint {
         address: address([record.a0, record.a1, record.a2, record.a3]),
-        // Verified to have 16 bits.
-        port: u16::try_from(record.port).unwrap_or(0),
-    }
+        port: u16::try_from(record.port).map_err(|_| EINVAL)?,
+    })
 }
 
 impl Live {
@@ -124,7 +126,7 @@ impl Live {
             let name = live.table.text(record.name, record.name_len);
             for index in record.servers..record.servers.saturating_add(record.servers_len) {
                 let server: ServerRecord = live.table.get(index).ok_or(EINVAL)?;
-                let who = identity(&server);
+                let who = endpoint(&server)?;
                 let hash = hash_name(name, who);
                 let member = match before.and_then(|live| live.find(hash, name, who)) {
                     Some(member) => member.kept(server.weight),
@@ -162,7 +164,7 @@ impl Live {
             for listen in service.listens..service.listens.saturating_add(service.listens_len) {
                 let listen: ListenRecord = self.table.get(listen).ok_or(EINVAL)?;
                 let address = address([listen.a0, listen.a1, listen.a2, listen.a3]);
-                let port = u16::try_from(listen.port).unwrap_or(0);
+                let port = u16::try_from(listen.port).map_err(|_| EINVAL)?;
                 put(
                     &mut self.listens,
                     (u128::from_be_bytes(address), port, index),
@@ -296,17 +298,17 @@ impl Live {
     }
 
     /// Where a server of a table before is in this one: pool, and position in it.
-    pub(super) fn place_of(&self, server: &Arc<RealServer>) -> Option<(u32, u32)> {
-        let first = lower_bound(&self.by_name, |entry| entry.0 < server.name);
+    fn place_of(&self, server: &Handle) -> Option<(u32, u32)> {
+        let first = lower_bound(&self.by_name, |entry| entry.0 < server.name());
         let index = self
             .by_name
             .get(first..)?
             .iter()
-            .take_while(|entry| entry.0 == server.name)
+            .take_while(|entry| entry.0 == server.name())
             .map(|entry| entry.1)
             .find(|&index| {
                 let member = self.members.get(index as usize);
-                member.is_some_and(|member| Arc::ptr_eq(member.server(), server))
+                member.is_some_and(|member| server.is(member))
             })?;
         let pool = self.pool_with(index);
         let start = self.pools.get(pool)?.record.servers;
@@ -334,7 +336,7 @@ impl Live {
     pub(crate) fn named<'a>(
         &'a self,
         pool: Option<&'a [u8]>,
-        who: Identity,
+        who: Endpoint,
     ) -> impl Iterator<Item = (&'a Pool, &'a Member)> {
         self.pools
             .iter()
@@ -343,7 +345,7 @@ impl Live {
                 let members = self.members_of(&p.record).iter();
                 members.map(move |member| (p, member))
             })
-            .filter(move |(_, member)| member.identity() == who)
+            .filter(move |(_, member)| member.endpoint() == who)
     }
 
     /// Name of a pool.
@@ -352,14 +354,14 @@ impl Live {
     }
 
     /// Finds a server by pool, address and port: two servers of one pool are never the same.
-    fn find(&self, hash: u64, name: &[u8], who: Identity) -> Option<&Member> {
+    fn find(&self, hash: u64, name: &[u8], who: Endpoint) -> Option<&Member> {
         let first = lower_bound(&self.by_name, |entry| entry.0 < hash);
         let candidates = self.by_name.get(first..)?.iter();
         candidates
             .take_while(|entry| entry.0 == hash)
             .filter(|(_, index)| self.pool_of(*index).is_some_and(|pool| pool == name))
             .filter_map(|(_, index)| self.members.get(*index as usize))
-            .find(|member| member.identity() == who)
+            .find(|member| member.endpoint() == who)
     }
 
     /// The pool that a server is in: pools follow each other in the order of their servers.
@@ -377,13 +379,63 @@ impl Live {
     }
 }
 
+impl Ruleset for Live {
+    type Bytes = KVVec<u8>;
+    type Server = Handle;
+    type Member = Member;
+
+    #[inline]
+    fn table(&self) -> &Table<KVVec<u8>> {
+        &self.table
+    }
+
+    #[inline]
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn service_at(&self, address: &Endpoint) -> Option<u32> {
+        Live::service_at(self, address.address, address.port)
+    }
+
+    fn pool(&self, number: u32) -> Option<PoolView<'_, Member>> {
+        let pool = self.pools.get(number as usize)?;
+        Some(PoolView {
+            record: &pool.record,
+            kind: pool.kind,
+            members: self.members_of(&pool.record),
+        })
+    }
+
+    fn pick(&self, pool: u32, ask: &sched::Ask, skip: impl Fn(usize) -> bool) -> Option<usize> {
+        let pool = self.pools.get(pool as usize)?;
+        pool.pick(self.members_of(&pool.record), &pool.cursor, ask, skip)
+    }
+
+    fn server(&self, member: &Member) -> Handle {
+        member.handle()
+    }
+
+    fn place_of(&self, server: &Handle) -> Option<(u32, u32)> {
+        Live::place_of(self, server)
+    }
+
+    fn route_slot(&self, route: u32) -> Option<u32> {
+        self.routes.slot(route)
+    }
+
+    fn is_slot_since(&self, slot: u32, generation: u64) -> bool {
+        self.routes.is_since(slot, generation)
+    }
+}
+
 /// Puts an item where there is room for it. (To make room is what refers to a panic in the kernel crate's vector.)
 pub(super) fn put<T>(items: &mut KVVec<T>, item: T) -> Result {
     items.push_within_capacity(item).map_err(|_| ENOMEM)
 }
 
 /// Hash of a server's name: pool, address and port. It finds candidates only, so no key has to keep it secret.
-fn hash_name(pool: &[u8], who: Identity) -> u64 {
+fn hash_name(pool: &[u8], who: Endpoint) -> u64 {
     let pool = hash_key(pool);
     let mut name = [0u8; 26];
     let parts = Iterator::chain(pool.to_le_bytes().into_iter(), who.address);

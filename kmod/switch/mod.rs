@@ -2,8 +2,6 @@
 //! What the module keeps in one network namespace: the table in force, its real servers, a load under way, counters.
 #![forbid(unsafe_code)]
 
-mod around;
-mod choose;
 mod connection;
 mod counters;
 mod errors;
@@ -14,6 +12,7 @@ mod index;
 mod live;
 mod load;
 mod path;
+mod platform;
 mod pool;
 mod real_server;
 mod routes;

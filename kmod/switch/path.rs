@@ -4,8 +4,10 @@
 
 use kernel::sync::rcu;
 
+use l7switch_engine::endpoint::is_ipv4;
 use l7switch_engine::flow;
 use l7switch_engine::flow::milliseconds;
+use l7switch_engine::flow::segment::Parsed;
 use l7switch_engine::flow::segment::SYN;
 use l7switch_engine::flow::Build;
 use l7switch_engine::flow::Fresh;
@@ -16,18 +18,17 @@ use l7switch_engine::netlink::Datapath;
 use l7switch_engine::netlink::Protocol;
 use l7switch_engine::table::format::ServiceRecord;
 
-use super::around::find_way;
-use super::around::is_dead;
-use super::around::Around;
+use super::platform::find_way;
+use super::platform::check;
+use super::platform::is_dead;
+use super::platform::ConnState;
 use super::connection::Connection;
-use super::connection::Surroundings;
 use super::flows::Flows;
 use super::flows::Location;
 use super::flows::Shard;
 use super::flows::Side;
 use super::sending;
 use super::sending::Out;
-use super::view::Parsed;
 use super::view::View;
 use super::Counter;
 use super::Live;
@@ -72,23 +73,6 @@ pub(super) struct Case<'a> {
 }
 
 impl<'g> Case<'g> {
-    pub(super) fn around<'e>(
-        &'e self,
-        location: Location,
-        flow: &flow::Flow,
-        around: &'e mut Surroundings,
-        out: &'e mut Out<'g>,
-    ) -> Around<'e, 'g> {
-        Around {
-            case: self,
-            location,
-            client: flow.client,
-            service: flow.service,
-            around,
-            out,
-        }
-    }
-
     /// Gives a packet to its flow, whose shard is locked.
     pub(super) fn give(
         &self,
@@ -103,23 +87,23 @@ impl<'g> Case<'g> {
             self.switch.count(Counter::Late);
             return Fate::Drop;
         };
-        let Connection { flow, around, .. } = connection;
-        let before = around.memory();
+        let Connection { flow, state, .. } = connection;
+        let before = state.memory();
         // Each side for itself: the verdict is copied less, and what is done with it is made for that side.
         let fate = match side {
             Side::Client => {
                 let mut view = View::new(packet, parsed);
                 if view.is_scattered(parsed) {
-                    let (held, noted) = (!around.held.is_empty(), around.notes.is_some());
+                    let (held, noted) = (!state.held.is_empty(), state.has_notes());
                     let reads = flow.reads_of_client(&parsed.segment, held, noted);
                     if reads && !self.make_own(packet) {
                         return Fate::Drop;
                     }
                     view = View::new(packet, parsed);
                 }
-                let mut env = self.around(location, flow, around, out);
+                let mut env = self.env(location, flow, state, out);
                 let verdict = flow.client(&parsed.segment, &view, &mut env);
-                self.act(&verdict, flow, around, out, location, side, packet, parsed)
+                self.act(&verdict, flow, state, out, location, side, packet, parsed)
             }
             Side::Server(leg) => {
                 let mut view = View::new(packet, parsed);
@@ -130,18 +114,19 @@ impl<'g> Case<'g> {
                     }
                     view = View::new(packet, parsed);
                 }
-                let mut env = self.around(location, flow, around, out);
+                let mut env = self.env(location, flow, state, out);
                 let verdict = flow.server(leg, &parsed.segment, &view, &mut env);
-                self.act(&verdict, flow, around, out, location, side, packet, parsed)
+                self.act(&verdict, flow, state, out, location, side, packet, parsed)
             }
         };
+        check(flow, state);
         let dead = is_dead(flow);
-        let due = flow.due(!around.held.is_empty());
-        self.flows.held_changed(before, around.memory());
+        let due = flow.due(!state.held.is_empty());
+        self.flows.held_changed(before, state.memory());
         connection.seen = milliseconds(self.now);
-        let len = parsed.len();
+        let len = parsed.packet_len();
         let service = connection
-            .around
+            .state
             .service(self.live, &connection.flow.service);
         let traffic = service.and_then(|service| self.live.traffic(service));
         match (side, &fate) {
@@ -190,7 +175,7 @@ impl<'g> Case<'g> {
         &self,
         verdict: &Verdict,
         flow: &mut flow::Flow,
-        around: &mut Surroundings,
+        state: &mut ConnState,
         out: &mut Out<'g>,
         location: Location,
         side: Side,
@@ -200,15 +185,15 @@ impl<'g> Case<'g> {
         match verdict {
             Verdict::Drop => Fate::Drop,
             Verdict::Forward(rewrite) => {
-                let way = self.way(flow, around, side, packet, parsed, rewrite);
+                let way = self.way(flow, state, side, packet, parsed, rewrite);
                 self.rewrite(packet, parsed, rewrite, way)
             }
             Verdict::Reopen => {
-                let mut env = self.around(location, flow, around, out);
+                let mut env = self.env(location, flow, state, out);
                 flow.end(&mut env);
                 Fate::Fresh
             }
-            kept => self.keep(kept, around, packet, parsed, out),
+            kept => self.keep(kept, state, packet, parsed, out),
         }
     }
 
@@ -218,7 +203,7 @@ impl<'g> Case<'g> {
     fn keep(
         &self,
         verdict: &Verdict,
-        around: &mut Surroundings,
+        state: &mut ConnState,
         packet: &mut Packet<'_>,
         parsed: &Parsed,
         out: &mut Out<'g>,
@@ -236,23 +221,23 @@ impl<'g> Case<'g> {
                     .copy()
                     .is_some_and(|part| out.packet(self.switch, part, parsed, 0, *bytes, rewrite));
                 let from = parsed.segment.seq.wrapping_add(*bytes);
-                self.hold(around, kept, parsed, from);
+                self.hold(state, kept, parsed, from);
                 sent
             }
             Verdict::Hold(from) => {
-                self.hold(around, kept, parsed, *from);
+                self.hold(state, kept, parsed, *from);
                 true
             }
             Verdict::Drop | Verdict::Forward(_) | Verdict::Reopen => true,
         };
         if !sent {
-            self.switch.count(Counter::SendsLost);
+            self.switch.count(Counter::TxDropped);
         }
         Fate::Taken
     }
 
-    fn hold(&self, around: &mut Surroundings, packet: Owned, parsed: &Parsed, from: u32) {
-        if !around.hold(packet, &parsed.segment, from, self.flows.held()) {
+    fn hold(&self, state: &mut ConnState, packet: Owned, parsed: &Parsed, from: u32) {
+        if !state.held.hold(packet, &parsed.segment, from, self.flows.held()) {
             self.switch.count(Counter::HoldsRefused);
         }
     }
@@ -262,7 +247,7 @@ impl<'g> Case<'g> {
     fn way(
         &self,
         flow: &flow::Flow,
-        around: &mut Surroundings,
+        state: &mut ConnState,
         side: Side,
         packet: &Packet<'_>,
         parsed: &Parsed,
@@ -272,14 +257,14 @@ impl<'g> Case<'g> {
         let way = match side {
             // To the front.
             Side::Client if *to == parsed.segment.destination => return None,
-            Side::Server(_) => &mut around.to_client,
+            Side::Server(_) => &mut state.routes.to_client,
             Side::Client => {
                 // The request that the packet proves the way for may have another server than the packet.
                 let active = flow.active()?;
                 if flow.leg(active)?.peer != *to {
                     return None;
                 }
-                around.to_server.get_mut(active)?
+                state.routes.to_server.get_mut(active)?
             }
         };
         let way = find_way(way, self.guard, self.net, from, to)?;
@@ -301,7 +286,7 @@ impl<'g> Case<'g> {
             None => self.through_stack(packet, parsed, rewrite),
         };
         if matches!(fate, Fate::Drop) {
-            self.switch.count(Counter::SendsLost);
+            self.switch.count(Counter::TxDropped);
         }
         fate
     }
@@ -345,7 +330,7 @@ impl<'g> Case<'g> {
             Fate::Accept => return netfilter::Verdict::Finish,
             Fate::Go(way) => {
                 if !packet.go(*way) {
-                    self.switch.count(Counter::SendsLost);
+                    self.switch.count(Counter::TxDropped);
                 }
             }
             Fate::Drop | Fate::Taken | Fate::Fresh => {}
@@ -358,7 +343,7 @@ impl<'g> Case<'g> {
             return;
         };
         for (counter, count) in [
-            (Counter::SendsLost, losses.lost),
+            (Counter::TxDropped, losses.lost),
             (Counter::FilteredBehind, losses.filtered),
         ] {
             if count > 0 {
@@ -390,7 +375,7 @@ impl<'g> Case<'g> {
         let listener = Listener {
             mss: self
                 .live
-                .largest(service, flow::is_ipv4(&parsed.segment.source.address)),
+                .largest(service, is_ipv4(&parsed.segment.source.address)),
             timestamps: self.live.timestamps(service),
             eager,
             ..self.switch.listener(self.flows, self.now)
@@ -405,7 +390,7 @@ impl<'g> Case<'g> {
                 let begins = parsed.segment.is(SYN);
                 self.switch.count(match begins {
                     true => Counter::ToFront,
-                    false => Counter::Strays,
+                    false => Counter::UntrackedSegments,
                 });
                 netfilter::Verdict::Accept
             }
@@ -430,7 +415,7 @@ impl<'g> Case<'g> {
     /// Counts a packet to a service that is none of a connection.
     fn came(&self, service: u32, parsed: &Parsed) {
         if let Some(traffic) = self.live.traffic(service) {
-            traffic.add_both((TRAFFIC_PACKETS, 1), (TRAFFIC_BYTES, parsed.len()));
+            traffic.add_both((TRAFFIC_PACKETS, 1), (TRAFFIC_BYTES, parsed.packet_len()));
         }
     }
 
@@ -438,7 +423,7 @@ impl<'g> Case<'g> {
         match sending::send(self.net, build, None) {
             Sent::Gone => {}
             Sent::Filtered => self.switch.count(Counter::FilteredBehind),
-            Sent::Lost => self.switch.count(Counter::SendsLost),
+            Sent::Lost => self.switch.count(Counter::TxDropped),
         }
     }
 

@@ -33,6 +33,9 @@ pub(crate) struct Pool {
     lookup: RcuBox<LookupTable>,
 }
 
+/// What a pool's scheduler looks keys up in, if it is one that does, before it does.
+pub(crate) struct Layout(Option<KBox<LookupTable>>);
+
 impl Pool {
     /// The pool of a record, with `members` its servers.
     ///
@@ -40,25 +43,24 @@ impl Pool {
     ///
     /// `ENOMEM`.
     pub(crate) fn new(record: PoolRecord, members: &[Member]) -> Result<Self> {
-        let kind = Kind::ALL.get(record.scheduler as usize).copied();
         let pool = Self {
             record,
-            kind: kind.unwrap_or(Kind::Rr),
+            kind: Kind::from_number(record.scheduler).ok_or(EINVAL)?,
             cursor: Cursor::new(),
             lookup: RcuBox::none(),
         };
-        pool.weights_changed(members)?;
+        pool.look_up_in(pool.lay_out(members)?);
         Ok(pool)
     }
 
-    /// Lays out anew what the scheduler looks keys up in. May sleep for a grace period.
+    /// Lays out anew what the scheduler looks keys up in, for [`Pool::look_up_in`].
     ///
     /// # Errors
     ///
-    /// `ENOMEM`; the one before then stays.
-    pub(crate) fn weights_changed(&self, members: &[Member]) -> Result {
+    /// `ENOMEM`.
+    pub(crate) fn lay_out(&self, members: &[Member]) -> Result<Layout> {
         let table = match self.kind {
-            _ if members.is_empty() => return Ok(()),
+            _ if members.is_empty() => return Ok(Layout(None)),
             Kind::Mh => {
                 let slots = maglev::size_for(members.len());
                 let mut table = KVVec::from_elem(0u16, slots, GFP_KERNEL_ACCOUNT)?;
@@ -74,11 +76,16 @@ impl Pool {
                 ring::fill(&mut points, members).map_err(|_| EINVAL)?;
                 LookupTable::Ring(points)
             }
-            _ => return Ok(()),
+            _ => return Ok(Layout(None)),
         };
-        self.lookup
-            .replace(Some(KBox::new(table, GFP_KERNEL_ACCOUNT)?));
-        Ok(())
+        Ok(Layout(Some(KBox::new(table, GFP_KERNEL_ACCOUNT)?)))
+    }
+
+    /// Puts a layout of this pool in the place of the one before. May sleep for a grace period.
+    pub(crate) fn look_up_in(&self, layout: Layout) {
+        if layout.0.is_some() {
+            self.lookup.replace(layout.0);
+        }
     }
 
     /// Bytes of what the scheduler looks keys up in.

@@ -11,73 +11,97 @@ use core::sync::atomic::Ordering::Relaxed;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
+use l7switch_engine::environment;
 use l7switch_engine::netlink::ServerState;
 use l7switch_engine::sched;
-use l7switch_engine::sched::Identity;
+use l7switch_engine::sched::Failures;
+use l7switch_engine::endpoint::Endpoint;
 
 /// A real server of a pool, whatever table names it.
-pub(crate) struct RealServer {
+struct RealServer {
     /// Hash of its pool's name, address and port.
-    pub(super) name: u64,
+    name: u64,
     scheduled: sched::Server,
     state: AtomicU32,
     /// Whether an administrator set the weight: then a table does not.
     weight_set: AtomicBool,
-    /// Connections that failed one after the other.
-    failures: AtomicU32,
-    /// 1: it is left out because of them.
-    pub(super) failing: AtomicU32,
-    /// Until when, ns of the monotonic clock.
-    failing_until: AtomicU64,
-    /// What was told of `failing` last.
-    told: AtomicU32,
+    failures: Failures,
+    /// Whether it was told last that the server is left out because of them.
+    told: AtomicBool,
     /// Requests passed to it.
-    pub(super) requests: AtomicU64,
+    requests: AtomicU64,
     /// Connections that failed.
     all_failures: AtomicU64,
 }
 
-/// Failures one after the other after which a server is left out, and for how long, ns.
-const FAILURES: u32 = 3;
-const LEFT_OUT_NS: u64 = 10_000_000_000;
-
 impl RealServer {
-    /// What schedulers see of it.
-    pub(super) fn scheduled(&self) -> &sched::Server {
-        &self.scheduled
-    }
-
-    /// It took a connection.
-    pub(super) fn works(&self) {
-        if self.failures.load(Relaxed) != 0 {
-            self.failures.store(0, Relaxed);
-        }
-    }
-
-    /// It did not. Whether it is left out from now on.
-    pub(super) fn fails(&self, now: u64) -> bool {
+    /// It did not take a connection. Whether it is left out from now on.
+    fn fails(&self, now: u64) -> bool {
         self.all_failures.fetch_add(1, Relaxed);
-        let failures = self.failures.fetch_add(1, Relaxed).wrapping_add(1);
-        if failures < FAILURES || self.failing.swap(1, Relaxed) == 1 {
-            return false;
+        let left_out = self.failures.fails(now);
+        if left_out {
+            self.scheduled.set_available(false);
         }
-        self.failing_until
-            .store(now.saturating_add(LEFT_OUT_NS), Relaxed);
-        self.scheduled.set_available(false);
-        true
+        left_out
     }
 
-    /// Puts it back if its time has come: one more failure then leaves it out again.
+    /// Puts it back if its time has come.
     fn recover(&self, now: u64) -> bool {
-        if self.failing.load(Relaxed) == 0 || now < self.failing_until.load(Relaxed) {
-            return false;
+        let recovers = self.failures.recovers(now);
+        if recovers {
+            let up = self.state.load(Relaxed) == ServerState::Up.number();
+            self.scheduled.set_available(up);
         }
-        self.failures.store(FAILURES.wrapping_sub(1), Relaxed);
-        self.failing.store(0, Relaxed);
-        self.scheduled
-            .set_available(self.state.load(Relaxed) == ServerState::Up.number());
-        true
+        recovers
     }
+}
+
+/// A real server that connections share with tables.
+#[derive(Clone)]
+pub(crate) struct Handle(Arc<RealServer>);
+
+impl Handle {
+    /// Address and port.
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        self.0.scheduled.endpoint()
+    }
+
+    /// Hash of its pool's name, address and port.
+    pub(super) fn name(&self) -> u64 {
+        self.0.name
+    }
+
+    /// Whether it is the server that a table names.
+    pub(super) fn is(&self, member: &Member) -> bool {
+        Arc::ptr_eq(&self.0, &member.server)
+    }
+}
+
+impl Borrow<sched::Server> for Handle {
+    fn borrow(&self) -> &sched::Server {
+        &self.0.scheduled
+    }
+}
+
+impl environment::RealServer for Handle {
+    fn requested(&self) {
+        self.0.requests.fetch_add(1, Relaxed);
+    }
+
+    fn works(&self) {
+        self.0.failures.works();
+    }
+
+    fn fails(&self, now: u64) -> bool {
+        self.0.fails(now)
+    }
+}
+
+/// A server's weight before it was set.
+#[derive(Clone, Copy)]
+pub(crate) struct WeightBefore {
+    weight: u32,
+    is_set: bool,
 }
 
 /// A real server as one table names it.
@@ -93,16 +117,14 @@ impl Member {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(name: u64, identity: Identity, table_weight: u32) -> Result<Self> {
+    pub(crate) fn new(name: u64, endpoint: Endpoint, table_weight: u32) -> Result<Self> {
         let server = RealServer {
             name,
-            scheduled: sched::Server::new(identity, table_weight),
+            scheduled: sched::Server::new(endpoint, table_weight),
             state: AtomicU32::new(ServerState::Up.number()),
             weight_set: AtomicBool::new(false),
-            failures: AtomicU32::new(0),
-            failing: AtomicU32::new(0),
-            failing_until: AtomicU64::new(0),
-            told: AtomicU32::new(0),
+            failures: Failures::new(),
+            told: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             all_failures: AtomicU64::new(0),
         };
@@ -113,8 +135,8 @@ impl Member {
     }
 
     /// The server itself.
-    pub(super) fn server(&self) -> &Arc<RealServer> {
-        &self.server
+    pub(super) fn handle(&self) -> Handle {
+        Handle(self.server.clone())
     }
 
     /// Puts it back if it was left out and its time has come.
@@ -124,8 +146,8 @@ impl Member {
 
     /// Whether it is left out, if that is another thing than when this was asked last.
     pub(super) fn changed(&self) -> Option<bool> {
-        let failing = self.server.failing.load(Relaxed);
-        (self.server.told.swap(failing, Relaxed) != failing).then_some(failing != 0)
+        let failing = self.failing();
+        (self.server.told.swap(failing, Relaxed) != failing).then_some(failing)
     }
 
     /// Requests that were passed to it.
@@ -140,7 +162,7 @@ impl Member {
 
     /// Whether it is left out because of failures.
     pub(crate) fn failing(&self) -> bool {
-        self.server.failing.load(Relaxed) != 0
+        self.server.failures.failing()
     }
 
     /// The same server in a new table. Its weight follows when the table is put in force: [`Member::follow_table`].
@@ -159,8 +181,8 @@ impl Member {
     }
 
     /// Address and port.
-    pub(crate) fn identity(&self) -> Identity {
-        self.server.scheduled.identity()
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        self.server.scheduled.endpoint()
     }
 
     /// Weight in force.
@@ -182,19 +204,28 @@ impl Member {
     pub(crate) fn set_state(&self, state: ServerState) {
         self.server.state.store(state.number(), Relaxed);
         // Who sets it knows better than the failures that were counted.
-        self.server.failing.store(0, Relaxed);
-        self.server.failures.store(0, Relaxed);
+        self.server.failures.forget();
         self.server
             .scheduled
             .set_available(matches!(state, ServerState::Up));
     }
 
-    /// Sets the weight against the table's; `None`: the table's again.
-    pub(crate) fn set_weight(&self, weight: Option<u32>) {
-        self.server.weight_set.store(weight.is_some(), Relaxed);
+    /// Sets the weight against the table's; `None`: the table's again. Gives what was before.
+    pub(crate) fn set_weight(&self, weight: Option<u32>) -> WeightBefore {
+        let before = WeightBefore {
+            weight: self.weight(),
+            is_set: self.server.weight_set.swap(weight.is_some(), Relaxed),
+        };
         self.server
             .scheduled
             .set_weight(weight.unwrap_or(self.table_weight));
+        before
+    }
+
+    /// Undoes [`Member::set_weight`].
+    pub(crate) fn restore_weight(&self, before: WeightBefore) {
+        self.server.weight_set.store(before.is_set, Relaxed);
+        self.server.scheduled.set_weight(before.weight);
     }
 }
 

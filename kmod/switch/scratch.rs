@@ -21,8 +21,6 @@ pub(super) struct Scratch {
     pub(super) bytes: KVVec<u8>,
     /// Its path in comparison form.
     pub(super) path: KVVec<u8>,
-    /// A field's values, joined.
-    pub(super) joined: KVVec<u8>,
     /// Its host in comparison form.
     pub(super) host: [u8; MAX_HOST],
 }
@@ -40,11 +38,9 @@ impl Scratches {
         for _ in 0..count {
             let bytes = KVVec::from_elem(0, LEN, GFP_KERNEL_ACCOUNT)?;
             let path = KVVec::from_elem(0, LEN, GFP_KERNEL_ACCOUNT)?;
-            let joined = KVVec::from_elem(0, LEN, GFP_KERNEL_ACCOUNT)?;
             let scratch = Scratch {
                 bytes,
                 path,
-                joined,
                 host: [0; MAX_HOST],
             };
             let scratch = KBox::new(TryLock::new(scratch), GFP_KERNEL_ACCOUNT)?;

@@ -2,16 +2,17 @@
 //! What is sent once a flow's lock is released: segments of the switch's own, and packets that were held.
 #![forbid(unsafe_code)]
 
+use l7switch_engine::endpoint::is_ipv4;
 use l7switch_engine::flow;
+use l7switch_engine::flow::segment::Parsed;
 use l7switch_engine::flow::segment::HEADER;
 use l7switch_engine::flow::segment::SYN;
 use l7switch_engine::flow::Build;
 use l7switch_engine::flow::Rewrite;
 use l7switch_engine::flow::Segment;
 use l7switch_engine::flow::LEN_MAX;
-use l7switch_engine::sched::Identity;
+use l7switch_engine::endpoint::Endpoint;
 
-use super::view::Parsed;
 use super::Counter;
 use super::Switch;
 use crate::shell::net::Net;
@@ -208,7 +209,7 @@ pub(super) fn send(net: &Net, build: &Build, known: Option<Hop<'_>>) -> Sent {
         tos: 0,
         mark: 0,
     };
-    let (from, to): (&Identity, &Identity) = (&build.source, &build.destination);
+    let (from, to): (&Endpoint, &Endpoint) = (&build.source, &build.destination);
     let found;
     let hop = match known {
         Some(hop) => hop,
@@ -222,7 +223,7 @@ pub(super) fn send(net: &Net, build: &Build, known: Option<Hop<'_>>) -> Sent {
     };
     let mut build = *build;
     if build.flags & SYN != 0 {
-        let headers = if flow::is_ipv4(&to.address) { 40 } else { 60 };
+        let headers = if is_ipv4(&to.address) { 40 } else { 60 };
         // The loopback device's MTU says nothing of the servers' links.
         let mtu = if hop.is_local() {
             LOCAL_MTU.min(hop.mtu())

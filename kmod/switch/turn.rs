@@ -8,7 +8,8 @@ use kernel::sync::rcu;
 
 use l7switch_engine::flow::milliseconds;
 
-use super::around::is_dead;
+use super::platform::check;
+use super::platform::is_dead;
 use super::connection::Connection;
 use super::flows::Flows;
 use super::flows::Location;
@@ -68,12 +69,13 @@ impl<'g> Case<'g> {
                 let Some(connection) = shard.get(slot) else {
                     continue;
                 };
-                let Connection { flow, around, .. } = connection;
-                let before = around.memory();
-                let mut env = self.around(location, flow, around, &mut out);
+                let Connection { flow, state, .. } = connection;
+                let before = state.memory();
+                let mut env = self.env(location, flow, state, &mut out);
                 flow.tick(&mut env);
-                let due = flow.due(!around.held.is_empty());
-                self.flows.held_changed(before, around.memory());
+                check(flow, state);
+                let due = flow.due(!state.held.is_empty());
+                self.flows.held_changed(before, state.memory());
                 if is_dead(flow) {
                     self.flows.remove(&mut shard, location, false);
                 } else {
@@ -111,8 +113,8 @@ pub(super) fn abort(switch: &Switch, live: &Live, flows: &Flows, net: &Net) {
                 slot = found;
                 let location = Location::of(number, slot);
                 if let Some(connection) = shard.get(slot) {
-                    let Connection { flow, around, .. } = connection;
-                    let mut env = case.around(location, flow, around, &mut out);
+                    let Connection { flow, state, .. } = connection;
+                    let mut env = case.env(location, flow, state, &mut out);
                     flow.abort(&mut env);
                 }
                 flows.remove(&mut shard, location, true);

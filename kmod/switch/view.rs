@@ -2,36 +2,16 @@
 //! A packet as the engine sees it.
 #![forbid(unsafe_code)]
 
-use l7switch_engine::flow::segment;
+use l7switch_engine::flow::segment::Parsed;
 use l7switch_engine::flow::Payload;
-use l7switch_engine::flow::Segment;
 use l7switch_engine::packet;
 use l7switch_engine::packet::Ip;
 use l7switch_engine::packet::HEADER;
 use l7switch_engine::packet::IPV6_HEADER;
-use l7switch_engine::sched::Identity;
+use l7switch_engine::endpoint::Endpoint;
 
 use crate::shell::packet::Buffer;
 use crate::shell::packet::Packet;
-
-/// A TCP segment in a packet. Offsets are bytes from the start of the IP header.
-#[derive(Clone, Copy)]
-pub(super) struct Parsed {
-    /// What the headers say.
-    pub(super) segment: Segment,
-    /// Where the TCP header is.
-    pub(super) tcp_at: u32,
-    /// Where its data are.
-    pub(super) payload_at: u32,
-}
-
-impl Parsed {
-    /// Bytes of the packet.
-    #[inline]
-    pub(super) fn len(&self) -> u64 {
-        u64::from(self.payload_at.wrapping_add(self.segment.payload))
-    }
-}
 
 /// Where a packet's IP header leads.
 pub(super) struct Outer {
@@ -71,8 +51,8 @@ pub(super) struct Start {
 impl Start {
     /// The end that the packet comes from.
     #[inline(always)]
-    pub(super) fn source(&self, ip: &Ip) -> Identity {
-        Identity {
+    pub(super) fn source(&self, ip: &Ip) -> Endpoint {
+        Endpoint {
             address: ip.source,
             port: self.source,
         }
@@ -80,8 +60,8 @@ impl Start {
 
     /// The end that it goes to.
     #[inline(always)]
-    pub(super) fn destination(&self, ip: &Ip) -> Identity {
-        Identity {
+    pub(super) fn destination(&self, ip: &Ip) -> Endpoint {
+        Endpoint {
             address: ip.destination,
             port: self.destination,
         }
@@ -110,27 +90,11 @@ pub(super) fn plain(start: &[u8]) -> Option<(Ip, Start)> {
     Some((ip, tcp))
 }
 
-/// Reads the TCP header of a packet of `len` bytes. `None` where it is none, or not in the piece that the packet begins with.
-#[inline(always)]
-pub(super) fn parse(start: &[u8], len: u32, ip: &Ip, tcp_at: u32) -> Option<Parsed> {
-    let rest = start.get(tcp_at as usize..)?;
-    let header_len = segment::header_len(rest.first_chunk()?)?;
-    let header = rest.get(..usize::from(header_len))?;
-    let payload_at = tcp_at.checked_add(u32::from(header_len))?;
-    let payload = len.checked_sub(payload_at)?;
-    let segment = Segment::read(ip.source, ip.destination, header, payload)?;
-    Some(Parsed {
-        segment,
-        tcp_at,
-        payload_at,
-    })
-}
-
 /// Reads all headers of a packet that has been read before.
 pub(super) fn parse_again<B: Buffer>(buffer: &B) -> Option<Parsed> {
     let (start, len) = buffer.start();
     let outer = outer(buffer, start)?;
-    parse(start, len, &outer.ip, outer.tcp_at?)
+    Parsed::read(start, len, &outer.ip, outer.tcp_at?)
 }
 
 /// A packet's data.

@@ -7,12 +7,11 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use bytes::BytesMut;
-use l7switch_engine::sched::hash_key;
+use l7switch_engine::policy::may_retry;
 use l7switch_engine::table::Request;
 use l7switch_engine::tls::ClientHelloParser;
 use l7switch_rules::model;
 use l7switch_rules::model::Action;
-use l7switch_rules::model::HashKey;
 use l7switch_rules::model::Protocol;
 use l7switch_rules::model::address_bytes;
 use tokio::io::AsyncReadExt;
@@ -20,7 +19,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::client::Client;
-use crate::http::plan::share;
+use crate::http::plan::key_hash;
+use crate::http::plan::split;
 use crate::net::stream::Prefixed;
 use crate::net::stream::SharedStream;
 use crate::net::stream::StreamHandle;
@@ -206,12 +206,9 @@ fn route<'a>(
     let Action::Forward(shares) = &model.routes.get(position)?.action else {
         return None;
     };
-    let pool = generation.pools.get(share(shares, || fastrand::u64(..))?)?;
-    let key: &[u8] = match &pool.config().scheduler.key {
-        HashKey::Host if !name.is_empty() => name,
-        _ => &source,
-    };
-    Some((position, pool, hash_key(key)))
+    let pool = generation.pools.get(split(shares)?)?;
+    let hash = key_hash(&pool.config().scheduler, &asked);
+    Some((position, pool, hash))
 }
 
 /// Connects to a server of the pool, to others where that fails.
@@ -236,7 +233,7 @@ async fn connect(pool: &Arc<Pool>, hash: u64) -> Result<(TcpStream, Outstanding)
             }
         }
         tried.push(index);
-        if tried.len() > usize::try_from(config.retries).unwrap_or(usize::MAX) {
+        if !may_retry(tried.len(), config.retries) {
             break;
         }
     }

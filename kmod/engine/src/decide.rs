@@ -5,15 +5,16 @@
 use core::fmt;
 use core::ops::Deref;
 
+use crate::form::Buffers;
+use crate::form::FormError;
+use crate::form::SentTarget;
 use crate::http1::h2_preface;
 use crate::http1::Head;
 use crate::http1::HeadError;
 use crate::http1::HeadParser;
 use crate::http1::Limits;
 use crate::http1::Preface;
-use crate::netlink::Protocol;
-use crate::table::cookie_in;
-use crate::table::format::PoolRecord;
+use crate::table::codes::Protocol;
 use crate::table::format::ServiceRecord;
 use crate::table::Fields;
 use crate::table::OverBudget;
@@ -24,9 +25,6 @@ use crate::tls::ClientHelloParser;
 use crate::tls::HelloError;
 use crate::uri;
 use crate::uri::Allow;
-use crate::uri::HostError;
-use crate::uri::PathError;
-use crate::uri::MAX_HOST;
 
 /// Steps that a match may take in the kernel; see [`Table::winner_within`].
 pub const STEPS: u32 = 4096;
@@ -38,10 +36,8 @@ pub enum Refusal {
     Head(HeadError),
     /// The ClientHello breaks a rule of TLS.
     Hello(HelloError),
-    /// The host has no comparison form.
-    Host(HostError),
-    /// The path has no comparison form that the service allows.
-    Path(PathError),
+    /// Host or path have no comparison form that the service allows.
+    Form(FormError),
 }
 
 impl Refusal {
@@ -54,8 +50,8 @@ impl Refusal {
                 _ => "bad_request",
             },
             Self::Hello(_) => "not_tls",
-            Self::Host(_) => "bad_host",
-            Self::Path(_) => "bad_path",
+            Self::Form(FormError::Host(_)) => "bad_host",
+            Self::Form(FormError::Path(_)) => "bad_path",
         }
     }
 }
@@ -65,8 +61,7 @@ impl fmt::Display for Refusal {
         match self {
             Self::Head(error) => error.fmt(f),
             Self::Hello(error) => error.fmt(f),
-            Self::Host(error) => error.fmt(f),
-            Self::Path(error) => error.fmt(f),
+            Self::Form(error) => error.fmt(f),
         }
     }
 }
@@ -117,13 +112,26 @@ pub struct Decision<'a> {
     pub verdict: Verdict,
     /// The host in comparison form, or the TLS server name.
     pub host: &'a [u8],
-    /// The path in comparison form; empty where the protocol has none.
+    /// The path in comparison form, or as it was sent where it has none; empty where the protocol has none.
     pub path: &'a [u8],
     /// The request's head, where the protocol has one.
     pub head: Option<Head<'a>>,
 }
 
-impl Decision<'_> {
+impl<'a> Decision<'a> {
+    /// The request of a client, as it was matched.
+    pub fn request(&self, source: [u8; 16]) -> Request<'_, Option<Head<'a>>> {
+        let head = self.head.as_ref();
+        Request {
+            host: self.host,
+            method: head.map(Head::method).unwrap_or_default(),
+            path: self.path,
+            query: head.and_then(Head::query).unwrap_or_default(),
+            source,
+            fields: &self.head,
+        }
+    }
+
     const fn of(verdict: Verdict) -> Self {
         Self {
             verdict,
@@ -132,15 +140,6 @@ impl Decision<'_> {
             head: None,
         }
     }
-}
-
-/// Room for what is brought into comparison form.
-#[derive(Debug)]
-pub struct Space<'a> {
-    /// For the host.
-    pub host: &'a mut [u8; MAX_HOST],
-    /// For the path: as long as the bytes that are read, at least.
-    pub path: &'a mut [u8],
 }
 
 /// Decides about the first bytes of a connection, or of the next request on one, of service `service`.
@@ -152,7 +151,7 @@ pub fn decide<'a, B: Deref<Target = [u8]>>(
     service: u32,
     source: [u8; 16],
     bytes: &'a [u8],
-    space: Space<'a>,
+    buffers: Buffers<'a>,
 ) -> Decision<'a> {
     let Some(record) = table.get::<ServiceRecord>(service) else {
         return Decision::of(Verdict::NoRoute);
@@ -160,9 +159,9 @@ pub fn decide<'a, B: Deref<Target = [u8]>>(
     match Protocol::from_number(record.protocol) {
         Some(Protocol::Http) => {
             let limits = Limits::default();
-            http(table, service, record, source, bytes, space, limits)
+            http(table, service, record, source, bytes, buffers, limits)
         }
-        Some(Protocol::Tls) => by_name(table, service, source, bytes, space),
+        Some(Protocol::Tls) => by_name(table, service, source, bytes, buffers),
         Some(Protocol::Tcp) => Decision::of(route(table, service, &without_fields(&[], source))),
         Some(Protocol::Https) | None => Decision::of(Verdict::Front(ToFront::Terminates)),
     }
@@ -174,7 +173,7 @@ fn http<'a, B: Deref<Target = [u8]>>(
     record: ServiceRecord,
     source: [u8; 16],
     bytes: &'a [u8],
-    space: Space<'a>,
+    buffers: Buffers<'a>,
     limits: Limits,
 ) -> Decision<'a> {
     match h2_preface(bytes) {
@@ -196,35 +195,29 @@ fn http<'a, B: Deref<Target = [u8]>>(
             Err(error) => return Decision::of(unread(error)),
         },
     };
-    let host = match head.plain_host() {
-        Some(host) => host,
-        None => match uri::host(head.host().unwrap_or_default(), space.host) {
-            Ok(host) => host,
-            Err(error) => return Decision::of(Verdict::Refused(Refusal::Host(error))),
-        },
-    };
-    let normal = match head.plain_path() {
-        Some(path) => Ok(path),
-        None => uri::normalise(head.path(), Allow::from_bits(record.allow), space.path),
-    };
-    let verdict = match normal {
-        Ok(path) => {
-            let request = Request {
-                host,
-                method: head.method(),
-                path,
-                query: head.query().unwrap_or_default(),
-                source,
-                fields: head,
-            };
-            verdict_of(table.winner_of(service, record, &request, STEPS))
+    let form = match SentTarget::of(head).form(Allow::from_bits(record.allow), buffers) {
+        Ok(form) => form,
+        Err((error, form)) => {
+            return Decision {
+                verdict: Verdict::Refused(Refusal::Form(error)),
+                host: form.host,
+                path: form.path,
+                head: Some(*head),
+            }
         }
-        Err(error) => Verdict::Refused(Refusal::Path(error)),
+    };
+    let request = Request {
+        host: form.host,
+        method: head.method(),
+        path: form.path,
+        query: head.query().unwrap_or_default(),
+        source,
+        fields: head,
     };
     Decision {
-        verdict,
-        host,
-        path: normal.unwrap_or_else(|_| head.path()),
+        verdict: verdict_of(table.winner_of(service, record, &request, STEPS)),
+        host: form.host,
+        path: form.path,
         head: Some(*head),
     }
 }
@@ -245,16 +238,16 @@ fn by_name<'a, B: Deref<Target = [u8]>>(
     service: u32,
     source: [u8; 16],
     bytes: &'a [u8],
-    space: Space<'a>,
+    buffers: Buffers<'a>,
 ) -> Decision<'a> {
     let hello = match ClientHelloParser::new().parse(bytes) {
         Ok(Some(hello)) => hello,
         Ok(None) => return Decision::of(Verdict::Incomplete),
         Err(error) => return Decision::of(Verdict::Refused(Refusal::Hello(error))),
     };
-    let host = match uri::host(hello.server_name().unwrap_or_default(), space.host) {
+    let host = match uri::host(hello.server_name().unwrap_or_default(), buffers.host) {
         Ok(host) => host,
-        Err(error) => return Decision::of(Verdict::Refused(Refusal::Host(error))),
+        Err(error) => return Decision::of(Verdict::Refused(Refusal::Form(FormError::Host(error)))),
     };
     let verdict = route(table, service, &without_fields(host, source));
     Decision {
@@ -290,95 +283,5 @@ fn verdict_of(winner: Result<Option<Winner>, OverBudget>) -> Verdict {
         Ok(Some(winner)) => Verdict::Route(winner),
         Ok(None) => Verdict::NoRoute,
         Err(OverBudget) => Verdict::Front(ToFront::OverBudget),
-    }
-}
-
-/// The key that a pool's scheduler hashes ([`crate::sched::hash_key`]) for a request that was decided; the source where the
-/// request has no such field. `scratch` is as long as the head, at least; it is used where a field is repeated.
-pub fn key<'a, B: Deref<Target = [u8]>>(
-    table: &Table<B>,
-    pool: &PoolRecord,
-    decision: &Decision<'a>,
-    source: &'a [u8; 16],
-    scratch: &'a mut [u8],
-) -> &'a [u8] {
-    let name = table.text(pool.key_name, pool.key_name_len);
-    let of_head = match (pool.key, decision.head) {
-        (1, _) => Some(decision.path),
-        (2, _) => Some(decision.host),
-        (3, Some(head)) => joined(head, name, scratch),
-        (4, Some(head)) => head
-            .fields()
-            .filter(|(n, _)| n.eq_ignore_ascii_case(b"cookie"))
-            .find_map(|(_, value)| cookie_in(value, name)),
-        _ => None,
-    };
-    of_head.unwrap_or(source)
-}
-
-/// All values of a field, joined by comma (RFC 9110, 5.3).
-fn joined<'a>(head: Head<'a>, name: &[u8], scratch: &'a mut [u8]) -> Option<&'a [u8]> {
-    let mut values = head
-        .fields()
-        .filter(|(n, _)| n.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value);
-    let first = values.next()?;
-    let Some(second) = values.next() else {
-        return Some(first);
-    };
-    let mut len = 0usize;
-    let mut put = |bytes: &[u8]| {
-        let end = len.wrapping_add(bytes.len());
-        if let Some(place) = scratch.get_mut(len..end) {
-            for (place, &byte) in place.iter_mut().zip(bytes) {
-                *place = byte;
-            }
-            len = end;
-        }
-    };
-    put(first);
-    for value in core::iter::once(second).chain(values) {
-        put(b", ");
-        put(value);
-    }
-    scratch.get(..len)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    use std::vec;
-    use std::vec::Vec;
-
-    fn head(bytes: &[u8]) -> Head<'_> {
-        HeadParser::new(Limits::default())
-            .parse(bytes)
-            .unwrap()
-            .unwrap()
-    }
-
-    #[test]
-    fn a_repeated_field_is_joined_as_the_front_joins_it() {
-        let bytes = b"GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\ny: q\r\nx:2 \r\nX:\r\n\r\n";
-        let mut scratch = vec![0; bytes.len()];
-        assert_eq!(
-            joined(head(bytes), b"x", &mut scratch),
-            Some(&b"1, 2, "[..])
-        );
-        assert_eq!(joined(head(bytes), b"y", &mut scratch), Some(&b"q"[..]));
-        assert_eq!(joined(head(bytes), b"z", &mut scratch), None);
-    }
-
-    #[test]
-    fn joined_values_are_never_longer_than_the_head() {
-        let mut bytes = Vec::from(&b"GET / HTTP/1.1\r\nHost: a\r\n"[..]);
-        for _ in 0..90 {
-            bytes.extend_from_slice(b"X:1\r\n");
-        }
-        bytes.extend_from_slice(b"\r\n");
-        let mut scratch = vec![0; bytes.len()];
-        let all = joined(head(&bytes), b"x", &mut scratch).unwrap();
-        assert_eq!(all.len(), 90 + 2 * 89);
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! A hash of the two ends of a packet, for tables that attackers may fill but whose hashes they do not see.
 
-use crate::sched::Identity;
+use crate::endpoint::Endpoint;
 
 /// The secret of a table.
 ///
@@ -18,7 +18,7 @@ impl Secret {
 
     /// The hash of a packet's ends.
     #[inline(always)]
-    pub fn hash(&self, source: &Identity, destination: &Identity) -> u64 {
+    pub fn hash(&self, source: &Endpoint, destination: &Endpoint) -> u64 {
         let [k0, k1, k2, k3, k4, k5, k6] = self.0;
         let (s0, s1) = halves(&source.address);
         let (d0, d1) = halves(&destination.address);
@@ -95,21 +95,21 @@ mod tests {
         0x1122_3344_5566_7788,
     ]);
 
-    fn identity(number: u32, port: u16) -> Identity {
+    fn endpoint(number: u32, port: u16) -> Endpoint {
         let mut address = [0; 16];
         (address[10], address[11]) = (0xff, 0xff);
         address[12..].copy_from_slice(&number.to_be_bytes());
-        Identity { address, port }
+        Endpoint { address, port }
     }
 
     /// Neighbours, of addresses and ports, spread over the table and are told from each other by the half that is kept.
     #[test]
     fn neighbours_are_far_apart() {
-        let service = identity(0x0a00_0164, 80);
+        let service = endpoint(0x0a00_0164, 80);
         let mut hashes = Vec::new();
         for host in 0..64 {
             for port in 0..1024 {
-                hashes.push(SECRET.hash(&identity(0x0a00_0000 + host, 1024 + port), &service));
+                hashes.push(SECRET.hash(&endpoint(0x0a00_0000 + host, 1024 + port), &service));
             }
         }
         let halves: HashSet<u32> = hashes.iter().map(|hash| (hash >> 32) as u32).collect();
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn the_two_directions_and_every_bit_count() {
-        let (one, other) = (identity(1, 2), identity(3, 4));
+        let (one, other) = (endpoint(1, 2), endpoint(3, 4));
         let hash = SECRET.hash(&one, &other);
         assert_ne!(hash, SECRET.hash(&other, &one));
         assert_ne!(hash, Secret::new([5; 7]).hash(&one, &other));

@@ -10,11 +10,16 @@
 extern crate std;
 
 pub mod decide;
+pub mod endpoint;
 pub mod ends;
+pub mod environment;
 pub mod flow;
+pub mod form;
 pub mod http1;
 pub mod netlink;
+mod numbered;
 pub mod packet;
+pub mod policy;
 #[cfg(no_panic_probe)]
 pub mod probe;
 pub mod sched;

@@ -3,6 +3,9 @@
 //!
 //! `kmod/netlink/l7switch.yaml` is the contract, with what every command and attribute means; a test of
 //! the client crate holds this file to it. A number, once given, keeps its meaning: what is new goes to the end.
+#![allow(missing_docs, reason = "documented in kmod/netlink/l7switch.yaml")]
+
+use crate::numbered::numbered;
 
 /// Name of the family.
 pub const FAMILY: &str = "l7switch";
@@ -12,43 +15,6 @@ pub const VERSION: u8 = 1;
 pub const EVENTS: &str = "events";
 /// Longest request that a match is asked for, bytes: an attribute's length is 16 bits, its header's 4 bytes included.
 pub const MAX_ATTRIBUTE: usize = 0xffff - 4;
-
-macro_rules! numbered {
-    ($($(#[$doc:meta])* $name:ident: $number:ty { $($variant:ident = $value:literal $text:literal,)* })*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[allow(missing_docs, reason = "documented in kmod/netlink/l7switch.yaml")]
-        pub enum $name {
-            $($variant = $value,)*
-        }
-
-        impl $name {
-            /// Every one, in order.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// Its number on the wire.
-            #[inline]
-            pub const fn number(self) -> $number {
-                self as $number
-            }
-
-            /// Its name in the specification.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $text,)*
-                }
-            }
-
-            /// The one with a number.
-            pub const fn from_number(number: $number) -> Option<Self> {
-                match number {
-                    $($value => Some(Self::$variant),)*
-                    _ => None,
-                }
-            }
-        }
-    )*};
-}
 
 numbered! {
     /// Commands and events.

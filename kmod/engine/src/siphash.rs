@@ -55,6 +55,46 @@ fn siphash<const COMPRESS: u32, const FINISH: u32>(key: Key, bytes: &[u8]) -> u6
     state.finish::<FINISH>()
 }
 
+/// [`siphash13`] of bytes that come in pieces.
+pub struct Siphash13 {
+    state: State,
+    /// Bytes of the word that is not whole, the first the least significant.
+    word: u64,
+    /// Bytes so far, modulo 256.
+    len: u8,
+}
+
+impl Siphash13 {
+    /// Of no bytes.
+    pub const fn new(key: Key) -> Self {
+        Self {
+            state: State::new(key),
+            word: 0,
+            len: 0,
+        }
+    }
+
+    /// Adds bytes.
+    pub fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            let place = u32::from(self.len & 7).wrapping_mul(8);
+            self.word |= u64::from(byte).wrapping_shl(place);
+            self.len = self.len.wrapping_add(1);
+            if self.len & 7 == 0 {
+                self.state.absorb::<1>(self.word);
+                self.word = 0;
+            }
+        }
+    }
+
+    /// The hash.
+    pub fn finish(mut self) -> u64 {
+        self.state
+            .absorb::<1>(self.word | (u64::from(self.len) << 56));
+        self.state.finish::<3>()
+    }
+}
+
 struct State {
     v0: u64,
     v1: u64,
@@ -179,6 +219,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn pieces_are_hashed_as_the_whole(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..20)) {
+            let mut hash = Siphash13::new(KEY);
+            pieces.iter().for_each(|piece| hash.write(piece));
+            prop_assert_eq!(hash.finish(), siphash13(KEY, &pieces.concat()));
+        }
+
         /// The standard library's hasher is SipHash-1-3 with a key of zeros.
         #[test]
         fn siphash13_agrees_with_the_standard_library(bytes in prop::collection::vec(any::<u8>(), 0..600)) {

@@ -101,9 +101,9 @@ impl Drop for Held {
 }
 
 /// A packet that is held.
-pub(crate) struct Kept<'a>(ManuallyDrop<Owned>, PhantomData<&'a Held>);
+pub(crate) struct HeldPacket<'a>(ManuallyDrop<Owned>, PhantomData<&'a Held>);
 
-impl<'a> Kept<'a> {
+impl<'a> HeldPacket<'a> {
     /// [`Buffer::run`], for as long as the queue is borrowed.
     pub(crate) fn bytes(&self, offset: u32) -> &'a [u8] {
         let run = self.0.run(offset);
@@ -113,7 +113,7 @@ impl<'a> Kept<'a> {
     }
 }
 
-impl Deref for Kept<'_> {
+impl Deref for HeldPacket<'_> {
     type Target = Owned;
 
     fn deref(&self) -> &Owned {
@@ -128,14 +128,14 @@ pub(crate) struct Iter<'a> {
 }
 
 impl<'a> Iterator for Iter<'a> {
-    type Item = Kept<'a>;
+    type Item = HeldPacket<'a>;
 
-    fn next(&mut self) -> Option<Kept<'a>> {
+    fn next(&mut self) -> Option<HeldPacket<'a>> {
         let buffer = self.next?;
         // SAFETY: by the queue's invariant it is valid as long as the queue is borrowed.
         self.next = NonNull::new(unsafe { bindings::l7_skb_next(buffer.as_ptr()) });
         // SAFETY: it stays the queue's: nobody drops this one, and nobody gets more than a shared reference to it.
         let packet = ManuallyDrop::new(unsafe { Owned::from_raw(buffer) });
-        Some(Kept(packet, PhantomData))
+        Some(HeldPacket(packet, PhantomData))
     }
 }

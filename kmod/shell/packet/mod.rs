@@ -17,6 +17,7 @@ use kernel::ffi::c_void;
 use super::bindings;
 
 pub(crate) use held::Held;
+pub(crate) use held::HeldPacket;
 pub(super) use hooked::hook_guard;
 pub(crate) use hooked::Packet;
 pub(crate) use hooked::Point;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! A client's application: one connection, as planned.
 
-use l7switch_engine::sched::Identity;
+use l7switch_engine::endpoint::Endpoint;
 
 use crate::ledger::Ledger;
 use crate::ledger::Outcome;
@@ -130,7 +130,7 @@ impl Client {
         let handle = match self.handle {
             Some(handle) => handle,
             None => {
-                let to = Identity {
+                let to = Endpoint {
                     address: service,
                     port: self.plan.service,
                 };
@@ -462,7 +462,7 @@ impl Client {
                 self.checked = 0;
                 return false;
             };
-            if !ledger.may_serve(server, exchange.pool) {
+            if !ledger.may_answer(self.conn, server, exchange.pool) {
                 ledger.error(format!(
                     "c{}r{}: for pool {}, answered by s{server:02}",
                     self.conn, self.done, exchange.pool

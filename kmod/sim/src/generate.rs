@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Plans from seeds.
 
+use l7switch_engine::sched::Kind as Sched;
+
 use crate::net::Link;
 use crate::own::OwnConfig;
 use crate::plan::*;
@@ -297,6 +299,36 @@ fn server(rng: &mut Rng, pool: u8, level: u8, grade: u8, failing: bool) -> Serve
     server
 }
 
+/// `sticky`: requests stay where the connection is if the pool is the same.
+fn rules(seed: u64, sticky: bool, level: u8) -> RulesPlan {
+    let mut rng = Rng::new(seed ^ 0x5c4e_d001);
+    let scheduler = |rng: &mut Rng| {
+        let hashing = [Sched::Sh, Sched::Mh, Sched::Ch];
+        match sticky {
+            true => SchedulerPlan {
+                kind: rng.pick(&Sched::ALL),
+                key: "source",
+            },
+            false => SchedulerPlan {
+                kind: rng.pick(&hashing),
+                key: rng.pick(&["path", "path", "host"]),
+            },
+        }
+    };
+    let mut reloads = Vec::new();
+    if level > 0 && rng.percent(30) {
+        for _ in 0..rng.range(1, 3) {
+            reloads.push(rng.below(20 * SECOND));
+        }
+    }
+    RulesPlan {
+        split: level > 0 && rng.percent(20),
+        retries: rng.pick(&[0, 1, 2, 2, 5]),
+        schedulers: [(); POOLS as usize].map(|()| scheduler(&mut rng)),
+        reloads,
+    }
+}
+
 fn promise(kind: &mut Kind) {
     match kind {
         Kind::Smol(config) => config.timestamps = true,
@@ -329,7 +361,7 @@ pub fn plan(seed: u64, size: Size) -> Plan {
         scale: rng.pick(&[0, 2, 7, 7, 9]),
         timestamps: rng.percent(50),
         sack: rng.percent(80),
-        sticky: rng.percent(60),
+        rules: rules(seed, rng.percent(60), level),
         ports: rng.pick(&[3, 20, 1_000]),
         forget: rng.pick(&[0, 0, 0, 5_000, 30_000]),
         base_ms: rng.pick(&[1_000, 4_294_967_000, 4_294_000_000, 12_345_678]),
@@ -365,6 +397,13 @@ pub fn plan(seed: u64, size: Size) -> Plan {
     for pool in 0..POOLS {
         for _ in 0..rng.range(1, 3) {
             plan.servers.push(server(rng, pool, level, grade, failing));
+        }
+    }
+    // It is said of a pool.
+    for pool in 0..POOLS {
+        let mut servers = plan.servers.iter_mut().filter(|server| server.pool == pool);
+        if let Some(fullnat) = servers.next().map(|first| first.fullnat) {
+            servers.for_each(|server| server.fullnat = fullnat);
         }
     }
     if plan.timestamps {

@@ -3,13 +3,20 @@
 
 use std::collections::HashMap;
 
-use l7switch_engine::sched::Identity;
+use l7switch_engine::endpoint::Endpoint;
 
 use crate::plan;
 use crate::plan::Exchange;
 use crate::plan::FRONT;
+use crate::plan::Mode;
 use crate::plan::Plan;
+use crate::plan::ServerHost;
 use crate::plan::What;
+
+/// A head of fewer bytes comes in one segment.
+const SHORT_HEAD: usize = 400;
+/// So many ports are never all in use.
+const MANY_PORTS: u16 = 500;
 
 /// How a connection ended, for its client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,9 +44,9 @@ pub struct Delivery {
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     /// The server's end.
-    pub peer: Identity,
+    pub peer: Endpoint,
     /// The switch's.
-    pub local: Identity,
+    pub local: Endpoint,
     /// How many bytes came before.
     pub offset: u64,
     /// When it came, ns.
@@ -187,6 +194,31 @@ impl Ledger {
             let note = note();
             self.notes.push(note);
         }
+    }
+
+    /// Whether a connection's requests come to real servers, and nothing has to be left to the front: heads come at once, and
+    /// servers take every connection and end none.
+    fn needs_no_front(&self, conn: usize) -> bool {
+        let (plan, conn) = (&self.plan, &self.plan.conns[conn]);
+        let What::Http(list, _) = &conn.what else {
+            return false;
+        };
+        let short =
+            |exchange: &Exchange| exchange.head().len() < SHORT_HEAD && exchange.upgrade.is_none();
+        let steady =
+            |server: &ServerHost| server.mode == Mode::Serves && server.idle_close.is_none();
+        plan.grade == 0
+            && plan.forget == 0
+            && plan.ports > MANY_PORTS
+            && conn.trickle.is_none()
+            && list.iter().all(short)
+            && plan.servers.iter().all(steady)
+    }
+
+    /// Whether a connection's request for a pool may be answered by a server.
+    pub fn may_answer(&self, conn: usize, server: u8, pool: u8) -> bool {
+        self.may_serve(server, pool)
+            && (server != FRONT || pool == FRONT || !self.needs_no_front(conn))
     }
 
     /// Whether a server may get requests for a pool.

@@ -206,6 +206,28 @@ pub struct Conn {
     pub idle: u64,
 }
 
+/// How a pool's requests are placed.
+#[derive(Clone, Copy, Debug)]
+pub struct SchedulerPlan {
+    /// Scheduler.
+    pub kind: l7switch_engine::sched::Kind,
+    /// What a hashing one places requests by, in the rule language.
+    pub key: &'static str,
+}
+
+/// What the rules say.
+#[derive(Clone, Debug)]
+pub struct RulesPlan {
+    /// Routes lead to two pools each, of the same servers.
+    pub split: bool,
+    /// Other servers that are tried.
+    pub retries: u32,
+    /// Of each pool.
+    pub schedulers: [SchedulerPlan; POOLS as usize],
+    /// When other rules are put in force, ns.
+    pub reloads: Vec<u64>,
+}
+
 /// Everything.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -223,8 +245,8 @@ pub struct Plan {
     pub timestamps: bool,
     /// Selective acknowledgements are offered.
     pub sack: bool,
-    /// A request stays where the connection is if the pool is the same.
-    pub sticky: bool,
+    /// The rules.
+    pub rules: RulesPlan,
     /// Ports for [`ServerHost::fullnat`].
     pub ports: u16,
     /// Segments that the switch holds are lost in so many of a million cases.
@@ -243,9 +265,12 @@ pub struct Plan {
     pub conns: Vec<Conn>,
 }
 
-/// The port of the servers of a service.
-pub fn server_port(service: u16) -> u16 {
-    if service == ALSO { HTTP } else { service }
+impl Plan {
+    /// Whether a pool's servers are reached from an address of the switch's.
+    pub fn fullnat(&self, pool: u8) -> bool {
+        let mut servers = self.servers.iter();
+        servers.any(|server| server.pool == pool && server.fullnat)
+    }
 }
 
 /// Bytes that only this body has.

@@ -5,11 +5,11 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 
-use l7switch_engine::flow::is_ipv4;
+use l7switch_engine::endpoint::Endpoint;
+use l7switch_engine::endpoint::is_ipv4;
 use l7switch_engine::flow::segment::ACK;
 use l7switch_engine::flow::segment::FIN;
 use l7switch_engine::flow::segment::SYN;
-use l7switch_engine::sched::Identity;
 use smoltcp::iface::Config;
 use smoltcp::iface::Interface;
 use smoltcp::iface::SocketHandle;
@@ -113,7 +113,7 @@ impl Device for Wire {
 }
 
 enum Slot {
-    Used(SocketHandle, Identity),
+    Used(SocketHandle, Endpoint),
     Released(SocketHandle),
     Free,
 }
@@ -130,7 +130,7 @@ pub struct Smol {
     accepted: VecDeque<Handle>,
     base: u64,
     /// The latest SYN of a peer.
-    syns: HashMap<Identity, u32>,
+    syns: HashMap<Endpoint, u32>,
 }
 
 fn instant(ns: u64) -> Instant {
@@ -146,9 +146,9 @@ fn ip(address: &[u8; 16]) -> IpAddress {
     }
 }
 
-fn identity(endpoint: Option<IpEndpoint>) -> Identity {
+fn end(endpoint: Option<IpEndpoint>) -> Endpoint {
     let Some(endpoint) = endpoint else {
-        return Identity {
+        return Endpoint {
             address: [0; 16],
             port: 0,
         };
@@ -157,7 +157,7 @@ fn identity(endpoint: Option<IpEndpoint>) -> Identity {
         IpAddress::Ipv4(address) => address.to_ipv6_mapped().octets(),
         IpAddress::Ipv6(address) => address.octets(),
     };
-    Identity {
+    Endpoint {
         address,
         port: endpoint.port,
     }
@@ -252,7 +252,7 @@ impl Smol {
                         let _ = socket.listen(port);
                     }
                     _ => {
-                        let remote = identity(socket.remote_endpoint());
+                        let remote = end(socket.remote_endpoint());
                         let slot = self.slot(Slot::Used(handle, remote));
                         self.accepted.push_back(slot);
                         let mut fresh = self.socket();
@@ -297,8 +297,8 @@ impl Stack for Smol {
                 let seen = self.syns.insert(segment.source, segment.seq) == Some(segment.seq);
                 let olds = self.sockets.iter_mut().filter_map(|(_, socket)| {
                     let smoltcp::socket::Socket::Tcp(socket) = socket;
-                    let same = identity(socket.remote_endpoint()) == segment.source
-                        && identity(socket.local_endpoint()) == segment.destination
+                    let same = end(socket.remote_endpoint()) == segment.source
+                        && end(socket.local_endpoint()) == segment.destination
                         && !matches!(socket.state(), State::SynReceived | State::SynSent);
                     same.then_some(socket)
                 });
@@ -319,8 +319,8 @@ impl Stack for Smol {
                 self.wire.send.extend(out);
                 let fits = self.sockets.iter().all(|(_, socket)| {
                     let smoltcp::socket::Socket::Tcp(socket) = socket;
-                    identity(socket.remote_endpoint()) != segment.source
-                        || identity(socket.local_endpoint()) != segment.destination
+                    end(socket.remote_endpoint()) != segment.source
+                        || end(socket.local_endpoint()) != segment.destination
                         || segment.payload as usize <= socket.recv_capacity() - socket.recv_queue()
                 });
                 if !fits {
@@ -357,7 +357,7 @@ impl Stack for Smol {
         self.listening.push((port, handles));
     }
 
-    fn connect(&mut self, now: u64, port: u16, to: Identity) -> Option<Handle> {
+    fn connect(&mut self, now: u64, port: u16, to: Endpoint) -> Option<Handle> {
         self.tick(now);
         let mut old = None;
         for (handle, socket) in self.sockets.iter() {
@@ -397,15 +397,15 @@ impl Stack for Smol {
         self.accepted.pop_front()
     }
 
-    fn remote(&self, handle: Handle) -> Identity {
+    fn remote(&self, handle: Handle) -> Endpoint {
         match self.slots[handle] {
             Slot::Used(_, remote) => remote,
-            _ => identity(None),
+            _ => end(None),
         }
     }
 
-    fn local(&self, handle: Handle) -> Identity {
-        identity(self.get(handle).local_endpoint())
+    fn local(&self, handle: Handle) -> Endpoint {
+        end(self.get(handle).local_endpoint())
     }
 
     fn status(&self, handle: Handle) -> Status {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! What an application needs of a TCP, whichever it is.
 
-use l7switch_engine::sched::Identity;
+use l7switch_engine::endpoint::Endpoint;
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,13 +30,13 @@ pub trait Stack {
     /// Accepts connections at a port.
     fn listen(&mut self, port: u16);
     /// Begins a connection; `None` where the local port is taken.
-    fn connect(&mut self, now: u64, port: u16, to: Identity) -> Option<Handle>;
+    fn connect(&mut self, now: u64, port: u16, to: Endpoint) -> Option<Handle>;
     /// A connection that was accepted.
     fn accept(&mut self) -> Option<Handle>;
     /// The other end.
-    fn remote(&self, handle: Handle) -> Identity;
+    fn remote(&self, handle: Handle) -> Endpoint;
     /// This end.
-    fn local(&self, handle: Handle) -> Identity;
+    fn local(&self, handle: Handle) -> Endpoint;
     /// How far it has come.
     fn status(&self, handle: Handle) -> Status;
     /// Takes what has come; at most `limit` bytes.

@@ -4,11 +4,11 @@
 
 use std::collections::HashMap;
 
+use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::flow::Segment;
 use l7switch_engine::flow::segment::ACK;
 use l7switch_engine::flow::segment::RST;
 use l7switch_engine::flow::segment::SYN;
-use l7switch_engine::sched::Identity;
 
 use crate::client::Client;
 use crate::ledger::Ledger;
@@ -16,7 +16,7 @@ use crate::ledger::Place;
 use crate::server::Server;
 
 /// Both ends of a connection: whose segments are meant, and the other.
-type Ends = (Identity, Identity);
+type Ends = (Endpoint, Endpoint);
 
 /// What has been seen.
 #[derive(Default)]

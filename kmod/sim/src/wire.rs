@@ -3,15 +3,15 @@
 
 use std::fmt::Write as _;
 
+use l7switch_engine::endpoint::Endpoint;
+use l7switch_engine::endpoint::is_ipv4;
 use l7switch_engine::flow::Segment;
-use l7switch_engine::flow::is_ipv4;
 use l7switch_engine::flow::segment::ACK;
 use l7switch_engine::flow::segment::FIN;
 use l7switch_engine::flow::segment::PSH;
 use l7switch_engine::flow::segment::RST;
 use l7switch_engine::flow::segment::SYN;
 use l7switch_engine::packet;
-use l7switch_engine::sched::Identity;
 
 /// A packet that has been read.
 #[derive(Clone, Copy, Debug)]
@@ -142,9 +142,9 @@ pub fn segments(packet: &[u8], read: &Read, most: u16) -> Vec<Vec<u8>> {
 #[derive(Clone, Debug)]
 pub struct Header {
     /// From.
-    pub source: Identity,
+    pub source: Endpoint,
     /// To.
-    pub destination: Identity,
+    pub destination: Endpoint,
     /// Sequence number.
     pub seq: u32,
     /// Acknowledgement.
@@ -226,14 +226,14 @@ pub fn flags(flags: u8) -> String {
 }
 
 /// An address and port as people write them.
-pub fn name(identity: &Identity) -> String {
-    let [.., a, b, c, d] = identity.address;
-    if is_ipv4(&identity.address) {
-        format!("{a}.{b}.{c}.{d}:{}", identity.port)
+pub fn name(endpoint: &Endpoint) -> String {
+    let [.., a, b, c, d] = endpoint.address;
+    if is_ipv4(&endpoint.address) {
+        format!("{a}.{b}.{c}.{d}:{}", endpoint.port)
     } else {
-        let [.., x, y] = identity.address;
-        let (net, host) = (identity.address[7], u16::from_be_bytes([x, y]));
-        format!("[fd::{net:x}:{host:x}]:{}", identity.port)
+        let [.., x, y] = endpoint.address;
+        let (net, host) = (endpoint.address[7], u16::from_be_bytes([x, y]));
+        format!("[fd::{net:x}:{host:x}]:{}", endpoint.port)
     }
 }
 

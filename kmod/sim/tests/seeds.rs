@@ -105,6 +105,11 @@ fn seeds_that_were_run_before() {
         "NoFront",
         "OldTimestamp",
         "Idle",
+        "ToFront",
+        "TupleInUse",
+        "PortsExhausted",
+        "ConnectFailed",
+        "ServerFailing",
     ] {
         assert!(total.stats.events.contains_key(what), "no {what}");
     }
@@ -115,9 +120,8 @@ fn seeds_that_were_run_before() {
         "reopen",
         "pass",
         "server-part",
-        "taken",
-        "no-port",
         "note",
+        "reload",
     ] {
         assert!(total.stats.verdicts.contains_key(verdict), "no {verdict}");
     }

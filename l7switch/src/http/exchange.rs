@@ -13,6 +13,7 @@ use http::Method;
 use http::StatusCode;
 use http::Version;
 use http::header;
+use l7switch_engine::form::SentTarget;
 use l7switch_engine::http1::Framing;
 use l7switch_engine::http1::Head;
 use l7switch_engine::http1::Target;
@@ -122,11 +123,8 @@ impl<C: Codec> Session<'_, C> {
         let asked = Asked {
             peer: self.client.peer.ip(),
             scheme: self.client.scheme,
-            host: head.host().unwrap_or_default(),
-            plain_host: head.plain_host(),
             method: head.method(),
-            path: head.path(),
-            plain_path: head.plain_path(),
+            target: SentTarget::of(head),
             query: head.query(),
             fields: head,
         };

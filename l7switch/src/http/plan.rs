@@ -10,10 +10,13 @@ use http::HeaderValue;
 use http::Method;
 use http::StatusCode;
 use http::header;
-use l7switch_engine::sched::hash_key;
+use l7switch_engine::form::Buffers;
+use l7switch_engine::form::FormError;
+use l7switch_engine::form::SentTarget;
+use l7switch_engine::policy;
+use l7switch_engine::policy::Key;
 use l7switch_engine::table::Fields;
 use l7switch_engine::table::Request;
-use l7switch_engine::table::cookie;
 use l7switch_engine::uri;
 use l7switch_rules::compile::allow;
 use l7switch_rules::model;
@@ -46,16 +49,10 @@ pub struct Asked<'a, F: ?Sized> {
     pub peer: IpAddr,
     /// `http` or `https`.
     pub scheme: &'static str,
-    /// The host that the client names, with its port, as sent; empty: none.
-    pub host: &'a [u8],
-    /// The same in comparison form, where that is known.
-    pub plain_host: Option<&'a [u8]>,
     /// As sent.
     pub method: &'a [u8],
-    /// As sent; `*` for the asterisk form.
-    pub path: &'a [u8],
-    /// The same in comparison form, where that is known.
-    pub plain_path: Option<&'a [u8]>,
+    /// Host and path.
+    pub target: SentTarget<'a>,
     /// As sent, without the question mark.
     pub query: Option<&'a [u8]>,
     /// The fields.
@@ -105,37 +102,31 @@ pub fn plan<F: Fields + ?Sized>(
     model: &model::Service,
     asked: &Asked<'_, F>,
 ) -> Result<Plan, Refusal> {
-    let mut host_space;
-    let host_form = match asked.plain_host {
-        Some(plain) => plain,
-        None => {
-            host_space = [0_u8; uri::MAX_HOST];
-            uri::host(asked.host, &mut host_space).map_err(|error| {
-                Refusal::new(Reason::BadHost, StatusCode::BAD_REQUEST, error.to_string())
-            })?
-        }
-    };
-    let mut usual_space;
+    let mut host_space = [0_u8; uri::MAX_HOST];
+    let mut usual_space = [0_u8; USUAL_PATH];
     let mut long_space;
-    let path_form = match asked.plain_path {
-        Some(plain) => plain,
-        None => {
-            let path_space = if asked.path.len() <= USUAL_PATH {
-                usual_space = [0_u8; USUAL_PATH];
-                usual_space.as_mut_slice()
-            } else {
-                long_space = vec![0; asked.path.len()];
-                long_space.as_mut_slice()
-            };
-            uri::normalise(asked.path, allow(model.allow), path_space).map_err(|error| {
-                Refusal::new(Reason::BadPath, StatusCode::BAD_REQUEST, error.to_string())
-            })?
-        }
+    let buffers = Buffers {
+        host: &mut host_space,
+        path: match asked.target.path.len() {
+            ..=USUAL_PATH => &mut usual_space,
+            len => {
+                long_space = vec![0; len];
+                &mut long_space
+            }
+        },
     };
+    let form = asked.target.form(allow(model.allow), buffers);
+    let form = form.map_err(|(error, _)| {
+        let reason = match error {
+            FormError::Host(_) => Reason::BadHost,
+            FormError::Path(_) => Reason::BadPath,
+        };
+        Refusal::new(reason, StatusCode::BAD_REQUEST, error.to_string())
+    })?;
     let request = Request {
-        host: host_form,
+        host: form.host,
         method: asked.method,
-        path: path_form,
+        path: form.path,
         query: asked.query.unwrap_or_default(),
         source: address_bytes(asked.peer),
         fields: asked.fields,
@@ -158,9 +149,9 @@ pub fn plan<F: Fields + ?Sized>(
         Action::Redirect(redirect) => {
             let source = RedirectSource {
                 scheme: asked.scheme,
-                authority: std::str::from_utf8(asked.host).unwrap_or_default(),
-                path: text(asked.path)?,
-                normalised: text(path_form)?,
+                authority: std::str::from_utf8(asked.target.host).unwrap_or_default(),
+                path: text(asked.target.path)?,
+                normalised: text(form.path)?,
                 query: query()?,
             };
             let location = filters::location(redirect, &source, &route.paths);
@@ -171,11 +162,10 @@ pub fn plan<F: Fields + ?Sized>(
             }
         }
         Action::Forward(shares) => {
-            let pool = share(shares, || fastrand::u64(..))
-                .ok_or_else(|| Refusal::internal("the route has no pool"))?;
+            let pool = split(shares).ok_or_else(|| Refusal::internal("the route has no pool"))?;
             let rewritten = match &route.filters.rewrite_path {
-                Some(rewrite) if path_form != b"*" => {
-                    let path = filters::rewritten_path(rewrite, &route.paths, text(path_form)?);
+                Some(rewrite) if form.path != b"*" => {
+                    let path = filters::rewritten_path(rewrite, &route.paths, text(form.path)?);
                     Some(filters::target(&path, query()?))
                 }
                 _ => None,
@@ -292,66 +282,26 @@ pub fn onward<'a, F: Fields + ?Sized>(
     Err(Box::new(response))
 }
 
-/// The pool of a weighted split, for a random number that is asked for where it matters.
-pub(crate) fn share(shares: &[PoolShare], random: impl FnOnce() -> u64) -> Option<usize> {
-    if let [only] = shares {
-        return Some(only.pool);
-    }
-    let total: u64 = shares.iter().map(|share| u64::from(share.weight)).sum();
-    let mut left = random().checked_rem(total)?;
-    for share in shares {
-        let weight = u64::from(share.weight);
-        if left < weight {
-            return Some(share.pool);
-        }
-        left = left.saturating_sub(weight);
-    }
-    None
+/// The pool of a weighted split.
+pub(crate) fn split(shares: &[PoolShare]) -> Option<usize> {
+    let shares = shares.iter().map(|share| (share.pool, share.weight));
+    policy::split(shares, || fastrand::u64(..))
 }
 
-fn key_hash<F: Fields + ?Sized>(scheduler: &model::Scheduler, request: &Request<'_, F>) -> u64 {
+/// Hash of the key by which a pool's scheduler places a request; 0 where it places by none.
+pub(crate) fn key_hash<F: Fields + ?Sized>(
+    scheduler: &model::Scheduler,
+    request: &Request<'_, F>,
+) -> u64 {
     if !scheduler.kind.hashes() {
         return 0;
     }
-    let value = match &scheduler.key {
-        HashKey::Source => None,
-        HashKey::Path => return hash_key(request.path),
-        HashKey::Host => return hash_key(request.host),
-        HashKey::Header(name) => combined(request.fields, name.as_bytes()),
-        HashKey::Cookie(name) => cookie(request.fields, name.as_bytes()).map(<[u8]>::to_vec),
-    };
-    hash_key(value.as_deref().unwrap_or(&request.source))
-}
-
-/// All values of a field, joined by comma (RFC 9110, 5.3).
-fn combined<F: Fields + ?Sized>(fields: &F, name: &[u8]) -> Option<Vec<u8>> {
-    let mut values = fields
-        .iter()
-        .filter(|(other, _)| other.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value);
-    let mut all = values.next()?.to_vec();
-    for value in values {
-        all.extend_from_slice(b", ");
-        all.extend_from_slice(value);
+    match &scheduler.key {
+        HashKey::Source => Key::Source,
+        HashKey::Path => Key::Path,
+        HashKey::Host => Key::Host,
+        HashKey::Header(name) => Key::Field(name.as_bytes()),
+        HashKey::Cookie(name) => Key::Cookie(name.as_bytes()),
     }
-    Some(all)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_split_follows_its_weights() {
-        let shares = [
-            PoolShare { pool: 4, weight: 9 },
-            PoolShare { pool: 5, weight: 0 },
-            PoolShare { pool: 6, weight: 1 },
-        ];
-        let picked: Vec<_> = (0..10)
-            .map(|random| share(&shares, || random).unwrap())
-            .collect();
-        assert_eq!(picked, [4, 4, 4, 4, 4, 4, 4, 4, 4, 6]);
-        assert_eq!(share(&shares[1..2], || 3), Some(5));
-    }
+    .hash(request)
 }

@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use http::Method;
 use http::StatusCode;
 use l7switch_engine::http1::ResponseHead;
+use l7switch_engine::policy::may_retry;
 
 use super::connect::ConnectError;
 use super::connect::connect_tcp;
@@ -171,7 +172,7 @@ pub async fn send<F: Feed>(
         };
         pool.failed(server, fault);
         tried.push(index);
-        if tried.len() > usize::try_from(config.retries).unwrap_or(usize::MAX) {
+        if !may_retry(tried.len(), config.retries) {
             return Err(refusal);
         }
         last = Some(refusal);

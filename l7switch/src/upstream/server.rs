@@ -20,8 +20,8 @@ use std::time::Instant;
 use l7switch_admin_api::Health;
 use l7switch_admin_api::ServerState;
 use l7switch_admin_api::ServerStatus;
+use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::sched;
-use l7switch_engine::sched::Identity;
 use l7switch_rules::model::Passive;
 use l7switch_rules::model::address_bytes;
 use tokio::sync::Notify;
@@ -86,14 +86,14 @@ struct Control {
 impl RealServer {
     /// A server that is up.
     pub fn new(pool: Arc<str>, address: SocketAddr, weight: u32) -> Self {
-        let identity = Identity {
+        let endpoint = Endpoint {
             address: address_bytes(address.ip()),
             port: address.port(),
         };
         Self {
             pool,
             address,
-            sched: sched::Server::new(identity, weight),
+            sched: sched::Server::new(endpoint, weight),
             idle: Mutex::default(),
             untidy_ns: AtomicU64::new(0),
             control: Mutex::new(Control {

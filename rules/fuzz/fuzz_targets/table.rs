@@ -6,9 +6,9 @@
 
 use std::sync::LazyLock;
 
-use l7switch_engine::decide::Space;
 use l7switch_engine::decide::decide;
-use l7switch_engine::decide::key;
+use l7switch_engine::form::Buffers;
+use l7switch_engine::policy::Key;
 use l7switch_engine::table::Request;
 use l7switch_engine::table::Table;
 use l7switch_engine::table::format::PoolRecord;
@@ -74,15 +74,16 @@ fn decide_all(table: &Table<&[u8]>, service: u32) {
     let source = [7; 16];
     for bytes in FIRST {
         let (mut host, mut path) = ([0; 255], [0; 256]);
-        let space = Space {
+        let buffers = Buffers {
             host: &mut host,
             path: &mut path,
         };
-        let decision = decide(table, service, source, bytes, space);
+        let decision = decide(table, service, source, bytes, buffers);
         for index in 0..table.count::<PoolRecord>().min(64) {
-            let mut scratch = [0; 256];
             if let Some(pool) = table.get::<PoolRecord>(index) {
-                let _ = key(table, &pool, &decision, &source, &mut scratch);
+                // A verified pool has a key.
+                let key = Key::of(table, &pool).map(|key| key.hash(&decision.request(source)));
+                assert!(key.is_some());
             }
         }
     }

@@ -12,6 +12,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use l7switch_engine::table::METHODS;
+use l7switch_engine::table::codes;
+use l7switch_engine::table::codes::ConditionOn;
+use l7switch_engine::table::codes::ConditionTest;
+use l7switch_engine::table::codes::Forwarding;
+use l7switch_engine::table::codes::ValueKind;
 use l7switch_engine::table::format::*;
 use l7switch_engine::uri::Allow;
 
@@ -233,16 +238,18 @@ pub(crate) fn compile_with(model: &Model, cache: &mut Cache) -> Result<Vec<u8>, 
             name,
             name_len,
             protocol: match service.protocol {
-                Protocol::Http => 0,
-                Protocol::Https => 1,
-                Protocol::Tls => 2,
-                Protocol::Tcp => 3,
-            },
+                Protocol::Http => codes::Protocol::Http,
+                Protocol::Https => codes::Protocol::Https,
+                Protocol::Tls => codes::Protocol::Tls,
+                Protocol::Tcp => codes::Protocol::Tcp,
+            }
+            .number(),
             datapath: match service.datapath {
-                Datapath::Auto => 0,
-                Datapath::Kernel => 1,
-                Datapath::Front => 2,
-            },
+                Datapath::Auto => codes::Datapath::Auto,
+                Datapath::Kernel => codes::Datapath::Kernel,
+                Datapath::Front => codes::Datapath::Front,
+            }
+            .number(),
             allow: allow(service.allow).bits(),
             listens,
             listens_len: to_u32(service.listen.len()),
@@ -300,7 +307,7 @@ fn route_record(
             None => {
                 let (value, value_len) = writer.text(method.as_bytes());
                 others.push(ValueRecord {
-                    kind: 0,
+                    kind: ValueKind::Exact.number(),
                     value,
                     value_len,
                 });
@@ -311,9 +318,13 @@ fn route_record(
     let other_methods = writer.extend(others.into_iter());
 
     let mut conditions = Vec::new();
-    for (kind, fields) in [(0, &route.headers), (1, &route.query), (2, &route.cookies)] {
+    for (on, fields) in [
+        (ConditionOn::Field, &route.headers),
+        (ConditionOn::Query, &route.query),
+        (ConditionOn::Cookie, &route.cookies),
+    ] {
         for field in fields {
-            conditions.push(condition(kind, field, writer, automata)?);
+            conditions.push(condition(on, field, writer, automata)?);
         }
     }
     let conditions_len = to_u32(conditions.len());
@@ -340,10 +351,11 @@ fn route_record(
         conditions_len,
         sources,
         action: match (&route.action, route.filters.is_empty()) {
-            (Action::Forward(_), true) => 0,
-            (Action::Forward(_), false) => 2,
-            _ => 1,
-        },
+            (Action::Forward(_), true) => codes::Action::Forward,
+            (Action::Forward(_), false) => codes::Action::Filter,
+            _ => codes::Action::Answer,
+        }
+        .number(),
         shares: shares_start,
         shares_len: to_u32(shares.len()),
     });
@@ -351,20 +363,20 @@ fn route_record(
 }
 
 fn condition(
-    kind: u32,
+    on: ConditionOn,
     field: &FieldMatch,
     writer: &mut Writer,
     automata: &mut automata::Automata<'_>,
 ) -> Result<ConditionRecord, CompileError> {
-    let alphabet = if kind == 1 {
+    let alphabet = if on == ConditionOn::Query {
         Alphabet::Ascii
     } else {
         Alphabet::Bytes
     };
-    let (test, tests): (u32, &[ValueTest]) = match &field.value {
-        ValueMatch::Any(tests) => (0, tests),
-        ValueMatch::Present(true) => (1, &[]),
-        ValueMatch::Present(false) => (2, &[]),
+    let (test, tests): (_, &[ValueTest]) = match &field.value {
+        ValueMatch::Any(tests) => (ConditionTest::AnyOf, tests),
+        ValueMatch::Present(true) => (ConditionTest::Present, &[]),
+        ValueMatch::Present(false) => (ConditionTest::Absent, &[]),
     };
     let mut values = Vec::with_capacity(tests.len());
     for test in tests {
@@ -372,13 +384,13 @@ fn condition(
             ValueTest::Exact(text) => {
                 let (value, value_len) = writer.text(text.as_bytes());
                 ValueRecord {
-                    kind: 0,
+                    kind: ValueKind::Exact.number(),
                     value,
                     value_len,
                 }
             }
             ValueTest::Regex(pattern) => ValueRecord {
-                kind: 1,
+                kind: ValueKind::Regex.number(),
                 value: automata.single(pattern, alphabet)?,
                 value_len: 0,
             },
@@ -388,7 +400,7 @@ fn condition(
     let values = writer.extend(values.into_iter());
     let (name, name_len) = writer.text(field.name.as_bytes());
     Ok(ConditionRecord {
-        kind_test: test << 8 | kind,
+        kind_test: on.with(test),
         name,
         name_len,
         values,
@@ -410,32 +422,27 @@ fn pools(model: &Model, writer: &mut Writer) {
             }
         }));
         let (key, key_name) = match &pool.scheduler.key {
-            HashKey::Source => (0, ""),
-            HashKey::Path => (1, ""),
-            HashKey::Host => (2, ""),
-            HashKey::Header(name) => (3, name.as_str()),
-            HashKey::Cookie(name) => (4, name.as_str()),
+            HashKey::Source => (codes::HashKey::Source, ""),
+            HashKey::Path => (codes::HashKey::Path, ""),
+            HashKey::Host => (codes::HashKey::Host, ""),
+            HashKey::Header(name) => (codes::HashKey::Field, name.as_str()),
+            HashKey::Cookie(name) => (codes::HashKey::Cookie, name.as_str()),
         };
         let (name, name_len) = writer.text(pool.name.as_bytes());
         let (key_name, key_name_len) = writer.text(key_name.as_bytes());
-        let kind = pool.scheduler.kind;
         writer.push(PoolRecord {
             name,
             name_len,
-            scheduler: to_u32(
-                SchedulerKind::ALL
-                    .iter()
-                    .position(|&k| k == kind)
-                    .unwrap_or(0),
-            ),
-            key,
+            scheduler: pool.scheduler.kind.number(),
+            key: key.number(),
             key_name,
             key_name_len,
             load_percent: pool.scheduler.load_percent,
             forward: match pool.forward {
-                Forward::Nat => 0,
-                Forward::Fullnat => 1,
-            },
+                Forward::Nat => Forwarding::Nat,
+                Forward::Fullnat => Forwarding::Fullnat,
+            }
+            .number(),
             servers,
             servers_len: to_u32(pool.servers.len()),
             retries: pool.retries,

@@ -5,6 +5,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 
+use l7switch_engine::form::Buffers;
+use l7switch_engine::form::FormError;
+use l7switch_engine::form::SentTarget;
 use l7switch_engine::tls::check_server_name;
 use l7switch_engine::uri;
 
@@ -263,14 +266,14 @@ pub(super) fn ask(
             return Ok((ask, Some(format!("{error}: `{raw_host}`"))));
         }
     }
-    if service.protocol != Protocol::Tcp {
-        let mut buf = [0; uri::MAX_HOST];
-        match uri::host(raw_host.as_bytes(), &mut buf) {
-            Ok(form) => ask.host = String::from_utf8_lossy(form).into_owned(),
-            Err(error) => return Ok((ask, Some(format!("{error}: `{raw_host}`")))),
-        }
-    }
+    let mut host = [0; uri::MAX_HOST];
     if !http {
+        if service.protocol == Protocol::Tls {
+            match uri::host(raw_host.as_bytes(), &mut host) {
+                Ok(form) => ask.host = String::from_utf8_lossy(form).into_owned(),
+                Err(error) => return Ok((ask, Some(format!("{error}: `{raw_host}`")))),
+            }
+        }
         return Ok((ask, None));
     }
     ask.query = url.query.to_owned();
@@ -287,13 +290,23 @@ pub(super) fn ask(
     if !raw.is_ascii() {
         return wrong("the path has characters beyond ASCII: write them as %XX");
     }
-    let mut scratch = vec![0; raw.len()];
-    match uri::normalise(raw, allow(service.allow), &mut scratch) {
-        Ok(path) => ask.path = String::from_utf8_lossy(path).into_owned(),
-        Err(error) => {
-            ask.path = url.path.to_owned();
-            return Ok((ask, Some(error.to_string())));
-        }
-    }
-    Ok((ask, None))
+    let mut path = vec![0; raw.len()];
+    let buffers = Buffers {
+        host: &mut host,
+        path: &mut path,
+    };
+    let target = SentTarget {
+        host: raw_host.as_bytes(),
+        normalized_host: None,
+        path: raw,
+        normalized_path: None,
+    };
+    let (form, refused) = match target.form(allow(service.allow), buffers) {
+        Ok(form) => (form, None),
+        Err((error @ FormError::Host(_), form)) => (form, Some(format!("{error}: `{raw_host}`"))),
+        Err((error @ FormError::Path(_), form)) => (form, Some(error.to_string())),
+    };
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    (ask.host, ask.path) = (text(form.host), text(form.path));
+    Ok((ask, refused))
 }

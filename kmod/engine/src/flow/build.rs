@@ -5,7 +5,8 @@ use super::checksum::Sum;
 use super::segment::Offer;
 use super::segment::Timestamps;
 use super::segment::SYN;
-use crate::sched::Identity;
+use crate::endpoint::is_ipv4;
+use crate::endpoint::Endpoint;
 
 /// Longest packet that is built, bytes: IPv6 and TCP with the options of a SYN.
 pub const LEN_MAX: usize = 40 + 20 + 24;
@@ -16,9 +17,9 @@ const HOP_LIMIT: u8 = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Build {
     /// Who it comes from.
-    pub source: Identity,
+    pub source: Endpoint,
     /// Who it goes to.
-    pub destination: Identity,
+    pub destination: Endpoint,
     /// Sequence number.
     pub seq: u32,
     /// Acknowledgement.
@@ -60,11 +61,6 @@ impl Writer<'_> {
     fn written(&self, from: usize) -> &[u8] {
         self.to.get(from..self.len).unwrap_or_default()
     }
-}
-
-/// Whether an address is IPv4-mapped (RFC 4291, 2.5.5.2).
-pub const fn is_ipv4(address: &[u8; 16]) -> bool {
-    matches!(address, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
 }
 
 impl Build {
@@ -169,7 +165,7 @@ mod tests {
         let mut ipv4 = [0; 16];
         ipv4[10..].copy_from_slice(&[0xff, 0xff, 10, 0, 0, 1]);
         for (address, addresses, tcp) in [(ipv4, 12..20, 20), ([0xfd; 16], 8..40, 40)] {
-            let end = |port| Identity { address, port };
+            let end = |port| Endpoint { address, port };
             let build = Build {
                 source: end(80),
                 destination: end(40_000),

@@ -8,8 +8,8 @@
 //! Whether it uses timestamps shows in every segment.
 
 use super::segment::Offer;
+use crate::endpoint::Endpoint;
 use crate::ends::halves;
-use crate::sched::Identity;
 use crate::siphash::siphash13_words;
 use crate::siphash::Key;
 
@@ -27,9 +27,9 @@ const NO_SCALE: u8 = 15;
 #[derive(Clone, Copy, Debug)]
 pub struct Opening {
     /// The client.
-    pub client: Identity,
+    pub client: Endpoint,
     /// The address of the service.
-    pub service: Identity,
+    pub service: Endpoint,
     /// The client's initial sequence number.
     pub isn: u32,
 }
@@ -146,11 +146,11 @@ mod tests {
 
     fn opening() -> Opening {
         Opening {
-            client: Identity {
+            client: Endpoint {
                 address: [7; 16],
                 port: 40000,
             },
-            service: Identity {
+            service: Endpoint {
                 address: [8; 16],
                 port: 80,
             },

@@ -5,15 +5,15 @@
 use super::checksum::Change;
 use super::rewrite::v4;
 use super::Flow;
-use crate::sched::Identity;
+use crate::endpoint::Endpoint;
 
 /// What an error becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorRewrite {
     /// Who sent the segment that the error is about, as its sender knows itself: the error goes there.
-    pub source: Identity,
+    pub source: Endpoint,
     /// Where the segment went, as its sender knows it.
-    pub destination: Identity,
+    pub destination: Endpoint,
     /// Taken from the segment's sequence number.
     pub seq: u32,
 }
@@ -102,7 +102,7 @@ mod tests {
         let end = |last, port| {
             let mut address = [0; 16];
             address[10..].copy_from_slice(&[0xff, 0xff, 10, 0, 0, last]);
-            Identity { address, port }
+            Endpoint { address, port }
         };
         let error = ErrorRewrite {
             source: end(1, 4000),

@@ -18,6 +18,7 @@ use super::shift;
 use super::Env;
 use super::Event;
 use super::Flow;
+use super::LegEvent;
 use super::Method;
 use super::Target;
 use super::Verdict;
@@ -28,7 +29,7 @@ use super::NO_LEG;
 use super::NO_SCALE;
 use super::SACK;
 use super::TIMESTAMPS;
-use crate::sched::Identity;
+use crate::endpoint::Endpoint;
 
 /// The first packet of the server after the leg came into use sets its clock.
 pub(super) const RESYNC: u8 = 1;
@@ -59,9 +60,9 @@ pub(super) enum Phase {
 #[derive(Clone, Copy, Debug)]
 pub struct Leg {
     /// The server.
-    pub peer: Identity,
+    pub peer: Endpoint,
     /// The switch's end: what the server takes for its client.
-    pub local: Identity,
+    pub local: Endpoint,
     /// How packets get there.
     pub method: Method,
     pub(super) phase: Phase,
@@ -135,7 +136,7 @@ impl Leg {
     }
 }
 
-const NOBODY: Identity = Identity {
+const NOBODY: Endpoint = Endpoint {
     address: [0; 16],
     port: 0,
 };
@@ -519,7 +520,7 @@ impl Flow {
         }
         if self.active() == Some(index) || self.binding() == Some(index) {
             for _ in 0..self.responses.outstanding() {
-                env.finished(index);
+                env.event(index, LegEvent::Finished);
             }
             env.forget_notes();
         }

@@ -13,15 +13,16 @@
 //! Everything here is plain data and arithmetic. What the flow needs of its surroundings is an [`Env`]: the kernel's shell,
 //! or a simulated network.
 
-mod asked;
 mod build;
 mod checksum;
 mod client;
 pub mod cookie;
+mod env;
 mod fresh;
 mod icmp;
 mod leg;
 mod notes;
+mod outstanding;
 mod print;
 mod pump;
 mod request;
@@ -32,15 +33,19 @@ pub mod seq;
 mod server;
 mod timing;
 
-pub use asked::Asked;
-pub use build::is_ipv4;
 pub use build::Build;
 pub use build::LEN_MAX;
+pub use env::Env;
+pub use env::LegEvent;
+pub use env::Legs;
+pub use env::Packets;
+pub use env::Rules;
 pub use fresh::fresh;
 pub use fresh::Fresh;
 pub use fresh::Listener;
 pub use icmp::ErrorRewrite;
 pub use leg::Leg;
+pub use outstanding::OutstandingRoutes;
 pub use request::Message;
 pub use rewrite::Checksum;
 pub use rewrite::Rewrite;
@@ -55,7 +60,7 @@ use leg::Phase;
 use request::Requests;
 use response::Responses;
 
-use crate::sched::Identity;
+use crate::endpoint::Endpoint;
 
 /// Legs of a flow: the one in use, and one that was.
 pub const LEGS: usize = 2;
@@ -90,7 +95,7 @@ pub enum Method {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The real server; of the front: the service's address.
-    pub peer: Identity,
+    pub peer: Endpoint,
     /// How.
     pub method: Method,
 }
@@ -173,63 +178,6 @@ pub enum Event {
     Idle,
 }
 
-/// What a flow needs of its surroundings. It is called while the flow is locked, and must not call the flow.
-pub trait Env {
-    /// A packet.
-    type Packet: Payload;
-
-    /// Monotonic time, ns.
-    fn now(&self) -> u64;
-    /// Counts.
-    fn count(&mut self, event: Event);
-    /// Whether a segment that the flow would not take begins a new connection: its acknowledgement is a cookie's.
-    fn opens(&mut self, segment: &Segment) -> bool;
-
-    /// Asks the rules and the scheduler about the request that begins at [`Ask::from`], with what is held and `current`
-    /// behind it. Servers that failed since the last call of [`Env::connected`] are left out; where no server is left, it
-    /// is the front.
-    fn choose(&mut self, ask: &Ask, current: Option<(&Segment, &Self::Packet)>) -> Choice;
-    /// Takes the addresses and ports of a leg to the target that was chosen last, and gives the switch's end; `None` where
-    /// they are taken.
-    fn reserve(&mut self, leg: usize, target: &Target) -> Option<Identity>;
-    /// Gives them back, and forgets the leg's server.
-    fn free(&mut self, leg: usize, was: &Leg);
-
-    /// Sends a segment of the switch's own, after the flow has been unlocked and in the order of the calls.
-    fn emit(&mut self, build: Build);
-
-    /// The end of the held bytes; `None` where nothing is held.
-    fn held_end(&self) -> Option<u32>;
-    /// How many segments are held.
-    fn held_count(&self) -> u32;
-    /// A run of bytes from a sequence number on: of what is held, or else of `current`.
-    fn run<'a>(&'a self, at: u32, current: Option<(&Segment, &'a Self::Packet)>) -> &'a [u8];
-    /// Sends what is held up to a sequence number: `rewrite` is given each segment with the part of its data that goes.
-    fn release(&mut self, to: u32, rewrite: &mut dyn FnMut(&Segment, u32, u32) -> Rewrite);
-    /// Lets go of what is held.
-    fn discard(&mut self);
-
-    /// Memory in which the flow notes what its servers may only see as it was read. Empty where nothing is noted.
-    fn notes(&self) -> &[u8];
-    /// The same with room for `len` bytes, or for less where memory is short; what was there stays.
-    fn notes_mut(&mut self, len: usize) -> &mut [u8];
-    /// Gives the memory back.
-    fn forget_notes(&mut self);
-
-    /// A request goes to the leg's server.
-    fn started(&mut self, leg: usize);
-    /// A request of the leg's server is over.
-    fn finished(&mut self, leg: usize);
-    /// The first byte of a response came so many ns after its request.
-    fn first_byte(&mut self, leg: usize, ns: u64);
-    /// A response's status code.
-    fn status(&mut self, leg: usize, status: u16);
-    /// The leg's server took the connection; the largest segment that it takes, bytes.
-    fn connected(&mut self, leg: usize, mss: u16);
-    /// It did not.
-    fn failed(&mut self, leg: usize, failure: Failure);
-}
-
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -281,9 +229,9 @@ const RESET: u8 = 128;
 #[derive(Clone, Copy, Debug)]
 pub struct Flow {
     /// The client.
-    pub client: Identity,
+    pub client: Endpoint,
     /// The service's address.
-    pub service: Identity,
+    pub service: Endpoint,
     state: State,
     flags: u8,
     active: u8,
@@ -354,6 +302,11 @@ impl Flow {
         self.legs.get(leg).filter(|leg| leg.phase != Phase::None)
     }
 
+    /// The leg that leads to the front.
+    pub fn front_leg(&self) -> Option<usize> {
+        (0..LEGS).find(|&leg| self.leg(leg).is_some_and(|leg| leg.method == Method::Front))
+    }
+
     /// Requests that have no whole response yet.
     pub fn outstanding(&self) -> u32 {
         self.responses.outstanding()
@@ -362,6 +315,29 @@ impl Flow {
     /// Whether nothing is read any more: both directions pass as they are.
     pub const fn is_opaque(&self) -> bool {
         self.requests.is_opaque()
+    }
+
+    /// What must hold between packets: what does not, if something does not.
+    pub fn broken(&self) -> Option<&'static str> {
+        if self
+            .active()
+            .is_some_and(|leg| !self.leg(leg).is_some_and(Leg::is_open))
+        {
+            return Some("the leg in use is not connected");
+        }
+        if let Some(binding) = self.binding() {
+            if !self.leg(binding).is_some_and(Leg::is_opening) {
+                return Some("the leg that is being opened is not");
+            }
+            if self.active().is_some() {
+                return Some("a leg is opened while another is in use");
+            }
+        }
+        if self.state == State::Dead && self.legs.iter().any(|leg| leg.phase != Phase::None) {
+            return Some("a dead flow has a leg");
+        }
+        (seq::before(self.to_client, self.acked))
+            .then_some("the client has acknowledged more than it was sent")
     }
 
     const fn has(&self, flag: u8) -> bool {

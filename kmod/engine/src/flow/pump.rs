@@ -16,6 +16,7 @@ use super::Env;
 use super::Event;
 use super::Failure;
 use super::Flow;
+use super::LegEvent;
 use super::Method;
 use super::Payload;
 use super::Segment;
@@ -199,7 +200,7 @@ impl Flow {
         let start = self.requests.at;
         self.responses.push(start, message.kind, message.opaque);
         self.requests.take(message);
-        env.started(leg);
+        env.event(leg, LegEvent::Requested);
         env.count(Event::Request);
     }
 
@@ -406,7 +407,7 @@ impl Flow {
             return;
         };
         let was = self.leg(index).map(|leg| leg.method);
-        env.failed(index, failure);
+        env.event(index, LegEvent::Failed(failure));
         self.drop_leg(index, failure != Failure::Refused, env);
         self.take_back(env);
         if was == Some(Method::Front) {

@@ -7,15 +7,15 @@ use super::segment::HEADER;
 use super::segment::OPTION_SACK;
 use super::segment::OPTION_TIMESTAMPS;
 use super::segment::URG;
-use crate::sched::Identity;
+use crate::endpoint::Endpoint;
 
 /// The headers of a segment after the switch. Numbers are in host order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rewrite {
     /// Who it comes from.
-    pub source: Identity,
+    pub source: Endpoint,
     /// Who it goes to.
-    pub destination: Identity,
+    pub destination: Endpoint,
     /// Sequence number.
     pub seq: u32,
     /// Acknowledgement.
@@ -188,15 +188,15 @@ impl Rewrite {
         let header = ip.first_chunk_mut::<40>()?;
         let mut change = Change::default();
         let pairs = [(8usize, &self.source), (24, &self.destination)];
-        for (at, identity) in pairs {
+        for (at, endpoint) in pairs {
             let place = header.get_mut(at..)?.first_chunk_mut::<16>()?;
             let old = u128::from_be_bytes(*place);
-            let new = u128::from_be_bytes(identity.address);
+            let new = u128::from_be_bytes(endpoint.address);
             if old != new {
                 for shift in [0u32, 32, 64, 96] {
                     change.double(quarter(old, shift), quarter(new, shift));
                 }
-                *place = identity.address;
+                *place = endpoint.address;
             }
         }
         let hops = header.get_mut(7)?;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! A TCP segment, as its header says (RFC 9293, 3.1; options: RFC 7323, RFC 2018).
 
-use crate::sched::Identity;
+use crate::endpoint::Endpoint;
+use crate::packet::Ip;
 
 /// No more data from the sender.
 pub const FIN: u8 = 1;
@@ -77,9 +78,9 @@ impl Offer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// Who sends it.
-    pub source: Identity,
+    pub source: Endpoint,
     /// To whom.
-    pub destination: Identity,
+    pub destination: Endpoint,
     /// Sequence number of its first byte, or of its SYN.
     pub seq: u32,
     /// What is expected next, if [`ACK`] is set.
@@ -98,6 +99,42 @@ pub struct Segment {
     pub offer: Offer,
     /// Whether there is a block of selective acknowledgement.
     pub has_sack: bool,
+}
+
+/// A segment in a packet. Offsets are bytes from the start of the IP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parsed {
+    /// What the headers say.
+    pub segment: Segment,
+    /// Where the TCP header is.
+    pub tcp_at: u32,
+    /// Where its data are.
+    pub payload_at: u32,
+}
+
+impl Parsed {
+    /// Reads the TCP header of a packet of `len` bytes, of which `start` is what it begins with in one piece. `None` where it
+    /// is none, or not in that piece.
+    #[inline(always)]
+    pub fn read(start: &[u8], len: u32, ip: &Ip, tcp_at: u32) -> Option<Self> {
+        let rest = start.get(tcp_at as usize..)?;
+        let header_len = header_len(rest.first_chunk()?)?;
+        let header = rest.get(..usize::from(header_len))?;
+        let payload_at = tcp_at.checked_add(u32::from(header_len))?;
+        let payload = len.checked_sub(payload_at)?;
+        let segment = Segment::read(ip.source, ip.destination, header, payload)?;
+        Some(Self {
+            segment,
+            tcp_at,
+            payload_at,
+        })
+    }
+
+    /// Bytes of the packet.
+    #[inline]
+    pub fn packet_len(&self) -> u64 {
+        u64::from(self.payload_at.wrapping_add(self.segment.payload))
+    }
 }
 
 /// What the options of a header say.
@@ -171,11 +208,11 @@ impl Segment {
         }
         // Made where it stays, and not copied.
         Some(Self {
-            source: Identity {
+            source: Endpoint {
                 address: source,
                 port: u16::from_be_bytes([s0, s1]),
             },
-            destination: Identity {
+            destination: Endpoint {
                 address: destination,
                 port: u16::from_be_bytes([d0, d1]),
             },

@@ -2,7 +2,6 @@
 //! Segments from real servers.
 
 use super::client::NEAR;
-use super::is_ipv4;
 use super::leg::Phase;
 use super::leg::ENDED;
 use super::leg::SPOILED;
@@ -21,6 +20,7 @@ use super::Event;
 use super::Failure;
 use super::Flow;
 use super::Leg;
+use super::LegEvent;
 use super::Method;
 use super::Payload;
 use super::Segment;
@@ -32,6 +32,7 @@ use super::NO_LEG;
 use super::NO_SCALE;
 use super::SERVER_FIN;
 use super::TIMESTAMPS;
+use crate::endpoint::is_ipv4;
 
 impl Flow {
     /// Takes a segment of a leg's server.
@@ -145,7 +146,7 @@ impl Flow {
         {
             self.limit = self.limit.min(largest);
         }
-        env.connected(index, largest);
+        env.event(index, LegEvent::Connected(largest));
         if env.held_end().is_some() {
             self.pump(None, false, env);
             return;
@@ -153,7 +154,7 @@ impl Flow {
         if !self.has(EAGER) {
             // What was held has been let go of: it is read again when it comes again.
             for _ in 0..self.responses.outstanding() {
-                env.finished(index);
+                env.event(index, LegEvent::Finished);
             }
             self.take_back(env);
         }
@@ -306,7 +307,8 @@ impl Flow {
                 return self.unsolicited(index, start, env);
             }
             if self.responses.unanswered().is_some() {
-                env.first_byte(index, env.now().saturating_sub(self.asked));
+                let wait = env.now().saturating_sub(self.asked);
+                env.event(index, LegEvent::FirstByte(wait));
             }
             let run = packet.run(self.responses.at.wrapping_sub(start));
             let left = usize::try_from(end.wrapping_sub(self.responses.at)).unwrap_or(0);
@@ -318,7 +320,7 @@ impl Flow {
             match self.responses.read(run) {
                 Read::Some => {}
                 Read::Head(status) => {
-                    env.status(index, status);
+                    env.event(index, LegEvent::Status(status));
                     if self.responses.is_opaque() {
                         self.requests.take(&super::Message::OPAQUE);
                     }
@@ -365,7 +367,7 @@ impl Flow {
         self.responses.reach(end);
         let ended = self.responses.take_ended();
         for _ in 0..ended {
-            env.finished(index);
+            env.event(index, LegEvent::Finished);
         }
         if ended > 0 {
             // The next response's time begins, or that of a head that is held.
@@ -448,7 +450,7 @@ impl Flow {
     /// Gives a leg up. What was sent to it and has no answer is the client's still, and goes elsewhere.
     fn replay_elsewhere<E: Env>(&mut self, index: usize, env: &mut E) {
         if self.leg(index).is_some_and(|leg| !leg.is(USED)) {
-            env.failed(index, Failure::Refused);
+            env.event(index, LegEvent::Failed(Failure::Refused));
         }
         self.drop_leg(index, true, env);
         if self.take_back(env) {

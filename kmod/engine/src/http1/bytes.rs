@@ -195,7 +195,7 @@ const fn no_path(word: u64) -> u64 {
 
 /// Likewise for each byte that is not a small letter, digit, hyphen or dot.
 #[inline]
-const fn no_plain_host(word: u64) -> u64 {
+const fn no_normalized_host(word: u64) -> u64 {
     let from_a = word.wrapping_add(ONES.wrapping_mul(0x80 - 0x61));
     let past_z = word.wrapping_add(ONES.wrapping_mul(0x80 - 0x7b));
     let from_hyphen = word.wrapping_add(ONES.wrapping_mul(0x80 - 0x2d));
@@ -264,7 +264,7 @@ pub(super) fn skip_value(buf: &[u8], from: usize) -> usize {
 /// What is left of `buf` from the first byte on that is not one of those of which most paths are made.
 /// `None`: fewer than 8 bytes are left before it.
 #[inline]
-pub(super) fn after_plain_path(buf: &[u8]) -> Option<&[u8]> {
+pub(super) fn after_normalized_path(buf: &[u8]) -> Option<&[u8]> {
     let mut rest = buf;
     loop {
         let (chunk, tail) = rest.split_first_chunk::<8>()?;
@@ -315,10 +315,10 @@ pub(super) fn after_value<'a>(buf: &[u8], rest: &'a [u8]) -> Option<&'a [u8]> {
 /// What is left of `rest`, which is the end of `buf`, from the first byte on that is no small letter, digit,
 /// hyphen or dot. `None`: there is none, or `buf` has fewer than 8 bytes.
 #[inline]
-pub(super) fn after_plain_host<'a>(buf: &[u8], rest: &'a [u8]) -> Option<&'a [u8]> {
+pub(super) fn after_normalized_host<'a>(buf: &[u8], rest: &'a [u8]) -> Option<&'a [u8]> {
     let mut rest = rest;
     loop {
-        let hits = no_plain_host(word_of(buf, rest)?);
+        let hits = no_normalized_host(word_of(buf, rest)?);
         if hits != 0 {
             return rest.get(lowest(hits)..).filter(|rest| !rest.is_empty());
         }
@@ -452,15 +452,19 @@ mod tests {
                 assert_eq!(skip_token(&buf, 0), expected, "{byte:#x} at {place}");
                 let plain = byte.is_ascii_alphanumeric() || b"-/".contains(&byte);
                 let expected = if plain { None } else { Some(&buf[place..]) };
-                assert_eq!(after_plain_path(&buf), expected, "{byte:#x} at {place}");
-                let plain = matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
-                let expected = if plain { None } else { Some(&buf[place..]) };
                 assert_eq!(
-                    after_plain_host(&buf, &buf),
+                    after_normalized_path(&buf),
                     expected,
                     "{byte:#x} at {place}"
                 );
-                let found = after_plain_host(&buf, &buf[place..]);
+                let plain = matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
+                let expected = if plain { None } else { Some(&buf[place..]) };
+                assert_eq!(
+                    after_normalized_host(&buf, &buf),
+                    expected,
+                    "{byte:#x} at {place}"
+                );
+                let found = after_normalized_host(&buf, &buf[place..]);
                 assert_eq!(found, expected, "{byte:#x} at {place}");
             }
         }

@@ -76,14 +76,14 @@ impl Facts {
 
     /// The path is what [`uri::normalise`](crate::uri::normalise) would make of it.
     #[inline]
-    pub(super) fn see_plain_path(&mut self) {
+    pub(super) fn see_normalized_path(&mut self) {
         self.flags |= PLAIN_PATH;
     }
 
-    /// Takes in a Host field of a name that [`bytes::after_plain_host`] has gone over, and so many bytes of a port with its
+    /// Takes in a Host field of a name that [`bytes::after_normalized_host`] has gone over, and so many bytes of a port with its
     /// colon. Whether there was none before.
     #[inline]
-    pub(super) fn see_plain_host(&mut self, host: &[u8], port: u8, at: u32) -> bool {
+    pub(super) fn see_normalized_host(&mut self, host: &[u8], port: u8, at: u32) -> bool {
         if self.has(HOST) || host.is_empty() {
             return false;
         }
@@ -281,7 +281,7 @@ impl Facts {
     }
 
     /// The Host field without its port, if it is what is asked for and known to be in comparison form.
-    pub(super) const fn plain_host(self) -> Option<Span> {
+    pub(super) const fn normalized_host(self) -> Option<Span> {
         if self.flags & (PLAIN_HOST | ABSOLUTE | CONNECT) == PLAIN_HOST {
             Some(Span {
                 start: self.host.start,
@@ -292,7 +292,7 @@ impl Facts {
         }
     }
 
-    pub(super) const fn plain_path(self) -> bool {
+    pub(super) const fn normalized_path(self) -> bool {
         self.has(PLAIN_PATH)
     }
 

@@ -164,16 +164,16 @@ impl<'a> Head<'a> {
 
     /// [`host`](Self::host), if it is known to be what [`uri::host`](crate::uri::host) makes of it.
     #[inline]
-    pub fn plain_host(&self) -> Option<&'a [u8]> {
-        self.facts.plain_host().map(|host| host.of(self.bytes))
+    pub fn normalized_host(&self) -> Option<&'a [u8]> {
+        self.facts.normalized_host().map(|host| host.of(self.bytes))
     }
 
     /// [`path`](Self::path), if it is known to be what [`uri::normalise`](crate::uri::normalise) makes
     /// of it.
     #[inline]
-    pub fn plain_path(&self) -> Option<&'a [u8]> {
+    pub fn normalized_path(&self) -> Option<&'a [u8]> {
         let path = self.places.path.of(self.bytes);
-        self.facts.plain_path().then_some(path)
+        self.facts.normalized_path().then_some(path)
     }
 
     /// The Host field, whatever the target says; it may be empty. Where it differs from

@@ -75,12 +75,12 @@ fn after_fields<'a>(buf: &[u8], lines: &'a [u8], most: u32, facts: &mut Facts) -
             return None;
         }
         if let (true, [b' ', host @ ..]) = (bytes::is_word(name, b"host"), value) {
-            let end = bytes::after_plain_host(buf, host)?;
+            let end = bytes::after_normalized_host(buf, host)?;
             let (port, end_of_port) = after_port(end);
             if let Some(next) = bytes::after_crlf(end_of_port) {
                 let host = host.get(..host.len().wrapping_sub(end.len()))?;
                 let at = narrow(buf.len().wrapping_sub(value.len()).wrapping_add(1));
-                if !facts.see_plain_host(host, port, at) {
+                if !facts.see_normalized_host(host, port, at) {
                     return None;
                 }
                 line = next;
@@ -140,7 +140,7 @@ fn after_target<'a>(target: &'a [u8], facts: &mut Facts) -> Option<(&'a [u8], &'
     let mut path_end = None;
     let mut plain = true;
     loop {
-        rest = bytes::after_plain_path(rest)?;
+        rest = bytes::after_normalized_path(rest)?;
         let (&byte, tail) = rest.split_first()?;
         match byte {
             b' ' => break,
@@ -156,7 +156,7 @@ fn after_target<'a>(target: &'a [u8], facts: &mut Facts) -> Option<(&'a [u8], &'
         rest = tail;
     }
     if plain {
-        facts.see_plain_path();
+        facts.see_normalized_path();
     }
     Some((path_end.unwrap_or(rest), rest))
 }
@@ -179,8 +179,8 @@ mod tests {
     #[test]
     fn what_clients_send_is_read_in_one_go() {
         let head = usual("GET /small HTTP/1.1\r\nHost: 10.0.1.100\r\n\r\n");
-        assert_eq!(head.plain_path(), Some(&b"/small"[..]));
-        assert_eq!(head.plain_host(), Some(&b"10.0.1.100"[..]));
+        assert_eq!(head.normalized_path(), Some(&b"/small"[..]));
+        assert_eq!(head.normalized_host(), Some(&b"10.0.1.100"[..]));
         for (host, plain) in [
             ("a.b:80", Some(&b"a.b"[..])),
             ("a.b:", Some(b"a.b")),
@@ -189,17 +189,17 @@ mod tests {
         ] {
             let text = std::format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
             let head = usual(&text);
-            assert_eq!(head.plain_host(), plain, "{host}");
+            assert_eq!(head.normalized_host(), plain, "{host}");
             assert_eq!(head.host(), Some(host.trim().as_bytes()));
         }
         assert!(read(b"GET / HTTP/1.1\r\nHost: :80\r\n\r\n", 80, 9).is_none());
         let text = "DELETE /a.b/c-d?e=../%41 HTTP/1.1\r\nhOST:a.example\t \r\nX:\r\n\r\nbody";
         let head = usual(text);
         assert_eq!(head.method(), b"DELETE");
-        assert_eq!(head.plain_path(), Some(&b"/a.b/c-d"[..]));
+        assert_eq!(head.normalized_path(), Some(&b"/a.b/c-d"[..]));
         assert_eq!(head.query(), Some(&b"e=../%41"[..]));
         assert_eq!(head.host(), Some(&b"a.example"[..]));
-        assert_eq!(head.plain_host(), None, "it is not known");
+        assert_eq!(head.normalized_host(), None, "it is not known");
         assert_eq!(head.len(), text.len() - 4);
     }
 
@@ -228,12 +228,12 @@ mod tests {
             let Ok(Some(head)) = reader.parse(text.as_bytes()) else {
                 return Ok(());
             };
-            if let Some(plain) = head.plain_host() {
+            if let Some(plain) = head.normalized_host() {
                 let mut buf = [0; MAX_HOST];
                 let form = uri::host(head.host().unwrap(), &mut buf).unwrap();
                 prop_assert_eq!(plain, form);
             }
-            if let Some(plain) = head.plain_path() {
+            if let Some(plain) = head.normalized_path() {
                 prop_assert_eq!(plain, head.path());
                 prop_assert_eq!(uri::normalise(head.path(), Allow::NONE, &mut []), Ok(plain));
             }

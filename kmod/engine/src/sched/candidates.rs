@@ -77,7 +77,7 @@ impl<'a, S: Borrow<Server>, F: Fn(usize) -> bool> Candidates<'a, S, F> {
 /// A number below `bound` from an evenly distributed 64-bit one (0 if `bound` is 0), by the high
 /// half of the product: Lemire, "Fast random integer generation in an interval" (2019), without
 /// its rejection, whose bias is at most `bound` in 2^64.
-pub(super) fn below(random: u64, bound: u64) -> u64 {
+pub(crate) fn below(random: u64, bound: u64) -> u64 {
     let product = u128::from(random).wrapping_mul(u128::from(bound));
     u64::try_from(product >> 64).unwrap_or(0)
 }

@@ -9,7 +9,7 @@
 //!
 //! The order matters, as in IPVS: servers take their turns one after the other, and who comes
 //! first gets a slot that two prefer. IPVS takes the order in which servers were added, so two
-//! switches agree only if they were filled alike. [`fill`] sorts by [`Identity`], so that the
+//! switches agree only if they were filled alike. [`fill`] sorts by [`Endpoint`], so that the
 //! table depends on the set of servers and weights alone.
 
 #[cfg(test)]
@@ -19,9 +19,9 @@ use core::borrow::Borrow;
 
 use super::candidates::mix;
 use super::candidates::Candidates;
-use super::server::Identity;
 use super::server::Server;
 use super::sort::sort;
+use crate::endpoint::Endpoint;
 use crate::siphash::hsiphash_u32;
 use crate::siphash::Key;
 
@@ -55,7 +55,7 @@ pub enum FillError {
 /// Working memory of [`fill`], one for each server.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Turn {
-    identity: Identity,
+    endpoint: Endpoint,
     /// Index in the list of servers.
     server: u16,
     weight: u32,
@@ -95,7 +95,7 @@ pub fn fill<S: Borrow<Server>>(
     for ((turn, server), index) in scratch.iter_mut().zip(servers).zip(0_u16..EMPTY) {
         let server = server.borrow();
         *turn = Turn {
-            identity: server.identity(),
+            endpoint: server.endpoint(),
             server: index,
             weight: server.last_weight(),
             ..Turn::default()
@@ -109,7 +109,7 @@ fn populate(table: &mut [u16], turns: &mut [Turn]) -> Result<(), FillError> {
     let size = table.len();
     let bits = weight_bits(size).ok_or(FillError::Size)?;
     sort(turns, |a, b| {
-        (a.identity, a.server) < (b.identity, b.server)
+        (a.endpoint, a.server) < (b.endpoint, b.server)
     });
     prepare(turns, size, bits);
     table.fill(EMPTY);
@@ -157,7 +157,7 @@ fn prepare(turns: &mut [Turn], size: usize, bits: u32) {
     let width = 32_u32.saturating_sub(greatest.checked_div(divisor).unwrap_or(0).leading_zeros());
     let shift = width.saturating_sub(bits);
     for turn in turns {
-        let place = place(turn.identity);
+        let place = place(turn.endpoint);
         let offset = usize::try_from(hsiphash_u32(OFFSET_KEY, place)).unwrap_or(0);
         let skip = usize::try_from(hsiphash_u32(SKIP_KEY, place)).unwrap_or(0);
         turn.next = offset.checked_rem(size).unwrap_or(0);
@@ -171,10 +171,10 @@ fn prepare(turns: &mut [Turn], size: usize, bits: u32) {
 }
 
 /// What IPVS hashes of a server: its port plus its address, an IPv6 address folded to 32 bits.
-fn place(identity: Identity) -> u32 {
-    let [.., a, b, c, d] = identity.address;
+fn place(endpoint: Endpoint) -> u32 {
+    let [.., a, b, c, d] = endpoint.address;
     let last = u32::from_be_bytes([a, b, c, d]);
-    let address = u128::from_be_bytes(identity.address);
+    let address = u128::from_be_bytes(endpoint.address);
     let mapped = address >> 32 == 0xffff;
     let halves = address ^ (address >> 64);
     let [.., w, x, y, z] = (halves ^ (halves >> 32)).to_be_bytes();
@@ -183,7 +183,7 @@ fn place(identity: Identity) -> u32 {
     } else {
         u32::from_be_bytes([w, x, y, z])
     };
-    folded.wrapping_add(u32::from(identity.port))
+    folded.wrapping_add(u32::from(endpoint.port))
 }
 
 /// The bits of a weight that count in a table of `size` (`IP_VS_MH_TAB_BITS`), if it is a size.

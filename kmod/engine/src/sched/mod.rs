@@ -25,6 +25,7 @@
 )]
 
 mod candidates;
+mod failures;
 mod fastest;
 mod least;
 pub mod maglev;
@@ -42,10 +43,11 @@ mod wrr;
 
 use core::borrow::Borrow;
 
+pub(crate) use candidates::below;
 use candidates::Candidates;
 
+pub use failures::Failures;
 pub use server::Cursor;
-pub use server::Identity;
 pub use server::Server;
 pub use server::MAX_WEIGHT;
 
@@ -79,7 +81,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every scheduler, in the order of the reference; a table stores the position in this list.
+    /// Every scheduler, in the order of the reference; its number in a table is the position in this list.
     pub const ALL: [Self; 11] = [
         Self::Rr,
         Self::Wrr,
@@ -93,6 +95,23 @@ impl Kind {
         Self::Ch,
         Self::Fastest,
     ];
+
+    /// Its number in a table.
+    pub const fn number(self) -> u32 {
+        self as u32
+    }
+
+    /// The one with a number.
+    pub const fn from_number(number: u32) -> Option<Self> {
+        let mut left: &[Self] = &Self::ALL;
+        while let Some((&kind, rest)) = left.split_first() {
+            if kind.number() == number {
+                return Some(kind);
+            }
+            left = rest;
+        }
+        None
+    }
 
     /// The word in the rule language.
     pub const fn as_str(self) -> &'static str {
@@ -194,10 +213,13 @@ impl Pool<'_, Server> {
     }
 }
 
+/// Key of [`hash_key`].
+pub(crate) const HASH_KEY: [u64; 2] = [0x6c37_7377_6974_6368, 0x7265_616c_7365_7276];
+
 /// Hash of a request's key (source, path, host, header, cookie) for [`Ask::hash`].
 ///
 /// SipHash-1-3 with a fixed key, so that all switches in front of the same servers agree. It is
 /// therefore no defence against clients who seek keys that meet at one server; bounded load is.
 pub fn hash_key(bytes: &[u8]) -> u64 {
-    siphash13([0x6c37_7377_6974_6368, 0x7265_616c_7365_7276], bytes)
+    siphash13(HASH_KEY, bytes)
 }

@@ -25,10 +25,10 @@ use core::borrow::Borrow;
 
 use super::candidates::mix;
 use super::candidates::Candidates;
-use super::server::Identity;
 use super::server::Server;
 use super::sort::lower_bound;
 use super::sort::sort;
+use crate::endpoint::Endpoint;
 use crate::siphash::siphash13;
 
 /// Points for each unit of weight; the share of a server of weight 1 varies by about 8 %.
@@ -89,14 +89,14 @@ pub fn fill<S: Borrow<Server>>(points: &mut [Point], servers: &[S]) -> Result<()
         let server = server.borrow();
         for replica in 0..count(server.last_weight(), halvings) {
             if let Some(point) = free.next() {
-                *point = Point::new(place(server.identity(), replica), index);
+                *point = Point::new(place(server.endpoint(), replica), index);
             }
         }
     }
-    let identity = |point: &Point| servers.get(point.server()).map(|of| of.borrow().identity());
+    let endpoint = |point: &Point| servers.get(point.server()).map(|of| of.borrow().endpoint());
     sort(points, |a, b| {
         // Two points of one place are ordered by their servers' names, not by their numbers.
-        a.place() < b.place() || a.place() == b.place() && identity(a) < identity(b)
+        a.place() < b.place() || a.place() == b.place() && endpoint(a) < endpoint(b)
     });
     Ok(())
 }
@@ -123,13 +123,13 @@ fn count(weight: u32, halvings: u32) -> usize {
 }
 
 /// Where a server's point number `replica` lies.
-fn place(identity: Identity, replica: usize) -> u64 {
+fn place(endpoint: Endpoint, replica: usize) -> u64 {
     let mut name = [0_u8; 26];
     let replica = u64::try_from(replica).unwrap_or(u64::MAX).to_be_bytes();
-    let parts = identity
+    let parts = endpoint
         .address
         .into_iter()
-        .chain(identity.port.to_be_bytes())
+        .chain(endpoint.port.to_be_bytes())
         .chain(replica);
     for (to, from) in name.iter_mut().zip(parts) {
         *to = from;
@@ -208,7 +208,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::sched::tests::identity;
+    use crate::sched::tests::endpoint;
     use crate::sched::tests::servers;
     use crate::sched::tests::Bench;
     use crate::sched::Kind;
@@ -224,16 +224,16 @@ mod tests {
         bench
             .picks(keys)
             .iter()
-            .map(|&index| bench.servers[index].identity().port)
+            .map(|&index| bench.servers[index].endpoint().port)
             .collect()
     }
 
     fn numbered(weights: &[(u16, u32)]) -> Bench {
         let server = |&(port, weight): &(u16, u32)| {
             Server::new(
-                Identity {
+                Endpoint {
                     port,
-                    ..identity(1)
+                    ..endpoint(1)
                 },
                 weight,
             )

@@ -12,25 +12,17 @@ use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::fastest::PeakEwma;
+use crate::endpoint::Endpoint;
 
 /// The highest weight, as in IPVS.
 pub const MAX_WEIGHT: u32 = 65535;
-
-/// Which server it is, for the schedulers that hash servers. All switches that name a server
-/// alike place it alike.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Identity {
-    /// Address, network order, IPv4 as IPv4-mapped IPv6 (RFC 4291, 2.5.5.2).
-    pub address: [u8; 16],
-    /// Port, host order.
-    pub port: u16,
-}
 
 /// One real server. Shared by all CPUs; aligned so that two servers share no cache line.
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct Server {
-    identity: Identity,
+    /// All switches that name a server alike place its keys alike.
+    endpoint: Endpoint,
     weight: AtomicU32,
     last_weight: AtomicU32,
     available: AtomicBool,
@@ -42,10 +34,10 @@ pub struct Server {
 
 impl Server {
     /// A server that is available and idle. A weight over [`MAX_WEIGHT`] counts as that.
-    pub const fn new(identity: Identity, weight: u32) -> Self {
+    pub const fn new(endpoint: Endpoint, weight: u32) -> Self {
         let weight = bounded(weight);
         Self {
-            identity,
+            endpoint,
             weight: AtomicU32::new(weight),
             last_weight: AtomicU32::new(weight),
             available: AtomicBool::new(true),
@@ -56,8 +48,8 @@ impl Server {
     }
 
     /// Which server it is.
-    pub const fn identity(&self) -> Identity {
-        self.identity
+    pub const fn endpoint(&self) -> Endpoint {
+        self.endpoint
     }
 
     /// Weight, 0 to [`MAX_WEIGHT`]; 0: gets nothing new.

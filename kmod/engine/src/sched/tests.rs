@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! What every scheduler promises, for all of them; and what their own tests share.
 
+use crate::endpoint::Endpoint;
 use std::sync::Arc;
 use std::sync::Barrier;
 use std::thread;
@@ -26,9 +27,9 @@ pub(super) const KINDS: [Kind; 11] = [
 ];
 
 /// 10.0.0.`number`:80.
-pub(super) fn identity(number: usize) -> Identity {
+pub(super) fn endpoint(number: usize) -> Endpoint {
     let [low, high, ..] = number.to_le_bytes();
-    Identity {
+    Endpoint {
         address: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, high, low],
         port: 80,
     }
@@ -39,7 +40,7 @@ pub(super) fn servers(weights: &[u32]) -> Vec<Server> {
     weights
         .iter()
         .zip(1..)
-        .map(|(&weight, number)| Server::new(identity(number), weight))
+        .map(|(&weight, number)| Server::new(endpoint(number), weight))
         .collect()
 }
 
@@ -282,7 +283,7 @@ fn picks_go_on_while_servers_change() {
 
 #[test]
 fn finish_stays_at_zero() {
-    let server = Server::new(identity(1), 1);
+    let server = Server::new(endpoint(1), 1);
     server.finish();
     assert_eq!(server.active(), 0);
     server.start();
@@ -293,7 +294,7 @@ fn finish_stays_at_zero() {
 
 #[test]
 fn a_weight_has_sixteen_bits_and_its_last_value_is_kept() {
-    let server = Server::new(identity(1), 70_000);
+    let server = Server::new(endpoint(1), 70_000);
     assert_eq!(server.weight(), 65535);
     server.set_weight(8);
     server.set_weight(0);

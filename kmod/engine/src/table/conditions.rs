@@ -4,6 +4,9 @@
 use core::ops::Deref;
 
 use super::automaton::Walk;
+use super::codes::ConditionOn;
+use super::codes::ConditionTest;
+use super::codes::ValueKind;
 use super::format::ConditionRecord;
 use super::format::IntervalRecord;
 use super::format::RouteRecord;
@@ -81,7 +84,7 @@ pub fn cookie<'r, F: Fields + ?Sized>(fields: &'r F, name: &[u8]) -> Option<&'r 
 }
 
 /// The value of the first cookie of that name in one Cookie field.
-pub(crate) fn cookie_in<'r>(field: &'r [u8], name: &[u8]) -> Option<&'r [u8]> {
+fn cookie_in<'r>(field: &'r [u8], name: &[u8]) -> Option<&'r [u8]> {
     field
         .split(|&b| b == b';')
         .filter_map(pair)
@@ -121,7 +124,7 @@ impl<F: Fields + ?Sized> Value<'_, F> {
 
 impl<B: Deref<Target = [u8]>> Table<B> {
     fn value_matches<F: Fields + ?Sized>(&self, value: &Value<'_, F>, test: &ValueRecord) -> bool {
-        if test.kind == 0 {
+        if test.kind == ValueKind::Exact.number() {
             return value.is(self.text(test.value, test.value_len));
         }
         let Some(mut walk) = Walk::new(self, test.value) else {
@@ -143,16 +146,19 @@ impl<B: Deref<Target = [u8]>> Table<B> {
     ) -> Result<bool, OverBudget> {
         budget.spend(condition.values_len.saturating_add(1))?;
         let name = self.text(condition.name, condition.name_len);
-        let value = match condition.kind_test & 0xff {
-            0 => header(request.fields, name),
-            1 => query(request.query, name),
-            _ => cookie(request.fields, name).map(Value::Plain),
+        let Some((on, test)) = ConditionOn::of(condition.kind_test) else {
+            return Ok(false);
         };
-        Ok(match (condition.kind_test >> 8, value) {
-            (1, value) => value.is_some(),
-            (2, value) => value.is_none(),
-            (_, None) => false,
-            (_, Some(value)) => self
+        let value = match on {
+            ConditionOn::Field => header(request.fields, name),
+            ConditionOn::Query => query(request.query, name),
+            ConditionOn::Cookie => cookie(request.fields, name).map(Value::Plain),
+        };
+        Ok(match (test, value) {
+            (ConditionTest::Present, value) => value.is_some(),
+            (ConditionTest::Absent, value) => value.is_none(),
+            (ConditionTest::AnyOf, None) => false,
+            (ConditionTest::AnyOf, Some(value)) => self
                 .records::<ValueRecord>(condition.values, condition.values_len)
                 .any(|test| self.value_matches(&value, &test)),
         })

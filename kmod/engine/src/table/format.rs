@@ -84,9 +84,9 @@ records! {
     ServiceRecord = 2, 11 {
         /// Name in the bytes.
         name, name_len,
-        /// Protocol: 0 http, 1 https, 2 tls, 3 tcp.
+        /// [`Protocol`](super::codes::Protocol).
         protocol,
-        /// Data path: 0 auto, 1 kernel, 2 front.
+        /// [`Datapath`](super::codes::Datapath).
         datapath,
         /// [`crate::uri::Allow`] bits.
         allow,
@@ -211,14 +211,14 @@ records! {
         conditions, conditions_len,
         /// [`SourcesRecord`]: index + 1, or 0.
         sources,
-        /// 0 forward; 1 an action of the front's (respond, redirect); 2 forward by the front, for its filters.
+        /// [`Action`](super::codes::Action).
         action,
         /// Range of [`ShareRecord`]s.
         shares, shares_len,
     }
-    /// A condition on a header field (0), query parameter (1) or cookie (2).
+    /// A condition on a header field, query parameter or cookie.
     ConditionRecord = 14, 5 {
-        /// Kind in the lower 8 bits; above: 0 one of the values, 1 present, 2 absent.
+        /// [`ConditionOn`](super::codes::ConditionOn) in the lower 8 bits, [`ConditionTest`](super::codes::ConditionTest) above.
         kind_test,
         /// Name in the bytes.
         name, name_len,
@@ -227,7 +227,7 @@ records! {
     }
     /// One alternative of a value.
     ValueRecord = 15, 3 {
-        /// 0: exact; 1: regular expression.
+        /// [`ValueKind`](super::codes::ValueKind).
         kind,
         /// Exact: range of bytes. Expression: index of a [`DfaRecord`], and 0.
         value, value_len,
@@ -248,15 +248,15 @@ records! {
     PoolRecord = 18, 11 {
         /// Name in the bytes.
         name, name_len,
-        /// Scheduler, in the order of [`crate::sched::Kind`].
+        /// Scheduler: [`Kind`](crate::sched::Kind).
         scheduler,
-        /// Hash key: 0 source, 1 path, 2 host, 3 header, 4 cookie.
+        /// [`HashKey`](super::codes::HashKey).
         key,
         /// Name of the header or cookie in the bytes.
         key_name, key_name_len,
         /// Bounded load, percent.
         load_percent,
-        /// 0 nat, 1 fullnat.
+        /// [`Forwarding`](super::codes::Forwarding).
         forward,
         /// Range of [`ServerRecord`]s.
         servers, servers_len,

@@ -10,6 +10,7 @@
 
 mod automaton;
 mod budget;
+pub mod codes;
 mod conditions;
 pub mod format;
 mod matching;
@@ -21,7 +22,6 @@ use core::ops::Deref;
 use budget::Budget;
 pub use budget::OverBudget;
 pub use conditions::cookie;
-pub(crate) use conditions::cookie_in;
 pub use matching::ByHost;
 pub use matching::ByPath;
 pub use matching::Winner;

@@ -28,3 +28,9 @@ impl Fields for [(&[u8], &[u8])] {
         <[_]>::iter(self).copied()
     }
 }
+
+impl<F: Fields> Fields for Option<F> {
+    fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.as_ref().into_iter().flat_map(Fields::iter)
+    }
+}

@@ -4,9 +4,17 @@
 use core::fmt;
 use core::ops::Deref;
 
+use super::codes::Action;
+use super::codes::ConditionOn;
+use super::codes::Datapath;
+use super::codes::Forwarding;
+use super::codes::HashKey;
+use super::codes::Protocol;
+use super::codes::ValueKind;
 use super::format::*;
 use super::Section;
 use super::Table;
+use crate::sched::Kind;
 
 /// Why a buffer is not a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,8 +194,8 @@ impl<B: Deref<Target = [u8]>> Table<B> {
             next_listen = next_listen.saturating_add(s.listens_len);
             contiguous
                 && b.text(s.name, s.name_len)
-                && s.protocol <= 3
-                && s.datapath <= 2
+                && Protocol::from_number(s.protocol).is_some()
+                && Datapath::from_number(s.datapath).is_some()
                 && b.range::<ListenRecord>(s.listens, s.listens_len)
                 && b.maybe::<PathsRecord>(s.any_host)
                 && b.range::<RouteRecord>(s.routes, s.routes_len)
@@ -286,19 +294,18 @@ impl<B: Deref<Target = [u8]>> Table<B> {
                 && b.range::<ValueRecord>(r.other_methods, r.other_methods_len)
                 && b.range::<ConditionRecord>(r.conditions, r.conditions_len)
                 && b.maybe::<SourcesRecord>(r.sources)
-                && r.action <= 2
+                && Action::from_number(r.action).is_some()
                 && b.range::<ShareRecord>(r.shares, r.shares_len)
         })?;
         b.each(|_, c: ConditionRecord| {
-            c.kind_test & 0xff <= 2
-                && c.kind_test >> 8 <= 2
+            ConditionOn::of(c.kind_test).is_some()
                 && b.text(c.name, c.name_len)
                 && b.range::<ValueRecord>(c.values, c.values_len)
         })?;
-        b.each(|_, v: ValueRecord| match v.kind {
-            0 => b.text(v.value, v.value_len),
-            1 => b.index::<DfaRecord>(v.value),
-            _ => false,
+        b.each(|_, v: ValueRecord| match ValueKind::from_number(v.kind) {
+            Some(ValueKind::Exact) => b.text(v.value, v.value_len),
+            Some(ValueKind::Regex) => b.index::<DfaRecord>(v.value),
+            None => false,
         })?;
         b.each(|_, s: SourcesRecord| b.range::<IntervalRecord>(s.intervals, s.intervals_len))?;
         b.each(|_, i: IntervalRecord| i.matched <= 129)
@@ -313,10 +320,10 @@ impl<B: Deref<Target = [u8]>> Table<B> {
             next_server = next_server.saturating_add(p.servers_len);
             contiguous
                 && b.text(p.name, p.name_len)
-                && p.scheduler <= 10
-                && p.key <= 4
+                && Kind::from_number(p.scheduler).is_some()
+                && HashKey::from_number(p.key).is_some()
                 && b.text(p.key_name, p.key_name_len)
-                && p.forward <= 1
+                && Forwarding::from_number(p.forward).is_some()
                 && b.range::<ServerRecord>(p.servers, p.servers_len)
         })?;
         b.each(|_, s: ServerRecord| s.port <= 0xffff && s.weight <= 0xffff)?;

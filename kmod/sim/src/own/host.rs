@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::collections::HashSet;
 use std::collections::VecDeque;
 
+use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::flow::Segment;
 use l7switch_engine::flow::segment::ACK;
 use l7switch_engine::flow::segment::RST;
 use l7switch_engine::flow::segment::SYN;
-use l7switch_engine::sched::Identity;
 
 use super::OwnConfig;
 use super::send::Out;
@@ -35,7 +35,7 @@ pub struct Own {
     base: u64,
     listening: HashSet<u16>,
     tcbs: Vec<Option<Tcb>>,
-    index: HashMap<(u16, Identity), Handle>,
+    index: HashMap<(u16, Endpoint), Handle>,
     accepted: VecDeque<Handle>,
     packets: Vec<Vec<u8>>,
     errors: Vec<String>,
@@ -65,7 +65,7 @@ impl Own {
     }
 
     /// RFC 6528: a clock of 64 ns, and a hash of the addresses.
-    fn isn(&self, now: u64, port: u16, remote: &Identity) -> u32 {
+    fn isn(&self, now: u64, port: u16, remote: &Endpoint) -> u32 {
         let mut hash = self.secret ^ u64::from(port) << 16 ^ u64::from(remote.port);
         for byte in remote.address {
             hash = mix(hash ^ u64::from(byte));
@@ -266,7 +266,7 @@ impl Stack for Own {
         self.listening.insert(port);
     }
 
-    fn connect(&mut self, now: u64, port: u16, to: Identity) -> Option<Handle> {
+    fn connect(&mut self, now: u64, port: u16, to: Endpoint) -> Option<Handle> {
         let mut least = None;
         if let Some(&handle) = self.index.get(&(port, to)) {
             match &self.tcbs[handle] {
@@ -279,7 +279,7 @@ impl Stack for Own {
                 _ => {}
             }
         }
-        let local = Identity {
+        let local = Endpoint {
             address: self.address,
             port,
         };
@@ -296,14 +296,14 @@ impl Stack for Own {
         self.accepted.pop_front()
     }
 
-    fn remote(&self, handle: Handle) -> Identity {
+    fn remote(&self, handle: Handle) -> Endpoint {
         match &self.tcbs[handle] {
             Some(tcb) => tcb.remote,
             None => unreachable!("a handle that was released"),
         }
     }
 
-    fn local(&self, handle: Handle) -> Identity {
+    fn local(&self, handle: Handle) -> Endpoint {
         match &self.tcbs[handle] {
             Some(tcb) => tcb.local,
             None => unreachable!("a handle that was released"),

@@ -29,7 +29,7 @@ impl Tcb {
                 self.receive_scale = 255;
             }
         }
-        let header = if l7switch_engine::flow::is_ipv4(&self.local.address) {
+        let header = if l7switch_engine::endpoint::is_ipv4(&self.local.address) {
             40
         } else {
             60

@@ -29,7 +29,7 @@ impl Tcb {
     fn options(&self, flags: u8, out: &Out<'_>) -> Vec<u8> {
         let mut options = Vec::new();
         if flags & SYN != 0 {
-            let header = if l7switch_engine::flow::is_ipv4(&self.local.address) {
+            let header = if l7switch_engine::endpoint::is_ipv4(&self.local.address) {
                 40
             } else {
                 60

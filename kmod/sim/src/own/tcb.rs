@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use l7switch_engine::sched::Identity;
+use l7switch_engine::endpoint::Endpoint;
 
 use super::OwnConfig;
 
@@ -26,8 +26,8 @@ pub(super) enum State {
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Tcb {
-    pub(super) local: Identity,
-    pub(super) remote: Identity,
+    pub(super) local: Endpoint,
+    pub(super) remote: Endpoint,
     pub(super) state: State,
     pub(super) accepted: bool,
     pub(super) released: bool,
@@ -83,7 +83,7 @@ pub(super) const MS: u64 = 1_000_000;
 pub(super) const RTO_MIN: u64 = 200 * MS;
 
 impl Tcb {
-    pub(super) fn new(local: Identity, remote: Identity, iss: u32, config: &OwnConfig) -> Self {
+    pub(super) fn new(local: Endpoint, remote: Endpoint, iss: u32, config: &OwnConfig) -> Self {
         Self {
             local,
             remote,

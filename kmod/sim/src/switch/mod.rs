@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The switch of the simulation: what the kernel's shell is to the flow engine.
 
-mod environment;
+mod packet;
+mod platform;
 mod rules;
 mod stats;
 
+use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::HashMap;
+use std::rc::Rc;
 
-use l7switch_engine::flow::Asked;
+use l7switch_engine::endpoint::Endpoint;
+use l7switch_engine::environment::FlowEnv;
 use l7switch_engine::flow::Build;
 use l7switch_engine::flow::Flow;
 use l7switch_engine::flow::Fresh;
@@ -23,36 +27,54 @@ use l7switch_engine::flow::segment::ACK;
 use l7switch_engine::flow::segment::FIN;
 use l7switch_engine::flow::segment::RST;
 use l7switch_engine::flow::segment::SYN;
-use l7switch_engine::sched::Identity;
+use l7switch_engine::flow::seq::before;
 
-use crate::plan::ALSO;
-use crate::plan::EAGER;
 use crate::plan::Plan;
-use crate::plan::TLS;
-use crate::rng::Rng;
 use crate::wire;
 use crate::wire::Read;
 
-use environment::Context;
-use environment::Entry;
-use environment::Extra;
-use environment::Held;
-use environment::Packet;
-use environment::Shared;
-use environment::before;
+use packet::NoteMemory;
+use packet::Owned;
+use packet::Packet;
+use packet::Waiting;
+use platform::Carrier;
+use platform::Shared;
+use rules::SimRules;
 pub use stats::Stats;
+
+/// A flow, with what is kept beside it.
+struct Entry {
+    flow: Flow,
+    state: platform::State,
+    client: Endpoint,
+    service: Endpoint,
+    /// Its packets' data lie in pieces of so many bytes.
+    piece: usize,
+    /// When the last packet came.
+    seen: Option<u64>,
+    /// When it is looked at next.
+    scheduled: u64,
+}
 
 /// The switch.
 pub struct Switch {
-    shared: Shared,
+    shared: RefCell<Shared>,
+    rules: Rc<SimRules>,
+    /// Addresses of the real servers, by host.
+    servers: Vec<[u8; 16]>,
     flows: Vec<Option<Entry>>,
     spare: Vec<usize>,
-    by_client: HashMap<(Identity, Identity), usize>,
+    by_client: HashMap<(Endpoint, Endpoint), usize>,
     timers: BinaryHeap<Reverse<(u64, usize)>>,
+    /// When rules are replaced, the last time first.
+    reloads: Vec<u64>,
     live: usize,
     base: u64,
     service: [u8; 16],
 }
+
+/// Servers that were left out are put back that often, ns.
+const RECOVERY: u64 = 100_000_000;
 
 impl Switch {
     /// A switch before the servers of a plan.
@@ -63,47 +85,63 @@ impl Switch {
         servers: Vec<[u8; 16]>,
         trace: bool,
     ) -> Self {
-        let mut rng = Rng::new(plan.seed ^ 0x5111);
-        let key = [rng.next(), rng.next()];
+        let mut reloads = plan.rules.reloads.clone();
+        reloads.sort_unstable_by(|a, b| b.cmp(a));
         Self {
-            shared: Shared {
-                plan: plan.clone(),
-                servers,
-                snat,
-                by_leg: HashMap::new(),
-                takes: HashMap::new(),
-                rng,
-                key,
-                round: 0,
-                trace,
-                notes: Vec::new(),
-                errors: Vec::new(),
-                stats: Stats::default(),
-                next_port: 0,
-            },
+            shared: RefCell::new(Shared::new(plan, snat, trace)),
+            rules: Rc::new(SimRules::new(plan, service, &servers, 1, None)),
+            servers,
             flows: Vec::new(),
             spare: Vec::new(),
             by_client: HashMap::new(),
             timers: BinaryHeap::new(),
+            reloads,
             live: 0,
             base: plan.base_ms * 1_000_000,
             service,
         }
     }
 
+    fn note(&self, note: impl FnOnce() -> String) {
+        self.shared.borrow_mut().note(note);
+    }
+
+    fn verdict(&self, name: &'static str) {
+        self.shared.borrow_mut().verdict(name);
+    }
+
+    fn error(&self, error: impl Into<String>) {
+        self.shared.borrow_mut().error(error);
+    }
+
+    /// Puts rules in force whose time has come, and servers back.
+    fn keep_rules(&mut self, now: u64) {
+        while self.reloads.last().is_some_and(|&at| at <= now) {
+            self.reloads.pop();
+            self.note(|| "  switch: other rules".into());
+            self.verdict("reload");
+            let plan = self.shared.borrow().plan.clone();
+            let (servers, before) = (&self.servers, &self.rules);
+            let generation = l7switch_engine::policy::Ruleset::generation(&**before) + 1;
+            let rules = SimRules::new(&plan, self.service, servers, generation, Some(before));
+            self.rules = Rc::new(rules);
+        }
+        self.rules.recover((now + self.base) / RECOVERY * RECOVERY);
+    }
+
     /// What was decided since the last call, for a trace.
     pub fn notes(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.shared.notes)
+        std::mem::take(&mut self.shared.borrow_mut().notes)
     }
 
     /// What went wrong since the last call.
     pub fn errors(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.shared.errors)
+        std::mem::take(&mut self.shared.borrow_mut().errors)
     }
 
     /// Counters.
-    pub fn stats(&self) -> &Stats {
-        &self.shared.stats
+    pub fn stats(&self) -> Stats {
+        self.shared.borrow().stats.clone()
     }
 
     /// Flows that are there.
@@ -119,8 +157,12 @@ impl Switch {
             .flatten()
             .map(|entry| format!("{:?}", entry.flow))
             .collect();
-        for legs in self.shared.by_leg.keys() {
+        for legs in self.shared.borrow().by_leg.keys() {
             left.push(format!("{legs:?}"));
+        }
+        let active = self.rules.active();
+        if active > 0 {
+            left.push(format!("{active} requests that servers have"));
         }
         left
     }
@@ -133,54 +175,58 @@ impl Switch {
     /// Takes a packet; gives those that go out. Whether it began a connection in the place of another.
     pub fn input(&mut self, now: u64, packet: &[u8], out: &mut Vec<Vec<u8>>) -> bool {
         let Some(read) = wire::read(packet) else {
-            self.shared.note(|| "  switch: a bad packet".into());
-            self.shared.verdict("bad");
+            self.note(|| "  switch: a bad packet".into());
+            self.verdict("bad");
             return false;
         };
+        self.keep_rules(now);
         let segment = read.segment;
         let clock = now + self.base;
-        if segment.destination.address == self.service
-            && !self
-                .shared
-                .by_leg
-                .contains_key(&(segment.source, segment.destination))
-        {
+        let ends = (segment.source, segment.destination);
+        let from_front = segment.source.address == self.service;
+        let leg = if from_front {
+            // It answers clients at their own addresses.
+            let id = self.by_client.get(&(segment.destination, segment.source));
+            let entry = id.and_then(|&id| Some((id, self.flows[id].as_ref()?)));
+            entry.and_then(|(id, entry)| Some((id, entry.flow.front_leg()?)))
+        } else {
+            self.shared.borrow().by_leg.get(&ends).copied()
+        };
+        if leg.is_none() && !from_front && segment.destination.address == self.service {
             return self.client(now, clock, packet, &read, out);
         }
-        let leg = self
-            .shared
-            .by_leg
-            .get(&(segment.source, segment.destination))
-            .copied();
         let Some((id, leg)) = leg else {
             self.stray(packet, &read, out);
             return false;
         };
+        if !from_front && segment.flags & (SYN | ACK) == SYN | ACK {
+            let ipv4 = l7switch_engine::endpoint::is_ipv4(&segment.source.address);
+            let takes = segment.offer.largest(ipv4);
+            self.shared.borrow_mut().takes.insert(ends, takes);
+        }
         let verdict = self.with(
             now,
             id,
             out,
-            |flow, context, packet| flow.server(leg, &segment, packet, context),
+            |flow, env, packet| flow.server(leg, &segment, packet, env),
             packet,
             &read,
         );
-        self.shared
-            .note(|| format!("  switch: {}", short(&verdict)));
+        self.note(|| format!("  switch: {}", short(&verdict)));
         match verdict {
-            Verdict::Drop => self.shared.verdict("server-drop"),
+            Verdict::Drop => self.verdict("server-drop"),
             Verdict::Forward(rewrite) => {
-                self.shared.verdict("server-forward");
-                self.shared.rewrite(packet.to_vec(), &read, &rewrite, out);
+                self.verdict("server-forward");
+                self.shared
+                    .borrow_mut()
+                    .rewrite(packet.to_vec(), &read, &rewrite, out);
             }
             Verdict::Part(bytes, rewrite) => {
-                self.shared.verdict("server-part");
+                self.verdict("server-part");
                 let part = wire::cut(packet, &read, 0, bytes);
-                self.shared.rewrite(part, &read, &rewrite, out);
+                self.shared.borrow_mut().rewrite(part, &read, &rewrite, out);
             }
-            verdict => self
-                .shared
-                .errors
-                .push(format!("of a server's segment: {verdict:?}")),
+            verdict => self.error(format!("of a server's segment: {verdict:?}")),
         }
         self.after(now, id);
         false
@@ -191,12 +237,12 @@ impl Switch {
         let segment = read.segment;
         if segment.source.address == self.service {
             // The front's own.
-            self.shared.verdict("front-pass");
+            self.verdict("front-pass");
             out.push(packet.to_vec());
             return;
         }
-        self.shared.verdict("server-stray");
-        self.shared.note(|| "  switch: of no leg".into());
+        self.verdict("server-stray");
+        self.note(|| "  switch: of no leg".into());
         if segment.flags & (RST | ACK) == ACK {
             // What a host answers that does not know of it.
             let build = Build {
@@ -231,22 +277,15 @@ impl Switch {
                 now,
                 id,
                 out,
-                |flow, context, packet| flow.client(&segment, packet, context),
+                |flow, env, packet| flow.client(&segment, packet, env),
                 packet,
                 read,
             );
             if verdict == Verdict::Reopen {
-                self.shared.note(|| "  switch: Reopen".into());
-                self.shared.verdict("reopen");
+                self.note(|| "  switch: Reopen".into());
+                self.verdict("reopen");
                 reopened = true;
-                self.with(
-                    now,
-                    id,
-                    out,
-                    |flow, context, _| flow.end(context),
-                    packet,
-                    read,
-                );
+                self.with(now, id, out, |flow, env, _| flow.end(env), packet, read);
                 self.after(now, id);
             } else {
                 self.apply(now, id, verdict, packet, read, out);
@@ -254,32 +293,31 @@ impl Switch {
                 return false;
             }
         }
-        let listener = self.shared.listener(&segment.destination, clock);
+        let listener = self.shared.borrow().listener(&segment.destination, clock);
         match fresh(&listener, &segment) {
             Fresh::Pass => {
-                self.shared
-                    .note(|| "  switch: passes to the local stack".into());
-                self.shared.verdict("pass");
+                self.note(|| "  switch: passes to the local stack".into());
+                self.verdict("pass");
                 out.push(packet.to_vec());
             }
             Fresh::Drop => {
-                self.shared.note(|| "  switch: needs nothing".into());
-                self.shared.verdict("fresh-drop");
+                self.note(|| "  switch: needs nothing".into());
+                self.verdict("fresh-drop");
             }
             Fresh::Answer(build) => {
-                self.shared.note(|| "  switch: answers".into());
-                self.shared.verdict("answer");
+                self.note(|| "  switch: answers".into());
+                self.verdict("answer");
                 write(&build, out);
             }
             Fresh::Open(flow) => {
-                self.shared.note(|| "  switch: a flow".into());
-                self.shared.verdict("open");
+                self.note(|| "  switch: a flow".into());
+                self.verdict("open");
                 let id = self.insert(flow, &segment);
                 let verdict = self.with(
                     now,
                     id,
                     out,
-                    |flow, context, packet| flow.client(&segment, packet, context),
+                    |flow, env, packet| flow.client(&segment, packet, env),
                     packet,
                     read,
                 );
@@ -295,29 +333,18 @@ impl Switch {
             self.flows.push(None);
             self.flows.len() - 1
         });
-        let piece = self.shared.rng.pick(&[7, 512, 4096, usize::MAX / 4]);
+        let piece = self
+            .shared
+            .borrow_mut()
+            .rng
+            .pick(&[7, 512, 4096, usize::MAX / 4]);
         self.flows[id] = Some(Entry {
             flow,
-            extra: Extra {
-                id,
-                held: Vec::new(),
-                seen: None,
-                notes: Vec::new(),
-                tried: Vec::new(),
-                legs: [None; 2],
-                chosen: 0,
-                asked: Asked::new(),
-                service: match segment.destination.port {
-                    ALSO => 1,
-                    TLS => 2,
-                    EAGER => 3,
-                    _ => 0,
-                },
-                eager: segment.destination.port == EAGER,
-                client: segment.source,
-                address: segment.destination,
-                piece,
-            },
+            state: platform::State::new(Waiting::default(), NoteMemory::default(), ()),
+            client: segment.source,
+            service: segment.destination,
+            piece,
+            seen: None,
             scheduled: u64::MAX,
         });
         if self
@@ -325,13 +352,12 @@ impl Switch {
             .insert((segment.source, segment.destination), id)
             .is_some()
         {
-            self.shared
-                .errors
-                .push("two flows of one client's tuple".into());
+            self.error("two flows of one client's tuple");
         }
         self.live += 1;
-        self.shared.stats.flows += 1;
-        self.shared.stats.most = self.shared.stats.most.max(self.live);
+        let stats = &mut self.shared.borrow_mut().stats;
+        stats.flows += 1;
+        stats.most = stats.most.max(self.live);
         id
     }
 
@@ -341,7 +367,7 @@ impl Switch {
         now: u64,
         id: usize,
         out: &mut Vec<Vec<u8>>,
-        call: impl for<'p> FnOnce(&mut Flow, &mut Context<'p>, &Packet<'p>) -> T,
+        call: impl for<'p> FnOnce(&mut Flow, &mut FlowEnv<'p, Carrier<'p>>, &Packet<'p>) -> T,
         packet: &[u8],
         read: &Read,
     ) -> T {
@@ -349,27 +375,44 @@ impl Switch {
             unreachable!("an index leads to no flow")
         };
         // Held segments may be let go of at any time, but not within a burst: a long one would never get through.
-        let forgotten = self.shared.rng.ppm(self.shared.plan.forget);
-        if forgotten && entry.extra.seen != Some(now) {
-            entry.extra.held.clear();
+        let forgets = {
+            let shared = &mut *self.shared.borrow_mut();
+            shared.rng.ppm(shared.plan.forget)
+        };
+        if forgets && entry.seen != Some(now) {
+            entry.state.held = Default::default();
             self.shared
+                .borrow_mut()
                 .note(|| "  switch: what was held is let go of".into());
         }
-        entry.extra.seen = Some(now);
+        entry.seen = Some(now);
+        let from = read.segment.source.address;
+        let from = self.servers.iter().position(|&server| server == from);
+        let mut env = FlowEnv {
+            platform: Carrier {
+                shared: &self.shared,
+                rules: Rc::clone(&self.rules),
+                id,
+                service: entry.service,
+                now: now + self.base,
+                out,
+                emitted: Vec::new(),
+                from: from.map(|host| host as u8),
+            },
+            client: entry.client,
+            service: entry.service,
+            state: &mut entry.state,
+        };
         let packet = Packet {
             bytes: packet,
             data: read.data,
-            piece: entry.extra.piece,
+            piece: entry.piece,
         };
-        let mut context = Context {
-            shared: &mut self.shared,
-            extra: &mut entry.extra,
-            now: now + self.base,
-            out,
-            emitted: Vec::new(),
-        };
-        let result = call(&mut entry.flow, &mut context, &packet);
-        let emitted = context.emitted;
+        let result = call(&mut entry.flow, &mut env, &packet);
+        let emitted = env.platform.emitted;
+        if entry.state.has_notes() {
+            self.shared.borrow_mut().verdict("note");
+        }
         for build in emitted {
             write(&build, out);
         }
@@ -386,8 +429,7 @@ impl Switch {
         out: &mut Vec<Vec<u8>>,
     ) {
         let segment = read.segment;
-        self.shared
-            .note(|| format!("  switch: {}", short(&verdict)));
+        self.note(|| format!("  switch: {}", short(&verdict)));
         let (name, part, rewrite, hold) = match verdict {
             Verdict::Drop => ("drop", 0, None, None),
             Verdict::Forward(rewrite) => ("forward", segment.payload, Some(rewrite), None),
@@ -400,40 +442,34 @@ impl Switch {
                 Some(segment.seq.wrapping_add(bytes)),
             ),
             Verdict::Reopen => {
-                self.shared.errors.push("reopened twice".into());
+                self.error("reopened twice");
                 return;
             }
         };
-        self.shared.verdict(name);
+        self.verdict(name);
         let _ = now;
         if let Some(rewrite) = rewrite {
             let part = wire::cut(packet, read, 0, part);
-            self.shared.rewrite(part, read, &rewrite, out);
+            self.shared.borrow_mut().rewrite(part, read, &rewrite, out);
         }
-        if let (Some(from), Some(entry)) = (hold, &mut self.flows[id]) {
-            if before(from, segment.seq) || before(segment.data_end(), from) {
-                self.shared
-                    .errors
-                    .push(format!("held from {from}, outside of the segment"));
-            }
-            if self.shared.rng.ppm(self.shared.plan.forget) {
-                self.shared.note(|| "  switch: it is not held".into());
-                return;
-            }
-            if let Some(last) = entry.extra.held.last() {
-                let end = last.segment.data_end();
-                if before(end, segment.seq) || before(segment.data_end(), end) {
-                    self.shared
-                        .errors
-                        .push("held segments do not follow each other".into());
-                }
-            }
-            entry.extra.held.push(Held {
-                segment,
-                read: *read,
-                bytes: packet.to_vec(),
-                from,
-            });
+        let (Some(from), Some(entry)) = (hold, &mut self.flows[id]) else {
+            return;
+        };
+        let shared = &mut *self.shared.borrow_mut();
+        if before(from, segment.seq) || before(segment.data_end(), from) {
+            shared.error(format!("held from {from}, outside of the segment"));
+        }
+        if shared.rng.ppm(shared.plan.forget) {
+            shared.note(|| "  switch: it is not held".into());
+            return;
+        }
+        let packet = Owned {
+            bytes: packet.to_vec(),
+            read: *read,
+            piece: entry.piece,
+        };
+        if !entry.state.held.hold(packet, &segment, from, 0) {
+            shared.verdict("hold-refused");
         }
     }
 
@@ -442,34 +478,21 @@ impl Switch {
         let Some(entry) = &mut self.flows[id] else {
             return;
         };
-        check(entry, &mut self.shared);
+        if let Some(broken) = entry.state.broken(&entry.flow) {
+            let error = format!("{broken}: {:?}", entry.flow);
+            self.shared.borrow_mut().error(error);
+        }
         if entry.flow.state() == State::Dead {
-            if entry.extra.legs.iter().any(Option::is_some) {
-                self.shared
-                    .errors
-                    .push("a flow is dead and has a leg".into());
-            }
-            if !entry.extra.held.is_empty() {
-                self.shared.errors.push("a flow is dead and holds".into());
-            }
-            let key = (entry.extra.client, entry.extra.address);
+            let key = (entry.client, entry.service);
             self.by_client.remove(&key);
             self.flows[id] = None;
             self.spare.push(id);
             self.live -= 1;
-            self.shared.note(|| "  switch: the flow is gone".into());
+            self.note(|| "  switch: the flow is gone".into());
             return;
         }
         let clock = now + self.base;
-        let mut nothing = Vec::new();
-        let context = Context {
-            shared: &mut self.shared,
-            extra: &mut entry.extra,
-            now: clock,
-            out: &mut nothing,
-            emitted: Vec::new(),
-        };
-        let due = entry.flow.due(!context.extra.held.is_empty());
+        let due = entry.flow.due(!entry.state.held.is_empty());
         let wait = due.wrapping_sub(milliseconds(clock));
         let wait = if wait > 1 << 31 { 0 } else { wait };
         let at = (clock / 1_000_000 + u64::from(wait)) * 1_000_000 - self.base;
@@ -482,6 +505,7 @@ impl Switch {
 
     /// Does what time has come for.
     pub fn tick(&mut self, now: u64, out: &mut Vec<Vec<u8>>) {
+        self.keep_rules(now);
         while let Some(&Reverse((at, id))) = self.timers.peek() {
             if at > now {
                 return;
@@ -495,8 +519,8 @@ impl Switch {
             }
             entry.scheduled = u64::MAX;
             let empty = wire::Header {
-                source: entry.extra.client,
-                destination: entry.extra.address,
+                source: entry.client,
+                destination: entry.service,
                 seq: 0,
                 ack: 0,
                 flags: FIN,
@@ -507,15 +531,8 @@ impl Switch {
             let Some(read) = wire::read(&empty) else {
                 continue;
             };
-            self.shared.note(|| format!("  switch: tick of flow {id}"));
-            self.with(
-                now,
-                id,
-                out,
-                |flow, context, _| flow.tick(context),
-                &empty,
-                &read,
-            );
+            self.note(|| format!("  switch: tick of flow {id}"));
+            self.with(now, id, out, |flow, env, _| flow.tick(env), &empty, &read);
             self.after(now, id);
         }
     }
@@ -534,53 +551,5 @@ fn short(verdict: &Verdict) -> String {
         Verdict::Part(bytes, _) => format!("Part({bytes})"),
         Verdict::PartHold(bytes, _) => format!("PartHold({bytes})"),
         verdict => format!("{verdict:?}"),
-    }
-}
-
-/// What holds of a flow whenever it is not being called.
-fn check(entry: &Entry, shared: &mut Shared) {
-    let flow = &entry.flow;
-    let mut wrong = Vec::new();
-    for leg in 0..2 {
-        let there = flow.leg(leg).is_some();
-        if there != entry.extra.legs[leg].is_some() {
-            wrong.push(format!("leg {leg} and its reservation differ"));
-        }
-        if let (Some(leg), Some((_, peer, local, _))) = (flow.leg(leg), entry.extra.legs[leg])
-            && (leg.peer != peer || leg.local != local)
-        {
-            wrong.push("a leg's addresses are not those that were reserved".into());
-        }
-    }
-    let outstanding: u32 = entry.extra.legs.iter().flatten().map(|leg| leg.3).sum();
-    if outstanding != flow.outstanding() && flow.state() != State::Dead {
-        wrong.push(format!(
-            "{outstanding} requests are counted, {} are outstanding",
-            flow.outstanding()
-        ));
-    }
-    if entry.extra.asked.outstanding() != outstanding {
-        wrong.push(format!("{:?} is not {outstanding}", entry.extra.asked));
-    }
-    if let Some(active) = flow.active()
-        && flow.leg(active).is_none_or(|leg| !leg.is_open())
-    {
-        wrong.push("the leg in use is not connected".into());
-    }
-    if let Some(binding) = flow.binding() {
-        if flow.leg(binding).is_none_or(|leg| !leg.is_opening()) {
-            wrong.push("the leg that is being opened is not".into());
-        }
-        if flow.active().is_some() {
-            wrong.push("a leg is opened while another is in use".into());
-        }
-    }
-    let held: usize = entry.extra.held.iter().map(|held| held.bytes.len()).sum();
-    if held > 200_000 {
-        wrong.push(format!("{held} bytes are held"));
-    }
-    let _ = entry.extra.eager;
-    for wrong in wrong {
-        shared.errors.push(format!("{wrong}: {flow:?}"));
     }
 }

@@ -1,66 +1,409 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! The rules of the simulation.
+//! The rules of the simulation, with the state of their servers: made of a rule file, as the module's are.
 
-use std::sync::OnceLock;
+use std::borrow::Borrow;
+use std::cell::Cell;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::net::Ipv6Addr;
+use std::net::SocketAddr;
+use std::rc::Rc;
 
+use l7switch_engine::endpoint::Endpoint;
+use l7switch_engine::environment::RealServer;
+use l7switch_engine::policy::PoolView;
+use l7switch_engine::policy::Ruleset;
+use l7switch_engine::sched;
+use l7switch_engine::sched::Cursor;
+use l7switch_engine::sched::Failures;
+use l7switch_engine::sched::Kind;
+use l7switch_engine::sched::Lookup;
+use l7switch_engine::sched::maglev;
+use l7switch_engine::sched::ring;
 use l7switch_engine::table::Table;
+use l7switch_engine::table::format::PoolRecord;
+use l7switch_engine::table::format::RouteRecord;
+use l7switch_engine::table::format::ServerRecord;
+use l7switch_engine::table::format::ServiceRecord;
+use l7switch_engine::table::format::ShareRecord;
 
-const RULES: &str = r#"
-[service.a-http]
-listen = "10.0.0.1:80"
-[[service.a-http.route]]
-path = { prefix = "/p0/" }
-pool = "p0"
-[[service.a-http.route]]
-path = { prefix = "/p1/" }
-pool = "p1"
-[[service.a-http.route]]
-path = { prefix = "/p2/" }
-pool = "p2"
+use crate::plan::ALSO;
+use crate::plan::EAGER;
+use crate::plan::HTTP;
+use crate::plan::POOLS;
+use crate::plan::Plan;
+use crate::plan::TLS;
 
-[service.b-also]
-listen = "10.0.0.1:8080"
-[[service.b-also.route]]
-path = { prefix = "/p0/" }
-pool = "p0"
-[[service.b-also.route]]
-path = { prefix = "/p1/" }
-pool = "p1"
-[[service.b-also.route]]
-path = { prefix = "/p2/" }
-pool = "p2"
-
-[service.c-tls]
-listen = "10.0.0.1:443"
-protocol = "tls"
-[[service.c-tls.route]]
-host = "p0.test"
-pool = "p0"
-[[service.c-tls.route]]
-host = "p1.test"
-pool = "p1"
-[[service.c-tls.route]]
-host = "p2.test"
-pool = "p2"
-
-[service.d-eager]
-listen = "10.0.0.1:25"
-protocol = "tcp"
-[[service.d-eager.route]]
-pool = "p0"
-
-[pool.p0]
-servers = ["10.2.0.1:80"]
-[pool.p1]
-servers = ["10.2.0.2:80"]
-[pool.p2]
-servers = ["10.2.0.3:80"]
-"#;
-
-pub(super) fn table() -> &'static Table<Vec<u8>> {
-    static TABLE: OnceLock<Table<Vec<u8>>> = OnceLock::new();
-    TABLE.get_or_init(|| match l7switch_rules::load_text("sim", RULES) {
-        Ok(rules) => rules.table,
-        Err(report) => panic!("the simulation's rules: {report:?}"),
-    })
+/// A real server's port, whatever rules name it.
+#[derive(Debug)]
+struct Server {
+    pool: String,
+    /// Its host, by number.
+    host: u8,
+    scheduled: sched::Server,
+    failures: Failures,
+    /// Requests that were passed to it.
+    requests: Cell<u64>,
 }
+
+/// A real server that flows share with the rules.
+#[derive(Clone, Debug)]
+pub(super) struct Handle(Rc<Server>);
+
+impl Borrow<sched::Server> for Handle {
+    fn borrow(&self) -> &sched::Server {
+        &self.0.scheduled
+    }
+}
+
+impl RealServer for Handle {
+    fn requested(&self) {
+        self.0.requests.set(self.0.requests.get() + 1);
+    }
+
+    fn works(&self) {
+        self.0.failures.works();
+    }
+
+    fn fails(&self, now: u64) -> bool {
+        let left_out = self.0.failures.fails(now);
+        if left_out {
+            self.0.scheduled.set_available(false);
+        }
+        left_out
+    }
+}
+
+enum LookupTable {
+    None,
+    Maglev(Vec<u16>),
+    Ring(Vec<ring::Point>),
+}
+
+struct Pool {
+    record: PoolRecord,
+    kind: Kind,
+    members: Vec<Handle>,
+    cursor: Cursor,
+    lookup: LookupTable,
+}
+
+/// Rules in force.
+pub(super) struct SimRules {
+    table: Table<Vec<u8>>,
+    generation: u64,
+    pools: Vec<Pool>,
+    /// Service addresses, by service.
+    listens: Vec<(u16, u32)>,
+    service: [u8; 16],
+}
+
+fn socket(address: [u8; 16], port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::from(address)).to_canonical(), port)
+}
+
+/// The rule file of a generation: every one has the same routes, but neither the same order nor the same weights.
+fn text(plan: &Plan, service: [u8; 16], servers: &[[u8; 16]], generation: u64) -> String {
+    let mut text = String::new();
+    let odd = generation % 2 == 1;
+    if odd {
+        // What stands before the others moves their numbers.
+        text += "[service.a-first]\nlisten = \"192.0.2.1:9\"\nroute = [{ pool = \"a-first\" }]\n";
+        text += "[pool.a-first]\nservers = [\"192.0.2.2:80\"]\n";
+    }
+    let http = |text: &mut String, name: &str, port: u16| {
+        let _ = writeln!(
+            text,
+            "[service.{name}]\nlisten = \"{}\"",
+            socket(service, port)
+        );
+        for pool in 0..POOLS {
+            let _ = writeln!(
+                text,
+                "[[service.{name}.route]]\npath = {{ prefix = \"/p{pool}/\" }}"
+            );
+            if plan.rules.split {
+                let _ = writeln!(
+                    text,
+                    "pools = [{{ name = \"h{pool}\", weight = 3 }}, {{ name = \"i{pool}\", weight = 2 }}]"
+                );
+            } else {
+                let _ = writeln!(text, "pool = \"h{pool}\"");
+            }
+        }
+    };
+    http(&mut text, if odd { "z-http" } else { "b-http" }, HTTP);
+    http(&mut text, "c-also", ALSO);
+    let _ = writeln!(
+        text,
+        "[service.d-tls]\nlisten = \"{}\"\nprotocol = \"tls\"",
+        socket(service, TLS)
+    );
+    for pool in 0..POOLS {
+        let _ = writeln!(
+            text,
+            "[[service.d-tls.route]]\nhost = \"p{pool}.test\"\npool = \"t{pool}\""
+        );
+    }
+    let _ = writeln!(
+        text,
+        "[service.e-eager]\nlisten = \"{}\"\nprotocol = \"tcp\"\n[[service.e-eager.route]]\npool = \"u0\"",
+        socket(service, EAGER)
+    );
+    for (names, port) in [("hi", HTTP), ("t", TLS), ("u", EAGER)] {
+        for (name, pool) in names.chars().flat_map(|n| (0..POOLS).map(move |p| (n, p))) {
+            let used = match name {
+                'i' => plan.rules.split,
+                'u' => pool == 0,
+                _ => true,
+            };
+            if !used {
+                continue;
+            }
+            let scheduler = &plan.rules.schedulers[usize::from(pool)];
+            let (kind, key) = match name {
+                'h' | 'i' => (scheduler.kind, scheduler.key),
+                // What is not read has neither fields nor a path.
+                _ => (scheduler.kind, "source"),
+            };
+            let _ = writeln!(text, "[pool.{name}{pool}]");
+            if kind.hashes() {
+                let _ = writeln!(
+                    text,
+                    "scheduler = {{ name = \"{}\", key = \"{key}\" }}",
+                    kind.as_str()
+                );
+            } else {
+                let _ = writeln!(text, "scheduler = \"{}\"", kind.as_str());
+            }
+            if plan.fullnat(pool) {
+                text += "forward = \"fullnat\"\n";
+            }
+            let _ = writeln!(text, "retries = {}", plan.rules.retries);
+            let of_pool = plan.servers.iter().zip(servers).enumerate();
+            let of_pool = of_pool.filter(|(_, (server, _))| server.pool == pool);
+            let list: Vec<String> = of_pool
+                .enumerate()
+                .map(|(place, (_, (_, address)))| {
+                    // One that there are others beside of gets nothing new for a while.
+                    let weight = match (generation % 3, place) {
+                        (2, 1) => 0,
+                        (_, place) => place + 1,
+                    };
+                    format!(
+                        "{{ address = \"{}\", weight = {weight} }}",
+                        socket(*address, port)
+                    )
+                })
+                .collect();
+            let _ = writeln!(text, "servers = [{}]", list.join(", "));
+        }
+    }
+    text
+}
+
+impl SimRules {
+    /// The rules of a plan, in a generation; servers of the same name as before are the same.
+    pub(super) fn new(
+        plan: &Plan,
+        service: [u8; 16],
+        servers: &[[u8; 16]],
+        generation: u64,
+        before: Option<&Self>,
+    ) -> Self {
+        let text = text(plan, service, servers, generation);
+        let table = match l7switch_rules::load_text("sim", &text) {
+            Ok(rules) => rules.table,
+            Err(report) => panic!("the simulation's rules: {report:?}\n{text}"),
+        };
+        let mut rules = Self {
+            generation,
+            pools: Vec::new(),
+            listens: Vec::new(),
+            service,
+            table,
+        };
+        for number in 0..rules.table.count::<ServiceRecord>() {
+            let record: ServiceRecord = rules.record(number);
+            let name = rules.table.text(record.name, record.name_len);
+            let ports = match name {
+                b"b-http" | b"z-http" => Some(HTTP),
+                b"c-also" => Some(ALSO),
+                b"d-tls" => Some(TLS),
+                b"e-eager" => Some(EAGER),
+                _ => None,
+            };
+            rules.listens.extend(ports.map(|port| (port, number)));
+        }
+        for number in 0..rules.table.count::<PoolRecord>() {
+            let record: PoolRecord = rules.record(number);
+            let name = rules.table.text(record.name, record.name_len);
+            let name = String::from_utf8_lossy(name).into_owned();
+            let members: Vec<Handle> = (record.servers..record.servers + record.servers_len)
+                .map(|index| rules.member(&name, index, servers, before))
+                .collect();
+            let Some(kind) = Kind::from_number(record.scheduler) else {
+                panic!("a verified table has an unknown scheduler")
+            };
+            rules.pools.push(Pool {
+                lookup: lookup(kind, &members),
+                record,
+                kind,
+                members,
+                cursor: Cursor::new(),
+            });
+        }
+        rules
+    }
+
+    fn record<R: l7switch_engine::table::format::Record>(&self, index: u32) -> R {
+        match self.table.get(index) {
+            Some(record) => record,
+            None => panic!("no record {index}"),
+        }
+    }
+
+    fn member(&self, pool: &str, index: u32, hosts: &[[u8; 16]], before: Option<&Self>) -> Handle {
+        let record: ServerRecord = self.record(index);
+        let words = [record.a0, record.a1, record.a2, record.a3];
+        let address = words.iter().fold(0, |n, &w| n << 32 | u128::from(w));
+        let endpoint = Endpoint {
+            address: address.to_be_bytes(),
+            port: record.port as u16,
+        };
+        let known = before.into_iter().flat_map(|rules| &rules.pools);
+        let known = known
+            .flat_map(|pool| &pool.members)
+            .find(|known| known.0.pool == pool && known.0.scheduled.endpoint() == endpoint);
+        if let Some(known) = known {
+            known.0.scheduled.set_weight(record.weight);
+            return known.clone();
+        }
+        let host = hosts.iter().position(|&host| host == endpoint.address);
+        Handle(Rc::new(Server {
+            pool: pool.to_owned(),
+            host: host.map_or(u8::MAX, |host| host as u8),
+            scheduled: sched::Server::new(endpoint, record.weight),
+            failures: Failures::new(),
+            requests: Cell::new(0),
+        }))
+    }
+
+    /// Puts servers back that were left out, where their time has come.
+    pub(super) fn recover(&self, now: u64) {
+        for server in self.pools.iter().flat_map(|pool| &pool.members) {
+            if server.0.failures.recovers(now) {
+                server.0.scheduled.set_available(true);
+            }
+        }
+    }
+
+    /// Whether a route, by its number in the table, leads to a server's host.
+    pub(super) fn leads(&self, route: u32, host: u8) -> bool {
+        let route: RouteRecord = self.record(route);
+        (route.shares..route.shares + route.shares_len).any(|share| {
+            let share: ShareRecord = self.record(share);
+            let members = &self.pools[share.pool as usize].members;
+            members.iter().any(|member| member.0.host == host)
+        })
+    }
+
+    /// Requests that servers count as outstanding.
+    pub(super) fn active(&self) -> u32 {
+        let servers = self.pools.iter().flat_map(|pool| &pool.members);
+        servers.map(|server| server.0.scheduled.active()).sum()
+    }
+}
+
+fn lookup(kind: Kind, members: &[Handle]) -> LookupTable {
+    match kind {
+        Kind::Mh => {
+            let mut table = vec![0; maglev::size_for(members.len())];
+            let mut turns = vec![maglev::Turn::default(); members.len()];
+            match maglev::fill(&mut table, &mut turns, members) {
+                Ok(()) => LookupTable::Maglev(table),
+                Err(error) => panic!("Maglev: {error:?}"),
+            }
+        }
+        Kind::Ch => {
+            let mut points = vec![ring::Point::default(); ring::points_needed(members)];
+            match ring::fill(&mut points, members) {
+                Ok(()) => LookupTable::Ring(points),
+                Err(error) => panic!("ring: {error:?}"),
+            }
+        }
+        _ => LookupTable::None,
+    }
+}
+
+impl Ruleset for SimRules {
+    type Bytes = Vec<u8>;
+    type Server = Handle;
+    type Member = Handle;
+
+    fn table(&self) -> &Table<Vec<u8>> {
+        &self.table
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn service_at(&self, address: &Endpoint) -> Option<u32> {
+        let mut listens = self.listens.iter();
+        let found = listens.find(|(port, _)| *port == address.port);
+        found
+            .filter(|_| address.address == self.service)
+            .map(|(_, service)| *service)
+    }
+
+    fn pool(&self, number: u32) -> Option<PoolView<'_, Handle>> {
+        let pool = self.pools.get(number as usize)?;
+        Some(PoolView {
+            record: &pool.record,
+            kind: pool.kind,
+            members: &pool.members,
+        })
+    }
+
+    fn pick(&self, pool: u32, ask: &sched::Ask, skip: impl Fn(usize) -> bool) -> Option<usize> {
+        let pool = self.pools.get(pool as usize)?;
+        let view = sched::Pool {
+            kind: pool.kind,
+            load_percent: pool.record.load_percent,
+            servers: &pool.members,
+            cursor: &pool.cursor,
+            lookup: match &pool.lookup {
+                LookupTable::None => Lookup::None,
+                LookupTable::Maglev(table) => Lookup::Maglev(table),
+                LookupTable::Ring(points) => Lookup::Ring(points),
+            },
+        };
+        view.pick(ask, skip)
+    }
+
+    fn server(&self, member: &Handle) -> Handle {
+        member.clone()
+    }
+
+    fn place_of(&self, server: &Handle) -> Option<(u32, u32)> {
+        (0..).zip(&self.pools).find_map(|(number, pool)| {
+            let mut members = pool.members.iter();
+            let position = members.position(|member| Rc::ptr_eq(&member.0, &server.0))?;
+            Some((number, position as u32))
+        })
+    }
+
+    fn route_slot(&self, route: u32) -> Option<u32> {
+        Some(route)
+    }
+
+    fn is_slot_since(&self, _: u32, _: u64) -> bool {
+        // Numbers of routes are others in the next rules.
+        false
+    }
+}
+
+#[cfg(test)]
+#[path = "rules_tests.rs"]
+mod tests;

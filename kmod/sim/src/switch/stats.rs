@@ -8,10 +8,8 @@ use std::collections::BTreeMap;
 pub struct Stats {
     /// Of the engine.
     pub events: BTreeMap<String, u64>,
-    /// Requests begun and ended, for every server.
-    pub started: u64,
-    /// See [`Stats::started`].
-    pub finished: u64,
+    /// Requests passed on.
+    pub requests: u64,
     /// Legs' addresses taken and given back.
     pub reserved: u64,
     /// See [`Stats::reserved`].
@@ -20,8 +18,6 @@ pub struct Stats {
     pub flows: u64,
     /// The most that were there at once.
     pub most: usize,
-    /// Connections to servers that were taken.
-    pub connected: u64,
     /// Verdicts, and what became of segments that belong to no flow.
     pub verdicts: BTreeMap<&'static str, u64>,
 }
@@ -35,12 +31,10 @@ impl Stats {
         for (name, count) in &other.verdicts {
             *self.verdicts.entry(name).or_default() += count;
         }
-        self.started += other.started;
-        self.finished += other.finished;
+        self.requests += other.requests;
         self.reserved += other.reserved;
         self.freed += other.freed;
         self.flows += other.flows;
         self.most = self.most.max(other.most);
-        self.connected += other.connected;
     }
 }

@@ -230,7 +230,7 @@ pub(in super::super) fn connections_pass_bridges_that_call_netfilter() {
         setup.network.switch.run(unbridge);
     }
     setup.show();
-    assert_eq!(setup.counter("sends_lost"), 0);
+    assert_eq!(setup.counter("tx_dropped"), 0);
     assert_eq!(setup.counter("filtered_behind"), 0);
 }
 

@@ -23,20 +23,20 @@ fn addresses() -> [(SocketAddr, &'static str); 2] {
 }
 
 impl Setup {
-    fn past_ingress(&mut self) -> u64 {
-        self.counter("past_ingress")
+    fn ingress_missed(&mut self) -> u64 {
+        self.counter("ingress_missed")
     }
 
     /// Asks some times, and gives how many packets were not taken at ingress.
     fn exchange(&mut self, stream: &mut TcpStream) -> u64 {
-        let before = self.past_ingress();
+        let before = self.ingress_missed();
         for _ in 0..5 {
             ask(stream);
             answered(stream);
         }
         // An acknowledgement may come late.
         sleep(Duration::from_millis(100));
-        self.past_ingress() - before
+        self.ingress_missed() - before
     }
 
     /// A connection on which a request was answered.
@@ -167,12 +167,12 @@ pub(in super::super) fn ingress_follows_devices_under_load() {
             ask(stream);
             answered(stream);
         }
-        let before = setup.past_ingress();
+        let before = setup.ingress_missed();
         for stream in &mut *streams {
             ask(stream);
             answered(stream);
         }
-        assert_eq!(setup.past_ingress(), before);
+        assert_eq!(setup.ingress_missed(), before);
     };
 
     setup.network.switch.run("ip link set client name other");

@@ -43,7 +43,7 @@ pub(in super::super) fn requests_go_where_the_rules_say() {
     wait_until("all have closed", || {
         setup.client.flows().unwrap().is_empty()
     });
-    assert_eq!(setup.counter("sends_lost"), 0);
+    assert_eq!(setup.counter("tx_dropped"), 0);
 }
 
 pub(in super::super) fn one_connection_goes_to_many_servers() {

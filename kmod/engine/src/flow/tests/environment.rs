@@ -10,22 +10,22 @@ use super::super::*;
 use crate::http1::HeadParser;
 use crate::http1::Limits;
 
-pub(super) const CLIENT: Identity = identity(1, 40_000);
-pub(super) const SERVICE: Identity = identity(2, 80);
+pub(super) const CLIENT: Endpoint = endpoint(1, 40_000);
+pub(super) const SERVICE: Endpoint = endpoint(2, 80);
 /// Where connections come from with `fullnat`.
-const SWITCH: Identity = identity(3, 20_000);
+const SWITCH: Endpoint = endpoint(3, 20_000);
 
-const fn identity(host: u8, port: u16) -> Identity {
+const fn endpoint(host: u8, port: u16) -> Endpoint {
     let mut address = [0; 16];
     (address[10], address[11], address[15]) = (0xff, 0xff, host);
-    Identity { address, port }
+    Endpoint { address, port }
 }
 
-pub(super) fn server(name: &str) -> Identity {
+pub(super) fn server(name: &str) -> Endpoint {
     match name {
-        "a" => identity(10, 80),
-        "a2" => identity(11, 80),
-        "b" => identity(20, 80),
+        "a" => endpoint(10, 80),
+        "a2" => endpoint(11, 80),
+        "b" => endpoint(20, 80),
         "f" => SERVICE,
         _ => panic!("no server {name}"),
     }
@@ -89,10 +89,10 @@ pub(super) struct World {
     pub(super) now: u64,
     pub(super) held: Vec<Held>,
     pub(super) notes: Vec<u8>,
-    pub(super) tried: Vec<Identity>,
+    pub(super) tried: Vec<Endpoint>,
     /// What the server that connected last takes.
     pub(super) largest: u16,
-    pub(super) legs: [Option<Identity>; LEGS],
+    pub(super) legs: [Option<Endpoint>; LEGS],
     pub(super) out: Vec<Packet>,
     pub(super) emitted: Vec<Build>,
     pub(super) events: BTreeMap<String, u32>,
@@ -122,7 +122,7 @@ impl World {
     }
 
     /// The switch's end of a connection to a server.
-    pub(super) fn local(&self, method: Method) -> Identity {
+    pub(super) fn local(&self, method: Method) -> Endpoint {
         match method {
             Method::Fullnat => SWITCH,
             Method::Nat | Method::Front => CLIENT,
@@ -202,8 +202,6 @@ impl World {
 }
 
 impl Env for World {
-    type Packet = Packet;
-
     fn now(&self) -> u64 {
         self.now
     }
@@ -211,7 +209,9 @@ impl Env for World {
     fn count(&mut self, event: Event) {
         *self.events.entry(format!("{event:?}")).or_default() += 1;
     }
+}
 
+impl Rules for World {
     fn opens(&mut self, segment: &Segment) -> bool {
         self.listener().opens(segment)
     }
@@ -270,8 +270,10 @@ impl Env for World {
             None => Choice::Go(front, Message::OPAQUE),
         }
     }
+}
 
-    fn reserve(&mut self, leg: usize, target: &Target) -> Option<Identity> {
+impl Legs for World {
+    fn reserve(&mut self, leg: usize, target: &Target) -> Option<Endpoint> {
         assert!(self.legs[leg].is_none(), "a leg that was not freed");
         self.legs[leg] = Some(target.peer);
         Some(self.local(target.method))
@@ -280,6 +282,29 @@ impl Env for World {
     fn free(&mut self, leg: usize, was: &Leg) {
         assert_eq!(self.legs[leg].take(), Some(was.peer), "freed twice");
     }
+
+    fn event(&mut self, leg: usize, event: LegEvent) {
+        match event {
+            LegEvent::Requested => self.started += 1,
+            LegEvent::Finished => self.finished += 1,
+            LegEvent::FirstByte(_) | LegEvent::Status(_) => {}
+            LegEvent::Connected(largest) => {
+                self.largest = largest;
+                self.tried.clear();
+            }
+            LegEvent::Failed(failure) => {
+                self.tried.extend(self.legs[leg]);
+                *self
+                    .events
+                    .entry(format!("failed {failure:?}"))
+                    .or_default() += 1;
+            }
+        }
+    }
+}
+
+impl Packets for World {
+    type Packet = Packet;
 
     fn emit(&mut self, build: Build) {
         self.emitted.push(build);
@@ -336,30 +361,5 @@ impl Env for World {
 
     fn forget_notes(&mut self) {
         self.notes.clear();
-    }
-
-    fn started(&mut self, _: usize) {
-        self.started += 1;
-    }
-
-    fn finished(&mut self, _: usize) {
-        self.finished += 1;
-    }
-
-    fn first_byte(&mut self, _: usize, _: u64) {}
-
-    fn status(&mut self, _: usize, _: u16) {}
-
-    fn connected(&mut self, _: usize, largest: u16) {
-        self.largest = largest;
-        self.tried.clear();
-    }
-
-    fn failed(&mut self, leg: usize, failure: Failure) {
-        self.tried.extend(self.legs[leg]);
-        *self
-            .events
-            .entry(format!("failed {failure:?}"))
-            .or_default() += 1;
     }
 }

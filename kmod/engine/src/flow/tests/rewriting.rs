@@ -342,11 +342,11 @@ fn rewrite(v6: bool) -> Rewrite {
         address
     };
     Rewrite {
-        source: Identity {
+        source: Endpoint {
             address: address(77),
             port: 1234,
         },
-        destination: Identity {
+        destination: Endpoint {
             address: address(88),
             port: 4321,
         },

@@ -192,7 +192,7 @@ impl Script {
     }
 
     /// What a side takes for its client.
-    fn local(&self, side: &str) -> Identity {
+    fn local(&self, side: &str) -> Endpoint {
         self.world.local(match side {
             "f" => Method::Front,
             _ => self.world.method(),

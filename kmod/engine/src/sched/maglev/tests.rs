@@ -7,7 +7,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::sched::tests::identity;
+use crate::sched::tests::endpoint;
 use crate::sched::tests::servers;
 use crate::sched::tests::Bench;
 use crate::sched::Ask;
@@ -84,9 +84,9 @@ fn fills_the_table_of_ipvs() {
     for (size, weights, port, print, slots) in vectors {
         let named = |(&weight, number): (&u32, usize)| {
             Server::new(
-                Identity {
+                Endpoint {
                     port,
-                    ..identity(number)
+                    ..endpoint(number)
                 },
                 weight,
             )
@@ -103,7 +103,7 @@ fn fills_the_table_of_ipvs() {
 fn folds_ipv6_as_ipvs_does() {
     let servers = [1, 2, 3].map(|number| {
         let address = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, number];
-        Server::new(Identity { address, port: 443 }, u32::from(number) * 2)
+        Server::new(Endpoint { address, port: 443 }, u32::from(number) * 2)
     });
     let table = filled(DEFAULT_SIZE, &servers);
     assert_eq!(shares(&table, 3), [683, 1364, 2046]);
@@ -141,7 +141,7 @@ proptest! {
         numbers.reverse();
         let other: Vec<Server> = numbers
             .iter()
-            .map(|&number| Server::new(listed[number].identity(), weights[number]))
+            .map(|&number| Server::new(listed[number].endpoint(), weights[number]))
             .collect();
         for (one, other) in one.into_iter().zip(filled(1021, &other)) {
             let other = numbers.get(usize::from(other)).map_or(EMPTY, |&number| number as u16);
@@ -157,7 +157,7 @@ proptest! {
         let all = servers(&vec![1; count]);
         let rest: Vec<Server> = (0..count)
             .filter(|&index| index != gone)
-            .map(|index| Server::new(all[index].identity(), 1))
+            .map(|index| Server::new(all[index].endpoint(), 1))
             .collect();
         let before = filled(DEFAULT_SIZE, &all);
         let after = filled(DEFAULT_SIZE, &rest);

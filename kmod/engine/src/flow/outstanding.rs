@@ -8,17 +8,17 @@ const NONE: u32 = 0;
 /// A request without a number.
 const NAMELESS: u32 = 1;
 
-/// The numbers of a connection's outstanding requests, the oldest first, in step with [`Env::started`](super::Env::started)
-/// and [`Env::finished`](super::Env::finished). Numbers are below 2³² − 2; a greater one is none.
+/// The numbers of a connection's outstanding requests, the oldest first, in step with [`LegEvent::Requested`](super::LegEvent::Requested)
+/// and [`LegEvent::Finished`](super::LegEvent::Finished). Numbers are below 2³² − 2; a greater one is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct OutstandingRoutes {
     /// Numbers + 2.
     places: [u32; QUEUE],
     /// That of the request that is about to be passed on.
     next: u32,
 }
 
-impl Asked {
+impl OutstandingRoutes {
     /// No request.
     pub const fn new() -> Self {
         Self {
@@ -68,7 +68,7 @@ impl Asked {
     }
 
     /// How many requests wait.
-    pub fn outstanding(&self) -> u32 {
+    pub fn count(&self) -> u32 {
         self.places.iter().fold(0, |sum, place| {
             if *place == NONE {
                 sum
@@ -85,61 +85,61 @@ mod tests {
 
     #[test]
     fn responses_are_for_the_oldest_request() {
-        let mut asked = Asked::new();
-        assert_eq!((asked.oldest(), asked.outstanding()), (None, 0));
+        let mut outstanding = OutstandingRoutes::new();
+        assert_eq!((outstanding.oldest(), outstanding.count()), (None, 0));
         for number in [Some(7), None, Some(0)] {
             // Chosen again, since the request was not whole, or its server failed: the last choice is the one.
-            asked.choose(Some(99));
-            asked.choose(number);
-            assert_eq!(asked.start(), number);
+            outstanding.choose(Some(99));
+            outstanding.choose(number);
+            assert_eq!(outstanding.start(), number);
         }
-        assert_eq!((asked.oldest(), asked.outstanding()), (Some(7), 3));
-        asked.finish();
-        assert_eq!((asked.oldest(), asked.outstanding()), (None, 2));
-        asked.choose(Some(8));
-        assert_eq!(asked.start(), Some(8));
-        asked.finish();
-        assert_eq!((asked.oldest(), asked.outstanding()), (Some(0), 2));
-        asked.finish();
-        asked.finish();
-        assert_eq!((asked.oldest(), asked.outstanding()), (None, 0));
+        assert_eq!((outstanding.oldest(), outstanding.count()), (Some(7), 3));
+        outstanding.finish();
+        assert_eq!((outstanding.oldest(), outstanding.count()), (None, 2));
+        outstanding.choose(Some(8));
+        assert_eq!(outstanding.start(), Some(8));
+        outstanding.finish();
+        assert_eq!((outstanding.oldest(), outstanding.count()), (Some(0), 2));
+        outstanding.finish();
+        outstanding.finish();
+        assert_eq!((outstanding.oldest(), outstanding.count()), (None, 0));
         // What is over already changes nothing.
-        asked.finish();
+        outstanding.finish();
         assert_eq!(
-            asked,
-            Asked {
+            outstanding,
+            OutstandingRoutes {
                 next: NAMELESS,
-                ..Asked::new()
+                ..OutstandingRoutes::new()
             }
         );
     }
 
     #[test]
     fn a_number_is_used_once() {
-        let mut asked = Asked::new();
-        assert_eq!(asked.start(), None);
-        asked.choose(Some(3));
-        assert_eq!(asked.start(), Some(3));
-        assert_eq!(asked.start(), None);
-        assert_eq!(asked.outstanding(), 3);
-        asked.choose(Some(u32::MAX));
-        assert_eq!(asked.start(), None, "too great");
+        let mut outstanding = OutstandingRoutes::new();
+        assert_eq!(outstanding.start(), None);
+        outstanding.choose(Some(3));
+        assert_eq!(outstanding.start(), Some(3));
+        assert_eq!(outstanding.start(), None);
+        assert_eq!(outstanding.count(), 3);
+        outstanding.choose(Some(u32::MAX));
+        assert_eq!(outstanding.start(), None, "too great");
     }
 
     #[test]
     fn numbers_are_taken_away_and_requests_stay() {
-        let mut asked = Asked::new();
+        let mut outstanding = OutstandingRoutes::new();
         for number in [1, 2, 3] {
-            asked.choose(Some(number));
-            asked.start();
+            outstanding.choose(Some(number));
+            outstanding.start();
         }
-        asked.choose(Some(5));
-        asked.retain(|number| number == 2);
-        assert_eq!((asked.oldest(), asked.outstanding()), (None, 3));
-        asked.finish();
-        assert_eq!(asked.oldest(), Some(2));
-        asked.finish();
-        assert_eq!((asked.oldest(), asked.outstanding()), (None, 1));
-        assert_eq!(asked.start(), None);
+        outstanding.choose(Some(5));
+        outstanding.retain(|number| number == 2);
+        assert_eq!((outstanding.oldest(), outstanding.count()), (None, 3));
+        outstanding.finish();
+        assert_eq!(outstanding.oldest(), Some(2));
+        outstanding.finish();
+        assert_eq!((outstanding.oldest(), outstanding.count()), (None, 1));
+        assert_eq!(outstanding.start(), None);
     }
 }

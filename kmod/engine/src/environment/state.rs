@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! What is kept of a connection besides its flow.
+
+use core::borrow::Borrow;
+
+use super::held::HeldPackets;
+use super::held::Queue;
+use crate::endpoint::Endpoint;
+use crate::flow::Flow;
+use crate::flow::OutstandingRoutes;
+use crate::flow::State;
+use crate::flow::LEGS;
+use crate::policy::Bound;
+use crate::policy::Ruleset;
+use crate::policy::Tried;
+use crate::policy::NOWHERE;
+use crate::sched;
+
+/// Least bytes of one connection's notes, if there are some, and most: the longest head that is held, and some chunks' sizes.
+const NOTES_MIN: usize = 1024;
+/// See there.
+const NOTES_MAX: usize = 40 * 1024;
+
+/// A real server, as connections to it see it.
+pub trait RealServer: Borrow<sched::Server> + Clone {
+    /// A request was passed to it.
+    fn requested(&self);
+    /// It took a connection.
+    fn works(&self);
+    /// It did not, at a monotonic time, ns. Whether it gets nothing new from now on.
+    fn fails(&self, now: u64) -> bool;
+}
+
+/// Memory for a flow's notes.
+pub trait Notes {
+    /// What is noted.
+    fn bytes(&self) -> &[u8];
+    /// The same, to be changed.
+    fn bytes_mut(&mut self) -> &mut [u8];
+    /// Makes it longer; what was there stays. Where memory is short nothing changes.
+    fn grow(&mut self, len: usize);
+    /// Gives the memory back.
+    fn clear(&mut self);
+}
+
+/// What the host of flows has to keep of each.
+pub trait Kept {
+    /// Packets that wait.
+    type Queue: Queue;
+    /// A flow's notes.
+    type Notes: Notes;
+    /// A real server.
+    type Server: RealServer;
+    /// Where packets go: to the client, and to each leg's server.
+    type Routes;
+}
+
+/// What is kept of a connection besides its flow.
+pub struct ConnState<K: Kept> {
+    /// Packets that wait.
+    pub held: HeldPackets<K::Queue>,
+    /// The flow's notes.
+    pub notes: K::Notes,
+    /// Where its packets go.
+    pub routes: K::Routes,
+    /// The servers of the legs; none: the front.
+    pub servers: [Option<Bound<K::Server>>; LEGS],
+    /// The server that was chosen last, for the leg to come.
+    pub(super) chosen: Option<Bound<K::Server>>,
+    /// The slots of the routes by which outstanding requests came here.
+    pub outstanding: OutstandingRoutes,
+    /// The service, by its position in the rules of `generation`.
+    service: Option<u32>,
+    generation: u64,
+    /// Servers that failed since one took a connection.
+    pub(super) tried: Tried,
+}
+
+impl<K: Kept> ConnState<K> {
+    /// Of a new connection.
+    pub const fn new(queue: K::Queue, notes: K::Notes, routes: K::Routes) -> Self {
+        Self {
+            held: HeldPackets::new(queue),
+            notes,
+            routes,
+            servers: [const { None }; LEGS],
+            chosen: None,
+            outstanding: OutstandingRoutes::new(),
+            service: None,
+            generation: 0,
+            tried: Tried::new(),
+        }
+    }
+
+    /// The service that the connection is of in some rules: those in force, or those before them.
+    #[inline]
+    pub fn service<R: Ruleset<Server = K::Server>>(
+        &mut self,
+        rules: &R,
+        address: &Endpoint,
+    ) -> Option<u32> {
+        if self.generation != rules.generation() {
+            return self.service_in_other(rules, address);
+        }
+        self.service
+    }
+
+    /// The same in other rules than those of the last packet.
+    #[cold]
+    fn service_in_other<R: Ruleset<Server = K::Server>>(
+        &mut self,
+        rules: &R,
+        address: &Endpoint,
+    ) -> Option<u32> {
+        let service = rules.service_at(address);
+        // A packet that has come before may see the rules before.
+        if self.generation < rules.generation() {
+            self.outstanding
+                .retain(|slot| rules.is_slot_since(slot, self.generation));
+            for bound in self.servers.iter_mut().chain([&mut self.chosen]).flatten() {
+                let place = rules.place_of(&bound.server);
+                (bound.pool, bound.position) = place.unwrap_or((NOWHERE, NOWHERE));
+            }
+            // Their positions are those of the rules before.
+            self.tried = Tried::new();
+            self.generation = rules.generation();
+            self.service = service;
+        }
+        service
+    }
+
+    /// Whether places of servers are those of a generation of the rules.
+    #[inline]
+    pub(super) const fn is_of(&self, generation: u64) -> bool {
+        self.generation == generation
+    }
+
+    /// The server of a leg.
+    #[inline]
+    pub fn server(&self, leg: usize) -> Option<&Bound<K::Server>> {
+        self.servers.get(leg)?.as_ref()
+    }
+
+    /// Whether the flow has noted something.
+    #[inline]
+    pub fn has_notes(&self) -> bool {
+        !self.notes.bytes().is_empty()
+    }
+
+    /// Bytes of memory that packets and notes take.
+    pub fn memory(&self) -> u32 {
+        let notes = u32::try_from(self.notes.bytes().len()).unwrap_or(u32::MAX);
+        self.held.memory().saturating_add(notes)
+    }
+
+    /// Memory for so many bytes of notes, or for less where memory is short. `spare`: whether there may be more than there is.
+    pub(super) fn notes_mut(&mut self, len: usize, spare: bool) -> &mut [u8] {
+        if len > self.notes.bytes().len() && len <= NOTES_MAX && spare {
+            let size = len.checked_next_power_of_two().unwrap_or(len);
+            self.notes.grow(size.clamp(NOTES_MIN, NOTES_MAX));
+        }
+        self.notes.bytes_mut()
+    }
+
+    /// What must hold of a connection between packets: what does not, if something does not.
+    pub fn broken(&self, flow: &Flow) -> Option<&'static str> {
+        if let Some(broken) = flow.broken().or_else(|| self.held.broken()) {
+            return Some(broken);
+        }
+        for (index, server) in self.servers.iter().enumerate() {
+            if server.is_some() && flow.leg(index).is_none() {
+                return Some("a server without a leg");
+            }
+        }
+        if flow.state() == State::Dead {
+            let gone = self.held.is_empty() && self.servers.iter().all(Option::is_none);
+            return (!gone).then_some("a dead flow holds packets or servers");
+        }
+        (self.outstanding.count() != flow.outstanding())
+            .then_some("the routes of outstanding requests are not as many as the requests")
+    }
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! What a flow needs of its surroundings. It is called while the flow is locked, and must not call the flow.
+
+use super::Ask;
+use super::Build;
+use super::Choice;
+use super::Event;
+use super::Failure;
+use super::Leg;
+use super::Payload;
+use super::Rewrite;
+use super::Segment;
+use super::Target;
+use crate::endpoint::Endpoint;
+
+/// Packets: those that wait, and what is sent.
+pub trait Packets {
+    /// A packet that has come.
+    type Packet: Payload;
+
+    /// Sends a segment of the switch's own, after the flow has been unlocked and in the order of the calls.
+    fn emit(&mut self, build: Build);
+
+    /// The end of the held bytes; `None` where nothing is held.
+    fn held_end(&self) -> Option<u32>;
+    /// How many segments are held.
+    fn held_count(&self) -> u32;
+    /// A run of bytes from a sequence number on: of what is held, or else of `current`.
+    fn run<'a>(&'a self, at: u32, current: Option<(&Segment, &'a Self::Packet)>) -> &'a [u8];
+    /// Sends what is held up to a sequence number: `rewrite` is given each segment with the part of its data that goes.
+    fn release(&mut self, to: u32, rewrite: &mut dyn FnMut(&Segment, u32, u32) -> Rewrite);
+    /// Lets go of what is held.
+    fn discard(&mut self);
+
+    /// Memory in which the flow notes what its servers may only see as it was read. Empty where nothing is noted.
+    fn notes(&self) -> &[u8];
+    /// The same with room for `len` bytes, or for less where memory is short; what was there stays.
+    fn notes_mut(&mut self, len: usize) -> &mut [u8];
+    /// Gives the memory back.
+    fn forget_notes(&mut self);
+}
+
+/// The rules.
+pub trait Rules: Packets {
+    /// Whether a segment that the flow would not take begins a new connection: its acknowledgement is a cookie's.
+    fn opens(&mut self, segment: &Segment) -> bool;
+    /// Asks the rules and the scheduler about the request that begins at [`Ask::from`], with what is held and `current`
+    /// behind it. Servers that failed since the last [`LegEvent::Connected`] are left out; where no server is left, it is the
+    /// front.
+    fn choose(&mut self, ask: &Ask, current: Option<(&Segment, &Self::Packet)>) -> Choice;
+}
+
+/// Connections to servers.
+pub trait Legs {
+    /// Takes the addresses and ports of a leg to the target that was chosen last, and gives the switch's end; `None` where
+    /// they are taken.
+    fn reserve(&mut self, leg: usize, target: &Target) -> Option<Endpoint>;
+    /// Gives them back, and forgets the leg's server.
+    fn free(&mut self, leg: usize, was: &Leg);
+    /// Says what has happened on a leg.
+    fn event(&mut self, leg: usize, event: LegEvent);
+}
+
+/// What happens on a leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LegEvent {
+    /// A request goes to its server.
+    Requested,
+    /// A request of its server is over.
+    Finished,
+    /// The first byte of a response came so many ns after its request.
+    FirstByte(u64),
+    /// A response's status code.
+    Status(u16),
+    /// Its server took the connection; the largest segment that it takes, bytes.
+    Connected(u16),
+    /// It did not.
+    Failed(Failure),
+}
+
+/// All of a flow's surroundings.
+pub trait Env: Rules + Legs {
+    /// Monotonic time, ns.
+    fn now(&self) -> u64;
+    /// Counts.
+    fn count(&mut self, event: Event);
+}
