@@ -63,36 +63,6 @@ pub fn ipv6(header: &[u8; IPV6_HEADER]) -> Option<Ip> {
     })
 }
 
-/// What a TCP header says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tcp {
-    /// Source port, host order.
-    pub source: u16,
-    /// Destination port, host order.
-    pub destination: u16,
-    /// Flags: [`FIN`], [`SYN`], [`RST`], [`ACK`] and others.
-    pub flags: u8,
-}
-
-/// No more data from the sender.
-pub const FIN: u8 = 1;
-/// Synchronise sequence numbers.
-pub const SYN: u8 = 2;
-/// Reset the connection.
-pub const RST: u8 = 4;
-/// The acknowledgement field is significant.
-pub const ACK: u8 = 16;
-
-/// Reads a TCP header.
-pub const fn tcp(header: &[u8; HEADER]) -> Tcp {
-    let [s0, s1, d0, d1, _, _, _, _, _, _, _, _, _, flags, ..] = *header;
-    Tcp {
-        source: u16::from_be_bytes([s0, s1]),
-        destination: u16::from_be_bytes([d0, d1]),
-        flags,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,15 +98,5 @@ mod tests {
         );
         v6[0] = 0x40;
         assert_eq!(ipv6(&v6), None);
-    }
-
-    #[test]
-    fn ports_and_flags_are_read() {
-        let mut header = [0u8; HEADER];
-        header[..4].copy_from_slice(&[0x1f, 0x90, 0, 80]);
-        header[13] = SYN | ACK;
-        let read = tcp(&header);
-        assert_eq!((read.source, read.destination), (8080, 80));
-        assert_eq!(read.flags & (SYN | ACK | FIN | RST), SYN | ACK);
     }
 }

@@ -245,6 +245,38 @@ fn next_unit(bytes: &mut &[u8]) -> Option<Unit> {
     })
 }
 
+/// The characters of a text. An escape of a hexadecimal digit is not decoded where it would make one of a percent sign
+/// before it that begins none: who decodes the comparison form would read another byte than who decodes what was sent.
+struct Units<'a> {
+    rest: &'a [u8],
+    /// Digits that a percent sign right before wants, for an escape.
+    wanted: u8,
+}
+
+impl<'a> Units<'a> {
+    const fn new(rest: &'a [u8]) -> Self {
+        Self { rest, wanted: 0 }
+    }
+
+    #[inline]
+    fn next(&mut self) -> Option<Unit> {
+        let before = self.rest.len();
+        let unit = next_unit(&mut self.rest)?;
+        let wanted = core::mem::replace(&mut self.wanted, 0);
+        match unit {
+            Unit::BadEscape => self.wanted = 2,
+            Unit::Byte(byte) if wanted > 0 && hex(byte).is_some() => {
+                if self.rest.len().wrapping_add(1) != before {
+                    return Some(Unit::Escape(byte));
+                }
+                self.wanted = wanted.wrapping_sub(1);
+            }
+            Unit::Byte(_) | Unit::Escape(_) => {}
+        }
+        Some(unit)
+    }
+}
+
 /// Bytes written into a buffer that may be too small.
 struct Out<'b> {
     buf: &'b mut [u8],
@@ -311,9 +343,10 @@ pub fn normalise<'a>(
     if path == b"*" || is_normal(path) {
         return Ok(path);
     }
-    let Some((b'/', mut rest)) = path.split_first() else {
+    let Some((b'/', rest)) = path.split_first() else {
         return Err(PathError::NotAbsolute);
     };
+    let mut units = Units::new(rest);
     let mut out = Out {
         buf: scratch,
         len: 0,
@@ -322,7 +355,7 @@ pub fn normalise<'a>(
     let mut segment = out.len;
     let mut slashes = false;
     loop {
-        let unit = next_unit(&mut rest);
+        let unit = units.next();
         match unit {
             None | Some(Unit::Byte(b'/')) => {
                 if slashes && has_encoded_dots(out.since(segment)) {
@@ -392,8 +425,9 @@ fn has_encoded_dots(segment: &[u8]) -> bool {
 
 /// Gives the comparison form of a query parameter's name or value, byte by byte: escapes of unreserved
 /// characters decoded, other escapes in capitals.
-pub fn query_text(mut text: &[u8], mut to: impl FnMut(u8)) {
-    while let Some(unit) = next_unit(&mut text) {
+pub fn query_text(text: &[u8], mut to: impl FnMut(u8)) {
+    let mut units = Units::new(text);
+    while let Some(unit) = units.next() {
         each_byte(&unit, &mut to);
     }
 }
@@ -439,6 +473,28 @@ mod tests {
         let mut scratch = vec![0; raw.len()];
         normalise(raw.as_bytes(), allow, &mut scratch)
             .map(|p| String::from_utf8(p.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn no_escape_comes_of_a_percent_sign_that_begins_none() {
+        for (raw, want) in [
+            ("/a%b%41", "/a%b%41"),
+            ("/a%%41%42", "/a%%41B"),
+            ("/a%%41b", "/a%%41b"),
+            ("/a%4%31c", "/a%4%31c"),
+            ("/a%b%47", "/a%bG"),
+            ("/a%g%41", "/a%gA"),
+            ("/a%bc%41", "/a%BCA"),
+            ("/%2%65%2%65/b", "/%2%65%2%65/b"),
+            ("/%%32%65%%32%65/b", "/%%32e%%32e/b"),
+        ] {
+            let form = path(raw, Allow::BAD_ESCAPE).unwrap();
+            assert_eq!(form, want, "{raw}");
+            assert_eq!(path(&form, Allow::BAD_ESCAPE).unwrap(), form, "{raw}");
+            let mut query = String::new();
+            query_text(raw.as_bytes(), |byte| query.push(char::from(byte)));
+            assert_eq!(query, want, "{raw}");
+        }
     }
 
     #[test]

@@ -53,3 +53,25 @@ pub use types::Server;
 pub use types::Service;
 pub use types::Share;
 pub use types::Traffic;
+
+/// Reads attributes as those of any answer or event, for a fuzz target: nothing may panic.
+#[cfg(fuzzing)]
+pub fn read_any(choice: u8, attributes: &[u8]) {
+    use types::Answer as _;
+    let readers: [fn(&[u8]) -> bool; 6] = [
+        |bytes| Module::read(bytes).is_ok(),
+        |bytes| Service::read(bytes).is_ok(),
+        |bytes| Server::read(bytes).is_ok(),
+        |bytes| Flow::read(bytes).is_ok(),
+        |bytes| Match::read(bytes).is_ok(),
+        |bytes| Route::read(bytes).is_ok(),
+    ];
+    match readers.get(usize::from(choice)) {
+        Some(reader) => {
+            reader(attributes);
+        }
+        None => {
+            let _ = Event::read(choice & 0x7f, attributes);
+        }
+    }
+}
