@@ -48,7 +48,7 @@ fn bad(name: &str) -> String {
 fn check_tells_good_from_bad() {
     let good = l7ctl(&["check", &example("canary.toml")]);
     assert_eq!(good.status.code(), Some(0));
-    assert!(out(&good).contains("good: 1 service, 5 routes, 2 pools"));
+    assert!(out(&good).contains("valid: 1 service, 5 routes, 2 pools"));
     let good = json(&l7ctl(&["check", "--json", &example("canary.toml")]));
     assert_eq!(good["ok"], true);
     assert_eq!(good["routes"], 5);

@@ -231,7 +231,7 @@ impl AccessLog {
         if let Some(queue) = &self.queue
             && queue.try_send(Command::Reopen).is_err()
         {
-            tracing::warn!("the access log is too busy to be reopened: send the signal again");
+            tracing::warn!("the access log is busy and was not reopened: send the signal again");
         }
     }
 
