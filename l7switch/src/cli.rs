@@ -31,7 +31,8 @@ pub struct Cli {
     #[arg(long, value_name = "PATH", env = "L7SWITCH_ADMIN")]
     pub admin: Option<PathBuf>,
 
-    /// Target of the access log: a file, - for standard output, or off [default: off].
+    /// Target of the access log: a file, - for standard output, or off [default: off; with
+    /// --demo, -].
     #[arg(long, value_name = "FILE", env = "L7SWITCH_ACCESS_LOG", value_parser = target)]
     pub access_log: Option<Target>,
 

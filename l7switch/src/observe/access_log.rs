@@ -39,7 +39,7 @@ pub enum Format {
     /// `key=value` pairs.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
