@@ -117,7 +117,7 @@ fn bad_servers() -> Vec<(Vec<u8>, Errno, &'static str)> {
         (
             [named(2), weight(1), reset.clone()].concat(),
             inval,
-            "set or reset, not both",
+            "set or reset the weight, not both",
         ),
         (named(2), inval, "nothing to set"),
         (
