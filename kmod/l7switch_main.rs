@@ -16,8 +16,8 @@ mod control;
 mod shell;
 mod switch;
 
-/// The module's version.
-const VERSION: &str = "0.1.0";
+/// The module's version, which Kbuild reads from the workspace's Cargo.toml.
+const VERSION: &str = env!("L7SWITCH_VERSION");
 
 module! {
     type: L7switch,

@@ -101,7 +101,7 @@ fn service(switch: &Switch, live: &Live, request: &Request<'_>) -> Result<u32> {
                 return request.refuse(
                     EINVAL,
                     Some(address),
-                    format_args!("it takes an address and a port"),
+                    format_args!("give an address and a port"),
                 );
             };
             live.service_at(who.address, who.port)
@@ -111,7 +111,9 @@ fn service(switch: &Switch, live: &Live, request: &Request<'_>) -> Result<u32> {
             return request.refuse(
                 EINVAL,
                 None,
-                format_args!("which service? give its name or an address that it listens on"),
+                format_args!(
+                    "the service is missing: give its name or an address that it listens on"
+                ),
             );
         }
     };
@@ -155,8 +157,8 @@ fn put(
     message.u32(MatchAttr::Outcome.number(), outcome.number())?;
     let why = MatchAttr::Why.number();
     match decision.verdict {
-        Verdict::NoRoute => message.text(why, b"no route takes it"),
-        Verdict::Incomplete => message.text(why, b"more bytes would be waited for"),
+        Verdict::NoRoute => message.text(why, b"no route matches"),
+        Verdict::Incomplete => message.text(why, b"waiting for more bytes"),
         Verdict::Refused(refusal) => {
             message.text(MatchAttr::Reason.number(), refusal.name().as_bytes())?;
             message.display(why, refusal)

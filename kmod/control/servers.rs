@@ -141,7 +141,7 @@ impl Act for Set {
                 return request.refuse(
                     EINVAL,
                     Some(reset),
-                    format_args!("a weight is set or reset, not both"),
+                    format_args!("set or reset the weight, not both"),
                 );
             }
             (Some(weight), None) => Some(Some(weight)),
@@ -154,7 +154,7 @@ impl Act for Set {
             return request.refuse(
                 EINVAL,
                 None,
-                format_args!("nothing is to be set: give a weight or a state"),
+                format_args!("nothing to set: give a weight or a state"),
             );
         }
         // Under the lock, so that no other table is put in force meanwhile, and events come in order.

@@ -84,7 +84,7 @@ impl Act for Begin {
                 request,
                 EINVAL,
                 TableAttr::Len,
-                format_args!("a table has {least} bytes at least"),
+                format_args!("a table has at least {least} bytes"),
             );
         }
         let port = request.port();
@@ -97,7 +97,7 @@ impl Act for Begin {
                     request,
                     EBUSY,
                     TableAttr::Len,
-                    format_args!("a load by netlink port {other} is under way"),
+                    format_args!("netlink port {other} is loading a table"),
                 );
             }
             // 0 is never a transaction.
@@ -111,7 +111,7 @@ impl Act for Begin {
                         request,
                         error,
                         TableAttr::Len,
-                        format_args!("there is no memory for {len} bytes"),
+                        format_args!("not enough memory for {len} bytes"),
                     )
                 }
             };
@@ -138,7 +138,7 @@ fn own_load(switch: &Switch, control: &Control, request: &Request<'_>) -> Result
             request,
             EPERM,
             TableAttr::Transaction,
-            format_args!("this load is of another socket, netlink port {}", load.port),
+            format_args!("this load belongs to netlink port {}", load.port),
         ),
         _ => refused(
             switch,
@@ -171,14 +171,16 @@ impl Act for Chunk {
                 request,
                 EINVAL,
                 TableAttr::Offset,
-                format_args!("out of order: {there} bytes have come, this begins at {offset}"),
+                format_args!(
+                    "out of order: {there} bytes were received, this chunk begins at {offset}"
+                ),
             ),
             Err(ChunkError::Length(len)) => refused(
                 &switch,
                 request,
                 EINVAL,
                 TableAttr::Data,
-                format_args!("goes beyond the {len} bytes that table-begin announced"),
+                format_args!("this goes beyond the {len} bytes that table-begin announced"),
             ),
         }
     }
@@ -204,7 +206,7 @@ impl Act for Commit {
         if there != wanted {
             return say(
                 EINVAL,
-                format_args!("the table is not whole: {there} of {wanted} bytes have come"),
+                format_args!("the table is incomplete: {there} of {wanted} bytes were received"),
             );
         }
         let table = match Table::verify(load.into_bytes()) {
@@ -227,7 +229,7 @@ impl Act for Commit {
             Err(error) if error == ENOSPC => {
                 return say(
                     error,
-                    format_args!("its schedulers' tables would take over 256 MiB"),
+                    format_args!("the schedulers' tables would take over 256 MiB"),
                 )
             }
             Err(error) if error == E2BIG => {
@@ -236,7 +238,7 @@ impl Act for Commit {
                     format_args!("more than {SERVICES_MAX} services or {LISTENS_MAX} addresses"),
                 )
             }
-            Err(error) => return say(error, format_args!("there is no memory for its servers")),
+            Err(error) => return say(error, format_args!("not enough memory for the servers")),
         };
         let len = u32::try_from(wanted).unwrap_or(u32::MAX);
         if let Err(error) = Switch::publish(switch, &mut control, live) {

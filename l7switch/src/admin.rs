@@ -70,7 +70,7 @@ impl Admin {
     /// A living switch has it, or the file system says no.
     pub async fn start(switch: Arc<Switch>, path: &Path) -> io::Result<Self> {
         if UnixStream::connect(path).await.is_ok() {
-            let why = "another switch is running there";
+            let why = "another switch uses it";
             return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
         }
         // Bound under another name until its mode is right.

@@ -13,8 +13,8 @@ use crate::observe::access_log::Target;
 
 /// Switches HTTP, HTTPS, TLS and TCP by the rules of a rule file.
 ///
-/// SIGHUP reloads the rules (as a change of the file does), SIGUSR1 opens the access log anew,
-/// SIGTERM and SIGINT end the switch after the requests in progress, a second one at once.
+/// Signals: SIGHUP reloads the rules (a change of the file does too). SIGUSR1 reopens the access log.
+/// SIGTERM and SIGINT shut down after the requests in progress; a second one shuts down at once.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "l7switch", version)]
 pub struct Cli {
@@ -31,11 +31,12 @@ pub struct Cli {
     #[arg(long, value_name = "PATH", env = "L7SWITCH_ADMIN")]
     pub admin: Option<PathBuf>,
 
-    /// Where the access log goes: a file, - for standard output, or off.
+    /// Target of the access log: a file, - for standard output, or off [default: off; with
+    /// --demo, -].
     #[arg(long, value_name = "FILE", env = "L7SWITCH_ACCESS_LOG", value_parser = target)]
     pub access_log: Option<Target>,
 
-    /// How its lines look.
+    /// Format of the access log.
     #[arg(long, value_enum, default_value_t, env = "L7SWITCH_LOG_FORMAT")]
     pub log_format: Format,
 
@@ -43,12 +44,12 @@ pub struct Cli {
     #[arg(long, value_name = "N", env = "L7SWITCH_THREADS", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
 
-    /// How long requests in progress may go on after SIGTERM.
+    /// How long requests in progress may continue after SIGTERM.
     #[arg(long, value_name = "TIME", default_value = "30s", env = "L7SWITCH_DRAIN_TIMEOUT", value_parser = humantime::parse_duration)]
     pub drain_timeout: Duration,
 
-    /// Whether the kernel module is used: auto, while it is loaded and this process may (CAP_NET_ADMIN); off; or
-    /// require, and the switch does not start without it [default: auto; with --demo, off].
+    /// Use of the kernel module: auto: while it is loaded and permitted (CAP_NET_ADMIN); off: never; require: do not
+    /// start without it [default: auto; with --demo, off].
     #[arg(
         long,
         value_enum,
@@ -62,12 +63,12 @@ pub struct Cli {
     #[arg(long, env = "L7SWITCH_NO_WATCH")]
     pub no_watch: bool,
 
-    /// What is logged to standard error: error, warn, info, debug or trace, or a filter as in
-    /// RUST_LOG, which it overrides.
+    /// Log level of standard error: error, warn, info, debug or trace, or a filter as in RUST_LOG,
+    /// which it overrides [default: info].
     #[arg(long, value_name = "FILTER", env = "L7SWITCH_LOG_LEVEL")]
     pub log_level: Option<String>,
 
-    /// Run the quickstart: small real servers on loopback and a switch before them.
+    /// Run the quickstart: small real servers on loopback, and a switch in front of them.
     #[arg(long)]
     pub demo: bool,
 
@@ -81,7 +82,7 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Whether the kernel module is used. A demonstration does not take the kernel from a switch at work.
+    /// Whether the kernel module is used. The demonstration does not take the kernel from a running switch.
     pub fn kernel(&self) -> Mode {
         let usual = if self.demo { Mode::Off } else { Mode::Auto };
         self.kernel.unwrap_or(usual)

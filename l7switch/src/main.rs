@@ -182,7 +182,7 @@ async fn run(cli: &Cli) -> Result<(), String> {
         if let Some(admin) = &admin {
             say(&format!("\nAdmin socket: {}", admin.path().display()));
         }
-        say("Ctrl-C ends it all.\n");
+        say("Ctrl-C ends everything.\n");
     }
     loop {
         tokio::select! {
@@ -195,11 +195,11 @@ async fn run(cli: &Cli) -> Result<(), String> {
             () = signals.end.recv() => break,
         }
     }
-    tracing::info!("ending after the requests in progress");
+    tracing::info!("shutting down after the requests in progress");
     tokio::select! {
         finished = switch.drain(cli.drain_timeout) => {
             if !finished {
-                tracing::warn!("some requests were not done in {:?}", cli.drain_timeout);
+                tracing::warn!("some requests did not finish within {:?}", cli.drain_timeout);
             }
             Ok(())
         }
@@ -225,7 +225,7 @@ async fn admin(cli: &Cli, switch: &Arc<Switch>) -> Result<Option<Admin>, String>
         )),
         Err(error) => {
             tracing::warn!(
-                "no admin socket: {} cannot be opened ({error}); name another with --admin",
+                "no admin socket: {} cannot be opened ({error}); use --admin for another path",
                 path.display()
             );
             Ok(None)

@@ -220,7 +220,7 @@ impl Switch {
             Err(error) => {
                 status.refused = status.refused.saturating_add(1);
                 status.last_error = Some(error.to_string());
-                tracing::error!("the rules were not reloaded, the old ones stay:\n{error}");
+                tracing::error!("the reload failed, the old rules stay in force:\n{error}");
             }
         }
         result

@@ -65,7 +65,7 @@ pub fn load_sources(sources: Sources) -> Result<RuleSet, Report> {
         let span = text::source::Span::default();
         diagnostics.push(
             Diagnostic::error("no-service", span, "the rules have no service")
-                .help("start with a table [service.NAME] that has `listen` and a route"),
+                .help("add a table [service.NAME] with `listen` and a route"),
         );
     }
     let report = Report::new(sources, diagnostics);
@@ -75,7 +75,7 @@ pub fn load_sources(sources: Sources) -> Result<RuleSet, Report> {
     let bytes = compile::compile_with(&model, &mut cache)
         .map_err(|error| Report::of_file("too-large", error.to_string()))?;
     let table = Table::verify(bytes).map_err(|error| {
-        Report::of_file("internal", format!("a mistake of the compiler: {error}"))
+        Report::of_file("internal", format!("a bug of the rule compiler: {error}"))
     })?;
     Ok(RuleSet {
         model,

@@ -20,8 +20,8 @@ use crate::kernel::command::Kernel;
     max_term_width = 100
 )]
 #[command(
-    after_help = "Exit status: 0 all is well; 1 the answer is bad news (rules with errors, a \
-                        refused reload, a table that the kernel refuses); 2 the question could not be answered."
+    after_help = "Exit status: 0: success; 1: negative result (rules with errors, a refused reload, \
+                        a table that the kernel refuses); 2: the command failed."
 )]
 pub(crate) struct Cli {
     /// Admin socket of the running switch
@@ -34,7 +34,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Check rules: every error, with its line and a proposal
+    /// Check rules: report every error, with its line and a proposal
     Check {
         /// Rule file, or folder of *.toml files
         rules: PathBuf,
@@ -42,15 +42,15 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Check rules and write their table, as the kernel module takes it, to a file
+    /// Check rules and write their table for the kernel module to a file
     Compile {
         /// Rule file, or folder of *.toml files
         rules: PathBuf,
-        /// File that gets the table; - for standard output
+        /// Output file; - for standard output
         #[arg(long, short, value_name = "FILE")]
         output: PathBuf,
     },
-    /// Say which route takes a request, why, and what fails in the others
+    /// Show which route takes a request, why, and why others do not
     Explain(Explain),
     /// Show and change the kernel module in this network namespace
     #[command(subcommand)]
@@ -64,14 +64,14 @@ pub(crate) enum Command {
     },
     /// Write man pages
     Man {
-        /// Folder that gets them
+        /// Output folder
         folder: PathBuf,
     },
     #[command(flatten)]
     Running(Running),
 }
 
-/// Say which route takes a request.
+/// Show which route takes a request.
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     /// Rule file, or folder of *.toml files
@@ -87,10 +87,10 @@ pub(crate) struct Explain {
     /// Address of the client
     #[arg(long, value_name = "ADDR")]
     pub(crate) source: Option<IpAddr>,
-    /// TLS server name, where it is not the URL's host
+    /// TLS server name, if it is not the URL's host
     #[arg(long, value_name = "NAME")]
     pub(crate) sni: Option<String>,
-    /// Service, where the URL leads to several
+    /// Service, if the URL leads to several
     #[arg(long, value_name = "NAME")]
     pub(crate) service: Option<String>,
     /// Print JSON
@@ -98,7 +98,7 @@ pub(crate) struct Explain {
     pub(crate) json: bool,
 }
 
-/// What is asked of a running switch.
+/// Commands for a running switch.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Running {
     /// Show services, their requests, and the state of the rules
@@ -113,14 +113,14 @@ pub(crate) enum Running {
         #[arg(long)]
         json: bool,
     },
-    /// Take the rule file anew
+    /// Reload the rule file
     Reload,
-    /// Give a real server nothing new; what runs there ends in peace
+    /// Drain a real server: no new requests; existing requests finish
     Drain {
         /// ADDRESS:PORT in every pool, or POOL/ADDRESS:PORT in one
         server: String,
     },
-    /// Undo drain
+    /// Put a drained real server back
     Undrain {
         /// ADDRESS:PORT in every pool, or POOL/ADDRESS:PORT in one
         server: String,
@@ -129,7 +129,7 @@ pub(crate) enum Running {
     Weight {
         /// ADDRESS:PORT in every pool, or POOL/ADDRESS:PORT in one
         server: String,
-        /// 0 to 65535, or "default" for the rule file's
+        /// 0 to 65535, or "default" for the weight in the rule file
         #[arg(value_parser = weight)]
         weight: Weight,
     },

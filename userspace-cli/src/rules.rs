@@ -58,7 +58,7 @@ pub(crate) fn check(path: &Path, as_json: bool, out: &mut impl io::Write) -> Out
                 print_json(out, &answer)?;
             } else {
                 print(out, &rules.warnings.render(colour()))?;
-                let line = format!("{}: good: {}\n", path.display(), summary(&rules));
+                let line = format!("{}: valid: {}\n", path.display(), summary(&rules));
                 print(out, &line)?;
             }
             Ok(true)

@@ -20,12 +20,12 @@ impl ServerName {
             None => (None, text),
         };
         let address = address.parse().map_err(|_| {
-            format!("`{address}` is no server: write ADDRESS:PORT or POOL/ADDRESS:PORT")
+            format!("`{address}` is not a server: write ADDRESS:PORT or POOL/ADDRESS:PORT")
         })?;
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         match pool {
             Some(pool) if pool.is_empty() || !pool.bytes().all(plain) => {
-                Err(format!("`{pool}` is no name of a pool"))
+                Err(format!("`{pool}` is not a pool name"))
             }
             _ => Ok(Self {
                 pool: pool.map(str::to_owned),

@@ -114,7 +114,7 @@ pub(crate) fn status(status: &Status) -> String {
     if let Some(error) = &status.last_error {
         let _ = writeln!(
             text,
-            "the last reload was refused, the rules before it are in force:\n{error}"
+            "the last reload was refused; the previous rules are in force:\n{error}"
         );
     }
     text.push_str(&kernel(&status.kernel));
@@ -187,9 +187,13 @@ fn kernel(kernel: &KernelStatus) -> String {
         KernelState::Loaded => format!("kernel: loaded{generation}\n"),
         KernelState::Refused => format!("kernel: refused: {why}\n"),
         KernelState::Replaced => {
-            format!("kernel: rules of someone else,{generation}: {why}; reload to take it back\n")
+            format!(
+                "kernel: replaced,{generation}: {why}; reload to load this switch's rules again\n"
+            )
         }
-        KernelState::Unloaded => format!("kernel: no rules: {why}; reload to load them again\n"),
+        KernelState::Unloaded => {
+            format!("kernel: unloaded: {why}; reload to load the rules again\n")
+        }
         KernelState::Failed => format!("kernel: failed: {why}\n"),
     }
 }

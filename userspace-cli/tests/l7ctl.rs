@@ -45,10 +45,24 @@ fn bad(name: &str) -> String {
 }
 
 #[test]
+fn the_readme_shows_what_explain_says() {
+    let readme = include_str!("../../README.md");
+    let shown = l7ctl(&[
+        "explain",
+        &example("quickstart.toml"),
+        "http://127.0.0.1:8080/img/x",
+        "-H",
+        "Host: api.example.com",
+    ]);
+    let text = out(&shown);
+    assert!(readme.contains(&format!("\n{text}```\n")), "{text}");
+}
+
+#[test]
 fn check_tells_good_from_bad() {
     let good = l7ctl(&["check", &example("canary.toml")]);
     assert_eq!(good.status.code(), Some(0));
-    assert!(out(&good).contains("good: 1 service, 5 routes, 2 pools"));
+    assert!(out(&good).contains("valid: 1 service, 5 routes, 2 pools"));
     let good = json(&l7ctl(&["check", "--json", &example("canary.toml")]));
     assert_eq!(good["ok"], true);
     assert_eq!(good["routes"], 5);

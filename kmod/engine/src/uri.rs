@@ -86,11 +86,13 @@ impl PathError {
 impl fmt::Display for PathError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::EncodedSlash => "the path holds an encoded slash (%2F)",
-            Self::EncodedDots => "the path holds an encoded slash (%2F) beside a dot segment",
-            Self::Nul => "the path holds a NUL (%00)",
-            Self::Backslash => "the path holds a backslash",
-            Self::BadEscape => "the path holds a % without two hexadecimal digits (RFC 3986, 2.1)",
+            Self::EncodedSlash => "the path contains an encoded slash (%2F)",
+            Self::EncodedDots => "the path contains an encoded slash (%2F) beside a dot segment",
+            Self::Nul => "the path contains a NUL (%00)",
+            Self::Backslash => "the path contains a backslash",
+            Self::BadEscape => {
+                "the path contains a % without two hexadecimal digits (RFC 3986, 2.1)"
+            }
             Self::NotAbsolute => "the path does not start with a slash (RFC 9112, 3.2.1)",
             Self::TooLong => "the path is too long",
         })
@@ -111,7 +113,7 @@ pub enum HostError {
 impl fmt::Display for HostError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::BadCharacter => "the host holds a character that no host name has",
+            Self::BadCharacter => "the host contains a character that is not allowed",
             Self::BadPort => "the port after the host is not a number up to 65535",
             Self::TooLong => "the host is longer than 255 bytes",
         })

@@ -191,7 +191,7 @@ pub enum ServerState {
     Up,
     /// The active check failed.
     Down,
-    /// An administrator took it out; requests in progress end in peace.
+    /// An administrator took it out; requests in progress finish.
     Draining,
     /// Passive checks took it out for a while.
     Ejected,

@@ -91,7 +91,11 @@ async fn secure(
         }
         Err(_) => {
             client.stats.refused(Reason::TlsHandshake);
-            log_limit::hostile(Reason::TlsHandshake, client.peer, "not done in time");
+            log_limit::hostile(
+                Reason::TlsHandshake,
+                client.peer,
+                "the handshake did not finish in time",
+            );
             return;
         }
     };

@@ -176,7 +176,7 @@ async fn rest(error: &io::Error) {
         | io::ErrorKind::ConnectionReset
         | io::ErrorKind::Interrupted => (),
         _ => {
-            tracing::warn!(%error, "no connection can be accepted");
+            tracing::warn!(%error, "connections cannot be accepted");
             tokio::time::sleep(REST).await;
         }
     }

@@ -288,7 +288,7 @@ impl<C: Codec> Session<'_, C> {
                 }
             } else if passed == MOST_INTERIM {
                 let server = answered.lease.server().address();
-                tracing::debug!(%server, status = answered.head.status, "one interim response too many");
+                tracing::debug!(%server, status = answered.head.status, "too many interim responses");
             }
             self.buffers.from_server.advance(answered.length);
             let mut from = From {

@@ -234,7 +234,7 @@ pub fn onward<'a, F: Fields + ?Sized>(
         let refusal = Refusal::new(
             Reason::Draining,
             StatusCode::SERVICE_UNAVAILABLE,
-            "the service was taken out of the rules",
+            "the service was removed from the rules",
         );
         let mut response = refuse(record, &refusal);
         let close = HeaderValue::from_static("close");

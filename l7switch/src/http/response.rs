@@ -401,11 +401,11 @@ fn check(
 ) -> Result<(), &'static str> {
     if follows == Follows::Opaque {
         let Some(asked) = asked else {
-            return Err("the server changed the protocol unasked");
+            return Err("the server switched protocols without a request");
         };
         let mut protocols = fields.values(bytes, Present::UPGRADE);
         if protocols.any(|protocol| !protocol.eq_ignore_ascii_case(asked)) {
-            return Err("the server changed to another protocol than was asked for");
+            return Err("the server switched to a protocol that was not requested");
         }
     }
     if fields.present().has(Present::TRANSFER_ENCODING) {
@@ -414,7 +414,7 @@ fn check(
             .next()
             .is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"));
         if !is_chunked || codings.next().is_some() {
-            return Err("the server used a transfer coding that nobody asked for");
+            return Err("the server used a transfer coding that was not requested");
         }
     }
     Ok(())

@@ -91,7 +91,7 @@ impl<C: Connect> Keeper<C> {
                 let bytes = place(table);
                 there.staged = Some(Staged { bytes, transaction });
             }
-            Err(error) => tracing::debug!(%error, "kernel: the table was not sent beforehand"),
+            Err(error) => tracing::debug!(%error, "kernel: the table was not sent in advance"),
         }
     }
 
@@ -154,11 +154,13 @@ impl<C: Connect> Keeper<C> {
         let why = self.status.why.as_deref().unwrap_or_default();
         match self.status.state {
             KernelState::Off => {}
-            KernelState::Absent => tracing::info!("kernel: no module, the front goes on alone"),
-            KernelState::Loaded => tracing::info!(generation, "kernel: has the rules"),
-            KernelState::NotPermitted => tracing::info!("kernel: not used: {why}"),
+            KernelState::Absent => {
+                tracing::info!("kernel: the module is not loaded, the front serves alone")
+            }
+            KernelState::Loaded => tracing::info!(generation, "kernel: the rules are in force"),
+            KernelState::NotPermitted => tracing::info!("kernel: not permitted: {why}"),
             KernelState::Refused => {
-                tracing::error!("kernel: not used for these rules: {why}");
+                tracing::error!("kernel: it refused these rules, the front serves alone: {why}");
             }
             KernelState::Replaced => {
                 tracing::warn!(
@@ -223,14 +225,14 @@ impl<C: Connect> Keeper<C> {
                     by,
                     ..
                 })) if by != own && in_force.is_some_and(|ours| now > ours) => {
-                    let why = format!("port {by} has loaded a table");
+                    let why = format!("netlink port {by} loaded a table");
                     self.lose(KernelState::Replaced, now, why)?;
                 }
                 Ok(Some(Event::TableUnloaded {
                     generation: now,
                     by,
                 })) if by != own && in_force.is_some_and(|ours| now > ours) => {
-                    let why = format!("port {by} has taken the table away");
+                    let why = format!("netlink port {by} unloaded the table");
                     self.lose(KernelState::Unloaded, now, why)?;
                 }
                 Ok(Some(Event::Lost)) => {
@@ -257,11 +259,11 @@ impl<C: Connect> Keeper<C> {
         let (now, is_table) = there.module.generation()?;
         match there.in_force() {
             Some(ours) if ours != now && is_table => {
-                let why = "someone has loaded a table".to_owned();
+                let why = "another program loaded a table".to_owned();
                 self.lose(KernelState::Replaced, now, why)
             }
             Some(ours) if ours != now => {
-                let why = "someone has taken the table away".to_owned();
+                let why = "another program unloaded the table".to_owned();
                 self.lose(KernelState::Unloaded, now, why)
             }
             _ => Ok(()),

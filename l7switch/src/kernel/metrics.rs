@@ -10,18 +10,18 @@ pub(crate) fn render(numbers: &Numbers) -> String {
     out.family(
         "kernel_flows",
         "gauge",
-        "Connections that the module has in its table.",
+        "Connections in the module's table.",
     );
     out.sample("kernel_flows", &[], numbers.module.flows);
     let name = "kernel_state_flows";
-    out.family(name, "gauge", "Of these, by how far they have come.");
+    out.family(name, "gauge", "Connections in the module's table by state.");
     for flows in &numbers.module.flow_counts {
         out.sample(name, &[("state", flows.state.name())], flows.count);
     }
     out.family(
         "kernel_events_total",
         "counter",
-        "What the module has counted, by name (docs/datapath.md).",
+        "Counters of the module by name (docs/datapath.md).",
     );
     for counter in &numbers.module.counters {
         let labels = [("event", counter.name.as_str())];
@@ -64,10 +64,7 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 fn services(out: &mut Text, numbers: &Numbers) {
     let families = [
         ("kernel_connections_total", "Connections by service."),
-        (
-            "kernel_requests_total",
-            "Requests that were passed on, by service.",
-        ),
+        ("kernel_requests_total", "Forwarded requests by service."),
         (
             "kernel_received_bytes_total",
             "Bytes of packets from clients, by service.",
@@ -105,7 +102,7 @@ fn services(out: &mut Text, numbers: &Numbers) {
 fn routes(out: &mut Text, numbers: &Numbers) {
     let used = || numbers.routes.iter().filter(|route| route.requests > 0);
     let name = "kernel_route_requests_total";
-    let help = "Requests that were passed on, by route; of routes that a request came to.";
+    let help = "Forwarded requests by route; routes without requests are left out.";
     out.family(name, "counter", help);
     for route in used() {
         let label = route.label();
@@ -113,7 +110,7 @@ fn routes(out: &mut Text, numbers: &Numbers) {
         out.sample(name, &labels, route.requests);
     }
     let name = "kernel_route_responses_total";
-    out.family(name, "counter", "Responses to them by route and class.");
+    out.family(name, "counter", "Responses by route and class.");
     for route in used() {
         let label = route.label();
         for (class, count) in CLASSES.into_iter().zip(route.responses) {
@@ -147,7 +144,7 @@ fn servers(out: &mut Text, numbers: &Numbers) {
         (
             "kernel_server_failing",
             "gauge",
-            "1: left out for a while, since it refused or did not answer.",
+            "1: left out for a while after failed connections.",
         ),
     ];
     for (index, (name, kind, help)) in families.into_iter().enumerate() {

@@ -75,7 +75,7 @@ fn load(
     if chain.is_empty() {
         return Err(TlsError::File {
             path: certificate.cert.display().to_string(),
-            why: "no certificate in it".to_owned(),
+            why: "it contains no certificate".to_owned(),
         });
     }
     let key = PrivateKeyDer::from_pem_file(&certificate.key)
@@ -93,7 +93,7 @@ fn file_error(path: &Path, error: &rustls::pki_types::pem::Error) -> TlsError {
     use rustls::pki_types::pem::Error;
     let why = match error {
         Error::Io(error) => error.to_string(),
-        Error::NoItemsFound => "no private key in it".to_owned(),
+        Error::NoItemsFound => "it contains no private key".to_owned(),
         other => other.to_string(),
     };
     TlsError::File {

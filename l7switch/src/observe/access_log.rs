@@ -39,7 +39,7 @@ pub enum Format {
     /// `key=value` pairs.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -231,7 +231,7 @@ impl AccessLog {
         if let Some(queue) = &self.queue
             && queue.try_send(Command::Reopen).is_err()
         {
-            tracing::warn!("the access log is too busy to be reopened: send the signal again");
+            tracing::warn!("the access log is busy and was not reopened: send the signal again");
         }
     }
 

@@ -56,7 +56,7 @@ impl Text {
 /// Everything that [`Status`] and the servers' status say.
 pub fn render(status: &Status, servers: &[ServerStatus]) -> String {
     let mut out = Text(String::new());
-    out.family("uptime_seconds", "gauge", "Time since the switch began.");
+    out.family("uptime_seconds", "gauge", "Time since the start.");
     out.sample("uptime_seconds", &[], status.uptime);
     out.family("generation", "gauge", "Number of the rule set in force.");
     out.sample("generation", &[], status.generation);
@@ -70,7 +70,7 @@ pub fn render(status: &Status, servers: &[ServerStatus]) -> String {
     out.family(
         "access_log_dropped_total",
         "counter",
-        "Lines that the access log lost.",
+        "Lost lines of the access log.",
     );
     out.sample("access_log_dropped_total", &[], status.access_log_dropped);
     kernel(&mut out, &status.kernel);
@@ -95,7 +95,7 @@ fn kernel(out: &mut Text, kernel: &KernelStatus) {
         out.family(
             "kernel_generation",
             "gauge",
-            "Number of the kernel's table, as the kernel counts.",
+            "The kernel's number of its table.",
         );
         out.sample("kernel_generation", &[], generation);
     }
@@ -143,7 +143,7 @@ fn services(out: &mut Text, status: &Status) {
         (
             "requests_total",
             "counter",
-            "Requests, or joined connections.",
+            "Requests; for tls and tcp, connections.",
             |s| s.requests,
         ),
         (
@@ -176,7 +176,7 @@ fn services(out: &mut Text, status: &Status) {
         (
             "refused_total",
             "reason",
-            "What was refused or ended early, by reason.",
+            "Refused or aborted requests and connections by reason.",
             |s| &s.refused,
         ),
         ("route_requests_total", "route", "Requests by route.", |s| {
@@ -223,7 +223,7 @@ fn real_servers(out: &mut Text, servers: &[ServerStatus]) {
         (
             "server_surplus_total",
             "counter",
-            "Connections on which bytes came behind an answer.",
+            "Connections on which the server sent bytes after its response.",
             |s| whole(s.surplus),
         ),
         (

@@ -46,7 +46,7 @@ impl Edit {
         };
         let pair = |(field, value): &(String, String)| {
             let parsed = HeaderValue::from_bytes(value.as_bytes())
-                .map_err(|_| format!("the value of `{field}` cannot stand in a field"))?;
+                .map_err(|_| format!("the value of `{field}` is not a field value"))?;
             Ok((name(field)?, parsed))
         };
         Ok(Self {

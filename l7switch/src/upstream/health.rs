@@ -129,12 +129,12 @@ async fn ask(mut stream: TcpStream, request: &str) -> Result<u16, String> {
     loop {
         let read = stream.read_buf(&mut buffer).await;
         if read.map_err(|error| error.to_string())? == 0 {
-            return Err("the connection ended before there was an answer".to_owned());
+            return Err("the connection ended before an answer".to_owned());
         }
         while !buffer.is_empty() {
             let progress = parser
                 .consume(&buffer)
-                .map_err(|error| format!("the answer is no HTTP: {error}"))?;
+                .map_err(|error| format!("the answer is not HTTP: {error}"))?;
             buffer.advance(progress.consumed);
             match progress.head {
                 Some(head) if head.interim() => parser = ResponseParser::new(),

@@ -248,7 +248,7 @@ fn connect_refusal(error: &ConnectError) -> Refusal {
         ConnectError::Timeout(_) => Refusal::new(
             Reason::ConnectTimeout,
             StatusCode::GATEWAY_TIMEOUT,
-            "no server answered the connection in time",
+            "no server accepted the connection in time",
         ),
     }
 }

@@ -320,7 +320,7 @@ impl RealServer {
         if !self.is_untidy() {
             tracing::warn!(
                 pool = %self.pool, server = %self.address,
-                "sent bytes behind an answer: its connections go to other clients only after a silence"
+                "sent bytes after a response: its connections go to other clients only after a silence"
             );
         }
         self.surplus.fetch_add(1, Relaxed);

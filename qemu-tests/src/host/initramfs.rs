@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Puts together the archive that the guest boots from.
 
+use std::env;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -96,17 +97,24 @@ fn share(archive: &mut Archive, kernel: &Kernel) -> Result<()> {
     Ok(())
 }
 
-/// The host's busybox, which must bring its libraries with it.
+/// A busybox that brings its libraries with it: the host's, or the one that `.ci/install` has unpacked where the host's does not.
 fn busybox() -> Result<PathBuf> {
-    let found = ["/usr/bin/busybox", "/bin/busybox"]
-        .map(PathBuf::from)
-        .into_iter()
-        .find(|path| path.exists())
-        // ldd fails where there is nothing to list.
-        .filter(|path| tool::output(Command::new("ldd").arg(path)).is_err());
+    let cache = env::var_os("XDG_CACHE_HOME").filter(|cache| !cache.is_empty());
+    let cache = cache.map_or_else(
+        || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cache"),
+        PathBuf::from,
+    );
+    let found = [
+        PathBuf::from("/usr/bin/busybox"),
+        PathBuf::from("/bin/busybox"),
+        cache.join("l7switch/tools/bin/busybox"),
+    ]
+    .into_iter()
+    .filter(|path| path.exists())
+    // ldd fails where there is nothing to list.
+    .find(|path| tool::output(Command::new("ldd").arg(path)).is_err());
     found.ok_or_else(|| Error::Tool {
         tool: "busybox".to_owned(),
-        output: "there is none that is linked statically: apt-get install busybox-static"
-            .to_owned(),
+        output: "there is none that is linked statically: .ci/install test fetches one".to_owned(),
     })
 }

@@ -202,7 +202,7 @@ pub(super) fn flows_are_counted_by_state() {
     open.iter_mut().for_each(get);
     assert_eq!(setup.states(), [0, 5, 0, 0]);
     let shown = setup.network.switch.run("l7ctl kernel status");
-    let wanted = "\n5 of 65536 connections followed (5 open);";
+    let wanted = "\n5 of 65536 connections (5 open);";
     assert!(shown.contains(wanted), "{shown}");
 
     // Heads that are not whole. After two seconds they would be the front's.

@@ -172,7 +172,7 @@ pub(super) fn the_front_loads_its_rules_and_says_who_replaced_them() {
         .network
         .switch
         .run("l7ctl kernel load /l7/share/examples/quickstart.toml");
-    setup.wait_for_kernel("rules of someone else, generation 3");
+    setup.wait_for_kernel("replaced, generation 3");
     setup.ctl("drain p/10.0.2.2:80");
     setup.get();
     setup.reload(&rules(""));
@@ -181,7 +181,7 @@ pub(super) fn the_front_loads_its_rules_and_says_who_replaced_them() {
     setup.wait_for_server(&mut client, (ServerState::Draining, 1));
     setup.ctl("undrain p/10.0.2.2:80");
     setup.network.switch.run("l7ctl kernel unload");
-    setup.wait_for_kernel("no rules");
+    setup.wait_for_kernel("kernel: unloaded");
     setup.reload(&rules(""));
     assert_eq!(setup.kernel_line(), "kernel: loaded generation 6");
 

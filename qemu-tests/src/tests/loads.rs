@@ -220,7 +220,7 @@ pub(super) fn a_load_beyond_the_loaders_memory_is_refused() {
     group.enter();
     let mut held = Vec::new();
     for _ in 0..10 {
-        refused(client.begin(128 << 20), Errno::NOMEM, "there is no memory");
+        refused(client.begin(128 << 20), Errno::NOMEM, "not enough memory");
         held.push(group.read("memory.current").trim().parse::<u64>().unwrap());
     }
     group.leave();

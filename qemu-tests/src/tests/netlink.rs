@@ -117,9 +117,9 @@ fn bad_servers() -> Vec<(Vec<u8>, Errno, &'static str)> {
         (
             [named(2), weight(1), reset.clone()].concat(),
             inval,
-            "set or reset, not both",
+            "set or reset the weight, not both",
         ),
-        (named(2), inval, "nothing is to be set"),
+        (named(2), inval, "nothing to set"),
         (
             [named(99), weight(1)].concat(),
             Errno::NOENT,
@@ -204,7 +204,7 @@ fn bad_matches() -> Vec<(Vec<u8>, Errno, &'static str)> {
     };
     let vip = Ipv4Addr::new(10, 0, 1, 100).to_ipv6_mapped().octets();
     vec![
-        (request.clone(), inval, "which service"),
+        (request.clone(), inval, "the service is missing"),
         (service(b"web\0"), inval, "missing"),
         (
             [service(b"none\0"), request.clone()].concat(),

@@ -313,14 +313,14 @@ fn agree(found: &Match, wanted: &Explanation) -> bool {
             found.outcome == Outcome::Route
                 && matches!(found.action, Some(Action::Forward | Action::Filter))
                 && label() == wanted.route
-                && found.why.starts_with("takes ")
+                && found.why.starts_with("matches ")
                 && shares == pools
         }
         explain::Outcome::Respond | explain::Outcome::Redirect => {
             found.outcome == Outcome::Route
                 && found.action == Some(Action::Answer)
                 && label() == wanted.route
-                && found.why.starts_with("takes ")
+                && found.why.starts_with("matches ")
         }
     }
 }

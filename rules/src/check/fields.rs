@@ -88,7 +88,7 @@ impl Check<'_> {
         }
         if path.value.contains(['?', '#']) {
             let help = "match the query with: query = { name = \"value\" }";
-            refuse("a path is matched without query and fragment".into(), help);
+            refuse("a path condition has no query and no fragment".into(), help);
             return None;
         }
         let raw = escape(&path.value, b"");
@@ -98,17 +98,17 @@ impl Check<'_> {
             Err(error) => {
                 let help = match error {
                     uri::PathError::EncodedSlash => {
-                        "the service refuses it: take encoded-slash out of its refuse".to_owned()
+                        "the service refuses it: remove \"encoded-slash\" from its `refuse`"
+                            .to_owned()
                     }
                     uri::PathError::EncodedDots => {
-                        "such paths are always refused: servers take them for two different ones"
-                            .to_owned()
+                        "such paths are always refused: servers read them in two ways".to_owned()
                     }
                     uri::PathError::Nul => allow_help("nul"),
                     uri::PathError::Backslash => allow_help("backslash"),
                     _ => allow_help("bad-escape"),
                 };
-                refuse(format!("no request gets here: {error}"), &help);
+                refuse(format!("no request can have this path: {error}"), &help);
                 None
             }
         }
@@ -195,7 +195,7 @@ impl Check<'_> {
                             tests.push(ValueTest::Regex(pattern.value));
                         }
                         (None, None, Some(_)) => {
-                            let message = "`present` is no alternative to a value";
+                            let message = "`present` cannot be combined with values";
                             self.note(
                                 Diagnostic::error("bad-value", span, message)
                                     .help("write it alone: { present = true }"),
@@ -230,7 +230,7 @@ impl Check<'_> {
     /// Notes a table in which exactly one key must stand.
     pub(super) fn exactly_one(&mut self, span: Span, keys: &str) {
         if !self.has_errors_in(span) {
-            let message = format!("exactly one of {keys} is wanted here");
+            let message = format!("exactly one of {keys} is required here");
             self.note(Diagnostic::error("not-one", span, message));
         }
     }
@@ -241,7 +241,7 @@ impl Check<'_> {
             let message = format!("{what} has no value, so it matches nothing");
             self.note(
                 Diagnostic::error("empty-list", span, message)
-                    .help("take it out to match everything"),
+                    .help("remove it to match everything"),
             );
         }
     }
@@ -277,7 +277,7 @@ impl Check<'_> {
             )
         } else if lower == "host" {
             (
-                "the host is not changed as a field".to_owned(),
+                "the Host field cannot be changed here".to_owned(),
                 "use: rewrite = { hostname = \"…\" }",
             )
         } else if OWN_FIELDS.contains(&lower.as_str()) {
@@ -293,5 +293,5 @@ impl Check<'_> {
     }
 }
 fn allow_help(word: &str) -> String {
-    format!("let such paths through with: allow = [\"{word}\"]")
+    format!("allow such paths with: allow = [\"{word}\"]")
 }

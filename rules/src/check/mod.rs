@@ -291,7 +291,7 @@ impl Check<'_> {
                 Diagnostic::error("duplicate", name.span, message)
                     .label("again")
                     .related(first, "first here")
-                    .help("a service's routes may stand in several files, its other keys in one"),
+                    .help("the routes of a service may be in several files, its other keys must be in one"),
             );
         }
         known

@@ -85,7 +85,7 @@ impl Check<'_> {
                 span: address.span,
             };
             if address.ip().is_unspecified() || address.ip().is_multicast() {
-                let message = format!("{} is no address of a server", address.ip());
+                let message = format!("{} is not an address of a server", address.ip());
                 self.note(Diagnostic::error("bad-value", span, message));
             }
             match seen.get(&address) {
@@ -95,7 +95,7 @@ impl Check<'_> {
                         Diagnostic::error("duplicate", span, message)
                             .label("again")
                             .related(first, "first here")
-                            .help("to give it more work, raise its weight"),
+                            .help("to give it more requests, increase its weight"),
                     );
                 }
                 None => {
@@ -108,7 +108,7 @@ impl Check<'_> {
             let message = format!("pool `{pool}` has no servers");
             self.note(Diagnostic::error("missing-key", given.span, message));
         } else if !servers.is_empty() && servers.iter().all(|s| s.weight == 0) {
-            let message = format!("no server of pool `{pool}` gets anything: all weights are zero");
+            let message = format!("no server of pool `{pool}` gets requests: all weights are zero");
             self.note(Diagnostic::warning("no-weight", given.span, message));
         }
         servers
@@ -136,7 +136,7 @@ impl Check<'_> {
                 self.missing(
                     text.broken,
                     span,
-                    "which scheduler?".to_owned(),
+                    "the scheduler has no name".to_owned(),
                     "add: name = \"mh\"",
                 );
             }
@@ -144,19 +144,19 @@ impl Check<'_> {
         }
         if let Some(key) = &text.key {
             if !kind.hashes() {
-                let message = format!("scheduler {} hashes nothing", kind.as_str());
+                let message = format!("scheduler {} does not hash", kind.as_str());
                 self.note(
                     Diagnostic::error("impossible", key.span, message)
-                        .help("`key` goes with sh, mh and ch"),
+                        .help("`key` is for sh, mh and ch"),
                 );
             }
             scheduler.key = self.hash_key(key);
         }
         if let Some(load) = &text.load {
             if kind != SchedulerKind::Ch {
-                let message = format!("scheduler {} has no bounded load", kind.as_str());
+                let message = format!("scheduler {} does not bound the load", kind.as_str());
                 self.note(
-                    Diagnostic::error("impossible", load.span, message).help("`load` goes with ch"),
+                    Diagnostic::error("impossible", load.span, message).help("`load` is for ch"),
                 );
             }
             if load.value != 0 {
@@ -200,7 +200,7 @@ impl Check<'_> {
                 let raw = path.value.as_str();
                 if !raw.starts_with('/') || raw.bytes().any(|b| b <= b' ' || b >= 0x7f || b == b'#')
                 {
-                    let message = "this is not a path as it is sent";
+                    let message = "this is not a request path";
                     self.note(
                         Diagnostic::error("bad-path", path.span, message)
                             .help("write it as \"/healthz\""),
@@ -221,7 +221,7 @@ impl Check<'_> {
                     text.status.as_ref().map(|s| ("status", s.span)),
                 ];
                 for (key, span) in http_only.into_iter().flatten() {
-                    let message = format!("`{key}` goes with http checks");
+                    let message = format!("`{key}` is for http checks");
                     self.note(Diagnostic::error("impossible", span, message));
                 }
                 Probe::Tcp
@@ -264,7 +264,7 @@ impl Check<'_> {
         match range {
             Some((low, high)) if (100..=599).contains(&low) && low <= high && high <= 599 => range,
             _ => {
-                let message = "this is not a status code or a range of such";
+                let message = "this is not a status code or a range of status codes";
                 self.note(
                     Diagnostic::error("bad-value", given.span, message)
                         .help("write it as 200 or \"200-399\""),

@@ -133,10 +133,10 @@ impl Check<'_> {
         }
         let shown = match protocol {
             Protocol::Tls => {
-                "a tls service is passed through unopened: it shows the server name \
-                              (`host`) and the client's address (`source`)"
+                "a tls service is not decrypted: only the server name (`host`) and the client's \
+                              address (`source`) are known"
             }
-            _ => "a tcp service shows the client's address (`source`) only",
+            _ => "in a tcp service only the client's address (`source`) is known",
         };
         for (key, span) in hidden {
             let message = format!(
@@ -191,8 +191,12 @@ impl Check<'_> {
                 );
             } else if known && upper != value {
                 self.note(
-                    Diagnostic::error("bad-name", span, "methods have case (RFC 9110, 9.1)")
-                        .help(format!("write \"{upper}\"")),
+                    Diagnostic::error(
+                        "bad-name",
+                        span,
+                        "methods are case-sensitive (RFC 9110, 9.1)",
+                    )
+                    .help(format!("write \"{upper}\"")),
                 );
             } else if !methods.contains(&value) {
                 methods.push(value);
@@ -276,7 +280,7 @@ impl Check<'_> {
                 .bytes()
                 .any(|b| b <= b' ' || b >= 0x7f || b == b'#' || b == b'?')
         {
-            let message = "this is not a path as it is sent";
+            let message = "this is not a request path";
             self.note(
                 Diagnostic::error("bad-path", path.span, message)
                     .help("start it with a slash, without query, other characters as %XX"),
@@ -309,8 +313,8 @@ impl Check<'_> {
                 self.missing(
                     broken,
                     span,
-                    "the route does nothing".to_owned(),
-                    "give it one of: pool, pools, respond, redirect",
+                    "the route has no action".to_owned(),
+                    "add one of: pool, pools, respond, redirect",
                 );
                 Action::Forward(Vec::new())
             }
@@ -346,7 +350,7 @@ impl Check<'_> {
             let message = format!("there is no pool `{}`", name.value);
             self.note(
                 Diagnostic::error("unknown-pool", name.span, message)
-                    .label("not known")
+                    .label("unknown")
                     .help(help),
             );
         }
@@ -360,7 +364,7 @@ impl Check<'_> {
                 self.missing(
                     value.broken,
                     span,
-                    "which pool?".to_owned(),
+                    "the entry has no pool name".to_owned(),
                     "add: name = \"…\"",
                 );
                 continue;
@@ -376,14 +380,14 @@ impl Check<'_> {
                 let message = format!("pool `{}` is listed twice", name.value);
                 self.note(
                     Diagnostic::error("duplicate", name.span, message)
-                        .help("add their weights up in one entry"),
+                        .help("list it once, with the sum of the weights"),
                 );
                 continue;
             }
             shares.push(PoolShare { pool, weight });
         }
         if shares.iter().all(|s| s.weight == 0) && !self.has_errors_in(given.span) {
-            let message = "no pool gets anything: the weights sum to zero";
+            let message = "no pool gets requests: the weights sum to zero";
             self.note(Diagnostic::error("bad-value", given.span, message));
         }
         shares
@@ -395,7 +399,7 @@ impl Check<'_> {
             self.missing(
                 value.broken,
                 span,
-                "which status?".to_owned(),
+                "the response has no status".to_owned(),
                 "add: status = 404",
             );
         }
@@ -438,12 +442,12 @@ impl Check<'_> {
             && value.port.is_none()
             && value.path.is_none();
         if nothing {
-            let message = "the redirect leads back to where it came from".to_owned();
+            let message = "the redirect leads to the same URL".to_owned();
             self.missing(
                 value.broken,
                 span,
                 message,
-                "give one of: scheme, hostname, port, path",
+                "add one of: scheme, hostname, port, path",
             );
         }
         Redirect {

@@ -45,7 +45,7 @@ fn listen_conflict(first: &Listen, second: &Listen) -> Diagnostic {
             second.protocol.as_str(),
         )
     } else {
-        format!("{address} is used by service `{}` already", first.service)
+        format!("{address} is already used by service `{}`", first.service)
     };
     let help = if first.address != address {
         let all = if address.ip().is_unspecified() {
@@ -53,11 +53,11 @@ fn listen_conflict(first: &Listen, second: &Listen) -> Diagnostic {
         } else {
             first.address
         };
-        format!("{all} takes in every address of that port: name single addresses in its place")
+        format!("{all} includes every address with that port: list single addresses instead")
     } else if first.service == second.service || first.protocol != second.protocol {
-        "take one of them out, or give it another port".to_owned()
+        "remove one of them, or use another port".to_owned()
     } else {
-        "join the two services: routes tell them apart by host".to_owned()
+        "merge the two services: routes separate them by host".to_owned()
     };
     Diagnostic::error("listen-conflict", second.span, message)
         .label("again")
@@ -107,7 +107,7 @@ impl Check<'_> {
             None => self.missing(
                 text.broken,
                 span,
-                format!("service `{name}` listens nowhere"),
+                format!("service `{name}` has no address to listen on"),
                 "add a line such as: listen = \"0.0.0.0:80\"",
             ),
         }
@@ -155,7 +155,7 @@ impl Check<'_> {
     /// Notes a route of a service with `datapath = "kernel"` that only the front can serve.
     fn kernel_can(&mut self, route: &Route, span: Option<Span>) {
         let what = match route.action {
-            Action::Respond(_) => "answers by itself (respond)",
+            Action::Respond(_) => "is answered by the switch (respond)",
             Action::Redirect(_) => "redirects",
             Action::Forward(_) if !route.filters.is_empty() => "has filters",
             Action::Forward(_) => return,

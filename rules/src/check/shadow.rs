@@ -228,13 +228,13 @@ pub(super) fn check(check: &mut Check<'_>, service: &Service, spans: &[Span]) {
         };
         let (lost_label, by_label) = (label(position), label(by));
         let message = format!(
-            "route {lost_label} of service `{}` can never win: {by_label} always wins before it",
+            "route {lost_label} of service `{}` is never used: {by_label} always wins",
             service.name
         );
         let diagnostic = Diagnostic::error("unreachable-route", header(position), message)
-            .label("never reached")
+            .label("never used")
             .related(header(by), "always wins")
-            .help("take one of them out, or give this one a condition more or a greater priority");
+            .help("remove one of them, or give this one another condition or a greater priority");
         check.note(diagnostic);
     }
 }

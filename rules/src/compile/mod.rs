@@ -40,7 +40,7 @@ impl fmt::Display for CompileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Regex(pattern, error) => write!(f, "the expression '{pattern}': {error}"),
-            Self::TooLarge => f.write_str("the table would be over 4 GiB"),
+            Self::TooLarge => f.write_str("the table would exceed 4 GiB"),
         }
     }
 }

@@ -150,7 +150,7 @@ pub fn explain(rules: &RuleSet, question: &Question) -> Result<Explanation, Ques
         filters: Filters::default(),
         redirect: None,
         datapath: Path::Front,
-        datapath_why: "the front answers what is not forwarded",
+        datapath_why: "the front answers requests that are not forwarded",
         considered: Vec::new(),
     };
     if let Some(why) = refused {
@@ -180,7 +180,7 @@ pub fn explain(rules: &RuleSet, question: &Question) -> Result<Explanation, Ques
         .collect();
     let Some((winning, route)) = winning.and_then(|w| Some((w, service.routes.get(w.position)?)))
     else {
-        explanation.why = "no route takes it".to_owned();
+        explanation.why = "no route matches".to_owned();
         explanation.status = service.protocol.is_http().then_some(404);
         return Ok(explanation);
     };
@@ -215,13 +215,14 @@ fn datapath(model: &Model, service: &Service, route: &Route) -> (Path, &'static 
     match (service.datapath, service.protocol, &route.action) {
         (Datapath::Front, ..) => (Path::Front, "the service says datapath = \"front\""),
         (_, Protocol::Https, _) => (Path::Front, "the front terminates TLS"),
-        (.., Action::Respond(_) | Action::Redirect(_)) => {
-            (Path::Front, "the front answers what is not forwarded")
-        }
+        (.., Action::Respond(_) | Action::Redirect(_)) => (
+            Path::Front,
+            "the front answers requests that are not forwarded",
+        ),
         _ if !route.filters.is_empty() => (Path::Front, "the route has filters"),
         (.., Action::Forward(shares)) if all_at_loopback(model, shares) => (
             Path::Front,
-            "its servers are at loopback addresses, which the packets of other hosts do not reach",
+            "its servers have loopback addresses, which packets of other hosts cannot reach",
         ),
         (_, Protocol::Http, _) => (
             Path::Kernel,
@@ -281,14 +282,14 @@ fn why(winning: &Verdict, considered: &[Considered]) -> String {
             .map(|length| format!("source prefix /{length}")),
     );
     let taken = if by.is_empty() {
-        "takes every request".to_owned()
+        "matches every request".to_owned()
     } else {
-        format!("takes it by {}", by.join(", "))
+        format!("matches by {}", by.join(", "))
     };
     let others = considered.iter().filter(|c| c.beaten_by.is_some()).count();
     match others {
-        0 => format!("{taken}; no other route takes it"),
-        1 => format!("{taken}; it ranks before 1 other that takes it too"),
-        n => format!("{taken}; it ranks before {n} others that take it too"),
+        0 => format!("{taken}; no other route matches"),
+        1 => format!("{taken}; it wins over 1 other route that matches"),
+        n => format!("{taken}; it wins over {n} other routes that match"),
     }
 }

@@ -70,7 +70,7 @@ pub struct Url<'a> {
 pub fn split_url(url: &str) -> Result<Url<'_>, QuestionError> {
     if url.bytes().any(|b| b <= b' ' || b == 0x7f) {
         return wrong(format!(
-            "`{}` holds white space or control characters: write them as %XX",
+            "`{}` contains white space or control characters: write them as %XX",
             url.escape_debug()
         ));
     }
@@ -183,7 +183,7 @@ pub(super) fn find_service<'m>(
             several => {
                 let names = names(several);
                 return wrong(format!(
-                    "port {port} is served by {names}: choose one with --service"
+                    "several services listen on port {port}: {names}. Choose one with --service"
                 ));
             }
         }
@@ -204,7 +204,7 @@ pub(super) fn find_service<'m>(
             names(&all)
         )),
         several => wrong(format!(
-            "which service? choose one of {} with --service",
+            "several services match: choose one of {} with --service",
             names(several)
         )),
     }
@@ -229,7 +229,7 @@ pub(super) fn ask(
             return wrong(format!("`{name}` is not a header field name"));
         }
         if value.bytes().any(|b| b < b' ' && b != b'\t' || b == 0x7f) {
-            return wrong(format!("the value of `{name}` holds control characters"));
+            return wrong(format!("the value of `{name}` contains control characters"));
         }
     }
     let http = service.protocol.is_http();
@@ -288,7 +288,7 @@ pub(super) fn ask(
     ask.headers = Fields(headers);
     let raw = url.path.as_bytes();
     if !raw.is_ascii() {
-        return wrong("the path has characters beyond ASCII: write them as %XX");
+        return wrong("the path has non-ASCII characters: write them as %XX");
     }
     let mut path = vec![0; raw.len()];
     let buffers = Buffers {

@@ -52,8 +52,8 @@ impl fmt::Display for Explanation {
                 writeln!(f)?;
             }
             (Outcome::Respond, Some(status), _) => writeln!(f, "action   respond {status}")?,
-            (_, Some(status), _) => writeln!(f, "action   answered {status} by the switch")?,
-            _ => writeln!(f, "action   the connection is closed")?,
+            (_, Some(status), _) => writeln!(f, "action   the switch answers {status}")?,
+            _ => writeln!(f, "action   the switch closes the connection")?,
         }
         let datapath = match self.datapath {
             Path::Kernel => "kernel",
@@ -70,7 +70,7 @@ impl fmt::Display for Explanation {
         {
             write!(f, "other    {}: ", other.route)?;
             match other.beaten_by {
-                Some(step) => writeln!(f, "takes it too, but the winner is preferred by: {step}")?,
+                Some(step) => writeln!(f, "matches, but the winner has precedence: {step}")?,
                 None => {
                     let failures: Vec<String> = other
                         .failed

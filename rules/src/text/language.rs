@@ -77,21 +77,21 @@ tables! {
     ServiceText {
         /// Addresses to listen on.
         listen: OneOrMany<At<Address>>,
-        /// What is spoken there: http (unless given), https, tls (passed through by server name), tcp.
+        /// Protocol: http (default), https, tls (passed through by server name), tcp.
         protocol: At<ProtocolWord>,
-        /// Which data path serves it: auto (unless given), kernel, front.
+        /// Which data path serves it: auto (default), kernel, front.
         datapath: At<DatapathWord>,
-        /// What a path may hold that is refused with 400 otherwise.
+        /// Path contents that are refused with 400 otherwise.
         allow: OneOrMany<AllowWord>,
-        /// What a path may not hold that passes otherwise.
+        /// Path contents that are refused; allowed otherwise.
         refuse: OneOrMany<RefuseWord>,
-        /// Certificates of an https service, chosen by server name; the first where none fits.
+        /// Certificates of an https service, chosen by server name; the first one if no name matches.
         certificates: OneOrMany<At<CertificateText>>,
         /// Bounds on what a client may do.
         limits: LimitsText,
-        /// Proxies in front of the switch whose X-Forwarded-* and Forwarded fields are believed.
+        /// Proxies in front of the switch whose X-Forwarded-* and Forwarded fields are trusted.
         trusted: OneOrMany<Prefix>,
-        /// Whether messages say in Via that they went through the switch; false unless given.
+        /// Whether the front adds Via to requests and responses; default: false.
         via: bool,
         /// Routes; which one wins does not depend on their order until the last step.
         route: Vec<At<RouteText>>,
@@ -107,15 +107,15 @@ tables! {
 
     /// Bounds on what a client may do to a service.
     LimitsText {
-        /// Longest request head; 16KiB unless given.
+        /// Longest request head; default: 16KiB.
         head: At<Size>,
-        /// Most field lines in a head; 100 unless given.
+        /// Most header fields; default: 100.
         fields: At<i64>,
-        /// Time for a head or a TLS handshake to be complete; 10s unless given.
+        /// Time for a head or a TLS handshake to be complete; default: 10s.
         head_timeout: Time,
-        /// Time that a connection may be silent; 60s unless given.
+        /// Longest silence of a connection; default: 60s.
         idle_timeout: Time,
-        /// Client connections at a time; 65536 unless given.
+        /// Client connections at the same time; default: 65536.
         connections: At<i64>,
     }
 
@@ -123,7 +123,7 @@ tables! {
     RouteText {
         /// Name, shown by explain, logs and metrics.
         name: At<String>,
-        /// Greater wins over all else; 0 unless given.
+        /// The greater one wins before all other rules; default: 0.
         priority: At<i64>,
         /// Hosts (TLS server names for protocol tls), any of them.
         host: At<OneOrMany<Host>>,
@@ -145,7 +145,7 @@ tables! {
         pools: At<Vec<At<ShareText>>>,
         /// Answer from the switch.
         respond: At<RespondText>,
-        /// Send the client elsewhere.
+        /// Redirect the client.
         redirect: At<RedirectText>,
         /// Changes to the request's header fields.
         request_headers: At<HeaderEditText>,
@@ -153,7 +153,7 @@ tables! {
         response_headers: At<HeaderEditText>,
         /// Host and path that the real server sees.
         rewrite: At<RewriteText>,
-        /// Time for the response to begin; the pool's unless given.
+        /// Time for the response to begin; default: the pool's.
         response_timeout: At<Time>,
     }
 
@@ -161,17 +161,17 @@ tables! {
     PathText {
         /// This path.
         exact: At<String>,
-        /// This path and what lies below it, by whole segments.
+        /// This path and all paths below it, by whole segments.
         prefix: At<String>,
         /// A path in which this regular expression is found.
         regex: At<String>,
     }
 
-    /// A pool's part in a split.
+    /// A pool and its weight in a split.
     ShareText {
         /// Pool.
         name: At<String>,
-        /// Weight relative to the others; 1 unless given.
+        /// Weight relative to the others; default: 1.
         weight: At<i64>,
     }
 
@@ -179,9 +179,9 @@ tables! {
     RespondText {
         /// Status code.
         status: At<i64>,
-        /// Content; empty unless given.
+        /// Content; default: empty.
         body: String,
-        /// Content-Type; text/plain; charset=utf-8 unless given.
+        /// Content-Type; default: text/plain; charset=utf-8.
         content_type: At<String>,
     }
 
@@ -195,7 +195,7 @@ tables! {
         port: At<i64>,
         /// Path.
         path: At<PathRewriteText>,
-        /// 301, 302 (unless given), 303, 307 or 308.
+        /// 301, 302 (default), 303, 307 or 308.
         status: At<i64>,
     }
 
@@ -203,9 +203,9 @@ tables! {
     HeaderEditText {
         /// Names.
         remove: OneOrMany<At<String>>,
-        /// Fields that replace all of their name.
+        /// Fields that replace all of the same name.
         set: Entries<At<String>>,
-        /// Fields put beside others of their name.
+        /// Fields added to others of the same name.
         add: Entries<At<String>>,
     }
 
@@ -227,35 +227,35 @@ tables! {
 
     /// A pool of real servers.
     PoolText {
-        /// How a server is chosen: a scheduler's name or a table; wlc unless given.
+        /// How a server is chosen: a scheduler's name or a table; default: wlc.
         scheduler: SchedulerChoice,
-        /// Forwarding method of the kernel's data path: nat (unless given) or fullnat.
+        /// Forwarding method of the kernel's data path: nat (default) or fullnat.
         forward: ForwardWord,
         /// Real servers.
         servers: At<OneOrMany<At<ServerChoice>>>,
-        /// Active checks; none unless given.
+        /// Active checks; default: none.
         health: At<HealthText>,
         /// Passive checks.
         passive: PassiveText,
-        /// Time for a connection to a server; 2s unless given.
+        /// Time for a connection to a server; default: 2s.
         connect_timeout: Time,
-        /// Time for the response to begin; 60s unless given.
+        /// Time for the response to begin; default: 60s.
         response_timeout: Time,
-        /// Other servers tried when one cannot be reached; 2 unless given.
+        /// Other servers tried when one cannot be reached; default: 2.
         retries: At<i64>,
-        /// Idle connections kept per server; 128 unless given.
+        /// Idle connections kept per server; default: 128.
         keepalive: At<i64>,
-        /// How long an idle connection is kept; 30s unless given.
+        /// How long an idle connection is kept; default: 30s.
         keepalive_timeout: Time,
     }
 
-    /// A scheduler with what it needs to know.
+    /// A scheduler with its settings.
     SchedulerText {
         /// Which scheduler.
         name: At<SchedulerWord>,
-        /// What is hashed by sh, mh and ch; the source unless given.
+        /// What is hashed by sh, mh and ch; default: the source.
         key: At<KeyChoice>,
-        /// ch: no server gets more than this many percent of its fair share; 125 unless given, 0: no bound.
+        /// ch: no server gets more than this many percent of its fair share; default: 125, 0: no bound.
         load: At<i64>,
     }
 
@@ -271,7 +271,7 @@ tables! {
     ServerText {
         /// Address and port.
         address: At<Address>,
-        /// Weight, 0 to 65535; 1 unless given.
+        /// Weight, 0 to 65535; default: 1.
         weight: At<i64>,
     }
 
@@ -281,25 +281,25 @@ tables! {
         http: At<String>,
         /// Whether an accepted connection is enough.
         tcp: bool,
-        /// Host field of the request; the server's address unless given.
+        /// Host field of the request; default: the server's address.
         host: At<String>,
-        /// Status, or range such as "200-399", taken as healthy; 200-399 unless given.
+        /// Status, or range such as "200-399", of a healthy server; default: 200-399.
         status: At<StatusChoice>,
-        /// Time between two checks; 2s unless given.
+        /// Time between two checks; default: 2s.
         interval: Time,
-        /// Time for a check; 1s unless given.
+        /// Time for a check; default: 1s.
         timeout: Time,
-        /// Successes in a row that bring a server up; 2 unless given.
+        /// Successes in a row that bring a server up; default: 2.
         rise: At<i64>,
-        /// Failures in a row that take it down; 3 unless given.
+        /// Failures in a row that take it down; default: 3.
         fall: At<i64>,
     }
 
     /// Passive checks: what clients' requests show.
     PassiveText {
-        /// Failures in a row after which a server is taken out; 3 unless given, 0: never.
+        /// Failures in a row after which a server is ejected; default: 3; 0: never.
         failures: At<i64>,
-        /// For how long; 10s unless given.
+        /// How long it is ejected; default: 10s.
         eject: Time,
     }
 
@@ -309,7 +309,7 @@ tables! {
         exact: At<String>,
         /// A value in which this regular expression is found.
         regex: At<String>,
-        /// Whether it must be there.
+        /// Whether it must be present.
         present: bool,
     }
 }

@@ -51,8 +51,8 @@ fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "an integer",
-        DeValue::Float(_) => "a number with a point",
-        DeValue::Boolean(_) => "true or false",
+        DeValue::Float(_) => "a floating-point number",
+        DeValue::Boolean(_) => "a boolean",
         DeValue::Datetime(_) => "a date",
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
@@ -79,12 +79,8 @@ impl Reader<'_> {
     pub(crate) fn expected(&mut self, what: &str, node: &Node<'_>) {
         let found = kind(node.get_ref());
         self.note(
-            Diagnostic::error(
-                "wrong-type",
-                self.span(node),
-                format!("{what} is wanted here"),
-            )
-            .label(format!("this is {found}")),
+            Diagnostic::error("wrong-type", self.span(node), format!("expected {what}"))
+                .label(format!("this is {found}")),
         );
     }
 
@@ -102,12 +98,12 @@ impl Reader<'_> {
         let word = key.get_ref().as_ref();
         let help = match nearest(word, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("known here: {}", choices(known.iter().copied())),
+            None => format!("known keys: {}", choices(known.iter().copied())),
         };
         let message = format!("unknown key `{word}`");
         self.note(
             Diagnostic::error("unknown-key", self.span(key), message)
-                .label("not known")
+                .label("unknown")
                 .help(help),
         );
     }
@@ -145,15 +141,15 @@ impl Reader<'_> {
         }
         let help = match nearest(text, known()) {
             Some(near) => format!("did you mean \"{near}\"?"),
-            None => format!("known here: {}", choices(known())),
+            None => format!("known values: {}", choices(known())),
         };
         self.note(
             Diagnostic::error(
                 "unknown-word",
                 self.span(node),
-                format!("\"{text}\" is not known here"),
+                format!("unknown value \"{text}\""),
             )
-            .label("not known")
+            .label("unknown")
             .help(help),
         );
         None

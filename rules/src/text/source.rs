@@ -143,7 +143,7 @@ impl Sources {
             }
             paths.sort();
             if paths.is_empty() {
-                let message = format!("{}: holds no rule file (*.toml)", path.display());
+                let message = format!("{}: contains no rule file (*.toml)", path.display());
                 return Err(io::Error::new(io::ErrorKind::NotFound, message));
             }
         } else {

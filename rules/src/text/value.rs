@@ -141,7 +141,7 @@ pub struct Address(pub SocketAddr);
 
 inline_schema!(Address, "Address", generator => json_schema!({
     "type": "string",
-    "description": "An IP address and a port, \"10.0.0.1:80\" or \"[2001:db8::1]:80\"; names are not looked up.",
+    "description": "An IP address and a port, \"10.0.0.1:80\" or \"[2001:db8::1]:80\"; host names are not resolved.",
 }));
 
 impl Read for Address {
@@ -149,7 +149,7 @@ impl Read for Address {
         let text = reader.string(node, "an address such as \"10.0.0.1:80\"")?;
         if let Ok(address) = text.parse::<SocketAddr>() {
             if address.port() == 0 {
-                reader.invalid(node, "port 0 is no port", "give a port from 1 to 65535");
+                reader.invalid(node, "port 0 is not valid", "give a port from 1 to 65535");
                 return None;
             }
             return Some(Self(address));
@@ -160,12 +160,14 @@ impl Read for Address {
             Ok(IpAddr::V6(ip)) => {
                 let help = match text.rsplit_once(':') {
                     Some((host, port)) if host.parse::<IpAddr>().is_ok() => {
-                        format!("write \"[{host}]:{port}\", or \"[{ip}]:80\" with the port behind")
+                        format!(
+                            "write \"[{host}]:{port}\" if {port} is the port, otherwise \"[{ip}]:80\""
+                        )
                     }
                     _ => format!("write \"[{ip}]:80\""),
                 };
                 (
-                    "an IPv6 address stands in brackets, a port behind them",
+                    "an IPv6 address needs brackets, and a port after them",
                     help,
                 )
             }
@@ -183,7 +185,7 @@ impl Read for Address {
                         && host.contains(|c: char| c.is_ascii_alphabetic())
                         && !host.contains(['[', ']']) =>
                 {
-                    let help = "give the IP address: names are not looked up, so that a table means \
+                    let help = "give an IP address: host names are not resolved, so that a table means \
                                 the same everywhere";
                     ("this is a name, not an address", help.to_owned())
                 }
@@ -270,14 +272,11 @@ impl Read for Host {
                 // Comparison form is ASCII.
                 let form = String::from_utf8_lossy(form).into_owned();
                 if with_port {
-                    (
-                        "a host is matched without its port",
-                        format!("write \"{form}\""),
-                    )
+                    ("a host condition has no port", format!("write \"{form}\""))
                 } else if form.split('.').any(str::is_empty) {
                     (
                         "the host has an empty label",
-                        "take the double dot out".to_owned(),
+                        "remove the double dot".to_owned(),
                     )
                 } else if wildcard {
                     return Some(Self(HostMatch::Wildcard(form)));
@@ -286,7 +285,7 @@ impl Read for Host {
                 }
             }
             Err(_) if !name.is_ascii() => (
-                "the host has characters beyond ASCII",
+                "the host has non-ASCII characters",
                 "write internationalised names in their xn-- form (RFC 5891)".to_owned(),
             ),
             Err(_) => (

@@ -19,7 +19,7 @@ pub enum Error {
     NoNetlink(io::Error),
     /// The caller may not.
     #[error(
-        "CAP_NET_ADMIN is needed in the user namespace that owns this network namespace: run it as root"
+        "this needs CAP_NET_ADMIN in the user namespace that owns this network namespace: run it as root"
     )]
     NotPermitted,
     /// The module, or generic netlink before it, has refused the request.
@@ -83,7 +83,7 @@ pub struct BadAttribute {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the kernel refuses {}: ", self.command.name())?;
+        write!(f, "the kernel refused {}: ", self.command.name())?;
         match &self.message {
             Some(message) => f.write_str(message)?,
             None => write!(f, "{}", io::Error::from_raw_os_error(self.errno))?,

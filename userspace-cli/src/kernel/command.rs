@@ -18,7 +18,7 @@ use crate::server::ServerName;
 /// What is asked of the kernel module. Needs `CAP_NET_ADMIN`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Kernel {
-    /// Show the module, the table in force and what was counted
+    /// Show the module, the table in force and the counters
     Status {
         /// Print JSON
         #[arg(long)]
@@ -26,15 +26,15 @@ pub(crate) enum Kernel {
     },
     /// Check rules, compile them, and put the table in force
     Load {
-        /// Rule file, folder of *.toml files, or a table that `l7ctl compile` wrote
+        /// Rule file, folder of *.toml files, or a table written by `l7ctl compile`
         rules: PathBuf,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Take the table in force away: nothing is switched any more
+    /// Unload the table in force: the kernel switches nothing more
     Unload,
-    /// Say which route the kernel takes for a request
+    /// Show which route the kernel chooses for a request
     Match(Match),
     /// Show real servers as the kernel has them
     Servers {
@@ -42,36 +42,36 @@ pub(crate) enum Kernel {
         #[arg(long)]
         json: bool,
     },
-    /// Show routes, with the requests that each took in the kernel
+    /// Show routes, with their requests in the kernel
     Routes {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Show the connections of clients that are followed
+    /// Show the clients' connections in the kernel
     Flows {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Set state or weight of a real server in the kernel
+    /// Set the state or weight of a real server in the kernel
     ///
-    /// A front that uses the kernel takes the change over; a server that its checks have taken out it sets down again.
+    /// A front that uses the kernel takes the change over. It sets a server down again that its checks have taken out.
     Set(Set),
     /// Set all counters to 0
     ResetCounters,
-    /// Print what happens in the kernel, a line each, until Ctrl-C
+    /// Print the kernel module's events, one line each, until Ctrl-C
     Watch {
-        /// Print a JSON object a line
+        /// Print one JSON object per line
         #[arg(long)]
         json: bool,
-        /// End after so many
+        /// Exit after N events
         #[arg(long, value_name = "N")]
         count: Option<u64>,
     },
 }
 
-/// Say which route the kernel takes for a request.
+/// Show which route the kernel chooses for a request.
 #[derive(Debug, Args)]
 pub(crate) struct Match {
     #[arg(
@@ -88,13 +88,13 @@ pub(crate) struct Match {
     /// Address of the client
     #[arg(long, value_name = "ADDR")]
     pub(crate) source: Option<IpAddr>,
-    /// TLS server name, where it is not the URL's host
+    /// TLS server name, if it is not the URL's host
     #[arg(long, value_name = "NAME")]
     pub(crate) sni: Option<String>,
-    /// Service, where the URL leads to several
+    /// Service, if the URL leads to several
     #[arg(long, value_name = "NAME")]
     pub(crate) service: Option<String>,
-    /// File with the bytes that the client sends first; - for standard input
+    /// File with the first bytes that the client sends; - for standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["request", "headers", "method", "sni"])]
     pub(crate) raw: Option<PathBuf>,
     /// Print JSON
@@ -109,10 +109,10 @@ pub(crate) struct Set {
     /// ADDRESS:PORT in every pool, or POOL/ADDRESS:PORT in one
     #[arg(value_parser = ServerName::parse)]
     pub(crate) server: ServerName,
-    /// What it may get
+    /// New state
     #[arg(long)]
     pub(crate) state: Option<State>,
-    /// 0 to 65535, or "default" for the table's
+    /// 0 to 65535, or "default" for the weight in the table
     #[arg(long, value_name = "N", value_parser = weight)]
     pub(crate) weight: Option<Weight>,
 }
@@ -120,11 +120,11 @@ pub(crate) struct Set {
 /// What a real server may get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum State {
-    /// It takes part
+    /// It gets requests
     Up,
-    /// It gets nothing new; what runs there goes on
+    /// It gets no new requests; existing requests finish
     Draining,
-    /// It is held to be dead
+    /// It is considered dead
     Down,
 }
 

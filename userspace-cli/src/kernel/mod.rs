@@ -85,7 +85,7 @@ pub(crate) fn run(command: Kernel, out: &mut impl io::Write) -> Outcome {
         Kernel::Set(set) => change(set, out)?,
         Kernel::ResetCounters => {
             client()?.reset_counters().map_err(words)?;
-            print(out, "every counter is 0\n")?;
+            print(out, "all counters are 0\n")?;
         }
         Kernel::Watch { json, count } => watch::run(json, count, out)?,
     }

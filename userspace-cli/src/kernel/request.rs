@@ -69,7 +69,7 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
     result.map_err(|error| format!("{}: {error}", file.display()))?;
     if bytes.len() > MAX_ATTRIBUTE {
         return Err(format!(
-            "{} has over {MAX_ATTRIBUTE} bytes, which is the most that can be asked",
+            "{} has over {MAX_ATTRIBUTE} bytes, which is the limit",
             file.display()
         ));
     }
@@ -79,7 +79,7 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
 fn split(url: &str) -> Result<Url<'_>, String> {
     if !url.is_ascii() {
         return Err(format!(
-            "`{}` holds other than ASCII: write it as %XX",
+            "`{}` has non-ASCII characters: write them as %XX",
             printable(url)
         ));
     }
@@ -125,7 +125,7 @@ fn find<'s>(
         return match all.as_slice() {
             [service] => Ok((service, "the only service".to_owned())),
             _ => Err(format!(
-                "which service? choose one of {} with --service",
+                "several services match: choose one of {} with --service",
                 names(&all)
             )),
         };
@@ -138,7 +138,7 @@ fn find<'s>(
             several => {
                 let several: Vec<&Service> = several.iter().map(|(service, _)| *service).collect();
                 Err(format!(
-                    "the port is served by {}: choose one with --service",
+                    "several services listen on the port: {}. Choose one with --service",
                     names(&several)
                 ))
             }
@@ -155,7 +155,7 @@ fn find<'s>(
             names(&all)
         )),
         several => Err(format!(
-            "which service? choose one of {} with --service",
+            "several services match: choose one of {} with --service",
             names(several)
         )),
     }
@@ -207,7 +207,7 @@ fn host_and_port(authority: &str) -> Result<(&str, Option<u16>), String> {
 fn head(asked: &Match, url: Url<'_>) -> Result<Vec<u8>, String> {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if asked.method.is_empty() || !asked.method.bytes().all(token) {
-        return Err(format!("`{}` is no method", printable(&asked.method)));
+        return Err(format!("`{}` is not a method", printable(&asked.method)));
     }
     let root = if url.target.starts_with(['/', '*']) {
         ""
@@ -225,7 +225,7 @@ fn head(asked: &Match, url: Url<'_>) -> Result<Vec<u8>, String> {
             return Err(format!("`{}` is not a header field name", printable(name)));
         }
         if value.bytes().any(|b| b < b' ' && b != b'\t' || b == 0x7f) {
-            return Err(format!("the value of `{name}` holds control characters"));
+            return Err(format!("the value of `{name}` contains control characters"));
         }
         head.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -384,7 +384,7 @@ mod tests {
         assert!(
             ask(&["--raw", path])
                 .unwrap_err()
-                .contains("which service?")
+                .contains("several services match")
         );
         std::fs::write(path, vec![0; MAX_ATTRIBUTE + 1]).unwrap();
         let error = ask(&["--raw", path, "--service", "web"]).unwrap_err();

@@ -34,7 +34,7 @@ pub(super) fn status(module: &Module, services: &[Service]) -> String {
             "table of {len} bytes: {} services, {} routes, {} pools, {} servers",
             module.services, module.routes, module.pools, module.servers
         ),
-        None => writeln!(text, "no table: nothing is switched"),
+        None => writeln!(text, "no table: the kernel switches nothing"),
     };
     let states: Vec<String> = module
         .flow_counts
@@ -49,7 +49,7 @@ pub(super) fn status(module: &Module, services: &[Service]) -> String {
     };
     let _ = writeln!(
         text,
-        "{} of {} connections followed{states}; a table may have {} bytes",
+        "{} of {} connections{states}; a table may have {} bytes",
         module.flows, module.max_flows, module.max_table_len
     );
     if let Some(transaction) = module.loading {
@@ -84,11 +84,11 @@ pub(super) fn status(module: &Module, services: &[Service]) -> String {
 const CONCERNS: [(&str, &str); 2] = [
     (
         "forwarding_off",
-        "this host forwards no packets (net.ipv4.ip_forward, net.ipv6.conf.all.forwarding): requests go through the front",
+        "this host does not forward packets (net.ipv4.ip_forward, net.ipv6.conf.all.forwarding): requests go through the front",
     ),
     (
         "filtered_behind",
-        "rules of netfilter on this host drop packets of connections; docs/datapath.md, \"Firewalls\", has what to allow",
+        "netfilter rules on this host drop packets of connections: docs/datapath.md, \"Firewalls\", shows what to allow",
     ),
 ];
 
@@ -256,16 +256,16 @@ pub(super) fn matched(found: &Match, why: &str, method: Option<&str>) -> String 
             let _ = write!(text, "  {} of {total} requests", share.weight);
         }
         let _ = match share.server {
-            Some(server) => writeln!(text, "  a scheduler that begins picks {server}"),
-            None => writeln!(text, "  no server may be picked"),
+            Some(server) => writeln!(text, "  a new scheduler chooses {server}"),
+            None => writeln!(text, "  no server is available"),
         };
     }
     let action = match (found.outcome, found.action) {
         (Outcome::Route, Some(Action::Answer)) => Some("the front answers"),
-        (Outcome::Route, Some(Action::Filter)) => Some("the front changes it and forwards it"),
-        (Outcome::NoRoute, _) => Some("no route: the front answers 404, or closes"),
+        (Outcome::Route, Some(Action::Filter)) => Some("the front changes and forwards it"),
+        (Outcome::NoRoute, _) => Some("no route: the front answers 404, or closes the connection"),
         (Outcome::Refused, _) => Some("refused"),
-        (Outcome::Incomplete, _) => Some("more bytes are waited for"),
+        (Outcome::Incomplete, _) => Some("waiting for more bytes"),
         (Outcome::OverBudget | Outcome::Front, _) => Some("the front decides"),
         (Outcome::Route, Some(Action::Forward) | None) => None,
     };
@@ -323,8 +323,8 @@ mod tests {
                       request  GET a.example /\u{fffd}\n\
                       route    #3\n\
                       why      host a.example\\u{1b}\n\
-                      pool     v1  9 of 10 requests  a scheduler that begins picks 10.0.0.1:80\n\
-                      pool     v2  1 of 10 requests  no server may be picked\n\
+                      pool     v1  9 of 10 requests  a new scheduler chooses 10.0.0.1:80\n\
+                      pool     v2  1 of 10 requests  no server is available\n\
                       table    generation 4\n";
         assert_eq!(text, wanted);
     }
@@ -367,7 +367,7 @@ mod tests {
         let text = status(&module, &[]);
         assert!(text.contains("generation 0, no table"), "{text}");
         assert!(text.contains("transaction 3"), "{text}");
-        assert!(text.contains("0 of 5 connections followed;"), "{text}");
+        assert!(text.contains("0 of 5 connections;"), "{text}");
 
         assert!(!text.contains("netfilter"), "{text}");
 
@@ -386,12 +386,9 @@ mod tests {
             ..module
         };
         let text = status(&module, &[]);
-        let wanted = "4 of 5 connections followed (3 open, 1 reading); a table";
+        let wanted = "4 of 5 connections (3 open, 1 reading); a table";
         assert!(text.contains(wanted), "{text}");
-        assert!(
-            text.contains("filtered_behind: rules of netfilter"),
-            "{text}"
-        );
+        assert!(text.contains("filtered_behind: netfilter rules"), "{text}");
     }
 
     #[test]

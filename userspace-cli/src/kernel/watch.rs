@@ -82,8 +82,8 @@ fn line(event: &Event) -> String {
             format!("flows-full {flows} of {max_flows} connections: further requests wait")
         }
         Event::CountersCleared { by } => format!("counters-cleared by port {by}"),
-        Event::Lost => "lost: more happened than could be told".to_owned(),
-        _ => "an event that this l7ctl does not know".to_owned(),
+        Event::Lost => "lost: some events were lost".to_owned(),
+        _ => "an event that this version of l7ctl does not know".to_owned(),
     }
 }
 

@@ -71,7 +71,7 @@ pub struct Winner {
 
 impl fmt::Display for Winner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut between = "takes it by ";
+        let mut between = "matches by ";
         let mut part = |f: &mut fmt::Formatter<'_>, words: fmt::Arguments<'_>| {
             f.write_str(between)?;
             between = ", ";
@@ -97,8 +97,8 @@ impl fmt::Display for Winner {
         if self.conditions > 0 {
             part(f, format_args!("{} more conditions", self.conditions))?;
         }
-        if between == "takes it by " {
-            f.write_str("takes every request")?;
+        if between == "matches by " {
+            f.write_str("matches every request")?;
         }
         Ok(())
     }

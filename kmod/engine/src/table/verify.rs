@@ -36,7 +36,7 @@ pub enum TableError {
 impl fmt::Display for TableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Length => f.write_str("the table's length is not what its header says"),
+            Self::Length => f.write_str("the table's length differs from its header"),
             Self::Magic => f.write_str("this is not a rule table"),
             Self::Version(found) => {
                 write!(
@@ -49,7 +49,7 @@ impl fmt::Display for TableError {
             Self::Record(section, index) => {
                 write!(
                     f,
-                    "record {index} of section {section} refers to what is not there"
+                    "record {index} of section {section} refers to a missing record"
                 )
             }
         }

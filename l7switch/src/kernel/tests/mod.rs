@@ -371,7 +371,7 @@ fn whose_table_it_is_is_heard_even_where_it_comes_between() {
     keeper.step(&first, true);
     assert_eq!(keeper.status().state, KernelState::Replaced);
     let why = keeper.status().why.clone();
-    assert_eq!(why.as_deref(), Some("port 8 has loaded a table"));
+    assert_eq!(why.as_deref(), Some("netlink port 8 loaded a table"));
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn no_right_is_told_from_a_refusal_with_that_number() {
     payload.extend(b"not you\0");
     let mut said = inner([message(2, 0x300, 1, &payload)]);
     let error = said.abort(5).unwrap_err();
-    assert_eq!(error.to_string(), "the kernel refuses table-abort: not you");
+    assert_eq!(error.to_string(), "the kernel refused table-abort: not you");
 }
 
 #[test]
