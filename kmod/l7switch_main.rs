@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! l7switch: content-aware layer-7 switching in the kernel.
 //!
-//! The shell (`shell/`) makes what the module needs of the kernel safe; leaf code (`switch/`, `control/`) joins it to the
-//! engine, the crate that decides.
+//! The shell (`shell/`) makes what the module needs of the kernel safe; leaf code joins it to the engine, the
+//! crate that decides: commands (`control/`), a namespace (`namespace.rs`), the way of packets (`datapath/`), rules, servers
+//! and counters (`state/`). Each names those behind it only.
 
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
+use namespace::Switch;
 use shell::genl;
-use shell::pernet;
-use shell::port_watch;
-use switch::Switch;
+use shell::net::pernet;
+use shell::net::port_watch;
 
 mod control;
+mod datapath;
+mod namespace;
 mod shell;
-mod switch;
+mod state;
 
 /// The module's version, which Kbuild reads from the workspace's Cargo.toml.
 const VERSION: &str = env!("L7SWITCH_VERSION");
@@ -57,7 +60,12 @@ impl kernel::Module for L7switch {
     fn init(module: &'static ThisModule) -> Result<Self> {
         let namespaces = Arc::new(pernet::Registration::new()?, GFP_KERNEL)?;
         let ports = port_watch::Registration::new(namespaces.clone())?;
-        let family = genl::Registration::new(&control::FAMILY, module, namespaces)?;
+        let family = genl::Registration::new(
+            &state::events::FAMILY,
+            &control::OPERATIONS,
+            module,
+            namespaces,
+        )?;
         pr_info!(
             "version {VERSION}, table layout {}\n",
             l7switch_engine::table::format::VERSION

@@ -5,21 +5,21 @@
 use kernel::prelude::*;
 use kernel::sync::ArcBorrow;
 
+use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::flow::milliseconds;
 use l7switch_engine::netlink::Command;
 use l7switch_engine::netlink::FlowAttr;
 use l7switch_engine::netlink::FlowState;
-use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::table::format::ServiceRecord;
 
 use super::put_endpoint;
+use crate::datapath::connection::Connection;
+use crate::namespace::Switch;
 use crate::shell::clock;
 use crate::shell::genl::Dump;
 use crate::shell::genl::List;
 use crate::shell::genl::Message;
-use crate::switch::Connection;
-use crate::switch::Live;
-use crate::switch::Switch;
+use crate::state::ruleset::Ruleset;
 
 /// `flow-get`.
 pub(super) struct Get;
@@ -32,7 +32,7 @@ impl List for Get {
         // Held as long as flows are read, so that none is of another table: where a service stands changes with tables.
         let control = switch.control.lock();
         dump.generation(control.generation);
-        let Some(live) = &control.live else {
+        let Some(ruleset) = &control.ruleset else {
             return Ok(());
         };
         let now = milliseconds(clock::now_ns());
@@ -41,7 +41,7 @@ impl List for Get {
             let Some((next, shown)) = switch.next_flow(position, Shown::of) else {
                 break;
             };
-            if !dump.entry(next, |message| put(live, &shown, now, message))? {
+            if !dump.entry(next, |message| put(ruleset, &shown, now, message))? {
                 break;
             }
         }
@@ -77,12 +77,12 @@ impl Shown {
     }
 }
 
-fn put(live: &Live, shown: &Shown, now: u32, message: &mut Message) -> Result {
-    let service = live.service_at(shown.service.address, shown.service.port);
+fn put(ruleset: &Ruleset, shown: &Shown, now: u32, message: &mut Message) -> Result {
+    let service = ruleset.service_at(shown.service.address, shown.service.port);
     let service: ServiceRecord = service
-        .and_then(|service| live.table.get(service))
+        .and_then(|service| ruleset.table.get(service))
         .unwrap_or_default();
-    let name = live.table.text(service.name, service.name_len);
+    let name = ruleset.table.text(service.name, service.name_len);
     message.text(FlowAttr::Service.number(), name)?;
     put_endpoint(message, FlowAttr::Client.number(), shown.client)?;
     put_endpoint(message, FlowAttr::Virtual.number(), shown.service)?;

@@ -25,17 +25,17 @@ use l7switch_engine::uri::MAX_HOST;
 
 use super::endpoint;
 use super::put_endpoint;
-use super::room;
 use super::ENDPOINT;
 use super::ENDPOINT_ROOM;
+use crate::namespace::Switch;
 use crate::shell::genl::table;
 use crate::shell::genl::Act;
 use crate::shell::genl::Message;
 use crate::shell::genl::Policy;
 use crate::shell::genl::Request;
-use crate::switch::Counter;
-use crate::switch::Live;
-use crate::switch::Switch;
+use crate::state::counters::Counter;
+use crate::state::events::room;
+use crate::state::ruleset::Ruleset;
 
 /// Most pools of a route that an answer shows.
 const SHARES_SHOWN: u32 = 64;
@@ -64,19 +64,19 @@ impl Act for Match {
             .attribute(MatchAttr::Source.number())
             .and_then(|source| source.array())
             .unwrap_or_default();
-        let Some(live) = switch.table() else {
-            switch.counters.add(Counter::CommandsRefused.index(), 1);
+        let Some(ruleset) = switch.table() else {
+            switch.count(Counter::CommandsRefused);
             return request.refuse(ENOENT, None, format_args!("no table is in force"));
         };
-        let service = service(&switch, &live, request)?;
-        switch.counters.add(Counter::MatchesAsked.index(), 1);
+        let service = service(&switch, &ruleset, request)?;
+        switch.count(Counter::MatchesAsked);
         let mut host = KBox::new([0u8; MAX_HOST], GFP_KERNEL)?;
         let mut path = KVVec::from_elem(0u8, bytes.len(), GFP_KERNEL)?;
         let buffers = Buffers {
             host: &mut host,
             path: &mut path,
         };
-        let decision = decide(&live.table, service, source, bytes, buffers);
+        let decision = decide(&ruleset.table, service, source, bytes, buffers);
         let shares =
             (SHARES_SHOWN as usize).saturating_mul(3 * room(0) + room(256) + ENDPOINT_ROOM);
         let len = shares
@@ -84,30 +84,30 @@ impl Act for Match {
             .saturating_add(decision.path.len())
             .saturating_add(16 * room(16) + 3 * room(256));
         request.reply(len, |message| {
-            put(&live, service, &decision, source, message)
+            put(&ruleset, service, &decision, source, message)
         })
     }
 }
 
 /// The service that is asked: by name, or by the address that a client connected to.
-fn service(switch: &Switch, live: &Live, request: &Request<'_>) -> Result<u32> {
+fn service(switch: &Switch, ruleset: &Ruleset, request: &Request<'_>) -> Result<u32> {
     let name = request.attribute(MatchAttr::Service.number());
     let address = request.attribute(MatchAttr::Virtual.number());
     let found = match (name, address) {
-        (Some(name), _) => live.service_named(name.text()),
+        (Some(name), _) => ruleset.service_named(name.text()),
         (None, Some(address)) => {
             let Some(who) = endpoint(address) else {
-                switch.counters.add(Counter::CommandsRefused.index(), 1);
+                switch.count(Counter::CommandsRefused);
                 return request.refuse(
                     EINVAL,
                     Some(address),
                     format_args!("give an address and a port"),
                 );
             };
-            live.service_at(who.address, who.port)
+            ruleset.service_at(who.address, who.port)
         }
         (None, None) => {
-            switch.counters.add(Counter::CommandsRefused.index(), 1);
+            switch.count(Counter::CommandsRefused);
             return request.refuse(
                 EINVAL,
                 None,
@@ -120,7 +120,7 @@ fn service(switch: &Switch, live: &Live, request: &Request<'_>) -> Result<u32> {
     if let Some(found) = found {
         return Ok(found);
     }
-    switch.counters.add(Counter::CommandsRefused.index(), 1);
+    switch.count(Counter::CommandsRefused);
     request.refuse(
         ENOENT,
         name.or(address),
@@ -129,17 +129,17 @@ fn service(switch: &Switch, live: &Live, request: &Request<'_>) -> Result<u32> {
 }
 
 fn put(
-    live: &Live,
+    ruleset: &Ruleset,
     service: u32,
     decision: &Decision<'_>,
     source: [u8; 16],
     message: &mut Message,
 ) -> Result {
-    let table = &live.table;
+    let table = &ruleset.table;
     let record: ServiceRecord = table.get(service).ok_or(EINVAL)?;
     let name = table.text(record.name, record.name_len);
     message.text(MatchAttr::Service.number(), name)?;
-    message.uint(MatchAttr::Generation.number(), live.generation)?;
+    message.uint(MatchAttr::Generation.number(), ruleset.generation)?;
     if !decision.host.is_empty() {
         message.bytes(MatchAttr::Host.number(), decision.host)?;
     }
@@ -178,7 +178,7 @@ fn put(
             for share in route.shares..route.shares.saturating_add(shown) {
                 let share: ShareRecord = table.get(share).ok_or(EINVAL)?;
                 message.nest(MatchAttr::Share.number(), |message| {
-                    put_share(live, &share, decision, source, message)
+                    put_share(ruleset, &share, decision, source, message)
                 })?;
             }
             Ok(())
@@ -187,24 +187,24 @@ fn put(
 }
 
 fn put_share(
-    live: &Live,
+    ruleset: &Ruleset,
     share: &ShareRecord,
     decision: &Decision<'_>,
     source: [u8; 16],
     message: &mut Message,
 ) -> Result {
-    let pool = live.pools().get(share.pool as usize).ok_or(EINVAL)?;
-    message.text(ShareAttr::Pool.number(), live.name_of(&pool.record))?;
+    let pool = ruleset.pools().get(share.pool as usize).ok_or(EINVAL)?;
+    message.text(ShareAttr::Pool.number(), ruleset.name_of(&pool.record))?;
     message.u32(ShareAttr::Weight.number(), share.weight)?;
     // A question does not move the pool's own cursor.
     let cursor = Cursor::new();
-    let key = Key::of(&live.table, &pool.record).ok_or(EINVAL)?;
+    let key = Key::of(&ruleset.table, &pool.record).ok_or(EINVAL)?;
     let ask = Ask {
         hash: key.hash(&decision.request(source)),
         random: 0,
         now_ns: 0,
     };
-    let members = live.members_of(&pool.record);
+    let members = ruleset.members_of(&pool.record);
     let picked = pool.pick(members, &cursor, &ask, |_| false);
     match picked.and_then(|index| members.get(index)) {
         Some(member) => put_endpoint(message, ShareAttr::Server.number(), member.endpoint()),

@@ -13,25 +13,21 @@ mod table;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
-pub(crate) use module::full as flows_full;
-pub(crate) use servers::failing as server_failing;
-
-use l7switch_engine::netlink;
+use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::netlink::EndpointAttr;
 use l7switch_engine::netlink::TrafficAttr;
-use l7switch_engine::endpoint::Endpoint;
 
+use crate::namespace::Switch;
 use crate::shell::genl::Attribute;
 use crate::shell::genl::Dump;
-use crate::shell::genl::Family;
 use crate::shell::genl::Message;
 use crate::shell::genl::Operation;
 use crate::shell::genl::Policy;
-use crate::switch::Live;
-use crate::switch::Switch;
+use crate::state::events::room;
+use crate::state::ruleset::Ruleset;
 
 /// The commands, in the order of their numbers.
-static OPERATIONS: [Operation; 13] = [
+pub(crate) static OPERATIONS: [Operation; 13] = [
     Operation::act::<module::Get>(),
     Operation::act::<table::Begin>(),
     Operation::act::<table::Chunk>(),
@@ -46,14 +42,6 @@ static OPERATIONS: [Operation; 13] = [
     Operation::act::<matching::Match>(),
     Operation::list::<routes::Get>(),
 ];
-
-/// The family.
-pub(crate) static FAMILY: Family = Family::new(
-    netlink::FAMILY,
-    netlink::VERSION,
-    &OPERATIONS,
-    netlink::EVENTS,
-);
 
 /// An address and a port.
 static ENDPOINT: [Policy; EndpointAttr::Port.number() as usize + 1] = crate::shell::genl::table(&[
@@ -71,15 +59,10 @@ const RESPONSES: [TrafficAttr; 5] = [
 ];
 
 /// The table whose parts are listed; of one that was taken away meanwhile, too, what is listed is not whole.
-fn listed(switch: &Switch, dump: &mut Dump<'_>) -> Option<Arc<Live>> {
-    let (live, generation) = switch.table_of_generation();
+fn listed(switch: &Switch, dump: &mut Dump<'_>) -> Option<Arc<Ruleset>> {
+    let (ruleset, generation) = switch.table_of_generation();
     dump.generation(generation);
-    live
-}
-
-/// Bytes of an attribute with so much content, at most: header and padding included.
-const fn room(content: usize) -> usize {
-    content.saturating_add(8)
+    ruleset
 }
 
 /// Puts an address and a port as a nested set.

@@ -20,25 +20,16 @@ use l7switch_engine::table::format::RouteRecord;
 use l7switch_engine::table::format::ServerRecord;
 use l7switch_engine::table::format::ServiceRecord;
 
-use super::room;
-use super::FAMILY;
+use crate::namespace::Switch;
 use crate::shell::genl::Act;
 use crate::shell::genl::Policy;
 use crate::shell::genl::Request;
-use crate::shell::net::Net;
-use crate::switch::Counter;
-use crate::switch::Histogram;
-use crate::switch::Switch;
-use crate::switch::CLASSES;
+use crate::state::counters::Counter;
+use crate::state::events::room;
+use crate::state::events::FAMILY;
+use crate::state::histogram::Histogram;
+use crate::state::histogram::CLASSES;
 use crate::VERSION;
-
-/// Tells that there is no room for further connections. From any context.
-pub(crate) fn full(net: &Net, flows: u32) {
-    FAMILY.multicast(net, Command::FlowsFull, 2 * room(4), |message| {
-        message.u32(ModuleAttr::Flows.number(), flows)?;
-        message.u32(ModuleAttr::MaxFlows.number(), crate::max_flows())
-    });
-}
 
 /// `module-get`.
 pub(super) struct Get;
@@ -49,10 +40,10 @@ impl Act for Get {
     const POLICY: &'static [Policy] = &[];
 
     fn act(switch: ArcBorrow<'_, Switch>, request: &mut Request<'_>) -> Result {
-        let (live, generation, loading) = {
+        let (ruleset, generation, loading) = {
             let control = switch.control.lock();
             let loading = control.load.as_ref().map(|load| load.transaction);
-            (control.live.clone(), control.generation, loading)
+            (control.ruleset.clone(), control.generation, loading)
         };
         let counters = Counter::COUNT.saturating_mul(room(0) + room(32) + room(8));
         let histogram = CLASSES.saturating_mul(room(0) + 2 * room(8));
@@ -66,8 +57,8 @@ impl Act for Get {
             message.text(ModuleAttr::Version.number(), VERSION.as_bytes())?;
             message.u32(ModuleAttr::TableLayout.number(), format::VERSION)?;
             message.uint(ModuleAttr::Generation.number(), generation)?;
-            if let Some(live) = &live {
-                let table = &live.table;
+            if let Some(ruleset) = &ruleset {
+                let table = &ruleset.table;
                 let len = u32::try_from(table.as_bytes().len()).unwrap_or(u32::MAX);
                 message.u32(ModuleAttr::TableLen.number(), len)?;
                 message.u32(
@@ -89,7 +80,7 @@ impl Act for Get {
             for counter in Counter::ALL {
                 message.nest(ModuleAttr::Counter.number(), |message| {
                     message.text(CounterAttr::Name.number(), counter.name().as_bytes())?;
-                    let value = switch.counters.sum(counter.index());
+                    let value = switch.datapath.counts.counters.sum(counter.index());
                     message.uint(CounterAttr::Value.number(), value)
                 })?;
             }
@@ -99,11 +90,14 @@ impl Act for Get {
                         if let Some(below) = below {
                             message.uint(ClassAttr::Below.number(), below)?;
                         }
-                        let count = switch.responses.class(class);
+                        let count = switch.datapath.counts.responses.class(class);
                         message.uint(ClassAttr::Count.number(), count)
                     })?;
                 }
-                message.uint(HistogramAttr::Sum.number(), switch.responses.sum())
+                message.uint(
+                    HistogramAttr::Sum.number(),
+                    switch.datapath.counts.responses.sum(),
+                )
             })?;
             for (state, count) in FlowState::ALL.iter().zip(states) {
                 message.nest(ModuleAttr::FlowCount.number(), |message| {

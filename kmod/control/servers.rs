@@ -5,13 +5,12 @@
 use kernel::prelude::*;
 use kernel::sync::ArcBorrow;
 
+use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::netlink::Command;
 use l7switch_engine::netlink::ServerAttr;
 use l7switch_engine::netlink::ServerState;
-use l7switch_engine::endpoint::Endpoint;
 
-use super::room;
-use super::FAMILY;
+use crate::namespace::Switch;
 use crate::shell::genl::table;
 use crate::shell::genl::Act;
 use crate::shell::genl::Dump;
@@ -20,12 +19,13 @@ use crate::shell::genl::Message;
 use crate::shell::genl::Policy;
 use crate::shell::genl::Range;
 use crate::shell::genl::Request;
-use crate::shell::net::Net;
-use crate::switch::Counter;
-use crate::switch::Live;
-use crate::switch::Member;
-use crate::switch::Pool;
-use crate::switch::Switch;
+use crate::state::counters::Counter;
+use crate::state::events::put_name;
+use crate::state::events::room;
+use crate::state::events::FAMILY;
+use crate::state::pool::Pool;
+use crate::state::real_server::Member;
+use crate::state::ruleset::Ruleset;
 
 static WEIGHT: Range = Range::new(0, 65_535);
 static STATE: Range = Range::new(0, ServerState::ALL.len() as u64 - 1);
@@ -48,18 +48,18 @@ impl List for Get {
 
     /// The position is a pool's in the upper half, a server's of it in the lower.
     fn list(switch: ArcBorrow<'_, Switch>, dump: &mut Dump<'_>) -> Result {
-        let Some(live) = super::listed(&switch, dump) else {
+        let Some(ruleset) = super::listed(&switch, dump) else {
             return Ok(());
         };
         loop {
             let position = dump.position();
             let Some(pool) = usize::try_from(position >> 32)
                 .ok()
-                .and_then(|pool| live.pools().get(pool))
+                .and_then(|pool| ruleset.pools().get(pool))
             else {
                 return Ok(());
             };
-            let members = live.members_of(&pool.record);
+            let members = ruleset.members_of(&pool.record);
             let Some(member) = usize::try_from(position & u64::from(u32::MAX))
                 .ok()
                 .and_then(|member| members.get(member))
@@ -68,21 +68,15 @@ impl List for Get {
                 continue;
             };
             let next = position.wrapping_add(1);
-            if !dump.entry(next, |message| put(&live, pool, member, message))? {
+            if !dump.entry(next, |message| put(&ruleset, pool, member, message))? {
                 return Ok(());
             }
         }
     }
 }
 
-fn put_name(live: &Live, pool: &Pool, who: Endpoint, message: &mut Message) -> Result {
-    message.text(ServerAttr::Pool.number(), live.name_of(&pool.record))?;
-    message.bytes(ServerAttr::Address.number(), &who.address)?;
-    message.u16(ServerAttr::Port.number(), who.port)
-}
-
-fn put(live: &Live, pool: &Pool, member: &Member, message: &mut Message) -> Result {
-    put_name(live, pool, member.endpoint(), message)?;
+fn put(ruleset: &Ruleset, pool: &Pool, member: &Member, message: &mut Message) -> Result {
+    put_name(ruleset, pool, member.endpoint(), message)?;
     message.u32(ServerAttr::Weight.number(), member.weight())?;
     message.u32(ServerAttr::State.number(), member.state().number())?;
     message.u32(ServerAttr::TableWeight.number(), member.table_weight)?;
@@ -96,18 +90,6 @@ fn put(live: &Live, pool: &Pool, member: &Member, message: &mut Message) -> Resu
     }
     message.uint(ServerAttr::Requests.number(), member.requests())?;
     message.uint(ServerAttr::Failures.number(), member.failures())
-}
-
-/// Tells that a server is left out because it failed, or put back. From any context.
-pub(crate) fn failing(net: &Net, live: &Live, pool: &Pool, member: &Member, failing: bool) {
-    let len = 3 * room(16) + room(256);
-    FAMILY.multicast(net, Command::ServerFailing, len, |message| {
-        put_name(live, pool, member.endpoint(), message)?;
-        if failing {
-            message.flag(ServerAttr::Failing.number())?;
-        }
-        Ok(())
-    });
 }
 
 /// `server-set`.
@@ -137,7 +119,7 @@ impl Act for Set {
         let reset = request.attribute(ServerAttr::ResetWeight.number());
         let weight = match (number(ServerAttr::Weight), reset) {
             (Some(_), Some(reset)) => {
-                switch.counters.add(Counter::CommandsRefused.index(), 1);
+                switch.count(Counter::CommandsRefused);
                 return request.refuse(
                     EINVAL,
                     Some(reset),
@@ -150,7 +132,7 @@ impl Act for Set {
         };
         let state = number(ServerAttr::State).and_then(ServerState::from_number);
         if weight.is_none() && state.is_none() {
-            switch.counters.add(Counter::CommandsRefused.index(), 1);
+            switch.count(Counter::CommandsRefused);
             return request.refuse(
                 EINVAL,
                 None,
@@ -159,13 +141,13 @@ impl Act for Set {
         }
         // Under the lock, so that no other table is put in force meanwhile, and events come in order.
         let control = switch.control.lock();
-        let Some(live) = control.live.clone() else {
-            switch.counters.add(Counter::CommandsRefused.index(), 1);
+        let Some(ruleset) = control.ruleset.clone() else {
+            switch.count(Counter::CommandsRefused);
             return request.refuse(ENOENT, None, format_args!("no table is in force"));
         };
-        let named = || live.named(pool.map(|pool| pool.text()), who);
+        let named = || ruleset.named(pool.map(|pool| pool.text()), who);
         if let Some(weight) = weight {
-            set_weights(&live, weight, named)?;
+            set_weights(&ruleset, weight, named)?;
         }
         let mut changed = 0u32;
         for (pool, member) in named() {
@@ -176,7 +158,7 @@ impl Act for Set {
             let by = request.port();
             let len = 6 * room(16) + room(256);
             request.multicast(&FAMILY, Command::ServerChanged, len, |message| {
-                put_name(&live, pool, who, message)?;
+                put_name(&ruleset, pool, who, message)?;
                 message.u32(ServerAttr::Weight.number(), member.weight())?;
                 message.u32(ServerAttr::State.number(), member.state().number())?;
                 message.u32(ServerAttr::By.number(), by)
@@ -184,7 +166,7 @@ impl Act for Set {
         }
         drop(control);
         if changed == 0 {
-            switch.counters.add(Counter::CommandsRefused.index(), 1);
+            switch.count(Counter::CommandsRefused);
             return request.refuse(
                 ENOENT,
                 request.attribute(ServerAttr::Address.number()),
@@ -192,7 +174,11 @@ impl Act for Set {
             );
         }
         let count = u64::from(changed);
-        switch.counters.add(Counter::ServersSet.index(), count);
+        switch
+            .datapath
+            .counts
+            .counters
+            .add(Counter::ServersSet.index(), count);
         request.reply(room(4), |message| {
             message.u32(ServerAttr::Changed.number(), changed)
         })
@@ -204,11 +190,11 @@ impl Act for Set {
 /// # Errors
 ///
 /// `ENOMEM`.
-fn set_weights<'a, I>(live: &'a Live, weight: Option<u32>, named: impl Fn() -> I) -> Result
+fn set_weights<'a, I>(ruleset: &'a Ruleset, weight: Option<u32>, named: impl Fn() -> I) -> Result
 where
     I: Iterator<Item = (&'a Pool, &'a Member)>,
 {
-    let count = named().count();
+    let count = named().fold(0usize, |count, _| count.saturating_add(1));
     let mut before = KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?;
     let mut layouts = KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?;
     for (_, member) in named() {
@@ -217,7 +203,7 @@ where
         let _ = before.push_within_capacity(was);
     }
     for (pool, _) in named() {
-        match pool.lay_out(live.members_of(&pool.record)) {
+        match pool.lay_out(ruleset.members_of(&pool.record)) {
             Ok(layout) => {
                 let _ = layouts.push_within_capacity(layout);
             }

@@ -5,27 +5,27 @@
 use kernel::prelude::*;
 use kernel::sync::ArcBorrow;
 
+use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::netlink::Command;
 use l7switch_engine::netlink::ServiceAttr;
 use l7switch_engine::netlink::TrafficAttr;
-use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::table::format::ListenRecord;
 use l7switch_engine::table::format::ServiceRecord;
 
 use super::put_endpoint;
 use super::RESPONSES;
+use crate::namespace::Switch;
 use crate::shell::genl::Dump;
 use crate::shell::genl::List;
 use crate::shell::genl::Message;
-use crate::switch::address;
-use crate::switch::Live;
-use crate::switch::Switch;
-use crate::switch::TRAFFIC_BYTES;
-use crate::switch::TRAFFIC_BYTES_OUT;
-use crate::switch::TRAFFIC_CONNECTIONS;
-use crate::switch::TRAFFIC_PACKETS;
-use crate::switch::TRAFFIC_REQUESTS;
-use crate::switch::TRAFFIC_RESPONSES;
+use crate::state::ruleset::address;
+use crate::state::ruleset::Ruleset;
+use crate::state::traffic::TRAFFIC_BYTES;
+use crate::state::traffic::TRAFFIC_BYTES_OUT;
+use crate::state::traffic::TRAFFIC_CONNECTIONS;
+use crate::state::traffic::TRAFFIC_PACKETS;
+use crate::state::traffic::TRAFFIC_REQUESTS;
+use crate::state::traffic::TRAFFIC_RESPONSES;
 
 /// Most listen addresses of a service that a dump shows: an entry has to fit one buffer.
 const LISTENS_SHOWN: u32 = 64;
@@ -38,13 +38,13 @@ impl List for Get {
     const COMMAND: Command = Command::ServiceGet;
 
     fn list(switch: ArcBorrow<'_, Switch>, dump: &mut Dump<'_>) -> Result {
-        let Some(live) = super::listed(&switch, dump) else {
+        let Some(ruleset) = super::listed(&switch, dump) else {
             return Ok(());
         };
-        let count = live.table.count::<ServiceRecord>();
+        let count = ruleset.table.count::<ServiceRecord>();
         while let Some(index) = u32::try_from(dump.position()).ok().filter(|&i| i < count) {
             let next = u64::from(index).saturating_add(1);
-            if !dump.entry(next, |message| put(&live, index, message))? {
+            if !dump.entry(next, |message| put(&ruleset, index, message))? {
                 break;
             }
         }
@@ -52,16 +52,16 @@ impl List for Get {
     }
 }
 
-fn put(live: &Live, index: u32, message: &mut Message) -> Result {
-    let service: ServiceRecord = live.table.get(index).ok_or(EINVAL)?;
+fn put(ruleset: &Ruleset, index: u32, message: &mut Message) -> Result {
+    let service: ServiceRecord = ruleset.table.get(index).ok_or(EINVAL)?;
     message.u32(ServiceAttr::Index.number(), index)?;
-    let name = live.table.text(service.name, service.name_len);
+    let name = ruleset.table.text(service.name, service.name_len);
     message.text(ServiceAttr::Name.number(), name)?;
     message.u32(ServiceAttr::Protocol.number(), service.protocol)?;
     message.u32(ServiceAttr::Datapath.number(), service.datapath)?;
     let shown = service.listens_len.min(LISTENS_SHOWN);
     for listen in service.listens..service.listens.saturating_add(shown) {
-        let listen: ListenRecord = live.table.get(listen).ok_or(EINVAL)?;
+        let listen: ListenRecord = ruleset.table.get(listen).ok_or(EINVAL)?;
         let who = Endpoint {
             address: address([listen.a0, listen.a1, listen.a2, listen.a3]),
             port: u16::try_from(listen.port).unwrap_or(0),
@@ -69,7 +69,7 @@ fn put(live: &Live, index: u32, message: &mut Message) -> Result {
         put_endpoint(message, ServiceAttr::Listen.number(), who)?;
     }
     message.u32(ServiceAttr::Routes.number(), service.routes_len)?;
-    let traffic = live.traffic(index).ok_or(EINVAL)?;
+    let traffic = ruleset.traffic(index).ok_or(EINVAL)?;
     message.nest(ServiceAttr::Traffic.number(), |message| {
         let connections = traffic.sum(TRAFFIC_CONNECTIONS);
         message.uint(TrafficAttr::Connections.number(), connections)?;

@@ -12,20 +12,20 @@ use l7switch_engine::netlink::MAX_ATTRIBUTE;
 use l7switch_engine::table::format::HEADER_WORDS;
 use l7switch_engine::table::Table;
 
-use super::room;
-use super::FAMILY;
+use crate::namespace::Control;
+use crate::namespace::Switch;
 use crate::shell::genl::table;
 use crate::shell::genl::Act;
 use crate::shell::genl::Policy;
 use crate::shell::genl::Request;
-use crate::switch::ChunkError;
-use crate::switch::Control;
-use crate::switch::Counter;
-use crate::switch::Live;
-use crate::switch::Load;
-use crate::switch::Switch;
-use crate::switch::LISTENS_MAX;
-use crate::switch::SERVICES_MAX;
+use crate::state::counters::Counter;
+use crate::state::events::room;
+use crate::state::events::FAMILY;
+use crate::state::load::ChunkError;
+use crate::state::load::Load;
+use crate::state::ruleset::Ruleset;
+use crate::state::ruleset::LISTENS_MAX;
+use crate::state::ruleset::SERVICES_MAX;
 
 const LAST: usize = TableAttr::Data.number() as usize;
 
@@ -49,7 +49,7 @@ fn refused<T>(
     attribute: TableAttr,
     words: core::fmt::Arguments<'_>,
 ) -> Result<T> {
-    switch.counters.add(Counter::CommandsRefused.index(), 1);
+    switch.count(Counter::CommandsRefused);
     request.refuse(error, request.attribute(attribute.number()), words)
 }
 
@@ -200,7 +200,7 @@ impl Act for Commit {
         let load = control.load.take().ok_or(ENOENT)?;
         let (there, wanted) = load.progress();
         let say = |error, words: core::fmt::Arguments<'_>| {
-            switch.counters.add(Counter::TablesRefused.index(), 1);
+            switch.count(Counter::TablesRefused);
             request.refuse(error, None, words)
         };
         if there != wanted {
@@ -214,18 +214,19 @@ impl Act for Commit {
             Err(error) => return say(EINVAL, format_args!("{error}")),
         };
         let generation = control.generation.wrapping_add(1);
-        let made = Live::new(table, generation, control.live.as_deref()).and_then(|mut live| {
-            live.settle()?;
-            let live = Arc::new(live, GFP_KERNEL_ACCOUNT)?;
-            Ok(KBox::new(live, GFP_KERNEL_ACCOUNT)?)
-        });
+        let made =
+            Ruleset::new(table, generation, control.ruleset.as_deref()).and_then(|mut ruleset| {
+                ruleset.settle()?;
+                let ruleset = Arc::new(ruleset, GFP_KERNEL_ACCOUNT)?;
+                Ok(KBox::new(ruleset, GFP_KERNEL_ACCOUNT)?)
+            });
         let made = made.inspect_err(|_| {
-            if let Some(live) = &control.live {
-                live.follow_table();
+            if let Some(ruleset) = &control.ruleset {
+                ruleset.follow_table();
             }
         });
-        let live = match made {
-            Ok(live) => live,
+        let ruleset = match made {
+            Ok(ruleset) => ruleset,
             Err(error) if error == ENOSPC => {
                 return say(
                     error,
@@ -241,10 +242,10 @@ impl Act for Commit {
             Err(error) => return say(error, format_args!("not enough memory for the servers")),
         };
         let len = u32::try_from(wanted).unwrap_or(u32::MAX);
-        if let Err(error) = Switch::publish(switch, &mut control, live) {
+        if let Err(error) = Switch::publish(switch, &mut control, ruleset) {
             return say(error, format_args!("the table cannot be put in force"));
         }
-        switch.counters.add(Counter::TablesLoaded.index(), 1);
+        switch.count(Counter::TablesLoaded);
         let by = request.port();
         // Under the lock, so that events come in the order of their generations.
         request.multicast(&FAMILY, Command::TableReplaced, 3 * room(8), |message| {
@@ -286,8 +287,8 @@ impl Act for Unload {
     fn act(switch: ArcBorrow<'_, Switch>, request: &mut Request<'_>) -> Result {
         let generation = {
             let mut control = switch.control.lock();
-            if control.live.is_none() {
-                switch.counters.add(Counter::CommandsRefused.index(), 1);
+            if control.ruleset.is_none() {
+                switch.count(Counter::CommandsRefused);
                 return request.refuse(ENOENT, None, format_args!("no table is in force"));
             }
             switch.unpublish(&mut control);

@@ -3,7 +3,7 @@
 //!
 //! C header: include/linux/timekeeping.h
 
-use super::bindings;
+use crate::shell::bindings;
 
 /// Nanoseconds since the machine was booted (`CLOCK_MONOTONIC`). The kernel crate's `Instant` does not give the number.
 pub(crate) fn now_ns() -> u64 {

@@ -58,7 +58,7 @@ void l7_timer_setup(struct timer_list *timer,
 		    void (*expired)(struct timer_list *timer));
 void l7_timer_start(struct timer_list *timer, unsigned int milliseconds);
 
-/* helpers_packet.c */
+/* packet/, net/netfilter.c */
 bool l7_hook_sees(const struct sk_buff *skb, const struct nf_hook_state *state);
 unsigned int l7_skb_len(const struct sk_buff *skb);
 unsigned int l7_skb_truesize(const struct sk_buff *skb);
@@ -105,7 +105,7 @@ struct sk_buff *l7_skb_build(struct net *net, const struct dst_entry *dst,
 			     const u8 *headers, unsigned int len, u32 mark);
 int l7_skb_send(struct net *net, struct sk_buff *skb, struct dst_entry *dst);
 
-/* helpers_route.c */
+/* net/route.c */
 struct dst_entry *l7_route_output(struct net *net, const u8 *source,
 				  const u8 *destination, u16 source_port,
 				  u16 destination_port, u8 tos, u32 mark);
@@ -115,7 +115,7 @@ bool l7_route_is_local(const struct dst_entry *dst);
 bool l7_net_forwards(struct net *net, bool ipv4);
 bool l7_hook_is_local(const struct nf_hook_state *state, const u8 *address);
 
-/* helpers_way.c */
+/* net/fast_path.c */
 bool l7_way_is_plain(const struct dst_entry *dst, u32 *cookie);
 bool l7_way_is_good(struct dst_entry *dst, u32 cookie);
 bool l7_way_fits(struct sk_buff *skb, const struct dst_entry *dst, unsigned int tcp_at);
@@ -123,7 +123,7 @@ bool l7_way_fits_at_ingress(struct sk_buff *skb, const struct dst_entry *dst);
 bool l7_way_go(struct sk_buff *skb, struct dst_entry *dst);
 bool l7_hook_looks(const struct nf_hook_ops *ops);
 
-/* helpers_ingress.c */
+/* net/ingress.c */
 int l7_ingress_register(struct net *net,
 			unsigned int (*hook)(void *priv, struct sk_buff *skb,
 					     const struct nf_hook_state *state),

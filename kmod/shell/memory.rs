@@ -3,7 +3,7 @@
 
 use kernel::prelude::*;
 
-use super::bindings;
+use crate::shell::bindings;
 
 /// So many bytes of zero, which count as memory of the caller. Where the caller's group may not have so much it gets none;
 /// nobody is killed for it.

@@ -7,21 +7,10 @@
 
 mod bindings;
 
-pub(crate) mod bottom_halves;
 pub(crate) mod clock;
 pub(crate) mod genl;
-mod ingress;
 pub(crate) mod memory;
 pub(crate) mod net;
-pub(crate) mod netfilter;
 pub(crate) mod packet;
-pub(crate) mod per_cpu;
-pub(crate) mod pernet;
-pub(crate) mod port_watch;
 pub(crate) mod random;
-pub(crate) mod rcu_box;
-pub(crate) mod route;
-pub(crate) mod ticker;
-pub(crate) mod try_lock;
-pub(crate) mod way;
-pub(crate) mod work;
+pub(crate) mod sync;

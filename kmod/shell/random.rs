@@ -3,7 +3,7 @@
 //!
 //! C header: include/linux/random.h
 
-use super::bindings;
+use crate::shell::bindings;
 
 /// A key for SipHash.
 pub(crate) fn key() -> [u64; 2] {

@@ -199,7 +199,7 @@ pub struct PoolView<'a, M> {
 }
 
 /// The rules in force, with the state of their servers.
-pub trait Ruleset {
+pub trait RulesetView {
     /// The table's memory.
     type Bytes: Deref<Target = [u8]>;
     /// A real server, which outlives the rules that name it.
@@ -271,7 +271,7 @@ pub trait Host {
 }
 
 /// The server of a request that a route of the table forwards; `None` where there is none: the front answers.
-pub fn forward<R: Ruleset, F: Fields + ?Sized>(
+pub fn forward<R: RulesetView, F: Fields + ?Sized>(
     rules: &R,
     route: &RouteRecord,
     request: &Request<'_, F>,
@@ -345,7 +345,11 @@ fn shares<'t, B: Deref<Target = [u8]>>(
 
 /// Whether a request stays where the one before went: at a server of one of the route's pools that may still get requests,
 /// unless the pool's scheduler places them by what they ask for.
-fn stays<R: Ruleset>(rules: &R, route: &RouteRecord, situation: &Situation<'_, R::Server>) -> bool {
+fn stays<R: RulesetView>(
+    rules: &R,
+    route: &RouteRecord,
+    situation: &Situation<'_, R::Server>,
+) -> bool {
     let Some(active) = situation.active.filter(|_| situation.places_hold) else {
         return false;
     };

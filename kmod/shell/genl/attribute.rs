@@ -6,7 +6,7 @@
 use core::mem::size_of;
 use core::slice;
 
-use super::super::bindings;
+use crate::shell::bindings;
 
 /// Bytes of an attribute's header: length and type, 16 bits each, host order.
 const HEADER: usize = size_of::<bindings::nlattr>();

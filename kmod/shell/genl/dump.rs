@@ -5,9 +5,9 @@ use core::ptr::NonNull;
 
 use kernel::prelude::*;
 
-use super::super::bindings;
-use super::super::net::Net;
 use super::message::Message;
+use crate::shell::bindings;
+use crate::shell::net::Net;
 
 /// What a dump remembers between its parts.
 #[repr(C)]

@@ -17,15 +17,15 @@ use kernel::types::Opaque;
 
 use l7switch_engine::netlink::Command;
 
-use super::super::bindings;
-use super::super::net::Net;
-use super::super::pernet;
-use super::super::pernet::Namespace;
 use super::dump::Dump;
 use super::message::Message;
 use super::message::Owned;
 use super::policy::Policy;
 use super::request::Request;
+use crate::shell::bindings;
+use crate::shell::net::pernet;
+use crate::shell::net::pernet::Namespace;
+use crate::shell::net::Net;
 
 /// A command that does something or answers once.
 pub(crate) trait Act {
@@ -180,7 +180,6 @@ const LISTEN_NEEDS_NET_ADMIN: u8 = 1;
 pub(crate) struct Family {
     family: Opaque<bindings::genl_family>,
     group: bindings::genl_multicast_group,
-    operations: &'static [Operation],
     name: [kernel::ffi::c_char; 16],
     version: u8,
     taken: AtomicBool,
@@ -194,20 +193,14 @@ unsafe impl Sync for Family {}
 unsafe impl Send for Family {}
 
 impl Family {
-    /// A family of this name; its operations are in the order of their numbers.
-    pub(crate) const fn new(
-        text: &str,
-        version: u8,
-        operations: &'static [Operation],
-        group: &str,
-    ) -> Self {
+    /// A family of this name, with a group.
+    pub(crate) const fn new(text: &str, version: u8, group: &str) -> Self {
         Self {
             family: Opaque::uninit(),
             group: bindings::genl_multicast_group {
                 name: name(group),
                 flags: LISTEN_NEEDS_NET_ADMIN,
             },
-            operations,
             name: name(text),
             version,
             taken: AtomicBool::new(false),
@@ -225,13 +218,14 @@ pub(crate) struct Registration<T: Namespace> {
 }
 
 impl<T: Namespace> Registration<T> {
-    /// Registers a family whose commands work on `T`.
+    /// Registers a family whose commands, in the order of their numbers, work on `T`.
     ///
     /// # Errors
     ///
     /// `EBUSY` where it is registered already; `EEXIST` where another has its name.
     pub(crate) fn new(
         family: &'static Family,
+        operations: &'static [Operation],
         module: &'static ThisModule,
         namespaces: Arc<pernet::Registration<T>>,
     ) -> Result<Self> {
@@ -241,8 +235,8 @@ impl<T: Namespace> Registration<T> {
         let mut record = bindings::genl_family {
             name: family.name,
             version: u32::from(family.version),
-            split_ops: family.operations.as_ptr().cast(),
-            n_split_ops: u8::try_from(family.operations.len()).map_err(|_| EINVAL)?,
+            split_ops: operations.as_ptr().cast(),
+            n_split_ops: u8::try_from(operations.len()).map_err(|_| EINVAL)?,
             mcgrps: &family.group,
             n_mcgrps: 1,
             module: module.as_ptr().cast(),

@@ -8,7 +8,7 @@ use kernel::ffi::c_void;
 use kernel::error::to_result;
 use kernel::prelude::*;
 
-use super::super::bindings;
+use crate::shell::bindings;
 
 /// Attributes that are put behind each other into one message.
 ///

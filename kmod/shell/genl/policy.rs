@@ -3,7 +3,7 @@
 //!
 //! C header: include/net/netlink.h (`struct nla_policy`)
 
-use super::super::bindings;
+use crate::shell::bindings;
 
 /// The values that a number may have.
 #[repr(transparent)]

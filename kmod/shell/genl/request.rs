@@ -6,12 +6,12 @@ use core::fmt;
 use kernel::error::to_result;
 use kernel::prelude::*;
 
-use super::super::bindings;
-use super::super::net::Net;
 use super::attribute::Attribute;
 use super::message::Message;
 use super::message::Owned;
 use super::message::Words;
+use crate::shell::bindings;
+use crate::shell::net::Net;
 
 /// Bytes of an extended acknowledgement's words, its NUL included (`NETLINK_MAX_FMTMSG_LEN`).
 const WORDS: usize = 80;

@@ -6,9 +6,9 @@ use core::mem::ManuallyDrop;
 use core::ops::Deref;
 use core::ptr::NonNull;
 
-use super::super::bindings;
 use super::Buffer;
 use super::Owned;
+use crate::shell::bindings;
 
 /// A queue of packets. It allocates nothing: the packets are chained.
 ///

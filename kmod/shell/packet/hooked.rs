@@ -9,10 +9,10 @@ use core::ptr::NonNull;
 use kernel::ffi::c_void;
 use kernel::sync::rcu;
 
-use super::super::bindings;
-use super::super::net::Net;
 use super::Buffer;
 use super::Owned;
+use crate::shell::bindings;
+use crate::shell::net::Net;
 
 const _: () = assert!(size_of::<rcu::Guard>() == 0, "a guard is made of nothing");
 
@@ -24,7 +24,7 @@ pub(crate) enum Point {
     /// A device has given it to the stack, which has not looked at it yet. In softirq context.
     Ingress,
     /// It comes from this host and is routed. In process context, with softirqs on, or in softirq context; a lock that the
-    /// hook takes at the other point, too, is taken with [`super::super::bottom_halves::Disabled`].
+    /// hook takes at the other point, too, is taken with [`crate::shell::sync::bottom_halves::Disabled`].
     LocalOut,
 }
 
@@ -34,7 +34,7 @@ pub(crate) enum Point {
 ///
 /// A hook runs during `'a`.
 #[inline]
-pub(in super::super) unsafe fn hook_guard<'a>() -> &'a rcu::Guard {
+pub(in crate::shell) unsafe fn hook_guard<'a>() -> &'a rcu::Guard {
     // SAFETY: a guard has no bytes. The kernel calls hooks on RCU's read side (`nf_hook` in include/linux/netfilter.h,
     // `nf_ingress` in net/core/dev.c), which is what one stands for; nobody drops this one.
     unsafe { NonNull::dangling().as_ref() }
@@ -69,7 +69,7 @@ impl<'a> Packet<'a> {
     /// Both are what the kernel gave a hook, and nobody else uses the buffer as long as this lives. If [`Self::is_stolen`]
     /// says so, the hook says `NF_STOLEN`.
     #[inline]
-    pub(in super::super) unsafe fn from_raw(
+    pub(in crate::shell) unsafe fn from_raw(
         buffer: NonNull<bindings::sk_buff>,
         state: NonNull<bindings::nf_hook_state>,
     ) -> Option<Self> {
@@ -98,7 +98,7 @@ impl<'a> Packet<'a> {
     ///
     /// As of [`Self::from_raw`]; `target` is that of the hook.
     #[inline]
-    pub(in super::super) unsafe fn at_ingress(
+    pub(in crate::shell) unsafe fn at_ingress(
         buffer: NonNull<bindings::sk_buff>,
         state: NonNull<bindings::nf_hook_state>,
         target: *const c_void,
@@ -116,12 +116,12 @@ impl<'a> Packet<'a> {
     }
 
     /// Whether it is the hook's no more.
-    pub(in super::super) fn is_stolen(&self) -> bool {
+    pub(in crate::shell) fn is_stolen(&self) -> bool {
         self.buffer.is_none()
     }
 
     /// The buffer, which the hook has no more.
-    pub(in super::super) fn give_away(&mut self) -> Option<NonNull<bindings::sk_buff>> {
+    pub(in crate::shell) fn give_away(&mut self) -> Option<NonNull<bindings::sk_buff>> {
         self.buffer.take()
     }
 

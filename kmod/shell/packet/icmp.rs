@@ -7,7 +7,7 @@ use core::ptr::NonNull;
 
 use kernel::ffi::c_uint;
 
-use super::super::bindings;
+use crate::shell::bindings;
 
 /// Where things are in an ICMP error, bytes from the start of its IP header.
 #[derive(Clone, Copy, Default)]

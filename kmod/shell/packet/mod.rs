@@ -14,11 +14,11 @@ use kernel::ffi::c_int;
 use kernel::ffi::c_uint;
 use kernel::ffi::c_void;
 
-use super::bindings;
+use crate::shell::bindings;
 
 pub(crate) use held::Held;
 pub(crate) use held::HeldPacket;
-pub(super) use hooked::hook_guard;
+pub(in crate::shell) use hooked::hook_guard;
 pub(crate) use hooked::Packet;
 pub(crate) use hooked::Point;
 pub(crate) use icmp::IcmpError;

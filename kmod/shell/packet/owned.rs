@@ -8,14 +8,14 @@ use core::ptr::NonNull;
 
 use kernel::ffi::c_int;
 
-use super::super::bindings;
-use super::super::net::Net;
-use super::super::route::Hop;
-use super::super::route::Route;
-use super::super::route::Selector;
-use super::super::route::Sent;
 use super::Buffer;
 use super::Point;
+use crate::shell::bindings;
+use crate::shell::net::route::NextHop;
+use crate::shell::net::route::Route;
+use crate::shell::net::route::Selector;
+use crate::shell::net::route::Sent;
+use crate::shell::net::Net;
 
 /// The longest headers that a packet can have whose payload is cut, bytes: of IPv4 and TCP with all options 120, of IPv6
 /// with room for extension headers.
@@ -69,7 +69,7 @@ impl Owned {
     }
 
     /// The buffer, which is the caller's now.
-    pub(in super::super) fn into_raw(self) -> NonNull<bindings::sk_buff> {
+    pub(in crate::shell) fn into_raw(self) -> NonNull<bindings::sk_buff> {
         ManuallyDrop::new(self).buffer
     }
 
@@ -156,13 +156,13 @@ impl Owned {
     /// What is too long for the
     /// route is fragmented, or, where it must not be (IPv4's DF, IPv6), dropped with an ICMP error to its source.
     ///
-    /// No lock may be held that [`PacketHook`](super::super::netfilter::PacketHook) takes: that error passes it.
+    /// No lock may be held that [`PacketHook`](crate::shell::net::netfilter::PacketHook) takes: that error passes it.
     pub(crate) fn send(
         self,
         net: &Net,
         destination: [u8; 16],
         source: [u8; 16],
-        known: Option<Hop<'_>>,
+        known: Option<NextHop<'_>>,
     ) -> Sent {
         if let Some(hop) = known {
             return hop.send_packet(net, self);

@@ -4,6 +4,7 @@
 mod question;
 mod show;
 
+use l7switch_engine::policy::can_reach;
 use serde::Serialize;
 
 use crate::RuleSet;
@@ -236,14 +237,16 @@ fn datapath(model: &Model, service: &Service, route: &Route) -> (Path, &'static 
     }
 }
 
-/// Whether the module has no server for another host's client (kmod/switch/choose.rs).
+/// Whether the module has no server for another host's client ([`can_reach`]).
 fn all_at_loopback(model: &Model, shares: &[PoolShare]) -> bool {
     let pools = shares
         .iter()
         .filter_map(|share| model.pools.get(share.pool));
-    pools
-        .flat_map(|pool| &pool.servers)
-        .all(|server| server.address.ip().is_loopback())
+    pools.flat_map(|pool| &pool.servers).all(|server| {
+        let server = address_bytes(server.address.ip());
+        // Of the same family: a client of the other one has no server either way.
+        !can_reach(&server, &server, || false)
+    })
 }
 
 fn label(service: &Service, position: usize) -> String {

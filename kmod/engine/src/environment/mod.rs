@@ -47,7 +47,7 @@ use crate::policy;
 use crate::policy::Bound;
 use crate::policy::Forward;
 use crate::policy::Host;
-use crate::policy::Ruleset;
+use crate::policy::RulesetView;
 use crate::policy::Situation;
 use crate::sched;
 use crate::table::codes::Action;
@@ -108,7 +108,7 @@ pub trait Platform: Host {
     /// A packet that has come.
     type Packet: Payload;
     /// The rules in force.
-    type Rules: Ruleset<Server = <Self::Kept as Kept>::Server>;
+    type Rules: RulesetView<Server = <Self::Kept as Kept>::Server>;
 
     /// Monotonic time, ns.
     fn now(&self) -> u64;

@@ -11,7 +11,7 @@ use crate::flow::OutstandingRoutes;
 use crate::flow::State;
 use crate::flow::LEGS;
 use crate::policy::Bound;
-use crate::policy::Ruleset;
+use crate::policy::RulesetView;
 use crate::policy::Tried;
 use crate::policy::NOWHERE;
 use crate::sched;
@@ -94,7 +94,7 @@ impl<K: Kept> ConnState<K> {
 
     /// The service that the connection is of in some rules: those in force, or those before them.
     #[inline]
-    pub fn service<R: Ruleset<Server = K::Server>>(
+    pub fn service<R: RulesetView<Server = K::Server>>(
         &mut self,
         rules: &R,
         address: &Endpoint,
@@ -107,7 +107,7 @@ impl<K: Kept> ConnState<K> {
 
     /// The same in other rules than those of the last packet.
     #[cold]
-    fn service_in_other<R: Ruleset<Server = K::Server>>(
+    fn service_in_other<R: RulesetView<Server = K::Server>>(
         &mut self,
         rules: &R,
         address: &Endpoint,
@@ -167,10 +167,8 @@ impl<K: Kept> ConnState<K> {
         if let Some(broken) = flow.broken().or_else(|| self.held.broken()) {
             return Some(broken);
         }
-        for (index, server) in self.servers.iter().enumerate() {
-            if server.is_some() && flow.leg(index).is_none() {
-                return Some("a server without a leg");
-            }
+        if (0..LEGS).any(|leg| self.server(leg).is_some() && flow.leg(leg).is_none()) {
+            return Some("a server without a leg");
         }
         if flow.state() == State::Dead {
             let gone = self.held.is_empty() && self.servers.iter().all(Option::is_none);

@@ -122,7 +122,7 @@ impl Switch {
             self.verdict("reload");
             let plan = self.shared.borrow().plan.clone();
             let (servers, before) = (&self.servers, &self.rules);
-            let generation = l7switch_engine::policy::Ruleset::generation(&**before) + 1;
+            let generation = l7switch_engine::policy::RulesetView::generation(&**before) + 1;
             let rules = SimRules::new(&plan, self.service, servers, generation, Some(before));
             self.rules = Rc::new(rules);
         }

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::environment::RealServer;
 use l7switch_engine::policy::PoolView;
-use l7switch_engine::policy::Ruleset;
+use l7switch_engine::policy::RulesetView;
 use l7switch_engine::sched;
 use l7switch_engine::sched::Cursor;
 use l7switch_engine::sched::Failures;
@@ -336,7 +336,7 @@ fn lookup(kind: Kind, members: &[Handle]) -> LookupTable {
     }
 }
 
-impl Ruleset for SimRules {
+impl RulesetView for SimRules {
     type Bytes = Vec<u8>;
     type Server = Handle;
     type Member = Handle;

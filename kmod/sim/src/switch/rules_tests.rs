@@ -10,7 +10,7 @@ use l7switch_engine::policy::Bound;
 use l7switch_engine::policy::Forward;
 use l7switch_engine::policy::Host;
 use l7switch_engine::policy::NOWHERE;
-use l7switch_engine::policy::Ruleset as _;
+use l7switch_engine::policy::RulesetView as _;
 use l7switch_engine::policy::Situation;
 use l7switch_engine::policy::Tried;
 use l7switch_engine::sched::Kind;

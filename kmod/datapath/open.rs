@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Packets to a service that belong to no connection: they open one, or are answered.
+#![forbid(unsafe_code)]
+
+use l7switch_engine::endpoint::is_ipv4;
+use l7switch_engine::flow;
+use l7switch_engine::flow::milliseconds;
+use l7switch_engine::flow::segment::Parsed;
+use l7switch_engine::flow::segment::SYN;
+use l7switch_engine::flow::Build;
+use l7switch_engine::flow::Fresh;
+use l7switch_engine::flow::Listener;
+use l7switch_engine::netlink::Datapath;
+use l7switch_engine::netlink::Protocol;
+use l7switch_engine::table::format::ServiceRecord;
+
+use super::connection::Connection;
+use super::dispatch::PacketContext;
+use super::env::listener;
+use super::flows::Flows;
+use super::flows::Side;
+use super::transmit;
+use super::transmit::Out;
+use crate::shell::net::netfilter;
+use crate::shell::net::route::Sent;
+use crate::shell::packet::Packet;
+use crate::state::counters::Counter;
+use crate::state::traffic::TRAFFIC_BYTES;
+use crate::state::traffic::TRAFFIC_CONNECTIONS;
+use crate::state::traffic::TRAFFIC_PACKETS;
+
+impl PacketContext<'_> {
+    /// A packet to a service that belongs to no flow.
+    pub(super) fn fresh(
+        &self,
+        service: u32,
+        packet: &mut Packet<'_>,
+        parsed: &Parsed,
+        hash: u64,
+    ) -> netfilter::Verdict {
+        let record: ServiceRecord = self.ruleset.table.get(service).unwrap_or_default();
+        let protocol = Protocol::from_number(record.protocol);
+        let served = record.datapath != Datapath::Front.number()
+            && matches!(
+                protocol,
+                Some(Protocol::Http | Protocol::Tls | Protocol::Tcp)
+            );
+        if !served {
+            self.came(service, parsed);
+            return netfilter::Verdict::Accept;
+        }
+        let eager = matches!(protocol, Some(Protocol::Tcp));
+        let listener = Listener {
+            mss: self
+                .ruleset
+                .largest(service, is_ipv4(&parsed.segment.source.address)),
+            timestamps: self.ruleset.timestamps(service),
+            eager,
+            ..listener(self.flows, self.now)
+        };
+        let fresh = flow::fresh(&listener, &parsed.segment);
+        if !matches!(fresh, Fresh::Open(_)) {
+            self.came(service, parsed);
+        }
+        match fresh {
+            Fresh::Pass => {
+                // A SYN that no cookie can answer is the front's.
+                let begins = parsed.segment.is(SYN);
+                self.counts.count(match begins {
+                    true => Counter::ToFront,
+                    false => Counter::UntrackedSegments,
+                });
+                netfilter::Verdict::Accept
+            }
+            Fresh::Drop => {
+                // What overtook a connection's first data.
+                if parsed.segment.payload > 0 {
+                    self.counts.count(Counter::OutOfOrder);
+                }
+                netfilter::Verdict::Drop
+            }
+            Fresh::Answer(build) => {
+                if build.flags & SYN != 0 {
+                    self.counts.count(Counter::SynsAnswered);
+                }
+                self.answer(&build);
+                netfilter::Verdict::Drop
+            }
+            Fresh::Open(flow) => self.open(service, flow, packet, parsed, hash),
+        }
+    }
+
+    /// Counts a packet to a service that is none of a connection.
+    fn came(&self, service: u32, parsed: &Parsed) {
+        if let Some(traffic) = self.ruleset.traffic(service) {
+            traffic.add_both((TRAFFIC_PACKETS, 1), (TRAFFIC_BYTES, parsed.packet_len()));
+        }
+    }
+
+    fn answer(&self, build: &Build) {
+        match transmit::send(self.net, build, None) {
+            Sent::Gone => {}
+            Sent::Filtered => self.counts.count(Counter::FilteredBehind),
+            Sent::Lost => self.counts.count(Counter::TxDropped),
+        }
+    }
+
+    /// Makes a flow and gives it its first packet.
+    fn open(
+        &self,
+        service: u32,
+        flow: flow::Flow,
+        packet: &mut Packet<'_>,
+        parsed: &Parsed,
+        hash: u64,
+    ) -> netfilter::Verdict {
+        let number = Flows::shard_of(hash);
+        let mut out = Out::new();
+        let action = {
+            let Some(mut shard) = self.flows.lock(number) else {
+                self.counts.count(Counter::Late);
+                return netfilter::Verdict::Drop;
+            };
+            let now = milliseconds(self.now);
+            let connection = Connection::new(flow, now);
+            let Some(location) =
+                self.flows
+                    .insert(number, &mut shard, hash, connection, now.wrapping_add(1000))
+            else {
+                drop(shard);
+                self.counts.had_no_room(self.net, self.flows.count());
+                return netfilter::Verdict::Drop;
+            };
+            self.give(&mut shard, location, Side::Client, packet, parsed, &mut out)
+        };
+        if let Some(traffic) = self.ruleset.traffic(service) {
+            traffic.add(TRAFFIC_CONNECTIONS, 1);
+        }
+        let verdict = self.finish(packet, &action);
+        self.send(&mut out);
+        verdict
+    }
+}

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! What is sent once a flow's lock is released: segments of the switch's own, and packets that were held.
+#![forbid(unsafe_code)]
+
+use l7switch_engine::endpoint::is_ipv4;
+use l7switch_engine::endpoint::Endpoint;
+use l7switch_engine::flow;
+use l7switch_engine::flow::segment::Parsed;
+use l7switch_engine::flow::segment::HEADER;
+use l7switch_engine::flow::segment::SYN;
+use l7switch_engine::flow::Build;
+use l7switch_engine::flow::Rewrite;
+use l7switch_engine::flow::Segment;
+use l7switch_engine::flow::LEN_MAX;
+
+use crate::shell::net::route::NextHop;
+use crate::shell::net::route::Route;
+use crate::shell::net::route::Selector;
+use crate::shell::net::route::Sent;
+use crate::shell::net::Net;
+use crate::shell::packet::Buffer;
+use crate::shell::packet::Checksum;
+use crate::shell::packet::Held;
+use crate::shell::packet::Owned;
+use crate::state::counters::Counter;
+use crate::state::counts::Counts;
+
+/// Segments that one packet can make the switch send.
+const BUILDS: usize = 8;
+
+/// What a path from a local client is taken to have: an Ethernet's.
+const LOCAL_MTU: u32 = 1500;
+
+/// Packets that could not be sent.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Losses {
+    /// For want of a route or memory.
+    pub(super) lost: u64,
+    /// Rules of netfilter dropped them.
+    pub(super) filtered: u64,
+}
+
+impl Losses {
+    fn add(&mut self, sent: Sent) {
+        match sent {
+            Sent::Gone => {}
+            Sent::Filtered => self.filtered = self.filtered.wrapping_add(1),
+            Sent::Lost => self.lost = self.lost.wrapping_add(1),
+        }
+    }
+}
+
+/// What is to be sent: nothing, mostly.
+pub(super) struct Out<'g>(Option<Added<'g>>);
+
+/// What was added.
+struct Added<'g> {
+    /// CachedRoutes that are known, by where they lead.
+    ways: [Option<([u8; 16], NextHop<'g>)>; 2],
+    builds: [Option<Build>; BUILDS],
+    /// How many of them there are.
+    len: usize,
+    packets: Held,
+}
+
+/// What the engine calls a checksum's kind.
+fn kind(checksum: Checksum) -> flow::Checksum {
+    match checksum {
+        Checksum::Full => flow::Checksum::Full,
+        Checksum::Partial => flow::Checksum::Partial,
+    }
+}
+
+/// Rewrites a packet's headers; `false` where memory is short.
+pub(super) fn rewrite<B: Buffer>(buffer: &mut B, parsed: &Parsed, rewrite: &Rewrite) -> bool {
+    let Some((headers, checksum)) = buffer.headers_mut(parsed.payload_at) else {
+        return false;
+    };
+    rewrite
+        .apply(headers, parsed.tcp_at as usize, kind(checksum))
+        .is_some()
+}
+
+/// Whether a segment may be longer than who it goes to takes.
+#[inline(always)]
+pub(super) fn may_be_long(segment: &Segment, rewrite: &Rewrite) -> bool {
+    // What a header has besides its fixed part counts.
+    segment
+        .payload
+        .saturating_add(u32::from(segment.header_len))
+        > u32::from(rewrite.limit).saturating_add(HEADER as u32)
+}
+
+/// Sees that a rewritten packet is cut where it is longer than that; `false` where memory is short.
+#[inline(never)]
+pub(super) fn limit<B: Buffer>(
+    counts: &Counts,
+    buffer: &mut B,
+    parsed: &Parsed,
+    rewrite: &Rewrite,
+) -> bool {
+    let cut = buffer.limit(parsed.tcp_at, parsed.payload_at, rewrite.limit);
+    if cut == Some(true) {
+        counts.count(Counter::SegmentsCut);
+    }
+    cut.is_some()
+}
+
+impl<'g> Out<'g> {
+    /// Nothing.
+    pub(super) const fn new() -> Self {
+        Self(None)
+    }
+
+    /// Room to add something.
+    fn added(&mut self) -> &mut Added<'g> {
+        self.0.get_or_insert_with(|| Added {
+            ways: [None; 2],
+            builds: [None; BUILDS],
+            len: 0,
+            packets: Held::new(),
+        })
+    }
+
+    /// Notes the way to a destination, for what is added for it, if it is not known and can be found.
+    pub(super) fn know(
+        &mut self,
+        destination: &[u8; 16],
+        find: impl FnOnce() -> Option<NextHop<'g>>,
+    ) {
+        let added = self.added();
+        if added.way(destination).is_some() {
+            return;
+        }
+        if let Some(place) = added.ways.iter_mut().find(|place| place.is_none()) {
+            *place = find().map(|way| (*destination, way));
+        }
+    }
+
+    /// Adds a segment; `false` where there are too many.
+    pub(super) fn build(&mut self, build: Build) -> bool {
+        let added = self.added();
+        let Some(place) = added.builds.get_mut(added.len) else {
+            return false;
+        };
+        *place = Some(build);
+        added.len = added.len.wrapping_add(1);
+        true
+    }
+
+    /// Adds a packet of which the data from one offset to another go. `false` where memory is short.
+    pub(super) fn packet(
+        &mut self,
+        counts: &Counts,
+        mut packet: Owned,
+        parsed: &Parsed,
+        from: u32,
+        to: u32,
+        change: &Rewrite,
+    ) -> bool {
+        if !packet.keep_payload(parsed.payload_at, from, to) {
+            return false;
+        }
+        if !rewrite(&mut packet, parsed, change) {
+            return false;
+        }
+        if may_be_long(&parsed.segment, change) && !limit(counts, &mut packet, parsed, change) {
+            return false;
+        }
+        self.added().packets.push(packet);
+        true
+    }
+
+    /// Sends everything. With no lock held. Gives how many could not be sent; `None`: there was nothing to send.
+    #[inline]
+    pub(super) fn send(&mut self, net: &Net) -> Option<Losses> {
+        self.0.as_mut().map(|added| added.send(net))
+    }
+}
+
+impl<'g> Added<'g> {
+    /// A way, by where it leads.
+    fn way(&self, destination: &[u8; 16]) -> Option<NextHop<'g>> {
+        let mut known = self.ways.iter().flatten();
+        known.find(|(to, _)| to == destination).map(|&(_, way)| way)
+    }
+
+    #[inline(never)]
+    fn send(&mut self, net: &Net) -> Losses {
+        let mut losses = Losses::default();
+        let builds = self.builds.get(..self.len).unwrap_or_default();
+        for build in builds.iter().flatten() {
+            losses.add(send(net, build, self.way(&build.destination.address)));
+        }
+        self.len = 0;
+        while let Some(packet) = self.packets.pop() {
+            let ends = super::segment::outer(&packet, packet.start().0)
+                .map(|outer| (outer.ip.destination, outer.ip.source));
+            losses.add(match ends {
+                Some((to, from)) => packet.send(net, to, from, self.way(&to)),
+                None => Sent::Lost,
+            });
+        }
+        losses
+    }
+}
+
+/// Sends a segment; the largest segment that it offers is no larger than the path takes.
+pub(super) fn send(net: &Net, build: &Build, known: Option<NextHop<'_>>) -> Sent {
+    let selector = Selector {
+        source_port: build.source.port,
+        destination_port: build.destination.port,
+        tos: 0,
+        mark: 0,
+    };
+    let (from, to): (&Endpoint, &Endpoint) = (&build.source, &build.destination);
+    let found;
+    let hop = match known {
+        Some(hop) => hop,
+        None => {
+            let Some(route) = Route::to(net, from.address, to.address, selector) else {
+                return Sent::Lost;
+            };
+            found = route;
+            found.hop()
+        }
+    };
+    let mut build = *build;
+    if build.flags & SYN != 0 {
+        let headers = if is_ipv4(&to.address) { 40 } else { 60 };
+        // The loopback device's MTU says nothing of the servers' links.
+        let mtu = if hop.is_local() {
+            LOCAL_MTU.min(hop.mtu())
+        } else {
+            hop.mtu()
+        };
+        let most = u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX);
+        build.offer.mss = build.offer.mss.min(most);
+    }
+    let mut bytes = [0u8; LEN_MAX];
+    let len = build.write(&mut bytes);
+    match bytes.get(..len) {
+        Some(packet) => hop.send(net, packet),
+        None => Sent::Lost,
+    }
+}
