@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: MIT
+//! Devices that packets come and go by.
+
+use std::fs;
+
+use super::Crossing;
+use super::Group;
+use super::Make;
+use super::PLAIN;
+use super::Place;
+use super::site::Link;
+use super::site::Site;
+use super::site::ip;
+use super::site::sh;
+use crate::kit::Host;
+use crate::kit::process;
+
+/// A device of the same kind at both ends.
+const fn both(line: &'static str) -> Make {
+    Make::Devices {
+        switch: line,
+        host: line,
+    }
+}
+
+/// A device on the switch only.
+const fn here(line: &'static str) -> Make {
+    Make::Devices {
+        switch: line,
+        host: "",
+    }
+}
+
+/// What most of them are.
+const DEVICE: Crossing = Crossing {
+    group: Group::Devices,
+    ..PLAIN
+};
+
+/// All of them.
+pub(super) const CROSSINGS: &[Crossing] = &[
+    Crossing {
+        name: "veth",
+        places: &[Place::Whole],
+        note: "the base line: nothing between",
+        ..DEVICE
+    },
+    Crossing {
+        name: "VLAN",
+        modules: &["8021q"],
+        make: both("link add link {dev} name {new} type vlan id 7"),
+        ..DEVICE
+    },
+    Crossing {
+        name: "VLAN in VLAN (802.1ad)",
+        modules: &["8021q"],
+        make: both(
+            "link add link {dev} name {new}s type vlan proto 802.1ad id 8\nlink set {new}s up\n\
+             link add link {new}s name {new} type vlan id 7",
+        ),
+        ..DEVICE
+    },
+    Crossing {
+        name: "bridge",
+        modules: &["bridge"],
+        make: here("link add {new} type bridge\nlink set {dev} master {new}"),
+        ..DEVICE
+    },
+    Crossing {
+        name: "bridge with br_netfilter",
+        modules: &["bridge"],
+        make: Make::With(filtered_bridge),
+        ..DEVICE
+    },
+    Crossing {
+        name: "bond (active-backup)",
+        modules: &["bonding max_bonds=0"],
+        make: here(
+            "link add {new} type bond mode active-backup miimon 100\nlink set {dev} down\nlink set {dev} master {new}",
+        ),
+        ..DEVICE
+    },
+    Crossing {
+        name: "bond (balance-rr)",
+        modules: &["bonding max_bonds=0"],
+        make: both(
+            "link add {new} type bond mode balance-rr miimon 100\nlink set {dev} down\nlink set {dev} master {new}",
+        ),
+        ..DEVICE
+    },
+    Crossing {
+        name: "macvlan",
+        modules: &["macvlan"],
+        make: here("link add link {dev} name {new} type macvlan mode bridge"),
+        ..DEVICE
+    },
+    Crossing {
+        name: "ipvlan",
+        modules: &["ipvlan"],
+        make: here("link add link {dev} name {new} type ipvlan mode l2"),
+        ..DEVICE
+    },
+    Crossing {
+        name: "VRF",
+        places: &[Place::Whole],
+        modules: &["vrf"],
+        make: Make::With(one_vrf),
+        note: "clients, service and servers in one VRF",
+        ..DEVICE
+    },
+    Crossing {
+        name: "VRF with routes between",
+        places: &[Place::Ingress],
+        modules: &["vrf"],
+        make: Make::With(clients_vrf),
+        note: "the client's device and the service in a VRF, the servers outside; routes lead out of each into the other",
+        ..DEVICE
+    },
+    Crossing {
+        name: "WireGuard",
+        modules: &["wireguard"],
+        make: Make::With(wireguard),
+        ..DEVICE
+    },
+    Crossing {
+        name: "tun",
+        modules: &["tun"],
+        make: Make::With(|site, place| pumps(site, place, false)),
+        note: "a program carries packets from one end to the other",
+        ..DEVICE
+    },
+    Crossing {
+        name: "tap",
+        modules: &["tun"],
+        make: Make::With(|site, place| pumps(site, place, true)),
+        note: "a program carries frames from one end to the other",
+        ..DEVICE
+    },
+    Crossing {
+        name: "ipip and sit",
+        modules: &["ipip", "sit"],
+        make: Make::With(ipip_and_sit),
+        note: "IPv4 in IPv4, and IPv6 in IPv4",
+        ..DEVICE
+    },
+    Crossing {
+        name: "ip6tnl",
+        modules: &["ip6_tunnel"],
+        make: both("link add {new} type ip6tnl mode any local {own6} remote {peer6}"),
+        note: "IPv4 and IPv6 in IPv6",
+        ..DEVICE
+    },
+    Crossing {
+        name: "gre",
+        modules: &["ip_gre"],
+        make: both("link add {new} type gre local {own} remote {peer}"),
+        ..DEVICE
+    },
+    Crossing {
+        name: "gretap",
+        modules: &["ip_gre"],
+        make: both("link add {new} type gretap local {own} remote {peer}"),
+        ..DEVICE
+    },
+    Crossing {
+        name: "vxlan",
+        modules: &["vxlan"],
+        make: both("link add {new} type vxlan id 7 local {own} remote {peer} dstport 4789"),
+        ..DEVICE
+    },
+    Crossing {
+        name: "geneve",
+        modules: &["geneve"],
+        make: both("link add {new} type geneve id 7 remote {peer}"),
+        ..DEVICE
+    },
+    Crossing {
+        name: "netkit",
+        make: both("link add {new} type netkit"),
+        ..DEVICE
+    },
+];
+
+/// br_netfilter, loaded until this is dropped: other tests have bridges, too.
+struct BridgeFilter;
+
+impl Drop for BridgeFilter {
+    fn drop(&mut self) {
+        let _ = process::attempt("modprobe -r br_netfilter");
+    }
+}
+
+fn filtered_bridge(site: &mut Site, place: Place) {
+    site.keep.push(Box::new(BridgeFilter));
+    let line = "modprobe br_netfilter; sysctl -qw net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1";
+    sh(&site.network.switch, line).unwrap();
+    for link in site.links(place) {
+        let bridge = "link add {new} type bridge\nlink set {dev} master {new}";
+        site.stack(&link, bridge, "").unwrap();
+    }
+}
+
+/// A VRF, with these devices in it. Their addresses of IPv6 go with that, and so do their routes.
+fn enslave(site: &Site, links: &[Link<'_>]) {
+    let switch = &site.network.switch;
+    let mut lines = "link add vrf1 type vrf table 10\nlink set vrf1 up\n".to_owned();
+    for link in links {
+        let device = &link.device;
+        lines += &format!("link set {device} master vrf1\naddr flush dev {device} scope global\n");
+        lines += &link
+            .at_switch(device)
+            .lines()
+            .map(|line| match line.starts_with("route") {
+                true => format!("{line} table 10\n"),
+                false => format!("{line}\n"),
+            })
+            .collect::<String>();
+    }
+    ip(switch, &lines).unwrap();
+    // For the front: its sockets are in no VRF.
+    for setting in [
+        "ipv4.tcp_l3mdev_accept",
+        "ipv4.ip_nonlocal_bind",
+        "ipv6.ip_nonlocal_bind",
+    ] {
+        switch.set(&format!("net.{setting}"), "1");
+    }
+}
+
+fn one_vrf(site: &mut Site, _: Place) {
+    enslave(site, &site.links(Place::Whole));
+}
+
+fn clients_vrf(site: &mut Site, _: Place) {
+    enslave(site, &site.links(Place::Ingress));
+    let lines = "route add 10.0.1.0/24 dev client\nroute add fd00:1::/64 dev client\n\
+                 route add 10.0.2.2 dev server1 table 10\nroute add 10.0.2.3 dev server2 table 10\n\
+                 route add fd00:2::2 dev server1 table 10\nroute add fd00:2::3 dev server2 table 10";
+    ip(&site.network.switch, lines).unwrap();
+}
+
+fn wireguard(site: &mut Site, place: Place) {
+    for link in site.links(place) {
+        let device = "link add {new} type wireguard";
+        site.stack(&link, device, device).unwrap();
+        let key = |host: &Host, device: &str, peer: &Host, to: &str| {
+            let public = |host: &Host| format!("/tmp/{}.{}.key", host.name(), link.new);
+            let keys = format!(
+                "for key in {} {}; do [ -e $key ] || wg genkey >$key; done\n\
+                 wg set {device} listen-port 51820 private-key {} peer \"$(wg pubkey <{})\" \
+                 endpoint {to}:51820 allowed-ips 0.0.0.0/0,::/0",
+                public(host),
+                public(peer),
+                public(host),
+                public(peer)
+            );
+            sh(host, &keys).unwrap();
+        };
+        let [switch, host] = link.below();
+        key(&site.network.switch, &link.new, link.host, &host[0]);
+        key(link.host, "x0", &site.network.switch, &switch[0]);
+    }
+}
+
+fn ipip_and_sit(site: &mut Site, place: Place) {
+    for link in site.links(place) {
+        let device = "link add {new} type ipip local {own} remote {peer}\n\
+                      link add {new}s type sit local {own} remote {peer}\nlink set {new}s up";
+        site.stack(&link, device, device).unwrap();
+        // What is IPv6's moves on to the other one.
+        let moved = |addresses: &str, four: &str, six: &str| {
+            let mut lines = format!("addr flush dev {four} scope global\n");
+            for line in addresses.lines() {
+                let device = if line.contains("fd00:") { six } else { four };
+                lines += &format!("{}\n", line.replace("DEV", device));
+            }
+            lines
+        };
+        let new = &link.new;
+        let at_switch = moved(&link.at_switch("DEV"), new, &format!("{new}s"));
+        ip(&site.network.switch, &at_switch).unwrap();
+        ip(link.host, &moved(&link.at_host("DEV"), "x0", "x0s")).unwrap();
+    }
+}
+
+/// Carries what one device sends to another, in two namespaces, both ways.
+const PUMP: &str = r#"
+import fcntl, os, struct, sys, threading
+mode = {"tun": 0x0001, "tap": 0x0002}[sys.argv[1]] | 0x1000
+def device(namespace, name):
+    os.setns(os.open(f"/run/netns/{namespace}", os.O_RDONLY), os.CLONE_NEWNET)
+    tun = os.open("/dev/net/tun", os.O_RDWR)
+    fcntl.ioctl(tun, 0x400454ca, struct.pack("16sH22x", name.encode(), mode))
+    return tun
+def pump(one, other):
+    while True:
+        data = os.read(one, 65536)
+        try:
+            os.write(other, data)
+        except OSError:
+            pass
+ends = [device(*sys.argv[2:4]), device(*sys.argv[4:6])]
+threading.Thread(target=pump, args=ends, daemon=True).start()
+print("carries", flush=True)
+pump(*ends[::-1])
+"#;
+
+fn pumps(site: &mut Site, place: Place, tap: bool) {
+    fs::write("/tmp/pump.py", PUMP).unwrap();
+    let mut carriers = Vec::new();
+    for link in site.links(place) {
+        let (kind, new, host) = (if tap { "tap" } else { "tun" }, &link.new, link.host.name());
+        let mut carrier = site.network.switch.start(&format!(
+            "python3 -IS /tmp/pump.py {kind} switch {new} {host} x0"
+        ));
+        carrier.wait_for_output("carries");
+        carriers.push(carrier);
+        // It is there already.
+        let nothing = "link set {new} txqueuelen 1000";
+        site.stack(&link, nothing, nothing).unwrap();
+    }
+    site.keep.push(Box::new(carriers));
+}

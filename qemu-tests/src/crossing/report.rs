@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+//! The page: docs/crossing.md.
+
+use std::fmt::Write as _;
+
+use super::CASES;
+use super::Crossing;
+use super::Group;
+use super::Place;
+use super::outcome::Outcome;
+use super::outcome::Way;
+
+const HEAD: &str = "<!-- SPDX-License-Identifier: MIT -->
+# The kernel path between devices and beside neighbours
+
+`make test-crossing` boots guests, makes each of these crossings between a client, a switch and two servers, asks, and writes this
+page. It fails where something else comes of one than its table says (`qemu-tests/src/crossing/`).
+
+Each is asked by IPv4 and IPv6, with servers whose forwarding method is `nat` and `fullnat`, the same four exchanges: one request, an upload of
+200,000 bytes, a download of 1 MiB, and two requests to two servers on one connection. Every byte is compared. A front runs
+beside the module; counters tell which of them served, and servers say from which address they were asked.
+
+| Result | Means |
+|---|---|
+| works | the module passed on every request |
+| through the stack | requests were answered as they should be, but not by the module |
+| does not work | a request was not answered, or not as it should be |
+| not there | this kernel cannot make the crossing |
+
+\"Between client and switch\" and \"between switch and servers\" say which links were changed. \"At ingress\" says whether packets of connections were
+taken there ([datapath.md](datapath.md#at-ingress)) or at `PRE_ROUTING`.
+";
+
+const GROUPS: [(Group, &str); 4] = [
+    (Group::Devices, "Devices"),
+    (Group::Beside, "Beside others in the network stack"),
+    (Group::Protocol, "Features of TCP and offloads"),
+    (Group::Changes, "Changes in the midst of a transfer"),
+];
+
+/// The page of what came of all crossings.
+pub(super) fn page(outcomes: &[&Outcome], kernel: &str) -> String {
+    let mut text = format!("{HEAD}\nKernel {kernel}.\n");
+    for (group, title) in GROUPS {
+        let _ = write!(
+            text,
+            "\n## {title}\n\n| Crossing | Where | Result | At ingress | Notes |\n|---|---|---|---|---|\n"
+        );
+        for outcome in outcomes {
+            let crossing = Crossing::named(&outcome.name);
+            if let Some(crossing) = crossing.filter(|crossing| crossing.group == group) {
+                text += &row(outcome, crossing);
+            }
+        }
+    }
+    text
+}
+
+fn row(outcome: &Outcome, crossing: &Crossing) -> String {
+    let place = match outcome.place {
+        Place::Ingress => "between client and switch",
+        Place::Egress => "between switch and servers",
+        Place::Whole => "",
+    };
+    let mut notes = Vec::new();
+    if !crossing.note.is_empty() {
+        notes.push(crossing.note.to_owned());
+    }
+    for case in CASES {
+        let (_, why) = crossing.expected(outcome.place, case);
+        if !why.is_empty() && !notes.iter().any(|note| note == why) {
+            notes.push(why.to_owned());
+        }
+    }
+    format!(
+        "| {} | {place} | {} | {} | {} |\n",
+        outcome.name,
+        short(outcome),
+        ingress(outcome),
+        notes.join("; ")
+    )
+}
+
+/// What came of it, in words: each result once, with the cases that came to it.
+pub(super) fn short(outcome: &Outcome) -> String {
+    let mut parts: Vec<(Way, Vec<&str>)> = Vec::new();
+    let names = ["IPv4 nat", "IPv4 fullnat", "IPv6 nat", "IPv6 fullnat"];
+    for (case, name) in CASES.into_iter().zip(names) {
+        let (way, _) = outcome.came_to(case);
+        match parts.iter_mut().find(|(its, _)| *its == way) {
+            Some((_, names)) => names.push(name),
+            None => parts.push((way, vec![name])),
+        }
+    }
+    if let [(way, _)] = parts.as_slice() {
+        return words(*way).to_owned();
+    }
+    let parts: Vec<String> = parts
+        .into_iter()
+        .map(|(way, names)| format!("{}: {}", words(way), names.join(", ")))
+        .collect();
+    parts.join("; ")
+}
+
+const fn words(way: Way) -> &'static str {
+    match way {
+        Way::Kernel => "works",
+        Way::Stack => "through the stack",
+        Way::Fails => "does not work",
+        Way::Missing => "not there",
+    }
+}
+
+/// Whether packets were taken at ingress. The first packets of a connection never are.
+fn ingress(outcome: &Outcome) -> &'static str {
+    let cases = outcome.cases.iter();
+    let (all, past) = cases.fold((0, 0), |(all, past), case| {
+        (all + case.packets, past + case.past_ingress)
+    });
+    match (all, past) {
+        (0, _) => "",
+        (all, past) if past * 10 < all => "yes",
+        (all, past) if past * 2 < all => "in part",
+        _ => "no",
+    }
+}
