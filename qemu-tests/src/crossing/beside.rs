@@ -14,6 +14,7 @@ use super::Group;
 use super::Make;
 use super::PLAIN;
 use super::Place;
+use super::changes::second_link;
 use super::outcome::Way;
 use super::site::Site;
 use super::site::ip;
@@ -110,7 +111,7 @@ pub(super) const CROSSINGS: &[Crossing] = &[
     Crossing {
         name: "tc: ingress redirected to another device's ingress",
         places: &[Place::Ingress, Place::Egress],
-        modules: &["dummy numdummies=0", "act_mirred", "cls_matchall"],
+        modules: &["dummy numdummies=0", "act_mirred", "cls_flower", "cls_matchall"],
         make: Make::With(dummy),
         proof: Some("tc -s filter show dev dummy0 ingress | grep 'Sent [1-9]'"),
         ..NEIGHBOUR
@@ -161,10 +162,63 @@ pub(super) const CROSSINGS: &[Crossing] = &[
         ..NEIGHBOUR
     },
     Crossing {
-        name: "routing by mark",
-        make: Make::With(marked),
-        proof: Some("nft list chain inet f p | grep 'packets [1-9]'"),
-        note: "a raw chain marks what the client sends; marked packets have a table of their own, with the same routes",
+        name: "routes of marked packets only",
+        make: Make::With(|site, _| {
+            let mark = "nft 'table inet f { chain p { type filter hook prerouting priority raw; iifname {in} counter meta mark set 7; }; }'";
+            site.script(mark).unwrap();
+            rules(site, "fwmark 7");
+        }),
+        note: "a raw chain marks what the client sends; servers are reached by a table that a rule has for that mark",
+        ..NEIGHBOUR
+    },
+    Crossing {
+        name: "routes by the incoming device",
+        make: Make::With(|site, _| rules(site, "iif client")),
+        note: "servers are reached by a table that a rule has for what comes by the client's device",
+        ..NEIGHBOUR
+    },
+    Crossing {
+        name: "routes by the client's address",
+        make: Make::With(|site, _| {
+            for (family, client) in [("-4", "10.0.1.0/24"), ("-6", "fd00:1::/64")] {
+                rule(site, family, &format!("from {client}"));
+            }
+        }),
+        but: &[But::all(
+            Way::Fails,
+            "with fullnat, servers are reached from an address of the switch's, which the rule does not name",
+        )
+        .with(Forward::Fullnat)],
+        note: "servers are reached by a table that a rule has for the client's network",
+        ..NEIGHBOUR
+    },
+    Crossing {
+        name: "several paths (ECMP)",
+        places: &[Place::Egress],
+        make: Make::With(several_paths),
+        note: "a route by two links to each server, by the hash of addresses and ports",
+        ..NEIGHBOUR
+    },
+    Crossing {
+        name: "IPv4 by gateways of IPv6",
+        places: &[Place::Egress],
+        make: Make::With(|site, place| {
+            for link in site.links(place) {
+                let number = link.number + 1;
+                let line = format!("route replace 10.0.2.{number} via inet6 fd00:2::{number} dev {} src 10.0.2.1", link.device);
+                ip(&site.network.switch, &line).unwrap();
+            }
+        }),
+        ..NEIGHBOUR
+    },
+    Crossing {
+        name: "NAPI in threads, GRO, packets steered to all processors",
+        make: Make::With(|site, _| {
+            let line = "for dev in client server1 server2; do ethtool -K $dev gro on; echo 1 >/sys/class/net/$dev/threaded
+                        echo 3 >/sys/class/net/$dev/queues/rx-0/rps_cpus; done";
+            // Its own devices are in its own sysfs.
+            sh(&site.network.switch, &format!("mount -t sysfs sysfs /sys; {line}")).unwrap();
+        }),
         ..NEIGHBOUR
     },
 ];
@@ -191,11 +245,11 @@ fn dnat(site: &mut Site, _: Place) {
 }
 
 /// Has what comes by the place's devices redirected by an action.
-fn redirect(site: &Site, place: Place, action: &str) {
+fn redirect(site: &Site, place: Place, filter: &str, action: &str) {
     for link in site.links(place) {
         let device = &link.device;
         let line = format!(
-            "tc qdisc add dev {device} clsact; tc filter add dev {device} ingress matchall action {action}"
+            "tc qdisc replace dev {device} clsact; tc filter add dev {device} ingress {filter} action {action}"
         );
         sh(&site.network.switch, &line).unwrap();
     }
@@ -204,7 +258,7 @@ fn redirect(site: &Site, place: Place, action: &str) {
 fn ifb(site: &mut Site, place: Place) {
     let lines = "link add ifb0 type ifb\nlink set ifb0 up";
     ip(&site.network.switch, lines).unwrap();
-    redirect(site, place, "mirred egress redirect dev ifb0");
+    redirect(site, place, "matchall", "mirred egress redirect dev ifb0");
 }
 
 fn dummy(site: &mut Site, place: Place) {
@@ -220,7 +274,13 @@ fn dummy(site: &mut Site, place: Place) {
     let count =
         "tc qdisc add dev dummy0 clsact; tc filter add dev dummy0 ingress matchall action ok";
     sh(&site.network.switch, count).unwrap();
-    redirect(site, place, "mirred ingress redirect dev dummy0");
+    // A neighbour that asks would be answered by the other device.
+    for filter in [
+        "protocol ip flower ip_proto tcp",
+        "protocol ipv6 flower ip_proto tcp",
+    ] {
+        redirect(site, place, filter, "mirred ingress redirect dev dummy0");
+    }
 }
 
 /// Loads the program "return XDP_PASS" by bpf(2), and pins it: iproute2 attaches what is pinned.
@@ -252,11 +312,41 @@ fn xdp(site: &mut Site, place: Place, mode: &str) {
     }
 }
 
-fn marked(site: &mut Site, _: Place) {
-    site.script(
-        "nft 'table inet f { chain p { type filter hook prerouting priority raw; iifname {in} counter meta mark set 7; }; }'
-         for family in -4 -6; do ip $family rule add fwmark 7 table 7; ip $family route show table main | grep -v fe80 | \
-         while read -r route; do ip $family route add $route table 7; done; done",
-    )
-    .unwrap();
+/// Has the routes to servers in a table of their own, for what a rule of one family names.
+fn rule(site: &Site, family: &str, selector: &str) {
+    let line = format!(
+        "ip {family} route show | grep -E '^(10.0.2|fd00:2::)[.23]' | sed 's/ proto kernel.*//' >/tmp/routes
+         while read -r route; do ip {family} route add $route table 7; ip {family} route del $route; done </tmp/routes
+         ip {family} rule add {selector} table 7; ip {family} route show table 7 | grep server2"
+    );
+    sh(&site.network.switch, &line).unwrap();
+}
+
+fn rules(site: &Site, selector: &str) {
+    for family in ["-4", "-6"] {
+        rule(site, family, selector);
+    }
+}
+
+fn several_paths(site: &mut Site, place: Place) {
+    for setting in ["ipv4", "ipv6"] {
+        let setting = format!("net.{setting}.fib_multipath_hash_policy");
+        site.network.switch.set(&setting, "1");
+    }
+    for link in site.links(place) {
+        second_link(site, &link);
+        let device = &link.device;
+        let number = link.number + 1;
+        let hops = |via: &str| format!("nexthop {via} dev {device} nexthop {via} dev {device}b");
+        let (four, six) = (
+            hops(""),
+            hops(&format!("via fd00:2::{number}")).replace("b", "b onlink"),
+        );
+        let lines = format!(
+            "ip route replace 10.0.2.{number} src 10.0.2.1 {four}
+             ip -6 route add fd00:2::{number} src fd00:2::1 metric 100 {six}
+             ip -6 route del fd00:2::{number} dev {device} metric 1024"
+        );
+        sh(&site.network.switch, &lines).unwrap();
+    }
 }

@@ -142,7 +142,7 @@ fn address_to(site: &Site, from: &str, to: &str) {
 }
 
 /// A second pair of devices beside a link's: eth1 on the other host, which answers on either.
-fn second_link(site: &Site, link: &Link<'_>) {
+pub(super) fn second_link(site: &Site, link: &Link<'_>) {
     let (device, host) = (&link.device, link.host.name());
     let lines = format!(
         "link add {device}b type veth peer name eth1 netns {host}\nlink set {device}b up\naddr add 10.0.3.1/32 dev {device}b"

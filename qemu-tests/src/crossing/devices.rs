@@ -3,16 +3,18 @@
 
 use std::fs;
 
+use super::But;
 use super::Crossing;
 use super::Group;
 use super::Make;
 use super::PLAIN;
 use super::Place;
+use super::outcome::Way;
 use super::site::Link;
 use super::site::Site;
 use super::site::ip;
 use super::site::sh;
-use crate::kit::Host;
+use super::tunnels;
 use crate::kit::process;
 
 /// A device of the same kind at both ends.
@@ -105,6 +107,10 @@ pub(super) const CROSSINGS: &[Crossing] = &[
         places: &[Place::Whole],
         modules: &["vrf"],
         make: Make::With(one_vrf),
+        but: &[But::all(
+            Way::Fails,
+            "the module looks for routes outside the VRF: its SYN-ACKs are lost (`sends_lost`)",
+        )],
         note: "clients, service and servers in one VRF",
         ..DEVICE
     },
@@ -119,7 +125,7 @@ pub(super) const CROSSINGS: &[Crossing] = &[
     Crossing {
         name: "WireGuard",
         modules: &["wireguard"],
-        make: Make::With(wireguard),
+        make: Make::With(tunnels::wireguard),
         ..DEVICE
     },
     Crossing {
@@ -139,7 +145,7 @@ pub(super) const CROSSINGS: &[Crossing] = &[
     Crossing {
         name: "ipip and sit",
         modules: &["ipip", "sit"],
-        make: Make::With(ipip_and_sit),
+        make: Make::With(tunnels::ipip_and_sit),
         note: "IPv4 in IPv4, and IPv6 in IPv4",
         ..DEVICE
     },
@@ -165,18 +171,44 @@ pub(super) const CROSSINGS: &[Crossing] = &[
     Crossing {
         name: "vxlan",
         modules: &["vxlan"],
-        make: both("link add {new} type vxlan id 7 local {own} remote {peer} dstport 4789"),
+        make: both("link add {new} type vxlan id {number} local {own} remote {peer} dstport 4789"),
         ..DEVICE
     },
     Crossing {
         name: "geneve",
         modules: &["geneve"],
-        make: both("link add {new} type geneve id 7 remote {peer}"),
+        make: both("link add {new} type geneve id {number} remote {peer}"),
+        ..DEVICE
+    },
+    Crossing {
+        name: "vxlan, tunnels by route",
+        modules: &["vxlan"],
+        make: Make::With(tunnels::by_route),
+        places: &[Place::Egress],
+        note: "one device without a peer (`external`); routes say where to (`encap ip`)",
+        ..DEVICE
+    },
+    Crossing {
+        name: "IPsec device (xfrm)",
+        modules: &["xfrm_interface", "esp4", "esp6"],
+        make: Make::With(|site, place| tunnels::ipsec(site, place, true)),
+        note: "ESP in tunnel mode, by an interface of its own",
+        ..DEVICE
+    },
+    Crossing {
+        name: "IPsec policies",
+        modules: &["esp4", "esp6"],
+        make: Make::With(|site, place| tunnels::ipsec(site, place, false)),
+        note: "ESP in tunnel mode, by policies on the link's own device",
         ..DEVICE
     },
     Crossing {
         name: "netkit",
-        make: both("link add {new} type netkit"),
+        make: Make::Devices {
+            switch: "link add {new} type netkit peer name x0 netns {host}",
+            host: "link set x0 up",
+        },
+        note: "in its default mode, without hardware addresses",
         ..DEVICE
     },
 ];
@@ -237,50 +269,6 @@ fn clients_vrf(site: &mut Site, _: Place) {
                  route add 10.0.2.2 dev server1 table 10\nroute add 10.0.2.3 dev server2 table 10\n\
                  route add fd00:2::2 dev server1 table 10\nroute add fd00:2::3 dev server2 table 10";
     ip(&site.network.switch, lines).unwrap();
-}
-
-fn wireguard(site: &mut Site, place: Place) {
-    for link in site.links(place) {
-        let device = "link add {new} type wireguard";
-        site.stack(&link, device, device).unwrap();
-        let key = |host: &Host, device: &str, peer: &Host, to: &str| {
-            let public = |host: &Host| format!("/tmp/{}.{}.key", host.name(), link.new);
-            let keys = format!(
-                "for key in {} {}; do [ -e $key ] || wg genkey >$key; done\n\
-                 wg set {device} listen-port 51820 private-key {} peer \"$(wg pubkey <{})\" \
-                 endpoint {to}:51820 allowed-ips 0.0.0.0/0,::/0",
-                public(host),
-                public(peer),
-                public(host),
-                public(peer)
-            );
-            sh(host, &keys).unwrap();
-        };
-        let [switch, host] = link.below();
-        key(&site.network.switch, &link.new, link.host, &host[0]);
-        key(link.host, "x0", &site.network.switch, &switch[0]);
-    }
-}
-
-fn ipip_and_sit(site: &mut Site, place: Place) {
-    for link in site.links(place) {
-        let device = "link add {new} type ipip local {own} remote {peer}\n\
-                      link add {new}s type sit local {own} remote {peer}\nlink set {new}s up";
-        site.stack(&link, device, device).unwrap();
-        // What is IPv6's moves on to the other one.
-        let moved = |addresses: &str, four: &str, six: &str| {
-            let mut lines = format!("addr flush dev {four} scope global\n");
-            for line in addresses.lines() {
-                let device = if line.contains("fd00:") { six } else { four };
-                lines += &format!("{}\n", line.replace("DEV", device));
-            }
-            lines
-        };
-        let new = &link.new;
-        let at_switch = moved(&link.at_switch("DEV"), new, &format!("{new}s"));
-        ip(&site.network.switch, &at_switch).unwrap();
-        ip(link.host, &moved(&link.at_host("DEV"), "x0", "x0s")).unwrap();
-    }
 }
 
 /// Carries what one device sends to another, in two namespaces, both ways.

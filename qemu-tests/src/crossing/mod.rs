@@ -22,6 +22,7 @@ mod report;
 mod run;
 mod server;
 mod site;
+mod tunnels;
 
 pub(crate) use run::check;
 pub(crate) use run::run;
@@ -122,6 +123,12 @@ impl But {
         self
     }
 
+    /// With this forwarding method only.
+    const fn with(mut self, forward: Forward) -> Self {
+        self.forward = Some(forward);
+        self
+    }
+
     fn is_of(&self, place: Place, (family, forward): (Family, Forward)) -> bool {
         self.place.is_none_or(|of| of == place)
             && self.family.is_none_or(|of| of == family)
@@ -153,7 +160,8 @@ enum Make {
     /// Nothing is changed.
     Nothing,
     /// Devices on top of those of the place's links, which get their addresses. Lines for `ip -batch`, in which {dev} is the
-    /// device below, {new} the one that is to be made, {own} and {peer} the addresses of the links below, {own6} and {peer6}.
+    /// device below, {new} the one that is to be made, {own} and {peer} the addresses of the links below, {own6} and {peer6}; {number}
+    /// is the link's, {host} the other host.
     Devices {
         /// On the switch.
         switch: &'static str,

@@ -50,7 +50,7 @@ pub(crate) struct Outcome {
     pub(crate) place: Place,
     /// Why it could not be made: there are no cases then.
     pub(crate) missing: Option<String>,
-    /// Why its proof failed.
+    /// Why it says nothing of the module: its proof failed, or its servers cannot be asked directly either.
     pub(crate) unproved: Option<String>,
     /// What came of each case.
     pub(crate) cases: Vec<Case>,
@@ -67,7 +67,7 @@ impl Outcome {
         let mut found = Vec::new();
         if let Some(why) = &self.unproved {
             found.push(format!(
-                "{name}, {place}: it had no part in what was asked: {why}"
+                "{name}, {place}: it says nothing of the module: {why}"
             ));
         }
         for case in CASES {

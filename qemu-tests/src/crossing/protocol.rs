@@ -22,15 +22,22 @@ const FEATURE: Crossing = Crossing {
 pub(super) const CROSSINGS: &[Crossing] = &[
     Crossing {
         name: "ECN",
-        make: Make::With(|site, _| everywhere(site, "net.ipv4.tcp_ecn", "1")),
-        proof: Some("ip netns exec client sysctl -n net.ipv4.tcp_ecn | grep -x 1"),
+        make: Make::With(|site, _| {
+            everywhere(site, "net.ipv4.tcp_ecn", "1");
+            syns(site, "tcp flags & (syn | ecn | cwr) == syn | ecn | cwr");
+        }),
+        proof: SYNS,
         note: "asked for by all hosts; the module's SYN-ACK and SYN do not agree to it",
         ..FEATURE
     },
     Crossing {
         name: "AccECN",
-        make: Make::With(|site, _| everywhere(site, "net.ipv4.tcp_ecn", "3")),
-        proof: Some("ip netns exec client sysctl -n net.ipv4.tcp_ecn | grep -x 3"),
+        make: Make::With(|site, _| {
+            everywhere(site, "net.ipv4.tcp_ecn", "3");
+            // The third bit, AE, is the last of those before the flags.
+            syns(site, "@th,103,9 & 0x1c2 == 0x1c2");
+        }),
+        proof: SYNS,
         note: "asked for by all hosts; the module's SYN-ACK and SYN do not agree to it",
         ..FEATURE
     },
@@ -46,7 +53,7 @@ pub(super) const CROSSINGS: &[Crossing] = &[
     Crossing {
         name: "TCP Fast Open",
         make: Make::With(fast_open),
-        proof: Some("ip netns exec client nstat -asz TcpOutSegs | grep TcpOutSegs"),
+        proof: SYNS,
         note: "the request is in the SYN; the module does not read it there, and the client sends it again",
         ..FEATURE
     },
@@ -70,7 +77,7 @@ pub(super) const CROSSINGS: &[Crossing] = &[
         name: "no offloads",
         make: Make::With(|site, _| {
             for host in hosts(site) {
-                let off = "for dev in $(ls /sys/class/net | grep -v lo); do ethtool -K $dev tx off rx off gro off gso off tso off; done";
+                let off = "for dev in $(ls -d /sys/class/net/*/ | xargs -n1 basename | grep -v lo); do ethtool -K $dev tx off rx off gro off gso off tso off; done";
                 sh(host, off).unwrap();
             }
         }),
@@ -78,6 +85,15 @@ pub(super) const CROSSINGS: &[Crossing] = &[
         ..FEATURE
     },
 ];
+
+/// Counts the client's packets that match.
+fn syns(site: &Site, matches: &str) {
+    let script = "nft 'table netdev syns { chain c { type filter hook ingress device client priority 0; MATCH counter; }; }'";
+    site.script(&script.replace("MATCH", matches)).unwrap();
+}
+
+/// There were some.
+const SYNS: Option<&str> = Some("nft list table netdev syns | grep 'packets [1-9]'");
 
 fn hosts(site: &Site) -> Vec<&Host> {
     let network = &site.network;
@@ -102,14 +118,23 @@ fn fast_open(site: &mut Site, _: Place) {
     // Clients and servers, with or without a cookie (Documentation/networking/ip-sysctl.rst).
     everywhere(site, "net.ipv4.tcp_fastopen", "1543");
     site.kind = Kind::FastOpen;
+    syns(site, "tcp flags & (syn | ack) == syn meta length > 100");
 }
 
 fn big(site: &mut Site, _: Place) {
     for host in hosts(site) {
-        let line = "for dev in $(ls /sys/class/net | grep -v lo); do ip link set $dev gso_max_size 185000 gro_max_size 185000 \
+        let line = "for dev in $(ls -d /sys/class/net/*/ | xargs -n1 basename | grep -v lo); do ip link set $dev gso_max_size 185000 gro_max_size 185000 \
                     gso_ipv4_max_size 185000 gro_ipv4_max_size 185000; done";
         sh(host, line).unwrap();
-        everywhere(site, "net.ipv4.tcp_rmem", "4096 6000000 12000000");
+    }
+    // Senders fill a packet whatever their pace is.
+    for (setting, value) in [
+        ("tcp_rmem", "4096 6000000 12000000"),
+        ("tcp_min_tso_segs", "120"),
+        ("tcp_tso_rtt_log", "30"),
+        ("tcp_tso_win_divisor", "1"),
+    ] {
+        everywhere(site, &format!("net.ipv4.{setting}"), value);
     }
     let seen = "nft 'table netdev big { chain c { type filter hook ingress device server1 priority 0; meta length > 65600 counter; }; }'";
     site.script(seen).unwrap();

@@ -37,7 +37,7 @@ pub(super) struct Link<'a> {
     /// The device that is made on top of it, on the switch; x0 on the other host.
     pub(super) new: String,
     /// Its number: 0 is the client's.
-    number: usize,
+    pub(super) number: usize,
 }
 
 impl Link<'_> {
@@ -52,6 +52,21 @@ impl Link<'_> {
         })
     }
 
+    /// What goes over it, of both families: the networks behind the switch and at the other host.
+    pub(super) fn selectors(&self) -> [[String; 2]; 2] {
+        let end = self.number + 1;
+        match self.number {
+            0 => [
+                ["0.0.0.0/0".to_owned(), "10.0.1.2/32".to_owned()],
+                ["::/0".to_owned(), "fd00:1::2/128".to_owned()],
+            ],
+            _ => [
+                ["0.0.0.0/0".to_owned(), format!("10.0.2.{end}/32")],
+                ["::/0".to_owned(), format!("fd00:2::{end}/128")],
+            ],
+        }
+    }
+
     /// Fills in what stands for a device or an address.
     fn fill(&self, line: &str, at_switch: bool) -> String {
         let [switch, host] = self.below();
@@ -59,7 +74,9 @@ impl Link<'_> {
             true => (self.device.as_str(), self.new.as_str(), switch, host),
             false => ("eth0", "x0", host, switch),
         };
-        line.replace("{dev}", dev)
+        line.replace("{number}", &self.number.to_string())
+            .replace("{host}", self.host.name())
+            .replace("{dev}", dev)
             .replace("{new}", new)
             .replace("{own}", &own[0])
             .replace("{peer}", &peer[0])
