@@ -168,12 +168,20 @@ pub(super) const CROSSINGS: &[Crossing] = &[
             site.script(mark).unwrap();
             rules(site, "fwmark 7");
         }),
+        but: &[But::all(
+            Way::Fails,
+            "the module looks for routes without a mark: no server is reached",
+        )],
         note: "a raw chain marks what the client sends; servers are reached by a table that a rule has for that mark",
         ..NEIGHBOUR
     },
     Crossing {
         name: "routes by the incoming device",
         make: Make::With(|site, _| rules(site, "iif client")),
+        but: &[But::all(
+            Way::Fails,
+            "the module looks for routes as a local program does, not by the device that a packet came by: no server is reached",
+        )],
         note: "servers are reached by a table that a rule has for what comes by the client's device",
         ..NEIGHBOUR
     },

@@ -5,6 +5,7 @@ use std::fs;
 
 use super::But;
 use super::Crossing;
+use super::Forward;
 use super::Group;
 use super::Make;
 use super::PLAIN;
@@ -38,6 +39,22 @@ const DEVICE: Crossing = Crossing {
     group: Group::Devices,
     ..PLAIN
 };
+
+/// Where the stack drops what the module has rewritten.
+const IPSEC: &[But] = &[
+    But::all(
+        Way::Fails,
+        "the stack looks for the policy of what came by ESP when the module has rewritten it: answers of servers have another source \
+         then, and are dropped (`XfrmInNoPols`)",
+    )
+    .at(Place::Egress),
+    But::all(
+        Way::Fails,
+        "with fullnat, what clients send has another source when the stack looks for the policy of what came by ESP, and is dropped \
+         (`XfrmInNoPols`)",
+    )
+    .with(Forward::Fullnat),
+];
 
 /// All of them.
 pub(super) const CROSSINGS: &[Crossing] = &[
@@ -192,6 +209,7 @@ pub(super) const CROSSINGS: &[Crossing] = &[
         name: "IPsec device (xfrm)",
         modules: &["xfrm_interface", "esp4", "esp6"],
         make: Make::With(|site, place| tunnels::ipsec(site, place, true)),
+        but: IPSEC,
         note: "ESP in tunnel mode, by an interface of its own",
         ..DEVICE
     },
@@ -199,6 +217,7 @@ pub(super) const CROSSINGS: &[Crossing] = &[
         name: "IPsec policies",
         modules: &["esp4", "esp6"],
         make: Make::With(|site, place| tunnels::ipsec(site, place, false)),
+        but: IPSEC,
         note: "ESP in tunnel mode, by policies on the link's own device",
         ..DEVICE
     },

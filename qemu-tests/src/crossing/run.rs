@@ -217,7 +217,7 @@ fn one(
 fn show(site: &mut Site) {
     println!("flows: {}", site.flows());
     let lines = "ip -brief addr; ip route show table all; ip -6 route show table all | grep -v ff00; ip neigh; \
-                 ip -s link | head -60; nstat -az 2>/dev/null | grep -i -E 'drop|filter|martian|NoRoutes|Discards|Err' | grep -v ' 0 '";
+                 ip -s link | head -60; nstat -az 2>/dev/null | grep -i -E 'drop|filter|martian|NoRoutes|Discards|Err' | grep -v ' 0 '; grep -v '\t0$' /proc/net/xfrm_stat 2>/dev/null || true";
     for host in [
         &site.network.switch,
         &site.network.client,
