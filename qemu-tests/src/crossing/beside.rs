@@ -117,6 +117,23 @@ pub(super) const CROSSINGS: &[Crossing] = &[
         ..NEIGHBOUR
     },
     Crossing {
+        name: "tc: HTB and fq at egress",
+        modules: &["sch_htb", "sch_fq"],
+        make: Make::With(|site, place| {
+            for link in site.links(place) {
+                let device = &link.device;
+                let line = format!(
+                    "tc qdisc add dev {device} root handle 1: htb default 1; tc class add dev {device} parent 1: classid 1:1 htb rate 400mbit
+                     tc qdisc add dev {device} parent 1:1 fq"
+                );
+                sh(&site.network.switch, &line).unwrap();
+            }
+        }),
+        places: &[Place::Whole],
+        proof: Some("tc -s class show dev client | grep 'Sent [1-9]'"),
+        ..NEIGHBOUR
+    },
+    Crossing {
         name: "XDP, generic",
         places: &[Place::Ingress, Place::Egress],
         make: Make::With(|site, place| xdp(site, place, "xdpgeneric")),

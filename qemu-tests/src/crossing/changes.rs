@@ -106,6 +106,70 @@ pub(super) const CROSSINGS: &[Crossing] = &[
         ..CHANGE
     },
     Crossing {
+        name: "a device is removed and made again",
+        modules: &["8021q"],
+        make: Make::Change {
+            before: |site, place| {
+                small_windows(site);
+                for link in site.links(place) {
+                    site.stack(&link, TAGGED, TAGGED).unwrap();
+                }
+            },
+            change: |site, place| {
+                for link in site.links(place) {
+                    let (device, new) = (&link.device, &link.new);
+                    let made = TAGGED.replace("{dev}", device).replace("{new}", new);
+                    let addresses = link.at_switch(new);
+                    let lines = format!("link del {new}\n{made}\nlink set {new} up\n{addresses}");
+                    ip(&site.network.switch, &lines).unwrap();
+                }
+            },
+            back: |_, _| {},
+        },
+        note: "a VLAN's device on the switch, with its addresses and routes",
+        ..CHANGE
+    },
+    Crossing {
+        name: "a bond fails over",
+        modules: &["bonding max_bonds=0"],
+        make: Make::Change {
+            before: |site, place| {
+                small_windows(site);
+                for link in site.links(place) {
+                    let (device, host) = (&link.device, link.host.name());
+                    let lines =
+                        format!("link add {device}b type veth peer name eth0b netns {host}");
+                    ip(&site.network.switch, &lines).unwrap();
+                    site.stack(&link, TWO_PORTS, TWO_PORTS).unwrap();
+                }
+            },
+            change: |site, place| ports(site, place, "down"),
+            back: |site, place| ports(site, place, "up"),
+        },
+        note: "the active port goes down; it comes up again before the next exchange",
+        ..CHANGE
+    },
+    Crossing {
+        name: "the path takes shorter packets",
+        make: Make::Change {
+            before: |site, _| small_windows(site),
+            change: |site, place| mtu(site, place, 1280),
+            back: |site, place| mtu(site, place, 1500),
+        },
+        note: "the MTU of both ends of the link falls from 1500 to 1280 bytes",
+        ..CHANGE
+    },
+    Crossing {
+        name: "offloads are switched off",
+        make: Make::Change {
+            before: |site, _| small_windows(site),
+            change: |site, place| offloads(site, place, "off"),
+            back: |site, place| offloads(site, place, "on"),
+        },
+        note: "checksums, GSO and GRO on the switch's devices",
+        ..CHANGE
+    },
+    Crossing {
         name: "the other host's hardware address changes",
         make: Make::Change {
             before: |site, place| {
@@ -122,6 +186,34 @@ pub(super) const CROSSINGS: &[Crossing] = &[
         ..CHANGE
     },
 ];
+
+const TAGGED: &str = "link add link {dev} name {new} type vlan id 7";
+
+const TWO_PORTS: &str = "link add {new} type bond mode active-backup miimon 50\nlink set {dev} down\nlink set {dev} master {new}\n\
+                         link set {dev}b down\nlink set {dev}b master {new}\nlink set {dev}b up";
+
+fn ports(site: &Site, place: Place, state: &str) {
+    for link in site.links(place) {
+        let lines = format!("link set {} {state}", link.device);
+        ip(&site.network.switch, &lines).unwrap();
+    }
+}
+
+fn mtu(site: &Site, place: Place, mtu: u32) {
+    for link in site.links(place) {
+        let lines = format!("link set {} mtu {mtu}", link.device);
+        ip(&site.network.switch, &lines).unwrap();
+        ip(link.host, &format!("link set eth0 mtu {mtu}")).unwrap();
+    }
+}
+
+fn offloads(site: &Site, place: Place, state: &str) {
+    for link in site.links(place) {
+        let device = &link.device;
+        let line = format!("ethtool -K {device} tx {state} gso {state} tso {state} gro {state}");
+        sh(&site.network.switch, &line).unwrap();
+    }
+}
 
 /// Receivers whose windows stay small: a transfer is not over when its client pauses.
 fn small_windows(site: &Site) {

@@ -86,6 +86,33 @@ pub(super) const CROSSINGS: &[Crossing] = &[
         ..DEVICE
     },
     Crossing {
+        name: "VLAN on a bridge",
+        modules: &["bridge", "8021q"],
+        make: Make::Devices {
+            switch: "link add {new}b type bridge\nlink set {dev} master {new}b\nlink set {new}b up\n\
+                     link add link {new}b name {new} type vlan id 7",
+            host: "link add link {dev} name {new} type vlan id 7",
+        },
+        ..DEVICE
+    },
+    Crossing {
+        name: "MACsec",
+        modules: &["macsec"],
+        make: Make::Devices {
+            switch: "link set {dev} address 02:00:00:01:0{number}:01\n\
+                     link add link {dev} {new} type macsec port 1 encrypt on\n\
+                     macsec add {new} tx sa 0 pn 1 on key 01 000102030405060708090a0b0c0d0e0f\n\
+                     macsec add {new} rx port 1 address 02:00:00:01:0{number}:02\n\
+                     macsec add {new} rx port 1 address 02:00:00:01:0{number}:02 sa 0 pn 1 on key 02 0f0102030405060708090a0b0c0d0e00",
+            host: "link set {dev} address 02:00:00:01:0{number}:02\n\
+                   link add link {dev} {new} type macsec port 1 encrypt on\n\
+                   macsec add {new} tx sa 0 pn 1 on key 02 0f0102030405060708090a0b0c0d0e00\n\
+                   macsec add {new} rx port 1 address 02:00:00:01:0{number}:01\n\
+                   macsec add {new} rx port 1 address 02:00:00:01:0{number}:01 sa 0 pn 1 on key 01 000102030405060708090a0b0c0d0e0f",
+        },
+        ..DEVICE
+    },
+    Crossing {
         name: "bridge with br_netfilter",
         modules: &["bridge"],
         make: Make::With(filtered_bridge),
@@ -180,6 +207,18 @@ pub(super) const CROSSINGS: &[Crossing] = &[
         ..DEVICE
     },
     Crossing {
+        name: "gre with key, checksum and numbers",
+        modules: &["ip_gre"],
+        make: both("link add {new} type gre local {own} remote {peer} key 7 csum seq"),
+        ..DEVICE
+    },
+    Crossing {
+        name: "ip6gre",
+        modules: &["ip6_gre"],
+        make: both("link add {new} type ip6gre local {own6} remote {peer6}"),
+        ..DEVICE
+    },
+    Crossing {
         name: "gretap",
         modules: &["ip_gre"],
         make: both("link add {new} type gretap local {own} remote {peer}"),
@@ -189,6 +228,14 @@ pub(super) const CROSSINGS: &[Crossing] = &[
         name: "vxlan",
         modules: &["vxlan"],
         make: both("link add {new} type vxlan id {number} local {own} remote {peer} dstport 4789"),
+        ..DEVICE
+    },
+    Crossing {
+        name: "vxlan over IPv6",
+        modules: &["vxlan"],
+        make: both(
+            "link add {new} type vxlan id {number} local {own6} remote {peer6} dstport 4789\nlink set {new} mtu 1430",
+        ),
         ..DEVICE
     },
     Crossing {

@@ -124,3 +124,51 @@ fn ingress(outcome: &Outcome) -> &'static str {
         _ => "no",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::outcome::Case;
+    use super::*;
+
+    fn outcome(name: &str, place: Place, ways: [Way; 4]) -> Outcome {
+        let case = |((family, forward), way)| Case {
+            family,
+            forward,
+            way,
+            detail: String::new(),
+            packets: 100,
+            past_ingress: 9,
+        };
+        Outcome {
+            name: name.to_owned(),
+            place,
+            missing: None,
+            unproved: None,
+            cases: CASES.into_iter().zip(ways).map(case).collect(),
+        }
+    }
+
+    #[test]
+    fn the_page_says_each_result_once() {
+        let (works, fails) = (Way::Kernel, Way::Fails);
+        let vlan = outcome("VLAN", Place::Egress, [works; 4]);
+        let bond = outcome("macvlan", Place::Ingress, [works, fails, works, fails]);
+        let page = page(&[&vlan, &bond], "7");
+        for part in [
+            "Kernel 7.\n",
+            "| VLAN | between switch and servers | works | yes |",
+            "| macvlan | between client and switch | works: IPv4 nat, IPv6 nat; does not work: IPv4 fullnat, IPv6 fullnat | yes |",
+        ] {
+            assert!(page.contains(part), "{part}\nis not in\n{page}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_has_no_result() {
+        let mut outcome = outcome("VLAN", Place::Egress, [Way::Kernel; 4]);
+        outcome.missing = Some("no such device".to_owned());
+        outcome.cases.clear();
+        assert_eq!(short(&outcome), "not there");
+        assert_eq!(ingress(&outcome), "");
+    }
+}
