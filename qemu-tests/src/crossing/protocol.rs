@@ -61,7 +61,7 @@ pub(super) const CROSSINGS: &[Crossing] = &[
         name: "BIG TCP",
         make: Make::With(big),
         proof: Some("nft list table netdev big | grep 'packets [1-9]'"),
-        note: "packets of up to 185,000 bytes between client, switch and servers",
+        note: "packets of up to 185,000 bytes between client, switch and servers; those of IPv6 over 64 KiB are not taken at ingress",
         ..FEATURE
     },
     Crossing {

@@ -27,8 +27,8 @@ beside the module; counters tell which of them served, and servers say from whic
 | does not work | a request was not answered, or not as it should be |
 | not there | this kernel cannot make the crossing |
 
-\"Between client and switch\" and \"between switch and servers\" say which links were changed. \"At ingress\" says whether packets of connections were
-taken there ([datapath.md](datapath.md#at-ingress)) or at `PRE_ROUTING`.
+\"Where\" says which links were changed: either side stands for two crossings with the same result. \"At ingress\" says whether packets of
+connections that the module passed on were taken there ([datapath.md](datapath.md#at-ingress)) or at `PRE_ROUTING`.
 ";
 
 const GROUPS: [(Group, &str); 4] = [
@@ -46,22 +46,29 @@ pub(super) fn page(outcomes: &[&Outcome], kernel: &str) -> String {
             text,
             "\n## {title}\n\n| Crossing | Where | Result | At ingress | Notes |\n|---|---|---|---|---|\n"
         );
-        for outcome in outcomes {
-            let crossing = Crossing::named(&outcome.name);
-            if let Some(crossing) = crossing.filter(|crossing| crossing.group == group) {
-                text += &row(outcome, crossing);
-            }
+        let rows = outcomes.iter().filter_map(|outcome| {
+            let crossing = Crossing::named(&outcome.name)?;
+            (crossing.group == group).then(|| (outcome, row(outcome, crossing)))
+        });
+        let rows: Vec<_> = rows.collect();
+        for same in
+            rows.chunk_by(|(one, its), (other, others)| one.name == other.name && its == others)
+        {
+            let [(outcome, row), ..] = same else { continue };
+            let place = match (outcome.place, same.len()) {
+                (Place::Whole, _) => "",
+                (_, 2) => "either side",
+                (Place::Ingress, _) => "between client and switch",
+                (Place::Egress, _) => "between switch and servers",
+            };
+            let _ = writeln!(text, "| {} | {place} | {row}", outcome.name);
         }
     }
     text
 }
 
+/// What the page says of it behind its name and place.
 fn row(outcome: &Outcome, crossing: &Crossing) -> String {
-    let place = match outcome.place {
-        Place::Ingress => "between client and switch",
-        Place::Egress => "between switch and servers",
-        Place::Whole => "",
-    };
     let mut notes = Vec::new();
     if !crossing.note.is_empty() {
         notes.push(crossing.note.to_owned());
@@ -73,8 +80,7 @@ fn row(outcome: &Outcome, crossing: &Crossing) -> String {
         }
     }
     format!(
-        "| {} | {place} | {} | {} | {} |\n",
-        outcome.name,
+        "{} | {} | {} |",
         short(outcome),
         ingress(outcome),
         notes.join("; ")
@@ -113,7 +119,7 @@ const fn words(way: Way) -> &'static str {
 
 /// Whether packets were taken at ingress. The first packets of a connection never are.
 fn ingress(outcome: &Outcome) -> &'static str {
-    let cases = outcome.cases.iter();
+    let cases = outcome.cases.iter().filter(|case| case.way == Way::Kernel);
     let (all, past) = cases.fold((0, 0), |(all, past), case| {
         (all + case.packets, past + case.past_ingress)
     });
@@ -152,11 +158,12 @@ mod tests {
     fn the_page_says_each_result_once() {
         let (works, fails) = (Way::Kernel, Way::Fails);
         let vlan = outcome("VLAN", Place::Egress, [works; 4]);
+        let both = outcome("VLAN", Place::Ingress, [works; 4]);
         let bond = outcome("macvlan", Place::Ingress, [works, fails, works, fails]);
-        let page = page(&[&vlan, &bond], "7");
+        let page = page(&[&both, &vlan, &bond], "7");
         for part in [
             "Kernel 7.\n",
-            "| VLAN | between switch and servers | works | yes |",
+            "| VLAN | either side | works | yes |",
             "| macvlan | between client and switch | works: IPv4 nat, IPv6 nat; does not work: IPv4 fullnat, IPv6 fullnat | yes |",
         ] {
             assert!(page.contains(part), "{part}\nis not in\n{page}");
