@@ -41,10 +41,8 @@ pub const TESTS: &[Test] = &[
     guest_test!(crossings::nothing_between)
         .basic()
         .needs_module(),
-    guest_test!(crossings::between_vlans).basic().needs_module(),
-    guest_test!(crossings::between_tunnels)
-        .basic()
-        .needs_module(),
+    guest_test!(crossings::by_a_vlan).basic().needs_module(),
+    guest_test!(crossings::by_a_tunnel).basic().needs_module(),
     guest_test!(crossings::beside_ipvs).basic().needs_module(),
     guest_test!(crossings::beside_a_flowtable)
         .basic()
