@@ -213,6 +213,29 @@ pub(super) const CROSSINGS: &[Crossing] = &[
         ..DEVICE
     },
     Crossing {
+        name: "gre over a path of less than its MTU",
+        modules: &["ip_gre"],
+        make: both(
+            "link add {new} type gre local {own} remote {peer}\nlink set {new} mtu 1476\nlink set {dev} mtu 1360",
+        ),
+        note: "the tunnel tells senders of what its path takes",
+        ..DEVICE
+    },
+    Crossing {
+        name: "the switch's device has a smaller MTU than the others",
+        make: Make::With(|site, place| {
+            for link in site.links(place) {
+                ip(
+                    &site.network.switch,
+                    &format!("link set {} mtu 1290", link.device),
+                )
+                .unwrap();
+            }
+        }),
+        note: "senders learn by ICMP what the path takes",
+        ..DEVICE
+    },
+    Crossing {
         name: "ip6gre",
         modules: &["ip6_gre"],
         make: both("link add {new} type ip6gre local {own6} remote {peer6}"),
