@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 8
 DENY = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/l7switch/tools/bin/cargo-deny
 RIG = cargo run --quiet --locked --package l7switch-qemu-tests --
 
-.PHONY: run test build needs style format lint doc deny no-panic module check-module unit test-debug-kernel test-servers \
+.PHONY: run test build needs style format lint doc deny no-panic module check-module unit test-debug-kernel test-servers test-crossing \
 	segments bench-rules bench-gate bench bench-full bench-host bench-locks bench-memory profile fuzz install
 
 run:
@@ -72,6 +72,10 @@ test-servers:
 	@.ci/install servers
 	cargo build --release --locked --package l7switch
 	python3 tests/servers/run.py
+
+# The kernel path between each kind of device and beside others in the network stack. It writes docs/crossing.md.
+test-crossing: needs
+	$(RIG) crossing
 
 # What the module adds to a request, compared with docs/measurements/guest.json.
 bench-gate: needs

@@ -8,6 +8,7 @@
 
 pub mod bench;
 pub mod complaints;
+pub mod crossing;
 pub mod error;
 pub mod guest;
 pub mod host;

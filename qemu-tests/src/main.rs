@@ -13,6 +13,7 @@ use l7switch_qemu_tests::bench::contender::Contender;
 use l7switch_qemu_tests::bench::guest::Order;
 use l7switch_qemu_tests::bench::guest::What;
 use l7switch_qemu_tests::bench::host::Plan;
+use l7switch_qemu_tests::crossing::command as crossing;
 use l7switch_qemu_tests::error::Doing as _;
 use l7switch_qemu_tests::error::Result;
 use l7switch_qemu_tests::guest;
@@ -66,6 +67,8 @@ enum Command {
         #[arg(long)]
         dry: bool,
     },
+    /// Makes the module pass on requests between each kind of device and beside each kind of neighbour; writes docs/crossing.md
+    Crossing(crossing::Wanted),
     /// Says where the instructions of a request go, by function of the kernel's
     Profile {
         /// Who stands between client and server
@@ -116,6 +119,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::BenchHost { plan, dry } => commands::bench_host(plan, dry),
         Command::BenchLocks(arguments) => commands::bench_locks(&arguments, &init()?),
         Command::BenchMemory { dry } => commands::bench_memory(dry, &init()?),
+        Command::Crossing(wanted) => crossing::run(&wanted, &init()?),
         Command::Gate => commands::gate(&init()?),
         Command::Profile {
             contender,

@@ -8,6 +8,7 @@ use rustix::mount::MountFlags;
 use rustix::mount::mount;
 
 use crate::bench::guest::Order;
+use crate::crossing;
 use crate::error::Doing as _;
 use crate::error::Error;
 use crate::error::Result;
@@ -20,7 +21,8 @@ pub(super) const PANICKED: u8 = 101;
 pub(super) fn main(name: &str) -> Result<ExitCode> {
     let order = Order::parse(name);
     let test = tests::find(name);
-    if order.is_none() && test.is_none() {
+    let crossing = crossing::Order::parse(name);
+    if order.is_none() && test.is_none() && crossing.is_none() {
         return Err(Error::Message(format!("no test {name}")));
     }
     // The images of processes, devices and sockets of these namespaces, not of the guest's.
@@ -42,10 +44,11 @@ pub(super) fn main(name: &str) -> Result<ExitCode> {
     }
     Links::open().set_up("lo");
     Ok(
-        match catch_unwind(|| match (order, test) {
-            (Some(order), _) => order.run(),
-            (None, Some(test)) => (test.run)(),
-            (None, None) => {}
+        match catch_unwind(|| match (order, crossing, test) {
+            (Some(order), _, _) => order.run(),
+            (None, Some(crossing), _) => crossing::run(&crossing),
+            (None, None, Some(test)) => (test.run)(),
+            (None, None, None) => {}
         }) {
             Ok(()) => ExitCode::SUCCESS,
             // The panic's message is printed already.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use super::artifacts::Artifacts;
 use super::guest::Guest;
@@ -91,7 +92,11 @@ impl Run {
     }
 
     /// What guests are booted from; whoever asks first builds it.
-    fn setup(&self) -> Result<&Setup> {
+    ///
+    /// # Errors
+    ///
+    /// Where something cannot be built.
+    pub fn setup(&self) -> Result<&Setup> {
         let setup = self.setup.get_or_init(|| {
             Kernel::wanted()
                 .and_then(|kernel| Setup::new(kernel, &self.init))
@@ -133,14 +138,28 @@ impl Session {
     ///
     /// Where there is no guest, or the test is its death.
     pub fn run(&mut self, test: &Test) -> Result<TestResult> {
-        let mut guest = self.guest_for(test.machine)?;
-        let result = guest.run(test.name, test.timeout)?;
+        self.run_named(test.name, test.machine, test.timeout)
+    }
+
+    /// Runs what has this name in a guest of a machine, for so long by its clock.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`].
+    pub fn run_named(
+        &mut self,
+        name: &str,
+        machine: Machine,
+        timeout: Duration,
+    ) -> Result<TestResult> {
+        let mut guest = self.guest_for(machine)?;
+        let result = guest.run(name, timeout)?;
         // Lockdep and others fall silent after their first complaint; what a test leaves behind is in others' way.
         let spoiled = !result.kernel.is_empty()
             || result.left_behind.is_some()
             || result.outcome == Outcome::TimedOut;
         if !spoiled {
-            self.guest = Some((test.machine, guest));
+            self.guest = Some((machine, guest));
         }
         Ok(result)
     }

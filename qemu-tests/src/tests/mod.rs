@@ -13,6 +13,7 @@ use crate::test::Test;
 use splice::crossing;
 
 mod boot;
+mod crossings;
 mod dumps;
 mod flows;
 mod front;
@@ -37,6 +38,18 @@ pub const TESTS: &[Test] = &[
     guest_test!(boot::namespaces_talk).basic(),
     guest_test!(boot::modules_load),
     guest_test!(boot::instructions_are_counted).icount(),
+    guest_test!(crossings::nothing_between)
+        .basic()
+        .needs_module(),
+    guest_test!(crossings::by_a_vlan).basic().needs_module(),
+    guest_test!(crossings::by_a_tunnel).basic().needs_module(),
+    guest_test!(crossings::beside_ipvs).basic().needs_module(),
+    guest_test!(crossings::beside_a_flowtable)
+        .basic()
+        .needs_module(),
+    guest_test!(crossings::while_addresses_move)
+        .basic()
+        .needs_module(),
     guest_test!(dumps::long_lists_are_whole)
         .basic()
         .needs_module(),
