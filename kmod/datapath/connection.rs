@@ -9,6 +9,7 @@ use l7switch_engine::netlink::FlowState;
 use super::env::new_state;
 use super::env::ConnState;
 use super::flows::Side;
+use crate::shell::net::route::Vrf;
 
 /// A connection.
 pub(crate) struct Connection {
@@ -26,11 +27,11 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// A flow's, at `now`, ms.
-    pub(super) fn new(flow: Flow, now: u32) -> Self {
+    /// A flow's, at `now`, ms, whose client is in a VRF.
+    pub(super) fn new(flow: Flow, now: u32, vrf: Vrf) -> Self {
         Self {
             flow,
-            state: new_state(),
+            state: new_state(vrf),
             begun: now,
             seen: now,
             packets: 0,

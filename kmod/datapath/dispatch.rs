@@ -248,6 +248,7 @@ impl<'g> PacketContext<'g> {
         rewrite: &Rewrite,
     ) -> Option<NextHop<'g>> {
         let (from, to) = (&rewrite.source, &rewrite.destination);
+        let vrf = state.routes.vrf;
         let way = match side {
             // To the front.
             Side::Client if *to == parsed.segment.destination => return None,
@@ -261,7 +262,7 @@ impl<'g> PacketContext<'g> {
                 state.routes.to_server.get_mut(active)?
             }
         };
-        let way = find_way(way, self.guard, self.net, from, to)?;
+        let way = find_way(way, self.guard, self.net, vrf, from, to)?;
         packet.fits(way, parsed.tcp_at).then_some(way)
     }
 

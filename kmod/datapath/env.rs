@@ -38,6 +38,7 @@ use crate::shell::clock;
 use crate::shell::net::fast_path::CachedRoute;
 use crate::shell::net::route::NextHop;
 use crate::shell::net::route::Route;
+use crate::shell::net::route::Vrf;
 use crate::shell::net::Net;
 use crate::shell::packet::Buffer;
 use crate::shell::packet::Held;
@@ -70,6 +71,8 @@ pub(crate) type ConnState = environment::ConnState<Module>;
 
 /// Where a connection's packets go: to the client, and to each leg's server.
 pub(crate) struct CachedRoutes {
+    /// The routing domain in which the client's connection was opened.
+    pub(super) vrf: Vrf,
     pub(super) to_client: CachedRoute,
     pub(super) to_server: [CachedRoute; LEGS],
 }
@@ -154,8 +157,9 @@ impl Queue for Held {
 }
 
 /// Of a new connection.
-pub(super) const fn new_state() -> ConnState {
+pub(super) const fn new_state(vrf: Vrf) -> ConnState {
     let ways = CachedRoutes {
+        vrf,
         to_client: CachedRoute::unknown(),
         to_server: [CachedRoute::unknown(), CachedRoute::unknown()],
     };
@@ -166,6 +170,7 @@ pub(super) const fn new_state() -> ConnState {
 pub(super) struct KernelPlatform<'e, 'g> {
     context: &'e PacketContext<'g>,
     location: Location,
+    vrf: Vrf,
     out: &'e mut Out<'g>,
 }
 
@@ -186,6 +191,7 @@ impl<'g> PacketContext<'g> {
             platform: KernelPlatform {
                 context: self,
                 location,
+                vrf: state.routes.vrf,
                 out,
             },
             client: flow.client,
@@ -199,6 +205,7 @@ impl KernelPlatform<'_, '_> {
     /// Notes the way of what is sent between two ends.
     fn know(&mut self, client: &Endpoint, ways: &mut ConnState, from: &Endpoint, to: &Endpoint) {
         let context = self.context;
+        self.out.vrf(ways.routes.vrf);
         self.out
             .know(&to.address, || way(ways, context, client, from, to));
     }
@@ -210,7 +217,7 @@ impl Host for KernelPlatform<'_, '_> {
     }
 
     fn is_here(&self, address: &[u8; 16]) -> bool {
-        Route::is_here(self.context.net, *address)
+        Route::is_here(self.context.net, self.vrf, *address)
     }
 }
 
@@ -249,7 +256,7 @@ impl<'e, 'g> environment::Platform for KernelPlatform<'e, 'g> {
     }
 
     fn own_address(&self, peer: &[u8; 16]) -> Option<[u8; 16]> {
-        Route::source(self.context.net, *peer)
+        Route::source(self.context.net, self.vrf, *peer)
     }
 
     fn own_ports(&self) -> Range<u16> {
@@ -343,11 +350,12 @@ pub(super) fn find_way<'g>(
     way: &mut CachedRoute,
     guard: &'g rcu::Guard,
     net: &Net,
+    vrf: Vrf,
     from: &Endpoint,
     to: &Endpoint,
 ) -> Option<NextHop<'g>> {
     let ports = (from.port, to.port);
-    way.find(guard, net, &from.address, &to.address, ports)
+    way.find(guard, net, vrf, &from.address, &to.address, ports)
 }
 
 /// The way to an address: the client's, or that of a leg's server.
@@ -359,6 +367,7 @@ fn way<'g>(
     to: &Endpoint,
 ) -> Option<NextHop<'g>> {
     let ways = &mut state.routes;
+    let vrf = ways.vrf;
     let way = if client.address == to.address {
         &mut ways.to_client
     } else {
@@ -370,7 +379,7 @@ fn way<'g>(
         })?;
         way
     };
-    find_way(way, context.guard, context.net, from, to)
+    find_way(way, context.guard, context.net, vrf, from, to)
 }
 
 /// The clock of cookies.

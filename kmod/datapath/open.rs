@@ -23,6 +23,7 @@ use super::transmit;
 use super::transmit::Out;
 use crate::shell::net::netfilter;
 use crate::shell::net::route::Sent;
+use crate::shell::net::route::Vrf;
 use crate::shell::packet::Packet;
 use crate::state::counters::Counter;
 use crate::state::traffic::TRAFFIC_BYTES;
@@ -83,7 +84,7 @@ impl PacketContext<'_> {
                 if build.flags & SYN != 0 {
                     self.counts.count(Counter::SynsAnswered);
                 }
-                self.answer(&build);
+                self.answer(&build, packet.vrf());
                 netfilter::Verdict::Drop
             }
             Fresh::Open(flow) => self.open(service, flow, packet, parsed, hash),
@@ -97,8 +98,8 @@ impl PacketContext<'_> {
         }
     }
 
-    fn answer(&self, build: &Build) {
-        match transmit::send(self.net, build, None) {
+    fn answer(&self, build: &Build, vrf: Vrf) {
+        match transmit::send(self.net, vrf, build, None) {
             Sent::Gone => {}
             Sent::Filtered => self.counts.count(Counter::FilteredBehind),
             Sent::Lost => self.counts.count(Counter::TxDropped),
@@ -122,7 +123,7 @@ impl PacketContext<'_> {
                 return netfilter::Verdict::Drop;
             };
             let now = milliseconds(self.now);
-            let connection = Connection::new(flow, now);
+            let connection = Connection::new(flow, now, packet.vrf());
             let Some(location) =
                 self.flows
                     .insert(number, &mut shard, hash, connection, now.wrapping_add(1000))

@@ -17,6 +17,7 @@ use crate::shell::net::route::NextHop;
 use crate::shell::net::route::Route;
 use crate::shell::net::route::Selector;
 use crate::shell::net::route::Sent;
+use crate::shell::net::route::Vrf;
 use crate::shell::net::Net;
 use crate::shell::packet::Buffer;
 use crate::shell::packet::Checksum;
@@ -55,6 +56,8 @@ pub(super) struct Out<'g>(Option<Added<'g>>);
 
 /// What was added.
 struct Added<'g> {
+    /// The routing domain of the connection.
+    vrf: Vrf,
     /// CachedRoutes that are known, by where they lead.
     ways: [Option<([u8; 16], NextHop<'g>)>; 2],
     builds: [Option<Build>; BUILDS],
@@ -115,11 +118,17 @@ impl<'g> Out<'g> {
     /// Room to add something.
     fn added(&mut self) -> &mut Added<'g> {
         self.0.get_or_insert_with(|| Added {
+            vrf: Vrf::default(),
             ways: [None; 2],
             builds: [None; BUILDS],
             len: 0,
             packets: Held::new(),
         })
+    }
+
+    /// Notes the routing domain of what is added.
+    pub(super) fn vrf(&mut self, vrf: Vrf) {
+        self.added().vrf = vrf;
     }
 
     /// Notes the way to a destination, for what is added for it, if it is not known and can be found.
@@ -190,14 +199,19 @@ impl<'g> Added<'g> {
         let mut losses = Losses::default();
         let builds = self.builds.get(..self.len).unwrap_or_default();
         for build in builds.iter().flatten() {
-            losses.add(send(net, build, self.way(&build.destination.address)));
+            losses.add(send(
+                net,
+                self.vrf,
+                build,
+                self.way(&build.destination.address),
+            ));
         }
         self.len = 0;
         while let Some(packet) = self.packets.pop() {
             let ends = super::segment::outer(&packet, packet.start().0)
                 .map(|outer| (outer.ip.destination, outer.ip.source));
             losses.add(match ends {
-                Some((to, from)) => packet.send(net, to, from, self.way(&to)),
+                Some((to, from)) => packet.send(net, self.vrf, to, from, self.way(&to)),
                 None => Sent::Lost,
             });
         }
@@ -206,8 +220,9 @@ impl<'g> Added<'g> {
 }
 
 /// Sends a segment; the largest segment that it offers is no larger than the path takes.
-pub(super) fn send(net: &Net, build: &Build, known: Option<NextHop<'_>>) -> Sent {
+pub(super) fn send(net: &Net, vrf: Vrf, build: &Build, known: Option<NextHop<'_>>) -> Sent {
     let selector = Selector {
+        vrf,
         source_port: build.source.port,
         destination_port: build.destination.port,
         tos: 0,

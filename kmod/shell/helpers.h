@@ -106,13 +106,14 @@ struct sk_buff *l7_skb_build(struct net *net, const struct dst_entry *dst,
 int l7_skb_send(struct net *net, struct sk_buff *skb, struct dst_entry *dst);
 
 /* net/route.c */
-struct dst_entry *l7_route_output(struct net *net, const u8 *source,
+struct dst_entry *l7_route_output(struct net *net, int vrf, const u8 *source,
 				  const u8 *destination, u16 source_port,
 				  u16 destination_port, u8 tos, u32 mark);
-bool l7_route_source(struct net *net, const u8 *destination, u8 *source);
+bool l7_route_source(struct net *net, int vrf, const u8 *destination, u8 *source);
 u32 l7_route_mtu(const struct dst_entry *dst);
 bool l7_route_is_local(const struct dst_entry *dst);
 bool l7_net_forwards(struct net *net, bool ipv4);
+int l7_hook_vrf(const struct nf_hook_state *state);
 bool l7_hook_is_local(const struct nf_hook_state *state, const u8 *address);
 
 /* net/fast_path.c */

@@ -12,6 +12,7 @@ use crate::shell::bindings;
 use crate::shell::net::route::NextHop;
 use crate::shell::net::route::Route;
 use crate::shell::net::route::Selector;
+use crate::shell::net::route::Vrf;
 use crate::shell::net::Net;
 use crate::shell::packet::Buffer;
 use crate::shell::packet::Packet;
@@ -64,6 +65,7 @@ impl CachedRoute {
         &mut self,
         _guard: &'g rcu::Guard,
         net: &Net,
+        vrf: Vrf,
         source: &[u8; 16],
         destination: &[u8; 16],
         ports: (u16, u16),
@@ -79,19 +81,21 @@ impl CachedRoute {
         if self.stack {
             return None;
         }
-        self.look(net, source, destination, ports)
+        self.look(net, vrf, source, destination, ports)
     }
 
     #[inline(never)]
     fn look<'g>(
         &mut self,
         net: &Net,
+        vrf: Vrf,
         source: &[u8; 16],
         destination: &[u8; 16],
         (source_port, destination_port): (u16, u16),
     ) -> Option<NextHop<'g>> {
         self.stack = true;
         let selector = Selector {
+            vrf,
             source_port,
             destination_port,
             ..Selector::default()

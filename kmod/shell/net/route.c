@@ -13,8 +13,8 @@
 
 #include "helpers.h"
 
-/* A route for a packet with any source; the reference is the caller's. NULL where there is none. */
-struct dst_entry *l7_route_output(struct net *net, const u8 *source,
+/* A route for a packet with any source, in a VRF or in none (0); the reference is the caller's. NULL where there is none. */
+struct dst_entry *l7_route_output(struct net *net, int vrf, const u8 *source,
 				  const u8 *destination, u16 source_port,
 				  u16 destination_port, u8 tos, u32 mark)
 {
@@ -27,7 +27,7 @@ struct dst_entry *l7_route_output(struct net *net, const u8 *source,
 		struct flowi4 fl4;
 		struct rtable *rt;
 
-		flowi4_init_output(&fl4, 0, mark, tos, RT_SCOPE_UNIVERSE, IPPROTO_TCP,
+		flowi4_init_output(&fl4, vrf, mark, tos, RT_SCOPE_UNIVERSE, IPPROTO_TCP,
 				   FLOWI_FLAG_ANYSRC, to.s6_addr32[3],
 				   from.s6_addr32[3], htons(destination_port),
 				   htons(source_port), sock_net_uid(net, NULL));
@@ -37,6 +37,7 @@ struct dst_entry *l7_route_output(struct net *net, const u8 *source,
 		dst = &rt->dst;
 	} else {
 		struct flowi6 fl6 = {
+			.flowi6_oif = vrf,
 			.flowi6_mark = mark,
 			.flowi6_proto = IPPROTO_TCP,
 			.flowi6_uid = sock_net_uid(net, NULL),
@@ -59,13 +60,14 @@ struct dst_entry *l7_route_output(struct net *net, const u8 *source,
 }
 
 /* The source that the stack itself would choose. */
-bool l7_route_source(struct net *net, const u8 *destination, u8 *source)
+bool l7_route_source(struct net *net, int vrf, const u8 *destination, u8 *source)
 {
 	struct in6_addr from, to;
 
 	memcpy(&to, destination, sizeof(to));
 	if (ipv6_addr_v4mapped(&to)) {
 		struct flowi4 fl4 = {
+			.flowi4_oif = vrf,
 			.daddr = to.s6_addr32[3],
 			.flowi4_proto = IPPROTO_TCP,
 		};
@@ -77,6 +79,7 @@ bool l7_route_source(struct net *net, const u8 *destination, u8 *source)
 		ipv6_addr_set_v4mapped(fl4.saddr, &from);
 	} else {
 		struct flowi6 fl6 = {
+			.flowi6_oif = vrf,
 			.daddr = to,
 			.flowi6_proto = IPPROTO_TCP,
 		};
@@ -135,6 +138,14 @@ static bool is_routed_here(struct net *net, const struct net_device *dev,
 
 	dst_release(dst);
 	return local;
+}
+
+/* The VRF of a hook's device: the index of its own device, 0 for none. Under RCU. */
+int l7_hook_vrf(const struct nf_hook_state *state)
+{
+	const struct net_device *dev = state->in ? state->in : state->out;
+
+	return dev ? l3mdev_master_ifindex_rcu(dev) : 0;
 }
 
 /* Whether an address is this host's in the routing domain (VRF) of a hook's device. */

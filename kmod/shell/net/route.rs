@@ -15,9 +15,17 @@ use crate::shell::bindings;
 use crate::shell::net::Net;
 use crate::shell::packet::Owned;
 
+/// A routing domain (VRF).
+///
+/// C header: include/net/l3mdev.h
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Vrf(pub(in crate::shell) c_int);
+
 /// What routing looks at besides the addresses: rules, and which of several paths.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Selector {
+    /// The routing domain.
+    pub(crate) vrf: Vrf,
     /// TCP's source port, host order.
     pub(crate) source_port: u16,
     /// TCP's destination port.
@@ -50,6 +58,7 @@ impl Route {
         let entry = unsafe {
             bindings::l7_route_output(
                 net.as_raw(),
+                selector.vrf.0,
                 source.as_ptr(),
                 destination.as_ptr(),
                 selector.source_port,
@@ -64,19 +73,27 @@ impl Route {
 
     /// The address of this host's that packets to a destination come from; `None` where there is no route. Both 16 bytes,
     /// IPv4 as IPv4-mapped.
-    pub(crate) fn source(net: &Net, destination: [u8; 16]) -> Option<[u8; 16]> {
+    pub(crate) fn source(net: &Net, vrf: Vrf, destination: [u8; 16]) -> Option<[u8; 16]> {
         let mut source = [0u8; 16];
         // SAFETY: the namespace is there; both addresses are 16 bytes, and the second may be written.
         let found = unsafe {
-            bindings::l7_route_source(net.as_raw(), destination.as_ptr(), source.as_mut_ptr())
+            bindings::l7_route_source(
+                net.as_raw(),
+                vrf.0,
+                destination.as_ptr(),
+                source.as_mut_ptr(),
+            )
         };
         found.then_some(source)
     }
 
     /// Whether an address, 16 bytes, IPv4 as IPv4-mapped, is this host's.
-    pub(crate) fn is_here(net: &Net, address: [u8; 16]) -> bool {
-        Self::to(net, address, address, Selector::default())
-            .is_some_and(|route| route.hop().is_local())
+    pub(crate) fn is_here(net: &Net, vrf: Vrf, address: [u8; 16]) -> bool {
+        let selector = Selector {
+            vrf,
+            ..Selector::default()
+        };
+        Self::to(net, address, address, selector).is_some_and(|route| route.hop().is_local())
     }
 
     /// It, to send by.

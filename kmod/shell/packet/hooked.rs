@@ -12,6 +12,7 @@ use kernel::sync::rcu;
 use super::Buffer;
 use super::Owned;
 use crate::shell::bindings;
+use crate::shell::net::route::Vrf;
 use crate::shell::net::Net;
 
 const _: () = assert!(size_of::<rcu::Guard>() == 0, "a guard is made of nothing");
@@ -165,6 +166,12 @@ impl<'a> Packet<'a> {
     pub(crate) fn is_to_this_host(&self, address: &[u8; 16]) -> bool {
         // SAFETY: by the invariant the state is valid; the address is 16 bytes; hooks run under RCU.
         unsafe { bindings::l7_hook_is_local(self.state.as_ptr(), address.as_ptr()) }
+    }
+
+    /// The VRF in which the packet was received or is sent.
+    pub(crate) fn vrf(&self) -> Vrf {
+        // SAFETY: by the invariant the state is valid; hooks run under RCU.
+        Vrf(unsafe { bindings::l7_hook_vrf(self.state.as_ptr()) })
     }
 
     /// Takes the packet out of the hook: the kernel knows of it no more, whatever the hook says then. `None` where memory

@@ -15,6 +15,7 @@ use crate::shell::net::route::NextHop;
 use crate::shell::net::route::Route;
 use crate::shell::net::route::Selector;
 use crate::shell::net::route::Sent;
+use crate::shell::net::route::Vrf;
 use crate::shell::net::Net;
 
 /// The longest headers that a packet can have whose payload is cut, bytes: of IPv4 and TCP with all options 120, of IPv6
@@ -149,7 +150,7 @@ impl Owned {
     }
 
     /// Sends it from this host, whatever its source is, without passing the hook of local packets; a destination on this
-    /// host gets it by the loopback device. The addresses, 16 bytes, IPv4 as IPv4-mapped, are those by which it is routed, unless the route is `known`.
+    /// host gets it by the loopback device. The addresses, 16 bytes, IPv4 as IPv4-mapped, are those by which it is routed, in a VRF, unless the route is `known`.
     /// A packet that had come in from another host has passed a router then: its TTL is one less, and rules at `FORWARD` have seen it,
     /// with the device that it came by.
     ///
@@ -160,6 +161,7 @@ impl Owned {
     pub(crate) fn send(
         self,
         net: &Net,
+        vrf: Vrf,
         destination: [u8; 16],
         source: [u8; 16],
         known: Option<NextHop<'_>>,
@@ -177,6 +179,7 @@ impl Owned {
             )
         };
         let selector = Selector {
+            vrf,
             source_port: u16::from_be_bytes([s0, s1]),
             destination_port: u16::from_be_bytes([d0, d1]),
             tos,

@@ -151,10 +151,6 @@ pub(super) const CROSSINGS: &[Crossing] = &[
         places: &[Place::Whole],
         modules: &["vrf"],
         make: Make::With(one_vrf),
-        but: &[But::all(
-            Way::Fails,
-            "the module looks for routes outside the VRF: its SYN-ACKs are lost (`tx_dropped`)",
-        )],
         note: "clients, service and servers in one VRF",
         ..DEVICE
     },
