@@ -77,7 +77,7 @@ pub(super) const CROSSINGS: &[Crossing] = &[
         name: "no offloads",
         make: Make::With(|site, _| {
             for host in hosts(site) {
-                let off = "for dev in $(ip -brief link | sed 's/[@ ].*//' | grep -v lo); do ethtool -K $dev tx off rx off gro off gso off tso off; done";
+                let off = "for dev in $(ip -brief link | sed 's/[@ ].*//' | grep -E '^(eth|client|server)'); do ethtool -K $dev tx off rx off gro off gso off tso off; done";
                 sh(host, off).unwrap();
             }
         }),
@@ -123,7 +123,7 @@ fn fast_open(site: &mut Site, _: Place) {
 
 fn big(site: &mut Site, _: Place) {
     for host in hosts(site) {
-        let line = "for dev in $(ip -brief link | sed 's/[@ ].*//' | grep -v lo); do ip link set $dev gso_max_size 185000 gro_max_size 185000 \
+        let line = "for dev in $(ip -brief link | sed 's/[@ ].*//' | grep -E '^(eth|client|server)'); do ip link set $dev gso_max_size 185000 gro_max_size 185000 \
                     gso_ipv4_max_size 185000 gro_ipv4_max_size 185000; done";
         sh(host, line).unwrap();
     }
