@@ -7,7 +7,7 @@ DENY = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/l7switch/tools/bin/cargo-deny
 RIG = cargo run --quiet --locked --package l7switch-qemu-tests --
 
 .PHONY: run test build needs style format lint doc deny no-panic module check-module unit test-debug-kernel test-servers \
-	segments bench-rules bench-gate bench bench-full bench-host bench-locks bench-memory profile fuzz install
+	test-programs segments bench-rules bench-gate bench bench-full bench-host bench-locks bench-memory profile fuzz install
 
 run:
 	@.ci/install run
@@ -71,6 +71,11 @@ test-servers:
 	@.ci/install servers
 	cargo build --release --locked --package l7switch
 	python3 tests/servers/run.py
+
+# Debian's servers, as shipped, direct and through the kernel module, in a guest: the answers are the same. It writes
+# docs/programs.md.
+test-programs: needs
+	cargo test --locked --package l7switch-qemu-tests --test programs
 
 # What the module adds to a request, compared with docs/measurements/guest.json.
 bench-gate: needs

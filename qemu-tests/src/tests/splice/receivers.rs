@@ -89,7 +89,7 @@ pub(in super::super) fn clients_of_small_segments_are_served() {
     let mut front = setup.network.switch.start(line);
     front.wait_for_output("ready,");
     for (size, to_front) in [(88, 1), (500, 2), (600, 2), (1400, 2)] {
-        let line = format!("timeout 30 python3 -IS /tmp/small.py {VIP} {size}");
+        let line = format!("timeout $((3 * LIMIT)) python3 -IS /tmp/small.py {VIP} {size}");
         let answer = setup.network.client.attempt(&line);
         setup.show();
         assert_eq!(answer.stdout, "True True\n", "{size}: {answer:?}");
@@ -99,7 +99,7 @@ pub(in super::super) fn clients_of_small_segments_are_served() {
 
 /// A server that says something behind each complete answer, so many ms later, as if it answered once more; and a client.
 const SURPLUS: &str = r#"
-import socket, sys, threading, time
+import os, socket, sys, threading, time
 def lines(connection):
     data = b""
     while b"\r\n\r\n" not in data:
@@ -140,7 +140,7 @@ for between in ([], ["two"]):
     for kind in ("head", "204", "more"):
         for ms in (0, 40, 100):
             for wait in (.02, .25):
-                s = socket.create_connection((sys.argv[2], 80), 20)
+                s = socket.create_connection((sys.argv[2], 80), float(os.environ["LIMIT"]))
                 s.setsockopt(6, socket.TCP_NODELAY, 1)
                 method = "HEAD" if kind == "head" else "GET"
                 s.sendall(f"{method} /one/{kind}/{ms} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
@@ -166,7 +166,7 @@ pub(in super::super) fn what_nobody_asked_for_is_no_answer() {
     client
         .load(rules(&two_pools("nat", 8090)).table.as_bytes())
         .unwrap();
-    let line = format!("timeout 100 python3 -IS /tmp/surplus.py ask {VIP}");
+    let line = format!("timeout $((10 * LIMIT)) python3 -IS /tmp/surplus.py ask {VIP}");
     let answer = network.client.attempt(&line);
     show(&mut client);
     assert_eq!(answer.stdout, "all right\n", "{answer:?}");
