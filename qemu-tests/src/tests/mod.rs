@@ -148,7 +148,8 @@ pub const TESTS: &[Test] = &[
         .timeout(240),
     guest_test!(splice::requests_go_where_the_rules_say)
         .basic()
-        .needs_module(),
+        .needs_module()
+        .timeout(120),
     guest_test!(splice::rules_and_routes_are_heeded).needs_module(),
     guest_test!(crossing::what_is_not_to_this_host_is_not_the_services)
         .basic()
