@@ -7,7 +7,7 @@ DENY = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/l7switch/tools/bin/cargo-deny
 RIG = cargo run --quiet --locked --package l7switch-qemu-tests --
 
 .PHONY: run test build needs style format lint doc deny no-panic module check-module unit test-debug-kernel test-servers test-crossing \
-	segments bench-rules bench-gate bench bench-full bench-host bench-locks bench-memory profile fuzz install
+	test-programs segments bench-rules bench-gate bench bench-full bench-host bench-locks bench-memory profile fuzz install
 
 run:
 	@.ci/install run
@@ -76,6 +76,11 @@ test-servers:
 # The kernel path between each kind of device and beside others in the network stack. It writes docs/crossing.md.
 test-crossing: needs
 	$(RIG) crossing
+
+# Debian's servers, as shipped, direct and through the kernel module, in a guest: the answers are the same. It writes
+# docs/programs.md.
+test-programs: needs
+	cargo test --locked --package l7switch-qemu-tests --test programs
 
 # What the module adds to a request, compared with docs/measurements/guest.json.
 bench-gate: needs

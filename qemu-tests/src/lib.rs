@@ -13,6 +13,8 @@ pub mod error;
 pub mod guest;
 pub mod host;
 pub mod kit;
+pub mod printed;
+pub mod programs;
 pub mod protocol;
 pub mod test;
 pub mod tests;

@@ -17,6 +17,7 @@ use l7switch_qemu_tests::crossing::command as crossing;
 use l7switch_qemu_tests::error::Doing as _;
 use l7switch_qemu_tests::error::Result;
 use l7switch_qemu_tests::guest;
+use l7switch_qemu_tests::host::artifacts::Image;
 use l7switch_qemu_tests::host::shell;
 use l7switch_qemu_tests::test::Machine;
 
@@ -46,6 +47,9 @@ enum Command {
         /// Processors that run at the same time where they are emulated
         #[arg(long, conflicts_with = "icount")]
         parallel: bool,
+        /// With the servers of `make test-programs`
+        #[arg(long)]
+        programs: bool,
     },
     /// Measures what the contenders add to a request, and records it in docs/measurements/
     Bench(commands::Bench),
@@ -106,6 +110,7 @@ fn run(command: Command) -> Result<ExitCode> {
             memory,
             icount,
             parallel,
+            programs,
         } => {
             let machine = Machine {
                 icount,
@@ -113,7 +118,11 @@ fn run(command: Command) -> Result<ExitCode> {
                 parallel,
                 memory,
             };
-            shell::run(&kernel, machine, &init()?)
+            let image = match programs {
+                true => Image::Programs,
+                false => Image::Ordinary,
+            };
+            shell::run(&kernel, machine, image, &init()?)
         }
         Command::Bench(arguments) => commands::bench(&arguments, &init()?),
         Command::BenchHost { plan, dry } => commands::bench_host(plan, dry),

@@ -10,6 +10,7 @@
 use std::path::Path;
 
 use l7switch_qemu_tests::error::Result;
+use l7switch_qemu_tests::host::artifacts::Image;
 use l7switch_qemu_tests::host::session::Run;
 use l7switch_qemu_tests::host::session::Session;
 use l7switch_qemu_tests::host::suite;
@@ -25,7 +26,10 @@ fn run(session: &mut Session, name: &str) -> Result<TestResult> {
 /// All in one, since booting takes longest.
 #[test]
 fn what_goes_wrong_is_seen_and_told() {
-    let all = Run::new(Path::new(env!("CARGO_BIN_EXE_l7switch-qemu-tests")));
+    let all = Run::new(
+        Path::new(env!("CARGO_BIN_EXE_l7switch-qemu-tests")),
+        Image::Ordinary,
+    );
     let mut session = Session::new(&all);
 
     let result = run(&mut session, "selftest::passes").unwrap();

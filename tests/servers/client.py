@@ -42,10 +42,10 @@ class Answer:
 
 
 class Connection:
-    """A connection to a loopback port."""
+    """A connection to a port, of loopback where nothing else is said."""
 
-    def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
+    def __init__(self, port, host="127.0.0.1"):
+        self.socket = socket.create_connection((host, port), timeout=SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.waiting = b""
 
@@ -173,7 +173,7 @@ class Connection:
             self.line()
 
 
-def request(method, target, fields=(), version="1.1"):
+def request(method, target, fields=(), version="1.1", host="servers.test"):
     """The head of a request as bytes."""
-    lines = [f"{method} {target} HTTP/{version}", "Host: servers.test", *(f"{name}: {value}" for name, value in fields)]
+    lines = [f"{method} {target} HTTP/{version}", f"Host: {host}", *(f"{name}: {value}" for name, value in fields)]
     return "\r\n".join(lines).encode() + b"\r\n\r\n"

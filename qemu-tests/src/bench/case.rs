@@ -22,6 +22,17 @@ pub enum Speech {
     Tls,
 }
 
+/// How the real server, nginx, is configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// For the bench: head and body of a short answer are in one packet, since they are of memory; no log.
+    Chosen,
+    /// As Debian's package has it: `sendfile`, and `tcp_nopush`, which puts a file's pages behind the head in one packet.
+    Debian,
+    /// The same without `tcp_nopush`: an answer is two packets at least.
+    TwoPackets,
+}
+
 /// A load.
 #[derive(Debug, Clone, Copy)]
 pub struct Case {
@@ -35,6 +46,8 @@ pub struct Case {
     pub options: &'static str,
     /// What is spoken.
     pub speech: Speech,
+    /// Who answers.
+    pub origin: Origin,
     /// Whether by IPv6.
     pub v6: bool,
     /// How many routes the switch has.
@@ -64,6 +77,7 @@ const KEEPALIVE: Case = Case {
     path: "small",
     options: "",
     speech: Speech::Http,
+    origin: Origin::Chosen,
     v6: false,
     routes: 1,
     servers: 1,
@@ -74,6 +88,25 @@ const KEEPALIVE: Case = Case {
     runs: 5,
     seconds: 1,
     short: true,
+};
+
+/// The same of the server that Debian's package makes.
+const DEBIAN: Case = Case {
+    name: "debian-128B",
+    about: "as keepalive-128B, nginx as Debian configures it",
+    origin: Origin::Debian,
+    short: false,
+    ..KEEPALIVE
+};
+
+/// What it does with long files.
+const DEBIAN_MIB: Case = Case {
+    path: "1m",
+    body: 1 << 20,
+    connections: 4,
+    runs: 1,
+    seconds: 4,
+    ..DEBIAN
 };
 
 /// All cases.
@@ -160,6 +193,24 @@ pub const CASES: &[Case] = &[
         v6: true,
         short: false,
         ..KEEPALIVE
+    },
+    DEBIAN,
+    Case {
+        name: "debian-1MiB",
+        about: "as body-1MiB, on 4 connections, nginx as Debian configures it",
+        ..DEBIAN_MIB
+    },
+    Case {
+        name: "debian-128B-two-packets",
+        about: "as debian-128B, without tcp_nopush",
+        origin: Origin::TwoPackets,
+        ..DEBIAN
+    },
+    Case {
+        name: "debian-1MiB-two-packets",
+        about: "as debian-1MiB, without tcp_nopush",
+        origin: Origin::TwoPackets,
+        ..DEBIAN_MIB
     },
     // New connections would say nothing: a handshake takes 8 million instructions.
     Case {

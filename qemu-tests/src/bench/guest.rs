@@ -22,11 +22,11 @@ use super::contender::Contender;
 use super::locks;
 use super::median;
 use super::memory;
-use super::printed::Printed;
 use super::programs;
 use crate::guest::port;
 use crate::kit::Host;
 use crate::kit::Network;
+use crate::printed::Printed;
 
 /// The name of the virtio port that takes the kernel's symbols, where a profile is wanted.
 pub const SYMBOLS: &str = "l7.symbols";

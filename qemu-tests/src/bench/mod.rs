@@ -19,7 +19,6 @@ pub mod locks;
 pub mod measure;
 pub mod memory;
 pub mod plot;
-pub mod printed;
 pub mod profile;
 mod programs;
 pub mod record;

@@ -17,6 +17,7 @@ use l7switch_netlink::Client;
 use super::case::Case;
 use super::case::MANY;
 use super::case::NAME;
+use super::case::Origin;
 use super::case::Speech;
 use super::configuration;
 use super::contender::Contender;
@@ -165,6 +166,30 @@ pub(super) fn version(contender: Contender, switch: &Host) -> String {
 
 /// The real server.
 fn origin(case: &Case, host: &Host) -> Process {
+    match case.origin {
+        Origin::Chosen => chosen(case, host),
+        Origin::Debian => debian(host, ""),
+        Origin::TwoPackets => debian(host, "tcp_nopush on;"),
+    }
+}
+
+/// nginx as its package configures it, but for one directive that is taken out.
+fn debian(host: &Host, without: &str) -> Process {
+    let shipped = fs::read_to_string("/etc/nginx/nginx.conf").unwrap();
+    for directive in ["sendfile on;", "tcp_nopush on;"] {
+        assert!(shipped.contains(directive), "no {directive} in {shipped}");
+    }
+    fs::write("/tmp/origin.conf", shipped.replace(without, "")).unwrap();
+    for (name, content) in configuration::files() {
+        fs::write(format!("/var/www/html/{name}"), content).unwrap();
+    }
+    let process = host.start("nginx -c /tmp/origin.conf -g 'daemon off;'");
+    host.wait_for_port((Ipv4Addr::LOCALHOST, 80));
+    process
+}
+
+/// nginx with what cases need that are not about it.
+fn chosen(case: &Case, host: &Host) -> Process {
     host.run(&format!(
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 9 -subj /CN={NAME} \
          -keyout /tmp/key.pem -out /tmp/certificate.pem 2>/dev/null"

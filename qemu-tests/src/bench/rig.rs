@@ -16,12 +16,12 @@ use super::guest::What;
 use super::locks;
 use super::locks::contention::Found;
 use super::memory::Taken;
-use super::printed::Printed;
 use super::profile::Profile;
 use crate::error::Doing as _;
 use crate::error::Error;
 use crate::error::Result;
 use crate::host::artifacts;
+use crate::host::artifacts::Image;
 use crate::host::guest::Guest;
 use crate::host::kernel::Kernel;
 use crate::host::qemu::Console;
@@ -29,6 +29,7 @@ use crate::host::qemu::Profiling;
 use crate::host::qemu::Start;
 use crate::host::session::Setup;
 use crate::host::suite;
+use crate::printed::Printed;
 use crate::test::Machine;
 
 /// One processor that takes a virtual nanosecond for an instruction.
@@ -78,7 +79,7 @@ impl Rig {
     /// Where something cannot be built.
     pub fn new(init: &Path) -> Result<Self> {
         Ok(Self {
-            setup: Setup::new(Kernel::wanted()?, init)?,
+            setup: Setup::new(Kernel::wanted()?, init, Image::Ordinary)?,
             boots: AtomicUsize::new(0),
         })
     }

@@ -85,9 +85,9 @@ fn begin_load(len: u32) -> Result<ExitCode> {
 /// What kmemleak reports now, in lines.
 pub(crate) use leaks::scan as leaks_now;
 
-/// How much slower than the stock one the running kernel is.
-pub(crate) fn slowness() -> u32 {
-    test::slowness(&rustix::system::uname().release().to_string_lossy())
+/// What limits of time are multiplied by, with the running kernel.
+pub(crate) fn patience() -> u32 {
+    test::patience(&rustix::system::uname().release().to_string_lossy())
 }
 
 /// A program of the distribution, with the environment that tests have.

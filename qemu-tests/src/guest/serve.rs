@@ -27,9 +27,9 @@ use super::kernel_log;
 use super::kernel_log::KernelLog;
 use super::leaks;
 use super::one_test;
+use super::patience;
 use super::port;
 use super::program;
-use super::slowness;
 use crate::complaints;
 use crate::error::Doing as _;
 use crate::error::Error;
@@ -75,7 +75,7 @@ pub(super) fn run(settle_seconds: u64) -> Result<()> {
                 name,
                 timeout_seconds,
             } => {
-                let timeout = Duration::from_secs(timeout_seconds) * slowness();
+                let timeout = Duration::from_secs(timeout_seconds) * patience();
                 let result = run_test(&mut log, name, timeout)?;
                 send(Reply::Result(result))?;
             }
@@ -92,9 +92,12 @@ pub(super) fn run(settle_seconds: u64) -> Result<()> {
     Ok(())
 }
 
+/// How long the port may take to be there.
+const PORT: Duration = Duration::from_secs(10);
+
 /// The virtio port that has the agreed name, as soon as it is there.
 fn results() -> Result<PathBuf> {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PORT * patience();
     loop {
         if let Some(path) = port::find(protocol::PORT) {
             return Ok(path);

@@ -31,7 +31,8 @@ const SETTINGS: &[(&str, &str)] = &[
     // The module's own messages reach the console.
     ("kernel/printk", "8 4 1 7"),
     ("kernel/printk_ratelimit", "0"),
-    ("kernel/hung_task_timeout_secs", "40"),
+    // A busy machine has its guests wait.
+    ("kernel/hung_task_timeout_secs", "160"),
     ("kernel/kptr_restrict", "0"),
     ("kernel/sysrq", "1"),
     ("fs/nr_open", "1048576"),

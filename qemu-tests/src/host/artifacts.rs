@@ -13,6 +13,15 @@ use super::tool;
 use crate::error::Error;
 use crate::error::Result;
 
+/// Which programs of the distribution a guest has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Image {
+    /// Those that tests stand on.
+    Ordinary,
+    /// The servers of `make test-programs` besides.
+    Programs,
+}
+
 /// What is put into the guest.
 #[derive(Debug, Clone)]
 pub struct Artifacts {
@@ -34,9 +43,13 @@ impl Artifacts {
     /// # Errors
     ///
     /// Where a build fails.
-    pub fn build(kernel: &Kernel, init: &Path) -> Result<Self> {
+    pub fn build(kernel: &Kernel, init: &Path, image: Image) -> Result<Self> {
         let start = Instant::now();
-        let image = tool::script("kmod/build/guest-image", &[])?;
+        let arguments = match image {
+            Image::Ordinary => &[][..],
+            Image::Programs => &[Path::new("programs")],
+        };
+        let image = tool::script("kmod/build/guest-image", arguments)?;
         let module = module(kernel)?;
         let (l7switch, l7ctl) = programs()?;
         if start.elapsed().as_secs() > 2 {

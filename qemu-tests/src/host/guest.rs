@@ -26,6 +26,8 @@ use crate::protocol::Request;
 use crate::protocol::TestResult;
 use crate::test;
 
+// Limits on an idle machine; [`test::patience`] gives more.
+
 /// How long the boot may take.
 const BOOT: Duration = Duration::from_secs(120);
 /// How much longer than its own limit a test may take before the guest counts as hung.
@@ -43,7 +45,7 @@ pub struct Guest {
     console: PathBuf,
     messages: PathBuf,
     /// How many times its limit a test may take, by the host's clock.
-    slowness: u32,
+    patience: u32,
     /// What it said of itself when it came up.
     pub ready: Ready,
 }
@@ -78,7 +80,7 @@ impl Guest {
             ..*start
         }
         .spawn()?;
-        let deadline = Instant::now() + BOOT;
+        let deadline = Instant::now() + BOOT * test::patience(&start.kernel.release);
         let results = loop {
             match listener.accept() {
                 Ok((stream, _)) => break stream,
@@ -103,11 +105,11 @@ impl Guest {
             results: BufReader::new(results),
             console: console.to_owned(),
             messages: start.messages.to_owned(),
-            slowness: test::slowness(&start.kernel.release)
+            patience: test::patience(&start.kernel.release)
                 * if start.machine.icount { 12 } else { 1 },
             ready: Ready::default(),
         };
-        match guest.receive(BOOT * guest.slowness, "did not boot")? {
+        match guest.receive(BOOT * guest.patience, "did not boot")? {
             Reply::Ready {
                 release,
                 uptime_millis,
@@ -136,7 +138,7 @@ impl Guest {
             name: name.to_owned(),
             timeout_seconds: timeout.as_secs(),
         })?;
-        let limit = timeout * self.slowness + GRACE;
+        let limit = (timeout + GRACE) * self.patience;
         match self.receive(limit, &format!("died or hung in {name}"))? {
             Reply::Result(result) if result.name == name => Ok(result),
             other => Err(Error::Message(format!("{other:?} where {name} was run"))),
@@ -162,7 +164,7 @@ impl Guest {
     /// Where it does not end.
     pub fn finish(mut self) -> Result<Vec<String>> {
         self.send(&Request::Finish)?;
-        let complaints = match self.receive(END * self.slowness, "did not finish")? {
+        let complaints = match self.receive(END * self.patience, "did not finish")? {
             Reply::Finished { kernel } => kernel,
             other => {
                 return Err(Error::Message(format!(
@@ -170,7 +172,7 @@ impl Guest {
                 )));
             }
         };
-        let deadline = Instant::now() + END;
+        let deadline = Instant::now() + END * self.patience;
         while matches!(self.qemu.try_wait(), Ok(None)) {
             if Instant::now() > deadline {
                 return Err(self.dead("did not power off"));

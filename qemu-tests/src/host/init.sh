@@ -19,7 +19,7 @@ done
 tries=0
 while ! [ -b /dev/vda ]; do
     tries=$((tries + 1))
-    [ $tries -lt 200 ] || fail "no disk /dev/vda"
+    [ $tries -lt 1000 ] || fail "no disk /dev/vda"
     usleep 20000
 done
 mount -t squashfs -o ro /dev/vda /lower || fail "cannot mount the image"

@@ -154,9 +154,9 @@ impl Start<'_> {
             command.args(["-accel", accelerator, "-cpu"]);
             command.arg(format!("{processor}{apart}"));
         }
-        let slow = match test::slowness(&self.kernel.release) {
-            1 => "",
-            _ => SLOW,
+        let slow = match test::is_slow(&self.kernel.release) {
+            true => SLOW,
+            false => "",
         };
         command
             .args(["-smp", &self.machine.processors.to_string()])

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::artifacts::Artifacts;
+use super::artifacts::Image;
 use super::guest::Guest;
 use super::initramfs;
 use super::kernel::Kernel;
@@ -44,8 +45,8 @@ impl Setup {
     /// # Errors
     ///
     /// Where something cannot be built.
-    pub fn new(kernel: Kernel, init: &Path) -> Result<Self> {
-        let artifacts = Artifacts::build(&kernel, init)?;
+    pub fn new(kernel: Kernel, init: &Path, image: Image) -> Result<Self> {
+        let artifacts = Artifacts::build(&kernel, init, image)?;
         let folder = runs::new_folder(&target(init))?;
         let initramfs = folder.join("initramfs.cpio");
         initramfs::write(&initramfs, &kernel, &artifacts)?;
@@ -70,16 +71,18 @@ fn target(executable: &Path) -> PathBuf {
 #[derive(Debug)]
 pub struct Run {
     init: PathBuf,
+    image: Image,
     setup: OnceLock<std::result::Result<Setup, String>>,
     boots: AtomicUsize,
 }
 
 impl Run {
-    /// A run whose guests start this program. Nothing is built or booted yet.
+    /// A run whose guests start this program, with this image. Nothing is built or booted yet.
     #[must_use]
-    pub fn new(init: &Path) -> Arc<Self> {
+    pub fn new(init: &Path, image: Image) -> Arc<Self> {
         Arc::new(Self {
             init: init.to_owned(),
+            image,
             setup: OnceLock::new(),
             boots: AtomicUsize::new(0),
         })
@@ -99,7 +102,7 @@ impl Run {
     pub fn setup(&self) -> Result<&Setup> {
         let setup = self.setup.get_or_init(|| {
             Kernel::wanted()
-                .and_then(|kernel| Setup::new(kernel, &self.init))
+                .and_then(|kernel| Setup::new(kernel, &self.init, self.image))
                 .map_err(|error| error.to_string())
         });
         setup.as_ref().map_err(|reason| no_boot(reason))

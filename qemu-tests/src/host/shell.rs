@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::artifacts::Image;
 use super::kernel::Kernel;
 use super::qemu::Console;
 use super::qemu::Start;
@@ -18,8 +19,8 @@ use crate::test::Machine;
 /// # Errors
 ///
 /// Where something cannot be built, or QEMU cannot be started.
-pub fn run(kernel: &str, machine: Machine, init: &Path) -> Result<ExitCode> {
-    let setup = Setup::new(Kernel::find(kernel)?, init)?;
+pub fn run(kernel: &str, machine: Machine, image: Image, init: &Path) -> Result<ExitCode> {
+    let setup = Setup::new(Kernel::find(kernel)?, init, image)?;
     let size = rustix::termios::tcgetwinsize(std::io::stdin());
     let (rows, columns) = size.map_or((0, 0), |size| (size.ws_row, size.ws_col));
     tool::say("booting; leave with `exit`, or Ctrl-A X at any time");

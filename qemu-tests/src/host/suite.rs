@@ -17,8 +17,12 @@ use libtest_mimic::Failed;
 use libtest_mimic::Trial;
 
 use super::artifacts;
+use super::artifacts::Image;
 use super::session::Run;
 use super::session::Session;
+use crate::printed::Printed as _;
+use crate::programs;
+use crate::programs::Row;
 use crate::protocol::Outcome;
 use crate::protocol::TestResult;
 use crate::test::Machine;
@@ -34,6 +38,8 @@ pub enum Suite {
     Basic,
     /// All others; where a name is asked for, all that have it.
     Rest,
+    /// Servers of the distribution, in an image of their own: `make test-programs`. Where all pass, it writes the page.
+    Programs,
 }
 
 /// Runs those of the tests that the command line wants, several guests at once: `L7_GUESTS`. With `--nocapture`, what
@@ -44,11 +50,17 @@ pub fn main(suite: Suite, tests: impl Iterator<Item = &'static Test>, init: &Pat
     let wanted = |test: &&Test| match suite {
         Suite::Basic => test.basic,
         Suite::Rest => !test.basic || arguments.filter.is_some(),
+        Suite::Programs => true,
     };
     let guests = guests();
-    let run = Run::new(init);
+    let image = match suite {
+        Suite::Basic | Suite::Rest => Image::Ordinary,
+        Suite::Programs => Image::Programs,
+    };
+    let run = Run::new(init, image);
     let pool = Arc::new(Pool {
         idle: Mutex::new((0..guests).map(|_| Session::new(&run)).collect()),
+        rows: Mutex::new(Vec::new()),
     });
     let show = arguments.nocapture;
     let has_module = artifacts::has_module();
@@ -66,6 +78,16 @@ pub fn main(suite: Suite, tests: impl Iterator<Item = &'static Test>, init: &Pat
     let conclusion = libtest_mimic::run(&arguments, trials);
     let complaints = pool.finish();
     if complaints.is_empty() {
+        let mut rows = lock(&pool.rows);
+        let all = conclusion.num_passed > 0 && conclusion.num_filtered_out == 0;
+        if suite == Suite::Programs
+            && all
+            && !conclusion.has_failed()
+            && let Err(error) = programs::write(&mut rows)
+        {
+            let _ = writeln!(std::io::stderr(), "failed: {error}");
+            return ExitCode::FAILURE;
+        }
         return conclusion.exit_code();
     }
     // After the last test, so that it is no test's.
@@ -89,12 +111,14 @@ pub(crate) fn guests() -> usize {
 /// The sessions that no test uses: as many as tests run at once.
 struct Pool {
     idle: Mutex<Vec<Session>>,
+    /// What was found of programs.
+    rows: Mutex<Vec<Row>>,
 }
 
 impl Pool {
     /// One for a test of this machine: best with a guest that fits, or none yet.
     fn take(&self, machine: Machine) -> Option<Session> {
-        let mut idle = self.lock();
+        let mut idle = lock(&self.idle);
         let fitting = |wanted| idle.iter().position(|session| session.machine() == wanted);
         let place = fitting(Some(machine))
             .or_else(|| fitting(None))
@@ -104,7 +128,7 @@ impl Pool {
 
     /// Ends the guests; gives what their kernels complained of at last.
     fn finish(&self) -> Vec<String> {
-        let sessions: Vec<Session> = self.lock().drain(..).collect();
+        let sessions: Vec<Session> = lock(&self.idle).drain(..).collect();
         thread::scope(|scope| {
             let ends: Vec<_> = sessions
                 .into_iter()
@@ -119,17 +143,18 @@ impl Pool {
                 .collect()
         })
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Session>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn run_test(pool: &Pool, test: &Test, show: bool) -> Result<(), Failed> {
     let mut session = pool.take(test.machine).ok_or("no session is idle")?;
     let result = session.run(test);
-    pool.lock().push(session);
+    lock(&pool.idle).push(session);
     let result = result?;
+    lock(&pool.rows).extend(Row::find(&result.output));
     if show && result.is_good() {
         let _ = writeln!(
             std::io::stdout(),

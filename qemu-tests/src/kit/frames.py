@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Begins every script that sends frames of its own through eth0: the first argument is the hardware address they go to.
-import socket, struct, sys
+import os, socket, struct, sys
 mac = bytes.fromhex(sys.argv[1].replace(":", ""))
 link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 link.bind(("eth0", 0))

@@ -15,6 +15,7 @@ use rustix::system::delete_module;
 use rustix::system::finit_module;
 
 use super::process;
+use super::wait::limit;
 use super::wait::wait_until;
 
 /// The module's file in the guest.
@@ -74,7 +75,7 @@ impl Module {
     ///
     /// # Panics
     ///
-    /// Where it does not go in 10 seconds.
+    /// Where it does not go in time.
     pub fn unload_soon(mut self) {
         self.loaded = false;
         wait_until("the module unloads", || remove().is_ok());
@@ -126,10 +127,10 @@ fn remove() -> io::Result<()> {
     )?)
 }
 
-/// Unloads the module where a test has left it loaded, and says so where it does not go in 5 seconds: namespaces of
+/// Unloads the module where a test has left it loaded, and says so where it does not go in time: namespaces of
 /// the test, which may hold it, take a moment to end.
 pub(crate) fn clear_away() -> Option<String> {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + limit();
     loop {
         let users = users(NAME)?;
         match remove() {

@@ -155,8 +155,7 @@ impl Host {
     /// Where curl fails, or the status is 400 or above.
     pub fn curl(&self, arguments: &str) -> String {
         self.run(&format!(
-            "curl --silent --show-error --fail --globoff --max-time {} {arguments}",
-            limit().as_secs()
+            "curl --silent --show-error --fail --globoff --max-time $LIMIT {arguments}"
         ))
     }
 
@@ -255,7 +254,7 @@ impl Host {
     ///
     /// # Panics
     ///
-    /// Where it is not established in 10 seconds. Reads and writes of it fail after 10.
+    /// Where it is not established in time. Reads and writes of it fail after [`limit`].
     pub fn connect(&self, to: impl Into<SocketAddr>) -> TcpStream {
         let to = to.into();
         let stream = self
@@ -283,7 +282,7 @@ impl Host {
     ///
     /// # Panics
     ///
-    /// Where none is in 10 seconds.
+    /// Where none is in time.
     pub fn wait_for_port(&self, to: impl Into<SocketAddr>) {
         let to = to.into();
         wait_until(&format!("{} reaches {to}", self.name), || {

@@ -77,7 +77,9 @@ pub(crate) fn start(line: &str) -> Process {
 
 fn shell(line: &str) -> Command {
     let mut command = program("/bin/sh");
-    command.args(["-euc", line]);
+    command
+        .args(["-euc", line])
+        .env("LIMIT", limit().as_secs().to_string());
     command
 }
 
@@ -117,7 +119,7 @@ impl Process {
             .unwrap_or_else(|error| panic!("no signal for {}: {error}", self.line));
     }
 
-    /// Waits until it ends by itself, for 10 seconds at most.
+    /// Waits until it ends by itself, for [`limit`] at most.
     ///
     /// # Panics
     ///

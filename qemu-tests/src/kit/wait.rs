@@ -5,15 +5,26 @@ use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::guest::slowness;
+use crate::guest::patience;
 
-/// How long anything that a test waits for may take: 10 seconds, more in a kernel that is slow.
+/// How long anything that a test waits for may take on an idle machine, in the stock kernel.
+const WAIT: Duration = Duration::from_secs(10);
+/// How long a server of the distribution may take to start there, Java's among them.
+const START: Duration = Duration::from_secs(150);
+
+/// How long anything that a test waits for may take. Programs find it as `$LIMIT`, in seconds.
 #[must_use]
 pub fn limit() -> Duration {
-    Duration::from_secs(10) * slowness()
+    WAIT * patience()
 }
 
-/// Waits until `condition` holds, for 10 seconds at most.
+/// How long a server of the distribution may take to start.
+#[must_use]
+pub fn start_limit() -> Duration {
+    START * patience()
+}
+
+/// Waits until `condition` holds, for [`limit`] at most.
 ///
 /// # Panics
 ///

@@ -230,7 +230,7 @@ pub(super) fn rules_that_the_kernel_refuses_are_the_fronts_alone() {
     setup.front.wait();
     fs::write(RULES, &long).unwrap();
     let attempt = setup.network.switch.attempt(&format!(
-        "timeout 20 l7switch {RULES} --admin /tmp/admin --kernel require"
+        "timeout $LIMIT l7switch {RULES} --admin /tmp/admin --kernel require"
     ));
     assert_eq!(attempt.code(), 1, "{attempt:?}");
     assert!(attempt.stderr.contains("max_table_len"), "{attempt:?}");
@@ -246,7 +246,7 @@ pub(super) fn without_the_module_the_front_says_so() {
     setup.get();
     let other = rules("").replace(":8080", ":8090");
     fs::write("/tmp/other.toml", other).unwrap();
-    let line = "timeout 20 l7switch /tmp/other.toml --admin /tmp/other --kernel require";
+    let line = "timeout $LIMIT l7switch /tmp/other.toml --admin /tmp/other --kernel require";
     let attempt = setup.network.switch.attempt(line);
     assert_eq!(attempt.code(), 1, "{attempt:?}");
     assert!(attempt.stderr.contains("modprobe l7switch"), "{attempt:?}");

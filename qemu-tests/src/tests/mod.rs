@@ -24,6 +24,7 @@ mod module;
 mod netlink;
 mod packets;
 mod permissions;
+mod programs;
 mod requests;
 mod routes;
 mod selftest;
@@ -149,9 +150,19 @@ pub const TESTS: &[Test] = &[
         .basic()
         .needs_module(),
     guest_test!(specification::the_kernels_tool_shows_events_and_errors).needs_module(),
+    guest_test!(programs::nginx_is_served)
+        .needs_module()
+        .timeout(240),
+    guest_test!(programs::apache_is_served)
+        .needs_module()
+        .timeout(240),
+    guest_test!(programs::lighttpd_is_served)
+        .needs_module()
+        .timeout(240),
     guest_test!(splice::requests_go_where_the_rules_say)
         .basic()
-        .needs_module(),
+        .needs_module()
+        .timeout(120),
     guest_test!(splice::rules_and_routes_are_heeded).needs_module(),
     guest_test!(crossing::what_is_not_to_this_host_is_not_the_services)
         .basic()
@@ -222,9 +233,6 @@ pub const TESTS: &[Test] = &[
     guest_test!(splice::paths_of_any_size_are_passed)
         .needs_module()
         .timeout(240),
-    guest_test!(splice::nginx_is_served_as_it_is_shipped)
-        .needs_module()
-        .timeout(180),
     guest_test!(splice::segments_of_any_layout_are_read)
         .needs_module()
         .timeout(300),
@@ -289,6 +297,23 @@ pub const LONG: &[Test] = &[
         .timeout(3600),
 ];
 
+/// Servers of the distribution: `make test-programs`.
+pub const PROGRAMS: &[Test] = &[
+    program(guest_test!(programs::nginx_is_served)),
+    program(guest_test!(programs::apache_is_served)),
+    program(guest_test!(programs::lighttpd_is_served)),
+    program(guest_test!(programs::haproxy_is_served)),
+    program(guest_test!(programs::caddy_is_served)),
+    program(guest_test!(programs::node_is_served)),
+    program(guest_test!(programs::gunicorn_is_served)),
+    program(guest_test!(programs::tomcat_is_served)),
+];
+
+/// They share a machine, so that they share boots.
+const fn program(test: Test) -> Test {
+    test.needs_module().memory(2048).timeout(600)
+}
+
 /// Tests that fail on purpose, by which the harness is tested. They are not run with the others.
 pub const SELFTESTS: &[Test] = &[
     guest_test!(selftest::passes),
@@ -306,6 +331,7 @@ pub fn find(name: &str) -> Option<&'static Test> {
     TESTS
         .iter()
         .chain(LONG)
+        .chain(PROGRAMS)
         .chain(SELFTESTS)
         .find(|test| test.name == name)
 }

@@ -15,4 +15,4 @@ http.createServer((request, response) => {
       response.end(error ? "none\n" : data);
     });
   }
-}).listen(process.env.PORT, "127.0.0.1");
+}).listen(process.env.PORT, process.env.HOST ?? "127.0.0.1");

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::trace::Wait;
 use super::trace::Waits;
-use crate::bench::printed::Printed;
+use crate::printed::Printed;
 
 /// Kinds of locks in whose waits a processor does nothing else.
 const SPINNING: [&str; 2] = ["spinlock", "SPIN"];

@@ -26,9 +26,9 @@ use crate::bench::case::Case;
 use crate::bench::contender::Contender;
 use crate::bench::guest::Load;
 use crate::bench::guest::load;
-use crate::bench::printed::Printed as _;
 use crate::bench::programs;
 use crate::kit::Network;
+use crate::printed::Printed as _;
 
 /// Where the kernel's tracer is.
 const TRACER: &str = "/sys/kernel/tracing";

@@ -21,13 +21,13 @@ use crate::bench::case::Case;
 use crate::bench::configuration;
 use crate::bench::contender::Contender;
 use crate::bench::fill;
-use crate::bench::printed::Printed as _;
 use crate::bench::programs;
 use crate::kit::Module;
 use crate::kit::Network;
 use crate::kit::count_free_pages;
 use crate::kit::shrink_slabs;
 use crate::kit::taken;
+use crate::printed::Printed as _;
 
 /// Connections that live at once.
 const LIVE: u32 = 100_000;

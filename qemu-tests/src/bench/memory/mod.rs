@@ -12,10 +12,10 @@ use serde::Serialize;
 use super::contender::Contender;
 use super::guest::Order;
 use super::guest::What;
-use super::printed::Printed;
 use super::rig::Rig;
 use crate::error::Result;
 use crate::host::tool;
+use crate::printed::Printed;
 use pieces::Pieces;
 
 /// The case whose connections they are.

@@ -116,8 +116,8 @@ pub(in super::super) fn a_gigabyte_is_downloaded() {
 
 /// Uploads of 100 KiB on one connection, counted.
 const UPLOADS: &str = r#"
-import http.client, sys
-connection = http.client.HTTPConnection(sys.argv[1], 80, timeout=20)
+import http.client, os, sys
+connection = http.client.HTTPConnection(sys.argv[1], 80, timeout=float(os.environ["LIMIT"]))
 for turn in range(50):
     connection.request("POST", "/one", b"x" * 102400)
     response = connection.getresponse()

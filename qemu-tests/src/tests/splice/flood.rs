@@ -56,7 +56,7 @@ pub(in super::super) fn a_syn_flood_takes_no_memory() {
     count_free_pages();
     let before = kib("MemAvailable");
     // Longer in a kernel that is slow.
-    let seconds = limit().as_secs() * 4 / 5;
+    let seconds = limit().as_secs() * 2 / 5;
     let line = format!("python3 -I -S /tmp/flood.py {mac} {seconds}");
     let mut flood = setup.network.client.start(&line);
     let mut served = 0;

@@ -25,7 +25,6 @@ use crate::kit::Module;
 use crate::kit::Network;
 use crate::kit::Nginx;
 use crate::kit::Process;
-use crate::kit::limit;
 use crate::kit::network::VIP;
 use crate::kit::network::VIP6;
 use crate::kit::network::server;
@@ -54,7 +53,6 @@ pub(super) use network::bad_networks_lose_nothing_in_ten_thousand_requests;
 pub(super) use network::fragments_are_put_together;
 pub(super) use network::options_of_tcp_may_be_missing_on_either_side;
 pub(super) use network::paths_of_any_size_are_passed;
-pub(super) use pages::nginx_is_served_as_it_is_shipped;
 pub(super) use pages::segments_of_any_layout_are_read;
 pub(super) use pages::what_was_read_is_what_is_sent;
 pub(super) use receivers::clients_of_small_segments_are_served;
@@ -163,8 +161,7 @@ impl Setup {
     }
 
     fn curl(&mut self, arguments: &str) -> String {
-        let seconds = 2 * limit().as_secs();
-        let line = format!("curl -sS -g --max-time {seconds} {arguments}");
+        let line = format!("curl -sS -g --max-time $LIMIT {arguments}");
         let answer = self.network.client.attempt(&line);
         if !answer.is_good() {
             self.show();
@@ -175,7 +172,7 @@ impl Setup {
 }
 
 /// Prints what a module has counted, and its flows.
-fn show(client: &mut Client) {
+pub(super) fn show(client: &mut Client) {
     let module = client.module().unwrap();
     let counted = module.counters.iter().filter(|counter| counter.value > 0);
     let counted: Vec<String> = counted

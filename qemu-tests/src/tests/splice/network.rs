@@ -16,7 +16,7 @@ use crate::kit::origin;
 
 /// A client that asks for bodies and sends some, on connections that it keeps for a while, and compares every byte.
 const CLIENT: &str = r#"
-import hashlib, http.client, socket, sys, threading
+import hashlib, http.client, os, socket, sys, threading
 address = sys.argv[1]
 count, size, at_once = map(int, sys.argv[2:])
 def pattern(name, size):
@@ -34,7 +34,7 @@ def work(seed):
             turn = left[0]
         try:
             if connection is None or used == 8:
-                connection, used = http.client.HTTPConnection(address, 80, timeout=120), 0
+                connection, used = http.client.HTTPConnection(address, 80, timeout=12 * float(os.environ["LIMIT"])), 0
             used += 1
             number = turn % 2 + 1
             length = size * (turn % 7) // 6
@@ -137,7 +137,7 @@ pub(in super::super) fn options_of_tcp_may_be_missing_on_either_side() {
         let before = setup.counter("no_front");
         let down = format!("-o /tmp/got http://{VIP}/origin1/len/300000");
         if learns {
-            let line = format!("curl -sS --max-time 20 {down}");
+            let line = format!("curl -sS --max-time $LIMIT {down}");
             assert!(!setup.network.client.attempt(&line).is_good());
             assert_eq!(setup.counter("no_front"), before + 1);
         }
@@ -202,7 +202,7 @@ pub(in super::super) fn paths_of_any_size_are_passed() {
 /// A client whose segments come in fragments: 10.0.1.77, which no kernel has.
 const FRAGMENTS: &str = r#"
 link.bind(("eth0", 0x0800))
-link.settimeout(10)
+link.settimeout(float(os.environ["LIMIT"]))
 FROM, TO = socket.inet_aton("10.0.1.77"), socket.inet_aton("10.0.1.100")
 def send(flags, seq, ack, data=b"", sizes=()):
     tcp = struct.pack("!HHIIBBHHH", 7777, 80, seq, ack, 5 << 4, flags, 60000, 0, 0) + data

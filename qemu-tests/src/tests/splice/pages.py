@@ -180,7 +180,7 @@ def serve(connection):
 
 
 def ask(address, port):
-    connection = socket.create_connection((address, port), 20)
+    connection = socket.create_connection((address, port), float(os.environ["LIMIT"]))
     # What writes from files and pipes does not know of timeouts.
     connection.settimeout(None)
     connection.setsockopt(6, NODELAY, 1)

@@ -8,7 +8,6 @@ use super::show;
 use crate::kit::Host;
 use crate::kit::Module;
 use crate::kit::Network;
-use crate::kit::Nginx;
 use crate::kit::Process;
 use crate::kit::limit;
 use crate::kit::module::modprobe;
@@ -61,61 +60,6 @@ fn set_offloads(network: &Network, value: &str) {
     }
 }
 
-/// As Debian's nginx is configured: `sendfile` and `tcp_nopush` put a file's pages behind the head in one packet.
-pub(in super::super) fn nginx_is_served_as_it_is_shipped() {
-    let _module = Module::load();
-    let network = Network::new();
-    let shipped = std::fs::read_to_string("/etc/nginx/nginx.conf").unwrap_or_default();
-    println!("sendfile as shipped: {}", shipped.contains("sendfile on"));
-    let directives = "sendfile on; tcp_nopush on; location /one/disk/ { alias /etc/; } location /two/disk/ { alias /etc/; }";
-    let nginx: Vec<Nginx> = network
-        .servers
-        .iter()
-        .map(|host| Nginx::with(host, directives))
-        .collect();
-    for (nginx, path) in nginx.iter().zip(["one", "two"]) {
-        let folder = format!("{}/{path}", nginx.folder());
-        std::fs::create_dir_all(&folder).unwrap();
-        for size in [0usize, 1, 128, 3000, 1 << 20] {
-            std::fs::write(format!("{folder}/{size}"), vec![b'a'; size]).unwrap();
-        }
-    }
-    let mut client = network.switch.inside(|| Client::open().unwrap());
-    for forward in ["nat", "fullnat"] {
-        client
-            .load(rules(&two_pools(forward, 80)).table.as_bytes())
-            .unwrap();
-        for host in [VIP.to_string(), format!("[{VIP6}]")] {
-            // Many files on one connection, from both servers.
-            let mut line = "curl -sS -g -f --max-time 40".to_owned();
-            for size in [0usize, 1, 128, 3000, 1 << 20, 128] {
-                for path in ["one", "two"] {
-                    line += &format!(" -o /tmp/got-{path}-{size} http://{host}/{path}/{size}");
-                }
-            }
-            line += &format!(" -o /tmp/got-disk http://{host}/one/disk/passwd");
-            let answer = network.client.attempt(&line);
-            show(&mut client);
-            assert!(answer.is_good(), "{answer:?}");
-            for size in [0usize, 1, 128, 3000, 1 << 20] {
-                for path in ["one", "two"] {
-                    let got = std::fs::read(format!("/tmp/got-{path}-{size}")).unwrap();
-                    assert!(
-                        got == vec![b'a'; size],
-                        "{host} {path} {size}: {} bytes",
-                        got.len()
-                    );
-                }
-            }
-            assert!(
-                std::fs::read("/tmp/got-disk").unwrap() == std::fs::read("/etc/passwd").unwrap()
-            );
-        }
-    }
-    let module = client.module().unwrap();
-    assert_eq!(module.counter("unreadable"), Some(0));
-}
-
 pub(in super::super) fn segments_of_any_layout_are_read() {
     let _module = Module::load();
     let network = Network::new();
@@ -162,7 +106,7 @@ descriptor = os.open("/tmp/changes", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
 head = b"GET /one/memory/5 HTTP/1.1\r\nHost: h\r\n\r\n"
 os.write(descriptor, head)
 page = mmap.mmap(descriptor, 0)
-s = socket.create_connection((sys.argv[1], 80), 20)
+s = socket.create_connection((sys.argv[1], 80), float(os.environ["LIMIT"]))
 assert os.sendfile(s.fileno(), descriptor, 0, len(head)) == len(head)
 # It is held until the server has answered the switch's SYN.
 time.sleep(.1)

@@ -89,7 +89,7 @@ pub(in super::super) fn clients_of_small_segments_are_served() {
     let mut front = setup.network.switch.start(line);
     front.wait_for_output("ready,");
     for (size, to_front) in [(88, 1), (500, 2), (600, 2), (1400, 2)] {
-        let line = format!("timeout 30 python3 -IS /tmp/small.py {VIP} {size}");
+        let line = format!("timeout $((3 * LIMIT)) python3 -IS /tmp/small.py {VIP} {size}");
         let answer = setup.network.client.attempt(&line);
         setup.show();
         assert_eq!(answer.stdout, "True True\n", "{size}: {answer:?}");
@@ -99,7 +99,7 @@ pub(in super::super) fn clients_of_small_segments_are_served() {
 
 /// A server that says something behind each complete answer, so many ms later, as if it answered once more; and a client.
 const SURPLUS: &str = r#"
-import socket, sys, threading, time
+import os, socket, sys, threading, time
 def lines(connection):
     data = b""
     while b"\r\n\r\n" not in data:
@@ -120,8 +120,10 @@ def serve(connection):
             length = "" if kind == "204" else "Content-Length: 5\r\n"
             content = "right" if kind == "more" else ""
             connection.sendall(f"HTTP/1.1 {status}\r\n{length}\r\n{content}".encode())
+            ms, mark = ms.split("-")
             time.sleep(int(ms) / 1000)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong")
+            open(f"/tmp/sent-{mark}", "w").close()
     except OSError:
         pass
 if sys.argv[1] == "serve":
@@ -136,21 +138,26 @@ def receive(connection, wanted):
         if not more or b"wrong" in data + more:
             raise SystemExit(f"{data + more}")
         data += more
+mark = 0
 for between in ([], ["two"]):
     for kind in ("head", "204", "more"):
         for ms in (0, 40, 100):
-            for wait in (.02, .25):
-                s = socket.create_connection((sys.argv[2], 80), 20)
+            for wait in (False, True):
+                mark += 1
+                s = socket.create_connection((sys.argv[2], 80), float(os.environ["LIMIT"]))
                 s.setsockopt(6, socket.TCP_NODELAY, 1)
                 method = "HEAD" if kind == "head" else "GET"
-                s.sendall(f"{method} /one/{kind}/{ms} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+                s.sendall(f"{method} /one/{kind}/{ms}-{mark} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
                 receive(s, b"right" if kind == "more" else b"\r\n\r\n")
                 for prefix in between:
                     s.sendall(f"GET /{prefix}/plain/0 HTTP/1.1\r\nHost: h\r\n\r\n".encode())
                     receive(s, b"right")
-                time.sleep(wait)
+                time.sleep(.02)
                 # A request that crosses it may meet it: nobody can tell.
-                if wait * 1000 > ms + 50:
+                if wait:
+                    while not os.path.exists(f"/tmp/sent-{mark}"):
+                        time.sleep(.02)
+                    time.sleep(.1)
                     s.sendall(b"GET /one/plain/0 HTTP/1.1\r\nHost: h\r\n\r\n")
                     receive(s, b"right")
                 s.close()
@@ -166,7 +173,7 @@ pub(in super::super) fn what_nobody_asked_for_is_no_answer() {
     client
         .load(rules(&two_pools("nat", 8090)).table.as_bytes())
         .unwrap();
-    let line = format!("timeout 100 python3 -IS /tmp/surplus.py ask {VIP}");
+    let line = format!("timeout $((10 * LIMIT)) python3 -IS /tmp/surplus.py ask {VIP}");
     let answer = network.client.attempt(&line);
     show(&mut client);
     assert_eq!(answer.stdout, "all right\n", "{answer:?}");

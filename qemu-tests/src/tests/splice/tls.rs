@@ -50,7 +50,7 @@ pub(in super::super) fn tls_goes_by_server_name() {
         ("a.test", "server1"),
     ] {
         let shown = network.client.attempt(&format!(
-            "curl -sSkv --max-time 20 -o /dev/null --resolve {name}:443:{VIP} https://{name}/"
+            "curl -sSkv --max-time $LIMIT -o /dev/null --resolve {name}:443:{VIP} https://{name}/"
         ));
         assert!(
             shown.stderr.contains(&format!("CN={server}")),
@@ -59,7 +59,7 @@ pub(in super::super) fn tls_goes_by_server_name() {
     }
     // No route, and no front that would say so.
     let refused = network.client.attempt(&format!(
-        "curl -sSk --max-time 20 -o /dev/null --resolve c.test:443:{VIP} https://c.test/"
+        "curl -sSk --max-time $LIMIT -o /dev/null --resolve c.test:443:{VIP} https://c.test/"
     ));
     assert!(!refused.is_good(), "{refused:?}");
     let module = client.module().unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-//! What a measurement prints of itself in the guest, for the host to find among all else.
+//! What a guest prints of what it has found, for the host to find among all else.
 
 use serde::Deserialize;
 use serde::Serialize;
