@@ -36,6 +36,10 @@ use crate::state::traffic::TRAFFIC_BYTES;
 use crate::state::traffic::TRAFFIC_BYTES_OUT;
 use crate::state::traffic::TRAFFIC_PACKETS;
 
+/// Bytes of a response that are copied to be read, where the packet has pages of others: what most heads have, and what long
+/// ones do. More is copied as a whole.
+const STARTS: [u32; 2] = [512, 4096];
+
 /// What is done with a packet when its flow is unlocked.
 pub(super) enum Action<'a> {
     /// It goes on through the stack, as it is, or rewritten.
@@ -100,7 +104,8 @@ impl<'g> PacketContext<'g> {
                 let mut view = View::new(packet, parsed);
                 if view.is_scattered(parsed) {
                     let reads = flow.reads_of_server(leg, &parsed.segment);
-                    if reads && !self.make_own(packet) {
+                    let behind = |own: &[u8]| flow.reads_of_server_behind(leg, &parsed.segment, own);
+                    if reads && !self.make_start_own(packet, parsed, behind) {
                         return Action::Drop;
                     }
                     view = View::new(packet, parsed);
@@ -156,6 +161,29 @@ impl<'g> PacketContext<'g> {
         own
     }
 
+    /// The same, where it is enough that the data's start is the packet's own: a response's head before a file's pages. `behind`
+    /// says of a start whether more has to be read.
+    #[cold]
+    #[inline(never)]
+    fn make_start_own(
+        &self,
+        packet: &mut Packet<'_>,
+        parsed: &Parsed,
+        behind: impl Fn(&[u8]) -> bool,
+    ) -> bool {
+        if !packet.is_foreign() {
+            return true;
+        }
+        for start in STARTS {
+            let start = parsed.segment.payload.min(start);
+            let pulled = packet.pull(parsed.payload_at.saturating_add(start));
+            if pulled && !behind(View::new(packet, parsed).start()) {
+                return true;
+            }
+        }
+        self.make_own(packet)
+    }
+
     /// Does with a packet what its flow says.
     #[expect(
         clippy::too_many_arguments,
@@ -177,6 +205,12 @@ impl<'g> PacketContext<'g> {
             Verdict::Drop => Action::Drop,
             Verdict::Forward(rewrite) => {
                 let way = self.way(flow, state, side, packet, parsed, rewrite);
+                let same = rewrite.destination == parsed.segment.destination;
+                if way.is_none() && !same && packet.point() == Point::PreRouting {
+                    if let Some(part) = self.by_ipsec(packet, parsed, rewrite) {
+                        return self.keep(&part, state, packet, parsed, out);
+                    }
+                }
                 self.rewrite(packet, parsed, rewrite, way)
             }
             Verdict::Reopen => {
@@ -186,6 +220,16 @@ impl<'g> PacketContext<'g> {
             }
             kept => self.keep(kept, state, packet, parsed, out),
         }
+    }
+
+    /// Where IPsec has policies, a packet is sent as one of the switch's own: they were asked about the headers that it came with,
+    /// and the stack would ask them about those that it goes on with.
+    #[cold]
+    #[inline(never)]
+    fn by_ipsec(&self, packet: &Packet<'_>, parsed: &Parsed, rewrite: &Rewrite) -> Option<Verdict> {
+        packet
+            .has_ipsec()
+            .then_some(Verdict::Part(parsed.segment.payload, *rewrite))
     }
 
     /// Takes a packet out of the hook, of which a part goes on, or that is held.
@@ -199,6 +243,7 @@ impl<'g> PacketContext<'g> {
         parsed: &Parsed,
         out: &mut Out<'g>,
     ) -> Action<'g> {
+        out.vrf(state.routes.vrf);
         let Some(kept) = packet.steal() else {
             self.counts.count(Counter::HoldsRefused);
             return Action::Drop;

@@ -105,7 +105,7 @@ impl Datapath {
                     context.give(shard, location, side, packet, parsed, &mut out)
                 }
                 Some(false) => context.wrong(),
-                // The stack will drop it.
+                // The stack will drop it, or it is taken at `PRE_ROUTING`.
                 None => Action::Fresh,
             }
         });
@@ -144,6 +144,9 @@ impl<'g> PacketContext<'g> {
             .find(hash, source, destination, |shard, location, side| {
                 if packet.point() == Point::PreRouting {
                     self.counts.count(Counter::IngressMissed);
+                }
+                if !packet.is_let_in(&destination.address) {
+                    return Action::Accept;
                 }
                 match packet.checksum_valid(parsed.tcp_at) {
                     true => {
@@ -222,6 +225,9 @@ impl<'g> PacketContext<'g> {
         parsed: &Parsed,
         hash: u64,
     ) -> netfilter::Verdict {
+        if !packet.is_let_in(&parsed.segment.destination.address) {
+            return netfilter::Verdict::Accept;
+        }
         if !packet.checksum_valid(parsed.tcp_at) {
             self.wrong();
             return netfilter::Verdict::Drop;

@@ -114,6 +114,11 @@ impl<'p> View<'p> {
         (self.start.len() as u64) < u64::from(parsed.segment.payload)
     }
 
+    /// What its data begin with in one piece.
+    pub(super) const fn start(&self) -> &'p [u8] {
+        self.start
+    }
+
     /// Of a packet that has been read.
     pub(super) fn new(packet: &'p Packet<'p>, parsed: &Parsed) -> Self {
         let start = match parsed.segment.payload {

@@ -71,6 +71,7 @@ const u8 *l7_skb_run(const struct sk_buff *skb, unsigned int offset,
 int l7_ipv6_find(const struct sk_buff *skb, unsigned int *offset, int protocol);
 bool l7_skb_is_foreign(const struct sk_buff *skb);
 bool l7_skb_make_own(struct sk_buff *skb);
+bool l7_skb_pull(struct sk_buff *skb, unsigned int len);
 int l7_skb_limit(struct sk_buff *skb, unsigned int tcp_at, unsigned int payload_at,
 		 unsigned int most);
 u8 *l7_skb_writable(struct sk_buff *skb, unsigned int len, bool *partial);
@@ -115,6 +116,11 @@ bool l7_route_is_local(const struct dst_entry *dst);
 bool l7_net_forwards(struct net *net, bool ipv4);
 int l7_hook_vrf(const struct nf_hook_state *state);
 bool l7_hook_is_local(const struct nf_hook_state *state, const u8 *address);
+
+/* net/ipsec.c */
+bool l7_net_has_ipsec(const struct net *net);
+bool l7_hook_ipsec_lets_in(const struct nf_hook_state *state, struct sk_buff *skb,
+			   const u8 *destination);
 
 /* net/fast_path.c */
 bool l7_way_is_plain(const struct dst_entry *dst, u32 *cookie);

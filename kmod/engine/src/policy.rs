@@ -424,6 +424,10 @@ mod tests {
         assert_eq!(picked, wanted);
         assert_eq!(split(&shares, 0), Some(4));
         assert_eq!(split(&shares, u64::MAX), Some(6));
+        let thirds = [(1, 1), (2, 1), (3, 1)];
+        for (random, pool) in [(0, 1), (1 << 63, 2), (u64::MAX, 3)] {
+            assert_eq!(split(&thirds, random), Some(pool));
+        }
         assert_eq!(split(&[(7, 1)], 3), Some(7));
         assert_eq!(split(&[(7, 0)], 3), None, "nothing goes to weight 0");
         assert_eq!(split(&[(7, 0), (8, 0)], 3), None);

@@ -91,8 +91,10 @@ static __always_inline bool is_watched(const struct net *net, bool ipv4, bool at
 	const struct nf_hook_entries *before, *forward, *behind;
 
 #ifdef CONFIG_XFRM
-	if (net->xfrm.policy_count[XFRM_POLICY_FWD] ||
+	if (net->xfrm.policy_count[XFRM_POLICY_IN] ||
+	    net->xfrm.policy_count[XFRM_POLICY_FWD] ||
 	    net->xfrm.policy_count[XFRM_POLICY_OUT] ||
+	    net->xfrm.policy_default[XFRM_POLICY_IN] != XFRM_USERPOLICY_ACCEPT ||
 	    net->xfrm.policy_default[XFRM_POLICY_FWD] != XFRM_USERPOLICY_ACCEPT ||
 	    net->xfrm.policy_default[XFRM_POLICY_OUT] != XFRM_USERPOLICY_ACCEPT)
 		return true;

@@ -269,12 +269,15 @@ static int take6(struct sk_buff *skb, struct net *net)
 }
 
 /* Does with a plain packet the rest of what ip_rcv_core() and ip6_rcv_core() do, and gives whether TCP's checksum is right, as
- * l7_skb_sum_is_right() does. Negative: they will drop it, and it was not touched. */
+ * l7_skb_sum_is_right() does. Negative: the stack sees to it, and it was not touched. */
 int l7_ingress_take(struct sk_buff *skb)
 {
 	struct net *net = dev_net_rcu(skb->dev);
 	const struct iphdr *iph;
 
+	/* Its policies are asked at PRE_ROUTING. */
+	if (unlikely(l7_net_has_ipsec(net)))
+		return -EAGAIN;
 	if (!is_ipv4(skb))
 		return take6(skb, net);
 	iph = ip_hdr(skb);

@@ -168,6 +168,30 @@ impl<'a> Packet<'a> {
         unsafe { bindings::l7_hook_is_local(self.state.as_ptr(), address.as_ptr()) }
     }
 
+    /// Whether IPsec has policies where the packet is.
+    pub(crate) fn has_ipsec(&self) -> bool {
+        // SAFETY: the namespace is there.
+        unsafe { bindings::l7_net_has_ipsec(self.net().as_raw()) }
+    }
+
+    /// Whether IPsec's policies let a received packet in, with the headers that it came with: to an address, 16 bytes, IPv4 as
+    /// IPv4-mapped. The stack asks them later, and what is taken here never gets there.
+    pub(crate) fn is_let_in(&self, destination: &[u8; 16]) -> bool {
+        let Some(buffer) = self.buffer else {
+            return false;
+        };
+        // SAFETY: by the invariants the state is valid and the buffer is the hook's; the address is 16 bytes; hooks run
+        // under RCU.
+        self.point() == Point::LocalOut
+            || unsafe {
+                bindings::l7_hook_ipsec_lets_in(
+                    self.state.as_ptr(),
+                    buffer.as_ptr(),
+                    destination.as_ptr(),
+                )
+            }
+    }
+
     /// The VRF in which the packet was received or is sent.
     pub(crate) fn vrf(&self) -> Vrf {
         // SAFETY: by the invariant the state is valid; hooks run under RCU.

@@ -130,6 +130,15 @@ pub(crate) unsafe trait Buffer {
         })
     }
 
+    /// Copies the first so many bytes to where nobody else writes them, and leaves the others. `false` where memory is short, or
+    /// there are not so many.
+    fn pull(&mut self, len: u32) -> bool {
+        self.raw().is_some_and(|buffer| {
+            // SAFETY: by the trait's promise the buffer is valid, and nobody else writes it.
+            unsafe { bindings::l7_skb_pull(buffer.as_ptr(), len) }
+        })
+    }
+
     /// Has a packet of TCP be cut into segments of no more than `most` bytes of TCP's options and data when it is sent; its
     /// headers have been [written](Buffer::headers_mut), and its checksum is right. Whether it has to be; `None` where memory
     /// is short.

@@ -45,6 +45,12 @@ void l7_skb_make_partial(struct sk_buff *skb, unsigned int tcp_at)
 	skb->csum_offset = offsetof(struct tcphdr, check);
 }
 
+/* Moves the first so many bytes into the linear part, which is the buffer's own. False: memory is short. */
+bool l7_skb_pull(struct sk_buff *skb, unsigned int len)
+{
+	return pskb_may_pull(skb, len);
+}
+
 static bool is_list(const struct sk_buff *skb)
 {
 	return skb_is_gso(skb) && skb_shinfo(skb)->gso_type & SKB_GSO_FRAGLIST &&

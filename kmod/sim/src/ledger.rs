@@ -207,7 +207,9 @@ impl Ledger {
             |exchange: &Exchange| exchange.head().len() < SHORT_HEAD && exchange.upgrade.is_none();
         let steady =
             |server: &ServerHost| server.mode == Mode::Serves && server.idle_close.is_none();
+        // A server that is in two pools of a route may be needed twice, by the same addresses and ports.
         plan.grade == 0
+            && !plan.rules.split
             && plan.forget == 0
             && plan.ports > MANY_PORTS
             && conn.trickle.is_none()

@@ -18,14 +18,15 @@ use super::Order;
 use super::all;
 use super::outcome::Outcome;
 use super::report;
-use crate::bench::printed::Printed as _;
 use crate::error::Doing as _;
 use crate::error::Error;
 use crate::error::Result;
+use crate::host::artifacts::Image;
 use crate::host::session::Run;
 use crate::host::session::Session;
 use crate::host::suite;
 use crate::host::tool;
+use crate::printed::Printed as _;
 use crate::test::Machine;
 
 /// The page, below the project's folder.
@@ -68,7 +69,7 @@ pub fn run(wanted: &Wanted, init: &Path) -> Result<ExitCode> {
             "there is no such crossing; there are {names}"
         )));
     }
-    let run = Run::new(init);
+    let run = Run::new(init, Image::Ordinary);
     let kernel = run.setup()?.kernel.release.clone();
     let next = Mutex::new(orders.iter().enumerate());
     let found = Mutex::new(Vec::new());

@@ -41,20 +41,12 @@ const DEVICE: Crossing = Crossing {
 };
 
 /// Where the stack drops what the module has rewritten.
-const IPSEC: &[But] = &[
-    But::all(
-        Way::Fails,
-        "the stack looks for the policy of what came by ESP when the module has rewritten it: answers of servers have another source \
-         then, and are dropped (`XfrmInNoPols`)",
-    )
-    .at(Place::Egress),
-    But::all(
-        Way::Fails,
-        "with fullnat, what clients send has another source when the stack looks for the policy of what came by ESP, and is dropped \
-         (`XfrmInNoPols`)",
-    )
-    .with(Forward::Fullnat),
-];
+const IPSEC: &[But] = &[But::all(
+    Way::Fails,
+    "with nat, answers of servers that came by ESP are dropped (`XfrmInNoPols`); why is not known",
+)
+.at(Place::Egress)
+.with(Forward::Nat)];
 
 /// All of them.
 pub(super) const CROSSINGS: &[Crossing] = &[

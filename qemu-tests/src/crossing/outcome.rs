@@ -9,7 +9,7 @@ use super::Crossing;
 use super::Family;
 use super::Forward;
 use super::Place;
-use crate::bench::printed::Printed;
+use crate::printed::Printed;
 
 /// Which way requests went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

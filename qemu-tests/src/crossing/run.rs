@@ -22,10 +22,10 @@ use super::outcome::Outcome;
 use super::outcome::Way;
 use super::server;
 use super::site::Site;
-use crate::bench::printed::Printed as _;
 use crate::kit;
 use crate::kit::network::CLIENT;
 use crate::kit::network::CLIENT6;
+use crate::printed::Printed as _;
 
 /// How long a client waits for anything: SYNs that are lost and sent again are answered in that time.
 const PATIENCE: Duration = Duration::from_secs(8);

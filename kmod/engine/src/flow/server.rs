@@ -345,6 +345,28 @@ impl Flow {
         })
     }
 
+    /// Whether data of such a segment have to be read that are not among `own`, the first of them.
+    #[must_use]
+    pub fn reads_of_server_behind(&self, leg: usize, segment: &Segment, own: &[u8]) -> bool {
+        let Some(found) = self.leg(leg) else {
+            return false;
+        };
+        let start = segment.seq.wrapping_add(found.to_client);
+        let end = start.wrapping_add(segment.payload);
+        let mut responses = self.responses;
+        responses.approach(end);
+        responses.reach(end);
+        while seq::before(responses.at, end) && !responses.passes_all() {
+            let offset = responses.at.wrapping_sub(start) as usize;
+            let run = own.get(offset..).unwrap_or_default();
+            if run.is_empty() || matches!(responses.read(run), Read::Broken) {
+                return true;
+            }
+            responses.reach(end);
+        }
+        false
+    }
+
     /// What comes where no response is waited for, in a segment whose data begin at `start`. Gives where what may pass ends.
     #[cold]
     #[inline(never)]
@@ -488,7 +510,10 @@ impl Flow {
             self.replay_elsewhere(index, env);
             return Verdict::Drop;
         }
-        if has_all && self.responses.idle() && !closing {
+        // Where the server has not taken all of the last request's body, the client has to know that it never will.
+        let idle =
+            self.responses.idle() && self.responses.persistent() && leg.acked == self.requests.at;
+        if has_all && idle && !closing {
             self.drop_leg(index, false, env);
             return Verdict::Drop;
         }

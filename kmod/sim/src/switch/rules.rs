@@ -125,7 +125,9 @@ fn text(plan: &Plan, service: [u8; 16], servers: &[[u8; 16]], generation: u64) -
             if plan.rules.split {
                 let _ = writeln!(
                     text,
-                    "pools = [{{ name = \"h{pool}\", weight = 3 }}, {{ name = \"i{pool}\", weight = 2 }}]"
+                    "pools = [{{ name = \"h{pool}\", weight = 3 }}, {{ name = \"i{pool}\", weight = {} }}]",
+                    // Nothing new for a while.
+                    if generation % 3 == 0 { 0 } else { 2 }
                 );
             } else {
                 let _ = writeln!(text, "pool = \"h{pool}\"");

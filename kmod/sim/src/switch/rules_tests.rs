@@ -277,6 +277,24 @@ fn a_split_gives_each_pool_its_part_and_either_holds_a_connection() {
 }
 
 #[test]
+fn a_request_does_not_stay_in_a_pool_that_gets_nothing_new() {
+    let plan = plan(Kind::Rr, "source", true);
+    let first = rules(&plan, 1, None);
+    let asking = Asking::new(&first);
+    let mut bounds = (0..100).map(|_| asking.go(0, "").0);
+    let mut bound = bounds.find(|bound| bound.server.0.pool == "i0").unwrap();
+    let third = rules(&plan, 3, Some(&first));
+    (bound.pool, bound.position) = third.place_of(&bound.server).unwrap();
+    let asking = Asking {
+        active: Some(bound),
+        ..Asking::new(&third)
+    };
+    for _ in 0..20 {
+        assert_eq!(asking.go(0, "").0.server.0.pool, "h0");
+    }
+}
+
+#[test]
 fn servers_that_failed_are_left_out_and_then_the_front_answers() {
     let plan = plan(Kind::Rr, "source", false);
     let rules = rules(&plan, 1, None);

@@ -72,6 +72,23 @@ fn a_reset_between_requests_is_the_end_of_a_leg() {
     );
 }
 
+/// It has answered, and takes no more of the content: the client has to know.
+#[test]
+fn a_servers_reset_before_it_has_the_content_goes_to_the_client() {
+    run("c> S 0
+         c< SA 0 1
+         c> PA 1 1 POST/a:100
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 POST/a:100
+         a> PA 1 51 OK:5
+         c< PA 1 51 OK:5
+         c> PA 51 44 x:20
+         a< PA 51 44 x:20
+         a> RA 44 51
+         c< RA 44 51");
+}
+
 #[test]
 fn a_connection_that_was_reset_is_not_begun_by_what_comes_again() {
     sent(
