@@ -6,8 +6,8 @@ use core::fmt;
 use core::ops::Deref;
 
 use crate::form::Buffers;
+use crate::form::Form;
 use crate::form::FormError;
-use crate::form::SentTarget;
 use crate::http1::h2_preface;
 use crate::http1::Head;
 use crate::http1::HeadError;
@@ -120,6 +120,7 @@ pub struct Decision<'a> {
 
 impl<'a> Decision<'a> {
     /// The request of a client, as it was matched.
+    #[inline]
     pub fn request(&self, source: [u8; 16]) -> Request<'_, Option<Head<'a>>> {
         let head = self.head.as_ref();
         Request {
@@ -195,7 +196,7 @@ fn http<'a, B: Deref<Target = [u8]>>(
             Err(error) => return Decision::of(unread(error)),
         },
     };
-    let form = match SentTarget::of(head).form(Allow::from_bits(record.allow), buffers) {
+    let form = match Form::of(head, Allow::from_bits(record.allow), buffers) {
         Ok(form) => form,
         Err((error, form)) => {
             return Decision {

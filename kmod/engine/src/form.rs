@@ -59,6 +59,26 @@ pub struct Form<'a> {
     pub path: &'a [u8],
 }
 
+impl<'a> Form<'a> {
+    /// Of a head's target.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SentTarget::form`].
+    #[inline(always)]
+    pub fn of(
+        head: &Head<'a>,
+        allow: Allow,
+        buffers: Buffers<'a>,
+    ) -> Result<Self, (FormError, Self)> {
+        // As most are sent.
+        if let (Some(host), Some(path)) = (head.normalized_host(), head.normalized_path()) {
+            return Ok(Self { host, path });
+        }
+        SentTarget::of(head).form(allow, buffers)
+    }
+}
+
 impl<'a> SentTarget<'a> {
     /// Of a head.
     #[inline(always)]
@@ -77,7 +97,6 @@ impl<'a> SentTarget<'a> {
     ///
     /// [`FormError`], of the host first, with what there is to show: the path as it was sent, and the host where its form is
     /// known.
-    #[inline(always)]
     pub fn form(
         &self,
         allow: Allow,

@@ -17,6 +17,7 @@
 #include <net/route.h>
 
 #include "helpers.h"
+#include "net/ipsec.h"
 #include "packet/skb.h"
 
 /* Whether packets are forwarded by a route and nothing else; gives what l7_way_is_good() needs. */
@@ -90,15 +91,8 @@ static __always_inline bool is_watched(const struct net *net, bool ipv4, bool at
 		ipv4 ? net->nf.hooks_ipv4 : net->nf.hooks_ipv6;
 	const struct nf_hook_entries *before, *forward, *behind;
 
-#ifdef CONFIG_XFRM
-	if (net->xfrm.policy_count[XFRM_POLICY_IN] ||
-	    net->xfrm.policy_count[XFRM_POLICY_FWD] ||
-	    net->xfrm.policy_count[XFRM_POLICY_OUT] ||
-	    net->xfrm.policy_default[XFRM_POLICY_IN] != XFRM_USERPOLICY_ACCEPT ||
-	    net->xfrm.policy_default[XFRM_POLICY_FWD] != XFRM_USERPOLICY_ACCEPT ||
-	    net->xfrm.policy_default[XFRM_POLICY_OUT] != XFRM_USERPOLICY_ACCEPT)
+	if (has_ipsec(net))
 		return true;
-#endif
 	before = at_ingress ? NULL : rcu_dereference(hooks[NF_INET_PRE_ROUTING]);
 	forward = rcu_dereference(hooks[NF_INET_FORWARD]);
 	behind = rcu_dereference(hooks[NF_INET_POST_ROUTING]);

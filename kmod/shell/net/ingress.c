@@ -23,6 +23,7 @@
 #include <net/route.h>
 
 #include "helpers.h"
+#include "net/ipsec.h"
 #include "packet/skb.h"
 
 #ifdef CONFIG_NETFILTER_INGRESS
@@ -276,7 +277,7 @@ int l7_ingress_take(struct sk_buff *skb)
 	const struct iphdr *iph;
 
 	/* Its policies are asked at PRE_ROUTING. */
-	if (unlikely(l7_net_has_ipsec(net)))
+	if (unlikely(has_ipsec(net)))
 		return -EAGAIN;
 	if (!is_ipv4(skb))
 		return take6(skb, net);

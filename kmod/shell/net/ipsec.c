@@ -2,24 +2,16 @@
 /* What IPsec's policies say of packets that the module takes before the stack would ask them. */
 #include <linux/netfilter.h>
 #include <linux/skbuff.h>
-#include <net/net_namespace.h>
 #include <net/xfrm.h>
 
 #include "helpers.h"
+#include "net/ipsec.h"
 #include "packet/skb.h"
 
 /* Whether there are policies. */
 bool l7_net_has_ipsec(const struct net *net)
 {
-#ifdef CONFIG_XFRM
-	unsigned int dir;
-
-	for (dir = 0; dir < XFRM_POLICY_MAX; dir++)
-		if (net->xfrm.policy_count[dir] ||
-		    net->xfrm.policy_default[dir] != XFRM_USERPOLICY_ACCEPT)
-			return true;
-#endif
-	return false;
+	return has_ipsec(net);
 }
 
 /* Whether policies let a packet in that was received, as its headers are: to an address, 16 bytes, IPv4 as IPv4-mapped IPv6.
@@ -29,7 +21,7 @@ bool l7_hook_ipsec_lets_in(const struct nf_hook_state *state, struct sk_buff *sk
 {
 	int dir;
 
-	if (!l7_net_has_ipsec(state->net))
+	if (!has_ipsec(state->net))
 		return true;
 	dir = l7_hook_is_local(state, destination) ? XFRM_POLICY_IN : XFRM_POLICY_FWD;
 	return xfrm_policy_check(NULL, dir, skb, is_ipv4(skb) ? AF_INET : AF_INET6);

@@ -475,6 +475,7 @@ impl<P: Platform> Legs for FlowEnv<'_, P> {
         }
     }
 
+    #[inline]
     fn event(&mut self, leg: usize, event: LegEvent) {
         match event {
             LegEvent::Requested => {
