@@ -104,7 +104,8 @@ impl<'g> PacketContext<'g> {
                 let mut view = View::new(packet, parsed);
                 if view.is_scattered(parsed) {
                     let reads = flow.reads_of_server(leg, &parsed.segment);
-                    let behind = |own: &[u8]| flow.reads_of_server_behind(leg, &parsed.segment, own);
+                    let behind =
+                        |own: &[u8]| flow.reads_of_server_behind(leg, &parsed.segment, own);
                     if reads && !self.make_start_own(packet, parsed, behind) {
                         return Action::Drop;
                     }

@@ -180,16 +180,18 @@ impl<'a> Packet<'a> {
         let Some(buffer) = self.buffer else {
             return false;
         };
-        // SAFETY: by the invariants the state is valid and the buffer is the hook's; the address is 16 bytes; hooks run
-        // under RCU.
-        self.point() == Point::LocalOut
-            || unsafe {
-                bindings::l7_hook_ipsec_lets_in(
-                    self.state.as_ptr(),
-                    buffer.as_ptr(),
-                    destination.as_ptr(),
-                )
-            }
+        if self.point() == Point::LocalOut {
+            return true;
+        }
+        // SAFETY: by the invariants the state is valid and the buffer is the hook's; the address is 16 bytes; hooks run under
+        // RCU.
+        unsafe {
+            bindings::l7_hook_ipsec_lets_in(
+                self.state.as_ptr(),
+                buffer.as_ptr(),
+                destination.as_ptr(),
+            )
+        }
     }
 
     /// The VRF in which the packet was received or is sent.

@@ -127,7 +127,10 @@ fn text(plan: &Plan, service: [u8; 16], servers: &[[u8; 16]], generation: u64) -
                     text,
                     "pools = [{{ name = \"h{pool}\", weight = 3 }}, {{ name = \"i{pool}\", weight = {} }}]",
                     // Nothing new for a while.
-                    if generation % 3 == 0 { 0 } else { 2 }
+                    match generation % 3 {
+                        0 => 0,
+                        _ => 2,
+                    }
                 );
             } else {
                 let _ = writeln!(text, "pool = \"h{pool}\"");
