@@ -454,8 +454,12 @@ impl Flow {
             }
             return verdict;
         }
-        if self.untaken(&leg) && segment.payload == 0 {
+        if self.untaken(&leg) {
             // It closed while the request was on its way. It says so again if the client has not everything yet.
+            if segment.payload != 0 {
+                env.count(Event::OutOfOrder);
+                return self.forward(index, segment, segment.flags & !FIN);
+            }
             if self.client_has_all() {
                 env.count(Event::Replay);
                 self.replay_elsewhere(index, env);

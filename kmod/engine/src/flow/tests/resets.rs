@@ -72,6 +72,23 @@ fn a_reset_between_requests_is_the_end_of_a_leg() {
     );
 }
 
+/// Its end comes with data that came before, and the next request is on its way: that goes elsewhere.
+#[test]
+fn an_end_that_comes_with_old_data_is_asked_for_alone() {
+    sent(
+        "a> PA 1 29 OK:5
+         c< PA 1 29 OK:5
+         c> A 29 44
+         a< A 29 44
+         c> PA 29 44 GET/a
+         a< PA 29 44 GET/a
+         a> FPA 1 29 OK:5
+         c< PA 1 29 OK:5
+         a> FA 44 29
+         a< R 57",
+    );
+}
+
 /// It has answered, and takes no more of the content: the client has to know.
 #[test]
 fn a_servers_reset_before_it_has_the_content_goes_to_the_client() {
