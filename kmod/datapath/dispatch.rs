@@ -206,8 +206,9 @@ impl<'g> PacketContext<'g> {
             Verdict::Drop => Action::Drop,
             Verdict::Forward(rewrite) => {
                 let way = self.way(flow, state, side, packet, parsed, rewrite);
-                let same = rewrite.destination == parsed.segment.destination;
-                if way.is_none() && !same && packet.point() == Point::PreRouting {
+                let to_front = matches!(side, Side::Client)
+                    && rewrite.destination == parsed.segment.destination;
+                if way.is_none() && !to_front && packet.point() == Point::PreRouting {
                     if let Some(part) = self.by_ipsec(packet, parsed, rewrite) {
                         return self.keep(&part, state, packet, parsed, out);
                     }

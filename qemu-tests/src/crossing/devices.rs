@@ -3,14 +3,11 @@
 
 use std::fs;
 
-use super::But;
 use super::Crossing;
-use super::Forward;
 use super::Group;
 use super::Make;
 use super::PLAIN;
 use super::Place;
-use super::outcome::Way;
 use super::site::Link;
 use super::site::Site;
 use super::site::ip;
@@ -39,14 +36,6 @@ const DEVICE: Crossing = Crossing {
     group: Group::Devices,
     ..PLAIN
 };
-
-/// Where the stack drops what the module has rewritten.
-const IPSEC: &[But] = &[But::all(
-    Way::Fails,
-    "with nat, answers of servers that came by ESP are dropped (`XfrmInNoPols`); why is not known",
-)
-.at(Place::Egress)
-.with(Forward::Nat)];
 
 /// All of them.
 pub(super) const CROSSINGS: &[Crossing] = &[
@@ -267,7 +256,6 @@ pub(super) const CROSSINGS: &[Crossing] = &[
         name: "IPsec device (xfrm)",
         modules: &["xfrm_interface", "esp4", "esp6"],
         make: Make::With(|site, place| tunnels::ipsec(site, place, true)),
-        but: IPSEC,
         note: "ESP in tunnel mode, by an interface of its own",
         ..DEVICE
     },
@@ -275,7 +263,6 @@ pub(super) const CROSSINGS: &[Crossing] = &[
         name: "IPsec policies",
         modules: &["esp4", "esp6"],
         make: Make::With(|site, place| tunnels::ipsec(site, place, false)),
-        but: IPSEC,
         note: "ESP in tunnel mode, by policies on the link's own device",
         ..DEVICE
     },

@@ -98,8 +98,6 @@ pub(crate) const CASES: [(Family, Forward); 4] = [
 /// What is not as nearly everywhere: where, what comes of it instead, and why.
 #[derive(Debug, Clone, Copy)]
 struct But {
-    place: Option<Place>,
-    family: Option<Family>,
     forward: Option<Forward>,
     way: Way,
     why: &'static str,
@@ -109,18 +107,10 @@ impl But {
     /// Everywhere.
     const fn all(way: Way, why: &'static str) -> Self {
         Self {
-            place: None,
-            family: None,
             forward: None,
             way,
             why,
         }
-    }
-
-    /// In this place only.
-    const fn at(mut self, place: Place) -> Self {
-        self.place = Some(place);
-        self
     }
 
     /// With this forwarding method only.
@@ -129,10 +119,8 @@ impl But {
         self
     }
 
-    fn is_of(&self, place: Place, (family, forward): (Family, Forward)) -> bool {
-        self.place.is_none_or(|of| of == place)
-            && self.family.is_none_or(|of| of == family)
-            && self.forward.is_none_or(|of| of == forward)
+    fn is_of(&self, (_, forward): (Family, Forward)) -> bool {
+        self.forward.is_none_or(|of| of == forward)
     }
 }
 
@@ -215,8 +203,8 @@ impl Crossing {
     }
 
     /// What is expected of a case, and why where it is not the kernel path.
-    fn expected(&self, place: Place, case: (Family, Forward)) -> (Way, &'static str) {
-        let but = self.but.iter().find(|but| but.is_of(place, case));
+    fn expected(&self, case: (Family, Forward)) -> (Way, &'static str) {
+        let but = self.but.iter().find(|but| but.is_of(case));
         but.map_or((Way::Kernel, ""), |but| (but.way, but.why))
     }
 }

@@ -74,7 +74,7 @@ fn row(outcome: &Outcome, crossing: &Crossing) -> String {
         notes.push(crossing.note.to_owned());
     }
     for case in CASES {
-        let (_, why) = crossing.expected(outcome.place, case);
+        let (_, why) = crossing.expected(case);
         if !why.is_empty() && !notes.iter().any(|note| note == why) {
             notes.push(why.to_owned());
         }
