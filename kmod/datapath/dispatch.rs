@@ -52,6 +52,8 @@ pub(super) enum Action<'a> {
     Taken,
     /// Its connection has been ended, and it may begin another.
     Fresh,
+    /// IPsec's policies refuse it: it was not touched, and the stack drops it.
+    Refused,
 }
 
 /// What everything about one packet needs.
@@ -136,7 +138,7 @@ impl<'g> PacketContext<'g> {
                     traffic.add_both((TRAFFIC_PACKETS, 1), (TRAFFIC_BYTES, len));
                 }
             }
-            (Side::Server(_), Action::Go(_) | Action::Accept) => {
+            (Side::Server(_), Action::Go(_) | Action::Accept | Action::Taken) => {
                 if let Some(traffic) = traffic {
                     traffic.add(TRAFFIC_BYTES_OUT, len);
                 }
@@ -245,7 +247,9 @@ impl<'g> PacketContext<'g> {
         parsed: &Parsed,
         out: &mut Out<'g>,
     ) -> Action<'g> {
-        out.vrf(state.routes.vrf);
+        if !matches!(verdict, Verdict::Hold(_)) {
+            out.vrf(state.routes.vrf);
+        }
         let Some(kept) = packet.steal() else {
             self.counts.count(Counter::HoldsRefused);
             return Action::Drop;
@@ -374,6 +378,7 @@ impl<'g> PacketContext<'g> {
     ) -> netfilter::Verdict {
         match action {
             Action::Accept => return netfilter::Verdict::Finish,
+            Action::Refused => return netfilter::Verdict::Accept,
             Action::Go(way) => {
                 if !packet.go(*way) {
                     self.counts.count(Counter::TxDropped);

@@ -20,9 +20,9 @@ use crate::shell::packet::Point;
 use crate::shell::sync::bottom_halves;
 use crate::state::counters::Counter;
 
-/// IPPROTO_ICMP, IPPROTO_ICMPV6.
+/// IPPROTO_ICMP.
 const ICMP: u8 = 1;
-/// See there.
+/// IPPROTO_ICMPV6.
 const ICMPV6: u8 = 58;
 
 impl Datapath {
@@ -145,8 +145,8 @@ impl<'g> PacketContext<'g> {
                 if packet.point() == Point::PreRouting {
                     self.counts.count(Counter::IngressMissed);
                 }
-                if !packet.is_let_in(&destination.address) {
-                    return Action::Accept;
+                if !self.is_let_in(packet, parsed) {
+                    return Action::Refused;
                 }
                 match packet.checksum_valid(parsed.tcp_at) {
                     true => {
@@ -225,7 +225,7 @@ impl<'g> PacketContext<'g> {
         parsed: &Parsed,
         hash: u64,
     ) -> netfilter::Verdict {
-        if !packet.is_let_in(&parsed.segment.destination.address) {
+        if !self.is_let_in(packet, parsed) {
             return netfilter::Verdict::Accept;
         }
         if !packet.checksum_valid(parsed.tcp_at) {
@@ -234,6 +234,16 @@ impl<'g> PacketContext<'g> {
         }
         self.now = clock::now_ns();
         self.fresh(service, packet, parsed, hash)
+    }
+
+    /// Whether IPsec's policies let a packet in that is a connection's or to a service.
+    #[inline]
+    fn is_let_in(&self, packet: &Packet<'_>, parsed: &Parsed) -> bool {
+        let is_let_in = packet.is_let_in(&parsed.segment.destination.address);
+        if !is_let_in {
+            self.counts.count(Counter::IpsecRefused);
+        }
+        is_let_in
     }
 
     /// A segment whose checksum is wrong: what it acknowledges and its clock would change the connection, too.

@@ -59,6 +59,8 @@ counters! {
     Elsewhere = "elsewhere",
     /// A segment with a wrong checksum was dropped.
     BadChecksums = "bad_checksums",
+    /// A segment of a connection, or to a service, was left to the stack, since IPsec's policies refuse it.
+    IpsecRefused = "ipsec_refused",
     /// A request was passed on.
     Requests = "requests",
     /// A request went to another server than the one before on its connection.
@@ -151,7 +153,7 @@ impl Counter {
             Tally::ForwardingOff => Self::ForwardingOff,
             Tally::TupleInUse => Self::TupleInUse,
             Tally::PortsExhausted => Self::PortsExhausted,
-            Tally::TxDropped => Self::TxDropped,
+            Tally::NoRoute | Tally::TxDropped => Self::TxDropped,
             Tally::HoldDropped => Self::HoldsDropped,
             Tally::ConnectFailed => Self::ConnectsFailed,
             Tally::ServerFailing => Self::ServersFailed,

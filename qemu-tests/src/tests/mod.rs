@@ -190,6 +190,7 @@ pub const TESTS: &[Test] = &[
     guest_test!(splice::ingress_follows_devices_under_load)
         .needs_module()
         .timeout(180),
+    guest_test!(splice::clear_text_that_ipsec_refuses_is_not_taken).needs_module(),
     guest_test!(splice::one_connection_goes_to_many_servers).needs_module(),
     guest_test!(splice::pipelined_requests_are_answered_in_order)
         .needs_module()

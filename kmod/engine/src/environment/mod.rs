@@ -72,6 +72,8 @@ pub enum Tally {
     TupleInUse,
     /// A server was not used since no port of the switch's was free.
     PortsExhausted,
+    /// A server was not used since there is no route to it.
+    NoRoute,
     /// A packet could not be sent.
     TxDropped,
     /// A held packet was let go of.
@@ -316,7 +318,10 @@ impl<P: Platform> FlowEnv<'_, P> {
 
     /// Takes a port of the switch's to reach a server by.
     fn own_end(&self, leg: usize, peer: &Endpoint) -> Option<Endpoint> {
-        let address = self.platform.own_address(&peer.address)?;
+        let Some(address) = self.platform.own_address(&peer.address) else {
+            self.platform.tally(Tally::NoRoute);
+            return None;
+        };
         let ports = self.platform.own_ports();
         let span = u64::from(ports.end.saturating_sub(ports.start));
         let start = self.platform.random() >> 1;
@@ -443,6 +448,9 @@ impl<P: Platform> Legs for FlowEnv<'_, P> {
             Method::Front => Some(self.client),
             Method::Nat => {
                 let free = self.platform.insert(leg, &target.peer, &self.client);
+                if !free {
+                    self.platform.tally(Tally::TupleInUse);
+                }
                 free.then_some(self.client)
             }
             Method::Fullnat => self.own_end(leg, &target.peer),
@@ -459,7 +467,6 @@ impl<P: Platform> Legs for FlowEnv<'_, P> {
                 if let Some(bound) = chosen {
                     self.state.tried.add(bound.pool, bound.position);
                 }
-                self.platform.tally(Tally::TupleInUse);
                 None
             }
         }
