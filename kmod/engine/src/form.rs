@@ -91,6 +91,15 @@ impl<'a> SentTarget<'a> {
         }
     }
 
+    /// Its comparison form, where the parser has seen that it is in that.
+    #[inline]
+    pub fn normalized(&self) -> Option<Form<'a>> {
+        Some(Form {
+            host: self.normalized_host?,
+            path: self.normalized_path?,
+        })
+    }
+
     /// Its comparison form.
     ///
     /// # Errors

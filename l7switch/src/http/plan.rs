@@ -102,20 +102,26 @@ pub fn plan<F: Fields + ?Sized>(
     model: &model::Service,
     asked: &Asked<'_, F>,
 ) -> Result<Plan, Refusal> {
-    let mut host_space = [0_u8; uri::MAX_HOST];
-    let mut usual_space = [0_u8; USUAL_PATH];
+    let mut host_space;
+    let mut usual_space;
     let mut long_space;
-    let buffers = Buffers {
-        host: &mut host_space,
-        path: match asked.target.path.len() {
-            ..=USUAL_PATH => &mut usual_space,
-            len => {
-                long_space = vec![0; len];
-                &mut long_space
-            }
-        },
+    let form = match asked.target.normalized() {
+        Some(form) => Ok(form),
+        None => {
+            host_space = [0_u8; uri::MAX_HOST];
+            let path = if asked.target.path.len() <= USUAL_PATH {
+                usual_space = [0_u8; USUAL_PATH];
+                usual_space.as_mut_slice()
+            } else {
+                long_space = vec![0; asked.target.path.len()];
+                long_space.as_mut_slice()
+            };
+            let host = &mut host_space;
+            asked
+                .target
+                .form(allow(model.allow), Buffers { host, path })
+        }
     };
-    let form = asked.target.form(allow(model.allow), buffers);
     let form = form.map_err(|(error, _)| {
         let reason = match error {
             FormError::Host(_) => Reason::BadHost,
