@@ -232,9 +232,9 @@ pub trait RulesetView {
 pub struct Bound<S> {
     /// The server.
     pub server: S,
-    /// Where it is in the rules: pool and position in it; [`NOWHERE`] where it is not, or where that is not known.
+    /// The pool that it is in, by its number in the rules; [`NOWHERE`] where it is in none, or where that is not known.
     pub pool: u32,
-    /// See there.
+    /// Its position in the pool, or [`NOWHERE`].
     pub position: u32,
 }
 

@@ -329,6 +329,19 @@ fn rules(seed: u64, sticky: bool, level: u8) -> RulesPlan {
     }
 }
 
+/// Nothing fails: every request has to come to its pool.
+fn calm(plan: &mut Plan) {
+    (plan.front_up, plan.forget, plan.ports) = (true, 0, 1_000);
+    plan.rules.split = false;
+    for server in &mut plan.servers {
+        server.mode = Mode::Serves;
+        (server.idle_close, server.closes_after) = (None, None);
+        if plan.timestamps {
+            promise(&mut server.kind);
+        }
+    }
+}
+
 fn promise(kind: &mut Kind) {
     match kind {
         Kind::Smol(config) => config.timestamps = true,
@@ -414,6 +427,9 @@ pub fn plan(seed: u64, size: Size) -> Plan {
                 promise(&mut server.kind);
             }
         }
+    }
+    if level == 1 && Rng::new(seed ^ 0xca11).percent(30) {
+        calm(&mut plan);
     }
     if plan.clients.iter().any(|c| matches!(c.kind, Kind::Smol(_))) {
         // smoltcp (0.14) does not send again what lies behind the edge of a window that has shrunk, as it does where a

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use l7switch_engine::endpoint::Endpoint;
 
 use crate::plan;
+use crate::plan::Conn;
 use crate::plan::Exchange;
 use crate::plan::FRONT;
 use crate::plan::Mode;
@@ -200,19 +201,29 @@ impl Ledger {
     /// servers take every connection and end none.
     fn needs_no_front(&self, conn: usize) -> bool {
         let (plan, conn) = (&self.plan, &self.plan.conns[conn]);
-        let What::Http(list, _) = &conn.what else {
+        // The head of a request behind another one may come in parts.
+        let What::Http(list, 1) = &conn.what else {
             return false;
         };
         let short =
             |exchange: &Exchange| exchange.head().len() < SHORT_HEAD && exchange.upgrade.is_none();
-        let steady =
-            |server: &ServerHost| server.mode == Mode::Serves && server.idle_close.is_none();
+        // One that does not know timestamps which the client was offered is passed over.
+        let steady = |server: &ServerHost| {
+            server.mode == Mode::Serves
+                && server.idle_close.is_none()
+                && (!plan.timestamps || server.kind.has_timestamps())
+        };
+        // One service's connection has the addresses and ports of another's, at the same server.
+        let twin = |other: &Conn| {
+            other.id != conn.id && (other.host, other.port) == (conn.host, conn.port)
+        };
         // A server that is in two pools of a route may be needed twice, by the same addresses and ports.
         plan.grade == 0
             && !plan.rules.split
             && plan.forget == 0
             && plan.ports > MANY_PORTS
             && conn.trickle.is_none()
+            && !plan.conns.iter().any(twin)
             && list.iter().all(short)
             && plan.servers.iter().all(steady)
     }

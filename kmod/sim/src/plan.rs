@@ -35,6 +35,16 @@ pub enum Kind {
     Own(OwnConfig),
 }
 
+impl Kind {
+    /// Whether it knows timestamps.
+    pub const fn has_timestamps(&self) -> bool {
+        match self {
+            Self::Smol(config) => config.timestamps,
+            Self::Own(config) => config.timestamps,
+        }
+    }
+}
+
 /// A client's host.
 #[derive(Clone, Debug)]
 pub struct ClientHost {

@@ -6,9 +6,14 @@ use std::time::Instant;
 use std::time::SystemTime;
 
 use l7switch_sim::generate::Size;
+use l7switch_sim::generate::plan;
 use l7switch_sim::last_lines;
+use l7switch_sim::plan::Exchange;
+use l7switch_sim::plan::FRONT;
+use l7switch_sim::plan::What;
 use l7switch_sim::run;
 use l7switch_sim::world::Report;
+use l7switch_sim::world::World;
 
 fn size(level: u8) -> Size {
     Size {
@@ -152,6 +157,48 @@ fn fresh_seeds() {
         total.connections,
         total.exchanges
     );
+}
+
+/// One clean connection, with the exchanges that `change` makes of its first.
+fn exchanges(change: impl FnOnce(&Exchange) -> Vec<Exchange>) -> Report {
+    let mut plan = plan(1, size(0));
+    plan.conns.truncate(1);
+    plan.mss = 1460;
+    let What::Http(list, _) = &plan.conns[0].what else {
+        panic!("{:?}", plan.conns[0].what)
+    };
+    plan.conns[0].what = What::Http(change(&list[0]).into(), 1);
+    let report = World::new(plan, false).run();
+    assert!(report.errors.is_empty(), "{:?}", report.errors);
+    report
+}
+
+/// Longer than what is looked at first.
+#[test]
+fn a_head_of_several_segments_is_read_whole() {
+    let report = exchanges(|first| {
+        vec![Exchange {
+            padding: 5_000,
+            ..first.clone()
+        }]
+    });
+    assert_eq!((report.exchanges, report.stats.requests), (1, 1));
+    assert_eq!(report.stats.events.get("ToFront"), None);
+}
+
+#[test]
+fn a_connection_that_the_front_has_goes_on_to_a_server() {
+    let report = exchanges(|first| {
+        let of = |(pool, index)| Exchange {
+            pool,
+            index,
+            ..first.clone()
+        };
+        [(FRONT, 0), (0, 1), (FRONT, 2)].map(of).to_vec()
+    });
+    assert_eq!((report.exchanges, report.stats.requests), (3, 3));
+    assert_eq!(report.stats.events.get("ToFront"), Some(&2));
+    assert_eq!(report.stats.events.get("Rebind"), Some(&2));
 }
 
 #[test]

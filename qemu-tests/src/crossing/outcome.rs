@@ -35,9 +35,9 @@ pub(crate) struct Case {
     pub(crate) way: Way,
     /// What is to be known of that.
     pub(crate) detail: String,
-    /// Packets of connections that the module saw, and those of them that were not taken at ingress.
+    /// Packets of connections that the module saw.
     pub(crate) packets: u64,
-    /// See there.
+    /// Those of them that were not taken at ingress.
     pub(crate) ingress_missed: u64,
 }
 

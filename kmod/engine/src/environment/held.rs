@@ -5,9 +5,9 @@ use crate::flow::segment::Parsed;
 use crate::flow::seq;
 use crate::flow::Segment;
 
-/// Most memory that waiting packets of one connection may take, and those of all, bytes.
+/// Most memory that waiting packets of one connection may take, bytes.
 pub const HELD_MAX: u32 = 256 * 1024;
-/// See there.
+/// Most memory that waiting packets and notes of all connections may take, bytes.
 pub const HELD_ALL_MAX: u64 = 64 << 20;
 
 /// A packet in a queue, to be read for as long as the queue is borrowed.

@@ -16,9 +16,9 @@ use crate::policy::Tried;
 use crate::policy::NOWHERE;
 use crate::sched;
 
-/// Least bytes of one connection's notes, if there are some, and most: the longest head that is held, and some chunks' sizes.
+/// Least bytes of one connection's notes, if there are some.
 const NOTES_MIN: usize = 1024;
-/// See there.
+/// Most bytes of them: the longest head that is held, and some chunks' sizes.
 const NOTES_MAX: usize = 40 * 1024;
 
 /// A real server, as connections to it see it.
