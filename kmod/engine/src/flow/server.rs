@@ -45,7 +45,6 @@ impl Flow {
     ) -> Verdict {
         let speaks = self.active() == Some(leg) && self.leg(leg).is_some_and(Leg::is_open);
         let verdict = if speaks {
-            self.seen = milliseconds(env.now());
             self.server_speaks(leg, segment, packet, env)
         } else {
             self.server_not_in_use(leg, segment, env);
@@ -199,11 +198,13 @@ impl Flow {
             return Verdict::Drop;
         };
         if segment.is(SYN) {
-            // The acknowledgement of its SYN was lost; or it is another's, and shows in the answer (RFC 5961, 4).
+            // The acknowledgement of its SYN was lost; or it is another's, and shows in the answer (RFC 5961, 4). That one may
+            // be repeated for ever, and is no sign of life of this connection.
             let (seq, ack) = (self.high, self.acked.wrapping_sub(leg.to_client));
             env.emit(self.for_leg(&leg, seq.wrapping_add(leg.to_server), ack, ACK));
             return Verdict::Drop;
         }
+        self.seen = milliseconds(env.now());
         let start = segment.seq.wrapping_add(leg.to_client);
         self.server_resets(index, &leg, segment, start, env)
     }
@@ -218,6 +219,7 @@ impl Flow {
         if segment.flags & (SYN | RST) != 0 {
             return self.server_begins_or_resets(index, segment, env);
         }
+        self.seen = milliseconds(env.now());
         let Some(leg) = self.leg(index) else {
             return Verdict::Drop;
         };

@@ -92,6 +92,32 @@ fn an_idle_connection_is_given_up_after_a_quarter_of_an_hour() {
     );
 }
 
+/// It has a connection that is half open beside the one in use, by a SYN that came twice.
+#[test]
+fn a_server_that_begins_for_ever_does_not_keep_a_connection() {
+    check(
+        &Setting::default(),
+        &[
+            SENT,
+            "a> PA 1 29 OK:5
+             c< PA 1 29 OK:5
+             c> A 29 44
+             a< A 29 44
+             t 600000
+             a> SA 7000 1
+             a< A 29 44
+             t 299999
+             a> SA 7000 1
+             a< A 29 44
+             t 1
+             a< R 29
+             c< RA 44 29",
+        ]
+        .concat(),
+        |script| assert_eq!(script.world.events["Idle"], 1),
+    );
+}
+
 #[test]
 fn a_flow_whose_place_is_needed_tells_its_servers() {
     check(
