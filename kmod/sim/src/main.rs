@@ -10,6 +10,9 @@ use l7switch_sim::last_lines;
 use l7switch_sim::run;
 use l7switch_sim::world::Report;
 
+/// A cookie is met by chance on less than one of so many connections.
+const CHANCE: u64 = 100_000;
+
 /// The flow engine between real TCP stacks over a simulated network.
 #[derive(Parser)]
 struct Args {
@@ -76,8 +79,8 @@ fn main() {
     println!("{:#?}", total.stats);
     println!("{:#?}", total.outcomes);
     println!(
-        "{} requests had to come to two servers, {} were begun again by late segments",
-        total.twice, total.late
+        "{} requests had to come to two servers, {} were begun again by late segments, {} runs ended at a cookie met by chance",
+        total.twice, total.late, total.chance
     );
     println!(
         "{} seeds, {failed} failed; {} connections, {} exchanges, {} packets, {} MB in {seconds:.1} s: {:.0} connections/s",
@@ -88,5 +91,10 @@ fn main() {
         total.bytes / 1_000_000,
         total.connections as f64 / seconds,
     );
-    std::process::exit(i32::from(failed > 0));
+    // More are no chance.
+    let chances = total.chance > 1 + total.connections / CHANCE;
+    if chances {
+        println!("cookies are met too often");
+    }
+    std::process::exit(i32::from(failed > 0 || chances));
 }

@@ -96,9 +96,11 @@ fn seeds_that_were_run_before() {
         800014240,
         1753594219664019,
         1753594222950344,
+        5000022323,
     ] {
         total.add(&check(2, seed));
     }
+    assert_eq!(total.chance, 0);
     // A simulation in which nothing happens finds nothing.
     assert!(total.exchanges > 1_000, "{} exchanges", total.exchanges);
     for what in [
@@ -132,6 +134,16 @@ fn seeds_that_were_run_before() {
     }
 }
 
+/// What comes of it shows nothing, so the run ends.
+#[test]
+fn a_run_ends_where_a_cookie_is_met_by_chance() {
+    for seed in [5000002606, 6000001553] {
+        let report = check(2, seed);
+        assert_eq!(report.chance, 1, "{seed}");
+        assert!(report.exchanges > 5, "{seed}");
+    }
+}
+
 #[test]
 fn fresh_seeds() {
     let seconds = std::env::var("L7_SIM_SECONDS")
@@ -151,6 +163,7 @@ fn fresh_seeds() {
             seed += 1;
         }
     }
+    assert!(total.chance <= 1, "{} cookies met", total.chance);
     println!(
         "{} seeds, {} connections, {} exchanges",
         seed - base,

@@ -16,7 +16,7 @@ use crate::siphash::Key;
 /// How long an epoch is, seconds.
 pub const EPOCH_SECONDS: u64 = 64;
 /// Epochs that are accepted: the one that is and those before it.
-const EPOCHS: u32 = 8;
+pub const EPOCHS: u32 = 8;
 /// Segment sizes that a cookie can name, ascending: the greatest that is not over the client's own. Internet paths with
 /// and without tunnels and timestamps; the last is an Ethernet jumbo frame's.
 const SIZES: [u16; 8] = [536, 1220, 1360, 1400, 1440, 1452, 1460, 8940];

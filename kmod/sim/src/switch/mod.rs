@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use l7switch_engine::endpoint::Endpoint;
@@ -18,9 +19,13 @@ use l7switch_engine::flow::Build;
 use l7switch_engine::flow::Flow;
 use l7switch_engine::flow::Fresh;
 use l7switch_engine::flow::LEN_MAX;
+use l7switch_engine::flow::Listener;
 use l7switch_engine::flow::Segment;
 use l7switch_engine::flow::State;
 use l7switch_engine::flow::Verdict;
+use l7switch_engine::flow::cookie;
+use l7switch_engine::flow::cookie::EPOCHS;
+use l7switch_engine::flow::cookie::Opening;
 use l7switch_engine::flow::fresh;
 use l7switch_engine::flow::milliseconds;
 use l7switch_engine::flow::segment::ACK;
@@ -71,6 +76,10 @@ pub struct Switch {
     live: usize,
     base: u64,
     service: [u8; 16],
+    /// SYNs that were answered: client, service, number, cookie.
+    answered: HashSet<(Endpoint, Endpoint, u32, u32)>,
+    /// A cookie was met by chance.
+    chance: bool,
 }
 
 /// Servers that were left out are put back that often, ns.
@@ -99,6 +108,8 @@ impl Switch {
             live: 0,
             base: plan.base_ms * 1_000_000,
             service,
+            answered: HashSet::new(),
+            chance: false,
         }
     }
 
@@ -165,6 +176,12 @@ impl Switch {
             left.push(format!("{active} requests that servers have"));
         }
         left
+    }
+
+    /// Whether a segment was taken for one of a connection that never was, since its numbers happened to be those of a cookie
+    /// (one in 2²⁴ for each epoch): what comes of it shows nothing.
+    pub fn chance(&self) -> bool {
+        self.chance
     }
 
     /// When a flow is to be looked at next.
@@ -294,6 +311,7 @@ impl Switch {
             }
         }
         let listener = self.shared.borrow().listener(&segment.destination, clock);
+        self.chance |= self.by_chance(&listener, &segment);
         match fresh(&listener, &segment) {
             Fresh::Pass => {
                 self.note(|| "  switch: passes to the local stack".into());
@@ -306,6 +324,10 @@ impl Switch {
             }
             Fresh::Answer(build) => {
                 self.note(|| "  switch: answers".into());
+                if build.flags & SYN != 0 {
+                    let isn = build.ack.wrapping_sub(1);
+                    self.answered.insert((key.0, key.1, isn, build.seq));
+                }
                 self.verdict("answer");
                 write(&build, out);
             }
@@ -326,6 +348,40 @@ impl Switch {
             }
         }
         reopened
+    }
+
+    /// Whether what a segment acknowledges is what a SYN of its connection would have been answered with within the last
+    /// epochs, and none was.
+    fn by_chance(&self, listener: &Listener, segment: &Segment) -> bool {
+        if segment.flags & (SYN | ACK | RST) != ACK {
+            return false;
+        }
+        // As fresh() looks at it: of the first data, of a probe before them, of the last acknowledgement.
+        let probe = segment.payload <= 1 && !segment.is(FIN);
+        let last = segment.payload == 0 && !segment.is(FIN);
+        let places = [(1, 1, true), (0, 1, probe), (2, 2, last)];
+        for (isn, ack, _) in places.into_iter().filter(|(.., looked)| *looked) {
+            let (isn, cookie) = (segment.seq.wrapping_sub(isn), segment.ack.wrapping_sub(ack));
+            let (client, service) = (segment.source, segment.destination);
+            if self.answered.contains(&(client, service, isn, cookie)) {
+                return false;
+            }
+            let opening = Opening {
+                client,
+                service,
+                isn,
+            };
+            let (key, epoch) = (listener.key, listener.epoch);
+            // What the check takes and no answer is would be its fault.
+            let made = |offer| {
+                let make = |age| cookie::make(key, &opening, epoch.wrapping_sub(age), &offer);
+                (0..EPOCHS).any(|age| make(age) == cookie)
+            };
+            if cookie::check(key, &opening, epoch, cookie).is_some_and(made) {
+                return true;
+            }
+        }
+        false
     }
 
     fn insert(&mut self, flow: Flow, segment: &Segment) -> usize {
