@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use l7switch_engine::endpoint::Endpoint;
 
+use crate::lost::Lost;
 use crate::plan;
 use crate::plan::Conn;
 use crate::plan::Exchange;
@@ -66,6 +67,8 @@ pub struct Stream {
     /// It could not go on: a late segment of an earlier connection took its place in the switch, or its server's TCP forgot
     /// to send its end again.
     pub excused: bool,
+    /// What the network lost of it.
+    pub lost: Lost,
     /// A server has given its connection up, and does not read what comes on it.
     pub over: bool,
 }
@@ -103,6 +106,8 @@ pub struct Ledger {
     pub orphans: Vec<Vec<u8>>,
     /// Requests that came to a second server: what, and where they had come first.
     pub again: Vec<(u32, u32, Place)>,
+    /// Requests that came to a server that had just closed what was idle, and where.
+    pub unread: Vec<(u32, Place)>,
     /// Bytes that clients have got.
     pub bytes: u64,
     /// Exchanges that are complete.
@@ -130,6 +135,7 @@ impl Ledger {
             late: Vec::new(),
             orphans: Vec::new(),
             again: Vec::new(),
+            unread: Vec::new(),
             bytes: 0,
             exchanges: 0,
         }

@@ -9,6 +9,7 @@
 pub mod client;
 pub mod generate;
 pub mod ledger;
+pub mod lost;
 pub mod net;
 pub mod own;
 pub mod plan;

@@ -24,6 +24,8 @@ pub struct Link {
     pub burst: u64,
     pub(crate) free: u64,
     pub(crate) dead: u64,
+    /// The last packet, where no whole one arrives.
+    pub(crate) lost: Option<Vec<u8>>,
 }
 
 impl Link {
@@ -40,16 +42,20 @@ impl Link {
             burst: 0,
             free: 0,
             dead: 0,
+            lost: None,
         }
     }
 
     /// Gives the times at which the packet arrives, and what arrives.
     pub fn carry(&mut self, now: u64, packet: Vec<u8>, rng: &mut Rng) -> Vec<(u64, Vec<u8>)> {
+        self.lost = None;
         if now < self.dead || rng.ppm(self.loss) {
+            self.lost = Some(packet);
             return Vec::new();
         }
         if self.burst > 0 && rng.ppm(self.loss / 50) {
             self.dead = now + self.burst;
+            self.lost = Some(packet);
             return Vec::new();
         }
         let mut at = now;
@@ -57,6 +63,7 @@ impl Link {
             at = self.free.max(now) + takes;
             // A queue of at most 50 ms.
             if at > now + 50_000_000 {
+                self.lost = Some(packet);
                 return Vec::new();
             }
             self.free = at;
@@ -72,6 +79,9 @@ impl Link {
         }
         let mut packet = packet;
         if rng.ppm(self.corrupt) {
+            if out.is_empty() {
+                self.lost = Some(packet.clone());
+            }
             let bit = rng.below(packet.len() as u64 * 8) as usize;
             packet[bit / 8] ^= 1 << (bit % 8);
         }

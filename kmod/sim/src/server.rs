@@ -58,6 +58,8 @@ pub struct Server {
     served: u32,
     shut: bool,
     closing: bool,
+    /// It was idle for too long, and is closed for what comes.
+    idled: bool,
     finished: bool,
 }
 
@@ -85,6 +87,7 @@ impl Server {
             served: 0,
             shut: false,
             closing: false,
+            idled: false,
             finished: false,
         }
     }
@@ -148,6 +151,7 @@ impl Server {
         } else {
             // What comes after the end is thrown away.
             stack.read(self.handle, usize::MAX, &mut self.rest);
+            self.note_unread(now, stack, ledger);
         }
         self.has(ledger);
         let mut wake = u64::MAX;
@@ -179,6 +183,29 @@ impl Server {
         (!self.finished && wake != u64::MAX).then_some(wake.max(now + 1))
     }
 
+    /// Writes down that a request has come after it closed what was idle: its host has acknowledged it.
+    fn note_unread(&mut self, now: u64, stack: &mut dyn Stack, ledger: &mut Ledger) {
+        let line = self.rest.split(|&b| b == b'\r').next().unwrap_or_default();
+        if !self.idled || line.len() == self.rest.len() {
+            return;
+        }
+        if let Some(exchange) = find(line, ledger) {
+            self.idled = false;
+            let place = self.place(now, stack);
+            ledger.unread.push((exchange.conn, place));
+        }
+    }
+
+    /// The next byte's.
+    fn place(&self, now: u64, stack: &dyn Stack) -> Place {
+        Place {
+            peer: stack.local(self.handle),
+            local: stack.remote(self.handle),
+            offset: self.taken,
+            at: now,
+        }
+    }
+
     /// Closes where it has been idle for long.
     fn idle(&mut self, now: u64, stack: &mut dyn Stack, ledger: &mut Ledger, wake: &mut u64) {
         let Some(host) = ledger.plan.servers.get(usize::from(self.server)) else {
@@ -205,6 +232,7 @@ impl Server {
                 stack.shutdown(self.handle);
                 self.shut = true;
                 self.closing = true;
+                self.idled = true;
                 if stack.resets_what_is_closed() {
                     self.finish(stack, ledger);
                 }
@@ -286,12 +314,7 @@ impl Server {
             let line = self.got[..line].to_vec();
             match find(&line, ledger) {
                 Some(exchange) => {
-                    let place = Place {
-                        peer: stack.local(self.handle),
-                        local: stack.remote(self.handle),
-                        offset: self.taken,
-                        at: now,
-                    };
+                    let place = self.place(now, stack);
                     self.begin(&exchange, place, ledger);
                     let mut whole = exchange.head();
                     self.head = whole.len();

@@ -33,6 +33,7 @@ use smoltcp::wire::IpEndpoint;
 use smoltcp::wire::Ipv4Address;
 use smoltcp::wire::Ipv6Address;
 
+use crate::lost::SILENCE;
 use crate::stack::Handle;
 use crate::stack::Stack;
 use crate::stack::Status;
@@ -131,6 +132,8 @@ pub struct Smol {
     base: u64,
     /// The latest SYN of a peer.
     syns: HashMap<Endpoint, u32>,
+    /// When something was last sent that has a number: by local and remote end.
+    sent: HashMap<(Endpoint, Endpoint), u64>,
 }
 
 fn instant(ns: u64) -> Instant {
@@ -198,6 +201,7 @@ impl Smol {
             accepted: VecDeque::new(),
             base: seed >> 33,
             syns: HashMap::new(),
+            sent: HashMap::new(),
         }
     }
 
@@ -336,7 +340,15 @@ impl Stack for Smol {
         self.interface
             .poll(instant(now), &mut self.wire, &mut self.sockets);
         self.collect();
-        out.extend(self.wire.send.drain(..));
+        for packet in self.wire.send.drain(..) {
+            if let Some(read) = crate::wire::read(&packet)
+                && !read.segment.is_empty()
+            {
+                let ends = (read.segment.source, read.segment.destination);
+                self.sent.insert(ends, now);
+            }
+            out.push(packet);
+        }
     }
 
     fn wake(&mut self, now: u64) -> Option<u64> {
@@ -470,15 +482,21 @@ impl Stack for Smol {
         false
     }
 
-    fn forgets_ends(&self) -> bool {
-        // smoltcp (0.14) does not always send a lost FIN again.
+    fn stands_still(&self, now: u64, of: &dyn Fn(&Endpoint, &Endpoint) -> bool) -> bool {
+        // smoltcp (0.14) does not always send a lost FIN again, and has no timer where a time to send again came while the
+        // window was closed. Another TCP would have sent something (RFC 6298, 2.5; RFC 9293, 3.8.6.1).
         self.sockets.iter().any(|(_, socket)| {
             let smoltcp::socket::Socket::Tcp(socket) = socket;
             let ends = matches!(
                 socket.state(),
                 State::FinWait1 | State::Closing | State::LastAck
             );
-            ends && socket.send_queue() > 0
+            let (local, remote) = (end(socket.local_endpoint()), end(socket.remote_endpoint()));
+            let silent = || {
+                let sent = self.sent.get(&(local, remote));
+                sent.is_none_or(|sent| now > sent + SILENCE)
+            };
+            (ends || socket.send_queue() > 0) && of(&local, &remote) && silent()
         })
     }
 

@@ -55,8 +55,9 @@ pub trait Stack {
     fn release(&mut self, handle: Handle);
     /// Whether data for a connection that was released are answered by a reset.
     fn resets_what_is_closed(&self) -> bool;
-    /// Whether a connection stands still whose end was lost, and is not sent again as it should be.
-    fn forgets_ends(&self) -> bool {
+    /// Whether a connection stands still because this end does not send again what it should: one whose local and remote end
+    /// are as `of` says.
+    fn stands_still(&self, _now: u64, _of: &dyn Fn(&Endpoint, &Endpoint) -> bool) -> bool {
         false
     }
     /// What the network did that no network may do.

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::flow::Segment;
 use l7switch_engine::flow::segment::ACK;
+use l7switch_engine::flow::segment::FIN;
 use l7switch_engine::flow::segment::RST;
 use l7switch_engine::flow::segment::SYN;
 
@@ -16,7 +17,7 @@ use crate::ledger::Place;
 use crate::server::Server;
 
 /// Both ends of a connection: whose segments are meant, and the other.
-type Ends = (Endpoint, Endpoint);
+pub type Ends = (Endpoint, Endpoint);
 
 /// What has been seen.
 #[derive(Default)]
@@ -37,6 +38,12 @@ struct Acked {
     acked: u64,
     /// It has been reset.
     reset: bool,
+    /// The server's end has come.
+    ended: bool,
+    /// Bytes that were sent to it.
+    sent: u32,
+    /// Some of them were sent when its end had come.
+    behind: bool,
 }
 
 /// A client's connection.
@@ -69,10 +76,17 @@ impl Watch {
 
     /// A segment that goes to a server: where the connection to it begins.
     pub fn to_server(&mut self, now: u64, segment: &Segment) {
+        let ends = (segment.destination, segment.source);
         if segment.flags & (SYN | ACK) != SYN {
+            if let Some(leg) = self.legs.get_mut(&ends).and_then(|legs| legs.last_mut()) {
+                let end = segment.data_end().wrapping_sub(leg.isn).wrapping_sub(1);
+                if segment.payload > 0 && end > leg.sent && end < 1 << 30 {
+                    leg.sent = end;
+                    leg.behind |= leg.ended;
+                }
+            }
             return;
         }
-        let ends = (segment.destination, segment.source);
         let legs = self.legs.entry(ends).or_default();
         if legs.last().is_none_or(|leg| leg.isn != segment.seq) {
             legs.push(Acked {
@@ -80,6 +94,9 @@ impl Watch {
                 isn: segment.seq,
                 acked: 0,
                 reset: false,
+                ended: false,
+                sent: 0,
+                behind: false,
             });
         }
     }
@@ -94,10 +111,22 @@ impl Watch {
             // What an acknowledgement says that comes behind a reset comes too late.
             leg.reset = true;
         }
+        leg.ended |= segment.is(FIN);
         let offset = segment.ack.wrapping_sub(leg.isn).wrapping_sub(1);
         if !leg.reset && segment.is(ACK) && offset < 1 << 30 {
             leg.acked = u64::from(offset).max(leg.acked);
         }
+    }
+
+    /// Whether the server had not yet said that it ends when what it got on that connection was sent.
+    pub fn crossed(&self, place: &Place) -> bool {
+        let mut legs = self
+            .legs
+            .get(&(place.peer, place.local))
+            .into_iter()
+            .flatten();
+        let leg = legs.rfind(|leg| leg.since <= place.at);
+        leg.is_some_and(|leg| !leg.behind)
     }
 
     /// What the server has acknowledged on the connection on which something came, bytes.
@@ -105,6 +134,11 @@ impl Watch {
         let legs = self.legs.get(&(place.peer, place.local))?;
         let leg = legs.iter().rfind(|leg| leg.since <= place.at)?;
         Some(leg.acked)
+    }
+
+    /// The connection whose segments go from one end to the other.
+    pub fn conn(&self, ends: &Ends) -> Option<usize> {
+        self.began.get(ends)?.last()?.conn
     }
 
     /// A segment has begun a connection anew in the switch. Where it is a late one of an earlier connection of the same port,

@@ -80,6 +80,8 @@ pub struct Switch {
     answered: HashSet<(Endpoint, Endpoint, u32, u32)>,
     /// A cookie was met by chance.
     chance: bool,
+    /// Flows that have been given up because nothing came: client and service.
+    silent: Vec<(Endpoint, Endpoint)>,
 }
 
 /// Servers that were left out are put back that often, ns.
@@ -110,6 +112,7 @@ impl Switch {
             service,
             answered: HashSet::new(),
             chance: false,
+            silent: Vec::new(),
         }
     }
 
@@ -182,6 +185,18 @@ impl Switch {
     /// (one in 2²⁴ for each epoch): what comes of it shows nothing.
     pub fn chance(&self) -> bool {
         self.chance
+    }
+
+    /// Flows that have been given up since the last call because nothing came: client and service.
+    pub fn silent(&mut self) -> Vec<(Endpoint, Endpoint)> {
+        std::mem::take(&mut self.silent)
+    }
+
+    /// The client and the service whose flow has a leg between a server and an address of the switch's.
+    pub fn client_of(&self, server: Endpoint, local: Endpoint) -> Option<(Endpoint, Endpoint)> {
+        let (id, _) = *self.shared.borrow().by_leg.get(&(server, local))?;
+        let entry = self.flows.get(id)?.as_ref()?;
+        Some((entry.client, entry.service))
     }
 
     /// When a flow is to be looked at next.
@@ -587,8 +602,12 @@ impl Switch {
             let Some(read) = wire::read(&empty) else {
                 continue;
             };
+            let ends = (entry.client, entry.service);
             self.note(|| format!("  switch: tick of flow {id}"));
             self.with(now, id, out, |flow, env, _| flow.tick(env), &empty, &read);
+            if std::mem::take(&mut self.shared.borrow_mut().idle) {
+                self.silent.push(ends);
+            }
             self.after(now, id);
         }
     }

@@ -65,6 +65,8 @@ pub(super) struct Shared {
     pub(super) notes: Vec<String>,
     pub(super) errors: Vec<String>,
     pub(super) stats: Stats,
+    /// A flow was given up because nothing came.
+    pub(super) idle: bool,
     /// Memory to read requests in.
     buffers: Vec<(Vec<u8>, Vec<u8>)>,
 }
@@ -84,6 +86,7 @@ impl Shared {
             notes: Vec::new(),
             errors: Vec::new(),
             stats: Stats::default(),
+            idle: false,
             buffers: Vec::new(),
         }
     }
@@ -276,6 +279,7 @@ impl<'a> environment::Platform for Carrier<'a> {
         self.note(|| format!("    count {name}"));
         let mut shared = self.shared.borrow_mut();
         *shared.stats.events.entry(name).or_default() += 1;
+        shared.idle |= event == Event::Idle;
     }
 
     fn tally(&self, what: Tally) {
