@@ -511,6 +511,7 @@ impl Client {
         self.expected = None;
         self.done += 1;
         ledger.exchanges += 1;
+        ledger.streams[self.conn].answered += 1;
         ledger.note(|| {
             format!(
                 "  client c{}: response {} is whole",

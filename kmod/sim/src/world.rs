@@ -160,6 +160,14 @@ fn address(v6: bool, net: u8, host: u16) -> [u8; 16] {
     }
 }
 
+/// The end of a client's connection.
+fn client_end(plan: &Plan, host: usize, port: u16) -> Endpoint {
+    Endpoint {
+        address: address(plan.v6, 1, host as u16 + 1),
+        port,
+    }
+}
+
 fn stack(kind: &Kind, address: [u8; 16], seed: u64) -> Box<dyn Stack> {
     match kind {
         Kind::Smol(config) => Box::new(Smol::new(config.clone(), address, seed)),
@@ -176,7 +184,7 @@ impl World {
         let mut hosts = Vec::new();
         let mut by_address = HashMap::new();
         for (number, client) in plan.clients.iter().enumerate() {
-            let own = address(plan.v6, 1, number as u16 + 1);
+            let own = client_end(&plan, number, 0).address;
             by_address.insert(own, hosts.len());
             let apps = plan
                 .conns
@@ -455,6 +463,26 @@ impl World {
         } else if !self.switch.left().is_empty() {
             errors.push(format!("legs are left: {:?}", self.switch.left()));
         }
+        // A client's ports are used again.
+        let mut answered = HashMap::new();
+        for (conn, stream) in self.ledger.plan.conns.iter().zip(&self.ledger.streams) {
+            let ends = (conn.host, conn.port, conn.service);
+            *answered.entry(ends).or_default() += stream.answered;
+        }
+        for ((host, port, service), answered) in answered {
+            let counted = self.switch.counted(
+                client_end(&self.ledger.plan, host, port),
+                Endpoint {
+                    address: self.service,
+                    port: service,
+                },
+            );
+            if !counted.unread && counted.requests.min(counted.responses) < answered {
+                errors.push(format!(
+                    "{answered} responses to port {port} of c{host}, but {counted:?}"
+                ));
+            }
+        }
         let stats = self.switch.stats();
         if stats.reserved != stats.freed {
             errors.push(format!(
@@ -562,10 +590,7 @@ impl World {
         host.stack.poll(self.now, &mut out);
         for conn in std::mem::take(&mut self.ledger.late) {
             let plan = &self.ledger.plan;
-            let client = Endpoint {
-                address: address(plan.v6, 1, plan.conns[conn].host as u16 + 1),
-                port: plan.conns[conn].port,
-            };
+            let client = client_end(plan, plan.conns[conn].host, plan.conns[conn].port);
             let snat = address(plan.v6, 0, 2);
             let of = |local: &Endpoint, remote: &Endpoint| {
                 *local == client || *remote == client || remote.address == snat

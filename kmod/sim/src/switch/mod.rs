@@ -43,6 +43,7 @@ use packet::Owned;
 use packet::Packet;
 use packet::Waiting;
 use platform::Carrier;
+pub use platform::Counted;
 use platform::Shared;
 use rules::SimRules;
 pub use stats::Stats;
@@ -185,6 +186,16 @@ impl Switch {
     /// (one in 2²⁴ for each epoch): what comes of it shows nothing.
     pub fn chance(&self) -> bool {
         self.chance
+    }
+
+    /// What was counted between a client and a service.
+    pub fn counted(&self, client: Endpoint, service: Endpoint) -> Counted {
+        let shared = self.shared.borrow();
+        shared
+            .counted
+            .get(&(client, service))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// Flows that have been given up since the last call because nothing came: client and service.
@@ -464,6 +475,7 @@ impl Switch {
                 shared: &self.shared,
                 rules: Rc::clone(&self.rules),
                 id,
+                client: entry.client,
                 service: entry.service,
                 now: now + self.base,
                 out,
@@ -481,6 +493,11 @@ impl Switch {
         };
         let result = call(&mut entry.flow, &mut env, &packet);
         let emitted = env.platform.emitted;
+        if entry.flow.is_opaque() {
+            let ends = (entry.client, entry.service);
+            let shared = &mut *self.shared.borrow_mut();
+            shared.counted.entry(ends).or_default().unread = true;
+        }
         if entry.state.has_notes() {
             self.shared.borrow_mut().verdict("note");
         }

@@ -51,6 +51,17 @@ impl Kept for Simulated {
 /// What is kept of a connection besides its flow.
 pub(super) type State = ConnState<Simulated>;
 
+/// What was counted between a client and a service.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counted {
+    /// Requests.
+    pub requests: u64,
+    /// Final responses.
+    pub responses: u64,
+    /// Something passed that was not read.
+    pub unread: bool,
+}
+
 /// What is common to all flows.
 pub(super) struct Shared {
     pub(super) plan: Plan,
@@ -65,6 +76,8 @@ pub(super) struct Shared {
     pub(super) notes: Vec<String>,
     pub(super) errors: Vec<String>,
     pub(super) stats: Stats,
+    /// What was counted for services, by client and service.
+    pub(super) counted: HashMap<(Endpoint, Endpoint), Counted>,
     /// A flow was given up because nothing came.
     pub(super) idle: bool,
     /// Memory to read requests in.
@@ -86,6 +99,7 @@ impl Shared {
             notes: Vec::new(),
             errors: Vec::new(),
             stats: Stats::default(),
+            counted: HashMap::new(),
             idle: false,
             buffers: Vec::new(),
         }
@@ -156,6 +170,7 @@ pub(super) struct Carrier<'a> {
     pub(super) rules: Rc<SimRules>,
     /// The flow, by number.
     pub(super) id: usize,
+    pub(super) client: Endpoint,
     pub(super) service: Endpoint,
     /// Now, ns of the switch's clock.
     pub(super) now: u64,
@@ -294,8 +309,13 @@ impl<'a> environment::Platform for Carrier<'a> {
         if service.is_none() {
             shared.error(format!("{what:?} of no service"));
         }
-        if what == Exchange::Request {
-            shared.stats.requests += 1;
+        let counted = shared.counted.entry((self.client, self.service));
+        match what {
+            Exchange::Request => {
+                counted.or_default().requests += 1;
+                shared.stats.requests += 1;
+            }
+            Exchange::Response(class) => counted.or_default().responses += u64::from(class > 1),
         }
     }
 
