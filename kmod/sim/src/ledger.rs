@@ -67,6 +67,8 @@ pub struct Stream {
     /// It could not go on: a late segment of an earlier connection took its place in the switch, or its server's TCP forgot
     /// to send its end again.
     pub excused: bool,
+    /// When a late segment of an earlier connection took its place in the switch, which then knew nothing of it, ns.
+    pub replaced: Option<u64>,
     /// Responses that its client has whole.
     pub answered: u64,
     /// What the network lost of it.

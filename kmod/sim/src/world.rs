@@ -350,7 +350,9 @@ impl World {
                         && let Some(read) = wire::read(&packet)
                         && let Some(conn) = self.watch.replaced(&read.segment)
                     {
-                        self.ledger.streams[conn].excused = true;
+                        let stream = &mut self.ledger.streams[conn];
+                        stream.excused = true;
+                        stream.replaced = Some(at);
                     }
                     if self.switch.chance() {
                         self.notes();
@@ -381,8 +383,11 @@ impl World {
             errors.extend(self.switch.errors());
             for (conn, index, place) in std::mem::take(&mut self.ledger.again) {
                 // A connection has ended, and its port is in use again; its first segments were late, and nothing tells them
-                // from those of a connection that begins.
-                if self.ledger.outcomes[conn as usize] != Outcome::Open {
+                // from those of a connection that begins. Or such a segment took the place of one that goes on.
+                let replaced = self.ledger.streams[conn as usize].replaced;
+                if self.ledger.outcomes[conn as usize] != Outcome::Open
+                    || replaced.is_some_and(|replaced| place.at < replaced)
+                {
                     self.late += 1;
                     continue;
                 }

@@ -102,6 +102,7 @@ fn seeds_that_were_run_before() {
         5000018065,
         5000022323,
         5000030644,
+        6300016736,
     ] {
         total.add(&check(2, seed));
     }
