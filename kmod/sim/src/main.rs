@@ -74,6 +74,9 @@ fn main() {
                 println!("{}", last_lines(&run(seed, size, true).trace));
             }
         }
+        if report.chance > 0 {
+            println!("seed {seed} ended at a cookie met by chance");
+        }
         total.add(&report);
         seed += 1;
         let enough = match args.connections {
