@@ -20,6 +20,7 @@ use kernel::sync::SpinLock;
 
 use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::ends::Secret;
+use l7switch_engine::fingerprint;
 use l7switch_engine::flow::seq;
 use l7switch_engine::netlink::FlowState;
 use l7switch_engine::wheel::Link;
@@ -188,6 +189,8 @@ pub(crate) struct Flows {
     secret: Secret,
     /// Of SYN cookies.
     pub(super) cookies: [u64; 2],
+    /// Of requests' heads.
+    pub(super) heads: fingerprint::Key,
     /// Room to read requests in.
     pub(super) scratches: Scratches,
     /// Connections in the table at most.
@@ -230,6 +233,7 @@ impl Flows {
             index: Index::new((limit as usize).saturating_mul(3))?,
             secret: Secret::new([(); 7].map(|()| random::number())),
             cookies,
+            heads: fingerprint::Key::new(random::number()),
             scratches: Scratches::new()?,
             limit,
             any: AtomicBool::new(false),

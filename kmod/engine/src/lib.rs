@@ -10,9 +10,11 @@
 extern crate std;
 
 pub mod decide;
+pub mod decisions;
 pub mod endpoint;
 pub mod ends;
 pub mod environment;
+pub mod fingerprint;
 pub mod flow;
 pub mod form;
 pub mod http1;
