@@ -59,25 +59,31 @@ impl PacketContext<'_> {
             eager,
             ..listener(self.flows, self.now)
         };
-        let fresh = flow::fresh(&listener, &parsed.segment);
+        let mut fresh = flow::fresh(&listener, &parsed.segment);
+        let is_doubtful = match &fresh {
+            Fresh::Overtook => true,
+            // One of 2²¹ that are others' has a cookie by chance.
+            _ => self.counts.others_came(milliseconds(self.now)),
+        };
+        if is_doubtful && !parsed.segment.is(SYN) && self.is_others(packet, parsed) {
+            fresh = Fresh::Pass;
+        }
         if !matches!(fresh, Fresh::Open(_)) {
             self.came(service, parsed);
         }
         match fresh {
             Fresh::Pass => {
                 // A SYN that no cookie can answer is the front's.
-                let begins = parsed.segment.is(SYN);
-                self.counts.count(match begins {
-                    true => Counter::ToFront,
-                    false => Counter::UntrackedSegments,
-                });
+                if parsed.segment.is(SYN) {
+                    self.counts.count(Counter::ToFront);
+                } else {
+                    self.counts.another_came(milliseconds(self.now));
+                }
                 netfilter::Verdict::Accept
             }
-            Fresh::Drop => {
-                // What overtook a connection's first data.
-                if parsed.segment.payload > 0 {
-                    self.counts.count(Counter::OutOfOrder);
-                }
+            Fresh::Drop => netfilter::Verdict::Drop,
+            Fresh::Overtook => {
+                self.counts.count(Counter::OutOfOrder);
                 netfilter::Verdict::Drop
             }
             Fresh::Answer(build) => {
@@ -89,6 +95,15 @@ impl PacketContext<'_> {
             }
             Fresh::Open(flow) => self.open(service, flow, packet, parsed, hash),
         }
+    }
+
+    /// Whether a packet to a service is of a connection that is not the switch's: of one that was opened while the address was
+    /// not a service's, that a SYN began which no cookie can answer, or that another host has, where the address is now.
+    #[cold]
+    #[inline(never)]
+    fn is_others(&self, packet: &Packet<'_>, parsed: &Parsed) -> bool {
+        packet.has_socket(parsed.tcp_at)
+            || !packet.is_to_this_host(&parsed.segment.destination.address)
     }
 
     /// Counts a packet to a service that is none of a connection.

@@ -122,6 +122,10 @@ bool l7_net_has_ipsec(const struct net *net);
 bool l7_hook_ipsec_lets_in(const struct nf_hook_state *state, struct sk_buff *skb,
 			   const u8 *destination);
 
+/* net/socket.c */
+bool l7_hook_has_socket(const struct nf_hook_state *state, const struct sk_buff *skb,
+			unsigned int tcp_at);
+
 /* net/fast_path.c */
 bool l7_way_is_plain(const struct dst_entry *dst, u32 *cookie);
 bool l7_way_is_good(struct dst_entry *dst, u32 cookie);

@@ -57,6 +57,9 @@ pub enum Fresh {
     Pass,
     /// It is the switch's, and needs nothing.
     Drop,
+    /// It overtook the first data of a connection that is open, and its sender has it still; or it is none of the switch's, of
+    /// which one in 64 looks so. Then it must go on: what is dropped comes again, and looks the same.
+    Overtook,
     /// It is answered.
     Answer(Build),
     /// It makes a flow, which is to be given the segment ([`Flow::client`]).
@@ -203,7 +206,7 @@ pub fn fresh(listener: &Listener, segment: &Segment) -> Fresh {
     }
     // What overtook the first data: its sender has it still, and sends it again behind those.
     if listener.overtakes(segment) {
-        return Fresh::Drop;
+        return Fresh::Overtook;
     }
     Fresh::Pass
 }
