@@ -13,6 +13,7 @@ pub mod decide;
 pub mod decisions;
 pub mod endpoint;
 pub mod ends;
+pub mod ends_filter;
 pub mod environment;
 pub mod fingerprint;
 pub mod flow;
