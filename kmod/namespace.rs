@@ -13,7 +13,9 @@ use l7switch_engine::flow::milliseconds;
 use l7switch_engine::netlink::FlowState;
 
 use crate::datapath::connection::Connection;
+use crate::datapath::flows::new_ends;
 use crate::datapath::flows::Flows;
+use crate::datapath::segment::Headers;
 use crate::datapath::Datapath;
 use crate::shell::clock;
 use crate::shell::net::netfilter;
@@ -89,10 +91,29 @@ impl Switch {
         }
         switch.work.begin(switch.into())?;
         let shared = (*ruleset).clone();
+        // Packets of the new rules' connections are known before there are some.
+        switch.with_flows(|flows| flows.know_ends(&shared));
         switch.datapath.ruleset.replace(Some(ruleset));
+        switch.forget_ends(&shared);
         control.generation = shared.generation;
         control.ruleset = Some(shared);
         Ok(())
+    }
+
+    /// Forgets the ends that are neither of the rules in force, by which alone packets are decided about now, nor of a connection
+    /// that there is; not where memory is short. In process context.
+    fn forget_ends(&self, ruleset: &Ruleset) {
+        let Ok(ends) = new_ends() else {
+            return;
+        };
+        ruleset.add_ends(&ends);
+        let mut position = 0;
+        while let Some((next, ())) =
+            self.next_flow(position, |connection| connection.add_ends(&ends))
+        {
+            position = next;
+        }
+        self.with_flows(|flows| flows.ends.become_as(&ends));
     }
 
     /// Takes the table in force away. Sleeps until no packet sees it.
@@ -105,7 +126,11 @@ impl Switch {
     }
 
     fn follows(&self) -> bool {
-        self.datapath.flows.read(&rcu::read_lock()).is_some()
+        self.with_flows(|_| ()).is_some()
+    }
+
+    fn with_flows<R>(&self, with: impl FnOnce(&Flows) -> R) -> Option<R> {
+        self.datapath.flows.read(&rcu::read_lock()).map(with)
     }
 
     /// Connections followed now.
@@ -185,6 +210,8 @@ impl Watch for Switch {
 }
 
 impl PacketHook for Switch {
+    type Headers = Headers;
+
     #[inline(always)]
     fn ipv4(&self, packet: &mut Packet<'_>) -> netfilter::Verdict {
         self.datapath.see(packet)
@@ -196,14 +223,13 @@ impl PacketHook for Switch {
     }
 
     #[inline(always)]
-    fn awaits(&self, guard: &rcu::Guard) -> bool {
-        let flows = self.datapath.flows.read(guard);
-        flows.is_some_and(Flows::any)
+    fn concerns(&self, guard: &rcu::Guard, start: &[u8]) -> Option<Headers> {
+        self.datapath.concerns(guard, start)
     }
 
     #[inline(always)]
-    fn ingress(&self, packet: &mut Packet<'_>) -> netfilter::Verdict {
-        self.datapath.arrive(packet)
+    fn ingress(&self, packet: &mut Packet<'_>, headers: &Headers) -> netfilter::Verdict {
+        self.datapath.arrive(packet, headers)
     }
 
     fn dropped_behind(&self) {

@@ -3,11 +3,14 @@
 #![forbid(unsafe_code)]
 
 use l7switch_engine::endpoint::Endpoint;
+use l7switch_engine::ends_filter::Role;
 use l7switch_engine::flow::Flow;
+use l7switch_engine::flow::LEGS;
 use l7switch_engine::netlink::FlowState;
 
 use super::env::new_state;
 use super::env::ConnState;
+use super::flows::Ends;
 use super::flows::Side;
 use crate::shell::net::route::Vrf;
 
@@ -36,6 +39,14 @@ impl Connection {
             seen: now,
             packets: 0,
             bytes: 0,
+        }
+    }
+
+    /// Adds what its packets are known by.
+    pub(crate) fn add_ends(&self, ends: &Ends) {
+        ends.add(Role::Service, &self.flow.service);
+        for leg in (0..LEGS).filter_map(|leg| self.flow.leg(leg)) {
+            ends.add(Role::Server, &leg.peer);
         }
     }
 

@@ -7,6 +7,7 @@ use core::ops::Range;
 use kernel::prelude::*;
 use kernel::sync::rcu;
 
+use l7switch_engine::decisions::Decisions;
 use l7switch_engine::endpoint::is_ipv4;
 use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::environment;
@@ -18,6 +19,7 @@ use l7switch_engine::environment::Notes;
 use l7switch_engine::environment::Peek;
 use l7switch_engine::environment::Queue;
 use l7switch_engine::environment::Tally;
+use l7switch_engine::fingerprint;
 use l7switch_engine::flow::cookie;
 use l7switch_engine::flow::segment::Parsed;
 use l7switch_engine::flow::Build;
@@ -236,6 +238,11 @@ impl<'e, 'g> environment::Platform for KernelPlatform<'e, 'g> {
         self.context.ruleset
     }
 
+    #[inline]
+    fn fingerprint_key(&self) -> fingerprint::Key {
+        self.context.flows.heads
+    }
+
     fn listener(&self) -> Listener {
         listener(self.context.flows, self.context.now)
     }
@@ -247,8 +254,18 @@ impl<'e, 'g> environment::Platform for KernelPlatform<'e, 'g> {
     #[inline]
     fn with_buffers<T>(&self, with: impl FnOnce(Buffers<'_>) -> T) -> Option<T> {
         let mut scratch = self.context.flows.scratches.take()?;
-        let Scratch { bytes, path, host } = &mut *scratch;
-        Some(with(Buffers { bytes, host, path }))
+        let Scratch {
+            bytes,
+            path,
+            host,
+            decisions,
+        } = &mut *scratch;
+        Some(with(Buffers {
+            bytes,
+            host,
+            path,
+            decisions: Decisions(decisions),
+        }))
     }
 
     fn forwards(&self, ipv4: bool) -> bool {

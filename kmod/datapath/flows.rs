@@ -7,7 +7,6 @@
 #![forbid(unsafe_code)]
 
 use core::pin::Pin;
-use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
@@ -20,6 +19,9 @@ use kernel::sync::SpinLock;
 
 use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::ends::Secret;
+use l7switch_engine::ends_filter;
+use l7switch_engine::ends_filter::EndsFilter;
+use l7switch_engine::fingerprint;
 use l7switch_engine::flow::seq;
 use l7switch_engine::netlink::FlowState;
 use l7switch_engine::wheel::Link;
@@ -32,6 +34,7 @@ use super::index::Index;
 use super::index::Place;
 use super::scratch::Scratches;
 use crate::shell::random;
+use crate::state::ruleset::Ruleset;
 
 /// Locks; a power of two.
 const SHARDS: usize = 256;
@@ -180,6 +183,24 @@ impl Shard {
     }
 }
 
+/// The ends of connections.
+pub(crate) type Ends = EndsFilter<KVec<AtomicU64>>;
+
+/// Of none.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub(crate) fn new_ends() -> Result<Ends> {
+    let mut words = KVec::with_capacity(ends_filter::WORDS, GFP_KERNEL_ACCOUNT)?;
+    for _ in 0..ends_filter::WORDS {
+        words
+            .push_within_capacity(AtomicU64::new(0))
+            .map_err(|_| ENOMEM)?;
+    }
+    Ok(EndsFilter(words))
+}
+
 /// The table of connections.
 pub(crate) struct Flows {
     shards: KVec<Pin<KBox<SpinLock<Shard>>>>,
@@ -188,12 +209,14 @@ pub(crate) struct Flows {
     secret: Secret,
     /// Of SYN cookies.
     pub(super) cookies: [u64; 2],
+    /// Of requests' heads.
+    pub(super) heads: fingerprint::Key,
     /// Room to read requests in.
     pub(super) scratches: Scratches,
     /// Connections in the table at most.
     limit: u32,
-    /// Whether there may be connections. Read for every packet of the host's, so it is written only where it changes.
-    any: AtomicBool,
+    /// The ends of the connections that there are and may be: a packet of none of them is another's.
+    pub(crate) ends: Ends,
     sums: Sums,
 }
 
@@ -230,9 +253,10 @@ impl Flows {
             index: Index::new((limit as usize).saturating_mul(3))?,
             secret: Secret::new([(); 7].map(|()| random::number())),
             cookies,
+            heads: fingerprint::Key::new(random::number()),
             scratches: Scratches::new()?,
             limit,
-            any: AtomicBool::new(false),
+            ends: new_ends()?,
             sums: Sums {
                 count: AtomicU32::new(0),
                 held: AtomicU64::new(0),
@@ -245,17 +269,9 @@ impl Flows {
         self.sums.count.load(Relaxed)
     }
 
-    /// Whether there may be connections: for what may be done where there are some, and need not.
-    #[inline]
-    pub(crate) fn any(&self) -> bool {
-        self.any.load(Relaxed)
-    }
-
-    /// Looks whether there are connections still, from time to time.
-    pub(super) fn look_for_any(&self) {
-        if self.any() && self.count() == 0 {
-            self.any.store(false, Relaxed);
-        }
+    /// Adds the ends of connections that rules may make.
+    pub(crate) fn know_ends(&self, ruleset: &Ruleset) {
+        ruleset.add_ends(&self.ends);
     }
 
     /// Whether an eighth of the table is free.
@@ -283,6 +299,7 @@ impl Flows {
     }
 
     /// Locks a shard. With softirqs off.
+    #[inline(always)]
     pub(super) fn lock(&self, shard: usize) -> Option<Guard<'_, Shard, SpinLockBackend>> {
         Some(self.shards.get(shard & (SHARDS - 1))?.lock())
     }
@@ -293,34 +310,30 @@ impl Flows {
         self.index.find(hash, Some)
     }
 
-    /// Calls `with` with the connection whose packet has these ends, its shard locked and softirqs off.
-    pub(super) fn find<R>(
+    /// The connection whose packet has these ends, in its locked shard. With softirqs off.
+    pub(super) fn find(
         &self,
         hash: u64,
         source: &Endpoint,
         destination: &Endpoint,
-        with: impl FnOnce(&mut Shard, Location, Side) -> R,
-    ) -> Option<R> {
+    ) -> Option<Found<'_>> {
         let first = self.candidate(hash)?;
-        self.find_from(first, hash, source, destination, with)
+        self.find_from(first, hash, source, destination)
     }
 
     /// The same where the first [candidate](Self::candidate) is known.
     #[inline(always)]
-    pub(super) fn find_from<R>(
+    pub(super) fn find_from(
         &self,
         first: Place,
         hash: u64,
         source: &Endpoint,
         destination: &Endpoint,
-        with: impl FnOnce(&mut Shard, Location, Side) -> R,
-    ) -> Option<R> {
-        let found = match self.at(first, source, destination) {
-            Some(found) => found,
-            None => self.other(hash, source, destination)?,
-        };
-        let (mut shard, location, side) = found;
-        Some(with(&mut shard, location, side))
+    ) -> Option<Found<'_>> {
+        match self.at(first, source, destination) {
+            Some(found) => Some(found),
+            None => self.other(hash, source, destination),
+        }
     }
 
     /// What is at a place, locked, if its packets have these ends.
@@ -360,7 +373,8 @@ impl Flows {
         let slot = shard.free;
         let place = shard.slots.0.get_mut(slot as usize)?;
         let location = Location::of(shard_number, slot);
-        if !self.index.insert(hash, location.place(Side::Client)) {
+        // The shard is by the hash, and locked.
+        if !self.index.insert_alone(hash, location.place(Side::Client)) {
             return None;
         }
         let next = place.link.next;
@@ -369,9 +383,6 @@ impl Flows {
         shard.used = shard.used.wrapping_add(1);
         shard.wait(slot, due);
         self.sums.count.fetch_add(1, Relaxed);
-        if !self.any.load(Relaxed) {
-            self.any.store(true, Relaxed);
-        }
         Some(location)
     }
 

@@ -2,6 +2,9 @@
 //! Packets as the hooks see them: whose they are.
 #![forbid(unsafe_code)]
 
+use kernel::sync::rcu;
+
+use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::flow::segment::Parsed;
 use l7switch_engine::flow::segment::ACK;
 use l7switch_engine::flow::segment::RST;
@@ -9,7 +12,9 @@ use l7switch_engine::flow::segment::SYN;
 
 use super::dispatch::Action;
 use super::dispatch::PacketContext;
+use super::flows::Flows;
 use super::flows::Side;
+use super::segment::Headers;
 use super::transmit::Out;
 use super::Datapath;
 use crate::shell::clock;
@@ -24,6 +29,20 @@ use crate::state::counters::Counter;
 const ICMP: u8 = 1;
 /// IPPROTO_ICMPV6.
 const ICMPV6: u8 = 58;
+
+/// Whether headers may be of a packet of the switch's.
+#[inline(always)]
+fn may_concern(flows: &Flows, headers: &Headers) -> bool {
+    flows
+        .ends
+        .may_concern(&headers.source(), &headers.destination())
+}
+
+/// Whether a packet that begins with some bytes is a TCP segment that is surely not the switch's.
+#[inline(always)]
+fn is_others(flows: &Flows, start: &[u8]) -> bool {
+    super::segment::plain(start).is_some_and(|headers| !may_concern(flows, &headers))
+}
 
 impl Datapath {
     /// What a packet needs; `None` without a table. Its time is read where it is found to be the module's.
@@ -46,6 +65,10 @@ impl Datapath {
         };
         // Local clients send in process context.
         let local = packet.point() == Point::LocalOut;
+        // Of others' packets no more is read.
+        if !local && is_others(context.flows, packet.start().0) {
+            return netfilter::Verdict::Accept;
+        }
         let _softirqs = local.then(bottom_halves::Disabled::new);
         let mut again = true;
         loop {
@@ -72,46 +95,51 @@ impl Datapath {
         }
     }
 
-    /// A TCP segment at a device's ingress: it is taken there where its connection is in the table.
-    #[inline(never)]
-    pub(crate) fn arrive(&self, packet: &mut Packet<'_>) -> netfilter::Verdict {
+    /// The headers of a TCP segment that may be the switch's, with which a packet begins.
+    #[inline(always)]
+    pub(crate) fn concerns(&self, guard: &rcu::Guard, start: &[u8]) -> Option<Headers> {
+        let flows = self.flows.read(guard)?;
+        super::segment::plain(start).filter(|headers| may_concern(flows, headers))
+    }
+
+    /// A TCP segment at a device's ingress: it is taken there where its connection is in the table, or begins there.
+    #[inline(always)]
+    pub(crate) fn arrive(&self, packet: &mut Packet<'_>, headers: &Headers) -> netfilter::Verdict {
         let Some(mut context) = self.context(packet) else {
             return netfilter::Verdict::Accept;
         };
-        let (start, len) = packet.start();
-        let Some((ip, tcp)) = super::segment::plain(start) else {
-            return netfilter::Verdict::Accept;
-        };
+        let (ip, flows) = (&headers.ip, context.flows);
+        let hash = flows.hash(&headers.source(), &headers.destination());
         // It may begin another connection.
-        if tcp.flags & (SYN | ACK | RST) == SYN {
-            return netfilter::Verdict::Accept;
-        }
-        let flows = context.flows;
-        // Of others' packets no more is read.
-        let hash = flows.hash(&tcp.source(&ip), &tcp.destination(&ip));
-        let Some(first) = flows.candidate(hash) else {
-            return netfilter::Verdict::Accept;
+        let opens = headers.flags & (SYN | ACK | RST) == SYN;
+        let first = flows.candidate(hash).filter(|_| !opens);
+        let Some(first) = first else {
+            return context.begins(packet, headers, hash, opens);
         };
         // Used where it is made, and not copied.
-        let Some(parsed) = &Parsed::read(start, len, &ip, ip.header_len) else {
+        let (start, len) = packet.start();
+        let Some(parsed) = &Parsed::read(start, len, ip, ip.header_len) else {
             return netfilter::Verdict::Accept;
         };
         let (source, destination) = (&parsed.segment.source, &parsed.segment.destination);
         let mut out = Out::new();
-        let action = flows.find_from(first, hash, source, destination, |shard, location, side| {
-            match packet.take() {
-                Some(true) => {
-                    context.now = clock::now_ns();
-                    context.give(shard, location, side, packet, parsed, &mut out)
-                }
-                Some(false) => context.wrong(),
-                // The stack will drop it, or it is taken at `PRE_ROUTING`.
-                None => Action::Fresh,
+        let found = flows.find_from(first, hash, source, destination);
+        let Some((mut shard, location, side)) = found else {
+            return netfilter::Verdict::Accept;
+        };
+        let action = match packet.take() {
+            Some(true) => {
+                context.now = clock::now_ns();
+                context.give(&mut shard, location, side, packet, parsed, &mut out)
             }
-        });
+            Some(false) => context.wrong(),
+            // The stack will drop it, or it is taken at `PRE_ROUTING`.
+            None => Action::Fresh,
+        };
+        drop(shard);
         let verdict = match &action {
-            Some(Action::Fresh) | None => netfilter::Verdict::Accept,
-            Some(action) => context.finish(packet, action),
+            Action::Fresh => netfilter::Verdict::Accept,
+            action => context.finish(packet, action),
         };
         context.send(&mut out);
         verdict
@@ -119,6 +147,27 @@ impl Datapath {
 }
 
 impl<'g> PacketContext<'g> {
+    /// A segment at ingress of no connection that there is.
+    // By itself: the packets of those that there are need no room for it.
+    #[inline(never)]
+    fn begins(
+        &mut self,
+        packet: &mut Packet<'_>,
+        headers: &Headers,
+        hash: u64,
+        opens: bool,
+    ) -> netfilter::Verdict {
+        let Some(service) = self.service(packet, &headers.destination(), opens) else {
+            return netfilter::Verdict::Accept;
+        };
+        let (start, len) = packet.start();
+        let Some(parsed) = &Parsed::read(start, len, &headers.ip, headers.ip.header_len) else {
+            return netfilter::Verdict::Accept;
+        };
+        self.now = clock::now_ns();
+        self.fresh(service, packet, parsed, hash)
+    }
+
     fn segment(&mut self, packet: &mut Packet<'_>, parsed: &Parsed) -> netfilter::Verdict {
         let segment = &parsed.segment;
         let (source, destination) = (&segment.source, &segment.destination);
@@ -134,33 +183,38 @@ impl<'g> PacketContext<'g> {
         let hash = self.flows.hash(source, destination);
         let opens = segment.flags & (SYN | ACK | RST) == SYN;
         if opens {
-            if let Some(service) = self.service(packet, parsed, opens) {
-                return self.stranger(service, packet, parsed, hash);
+            if let Some(service) = self.service(packet, destination, opens) {
+                self.now = clock::now_ns();
+                return self.fresh(service, packet, parsed, hash);
             }
         }
         let mut out = Out::new();
-        let action = self
-            .flows
-            .find(hash, source, destination, |shard, location, side| {
-                if packet.point() == Point::PreRouting {
-                    self.counts.count(Counter::IngressMissed);
-                }
-                if !self.is_let_in(packet, parsed) {
-                    return Action::Refused;
-                }
-                match packet.checksum_valid(parsed.tcp_at) {
-                    true => {
-                        self.now = clock::now_ns();
-                        self.give(shard, location, side, packet, parsed, &mut out)
+        let action =
+            self.flows
+                .find(hash, source, destination)
+                .map(|(mut shard, location, side)| {
+                    if packet.point() == Point::PreRouting {
+                        self.counts.count(Counter::IngressMissed);
                     }
-                    false => self.wrong(),
-                }
-            });
+                    if !self.is_let_in(packet, parsed) {
+                        return Action::Refused;
+                    }
+                    match packet.checksum_valid(parsed.tcp_at) {
+                        true => {
+                            self.now = clock::now_ns();
+                            self.give(&mut shard, location, side, packet, parsed, &mut out)
+                        }
+                        false => self.wrong(),
+                    }
+                });
         let verdict = match &action {
             // It has been asked above.
             Some(Action::Fresh) | None if opens => netfilter::Verdict::Accept,
-            Some(Action::Fresh) | None => match self.service(packet, parsed, opens) {
-                Some(service) => self.stranger(service, packet, parsed, hash),
+            Some(Action::Fresh) | None => match self.service(packet, destination, opens) {
+                Some(service) => {
+                    self.now = clock::now_ns();
+                    self.fresh(service, packet, parsed, hash)
+                }
                 None => netfilter::Verdict::Accept,
             },
             Some(action) => self.finish(packet, action),
@@ -179,12 +233,18 @@ impl<'g> PacketContext<'g> {
         let mut out = Out::new();
         let action = self
             .flows
-            .find(hash, client, front, |shard, location, side| {
+            .find(hash, client, front)
+            .map(|(mut shard, location, side)| {
                 let leg = shard.get(location.slot()).and_then(|c| c.flow.front_leg());
                 match (leg, side) {
-                    (Some(leg), Side::Client) => {
-                        self.give(shard, location, Side::Server(leg), packet, parsed, &mut out)
-                    }
+                    (Some(leg), Side::Client) => self.give(
+                        &mut shard,
+                        location,
+                        Side::Server(leg),
+                        packet,
+                        parsed,
+                        &mut out,
+                    ),
                     // The front's own connection, from before the flow.
                     _ => Action::Accept,
                 }
@@ -202,8 +262,7 @@ impl<'g> PacketContext<'g> {
     /// With an address of its own, that is asked where a connection opens: the cookie of what follows says that it was this host's.
     /// On all addresses, others' packets are many, and one of 2²⁴ has an acknowledgement that looks like a cookie.
     #[inline(never)]
-    fn service(&self, packet: &Packet<'_>, parsed: &Parsed, opens: bool) -> Option<u32> {
-        let to = &parsed.segment.destination;
+    fn service(&self, packet: &Packet<'_>, to: &Endpoint, opens: bool) -> Option<u32> {
         if !opens {
             if let Some(service) = self.ruleset.service_with_address(to.address, to.port) {
                 return Some(service);
@@ -211,34 +270,18 @@ impl<'g> PacketContext<'g> {
         }
         let service = self.ruleset.service_at(to.address, to.port)?;
         if !packet.is_to_this_host(&to.address) {
-            self.counts.count(Counter::Elsewhere);
+            // At ingress it will be seen again.
+            if packet.point() != Point::Ingress {
+                self.counts.count(Counter::Elsewhere);
+            }
             return None;
         }
         Some(service)
     }
 
-    /// A packet to a service that is no connection's.
-    fn stranger(
-        &mut self,
-        service: u32,
-        packet: &mut Packet<'_>,
-        parsed: &Parsed,
-        hash: u64,
-    ) -> netfilter::Verdict {
-        if !self.is_let_in(packet, parsed) {
-            return netfilter::Verdict::Accept;
-        }
-        if !packet.checksum_valid(parsed.tcp_at) {
-            self.wrong();
-            return netfilter::Verdict::Drop;
-        }
-        self.now = clock::now_ns();
-        self.fresh(service, packet, parsed, hash)
-    }
-
     /// Whether IPsec's policies let a packet in that is a connection's or to a service.
     #[inline]
-    fn is_let_in(&self, packet: &Packet<'_>, parsed: &Parsed) -> bool {
+    pub(super) fn is_let_in(&self, packet: &Packet<'_>, parsed: &Parsed) -> bool {
         let is_let_in = packet.is_let_in(&parsed.segment.destination.address);
         if !is_let_in {
             self.counts.count(Counter::IpsecRefused);
@@ -248,7 +291,7 @@ impl<'g> PacketContext<'g> {
 
     /// A segment whose checksum is wrong: what it acknowledges and its clock would change the connection, too.
     #[cold]
-    fn wrong(&self) -> Action<'g> {
+    pub(super) fn wrong(&self) -> Action<'g> {
         self.counts.count(Counter::BadChecksums);
         Action::Drop
     }

@@ -46,14 +46,15 @@ impl Datapath {
         };
         // The way back of the segment is the way of its connection's packets.
         let hash = flows.hash(&to, &from);
-        let found = flows.find(hash, &to, &from, |shard, location, side| {
+        let found = flows.find(hash, &to, &from);
+        let rewrite = found.and_then(|(mut shard, location, side)| {
             let flow = &shard.get(location.slot())?.flow;
             match side {
                 Side::Client => flow.error_to_server(),
                 Side::Server(leg) => flow.error_to_client(leg),
             }
         });
-        match found.flatten() {
+        match rewrite {
             Some(rewrite) => self.pass_error(packet, &error, &rewrite),
             None => Verdict::Accept,
         }

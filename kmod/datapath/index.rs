@@ -92,23 +92,32 @@ impl Index {
     /// Puts a key in. `false` where there is no room, or where the key (or, very rarely, another of the same hash) is
     /// there.
     pub(super) fn insert(&self, hash: u64, place: Place) -> bool {
-        if self.has(hash) != 0 {
+        if !self.insert_alone(hash, place) {
             return false;
         }
-        let new = word(hash, place);
-        for set in self.sets(hash) {
-            for entry in set {
-                if entry.compare_exchange(0, new, Release, Relaxed).is_ok() {
-                    // Two at a time: neither has it.
-                    if self.has(hash) > 1 {
-                        self.remove(hash, place);
-                        return false;
-                    }
-                    return true;
-                }
+        // Two at a time: neither has it.
+        let alone = self.has(hash) <= 1;
+        if !alone {
+            self.remove(hash, place);
+        }
+        alone
+    }
+
+    /// The same under a lock under which every insertion of that key is.
+    pub(super) fn insert_alone(&self, hash: u64, place: Place) -> bool {
+        let tag = hash >> 32;
+        let mut free = None;
+        for entry in self.sets(hash).flatten() {
+            match entry.load(Acquire) {
+                0 => free = free.or(Some(entry)),
+                found if found >> 32 == tag => return false,
+                _ => {}
             }
         }
-        false
+        let new = word(hash, place);
+        let is_put = |entry: &AtomicU64| entry.compare_exchange(0, new, Release, Relaxed).is_ok();
+        // Somebody else may have taken that one meanwhile.
+        free.is_some_and(|free| is_put(free) || self.sets(hash).flatten().any(is_put))
     }
 
     /// Takes a key out.

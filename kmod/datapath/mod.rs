@@ -11,7 +11,7 @@ mod icmp;
 mod index;
 mod open;
 mod scratch;
-mod segment;
+pub(crate) mod segment;
 mod timer;
 mod transmit;
 

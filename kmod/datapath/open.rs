@@ -24,14 +24,16 @@ use super::transmit::Out;
 use crate::shell::net::netfilter;
 use crate::shell::net::route::Sent;
 use crate::shell::net::route::Vrf;
+use crate::shell::packet::Buffer;
 use crate::shell::packet::Packet;
+use crate::shell::packet::Point;
 use crate::state::counters::Counter;
 use crate::state::traffic::TRAFFIC_BYTES;
 use crate::state::traffic::TRAFFIC_CONNECTIONS;
 use crate::state::traffic::TRAFFIC_PACKETS;
 
 impl PacketContext<'_> {
-    /// A packet to a service that belongs to no flow.
+    /// A packet to a service that belongs to no flow. At ingress what is not the switch's is not touched: it is seen again.
     pub(super) fn fresh(
         &self,
         service: u32,
@@ -39,6 +41,7 @@ impl PacketContext<'_> {
         parsed: &Parsed,
         hash: u64,
     ) -> netfilter::Verdict {
+        let early = packet.point() == Point::Ingress;
         let record: ServiceRecord = self.ruleset.table.get(service).unwrap_or_default();
         let protocol = Protocol::from_number(record.protocol);
         let served = record.datapath != Datapath::Front.number()
@@ -47,7 +50,9 @@ impl PacketContext<'_> {
                 Some(Protocol::Http | Protocol::Tls | Protocol::Tcp)
             );
         if !served {
-            self.came(service, parsed);
+            if !early {
+                self.came(service, parsed);
+            }
             return netfilter::Verdict::Accept;
         }
         let eager = matches!(protocol, Some(Protocol::Tcp));
@@ -59,25 +64,43 @@ impl PacketContext<'_> {
             eager,
             ..listener(self.flows, self.now)
         };
-        let fresh = flow::fresh(&listener, &parsed.segment);
+        let mut fresh = flow::fresh(&listener, &parsed.segment);
+        let is_doubtful = match &fresh {
+            Fresh::Overtook => true,
+            // One of 2²¹ that are others' has a cookie by chance.
+            _ => self.counts.others_came(milliseconds(self.now)),
+        };
+        if is_doubtful && !parsed.segment.is(SYN) && self.is_others(packet, parsed) {
+            fresh = Fresh::Pass;
+        }
+        if !matches!(fresh, Fresh::Pass) {
+            match self.takes(packet, parsed) {
+                Some(true) => {}
+                Some(false) => {
+                    self.wrong();
+                    return netfilter::Verdict::Drop;
+                }
+                None => return netfilter::Verdict::Accept,
+            }
+        } else if early {
+            return netfilter::Verdict::Accept;
+        }
         if !matches!(fresh, Fresh::Open(_)) {
             self.came(service, parsed);
         }
         match fresh {
             Fresh::Pass => {
                 // A SYN that no cookie can answer is the front's.
-                let begins = parsed.segment.is(SYN);
-                self.counts.count(match begins {
-                    true => Counter::ToFront,
-                    false => Counter::UntrackedSegments,
-                });
+                if parsed.segment.is(SYN) {
+                    self.counts.count(Counter::ToFront);
+                } else {
+                    self.counts.another_came(milliseconds(self.now));
+                }
                 netfilter::Verdict::Accept
             }
-            Fresh::Drop => {
-                // What overtook a connection's first data.
-                if parsed.segment.payload > 0 {
-                    self.counts.count(Counter::OutOfOrder);
-                }
+            Fresh::Drop => netfilter::Verdict::Drop,
+            Fresh::Overtook => {
+                self.counts.count(Counter::OutOfOrder);
                 netfilter::Verdict::Drop
             }
             Fresh::Answer(build) => {
@@ -89,6 +112,25 @@ impl PacketContext<'_> {
             }
             Fresh::Open(flow) => self.open(service, flow, packet, parsed, hash),
         }
+    }
+
+    /// Takes a packet that is the switch's: whether its checksum is right. `None`: the stack sees to it.
+    #[inline]
+    fn takes(&self, packet: &mut Packet<'_>, parsed: &Parsed) -> Option<bool> {
+        if packet.point() == Point::Ingress {
+            return packet.take();
+        }
+        self.is_let_in(packet, parsed)
+            .then(|| packet.checksum_valid(parsed.tcp_at))
+    }
+
+    /// Whether a packet to a service is of a connection that is not the switch's: of one that was opened while the address was
+    /// not a service's, that a SYN began which no cookie can answer, or that another host has, where the address is now.
+    #[cold]
+    #[inline(never)]
+    fn is_others(&self, packet: &Packet<'_>, parsed: &Parsed) -> bool {
+        packet.has_socket(parsed.tcp_at)
+            || !packet.is_to_this_host(&parsed.segment.destination.address)
     }
 
     /// Counts a packet to a service that is none of a connection.

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Room to read requests in: for every CPU its own.
+//! Room to read requests in, and what was decided about them: for every CPU its own.
 #![forbid(unsafe_code)]
 
 use kernel::cpu::nr_cpu_ids;
 use kernel::cpu::CpuId;
 use kernel::prelude::*;
 
+use l7switch_engine::decisions::Entry;
 use l7switch_engine::flow::HOLD_MAX;
 use l7switch_engine::uri::MAX_HOST;
 
@@ -15,6 +16,9 @@ use crate::shell::sync::try_lock::TryLock;
 /// Bytes of a request's start that are looked at: what is held, and a segment behind it.
 const LEN: usize = 2 * HOLD_MAX as usize;
 
+/// Decisions that are remembered; a power of two.
+const DECISIONS: usize = 512;
+
 /// Room for one request.
 pub(super) struct Scratch {
     /// Its bytes in one piece, where they do not lie so.
@@ -23,6 +27,8 @@ pub(super) struct Scratch {
     pub(super) path: KVVec<u8>,
     /// Its host in comparison form.
     pub(super) host: [u8; MAX_HOST],
+    /// What was decided about requests not long ago.
+    pub(super) decisions: KVVec<Entry>,
 }
 
 /// Of every CPU.
@@ -38,10 +44,12 @@ impl Scratches {
         for _ in 0..count {
             let bytes = KVVec::from_elem(0, LEN, GFP_KERNEL_ACCOUNT)?;
             let path = KVVec::from_elem(0, LEN, GFP_KERNEL_ACCOUNT)?;
+            let decisions = KVVec::from_elem(Entry::NONE, DECISIONS, GFP_KERNEL_ACCOUNT)?;
             let scratch = Scratch {
                 bytes,
                 path,
                 host: [0; MAX_HOST],
+                decisions,
             };
             let scratch = KBox::new(TryLock::new(scratch), GFP_KERNEL_ACCOUNT)?;
             all.push_within_capacity(scratch).map_err(|_| ENOMEM)?;

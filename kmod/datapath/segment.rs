@@ -40,54 +40,66 @@ pub(super) fn outer<B: Buffer>(buffer: &B, start: &[u8]) -> Option<Outer> {
     Some(Outer { ip, tcp_at })
 }
 
-/// What a TCP header begins with.
-pub(super) struct Start {
+/// The first byte of an IPv4 header without options.
+const NO_OPTIONS: u8 = 0x45;
+/// Bytes of a TCP header up to its flags.
+const TCP_START: usize = 14;
+
+/// The IP header of a TCP segment, and what TCP's, right behind it, begins with.
+pub(crate) struct Headers {
+    pub(super) ip: Ip,
     source: u16,
     destination: u16,
     /// As in [`Segment::flags`](l7switch_engine::flow::Segment::flags).
     pub(super) flags: u8,
 }
 
-impl Start {
+impl Headers {
     /// The end that the packet comes from.
     #[inline(always)]
-    pub(super) fn source(&self, ip: &Ip) -> Endpoint {
+    pub(super) fn source(&self) -> Endpoint {
         Endpoint {
-            address: ip.source,
+            address: self.ip.source,
             port: self.source,
         }
     }
 
     /// The end that it goes to.
     #[inline(always)]
-    pub(super) fn destination(&self, ip: &Ip) -> Endpoint {
+    pub(super) fn destination(&self) -> Endpoint {
         Endpoint {
-            address: ip.destination,
+            address: self.ip.destination,
             port: self.destination,
         }
     }
 }
 
-/// Reads the IP header of a packet at ingress, and what TCP's, right behind it, begins with.
+/// Reads the headers of a packet that begins with them; `None` where it is no TCP segment, or there is something between them.
 #[inline(always)]
-pub(super) fn plain(start: &[u8]) -> Option<(Ip, Start)> {
-    let (ip, rest) = match start.first()? >> 4 {
-        4 => {
-            let (header, rest) = start.split_first_chunk::<HEADER>()?;
+pub(super) fn plain(start: &[u8]) -> Option<Headers> {
+    // One look at how much there is, and at the first byte.
+    let (ip, tcp) = match *start.first()? {
+        NO_OPTIONS => {
+            let (header, rest) = start
+                .first_chunk::<{ HEADER + TCP_START }>()?
+                .split_first_chunk::<HEADER>()?;
             (packet::ipv4(header)?, rest)
         }
-        _ => {
-            let (header, rest) = start.split_first_chunk::<IPV6_HEADER>()?;
+        0x60..=0x6f => {
+            let (header, rest) = start
+                .first_chunk::<{ IPV6_HEADER + TCP_START }>()?
+                .split_first_chunk::<IPV6_HEADER>()?;
             (packet::ipv6(header)?, rest)
         }
+        _ => return None,
     };
-    let [s0, s1, d0, d1, .., flags] = *rest.first_chunk::<14>()?;
-    let tcp = Start {
+    let [s0, s1, d0, d1, .., flags] = *tcp.first_chunk::<TCP_START>()?;
+    (ip.protocol == packet::TCP).then_some(Headers {
+        ip,
         source: u16::from_be_bytes([s0, s1]),
         destination: u16::from_be_bytes([d0, d1]),
         flags,
-    };
-    Some((ip, tcp))
+    })
 }
 
 /// Reads all headers of a packet that has been read before.

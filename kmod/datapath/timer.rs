@@ -33,7 +33,6 @@ impl Datapath {
         if flows.has_room() {
             self.counts.has_room();
         }
-        flows.look_for_any();
         let context = PacketContext {
             guard: &guard,
             counts: &self.counts,

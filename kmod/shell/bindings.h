@@ -12,3 +12,12 @@
 #include <net/net_namespace.h>
 #include <net/netlink.h>
 #include "helpers.h"
+
+/* Where the fields are that are read of every packet, each as long as it is in C. */
+enum {
+	L7_SKB_DATA = offsetof(struct sk_buff, data),
+	L7_SKB_LEN = offsetof(struct sk_buff, len),
+	L7_SKB_DATA_LEN = offsetof(struct sk_buff, data_len),
+};
+static_assert(sizeof_field(struct sk_buff, len) == sizeof(unsigned int));
+static_assert(sizeof_field(struct sk_buff, data_len) == sizeof(unsigned int));

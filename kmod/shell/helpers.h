@@ -62,8 +62,6 @@ void l7_timer_start(struct timer_list *timer, unsigned int milliseconds);
 bool l7_hook_sees(const struct sk_buff *skb, const struct nf_hook_state *state);
 unsigned int l7_skb_len(const struct sk_buff *skb);
 unsigned int l7_skb_truesize(const struct sk_buff *skb);
-const u8 *l7_skb_start(const struct sk_buff *skb, unsigned int *linear,
-		       unsigned int *len);
 bool l7_skb_read(const struct sk_buff *skb, unsigned int offset, void *to,
 		 unsigned int len);
 const u8 *l7_skb_run(const struct sk_buff *skb, unsigned int offset,
@@ -121,6 +119,10 @@ bool l7_hook_is_local(const struct nf_hook_state *state, const u8 *address);
 bool l7_net_has_ipsec(const struct net *net);
 bool l7_hook_ipsec_lets_in(const struct nf_hook_state *state, struct sk_buff *skb,
 			   const u8 *destination);
+
+/* net/socket.c */
+bool l7_hook_has_socket(const struct nf_hook_state *state, const struct sk_buff *skb,
+			unsigned int tcp_at);
 
 /* net/fast_path.c */
 bool l7_way_is_plain(const struct dst_entry *dst, u32 *cookie);

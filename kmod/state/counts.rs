@@ -15,6 +15,9 @@ use super::ruleset::Ruleset;
 use crate::shell::net::Net;
 use crate::shell::sync::per_cpu::Counters;
 
+/// How long segments are looked at closer behind one that was not the switch's, ms.
+const OTHERS_MS: u32 = 2000;
+
 /// Everything counted.
 pub(crate) struct Counts {
     /// By [`Counter`].
@@ -25,6 +28,8 @@ pub(crate) struct Counts {
     failing: AtomicU32,
     /// Whether it was told that there is no room for connections.
     full: AtomicBool,
+    /// When a segment to a service came last that was not the switch's, ms.
+    another: AtomicU32,
 }
 
 impl Counts {
@@ -39,12 +44,28 @@ impl Counts {
             responses: Histogram::new()?,
             failing: AtomicU32::new(0),
             full: AtomicBool::new(false),
+            another: AtomicU32::new(0),
         })
     }
 
     /// Counts.
     pub(crate) fn count(&self, counter: Counter) {
         self.counters.add(counter.index(), 1);
+    }
+
+    /// A segment to a service has come that is not the switch's, at a time in ms.
+    pub(crate) fn another_came(&self, now: u32) {
+        self.count(Counter::UntrackedSegments);
+        // It is written seldom, since every packet that opens a connection reads it.
+        if now.wrapping_sub(self.another.load(Relaxed)) > OTHERS_MS / 4 {
+            self.another.store(now, Relaxed);
+        }
+    }
+
+    /// Whether such segments have come lately.
+    #[inline]
+    pub(crate) fn others_came(&self, now: u32) -> bool {
+        now.wrapping_sub(self.another.load(Relaxed)) < OTHERS_MS
     }
 
     /// A connection had no room; with no lock held.

@@ -4,12 +4,15 @@
 
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU32;
+use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
 use l7switch_engine::endpoint::Endpoint;
+use l7switch_engine::ends_filter::EndsFilter;
+use l7switch_engine::ends_filter::Role;
 use l7switch_engine::policy::PoolView;
 use l7switch_engine::policy::RulesetView;
 use l7switch_engine::sched;
@@ -78,6 +81,16 @@ pub(crate) const fn address(words: [u32; 4]) -> [u8; 16] {
     let [a, b, c, d] = words;
     let number = ((a as u128) << 96) | ((b as u128) << 64) | ((c as u128) << 32) | d as u128;
     number.to_be_bytes()
+}
+
+/// The address of an address's family that stands for every one. IPv4 is IPv4-mapped, and so is its.
+fn any_like(address: [u8; 16]) -> [u8; 16] {
+    let mut any = [0u8; 16];
+    if let [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..] = address {
+        let [.., a, b, _, _, _, _] = &mut any;
+        (*a, *b) = (0xff, 0xff);
+    }
+    any
 }
 
 fn endpoint(record: &ServerRecord) -> Result<Endpoint> {
@@ -185,14 +198,8 @@ impl Ruleset {
 
     /// The service that a packet to this address is for: one that listens on it, or on every address of its family.
     pub(crate) fn service_at(&self, address: [u8; 16], port: u16) -> Option<u32> {
-        let mut any = [0u8; 16];
-        // IPv4 is IPv4-mapped, and so is its any address.
-        if let [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..] = address {
-            let [.., a, b, _, _, _, _] = &mut any;
-            (*a, *b) = (0xff, 0xff);
-        }
         self.service_with_address(address, port)
-            .or_else(|| self.service_with_address(any, port))
+            .or_else(|| self.service_with_address(any_like(address), port))
     }
 
     /// The service that listens on this very address.
@@ -203,6 +210,21 @@ impl Ruleset {
         });
         let (found, at, service) = *self.listens.get(first)?;
         (found == address && at == port).then_some(service)
+    }
+
+    /// Adds the ends of its connections: services and real servers.
+    pub(crate) fn add_ends(&self, ends: &EndsFilter<KVec<AtomicU64>>) {
+        for &(address, port, _) in &self.listens {
+            let end = Endpoint {
+                address: address.to_be_bytes(),
+                port,
+            };
+            let any = any_like(end.address) == end.address;
+            ends.add(if any { Role::AnyAddress } else { Role::Service }, &end);
+        }
+        for member in &self.members {
+            ends.add(Role::Server, &member.endpoint());
+        }
     }
 
     /// What follows only when the table is certain to be put in force: weights, and what schedulers make of them.

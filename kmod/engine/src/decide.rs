@@ -163,7 +163,9 @@ pub fn decide<'a, B: Deref<Target = [u8]>>(
             http(table, service, record, source, bytes, buffers, limits)
         }
         Some(Protocol::Tls) => by_name(table, service, source, bytes, buffers),
-        Some(Protocol::Tcp) => Decision::of(route(table, service, &without_fields(&[], source))),
+        Some(Protocol::Tcp) => {
+            Decision::of(route(table, service, &Request::without_fields(&[], source)))
+        }
         Some(Protocol::Https) | None => Decision::of(Verdict::Front(ToFront::Terminates)),
     }
 }
@@ -250,23 +252,12 @@ fn by_name<'a, B: Deref<Target = [u8]>>(
         Ok(host) => host,
         Err(error) => return Decision::of(Verdict::Refused(Refusal::Form(FormError::Host(error)))),
     };
-    let verdict = route(table, service, &without_fields(host, source));
+    let verdict = route(table, service, &Request::without_fields(host, source));
     Decision {
         verdict,
         host,
         path: &[],
         head: None,
-    }
-}
-
-const fn without_fields(host: &[u8], source: [u8; 16]) -> Request<'_, [(&[u8], &[u8])]> {
-    Request {
-        host,
-        method: &[],
-        path: &[],
-        query: &[],
-        source,
-        fields: &[],
     }
 }
 

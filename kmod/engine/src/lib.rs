@@ -10,9 +10,12 @@
 extern crate std;
 
 pub mod decide;
+pub mod decisions;
 pub mod endpoint;
 pub mod ends;
+pub mod ends_filter;
 pub mod environment;
+pub mod fingerprint;
 pub mod flow;
 pub mod form;
 pub mod http1;

@@ -25,7 +25,7 @@ pub const TCP: u8 = 6;
 /// IPv4-mapped IPv6 (RFC 4291, 2.5.5.2). Of words: bytes would be copied one by one.
 #[inline]
 const fn mapped(address: [u8; 4]) -> [u8; 16] {
-    (0xffff_0000_0000u128 | u32::from_be_bytes(address) as u128).to_be_bytes()
+    ((u32::from_le_bytes(address) as u128) << 96 | 0xffff << 80).to_le_bytes()
 }
 
 /// Reads an IPv4 header. `None` for one that is none, and for a fragment: the kernel puts them together before the hooks.

@@ -23,6 +23,7 @@ use crate::table::cookie;
 use crate::table::format::PoolRecord;
 use crate::table::format::RouteRecord;
 use crate::table::format::ShareRecord;
+use crate::table::format::SourcesRecord;
 use crate::table::Fields;
 use crate::table::Request;
 use crate::table::Table;
@@ -198,6 +199,13 @@ pub struct PoolView<'a, M> {
     pub members: &'a [M],
 }
 
+impl<M> PoolView<'_, M> {
+    /// Whether its scheduler places requests by what they ask for.
+    fn is_by_request(&self) -> bool {
+        self.kind.hashes() && self.record.key != HashKey::Source.number()
+    }
+}
+
 /// The rules in force, with the state of their servers.
 pub trait RulesetView {
     /// The table's memory.
@@ -295,7 +303,7 @@ pub fn forward<R: RulesetView, F: Fields + ?Sized>(
         } else {
             0
         },
-        random: host.random(),
+        random: if pool.kind.draws() { host.random() } else { 0 },
         now_ns: situation.now,
     };
     let here = Cell::new(None);
@@ -343,6 +351,20 @@ fn shares<'t, B: Deref<Target = [u8]>>(
         .filter_map(|share| table.get::<ShareRecord>(share))
 }
 
+/// Whether all requests that have the very head of one that a route took are that route's, and their heads say nothing else of
+/// where they go: no condition is about the client's address, and no scheduler places them by what they ask for.
+pub fn is_by_head_alone<R: RulesetView>(rules: &R, route: u32) -> bool {
+    let table = rules.table();
+    let route = table.get::<RouteRecord>(route);
+    table.count::<SourcesRecord>() == 0
+        && route.is_some_and(|route| {
+            shares(table, &route).all(|share| {
+                let pool = rules.pool(share.pool);
+                pool.is_some_and(|pool| !pool.is_by_request())
+            })
+        })
+}
+
 /// Whether a request stays where the one before went: at a server of one of the route's pools that may still get requests,
 /// unless the pool's scheduler places them by what they ask for.
 fn stays<R: RulesetView>(
@@ -355,14 +377,11 @@ fn stays<R: RulesetView>(
     };
     let among =
         shares(rules.table(), route).any(|share| share.pool == active.pool && share.weight > 0);
-    let by_request = |pool: &PoolView<'_, R::Member>| {
-        pool.kind.hashes() && pool.record.key != HashKey::Source.number()
-    };
     let server: &sched::Server = active.server.borrow();
     among
         && rules
             .pool(active.pool)
-            .is_some_and(|pool| !by_request(&pool))
+            .is_some_and(|pool| !pool.is_by_request())
         && server.available()
         && server.weight() > 0
 }

@@ -18,6 +18,7 @@ use crate::shell::bindings;
 use crate::shell::net::ingress::Ingress;
 use crate::shell::net::Net;
 use crate::shell::packet::hook_guard;
+use crate::shell::packet::start_of;
 use crate::shell::packet::Packet;
 use crate::shell::packet::Point;
 
@@ -52,6 +53,9 @@ pub(crate) enum Verdict {
 
 /// What is done with packets.
 pub(crate) trait PacketHook: Send + Sync {
+    /// What is read of a packet first.
+    type Headers;
+
     /// Sees an IPv4 packet, of any protocol. Under RCU, in the context that [`Point`](crate::shell::packet::Point) tells; must not
     /// sleep.
     ///
@@ -62,13 +66,14 @@ pub(crate) trait PacketHook: Send + Sync {
     /// Sees an IPv6 packet; likewise.
     fn ipv6(&self, packet: &mut Packet<'_>) -> Verdict;
 
-    /// Whether it wants to see packets at ingress now; else they are seen at `PRE_ROUTING` only.
-    fn awaits(&self, guard: &rcu::Guard) -> bool;
+    /// Reads the headers with which a packet begins at ingress, all that lies in one piece. `None`: it need not be seen there, and is
+    /// seen at `PRE_ROUTING`.
+    fn concerns(&self, guard: &rcu::Guard, start: &[u8]) -> Option<Self::Headers>;
 
     /// Sees a packet of either family that a device has given to the stack: a TCP segment in an IP packet without options, that
     /// nobody else wants to see if the switch knows it. What is accepted comes to [`Self::ipv4`] or [`Self::ipv6`] later: it
     /// must not be changed. Under RCU in softirq context, as they are.
-    fn ingress(&self, packet: &mut Packet<'_>) -> Verdict;
+    fn ingress(&self, packet: &mut Packet<'_>, headers: &Self::Headers) -> Verdict;
 
     /// What the hook let on by [`Verdict::Finish`] was dropped by rules of netfilter behind it.
     fn dropped_behind(&self);
@@ -157,18 +162,20 @@ unsafe extern "C" fn ingress<T: PacketHook>(
 ) -> c_uint {
     // SAFETY: `Hooks` keeps the target until no packet is in the hook any more.
     let to = unsafe { &*target.cast::<T>() };
-    // SAFETY: this is the hook.
-    if !to.awaits(unsafe { hook_guard() }) {
-        return bindings::NF_ACCEPT;
-    }
     let (Some(buffer), Some(state)) = (NonNull::new(buffer), NonNull::new(state.cast_mut())) else {
+        return bindings::NF_ACCEPT;
+    };
+    // SAFETY: the kernel gave the buffer to the hook.
+    let (start, _) = unsafe { start_of(buffer) };
+    // SAFETY: this is the hook.
+    let Some(headers) = to.concerns(unsafe { hook_guard() }, start) else {
         return bindings::NF_ACCEPT;
     };
     // SAFETY: the kernel gave both to the hook; whether the buffer was stolen is said below.
     let Some(mut packet) = (unsafe { Packet::at_ingress(buffer, state, target) }) else {
         return bindings::NF_ACCEPT;
     };
-    let verdict = to.ingress(&mut packet);
+    let verdict = to.ingress(&mut packet, &headers);
     if packet.is_stolen() {
         return bindings::NF_STOLEN;
     }

@@ -168,6 +168,14 @@ impl<'a> Packet<'a> {
         unsafe { bindings::l7_hook_is_local(self.state.as_ptr(), address.as_ptr()) }
     }
 
+    /// Whether a socket of this host has the connection of a TCP packet, whose header is at `tcp_at`, or had it not long ago.
+    pub(crate) fn has_socket(&self, tcp_at: u32) -> bool {
+        self.buffer.is_some_and(|buffer| {
+            // SAFETY: by the invariants the state is valid and the buffer is the hook's; hooks run under RCU.
+            unsafe { bindings::l7_hook_has_socket(self.state.as_ptr(), buffer.as_ptr(), tcp_at) }
+        })
+    }
+
     /// Whether IPsec has policies where the packet is.
     pub(crate) fn has_ipsec(&self) -> bool {
         // SAFETY: the namespace is there.

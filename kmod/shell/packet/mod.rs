@@ -88,12 +88,8 @@ pub(crate) unsafe trait Buffer {
         let Some(buffer) = self.raw() else {
             return (&[], 0);
         };
-        let (mut linear, mut len): (c_uint, c_uint) = (0, 0);
-        // SAFETY: by the trait's promise the buffer is valid; two numbers are written.
-        let bytes = unsafe { bindings::l7_skb_start(buffer.as_ptr(), &mut linear, &mut len) };
-        // SAFETY: the linear part of the buffer, which stays as long as it is borrowed; who shares it does not write it.
-        let bytes = unsafe { core::slice::from_raw_parts(bytes, linear as usize) };
-        (bytes, len)
+        // SAFETY: by the trait's promise the buffer is valid as long as this is borrowed.
+        unsafe { start_of(buffer) }
     }
 
     /// The bytes from an offset that lie in one piece, without a copy. Empty behind the end, and where the bytes are foreign
@@ -212,4 +208,33 @@ pub(crate) unsafe trait Buffer {
         self.raw()
             .is_some_and(|buffer| icmp::sum(buffer, error.icmp_at))
     }
+}
+
+/// What a buffer begins with in one piece, and the length of all of it.
+///
+/// # Safety
+///
+/// The buffer is valid, and its linear part stays, through `'a`; who shares it does not write it.
+#[inline]
+pub(in crate::shell) unsafe fn start_of<'a>(buffer: NonNull<bindings::sk_buff>) -> (&'a [u8], u32) {
+    /// A field.
+    ///
+    /// # Safety
+    ///
+    /// The buffer has a `T` there.
+    unsafe fn field<T: Copy>(buffer: NonNull<bindings::sk_buff>, at: c_uint) -> T {
+        // SAFETY: the caller's promise.
+        unsafe { buffer.cast::<u8>().add(at as usize).cast::<T>().read() }
+    }
+    // SAFETY: the constants are where these fields are.
+    let (data, len, beyond) = unsafe {
+        (
+            field::<*const u8>(buffer, bindings::L7_SKB_DATA),
+            field::<c_uint>(buffer, bindings::L7_SKB_LEN),
+            field::<c_uint>(buffer, bindings::L7_SKB_DATA_LEN),
+        )
+    };
+    let linear = len.saturating_sub(beyond) as usize;
+    // SAFETY: the linear part of the buffer, by the caller's promise.
+    (unsafe { core::slice::from_raw_parts(data, linear) }, len)
 }

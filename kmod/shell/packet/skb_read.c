@@ -20,15 +20,6 @@ unsigned int l7_skb_truesize(const struct sk_buff *skb)
 	return skb->truesize;
 }
 
-/* What a packet begins with in one piece, and how long that and all of it is. */
-const u8 *l7_skb_start(const struct sk_buff *skb, unsigned int *linear,
-		       unsigned int *len)
-{
-	*linear = skb_headlen(skb);
-	*len = skb->len;
-	return skb->data;
-}
-
 /* Copies len bytes; false where the packet has not so many. */
 bool l7_skb_read(const struct sk_buff *skb, unsigned int offset, void *to,
 		 unsigned int len)

@@ -60,6 +60,10 @@ pub struct Case {
     pub connections: u32,
     /// How many connections of others the switch keeps meanwhile, which the module alone is asked to.
     pub flows: u32,
+    /// Whether every request has a head that none had before.
+    pub new_heads: bool,
+    /// Whether the client asks the real server itself, past the switch, which is there for others.
+    pub past: bool,
     /// Bytes of an answer's body, or of a request's.
     pub body: u32,
     /// How often it is measured; the middle one of the rates counts.
@@ -84,6 +88,8 @@ const KEEPALIVE: Case = Case {
     processors: 1,
     connections: 16,
     flows: 0,
+    new_heads: false,
+    past: false,
     body: 128,
     runs: 5,
     seconds: 1,
@@ -181,6 +187,20 @@ pub const CASES: &[Case] = &[
         ..KEEPALIVE
     },
     Case {
+        name: "keepalive-128B-new-heads",
+        about: "as keepalive-128B, every request with a query that none had before",
+        new_heads: true,
+        short: false,
+        ..KEEPALIVE
+    },
+    Case {
+        name: "past-128B",
+        about: "as keepalive-128B, but past the switch, to the real server itself: what it costs others that it is there",
+        past: true,
+        short: false,
+        ..KEEPALIVE
+    },
+    Case {
         name: "keepalive-128B-opaque",
         about: "as keepalive-128B, a server chosen for each connection, nothing read",
         speech: Speech::Opaque,
@@ -240,7 +260,9 @@ impl Case {
     /// Whether a contender is asked it.
     #[must_use]
     pub fn is_for(&self, contender: Contender) -> bool {
-        self.flows == 0 || contender == Contender::Direct || contender.is_module()
+        let in_kernel = matches!(contender, Contender::Direct | Contender::IpvsNat);
+        (self.flows == 0 || contender == Contender::Direct || contender.is_module())
+            && (!self.past || in_kernel || contender.is_module())
     }
 
     /// Whether it is the request that has the body.

@@ -55,6 +55,13 @@ pub(super) fn load(case: &Case) -> String {
   print(string.format('DONE %d %d %d %d', summary.requests, summary.bytes, summary.duration, errors))
 end
 ";
+    if case.new_heads {
+        let path = case.path;
+        return format!(
+            "local count = 0\nfunction request()\n  count = count + 1\n  \
+             return 'GET /{path}?' .. count .. ' HTTP/1.1\\r\\nHost: bench\\r\\n\\r\\n'\nend\n{done}"
+        );
+    }
     match case.uploads() {
         true => format!(
             "wrk.method = 'POST'\nwrk.body = string.rep('a', {})\n{done}",

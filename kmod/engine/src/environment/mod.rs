@@ -2,6 +2,7 @@
 //! What a flow has around it: packets that wait, the rules, its servers. The module and its simulator have the same, over a
 //! [`Platform`] each.
 
+mod choosing;
 mod held;
 mod state;
 
@@ -17,15 +18,12 @@ pub use state::RealServer;
 
 use core::ops::Range;
 
-use crate::decide::decide;
-use crate::decide::Verdict;
-use crate::endpoint::is_ipv4;
+use crate::decisions::Decisions;
 use crate::endpoint::Endpoint;
+use crate::fingerprint;
 use crate::flow::segment::Parsed;
 use crate::flow::seq;
-use crate::flow::Ask;
 use crate::flow::Build;
-use crate::flow::Choice;
 use crate::flow::Env;
 use crate::flow::Event;
 use crate::flow::Failure;
@@ -33,33 +31,20 @@ use crate::flow::Leg;
 use crate::flow::LegEvent;
 use crate::flow::Legs;
 use crate::flow::Listener;
-use crate::flow::Message;
 use crate::flow::Method;
 use crate::flow::OutstandingRoutes;
 use crate::flow::Packets;
 use crate::flow::Payload;
 use crate::flow::Rewrite;
-use crate::flow::Rules;
 use crate::flow::Segment;
 use crate::flow::Target;
-use crate::form;
-use crate::policy;
-use crate::policy::Bound;
-use crate::policy::Forward;
 use crate::policy::Host;
 use crate::policy::RulesetView;
-use crate::policy::Situation;
 use crate::sched;
-use crate::table::codes::Action;
-use crate::table::codes::Forwarding;
-use crate::table::format::RouteRecord;
-use crate::table::format::ServiceRecord;
 use crate::uri::MAX_HOST;
 
 /// Ports of the switch's own that are tried for one leg.
 const PORT_TRIES: u64 = 64;
-/// Bytes of a request that are looked at first, where it does not lie in one piece.
-const PIECE: usize = 2048;
 
 /// Counted besides the engine's [`Event`]s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -101,6 +86,8 @@ pub struct Buffers<'a> {
     pub host: &'a mut [u8; MAX_HOST],
     /// Its path in comparison form: as long as `bytes`.
     pub path: &'a mut [u8],
+    /// What was decided not long ago.
+    pub decisions: Decisions<'a>,
 }
 
 /// What a [`FlowEnv`] needs of the kernel, or of a simulated network, for one packet or one tick.
@@ -116,6 +103,8 @@ pub trait Platform: Host {
     fn now(&self) -> u64;
     /// The rules in force.
     fn rules(&self) -> &Self::Rules;
+    /// What heads are known again by, a secret of this host's.
+    fn fingerprint_key(&self) -> fingerprint::Key;
     /// How the service answers.
     fn listener(&self) -> Listener;
     /// Bytes of memory that packets and notes of all connections take.
@@ -191,131 +180,7 @@ fn scheduled<S: RealServer>(server: &S) -> &sched::Server {
     server.borrow()
 }
 
-/// What the rules make of a request's bytes.
-enum Chosen<S> {
-    Incomplete,
-    Front(Message),
-    Stay(Message),
-    Go(Bound<S>, Method, Message),
-}
-
 impl<P: Platform> FlowEnv<'_, P> {
-    /// Bytes of what is held and of `current` from a number on.
-    fn available(&self, from: u32, current: Option<(&Segment, &P::Packet)>) -> usize {
-        let end = current.map(|(segment, _)| segment.data_end());
-        let end = end.or_else(|| self.state.held.end());
-        end.map_or(0, |end| end.wrapping_sub(from) as usize)
-    }
-
-    /// So many bytes from a number on, copied into one piece.
-    fn assemble<'b>(
-        &'b self,
-        from: u32,
-        wanted: usize,
-        current: Option<(&Segment, &'b P::Packet)>,
-        to: &'b mut [u8],
-    ) -> &'b [u8] {
-        let (mut len, mut at) = (0usize, from);
-        while len < wanted.min(to.len()) {
-            let run = self.run(at, current);
-            let run = run.get(..wanted.wrapping_sub(len)).unwrap_or(run);
-            let Some(place) = to.get_mut(len..) else {
-                break;
-            };
-            let count = run.len().min(place.len());
-            if count == 0 {
-                break;
-            }
-            if let (Some(place), Some(run)) = (place.get_mut(..count), run.get(..count)) {
-                for (place, byte) in place.iter_mut().zip(run) {
-                    *place = *byte;
-                }
-            }
-            len = len.wrapping_add(count);
-            at = at.wrapping_add(u32::try_from(count).unwrap_or(0));
-        }
-        to.get(..len).unwrap_or_default()
-    }
-
-    /// Asks the rules about a request's first bytes. Gives the number of the route in the table, too, if one takes it.
-    fn ask(
-        &self,
-        service: Option<u32>,
-        active: Option<usize>,
-        bytes: &[u8],
-        buffers: form::Buffers<'_>,
-    ) -> (Chosen<<P::Kept as Kept>::Server>, Option<u32>) {
-        let rules = self.platform.rules();
-        let table = rules.table();
-        // Of a service that is gone the front knows.
-        let Some(service) = service else {
-            return (Chosen::Front(Message::OPAQUE), None);
-        };
-        let Some(record) = table.get::<ServiceRecord>(service) else {
-            return (Chosen::Front(Message::OPAQUE), None);
-        };
-        let decision = decide(table, service, self.client.address, bytes, buffers);
-        let message = match &decision.head {
-            Some(head) => Message::of(head),
-            None => Message::OPAQUE,
-        };
-        let winner = match decision.verdict {
-            Verdict::Incomplete => return (Chosen::Incomplete, None),
-            Verdict::NoRoute => return (Chosen::Front(message), None),
-            Verdict::Refused(_) | Verdict::Front(_) => {
-                return (Chosen::Front(Message::OPAQUE), None);
-            }
-            Verdict::Route(winner) => winner,
-        };
-        let number = record.routes.saturating_add(winner.position);
-        let route = table.get::<RouteRecord>(number);
-        let route = route.filter(|route| route.action == Action::Forward.number());
-        let situation = Situation {
-            active: active.and_then(|leg| self.state.server(leg)),
-            places_hold: self.state.is_of(rules.generation()),
-            tried: &self.state.tried,
-            now: self.platform.now(),
-        };
-        let forward = route.and_then(|route| {
-            let request = decision.request(self.client.address);
-            policy::forward(rules, &route, &request, &situation, &self.platform)
-        });
-        let chosen = match forward {
-            None => Chosen::Front(message),
-            Some(Forward::Stay) => Chosen::Stay(message),
-            Some(Forward::Go(bound, forwarding)) => {
-                let method = match forwarding {
-                    Forwarding::Nat => Method::Nat,
-                    Forwarding::Fullnat => Method::Fullnat,
-                };
-                Chosen::Go(bound, method, message)
-            }
-        };
-        (chosen, Some(number))
-    }
-
-    /// Whether packets get from the client to a server and back: a host that forwards none would lose them wherever they pass
-    /// its stack.
-    fn forwards(&self, peer: &Endpoint) -> bool {
-        self.platform.forwards(is_ipv4(&peer.address))
-            || self.platform.is_here(&self.client.address)
-            || self.platform.is_here(&peer.address)
-    }
-
-    fn go_to_front(&mut self, ask: &Ask, message: Message) -> Choice {
-        self.state.chosen = None;
-        let active = ask.active.and_then(|leg| self.state.servers.get(leg));
-        if active.is_some_and(Option::is_none) {
-            return Choice::Stay(message);
-        }
-        self.platform.tally(Tally::ToFront);
-        let target = Target {
-            peer: self.service,
-            method: Method::Front,
-        };
-        Choice::Go(target, message)
-    }
-
     /// Takes a port of the switch's to reach a server by.
     fn own_end(&self, leg: usize, peer: &Endpoint) -> Option<Endpoint> {
         let Some(address) = self.platform.own_address(&peer.address) else {
@@ -387,57 +252,13 @@ impl<P: Platform> Env for FlowEnv<'_, P> {
     }
 
     #[inline]
+    fn fingerprint_key(&self) -> fingerprint::Key {
+        self.platform.fingerprint_key()
+    }
+
+    #[inline]
     fn count(&mut self, event: Event) {
         self.platform.count(event);
-    }
-}
-
-impl<P: Platform> Rules for FlowEnv<'_, P> {
-    fn opens(&mut self, segment: &Segment) -> bool {
-        self.platform.listener().opens(segment)
-    }
-
-    fn choose(&mut self, ask: &Ask, current: Option<(&Segment, &P::Packet)>) -> Choice {
-        let service = self.state.service(self.platform.rules(), &self.service);
-        let answer = self.platform.with_buffers(|buffers| {
-            let Buffers { bytes, host, path } = buffers;
-            // A body may lie behind the head: no more is looked at than is needed.
-            let available = self.available(ask.from, current).min(bytes.len());
-            let first = self.run(ask.from, current);
-            let mut wanted = first.len().min(available);
-            loop {
-                let bytes = match first.get(..wanted) {
-                    Some(bytes) => bytes,
-                    None => self.assemble(ask.from, wanted, current, bytes),
-                };
-                let buffers = form::Buffers { host, path };
-                let answer = self.ask(service, ask.active, bytes, buffers);
-                if wanted >= available || !matches!(answer.0, Chosen::Incomplete) {
-                    return answer;
-                }
-                wanted = wanted.saturating_mul(4).max(PIECE).min(available);
-            }
-        });
-        let Some((chosen, route)) = answer else {
-            return Choice::Incomplete;
-        };
-        let slot = route.and_then(|route| self.platform.rules().route_slot(route));
-        self.state.outstanding.choose(slot);
-        match chosen {
-            Chosen::Incomplete if ask.last => self.go_to_front(ask, Message::OPAQUE),
-            Chosen::Incomplete => Choice::Incomplete,
-            Chosen::Front(message) => self.go_to_front(ask, message),
-            Chosen::Stay(message) => Choice::Stay(message),
-            Chosen::Go(bound, method, message) => {
-                let peer = scheduled(&bound.server).endpoint();
-                if !self.forwards(&peer) {
-                    self.platform.tally(Tally::ForwardingOff);
-                    return self.go_to_front(ask, message);
-                }
-                self.state.chosen = Some(bound);
-                Choice::Go(Target { peer, method }, message)
-            }
-        }
     }
 }
 

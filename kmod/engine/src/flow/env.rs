@@ -12,6 +12,7 @@ use super::Rewrite;
 use super::Segment;
 use super::Target;
 use crate::endpoint::Endpoint;
+use crate::fingerprint;
 
 /// Packets: those that wait, and what is sent.
 pub trait Packets {
@@ -82,6 +83,8 @@ pub enum LegEvent {
 pub trait Env: Rules + Legs {
     /// Monotonic time, ns.
     fn now(&self) -> u64;
+    /// What heads are known again by.
+    fn fingerprint_key(&self) -> fingerprint::Key;
     /// Counts.
     fn count(&mut self, event: Event);
 }

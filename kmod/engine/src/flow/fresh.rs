@@ -57,6 +57,9 @@ pub enum Fresh {
     Pass,
     /// It is the switch's, and needs nothing.
     Drop,
+    /// It overtook the first data of a connection that is open, and its sender has it still; or it is none of the switch's, of
+    /// which one in 64 looks so. Then it must go on: what is dropped comes again, and looks the same.
+    Overtook,
     /// It is answered.
     Answer(Build),
     /// It makes a flow, which is to be given the segment ([`Flow::client`]).
@@ -136,15 +139,6 @@ impl Listener {
         }
     }
 
-    /// What its client does not know of a connection.
-    fn secret(&self, segment: &Segment) -> u32 {
-        let [s0, s1, s2, s3] = segment.seq.to_be_bytes();
-        let [a0, a1, a2, a3] = segment.ack.to_be_bytes();
-        let bytes = [b'p', s0, s1, s2, s3, a0, a1, a2, a3];
-        let [a, b, c, d, ..] = siphash13(self.key, &bytes).to_le_bytes();
-        u32::from_le_bytes([a, b, c, d])
-    }
-
     /// Whether a segment belongs to a connection that is open and of whose data the first have not come.
     fn overtakes(&self, segment: &Segment) -> bool {
         let opening = Self::opening(segment, segment.seq.wrapping_sub(1));
@@ -212,7 +206,7 @@ pub fn fresh(listener: &Listener, segment: &Segment) -> Fresh {
     }
     // What overtook the first data: its sender has it still, and sends it again behind those.
     if listener.overtakes(segment) {
-        return Fresh::Drop;
+        return Fresh::Overtook;
     }
     Fresh::Pass
 }
@@ -246,7 +240,6 @@ impl Flow {
             window: segment.window,
             head_len: 0,
             head_print: 0,
-            secret: listener.secret(segment),
             first: segment.seq,
             high: segment.seq,
             acked: segment.ack,

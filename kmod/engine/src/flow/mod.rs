@@ -23,7 +23,6 @@ mod icmp;
 mod leg;
 mod notes;
 mod outstanding;
-mod print;
 mod pump;
 mod request;
 mod response;
@@ -248,11 +247,10 @@ pub struct Flow {
     limit: u16,
     /// The client's latest window, not scaled.
     window: u16,
-    /// Of the latest request: bytes that were looked at to route it, and their fingerprint.
+    /// Bytes of the latest request that were looked at to route it.
     head_len: u16,
-    head_print: u32,
-    /// Of the fingerprints.
-    secret: u32,
+    /// Their fingerprint.
+    head_print: u64,
     /// Sequence number of the segment that began it.
     first: u32,
     /// End of what the client sent and was passed on, its FIN included.

@@ -4,7 +4,6 @@
 use super::leg::ENDED;
 use super::notes;
 use super::notes::Piece;
-use super::print::Print;
 use super::request::narrow;
 use super::request::Message;
 use super::request::Reading;
@@ -28,6 +27,7 @@ use super::FIRST;
 use super::HOLD_MAX;
 use super::HOLD_SEGMENTS;
 use super::SERVER_FIN;
+use crate::fingerprint::Fingerprint;
 
 /// Most requests that are routed, or targets that are tried, at one packet.
 const TARGETS: u8 = 32;
@@ -259,7 +259,11 @@ impl Flow {
             return;
         };
         self.head_len = len;
-        let mut print = Print::new(self.secret);
+        if let (Some(fingerprint), false) = (message.fingerprint, message.opaque) {
+            self.head_print = fingerprint;
+            return;
+        }
+        let mut print = Fingerprint::new(&env.fingerprint_key());
         let mut at = start;
         while seq::before(at, end) {
             let run = env.run(at, current);
@@ -319,7 +323,7 @@ impl Flow {
             return true;
         }
         if seq::at_most(segment.seq, start) && seq::at_most(end, segment.data_end()) {
-            let mut print = Print::new(self.secret);
+            let mut print = Fingerprint::new(&env.fingerprint_key());
             let mut at = start;
             while seq::before(at, end) {
                 let run = packet.run(at.wrapping_sub(segment.seq));

@@ -24,6 +24,8 @@ pub struct Message {
     pub last: bool,
     /// It is not HTTP, or not understood: nothing behind it is read, in either direction.
     pub opaque: bool,
+    /// Of its head, where that is known.
+    pub fingerprint: Option<u64>,
 }
 
 impl Message {
@@ -40,6 +42,7 @@ impl Message {
             },
             last: !head.persistent(),
             opaque: false,
+            fingerprint: None,
         }
     }
 
@@ -50,6 +53,7 @@ impl Message {
         kind: RequestKind::Normal,
         last: true,
         opaque: true,
+        fingerprint: None,
     };
 }
 
@@ -198,6 +202,7 @@ mod tests {
                 kind: RequestKind::Normal,
                 last: false,
                 opaque: false,
+                fingerprint: None,
             });
             let all = length + 10;
             let mut sent = 10u64;
@@ -222,6 +227,7 @@ mod tests {
             kind: RequestKind::Normal,
             last: true,
             opaque: false,
+            fingerprint: None,
         });
         requests = requests.read(b"180000000\r\n").unwrap().1;
         let length = 0x1_8000_0000u64;

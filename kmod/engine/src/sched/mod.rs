@@ -134,6 +134,11 @@ impl Kind {
     pub const fn hashes(self) -> bool {
         matches!(self, Self::Sh | Self::Mh | Self::Ch)
     }
+
+    /// Whether the choice depends on [`Ask::random`].
+    pub const fn draws(self) -> bool {
+        matches!(self, Self::P2c | Self::Fastest)
+    }
 }
 
 /// The table that a hashing scheduler looks a key up in.
@@ -152,7 +157,7 @@ pub enum Lookup<'a> {
 pub struct Ask {
     /// Hash of the request's key, [`hash_key`]; read by the hashing schedulers.
     pub hash: u64,
-    /// A fresh random number; read by [`Kind::P2c`] and [`Kind::Fastest`].
+    /// A fresh random number; read where [`Kind::draws`].
     pub random: u64,
     /// Monotonic time in ns, of the same clock as [`Server::observe`]'s; read by [`Kind::Fastest`].
     pub now_ns: u64,

@@ -23,6 +23,20 @@ pub struct Request<'a, F: ?Sized> {
     pub fields: &'a F,
 }
 
+impl<'a> Request<'a, [(&'a [u8], &'a [u8])]> {
+    /// One of which no more is known than a name and the client's address.
+    pub(crate) const fn without_fields(host: &'a [u8], source: [u8; 16]) -> Self {
+        Self {
+            host,
+            method: &[],
+            path: &[],
+            query: &[],
+            source,
+            fields: &[],
+        }
+    }
+}
+
 impl Fields for [(&[u8], &[u8])] {
     fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         <[_]>::iter(self).copied()

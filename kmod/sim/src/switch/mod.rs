@@ -344,7 +344,7 @@ impl Switch {
                 self.verdict("pass");
                 out.push(packet.to_vec());
             }
-            Fresh::Drop => {
+            Fresh::Drop | Fresh::Overtook => {
                 self.note(|| "  switch: needs nothing".into());
                 self.verdict("fresh-drop");
             }

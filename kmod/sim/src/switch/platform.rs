@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 
+use l7switch_engine::decisions::Decisions;
+use l7switch_engine::decisions::Entry;
 use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::environment;
 use l7switch_engine::environment::Buffers;
@@ -13,6 +15,7 @@ use l7switch_engine::environment::ConnState;
 use l7switch_engine::environment::Exchange;
 use l7switch_engine::environment::Kept;
 use l7switch_engine::environment::Tally;
+use l7switch_engine::fingerprint;
 use l7switch_engine::flow::Build;
 use l7switch_engine::flow::Checksum;
 use l7switch_engine::flow::Event;
@@ -37,6 +40,9 @@ use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::wire;
 use crate::wire::Read;
+
+/// Decisions that are remembered; a power of two.
+const DECISIONS: usize = 16;
 
 /// What the simulation keeps of a connection.
 pub(super) enum Simulated {}
@@ -82,6 +88,8 @@ pub(super) struct Shared {
     pub(super) idle: bool,
     /// Memory to read requests in.
     buffers: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What was decided about requests: few, so that they take each other's places.
+    decisions: Vec<Entry>,
 }
 
 impl Shared {
@@ -102,6 +110,7 @@ impl Shared {
             counted: HashMap::new(),
             idle: false,
             buffers: Vec::new(),
+            decisions: vec![Entry::NONE; DECISIONS],
         }
     }
 
@@ -215,6 +224,11 @@ impl<'a> environment::Platform for Carrier<'a> {
         self.shared.borrow().listener(&self.service, self.now)
     }
 
+    fn fingerprint_key(&self) -> fingerprint::Key {
+        let [random, _] = self.shared.borrow().key;
+        fingerprint::Key::new(random)
+    }
+
     fn memory(&self) -> u64 {
         // Nothing of it is counted: a connection's own limit is what is looked at here.
         0
@@ -224,11 +238,14 @@ impl<'a> environment::Platform for Carrier<'a> {
         let spare = self.shared.borrow_mut().buffers.pop();
         let len = 2 * HOLD_MAX as usize;
         let (mut bytes, mut path) = spare.unwrap_or_else(|| (vec![0; len], vec![0; len]));
+        let mut decisions = std::mem::take(&mut self.shared.borrow_mut().decisions);
         let result = with(Buffers {
             bytes: &mut bytes,
             host: &mut [0; MAX_HOST],
             path: &mut path,
+            decisions: Decisions(&mut decisions),
         });
+        self.shared.borrow_mut().decisions = decisions;
         self.shared.borrow_mut().buffers.push((bytes, path));
         Some(result)
     }

@@ -87,8 +87,11 @@ pub(in super::super) fn an_address_that_moves_away_takes_its_service_along() {
             "ip addr del {own}/{bits} dev client; ip route add {own} via {other} dev server1 onlink"
         ));
         network.servers[0].run(&format!("ip addr add {own}/{bits} dev lo nodad"));
-        assert!(get(&network.client, own).starts_with("server1"));
-        assert!(get(&network.switch, own).starts_with("server1"));
+        // Many, since one in 64 of others' segments looks as if it had overtaken another.
+        for _ in 0..100 {
+            assert!(get(&network.client, own).starts_with("server1"));
+            assert!(get(&network.switch, own).starts_with("server1"));
+        }
         // And back.
         network.servers[0].run(&format!("ip addr del {own}/{bits} dev lo"));
         network.switch.run(&format!(

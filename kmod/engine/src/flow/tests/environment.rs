@@ -7,6 +7,7 @@ use std::string::String;
 use std::vec::Vec;
 
 use super::super::*;
+use crate::fingerprint;
 use crate::http1::HeadParser;
 use crate::http1::Limits;
 
@@ -204,6 +205,10 @@ impl World {
 impl Env for World {
     fn now(&self) -> u64 {
         self.now
+    }
+
+    fn fingerprint_key(&self) -> fingerprint::Key {
+        fingerprint::Key::new(0x0123_4567_89ab_cdef)
     }
 
     fn count(&mut self, event: Event) {

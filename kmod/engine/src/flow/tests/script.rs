@@ -426,7 +426,7 @@ impl Script {
                         answer.segment.flags = segment::RST;
                         self.world.out.push(answer);
                     }
-                    Fresh::Drop => {}
+                    Fresh::Drop | Fresh::Overtook => {}
                     Fresh::Answer(build) => self.world.emitted.push(build),
                     Fresh::Open(flow) => {
                         let mut flow = flow;

@@ -1,17 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! A keyed fingerprint of bytes that were read: what a client sends again has to be what it sent before.
+//! A keyed fingerprint of bytes that were read: what a client sends again has to be what it sent before, and a head that was
+//! decided about is known again.
 //!
-//! The polynomial of the bytes, taken by seven, and of their number at a secret point, modulo the prime 2⁶¹ − 1: two strings
-//! that were chosen without knowing the point meet in one of 2³² cases (J. L. Carter, M. N. Wegman: "Universal classes of hash functions", 1979).
+//! The polynomial of the bytes, taken by seven, and of their number at a secret point, modulo the prime 2⁶¹ − 1: two strings of
+//! n words that were chosen without knowing the point meet in one of 2⁶¹ / n cases (J. L. Carter, M. N. Wegman: "Universal
+//! classes of hash functions", 1979).
 
 const PRIME: u64 = (1 << 61) - 1;
 
-/// A fingerprint that is being made.
+/// What fingerprints are made with, a secret.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Print {
+pub struct Key {
     point: u64,
     /// The point's square: two words are taken in at once.
     square: u64,
+}
+
+impl Key {
+    /// Of a random number.
+    pub const fn new(random: u64) -> Self {
+        let point = random & PRIME;
+        Self {
+            point,
+            square: reduce(times(point, point)),
+        }
+    }
+}
+
+/// A fingerprint that is being made.
+#[derive(Clone, Copy, Debug)]
+pub struct Fingerprint {
+    key: Key,
     sum: u64,
     /// The last bytes, the first lowest: a word is taken in when something follows it.
     word: u64,
@@ -40,18 +59,12 @@ const fn times(one: u64, other: u64) -> u128 {
     (one as u128).wrapping_mul(other as u128)
 }
 
-impl Print {
-    /// The fingerprint of nothing. `secret`: anything that the sender does not know.
+impl Fingerprint {
+    /// That of nothing.
     #[inline]
-    pub(super) const fn new(secret: u32) -> Self {
-        // SplitMix64's mixing: a point that has all bits.
-        let mut point = (secret as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
-        point = (point ^ (point >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        point = (point ^ (point >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        point = (point ^ (point >> 31)) & PRIME;
+    pub const fn new(key: &Key) -> Self {
         Self {
-            point,
-            square: reduce(times(point, point)),
+            key: *key,
             sum: 1,
             word: 0,
             waiting: 0,
@@ -59,9 +72,17 @@ impl Print {
         }
     }
 
+    /// That of some bytes.
+    #[inline]
+    pub fn of(key: &Key, bytes: &[u8]) -> u64 {
+        let mut fingerprint = Self::new(key);
+        fingerprint.add(bytes);
+        fingerprint.value()
+    }
+
     /// Goes on through bytes; however they are divided.
     #[inline]
-    pub(super) fn add(&mut self, bytes: &[u8]) {
+    pub fn add(&mut self, bytes: &[u8]) {
         self.count = self.count.wrapping_add(bytes.len() as u64);
         let mut rest = bytes;
         if self.waiting != 0 {
@@ -113,29 +134,27 @@ impl Print {
 
     #[inline]
     fn single(&mut self, word: u64) {
-        self.sum = reduce(times(self.sum.wrapping_add(word), self.point));
+        self.sum = reduce(times(self.sum.wrapping_add(word), self.key.point));
     }
 
     /// Takes in two words below 2⁵⁶: what one after the other would give.
     #[inline]
-    fn pair(&mut self, first: u64, second: u64) {
+    const fn pair(&mut self, first: u64, second: u64) {
         // The first factors are below 2⁶² and 2⁵⁷, the second ones below 2⁶¹ + 4.
-        let first = times(self.sum.wrapping_add(first), self.square);
-        self.sum = reduce(first.wrapping_add(times(second, self.point)));
+        let first = times(self.sum.wrapping_add(first), self.key.square);
+        self.sum = reduce(first.wrapping_add(times(second, self.key.point)));
     }
 
-    /// 32 bits of it.
+    /// It, below 2⁶¹.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "that many are kept")]
-    pub(super) fn value(mut self) -> u32 {
+    pub const fn value(mut self) -> u64 {
         self.pair(self.word, self.count);
         // What is left is below twice the prime, of which 0 and the prime are the same number.
-        let sum = if self.sum >= PRIME {
+        if self.sum >= PRIME {
             self.sum.wrapping_sub(PRIME)
         } else {
             self.sum
-        };
-        (sum ^ (sum >> 32)) as u32
+        }
     }
 }
 
@@ -147,8 +166,8 @@ mod tests {
 
     use super::*;
 
-    fn print(secret: u32, parts: &[&[u8]]) -> u32 {
-        let mut print = Print::new(secret);
+    fn print(random: u64, parts: &[&[u8]]) -> u64 {
+        let mut print = Fingerprint::new(&Key::new(random));
         for part in parts {
             print.add(part);
         }
@@ -159,11 +178,7 @@ mod tests {
     fn it_depends_on_every_byte_and_not_on_their_division() {
         let whole = print(7, &[b"GET / HTTP/1.1\r\n\r\n"]);
         assert_eq!(print(7, &[b"GET", b"", b" / HTTP/1.1\r\n", b"\r\n"]), whole);
-        assert_ne!(
-            print(8, &[b"GET / HTTP/1.1\r\n\r\n"]),
-            whole,
-            "another secret"
-        );
+        assert_ne!(print(8, &[b"GET / HTTP/1.1\r\n\r\n"]), whole, "another key");
         let bytes = *b"GET / HTTP/1.1\r\n\r\n";
         for at in 0..bytes.len() {
             let mut other = bytes;
@@ -175,13 +190,9 @@ mod tests {
     }
 
     /// The polynomial, word by word.
-    #[allow(
-        clippy::arithmetic_side_effects,
-        clippy::cast_possible_truncation,
-        reason = "below 2¹²⁸, and 32 bits are kept"
-    )]
-    fn plain(secret: u32, bytes: &[u8]) -> u32 {
-        let point = u128::from(Print::new(secret).point);
+    #[allow(clippy::arithmetic_side_effects, reason = "below 2¹²⁸")]
+    fn plain(random: u64, bytes: &[u8]) -> u64 {
+        let point = u128::from(Key::new(random).point);
         let mut words: Vec<u128> = bytes
             .chunks(WORD)
             .map(|word| {
@@ -197,8 +208,7 @@ mod tests {
         let sum = words
             .iter()
             .fold(1, |sum, word| (sum + word) * point % prime);
-        let sum = u64::try_from(sum).unwrap();
-        (sum ^ (sum >> 32)) as u32
+        u64::try_from(sum).unwrap()
     }
 
     proptest! {
@@ -207,15 +217,15 @@ mod tests {
             bytes in proptest::collection::vec(any::<u8>(), 0..100),
             one in 0_usize..100,
             other in 0_usize..100,
-            secret in any::<u32>(),
+            random in any::<u64>(),
         ) {
             let (rest, last) = bytes.split_at(one.min(bytes.len()));
             let (first, middle) = rest.split_at(other.min(rest.len()));
-            let plain = plain(secret, &bytes);
-            prop_assert_eq!(print(secret, &[&bytes]), plain);
-            prop_assert_eq!(print(secret, &[first, middle, last]), plain);
+            let plain = plain(random, &bytes);
+            prop_assert_eq!(print(random, &[&bytes]), plain);
+            prop_assert_eq!(print(random, &[first, middle, last]), plain);
             let bytes: Vec<&[u8]> = bytes.chunks(1).collect();
-            prop_assert_eq!(print(secret, &bytes), plain);
+            prop_assert_eq!(print(random, &bytes), plain);
         }
     }
 }

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! What becomes of a request: its head is put together and decided about, or known again, and its route's server chosen.
+
+use super::scheduled;
+use super::Buffers;
+use super::FlowEnv;
+use super::Kept;
+use super::Platform;
+use super::Tally;
+use crate::decide::decide;
+use crate::decide::Verdict;
+use crate::decisions::Decisions;
+use crate::decisions::Key;
+use crate::endpoint::is_ipv4;
+use crate::endpoint::Endpoint;
+use crate::fingerprint::Fingerprint;
+use crate::flow::Ask;
+use crate::flow::Choice;
+use crate::flow::Message;
+use crate::flow::Method;
+use crate::flow::Packets;
+use crate::flow::Rules;
+use crate::flow::Segment;
+use crate::flow::Target;
+use crate::form;
+use crate::policy;
+use crate::policy::Bound;
+use crate::policy::Forward;
+use crate::policy::RulesetView;
+use crate::policy::Situation;
+use crate::table::codes::Action;
+use crate::table::codes::Forwarding;
+use crate::table::format::RouteRecord;
+use crate::table::format::ServiceRecord;
+use crate::table::Fields;
+use crate::table::Request;
+
+/// Bytes of a request that are looked at first, where it does not lie in one piece.
+const PIECE: usize = 2048;
+
+/// Longest head that is looked for among the decisions, bytes.
+const KNOWN_MAX: usize = 4096;
+
+/// What the rules make of a request's bytes.
+enum Chosen<S> {
+    Incomplete,
+    Front(Message),
+    Stay(Message),
+    Go(Bound<S>, Method, Message),
+}
+
+impl<P: Platform> FlowEnv<'_, P> {
+    /// Bytes of what is held and of `current` from a number on.
+    fn available(&self, from: u32, current: Option<(&Segment, &P::Packet)>) -> usize {
+        let end = current.map(|(segment, _)| segment.data_end());
+        let end = end.or_else(|| self.state.held.end());
+        end.map_or(0, |end| end.wrapping_sub(from) as usize)
+    }
+
+    /// So many bytes from a number on, copied into one piece.
+    fn assemble<'b>(
+        &'b self,
+        from: u32,
+        wanted: usize,
+        current: Option<(&Segment, &'b P::Packet)>,
+        to: &'b mut [u8],
+    ) -> &'b [u8] {
+        let (mut len, mut at) = (0usize, from);
+        while len < wanted.min(to.len()) {
+            let run = self.run(at, current);
+            let run = run.get(..wanted.wrapping_sub(len)).unwrap_or(run);
+            let Some(place) = to.get_mut(len..) else {
+                break;
+            };
+            let count = run.len().min(place.len());
+            if count == 0 {
+                break;
+            }
+            if let (Some(place), Some(run)) = (place.get_mut(..count), run.get(..count)) {
+                for (place, byte) in place.iter_mut().zip(run) {
+                    *place = *byte;
+                }
+            }
+            len = len.wrapping_add(count);
+            at = at.wrapping_add(u32::try_from(count).unwrap_or(0));
+        }
+        to.get(..len).unwrap_or_default()
+    }
+
+    /// By what a head is known again that is all that has come, and lies in one piece: a body behind it would be read in vain.
+    #[inline]
+    fn key(&self, service: Option<u32>, bytes: &[u8]) -> Option<Key> {
+        let is_head = bytes.len() <= KNOWN_MAX && bytes.ends_with(b"\r\n\r\n");
+        Some(Key {
+            service: service.filter(|_| is_head)?,
+            generation: self.platform.rules().generation(),
+            fingerprint: Fingerprint::of(&self.platform.fingerprint_key(), bytes),
+        })
+    }
+
+    /// Asks the rules about a request's first bytes. Gives the number of the route in the table, too, if one takes it. What was
+    /// decided is kept by `key`, if that is theirs.
+    fn ask(
+        &self,
+        service: Option<u32>,
+        active: Option<usize>,
+        bytes: &[u8],
+        buffers: form::Buffers<'_>,
+        key: Option<&Key>,
+        decisions: &mut Decisions<'_>,
+    ) -> (Chosen<<P::Kept as Kept>::Server>, Option<u32>) {
+        let rules = self.platform.rules();
+        let table = rules.table();
+        // Of a service that is gone the front knows.
+        let Some(service) = service else {
+            return (Chosen::Front(Message::OPAQUE), None);
+        };
+        let Some(record) = table.get::<ServiceRecord>(service) else {
+            return (Chosen::Front(Message::OPAQUE), None);
+        };
+        let decision = decide(table, service, self.client.address, bytes, buffers);
+        let mut message = match &decision.head {
+            Some(head) => Message::of(head),
+            None => Message::OPAQUE,
+        };
+        let winner = match decision.verdict {
+            Verdict::Incomplete => return (Chosen::Incomplete, None),
+            Verdict::NoRoute => return (Chosen::Front(message), None),
+            Verdict::Refused(_) | Verdict::Front(_) => {
+                return (Chosen::Front(Message::OPAQUE), None);
+            }
+            Verdict::Route(winner) => winner,
+        };
+        let number = record.routes.saturating_add(winner.position);
+        // Bytes behind the head are not the head's.
+        let key = key.filter(|_| message.head as usize == bytes.len());
+        message.fingerprint = key.map(|key| key.fingerprint);
+        if let Some(key) = key.filter(|_| policy::is_by_head_alone(rules, number)) {
+            decisions.keep(key, &message, number);
+        }
+        let request = decision.request(self.client.address);
+        (self.serve(number, &request, active, message), Some(number))
+    }
+
+    /// The server of a request that a route takes.
+    #[inline]
+    fn serve<F: Fields + ?Sized>(
+        &self,
+        route: u32,
+        request: &Request<'_, F>,
+        active: Option<usize>,
+        message: Message,
+    ) -> Chosen<<P::Kept as Kept>::Server> {
+        let rules = self.platform.rules();
+        let route = rules.table().get::<RouteRecord>(route);
+        let route = route.filter(|route| route.action == Action::Forward.number());
+        let situation = Situation {
+            active: active.and_then(|leg| self.state.server(leg)),
+            places_hold: self.state.is_of(rules.generation()),
+            tried: &self.state.tried,
+            now: self.platform.now(),
+        };
+        let forward = route
+            .and_then(|route| policy::forward(rules, &route, request, &situation, &self.platform));
+        match forward {
+            None => Chosen::Front(message),
+            Some(Forward::Stay) => Chosen::Stay(message),
+            Some(Forward::Go(bound, forwarding)) => {
+                let method = match forwarding {
+                    Forwarding::Nat => Method::Nat,
+                    Forwarding::Fullnat => Method::Fullnat,
+                };
+                Chosen::Go(bound, method, message)
+            }
+        }
+    }
+
+    /// Whether packets get from the client to a server and back: a host that forwards none would lose them wherever they pass
+    /// its stack.
+    fn forwards(&self, peer: &Endpoint) -> bool {
+        self.platform.forwards(is_ipv4(&peer.address))
+            || self.platform.is_here(&self.client.address)
+            || self.platform.is_here(&peer.address)
+    }
+
+    fn go_to_front(&mut self, ask: &Ask, message: Message) -> Choice {
+        self.state.chosen = None;
+        let active = ask.active.and_then(|leg| self.state.servers.get(leg));
+        if active.is_some_and(Option::is_none) {
+            return Choice::Stay(message);
+        }
+        self.platform.tally(Tally::ToFront);
+        let target = Target {
+            peer: self.service,
+            method: Method::Front,
+        };
+        Choice::Go(target, message)
+    }
+}
+
+impl<P: Platform> Rules for FlowEnv<'_, P> {
+    fn opens(&mut self, segment: &Segment) -> bool {
+        self.platform.listener().opens(segment)
+    }
+
+    fn choose(&mut self, ask: &Ask, current: Option<(&Segment, &P::Packet)>) -> Choice {
+        let service = self.state.service(self.platform.rules(), &self.service);
+        let answer = self.platform.with_buffers(|buffers| {
+            let Buffers {
+                bytes,
+                host,
+                path,
+                mut decisions,
+            } = buffers;
+            // A body may lie behind the head: no more is looked at than is needed.
+            let available = self.available(ask.from, current).min(bytes.len());
+            let first = self.run(ask.from, current);
+            let mut wanted = first.len().min(available);
+            let whole = first.get(..wanted).filter(|_| wanted == available);
+            let key = whole.and_then(|bytes| self.key(service, bytes));
+            if let Some((message, route)) =
+                key.and_then(|key| decisions.find(&key, u32::try_from(wanted).ok()?))
+            {
+                let request = Request::without_fields(&[], self.client.address);
+                let chosen = self.serve(route, &request, ask.active, message);
+                return (chosen, Some(route));
+            }
+            loop {
+                let bytes = match first.get(..wanted) {
+                    Some(bytes) => bytes,
+                    None => self.assemble(ask.from, wanted, current, bytes),
+                };
+                let buffers = form::Buffers { host, path };
+                let answer = self.ask(
+                    service,
+                    ask.active,
+                    bytes,
+                    buffers,
+                    key.as_ref(),
+                    &mut decisions,
+                );
+                if wanted >= available || !matches!(answer.0, Chosen::Incomplete) {
+                    return answer;
+                }
+                wanted = wanted.saturating_mul(4).max(PIECE).min(available);
+            }
+        });
+        let Some((chosen, route)) = answer else {
+            return Choice::Incomplete;
+        };
+        let slot = route.and_then(|route| self.platform.rules().route_slot(route));
+        self.state.outstanding.choose(slot);
+        match chosen {
+            Chosen::Incomplete if ask.last => self.go_to_front(ask, Message::OPAQUE),
+            Chosen::Incomplete => Choice::Incomplete,
+            Chosen::Front(message) => self.go_to_front(ask, message),
+            Chosen::Stay(message) => Choice::Stay(message),
+            Chosen::Go(bound, method, message) => {
+                let peer = scheduled(&bound.server).endpoint();
+                if !self.forwards(&peer) {
+                    self.platform.tally(Tally::ForwardingOff);
+                    return self.go_to_front(ask, message);
+                }
+                self.state.chosen = Some(bound);
+                Choice::Go(Target { peer, method }, message)
+            }
+        }
+    }
+}
