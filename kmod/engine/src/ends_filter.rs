@@ -43,7 +43,6 @@ fn place(role: Role, end: &Endpoint) -> (usize, u64) {
     let product = u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     #[expect(clippy::cast_possible_truncation, reason = "the halves")]
     let hash = product as u64 ^ (product >> 64) as u64;
-    #[expect(clippy::cast_possible_truncation, reason = "10 bits")]
     let word = (hash >> 54) as usize;
     (word, 1u64.wrapping_shl((hash >> 48) as u32 & 63))
 }
