@@ -303,7 +303,7 @@ pub fn forward<R: RulesetView, F: Fields + ?Sized>(
         } else {
             0
         },
-        random: if pool.kind.draws() { host.random() } else { 0 },
+        random: host.random(),
         now_ns: situation.now,
     };
     let here = Cell::new(None);

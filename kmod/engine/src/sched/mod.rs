@@ -134,11 +134,6 @@ impl Kind {
     pub const fn hashes(self) -> bool {
         matches!(self, Self::Sh | Self::Mh | Self::Ch)
     }
-
-    /// Whether the choice depends on [`Ask::random`].
-    pub const fn draws(self) -> bool {
-        matches!(self, Self::P2c | Self::Fastest)
-    }
 }
 
 /// The table that a hashing scheduler looks a key up in.
@@ -157,7 +152,7 @@ pub enum Lookup<'a> {
 pub struct Ask {
     /// Hash of the request's key, [`hash_key`]; read by the hashing schedulers.
     pub hash: u64,
-    /// A fresh random number; read where [`Kind::draws`].
+    /// A fresh random number; read by [`Kind::P2c`] and [`Kind::Fastest`].
     pub random: u64,
     /// Monotonic time in ns, of the same clock as [`Server::observe`]'s; read by [`Kind::Fastest`].
     pub now_ns: u64,
