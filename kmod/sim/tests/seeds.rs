@@ -143,11 +143,9 @@ fn seeds_that_were_run_before() {
 /// What comes of it shows nothing, so the run ends.
 #[test]
 fn a_run_ends_where_a_cookie_is_met_by_chance() {
-    for seed in [5000002606, 6000001553] {
-        let report = check(2, seed);
-        assert_eq!(report.chance, 1, "{seed}");
-        assert!(report.exchanges > 5, "{seed}");
-    }
+    let report = check(2, 5000002606);
+    assert_eq!(report.chance, 1);
+    assert!(report.exchanges > 5);
 }
 
 #[test]

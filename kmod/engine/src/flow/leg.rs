@@ -39,6 +39,9 @@ pub(super) const USED: u8 = 2;
 pub(super) const ENDED: u8 = 4;
 /// The same, since what the server said last was for nobody.
 pub(super) const SPOILED: u8 = 8;
+/// Its server has taken or sent data. Before that it may not have a socket for it, and Linux takes only what echoes the clock
+/// of its SYN-ACK then (tcp_check_req).
+pub(super) const HEARD: u8 = 16;
 
 /// Least hop limit of what goes to a server.
 const HOP_LIMIT: u8 = 64;
@@ -68,7 +71,7 @@ pub struct Leg {
     pub(super) phase: Phase,
     /// Shift of the server's windows.
     pub(super) scale: u8,
-    /// [`RESYNC`], [`USED`], [`ENDED`], [`SPOILED`].
+    /// [`RESYNC`], [`USED`], [`ENDED`], [`SPOILED`], [`HEARD`].
     marks: u8,
     /// From the client's sequence numbers to the leg's.
     pub(super) to_server: u32,
@@ -76,7 +79,7 @@ pub struct Leg {
     pub(super) to_client: u32,
     /// Added to the server's clock.
     pub(super) clock: u32,
-    /// The server's clock, latest, as it tells it.
+    /// The server's clock, latest, as it tells it: that of its SYN-ACK until it is [`HEARD`].
     pub(super) told: u32,
     /// The first byte that went to it, since it came into use.
     pub(super) start: u32,
@@ -217,10 +220,13 @@ impl ToServer<'_> {
         } else {
             (segment.ack, self.scaled(segment.window, 0))
         };
-        // After another leg's, the client may echo what this server has not told yet.
+        // After another leg's, the client may echo what this server has not told yet, or what was told before it.
         let echo = segment.timestamps.map_or(0, |timestamps| {
-            let echo = timestamps.echo.wrapping_sub(leg.clock);
-            seq::min(echo, leg.told).wrapping_sub(timestamps.echo)
+            let echo = match leg.is(HEARD) {
+                true => seq::min(timestamps.echo.wrapping_sub(leg.clock), leg.told),
+                false => leg.told,
+            };
+            echo.wrapping_sub(timestamps.echo)
         });
         Rewrite {
             source: leg.local,
@@ -300,7 +306,12 @@ impl Flow {
         }
         if let (Some(timestamps), true) = (segment.timestamps, self.flags & TIMESTAMPS != 0) {
             let shown = timestamps.value.wrapping_add(leg.clock);
-            leg.told = seq::max(leg.told, timestamps.value);
+            if segment.payload > 0 {
+                leg.mark(HEARD);
+            }
+            if leg.is(HEARD) {
+                leg.told = seq::max(leg.told, timestamps.value);
+            }
             if leg.is(RESYNC) {
                 leg.marks &= !RESYNC;
                 if seq::before(shown, self.shown_clock) {

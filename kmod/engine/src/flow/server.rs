@@ -4,6 +4,7 @@
 use super::client::NEAR;
 use super::leg::Phase;
 use super::leg::ENDED;
+use super::leg::HEARD;
 use super::leg::SPOILED;
 use super::leg::USED;
 use super::milliseconds;
@@ -237,6 +238,7 @@ impl Flow {
             if let Some(leg) = self.leg_mut(index) {
                 leg.acked = ack;
                 leg.start = seq::follow(leg.start, ack);
+                leg.mark(HEARD);
             }
             self.responses.follow(ack);
             if self.head_len > 0 && self.unproven().is_none() {

@@ -78,6 +78,15 @@ impl Tcb {
             if t.echo != 0 && before(out.clock, t.echo) {
                 errors.push(format!("an echo of clock {} at {}", t.echo, out.clock));
             }
+            // Linux takes nothing that echoes another clock (tcp_check_req).
+            if let Some((first, last)) = self.syn_clocks
+                && self.state == State::SynReceived
+                && t.echo != 0
+                && (before(t.echo, first) || before(last, t.echo))
+            {
+                self.ack(out);
+                return;
+            }
             if before(t.value, self.ts_recent) && self.state != State::SynReceived {
                 self.ack(out);
                 return;

@@ -130,6 +130,8 @@ impl Tcb {
         let flags = if self.state == State::SynSent {
             SYN
         } else {
+            let first = self.syn_clocks.map_or(out.clock, |(first, _)| first);
+            self.syn_clocks = Some((first, out.clock));
             SYN | ACK
         };
         self.emit(self.iss, flags, &[], out);

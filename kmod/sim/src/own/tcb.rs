@@ -67,6 +67,8 @@ pub(super) struct Tcb {
     pub(super) timestamps: bool,
     pub(super) sack: bool,
     pub(super) ts_recent: u32,
+    /// Clocks of the first and the last SYN-ACK.
+    pub(super) syn_clocks: Option<(u32, u32)>,
     // Time.
     pub(super) heard: u64,
     pub(super) probes: u32,
@@ -122,6 +124,7 @@ impl Tcb {
             timestamps: config.timestamps,
             sack: config.sack,
             ts_recent: 0,
+            syn_clocks: None,
             heard: 0,
             probes: 0,
             until: None,

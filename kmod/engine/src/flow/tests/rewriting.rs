@@ -275,6 +275,35 @@ fn held_segments_have_the_latest_clock() {
          a< PA 10 1 GET/a[9..] ts=601/70");
 }
 
+/// Linux takes nothing else before it has a socket (tcp_check_req). The request was held while the response before it
+/// went on, so that it echoes an older clock than its client has seen.
+#[test]
+fn until_a_server_has_taken_something_its_syn_ack_is_echoed() {
+    run("c> S 0 ts=500/0
+         c< SA 0 1
+         c> PA 1 1 GET/a GET/b ts=501/9000
+         a< S 0 ts=501/0
+         a> SA 0 1 ts=70/501
+         a< A 1 1 GET/a ts=501/70
+         a> PA 1 29 OK:5 ts=3070/501
+         c< PA 1 29 OK:5 ts=12000/501
+         c> A 57 44 ts=3501/12000
+         a< A 29 44 ts=3501/3070
+         b< S 0 ts=3501/0
+         a< A 29 44
+         b> SA 0 1 ts=4000000/3501
+         b< PA 1 1 GET/b ts=3501/4000000
+         # It has not taken that: it was lost, or the server would not have it.
+         b> A 1 1 ts=4000001/3501
+         c< A 44 29
+         c> PA 29 44 GET/b ts=4501/11990
+         b< PA 1 1 GET/b ts=4501/4000000
+         b> A 1 29 ts=4001000/4501
+         c< A 44 57 ts=13000/4501
+         c> A 57 44 ts=4502/13000
+         b< A 29 1 ts=4502/4001000");
+}
+
 #[test]
 fn what_a_server_would_not_take_for_its_clock_is_not_read() {
     check(
