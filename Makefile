@@ -29,7 +29,7 @@ format: needs
 	cargo fmt --all --check
 	cargo fmt --check --manifest-path kmod/engine/fuzz/Cargo.toml
 	cargo fmt --check --manifest-path rules/fuzz/Cargo.toml
-	cargo fmt --check --manifest-path userspace-cli/netlink/fuzz/Cargo.toml
+	cargo fmt --check --manifest-path kmod/netlink/client/fuzz/Cargo.toml
 
 lint: needs
 	cargo clippy --locked --workspace --all-targets -- -D warnings

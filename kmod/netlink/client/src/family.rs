@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The family and its group of events by name, asked of nlctrl (include/uapi/linux/genetlink.h).
 
 use std::io;

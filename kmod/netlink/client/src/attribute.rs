@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Attributes as types: the set that one belongs to, and how its value lies on the wire.
 //!
 //! Numbers are of the host's byte order (Documentation/userspace-api/netlink/specs.rst in the kernel's tree).

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Whatever the kernel answers, or somebody in its place, is read or is an error. The first byte chooses what it is taken for.
 #![no_main]
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 //! A typed client of the kernel module's generic netlink family.
 //!
 //! `kmod/netlink/l7switch.yaml` is the contract; [`Client`] has a method for each of its commands and

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 //! A request and its answers: messages taken out of datagrams, sequence numbers, acks and the ends of lists.
 
 use netlink_packet_core::NLM_F_ACK;

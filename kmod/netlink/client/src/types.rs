@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 //! What the module answers. The meaning of every field is in kmod/netlink/l7switch.yaml.
 
 use std::borrow::Cow;

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Holds the numbers in kmod/engine/src/netlink.rs, and the forms in which this client sends and takes attributes,
 //! to the contract in kmod/netlink/l7switch.yaml.
 #![allow(
@@ -21,7 +21,7 @@ use saphyr::Yaml;
 
 const CONTRACT: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/../../kmod/netlink/l7switch.yaml"
+    "/../l7switch.yaml"
 );
 
 fn contract<T>(test: impl FnOnce(&Yaml<'_>) -> T) -> T {

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 //! What the module tells its listeners.
 
 use std::collections::VecDeque;

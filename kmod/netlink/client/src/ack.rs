@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Extended acks: what the kernel says beside an error number (`enum nlmsgerr_attrs` in
 //! include/uapi/linux/netlink.h), and the names of the attributes that it means.
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 //! A request, written attribute by attribute.
 
 use l7switch_engine::netlink::Command;

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The client against a kernel that has its answers written down.
 
 use netlink_packet_core::NLM_F_DUMP_INTR;

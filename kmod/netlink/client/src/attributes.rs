@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Attributes of a received message, read with their bounds checked. Unknown ones are passed over.
 
 use std::marker::PhantomData;

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Every attribute of the contract, with the form in which the client sends and takes it.
 //!
 //! The compiler holds these tables to the numbers in [`l7switch_engine::netlink`]: nothing may be left out. The

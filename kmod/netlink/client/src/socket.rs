@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Netlink sockets, and the seam at which tests put a script in place of a kernel.
 
 use std::io;
