@@ -12,12 +12,14 @@ use l7switch_engine::table::Request;
 use l7switch_engine::tls::ClientHelloParser;
 use l7switch_rules::model;
 use l7switch_rules::model::Action;
+use l7switch_rules::model::Limits;
 use l7switch_rules::model::Protocol;
 use l7switch_rules::model::address_bytes;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use crate::accept::proxied;
 use crate::client::Client;
 use crate::http::plan::key_hash;
 use crate::http::plan::split;
@@ -33,6 +35,7 @@ use crate::upstream::ConnectError;
 use crate::upstream::Fault;
 use crate::upstream::Outstanding;
 use crate::upstream::Pool;
+use crate::upstream::Told;
 use crate::upstream::connect_tcp;
 
 /// Longest ClientHello that is waited for, with its record headers.
@@ -55,8 +58,15 @@ impl Refused {
 }
 
 /// Serves a connection of a `tls` or `tcp` service.
-pub async fn serve(client: Box<Client>, stream: TcpStream) {
+pub async fn serve(mut client: Box<Client>, stream: TcpStream, limits: Limits) {
     let (mut stream, handle) = SharedStream::new(stream);
+    client.has_socket(&handle);
+    if client.is_proxied {
+        let learned = proxied::learn(&mut client, &mut stream, limits.head_timeout);
+        if !learned.await {
+            return;
+        }
+    }
     let mut record = Record::begin(&client, |_| ());
     let drained = async {
         client.core.shutdown.draining().await;
@@ -148,7 +158,8 @@ async fn open(
         record.describe(|line| line.route.clone_from(&state.label));
     }
     record.describe(|line| line.pool.clone_from(&pool.config().name));
-    let (server, outstanding) = connect(pool, hash).await.map_err(Refused::silently)?;
+    let connected = connect(pool, hash, client).await;
+    let (server, outstanding) = connected.map_err(Refused::silently)?;
     record.describe(|line| line.server = outstanding.server().address().to_string());
     Ok(Opened {
         server,
@@ -212,13 +223,21 @@ fn route<'a>(
 }
 
 /// Connects to a server of the pool, to others where that fails.
-async fn connect(pool: &Arc<Pool>, hash: u64) -> Result<(TcpStream, Outstanding), Reason> {
+async fn connect(
+    pool: &Arc<Pool>,
+    hash: u64,
+    client: &Client,
+) -> Result<(TcpStream, Outstanding), Reason> {
     let config = pool.config();
     let mut tried = Vec::new();
     let mut last = Reason::NoServer;
     while let Some((index, outstanding)) = pool.pick(hash, &tried) {
         let server = Arc::clone(outstanding.server());
-        match connect_tcp(server.address(), config.connect_timeout).await {
+        let told = config.send_proxy.map(|version| Told {
+            version,
+            ends: Some(client.ends(client.peer)),
+        });
+        match connect_tcp(server.address(), told, config.connect_timeout).await {
             Ok(stream) => {
                 server.succeeded();
                 return Ok((stream, outstanding));

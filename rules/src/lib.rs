@@ -10,6 +10,7 @@ mod check;
 pub mod compile;
 pub mod evaluate;
 pub mod explain;
+mod front_only;
 pub mod model;
 pub mod text;
 

@@ -43,6 +43,8 @@ pub struct Service {
     pub limits: Limits,
     /// Proxies in front of the switch whose X-Forwarded-* and Forwarded fields are believed.
     pub trusted: Vec<IpNet>,
+    /// Peers whose connections begin with a PROXY header, which says who the client is.
+    pub accept_proxy: Vec<IpNet>,
     /// Whether messages say in Via that they went through the switch.
     pub via: bool,
     /// Routes in the order of the file.
@@ -343,6 +345,8 @@ pub struct Pool {
     pub scheduler: Scheduler,
     /// How packets reach it on the kernel's data path.
     pub forward: Forward,
+    /// The PROXY header that connections to its servers begin with.
+    pub send_proxy: Option<ProxyVersion>,
     /// Real servers; no address twice.
     pub servers: Vec<RealServer>,
     /// Active checks.
@@ -372,6 +376,13 @@ pub struct Scheduler {
     /// Bounded load of [`SchedulerKind::Ch`]: no server gets more than this many percent of its
     /// fair share (by weight) of outstanding requests. At least 101; 0: no bound.
     pub load_percent: u32,
+}
+
+impl Scheduler {
+    /// Whether the client's address may decide: it is hashed, or what is hashed may be absent.
+    pub const fn hashes_source(&self) -> bool {
+        self.kind.hashes() && !matches!(self.key, HashKey::Path | HashKey::Host)
+    }
 }
 
 fn scheduler_word<S: Serializer>(kind: &SchedulerKind, to: S) -> Result<S::Ok, S::Error> {
@@ -404,6 +415,16 @@ pub enum Forward {
     Nat,
     /// The server sees an address of the switch.
     Fullnat,
+}
+
+/// Version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// A real server.

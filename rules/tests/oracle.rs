@@ -118,6 +118,7 @@ fn model(services: Vec<Vec<Route>>) -> Model {
         certificates: Vec::new(),
         limits: Limits::default(),
         trusted: Vec::new(),
+        accept_proxy: Vec::new(),
         via: false,
         routes,
     });

@@ -2,6 +2,7 @@
 //! One exchange, in phases: the request is read, planned by the rules, edited and sent, its response answers it, and what
 //! came of it is recorded.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -28,8 +29,10 @@ use super::fields::push_map;
 use super::session::Session;
 use super::upload::From;
 use super::upload::Upload;
+use crate::client;
 use crate::http::answer;
 use crate::http::answer::Answer;
+use crate::http::forwarded;
 use crate::http::forwarded::version_word;
 use crate::http::headers;
 use crate::http::headers::Present;
@@ -42,12 +45,14 @@ use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
 use crate::record::Record;
 use crate::ruleset::filters::Edit;
+use crate::ruleset::generation::Generation;
 use crate::upstream;
 use crate::upstream::Answered;
 use crate::upstream::Broke;
 use crate::upstream::Message;
 use crate::upstream::Outstanding;
 use crate::upstream::Patience;
+use crate::upstream::Told;
 
 /// Most content of a request that is passed over behind an answer of the switch's own.
 pub(super) const MOST_PASSED_OVER: u64 = 64 * 1024;
@@ -120,8 +125,12 @@ impl<C: Codec> Session<'_, C> {
             return self.refuse(&refusal, &method, record, None).await;
         }
         let generation = self.client.core.active.load_full();
+        let source = self.source(&generation, present, bytes);
+        if source != self.client.peer {
+            record.describe(|line| line.client = client::shown(source));
+        }
         let asked = Asked {
-            peer: self.client.peer.ip(),
+            source,
             scheme: self.client.scheme,
             method: head.method(),
             target: SentTarget::of(head),
@@ -142,7 +151,22 @@ impl<C: Codec> Session<'_, C> {
                 };
             }
         }
-        self.forward(&request, &onward, record).await
+        self.forward(&request, &onward, source, record).await
+    }
+
+    /// The client's address: the connection's peer, or whom a proxy that the service trusts names.
+    fn source(&self, generation: &Generation, present: Present, bytes: &[u8]) -> SocketAddr {
+        let peer = self.client.peer;
+        if !present.has(Present::FORWARDED) {
+            return peer;
+        }
+        match generation.service(&self.client.service) {
+            Some((_, service, _)) if forwarded::is_trusted(&service.trusted, peer.ip()) => {
+                let map = self.buffers.fields.map(bytes, Present::FORWARDED);
+                forwarded::source(&map, &service.trusted, peer)
+            }
+            _ => peer,
+        }
     }
 
     /// Answers with an error, edited as the route's responses are. For callers to whom it is rare.
@@ -188,6 +212,7 @@ impl<C: Codec> Session<'_, C> {
         &mut self,
         request: &Request<'_>,
         onward: &Onward<'_>,
+        source: SocketAddr,
         mut record: Box<Record>,
     ) -> Next {
         let mut upload = if request.is_streamed {
@@ -208,6 +233,10 @@ impl<C: Codec> Session<'_, C> {
             head: &self.buffers.out,
             is_unnamed: !is_named,
             hash: onward.hash,
+            told: onward.pool.config().send_proxy.map(|version| Told {
+                version,
+                ends: Some(self.client.ends(source)),
+            }),
             content: request.content,
             is_safe: upstream::is_safe(request.method) && request.upgrade.is_none(),
             patience,

@@ -2,7 +2,7 @@
 //! What is to be done with a request: host and path brought into comparison form, the route that
 //! takes it, and what follows from the route.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -46,7 +46,7 @@ const USUAL_PATH: usize = 256;
 #[derive(Debug)]
 pub struct Asked<'a, F: ?Sized> {
     /// The client.
-    pub peer: IpAddr,
+    pub source: SocketAddr,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// As sent.
@@ -134,7 +134,7 @@ pub fn plan<F: Fields + ?Sized>(
         method: asked.method,
         path: form.path,
         query: asked.query.unwrap_or_default(),
-        source: address_bytes(asked.peer),
+        source: address_bytes(asked.source.ip()),
         fields: asked.fields,
     };
     let route = generation.rules.route(service, &request);
@@ -249,7 +249,7 @@ pub fn onward<'a, F: Fields + ?Sized>(
     };
     let plan = plan(generation, index, model, asked).map_err(|refusal| {
         if refusal.reason != Reason::NoRoute {
-            log_limit::hostile(refusal.reason, client.peer, &refusal.detail);
+            log_limit::hostile(refusal.reason, asked.source, &refusal.detail);
         }
         refuse(record, &refusal)
     })?;

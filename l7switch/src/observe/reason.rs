@@ -66,6 +66,8 @@ reasons! {
     ResponseTimeout = "response_timeout",
     /// The server's response is none, or ended early.
     BadResponse = "bad_response",
+    /// The connection of a proxy does not begin with a PROXY header.
+    BadProxyHeader = "bad_proxy_header",
     /// The TLS handshake failed.
     TlsHandshake = "tls_handshake",
     /// What came is no TLS.

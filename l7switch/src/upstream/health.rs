@@ -22,6 +22,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::connect::ConnectError;
+use super::connect::Told;
 use super::connect::connect_tcp;
 use super::pool::Pool;
 use super::server::RealServer;
@@ -35,6 +36,7 @@ pub struct Checks {
 #[derive(Debug)]
 struct Check {
     rules: Health,
+    told: Option<Told>,
     task: JoinHandle<()>,
 }
 
@@ -52,15 +54,24 @@ impl Checks {
             let Some(rules) = &pool.config().health else {
                 continue;
             };
+            let told = pool.config().send_proxy.map(|version| Told {
+                version,
+                ends: None,
+            });
             for server in pool.servers() {
                 let key = (pool.config().name.clone(), server.address());
                 let check = match before.remove(&key) {
-                    Some(running) if running.rules == *rules && !running.task.is_finished() => {
+                    Some(running)
+                        if running.rules == *rules
+                            && running.told == told
+                            && !running.task.is_finished() =>
+                    {
                         running
                     }
                     _ => Check {
                         rules: rules.clone(),
-                        task: tokio::spawn(run(Arc::clone(server), rules.clone())),
+                        told,
+                        task: tokio::spawn(run(Arc::clone(server), rules.clone(), told)),
                     },
                 };
                 self.tasks.insert(key, check);
@@ -69,13 +80,13 @@ impl Checks {
     }
 }
 
-async fn run(server: Arc<RealServer>, rules: Health) {
+async fn run(server: Arc<RealServer>, rules: Health, told: Option<Told>) {
     // Servers are not all asked at the same moment.
     tokio::time::sleep(part(rules.interval)).await;
     loop {
         let next =
             tokio::time::Instant::now() + rules.interval.mul_f64(0.95) + part(rules.interval / 10);
-        let result = tokio::time::timeout(rules.timeout, probe(&server, &rules)).await;
+        let result = tokio::time::timeout(rules.timeout, probe(&server, &rules, told)).await;
         let outcome = match &result {
             Ok(Ok(())) => Ok(()),
             Ok(Err(why)) => Err(why.as_str()),
@@ -100,8 +111,8 @@ fn part(whole: Duration) -> Duration {
     whole.mul_f64(fastrand::f64())
 }
 
-async fn probe(server: &RealServer, rules: &Health) -> Result<(), String> {
-    let stream = connect_tcp(server.address(), rules.timeout)
+async fn probe(server: &RealServer, rules: &Health, told: Option<Told>) -> Result<(), String> {
+    let stream = connect_tcp(server.address(), told, rules.timeout)
         .await
         .map_err(|error: ConnectError| error.to_string())?;
     let Probe::Http { path, host, status } = &rules.probe else {

@@ -25,6 +25,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use std::time::Instant;
 
+use super::connect::Told;
+
 /// A connection that was silent for so long after its answer has no more of it: longer than the longest delay of an
 /// acknowledgement (Linux: 200 ms, `TCP_DELACK_MAX`), for which Nagle's algorithm may hold the rest back.
 pub(super) const QUIET: Duration = Duration::from_millis(250);
@@ -55,15 +57,18 @@ const LOOKS: usize = 16;
 pub(super) struct Link<C> {
     /// The connection.
     pub(super) connection: C,
+    /// What the server was told of it.
+    told: Option<Told>,
     /// Answers in a row behind which nothing else could come.
     answered: u32,
 }
 
 impl<C> Link<C> {
     /// A connection that was just made.
-    pub(super) const fn new(connection: C) -> Self {
+    pub(super) const fn new(connection: C, told: Option<Told>) -> Self {
         Self {
             connection,
+            told,
             answered: 0,
         }
     }
@@ -159,11 +164,12 @@ impl<C: Free> Idle<C> {
         self.0.len()
     }
 
-    /// A connection for the client with this memory: one of its own, else the one that came last of those that have proved
+    /// A connection for the client with this memory, of which the server was told the same: one of its own, else the one that came last of those that have proved
     /// clean. Those that are found closed are forgotten; `surplus` is told of each that has sent what nobody asked for.
     pub(super) fn take(
         &mut self,
         own: &Own,
+        told: Option<Told>,
         untidy: bool,
         now: Instant,
         mut surplus: impl FnMut(),
@@ -178,6 +184,13 @@ impl<C: Free> Idle<C> {
             let Ok(position) = self.0.binary_search_by_key(&number, |entry| entry.number) else {
                 continue;
             };
+            if self
+                .0
+                .get(position)
+                .is_some_and(|entry| entry.link.told != told)
+            {
+                continue;
+            }
             if let Some(link) = self.take_at(position, &mut surplus) {
                 had.numbers.remove(at);
                 return Some(link);
@@ -189,6 +202,9 @@ impl<C: Free> Idle<C> {
         let silent = |time| now.checked_sub(time);
         let (quiet, short, brief) = (silent(QUIET), silent(SHORT), silent(BRIEF));
         let shared = |entry: &Entry<C>| {
+            if entry.link.told != told {
+                return false;
+            }
             let latest = match entry.link.answered {
                 _ if untidy => quiet,
                 PROOF.. if !is_first => return true,
@@ -288,7 +304,7 @@ mod tests {
 
     fn link(name: u32, answers: &[bool]) -> (Link<Fake>, Rc<Cell<State>>) {
         let state = Rc::new(Cell::new(State::Quiet));
-        let mut link = Link::new(Fake(name, Rc::clone(&state)));
+        let mut link = Link::new(Fake(name, Rc::clone(&state)), None);
         for clear in answers {
             link.answered(*clear);
         }
@@ -312,7 +328,7 @@ mod tests {
             let surplus = &mut self.surplus;
             let taken = self
                 .idle
-                .take(own, untidy, Instant::now() + after, || *surplus += 1);
+                .take(own, None, untidy, Instant::now() + after, || *surplus += 1);
             taken.map(|link| link.connection.0)
         }
     }

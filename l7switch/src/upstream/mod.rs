@@ -15,6 +15,7 @@ mod server;
 mod stream;
 
 pub use connect::ConnectError;
+pub use connect::Told;
 pub use connect::connect_tcp;
 pub use feed::Broke;
 pub use feed::Feed;

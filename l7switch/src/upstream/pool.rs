@@ -149,6 +149,7 @@ mod tests {
                 load_percent: 0,
             },
             forward: model::Forward::Nat,
+            send_proxy: None,
             servers: servers
                 .iter()
                 .map(|(address, weight)| model::RealServer {

@@ -13,6 +13,7 @@ use l7switch_engine::http1::ResponseHead;
 use l7switch_engine::policy::may_retry;
 
 use super::connect::ConnectError;
+use super::connect::Told;
 use super::connect::connect_tcp;
 use super::feed::Broke;
 use super::feed::Feed;
@@ -44,6 +45,8 @@ pub struct Message<'a> {
     pub is_unnamed: bool,
     /// Hash of the scheduler's key.
     pub hash: u64,
+    /// What the server is told of the connection: one on which it was told something else is none for this request.
+    pub told: Option<Told>,
     /// Content that has come with its head: all of it, or nothing.
     pub content: &'a [u8],
     /// Whether its method is safe.
@@ -112,13 +115,14 @@ pub async fn send<F: Feed>(
         };
         let server = outstanding.server();
         chosen(server);
-        let mut kept = server.take_idle(own, message.began);
+        let mut kept = server.take_idle(own, message.told, message.began);
         let (refusal, fault) = loop {
             let is_reused = kept.is_some();
             let mut link = match kept.take() {
                 Some(link) => link,
                 // Boxed, as what is rare.
-                None => match Box::pin(connect(server, config.connect_timeout)).await {
+                None => match Box::pin(connect(server, message.told, config.connect_timeout)).await
+                {
                     Ok(link) => link,
                     Err(error) => break (connect_refusal(&error), Fault::Connect),
                 },
@@ -181,10 +185,12 @@ pub async fn send<F: Feed>(
 
 async fn connect(
     server: &RealServer,
+    told: Option<Told>,
     patience: Duration,
 ) -> Result<Link<ServerStream>, ConnectError> {
-    let (stream, _) = SharedStream::new(connect_tcp(server.address(), patience).await?);
-    Ok(Link::new(ServerStream::new(stream)))
+    let stream = connect_tcp(server.address(), told, patience).await?;
+    let (stream, _) = SharedStream::new(stream);
+    Ok(Link::new(ServerStream::new(stream), told))
 }
 
 /// Sends the request on a connection, and reads the head of the response.

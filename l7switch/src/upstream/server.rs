@@ -26,6 +26,7 @@ use l7switch_rules::model::Passive;
 use l7switch_rules::model::address_bytes;
 use tokio::sync::Notify;
 
+use super::connect::Told;
 use super::idle::Idle;
 use super::idle::Link;
 use super::idle::Own;
@@ -327,10 +328,16 @@ impl RealServer {
         self.untidy_ns.store(now_ns().max(1), Relaxed);
     }
 
-    /// A free connection for the client with this memory.
-    pub(super) fn take_idle(&self, own: &Own, now: Instant) -> Option<Link<ServerStream>> {
+    /// A free connection for the client with this memory, of which the server was told the same.
+    pub(super) fn take_idle(
+        &self,
+        own: &Own,
+        told: Option<Told>,
+        now: Instant,
+    ) -> Option<Link<ServerStream>> {
         let untidy = self.is_untidy();
-        self.idle().take(own, untidy, now, || self.sent_surplus())
+        self.idle()
+            .take(own, told, untidy, now, || self.sent_surplus())
     }
 
     /// Keeps a connection for reuse, of at most so many.

@@ -18,6 +18,7 @@ mod large;
 mod load;
 mod messages;
 mod passthrough;
+mod proxied;
 mod reload;
 mod routing;
 mod shutdown;

@@ -18,6 +18,7 @@ mod frames;
 mod http2;
 mod kept;
 mod messages;
+mod proxied;
 mod reload;
 mod responses;
 mod segments;

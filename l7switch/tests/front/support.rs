@@ -185,7 +185,7 @@ impl Raw {
         }
     }
 
-    async fn line(&mut self) -> String {
+    pub(crate) async fn line(&mut self) -> String {
         loop {
             if let Some(end) = find(&self.buffer, b"\r\n") {
                 return String::from_utf8(self.buffer.drain(..end + 2).collect()).unwrap();

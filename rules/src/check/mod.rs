@@ -98,7 +98,7 @@ pub(crate) fn check(sources: &Sources) -> (Model, Vec<Diagnostic>, Cache) {
         };
         let (service, routes) = check.service(&name, span, text, &mut names, &mut listens);
         model.services.push(service);
-        places.push(routes);
+        places.push((span, routes));
     }
     for (number, (name, (span, text))) in pools.iter().enumerate() {
         let pool = check.pool(name, *span, text);
@@ -108,12 +108,13 @@ pub(crate) fn check(sources: &Sources) -> (Model, Vec<Diagnostic>, Cache) {
             check.note(Diagnostic::warning("unused-pool", *span, message).label("never used"));
         }
     }
+    check.kernel_can(&model, &places);
     if check
         .diagnostics
         .iter()
         .all(|d| d.severity != crate::text::diagnostic::Severity::Error)
     {
-        for (service, routes) in model.services.iter().zip(&places) {
+        for (service, (_, routes)) in model.services.iter().zip(&places) {
             shadow::check(&mut check, service, routes);
         }
     }
@@ -276,9 +277,11 @@ impl Check<'_> {
             protocol,
             datapath,
             allow,
+            refuse,
             certificates,
             limits,
             trusted,
+            accept_proxy,
             via
         );
         if !twice.is_empty() {

@@ -46,6 +46,7 @@ impl Check<'_> {
             name: name.to_owned(),
             scheduler: self.scheduler(given.scheduler.as_ref()),
             forward: given.forward.map_or_else(Forward::default, |f| f.0),
+            send_proxy: given.send_proxy.map(|word| word.0),
             servers,
             health: given.health.as_ref().and_then(|h| self.health(h)),
             passive: given.passive.as_ref().map_or(passive, |p| Passive {

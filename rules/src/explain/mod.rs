@@ -13,6 +13,7 @@ use crate::evaluate::Failure;
 use crate::evaluate::Verdict;
 use crate::evaluate::describe_path;
 use crate::evaluate::evaluate_all;
+use crate::front_only;
 use crate::model::*;
 
 pub use question::Question;
@@ -213,14 +214,10 @@ pub fn explain(rules: &RuleSet, question: &Question) -> Result<Explanation, Ques
 
 /// Which data path serves a route's requests, and why.
 fn datapath(model: &Model, service: &Service, route: &Route) -> (Path, &'static str) {
-    match (service.datapath, service.protocol, &route.action) {
-        (Datapath::Front, ..) => (Path::Front, "the service says datapath = \"front\""),
+    let front = front_only::service(model, service).or_else(|| front_only::route(model, route));
+    match (front, service.protocol, &route.action) {
         (_, Protocol::Https, _) => (Path::Front, "the front terminates TLS"),
-        (.., Action::Respond(_) | Action::Redirect(_)) => (
-            Path::Front,
-            "the front answers requests that are not forwarded",
-        ),
-        _ if !route.filters.is_empty() => (Path::Front, "the route has filters"),
+        (Some(why), ..) => (Path::Front, why),
         (.., Action::Forward(shares)) if all_at_loopback(model, shares) => (
             Path::Front,
             "its servers have loopback addresses, which packets of other hosts cannot reach",

@@ -91,6 +91,8 @@ tables! {
         limits: LimitsText,
         /// Proxies in front of the switch whose X-Forwarded-* and Forwarded fields are trusted.
         trusted: OneOrMany<Prefix>,
+        /// Whether connections begin with a PROXY header (version 1 or 2), or the peers whose connections do; default: false.
+        accept_proxy: At<AcceptProxyChoice>,
         /// Whether the front adds Via to requests and responses; default: false.
         via: bool,
         /// Routes; which one wins does not depend on their order until the last step.
@@ -231,6 +233,8 @@ tables! {
         scheduler: SchedulerChoice,
         /// Forwarding method of the kernel's data path: nat (default) or fullnat.
         forward: ForwardWord,
+        /// PROXY header that connections to the servers begin with: v1 or v2; default: none.
+        send_proxy: SendProxyWord,
         /// Real servers.
         servers: At<OneOrMany<At<ServerChoice>>>,
         /// Active checks; default: none.
@@ -361,6 +365,12 @@ choices! {
         Word(KeyWord) = DeValue::String(_),
         Table(KeyText) = DeValue::Table(_),
     } else "\"source\", \"path\", \"host\" or a table"
+
+    /// Whose connections begin with a PROXY header.
+    AcceptProxyChoice {
+        All(bool) = DeValue::Boolean(_),
+        From(OneOrMany<Prefix>) = _,
+    } else "true, false or a list of address prefixes"
 
     /// A real server.
     ServerChoice {

@@ -2,6 +2,7 @@
 //! Rule text: files, positions in them, and reading TOML into the language's types with every mistake noted.
 
 pub mod diagnostic;
+mod guesses;
 pub mod language;
 pub(crate) mod read;
 pub mod source;

@@ -22,6 +22,7 @@ use crate::model::Datapath;
 use crate::model::Forward;
 use crate::model::HostMatch;
 use crate::model::Protocol;
+use crate::model::ProxyVersion;
 use crate::model::SchedulerKind;
 
 /// Implements a schema that is written in place.
@@ -448,6 +449,11 @@ words! {
     ForwardWord(Forward) {
         "nat" => Forward::Nat,
         "fullnat" => Forward::Fullnat,
+    }
+    /// PROXY header.
+    SendProxyWord(ProxyVersion) {
+        "v1" => ProxyVersion::V1,
+        "v2" => ProxyVersion::V2,
     }
     /// What a path may hold.
     AllowWord(Allowed) {

@@ -19,10 +19,7 @@ use l7switch_netlink::set_of;
 use saphyr::LoadableYamlNode;
 use saphyr::Yaml;
 
-const CONTRACT: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../l7switch.yaml"
-);
+const CONTRACT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../l7switch.yaml");
 
 fn contract<T>(test: impl FnOnce(&Yaml<'_>) -> T) -> T {
     let text = std::fs::read_to_string(CONTRACT).unwrap();

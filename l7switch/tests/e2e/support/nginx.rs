@@ -27,18 +27,31 @@ pub(crate) struct Nginx {
 /// Certificate and key, PEM files.
 pub(crate) type Pair<'a> = (&'a Path, &'a Path);
 
+/// What is spoken where it listens.
+#[derive(Clone, Copy)]
+enum Listen<'a> {
+    Plain,
+    Proxied,
+    Tls(Pair<'a>),
+}
+
 impl Nginx {
     /// An nginx that answers as `name`.
     pub(crate) fn start(name: &str) -> Self {
-        Self::start_with(name, None)
+        Self::start_with(name, Listen::Plain)
+    }
+
+    /// An nginx that wants a PROXY header, and says in X-Client whom it names.
+    pub(crate) fn proxied(name: &str) -> Self {
+        Self::start_with(name, Listen::Proxied)
     }
 
     /// An nginx that speaks TLS, HTTP/1.1 and 2.
     pub(crate) fn with_tls(name: &str, pair: Pair<'_>) -> Self {
-        Self::start_with(name, Some(pair))
+        Self::start_with(name, Listen::Tls(pair))
     }
 
-    fn start_with(name: &str, tls: Option<Pair<'_>>) -> Self {
+    fn start_with(name: &str, listen: Listen<'_>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("root")).unwrap();
         std::fs::create_dir(folder.path().join("temp")).unwrap();
@@ -46,7 +59,7 @@ impl Nginx {
             let address = free_port(LOCALHOST);
             std::fs::write(
                 folder.path().join("conf"),
-                configuration(name, address, tls),
+                configuration(name, address, listen),
             )
             .unwrap();
             if let Some(process) = launch(folder.path(), address) {
@@ -116,10 +129,14 @@ fn launch(folder: &Path, address: SocketAddr) -> Option<Process> {
     alive.then_some(process)
 }
 
-fn configuration(name: &str, address: SocketAddr, tls: Option<Pair<'_>>) -> String {
-    let listen = match tls {
-        None => format!("listen {address};"),
-        Some((cert, key)) => format!(
+fn configuration(name: &str, address: SocketAddr, listen: Listen<'_>) -> String {
+    let listen = match listen {
+        Listen::Plain => format!("listen {address};"),
+        Listen::Proxied => format!(
+            "listen {address} proxy_protocol;
+        add_header X-Client \"$proxy_protocol_addr $proxy_protocol_port\" always;"
+        ),
+        Listen::Tls((cert, key)) => format!(
             "listen {address} ssl http2;\nssl_certificate {};\nssl_certificate_key {};",
             cert.display(),
             key.display()

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+//! Words of other programs, and what they are here: who knows HAProxy, nginx, Envoy, Traefik or Caddy tries theirs first.
+
+/// A word of another program, and ours for it, in the order of how well they fit; the first one that is known at the place is
+/// proposed.
+const KEYS: &[(&str, &[&str])] = &[
+    ("accept-proxy", &["accept_proxy"]),
+    ("address", &["listen"]),
+    ("balance", &["scheduler"]),
+    ("bind", &["listen"]),
+    ("lb_policy", &["scheduler"]),
+    ("load_balancer", &["scheduler"]),
+    ("load_balancing", &["scheduler"]),
+    ("backend", &["pool"]),
+    ("check", &["health"]),
+    ("cluster", &["pool"]),
+    ("domain", &["host"]),
+    ("endpoints", &["servers"]),
+    ("health_check", &["health"]),
+    ("healthcheck", &["health"]),
+    ("hostnames", &["host"]),
+    ("outlier_detection", &["passive"]),
+    ("proxy_pass", &["pool"]),
+    ("proxy_protocol", &["accept_proxy", "send_proxy"]),
+    ("real_ip_from", &["trusted"]),
+    ("real_ip_header", &["trusted"]),
+    ("remote_addr", &["source"]),
+    ("remote_ip", &["source"]),
+    ("reverse_proxy", &["pool"]),
+    ("send-proxy", &["send_proxy"]),
+    ("server", &["servers", "pool"]),
+    ("server_name", &["host"]),
+    ("set_real_ip_from", &["trusted"]),
+    ("ssl", &["certificates"]),
+    ("targets", &["servers"]),
+    ("tls", &["certificates"]),
+    ("trusted_proxies", &["trusted"]),
+    ("upstream", &["pool", "servers"]),
+    ("upstreams", &["pools", "servers"]),
+    ("url", &["address", "path"]),
+];
+
+/// The same of values.
+const WORDS: &[(&str, &[&str])] = &[
+    ("consistent", &["ch"]),
+    ("grpc", &["http"]),
+    ("h2", &["http"]),
+    ("h2c", &["http"]),
+    ("ip_hash", &["sh"]),
+    ("iphash", &["sh"]),
+    ("least_conn", &["wlc"]),
+    ("least_connections", &["wlc"]),
+    ("least_request", &["wlc"]),
+    ("least_time", &["fastest"]),
+    ("leastconn", &["wlc"]),
+    ("maglev", &["mh"]),
+    ("passthrough", &["tls"]),
+    ("random", &["p2c"]),
+    ("ring_hash", &["ch"]),
+    ("round-robin", &["rr"]),
+    ("round_robin", &["rr"]),
+    ("roundrobin", &["rr"]),
+    ("source", &["sh"]),
+    ("source_hash", &["sh"]),
+    ("uri", &["mh"]),
+    ("weighted_round_robin", &["wrr"]),
+];
+
+/// Our key for another program's.
+pub(super) fn key<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    find(KEYS, word, known)
+}
+
+/// Our value for another program's.
+pub(super) fn value<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    find(WORDS, word, known)
+}
+
+fn find<'k>(table: &[(&str, &[&str])], word: &str, known: &[&'k str]) -> Option<&'k str> {
+    let (_, ours) = table
+        .iter()
+        .find(|(theirs, _)| theirs.eq_ignore_ascii_case(word))?;
+    ours.iter()
+        .find_map(|word| known.iter().find(|known| *known == word).copied())
+}
+
+/// What cannot be had here at all, with the reason: no word is proposed that only looks alike.
+const ABSENT: &[(&str, &str)] = &[
+    (
+        "http3",
+        "HTTP/3 is not supported; clients fall back to HTTP/2",
+    ),
+    ("lua", "there is no scripting"),
+    ("root", "the switch serves no files"),
+    ("sctp", "SCTP is not supported"),
+    ("udp", "UDP is not supported"),
+];
+
+/// Why a word has no counterpart.
+pub(super) fn absent(word: &str) -> Option<&'static str> {
+    let found = ABSENT
+        .iter()
+        .find(|(theirs, _)| theirs.eq_ignore_ascii_case(word));
+    found.map(|(_, why)| *why)
+}
