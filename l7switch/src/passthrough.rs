@@ -35,8 +35,8 @@ use crate::upstream::ConnectError;
 use crate::upstream::Fault;
 use crate::upstream::Outstanding;
 use crate::upstream::Pool;
+use crate::upstream::ServerStream;
 use crate::upstream::Told;
-use crate::upstream::connect_tcp;
 
 /// Longest ClientHello that is waited for, with its record headers.
 const HELLO_MAX: usize = 80 * 1024;
@@ -81,14 +81,14 @@ pub async fn serve(mut client: Box<Client>, stream: TcpStream, limits: Limits) {
         Ok(opened) => {
             let idle = opened.idle;
             let stream = Prefixed::new(opened.received, stream);
-            let (server, server_handle) = SharedStream::new(opened.server);
-            let outcome = tunnel::join(stream, server, idle).await;
+            let mut server = opened.server;
+            let outcome = tunnel::join(stream, &mut server, idle).await;
             record.received(outcome.forth);
             record.sent(outcome.back);
             match outcome.reason {
                 // Not an orderly end: nobody must take it for one.
                 Some(Reason::BadResponse) => handle.abort(),
-                Some(Reason::ClientGone) => server_handle.abort(),
+                Some(Reason::ClientGone) => server.abort(),
                 _ => (),
             }
             record.close(outcome.reason);
@@ -109,7 +109,7 @@ async fn refuse(mut stream: SharedStream, handle: StreamHandle, alert: &[u8]) {
 
 /// A connection that can be joined.
 struct Opened {
-    server: TcpStream,
+    server: ServerStream,
     /// What the client has sent so far.
     received: Bytes,
     idle: std::time::Duration,
@@ -227,7 +227,7 @@ async fn connect(
     pool: &Arc<Pool>,
     hash: u64,
     client: &Client,
-) -> Result<(TcpStream, Outstanding), Reason> {
+) -> Result<(ServerStream, Outstanding), Reason> {
     let config = pool.config();
     let mut tried = Vec::new();
     let mut last = Reason::NoServer;
@@ -237,7 +237,7 @@ async fn connect(
             version,
             ends: Some(client.ends(client.peer)),
         });
-        match connect_tcp(server.address(), told, config.connect_timeout).await {
+        match server.connect(told, config.connect_timeout).await {
             Ok(stream) => {
                 server.succeeded();
                 return Ok((stream, outstanding));
@@ -245,10 +245,7 @@ async fn connect(
             Err(error) => {
                 pool.failed(&server, Fault::Connect);
                 log_failure(server.address(), &error);
-                last = match error {
-                    ConnectError::Refused(_) => Reason::ConnectFailed,
-                    ConnectError::Timeout(_) => Reason::ConnectTimeout,
-                };
+                last = error.reason();
             }
         }
         tried.push(index);

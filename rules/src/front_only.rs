@@ -40,7 +40,13 @@ pub(crate) fn route(model: &Model, route: &Route) -> Option<&'static str> {
 
 /// Why the module leaves the requests for a pool to the front.
 fn pool(pool: &Pool) -> Option<&'static str> {
-    pool.send_proxy.map(|_| "the front sends the PROXY header")
+    if pool.tls.is_some() {
+        Some("the front speaks TLS to its servers")
+    } else if pool.send_proxy.is_some() {
+        Some("the front sends the PROXY header")
+    } else {
+        None
+    }
 }
 
 fn pools<'m>(model: &'m Model, route: &Route) -> impl Iterator<Item = &'m Pool> {

@@ -347,6 +347,8 @@ pub struct Pool {
     pub forward: Forward,
     /// The PROXY header that connections to its servers begin with.
     pub send_proxy: Option<ProxyVersion>,
+    /// TLS towards its servers; absent: clear text.
+    pub tls: Option<ServerTls>,
     /// Real servers; no address twice.
     pub servers: Vec<RealServer>,
     /// Active checks.
@@ -415,6 +417,19 @@ pub enum Forward {
     Nat,
     /// The server sees an address of the switch.
     Fullnat,
+}
+
+/// TLS towards servers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ServerTls {
+    /// PEM file of the authorities that are believed; absent: those of the system. Relative paths were resolved.
+    pub ca: Option<PathBuf>,
+    /// Whom the servers' certificates must name, sent as server name; absent: each its own address.
+    pub server_name: Option<String>,
+    /// Whether their certificates are verified.
+    pub verify: bool,
+    /// The certificate that the switch shows them.
+    pub certificate: Option<Certificate>,
 }
 
 /// Version of the PROXY protocol.

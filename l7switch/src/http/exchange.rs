@@ -39,7 +39,6 @@ use crate::http::headers::Present;
 use crate::http::plan;
 use crate::http::plan::Asked;
 use crate::http::plan::Onward;
-use crate::net::stream::SharedStream;
 use crate::observe::log_limit;
 use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
@@ -52,6 +51,7 @@ use crate::upstream::Broke;
 use crate::upstream::Message;
 use crate::upstream::Outstanding;
 use crate::upstream::Patience;
+use crate::upstream::ServerStream;
 use crate::upstream::Told;
 
 /// Most content of a request that is passed over behind an answer of the switch's own.
@@ -77,7 +77,7 @@ pub(super) enum Next {
 /// A connection that has become another protocol's.
 #[derive(Debug)]
 pub(super) struct Tunnel {
-    pub(super) server: SharedStream,
+    pub(super) server: ServerStream,
     /// What the server has sent behind its response.
     pub(super) received: Bytes,
     pub(super) idle: Duration,

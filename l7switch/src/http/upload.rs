@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use bytes::BytesMut;
 use http::StatusCode;
+use tokio::io::AsyncWrite;
 use tokio::time::Sleep;
 
 use super::Codec;
@@ -18,6 +19,7 @@ use super::Piece;
 use super::SPLICED;
 use crate::http::headers;
 use crate::net::splice::Pipe;
+use crate::net::stream::MaybeRaw;
 use crate::net::stream::poll_write_both;
 use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
@@ -205,10 +207,12 @@ impl Upload {
             let mut first = self.framing.get(self.written..).unwrap_or_default();
             let mut second = &*self.data;
             if first.is_empty() && second.is_empty() {
-                return Poll::Ready(true);
+                return Pin::new(server)
+                    .poll_flush(cx)
+                    .map(|flushed| flushed.is_ok());
             }
             let before = (first.len(), second.len());
-            let stream = Pin::new(server.stream());
+            let stream = Pin::new(&mut *server);
             if ready!(poll_write_both(stream, cx, &mut first, &mut second)).is_err() {
                 return Poll::Ready(false);
             }
@@ -231,7 +235,7 @@ impl Upload {
             let Some((left, stream)) = codec.unread() else {
                 return Poll::Ready(Ok(false));
             };
-            if self.chunked || left < SPLICED {
+            if self.chunked || left < SPLICED || server.raw().is_none() {
                 return Poll::Ready(Ok(false));
             }
             if self.pipe.is_none() {
@@ -253,9 +257,9 @@ impl Upload {
         }
         self.waits_for = WaitsFor::Server;
         while self.inside > 0
-            && let Some(pipe) = &self.pipe
+            && let (Some(pipe), Some(stream)) = (&self.pipe, server.raw())
         {
-            match ready!(pipe.poll_empty(server.stream(), cx, self.inside)) {
+            match ready!(pipe.poll_empty(stream, cx, self.inside)) {
                 Ok(emptied @ 1..) => self.inside = self.inside.saturating_sub(emptied),
                 _ => {
                     self.state = State::Refused;

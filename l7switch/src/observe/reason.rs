@@ -62,6 +62,8 @@ reasons! {
     ConnectFailed = "connect_failed",
     /// The servers did not answer the connection.
     ConnectTimeout = "connect_timeout",
+    /// The TLS handshake with the server failed: its certificate is not to be believed, or it speaks no TLS.
+    ServerTls = "server_tls",
     /// The server did not begin its response in time.
     ResponseTimeout = "response_timeout",
     /// The server's response is none, or ended early.

@@ -29,6 +29,14 @@ pub enum BuildError {
         /// Why.
         error: Box<tls::TlsError>,
     },
+    /// A certificate towards servers cannot be used.
+    #[error("pool `{pool}`: {error}")]
+    PoolTls {
+        /// The pool.
+        pool: String,
+        /// Why.
+        error: Box<tls::TlsError>,
+    },
     /// A filter cannot be applied.
     #[error("service `{service}`, route `{route}`: {error}")]
     Filter {
@@ -64,9 +72,13 @@ pub fn build(
         .iter()
         .map(|pool| {
             let known = before.and_then(|before| before.pool(&pool.name));
-            Arc::new(Pool::new(pool.clone(), known.map(AsRef::as_ref)))
+            let built = Pool::new(pool.clone(), known.map(AsRef::as_ref));
+            built.map(Arc::new).map_err(|error| BuildError::PoolTls {
+                pool: pool.name.clone(),
+                error: Box::new(error),
+            })
         })
-        .collect();
+        .collect::<Result<_, _>>()?;
     Ok(Generation {
         number: before.map_or(1, |before| before.number.wrapping_add(1)),
         rules,

@@ -12,8 +12,12 @@ use thiserror::Error;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use super::stream::ServerStream;
+use super::tls::ClientTls;
 use crate::net::proxy_header;
 use crate::net::proxy_header::Ends;
+use crate::net::stream::SharedStream;
+use crate::observe::reason::Reason;
 
 /// How long a peer may leave a silent connection's probes unanswered until it counts as gone.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -27,6 +31,20 @@ pub enum ConnectError {
     /// Nobody answered in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
+    /// The TLS handshake failed.
+    #[error("TLS: {0}")]
+    Tls(io::Error),
+}
+
+impl ConnectError {
+    /// What is said of it in logs and metrics.
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::Refused(_) => Reason::ConnectFailed,
+            Self::Timeout(_) => Reason::ConnectTimeout,
+            Self::Tls(_) => Reason::ServerTls,
+        }
+    }
 }
 
 /// What a server is told of the connection by a PROXY header.
@@ -38,26 +56,36 @@ pub struct Told {
     pub ends: Option<Ends>,
 }
 
-/// Connects within `patience`, and tells the server for whom.
+/// Connects within `patience`, tells the server for whom, and shakes hands.
 ///
 /// # Errors
 ///
 /// See [`ConnectError`].
-pub async fn connect_tcp(
+pub(super) async fn connect(
     address: SocketAddr,
     told: Option<Told>,
+    tls: Option<&ClientTls>,
     patience: Duration,
-) -> Result<TcpStream, ConnectError> {
-    let mut stream = tokio::time::timeout(patience, TcpStream::connect(address))
+) -> Result<ServerStream, ConnectError> {
+    let connecting = async {
+        let mut stream = TcpStream::connect(address).await?;
+        prepare(&stream)?;
+        if let Some(told) = told {
+            let header = proxy_header::write(told.version, told.ends);
+            stream.write_all(&header).await?;
+        }
+        let (stream, _) = SharedStream::new(stream);
+        match tls {
+            None => Ok(ServerStream::clear(stream)),
+            Some(tls) => {
+                let stream = tls.connect(address, stream).await;
+                stream.map(ServerStream::layered).map_err(ConnectError::Tls)
+            }
+        }
+    };
+    tokio::time::timeout(patience, connecting)
         .await
-        .map_err(|_| ConnectError::Timeout(patience))??;
-    prepare(&stream)?;
-    if let Some(told) = told {
-        // A fresh socket's buffer has room for it.
-        let header = proxy_header::write(told.version, told.ends);
-        stream.write_all(&header).await?;
-    }
-    Ok(stream)
+        .map_err(|_| ConnectError::Timeout(patience))?
 }
 
 /// Sets what every connection of the switch has: no Nagle, and probes that find a dead peer.

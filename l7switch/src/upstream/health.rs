@@ -18,14 +18,13 @@ use l7switch_rules::model::Health;
 use l7switch_rules::model::Probe;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::connect::ConnectError;
 use super::connect::Told;
-use super::connect::connect_tcp;
 use super::pool::Pool;
 use super::server::RealServer;
+use super::stream::ServerStream;
 
 /// The running checks.
 #[derive(Debug, Default)]
@@ -112,7 +111,8 @@ fn part(whole: Duration) -> Duration {
 }
 
 async fn probe(server: &RealServer, rules: &Health, told: Option<Told>) -> Result<(), String> {
-    let stream = connect_tcp(server.address(), told, rules.timeout)
+    let stream = server
+        .connect(told, rules.timeout)
         .await
         .map_err(|error: ConnectError| error.to_string())?;
     let Probe::Http { path, host, status } = &rules.probe else {
@@ -132,9 +132,10 @@ async fn probe(server: &RealServer, rules: &Health, told: Option<Told>) -> Resul
 }
 
 /// The status of the final response to a request.
-async fn ask(mut stream: TcpStream, request: &str) -> Result<u16, String> {
+async fn ask(mut stream: ServerStream, request: &str) -> Result<u16, String> {
     let sent = stream.write_all(request.as_bytes()).await;
     sent.map_err(|error| error.to_string())?;
+    stream.flush().await.map_err(|error| error.to_string())?;
     let mut parser = ResponseParser::new();
     let mut buffer = BytesMut::new();
     loop {

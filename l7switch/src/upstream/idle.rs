@@ -97,7 +97,7 @@ pub(super) enum State {
 /// A connection that can be free.
 pub(super) trait Free {
     /// What it is now.
-    fn state(&self) -> State;
+    fn state(&mut self) -> State;
 }
 
 /// What a client has had of connections to servers.
@@ -238,7 +238,7 @@ impl<C: Free> Idle<C> {
 
     /// The connection there, if it is quiet; one that is closed is forgotten.
     fn take_at(&mut self, position: usize, surplus: &mut impl FnMut()) -> Option<Link<C>> {
-        match self.0.get(position)?.link.connection.state() {
+        match self.0.get_mut(position)?.link.connection.state() {
             State::Quiet => return self.0.remove(position).map(|entry| entry.link),
             State::Surplus => surplus(),
             State::Closed => (),
@@ -271,9 +271,14 @@ impl<C: Free> Idle<C> {
         );
     }
 
+    /// Closes all.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// Closes those that are older than `patience`, and forgets those that are closed.
     pub(super) fn prune(&mut self, patience: Duration, mut surplus: impl FnMut()) {
-        self.0.retain(|entry| {
+        self.0.retain_mut(|entry| {
             match entry.link.connection.state() {
                 State::Closed => return false,
                 State::Surplus => {
@@ -297,7 +302,7 @@ mod tests {
     struct Fake(u32, Rc<Cell<State>>);
 
     impl Free for Fake {
-        fn state(&self) -> State {
+        fn state(&mut self) -> State {
             self.1.get()
         }
     }

@@ -13,10 +13,10 @@ mod response;
 mod send;
 mod server;
 mod stream;
+mod tls;
 
 pub use connect::ConnectError;
 pub use connect::Told;
-pub use connect::connect_tcp;
 pub use feed::Broke;
 pub use feed::Feed;
 pub use feed::Patience;
@@ -34,3 +34,4 @@ pub use send::send;
 pub use server::RealServer;
 pub use server::Standing;
 pub use stream::ServerStream;
+pub use tls::ClientTls;

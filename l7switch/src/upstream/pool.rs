@@ -15,6 +15,8 @@ use super::balance::LookupTable;
 use super::balance::Member;
 use super::lease::Outstanding;
 use super::server::RealServer;
+use super::tls::ClientTls;
+use crate::net::tls::TlsError;
 
 /// What a server has done wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct Pool {
     config: model::Pool,
+    /// How its servers are spoken to by TLS, if they are.
+    tls: Option<Arc<ClientTls>>,
     members: Vec<Member>,
     cursor: Arc<Cursor>,
     lookup: ArcSwap<LookupTable>,
@@ -36,7 +40,12 @@ pub struct Pool {
 
 impl Pool {
     /// The pool as the rules say, with the servers of `before` that it has in common with it.
-    pub fn new(config: model::Pool, before: Option<&Self>) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// A file of its TLS cannot be used.
+    pub fn new(config: model::Pool, before: Option<&Self>) -> Result<Self, TlsError> {
+        let tls = config.tls.as_ref().map(ClientTls::new).transpose()?;
         let known: HashMap<SocketAddr, &Arc<RealServer>> = before
             .iter()
             .flat_map(|pool| &pool.members)
@@ -57,18 +66,20 @@ impl Pool {
                 })
             })
             .collect();
-        Self {
+        Ok(Self {
+            tls: tls.map(Arc::new),
             members,
             cursor: before.map_or_else(Arc::default, |pool| Arc::clone(&pool.cursor)),
             lookup: ArcSwap::from_pointee(LookupTable::None),
             config,
-        }
+        })
     }
 
     /// Puts the rules' weights in force: for the generation that becomes the one in force.
     pub fn activate(&self) {
         for (member, server) in self.members.iter().zip(&self.config.servers) {
             member.0.configure(server.weight);
+            member.0.speak(self.tls.as_ref());
             member.0.set_checked(self.config.health.is_some());
         }
         self.rebuild_lookup();
@@ -150,6 +161,7 @@ mod tests {
             },
             forward: model::Forward::Nat,
             send_proxy: None,
+            tls: None,
             servers: servers
                 .iter()
                 .map(|(address, weight)| model::RealServer {
@@ -173,7 +185,8 @@ mod tests {
             let pool = Pool::new(
                 config(kind, &[("127.0.0.1:1", 1), ("127.0.0.1:2", 1)]),
                 None,
-            );
+            )
+            .unwrap();
             pool.activate();
             let (first, held) = pool.pick(7, &[]).unwrap();
             let (second, _) = pool.pick(7, &[first]).unwrap();
@@ -187,14 +200,15 @@ mod tests {
 
     #[test]
     fn servers_live_on_in_the_next_generation() {
-        let old = Pool::new(config(SchedulerKind::Mh, &[("127.0.0.1:1", 1)]), None);
+        let old = Pool::new(config(SchedulerKind::Mh, &[("127.0.0.1:1", 1)]), None).unwrap();
         old.activate();
         let (_, held) = old.pick(0, &[]).unwrap();
         held.server().set_draining(true);
         let new = Pool::new(
             config(SchedulerKind::Mh, &[("127.0.0.1:2", 1), ("127.0.0.1:1", 4)]),
             Some(&old),
-        );
+        )
+        .unwrap();
         new.activate();
         let status: Vec<_> = new.servers().map(|server| server.status()).collect();
         assert_eq!(status[1].active, 1);

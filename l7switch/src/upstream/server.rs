@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use std::time::Instant;
 
+use arc_swap::ArcSwapOption;
 use l7switch_admin_api::Health;
 use l7switch_admin_api::ServerState;
 use l7switch_admin_api::ServerStatus;
@@ -26,12 +27,15 @@ use l7switch_rules::model::Passive;
 use l7switch_rules::model::address_bytes;
 use tokio::sync::Notify;
 
+use super::connect::ConnectError;
 use super::connect::Told;
+use super::connect::connect;
 use super::idle::Idle;
 use super::idle::Link;
 use super::idle::Own;
 use super::idle::UNTIDY;
 use super::stream::ServerStream;
+use super::tls::ClientTls;
 use crate::net::clock::now_ns;
 
 /// A real server in one pool.
@@ -40,6 +44,8 @@ pub struct RealServer {
     pool: Arc<str>,
     address: SocketAddr,
     sched: sched::Server,
+    /// How it is spoken to by TLS, if it is.
+    tls: ArcSwapOption<ClientTls>,
     idle: Mutex<Idle<ServerStream>>,
     /// When it last sent bytes behind an answer, as [`now_ns`]; 0: never.
     untidy_ns: AtomicU64,
@@ -95,6 +101,7 @@ impl RealServer {
             pool,
             address,
             sched: sched::Server::new(endpoint, weight),
+            tls: ArcSwapOption::empty(),
             idle: Mutex::default(),
             untidy_ns: AtomicU64::new(0),
             control: Mutex::new(Control {
@@ -167,6 +174,28 @@ impl RealServer {
             control.draining = false;
             control.held_down = true;
         });
+    }
+
+    /// A connection to it within `patience`.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
+    pub async fn connect(
+        &self,
+        told: Option<Told>,
+        patience: Duration,
+    ) -> Result<ServerStream, ConnectError> {
+        let tls = self.tls.load_full();
+        connect(self.address, told, tls.as_deref(), patience).await
+    }
+
+    /// How it is spoken to by TLS from now on. Connections that were made otherwise are closed as soon as they are free.
+    pub(super) fn speak(&self, tls: Option<&Arc<ClientTls>>) {
+        let before = self.tls.swap(tls.map(Arc::clone));
+        if before.is_some() != tls.is_some() {
+            self.idle().clear();
+        }
     }
 
     /// The rule file's weight.

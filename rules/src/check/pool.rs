@@ -47,6 +47,10 @@ impl Check<'_> {
             scheduler: self.scheduler(given.scheduler.as_ref()),
             forward: given.forward.map_or_else(Forward::default, |f| f.0),
             send_proxy: given.send_proxy.map(|word| word.0),
+            tls: given
+                .tls
+                .as_ref()
+                .and_then(|tls| self.server_tls(name, tls)),
             servers,
             health: given.health.as_ref().and_then(|h| self.health(h)),
             passive: given.passive.as_ref().map_or(passive, |p| Passive {
@@ -59,6 +63,61 @@ impl Check<'_> {
             keepalive: usize::try_from(number(self, &given.keepalive, 100_000, 128)).unwrap_or(128),
             keepalive_timeout: time(given.keepalive_timeout.as_ref(), Duration::from_secs(30)),
         }
+    }
+
+    fn server_tls(&mut self, pool: &str, given: &At<ServerTlsChoice>) -> Option<ServerTls> {
+        let mut tls = ServerTls {
+            ca: None,
+            server_name: None,
+            verify: true,
+            certificate: None,
+        };
+        let text = match &given.value {
+            ServerTlsChoice::On(false) => return None,
+            ServerTlsChoice::On(true) => return Some(tls),
+            ServerTlsChoice::Table(text) => text,
+        };
+        if let Some(verify) = &text.verify
+            && !verify.value
+        {
+            tls.verify = false;
+            let message = format!(
+                "the certificates of pool `{pool}` are not verified: anybody can pose as its servers"
+            );
+            self.note(
+                Diagnostic::warning("no-verify", verify.span, message)
+                    .help("give the authority that signed them: ca = \"ca.pem\""),
+            );
+            if let Some(ca) = &text.ca {
+                let message = "`ca` has no effect with verify = false";
+                self.note(Diagnostic::error("impossible", ca.span, message));
+            }
+        }
+        tls.ca = text
+            .ca
+            .as_ref()
+            .map(|ca| self.folder(ca.span).join(&ca.value));
+        tls.server_name = text
+            .server_name
+            .as_ref()
+            .and_then(|name| self.hostname(name));
+        if let Some(At { value, span }) = &text.certificate {
+            match (&value.cert, &value.key) {
+                (Some(cert), Some(key)) => {
+                    tls.certificate = Some(Certificate {
+                        cert: self.folder(cert.span).join(&cert.value),
+                        key: self.folder(key.span).join(&key.value),
+                    });
+                }
+                _ => self.missing(
+                    value.broken,
+                    *span,
+                    "a certificate needs `cert` and `key`".to_owned(),
+                    "give both as paths of PEM files",
+                ),
+            }
+        }
+        Some(tls)
     }
 
     fn servers(&mut self, pool: &str, given: &At<OneOrMany<At<ServerChoice>>>) -> Vec<RealServer> {

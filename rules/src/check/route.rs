@@ -238,7 +238,7 @@ impl Check<'_> {
         paths
     }
 
-    fn hostname(&mut self, name: &At<String>) -> Option<String> {
+    pub(super) fn hostname(&mut self, name: &At<String>) -> Option<String> {
         let mut buf = [0; l7switch_engine::uri::MAX_HOST];
         match l7switch_engine::uri::host(name.value.as_bytes(), &mut buf) {
             Ok(form) if !form.is_empty() => Some(name.value.clone()),

@@ -235,6 +235,8 @@ tables! {
         forward: ForwardWord,
         /// PROXY header that connections to the servers begin with: v1 or v2; default: none.
         send_proxy: SendProxyWord,
+        /// TLS towards the servers: true, or a table; default: false.
+        tls: At<ServerTlsChoice>,
         /// Real servers.
         servers: At<OneOrMany<At<ServerChoice>>>,
         /// Active checks; default: none.
@@ -251,6 +253,18 @@ tables! {
         keepalive: At<i64>,
         /// How long an idle connection is kept; default: 30s.
         keepalive_timeout: Time,
+    }
+
+    /// TLS towards servers.
+    ServerTlsText {
+        /// PEM file of the authorities that are believed, relative to the rule file; default: those of the system.
+        ca: At<String>,
+        /// Name that the servers' certificates must have, also sent as server name; default: each server's address.
+        server_name: At<String>,
+        /// Whether certificates are verified; default: true.
+        verify: At<bool>,
+        /// Certificate that the switch shows the servers; default: none.
+        certificate: At<CertificateText>,
     }
 
     /// A scheduler with its settings.
@@ -365,6 +379,12 @@ choices! {
         Word(KeyWord) = DeValue::String(_),
         Table(KeyText) = DeValue::Table(_),
     } else "\"source\", \"path\", \"host\" or a table"
+
+    /// TLS towards servers.
+    ServerTlsChoice {
+        On(bool) = DeValue::Boolean(_),
+        Table(ServerTlsText) = DeValue::Table(_),
+    } else "true, false or a table such as { ca = \"ca.pem\", server_name = \"app.internal\" }"
 
     /// Whose connections begin with a PROXY header.
     AcceptProxyChoice {

@@ -33,6 +33,7 @@ enum Listen<'a> {
     Plain,
     Proxied,
     Tls(Pair<'a>),
+    ClientTls(Pair<'a>, &'a Path),
 }
 
 impl Nginx {
@@ -44,6 +45,11 @@ impl Nginx {
     /// An nginx that wants a PROXY header, and says in X-Client whom it names.
     pub(crate) fn proxied(name: &str) -> Self {
         Self::start_with(name, Listen::Proxied)
+    }
+
+    /// The same, and it wants a certificate of the clients, signed by this authority.
+    pub(crate) fn with_client_tls(name: &str, pair: Pair<'_>, authority: &Path) -> Self {
+        Self::start_with(name, Listen::ClientTls(pair, authority))
     }
 
     /// An nginx that speaks TLS, HTTP/1.1 and 2.
@@ -136,6 +142,14 @@ fn configuration(name: &str, address: SocketAddr, listen: Listen<'_>) -> String 
             "listen {address} proxy_protocol;
         add_header X-Client \"$proxy_protocol_addr $proxy_protocol_port\" always;"
         ),
+        Listen::ClientTls((cert, key), authority) => format!(
+            "listen {address} ssl;\nssl_certificate {};\nssl_certificate_key {};
+        ssl_verify_client on;\nssl_client_certificate {};
+        add_header X-Client $ssl_client_s_dn always;",
+            cert.display(),
+            key.display(),
+            authority.display()
+        ),
         Listen::Tls((cert, key)) => format!(
             "listen {address} ssl http2;\nssl_certificate {};\nssl_certificate_key {};",
             cert.display(),
@@ -166,7 +180,9 @@ http {{
     server {{
         {listen}
         root root;
+        client_max_body_size 0;
         add_header X-Served-By {name} always;
+        location /put/ {{ dav_methods PUT; create_full_put_path on; }}
         location = /name {{ return 200 \"{name}\\n\"; }}
         location = /healthz {{ access_log off; return 200 \"well\\n\"; }}
     }}

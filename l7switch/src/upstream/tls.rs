@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT
+//! TLS towards servers.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use l7switch_rules::model::Certificate;
+use l7switch_rules::model::ServerTls;
+use rustls::ClientConfig;
+use rustls::DigitallySignedStruct;
+use rustls::RootCertStore;
+use rustls::SignatureScheme;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::client::danger::ServerCertVerified;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::ServerName;
+use rustls::pki_types::UnixTime;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::net::stream::SharedStream;
+use crate::net::tls;
+use crate::net::tls::TlsError;
+
+/// How the servers of a pool are spoken to by TLS.
+#[derive(Clone)]
+pub struct ClientTls {
+    connector: TlsConnector,
+    /// Whom their certificates must name, and what is sent as server name; absent: each its own address.
+    name: Option<ServerName<'static>>,
+}
+
+impl std::fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientTls")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ClientTls {
+    /// What the rules say, with the certificates from their files.
+    ///
+    /// # Errors
+    ///
+    /// See [`TlsError`].
+    pub fn new(rules: &ServerTls) -> Result<Self, TlsError> {
+        let provider = tls::provider();
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()?;
+        let builder = if rules.verify {
+            builder.with_root_certificates(roots(rules.ca.as_deref())?)
+        } else {
+            let anybody = Anybody(Arc::clone(&provider));
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(anybody))
+        };
+        let mut config = match &rules.certificate {
+            None => builder.with_no_client_auth(),
+            Some(Certificate { cert, key }) => {
+                let (chain, key) = tls::read_pair(cert, key)?;
+                builder.with_client_auth_cert(chain, key)?
+            }
+        };
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let name = rules.server_name.as_deref().map(|name| {
+            ServerName::try_from(name.to_owned())
+                .map_err(|_| rustls::Error::General(format!("`{name}` is not a server name")))
+        });
+        Ok(Self {
+            connector: TlsConnector::from(Arc::new(config)),
+            name: name.transpose()?,
+        })
+    }
+
+    /// Shakes hands.
+    ///
+    /// # Errors
+    ///
+    /// The stream's, or what is wrong with the server's certificate.
+    pub(super) async fn connect(
+        &self,
+        address: SocketAddr,
+        stream: SharedStream,
+    ) -> io::Result<TlsStream<SharedStream>> {
+        let own = || ServerName::IpAddress(address.ip().into());
+        let name = self.name.clone().unwrap_or_else(own);
+        self.connector.connect(name, stream).await
+    }
+}
+
+/// The authorities that are believed: those of a file, else the system's.
+fn roots(file: Option<&Path>) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let error = |path: &Path, why: String| TlsError::File {
+        path: path.display().to_string(),
+        why,
+    };
+    match file {
+        Some(path) => {
+            for certificate in tls::read_chain(path)? {
+                roots
+                    .add(certificate)
+                    .map_err(|why| error(path, why.to_string()))?;
+            }
+        }
+        None => {
+            let found = rustls_native_certs::load_native_certs();
+            // Some systems have a few that are broken: the others count.
+            let (taken, _) = roots.add_parsable_certificates(found.certs);
+            if taken == 0 {
+                let why = found.errors.first().map_or_else(
+                    || {
+                        "no certificates of authorities; install ca-certificates, or give `ca`"
+                            .to_owned()
+                    },
+                    ToString::to_string,
+                );
+                return Err(error(Path::new("the system's certificates"), why));
+            }
+        }
+    }
+    Ok(roots)
+}
+
+/// Takes every certificate: `verify = false`.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, signed, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, signed, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
