@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use crate::accept::proxied;
 use crate::client::Client;
 use crate::http::plan::key_hash;
-use crate::http::plan::split;
+use crate::http::plan::pool_of;
 use crate::net::stream::Prefixed;
 use crate::net::stream::SharedStream;
 use crate::net::stream::StreamHandle;
@@ -214,10 +214,12 @@ fn route<'a>(
         fields: no_fields,
     };
     let position = generation.rules.route(service, &asked)?;
-    let Action::Forward(shares) = &model.routes.get(position)?.action else {
+    let route = model.routes.get(position)?;
+    let Action::Forward(shares) = &route.action else {
         return None;
     };
-    let pool = generation.pools.get(split(shares)?)?;
+    let pool = pool_of(generation, shares, route.strict)?;
+    let pool = generation.pools.get(pool)?;
     let hash = key_hash(&pool.config().scheduler, &asked);
     Some((position, pool, hash))
 }

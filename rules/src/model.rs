@@ -178,6 +178,8 @@ pub struct Route {
     pub cookies: Vec<FieldMatch>,
     /// Alternatives; empty: any.
     pub sources: Vec<IpNet>,
+    /// Whether the share of a pool without a server stays its own: those requests are refused.
+    pub strict: bool,
     /// What is changed on the way.
     pub filters: Filters,
     /// What is done with a request.
@@ -349,8 +351,10 @@ pub struct Pool {
     pub send_proxy: Option<ProxyVersion>,
     /// TLS towards its servers; absent: clear text.
     pub tls: Option<ServerTls>,
-    /// Real servers; no address twice.
+    /// Real servers; no address twice. Those that are no backups come first.
     pub servers: Vec<RealServer>,
+    /// The pool that takes the requests while none of the servers can: index in [`Model::pools`].
+    pub fallback: Option<usize>,
     /// Active checks.
     pub health: Option<Health>,
     /// Passive checks.
@@ -449,6 +453,15 @@ pub struct RealServer {
     pub address: SocketAddr,
     /// Weight, 0 to 65535; 0 gets nothing new, as in IPVS.
     pub weight: u32,
+    /// Whether it gets requests only while no server can that is none.
+    pub backup: bool,
+}
+
+impl Pool {
+    /// How many of the servers are no backups: the first ones.
+    pub fn primaries(&self) -> usize {
+        self.servers.iter().filter(|server| !server.backup).count()
+    }
 }
 
 /// Active checks of a pool's servers.

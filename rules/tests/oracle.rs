@@ -98,6 +98,7 @@ fn route() -> impl Strategy<Value = Route> {
                 query,
                 cookies,
                 sources: sources.into_iter().map(|s| s.parse().unwrap()).collect(),
+                strict: false,
                 filters: Filters::default(),
                 action: Action::Respond(Respond {
                     status: 200,
@@ -276,6 +277,7 @@ fn steps_are_bounded() {
             query: Vec::new(),
             cookies: Vec::new(),
             sources: Vec::new(),
+            strict: false,
             filters: Filters::default(),
             action: Action::Forward(Vec::new()),
         })

@@ -226,7 +226,10 @@ pub(crate) fn servers(servers: &Servers) -> String {
         rows.push(vec![
             server.pool.clone(),
             server.address.to_string(),
-            server.state.as_str().to_owned(),
+            match server.backup {
+                true => format!("{} (backup)", server.state.as_str()),
+                false => server.state.as_str().to_owned(),
+            },
             health.to_owned(),
             weight,
             server.active.to_string(),

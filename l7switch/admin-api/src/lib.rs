@@ -165,6 +165,8 @@ pub struct ServerStatus {
     pub weight: u32,
     /// Weight in force: what an administrator set, 0 while draining.
     pub effective_weight: u32,
+    /// Whether it gets requests only while no other server of the pool can.
+    pub backup: bool,
     /// Whether it gets requests.
     pub state: ServerState,
     /// What the active check says; absent without one.

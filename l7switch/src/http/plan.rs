@@ -168,7 +168,8 @@ pub fn plan<F: Fields + ?Sized>(
             }
         }
         Action::Forward(shares) => {
-            let pool = split(shares).ok_or_else(|| Refusal::internal("the route has no pool"))?;
+            let pool = pool_of(generation, shares, route.strict)
+                .ok_or_else(|| Refusal::internal("the route has no pool"))?;
             let rewritten = match &route.filters.rewrite_path {
                 Some(rewrite) if form.path != b"*" => {
                     let path = filters::rewritten_path(rewrite, &route.paths, text(form.path)?);
@@ -288,10 +289,36 @@ pub fn onward<'a, F: Fields + ?Sized>(
     Err(Box::new(response))
 }
 
-/// The pool of a weighted split.
-pub(crate) fn split(shares: &[PoolShare]) -> Option<usize> {
+/// The pool of a weighted split, or the one that it falls back on. Where it has no server, nor has what it falls back on, the
+/// others of the split have its share, unless it is to be `strict`.
+pub(crate) fn pool_of(
+    generation: &Generation,
+    shares: &[PoolShare],
+    strict: bool,
+) -> Option<usize> {
     let shares = shares.iter().map(|share| (share.pool, share.weight));
-    policy::split(shares, || fastrand::u64(..))
+    let random = || fastrand::u64(..);
+    let first = policy::split(shares.clone(), random)?;
+    if let Some(pool) = with_server(generation, first) {
+        return Some(pool);
+    }
+    let others = shares
+        .filter(|_| !strict)
+        .filter_map(|(pool, weight)| Some((with_server(generation, pool)?, weight)));
+    policy::split(others, random).or(Some(first))
+}
+
+/// A pool, or the first one in its chain of fallbacks that has a server.
+fn with_server(generation: &Generation, pool: usize) -> Option<usize> {
+    let next = |pool: &usize| generation.pools.get(*pool)?.config().fallback;
+    std::iter::successors(Some(pool), next)
+        .take(generation.pools.len())
+        .find(|pool| {
+            generation
+                .pools
+                .get(*pool)
+                .is_some_and(|pool| pool.has_server())
+        })
 }
 
 /// Hash of the key by which a pool's scheduler places a request; 0 where it places by none.

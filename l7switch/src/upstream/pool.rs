@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use l7switch_engine::sched;
 use l7switch_engine::sched::Cursor;
+use l7switch_engine::sched::Lookup;
 use l7switch_rules::model;
 
 use super::balance;
@@ -78,7 +79,7 @@ impl Pool {
     /// Puts the rules' weights in force: for the generation that becomes the one in force.
     pub fn activate(&self) {
         for (member, server) in self.members.iter().zip(&self.config.servers) {
-            member.0.configure(server.weight);
+            member.0.configure(server);
             member.0.speak(self.tls.as_ref());
             member.0.set_checked(self.config.health.is_some());
         }
@@ -87,7 +88,7 @@ impl Pool {
 
     /// Makes the lookup table anew, after weights have changed.
     pub fn rebuild_lookup(&self) {
-        let table = LookupTable::build(self.config.scheduler.kind, &self.members);
+        let table = LookupTable::build(self.config.scheduler.kind, self.groups().0);
         self.lookup.store(Arc::new(table));
     }
 
@@ -127,19 +128,41 @@ impl Pool {
     }
 
     /// Picks a server for a request whose key has this hash, passing over those tried already, and
-    /// counts the request there. Gives the server's index too.
+    /// counts the request there. Gives the server's index too. Backups are picked where no other server can be.
     pub fn pick(&self, hash: u64, tried: &[usize]) -> Option<(usize, Outstanding)> {
         let lookup = self.lookup.load();
-        let pool = sched::Pool {
-            kind: self.config.scheduler.kind,
-            load_percent: self.config.scheduler.load_percent,
-            servers: &self.members,
-            cursor: &self.cursor,
-            lookup: lookup.as_lookup(),
+        let (primaries, backups) = self.groups();
+        let pick = |servers, lookup, first: usize| {
+            let pool = sched::Pool {
+                kind: self.config.scheduler.kind,
+                load_percent: self.config.scheduler.load_percent,
+                servers,
+                cursor: &self.cursor,
+                lookup,
+            };
+            let is_tried = |index: usize| tried.contains(&first.saturating_add(index));
+            let index = pool.pick(&balance::ask(hash), is_tried)?;
+            Some(first.saturating_add(index))
         };
-        let index = pool.pick(&balance::ask(hash), |index| tried.contains(&index))?;
+        let index = pick(primaries, lookup.as_lookup(), 0)
+            .or_else(|| pick(backups, Lookup::None, primaries.len()))?;
         let member = self.members.get(index)?;
         Some((index, Outstanding::new(Arc::clone(&member.0))))
+    }
+
+    /// Whether there is a server that could be picked.
+    pub fn has_server(&self) -> bool {
+        self.members.iter().any(|member| {
+            let server = member.0.sched();
+            server.available() && server.weight() > 0
+        })
+    }
+
+    /// The servers, and the backups.
+    fn groups(&self) -> (&[Member], &[Member]) {
+        self.members
+            .split_at_checked(self.config.primaries())
+            .unwrap_or((&self.members, &[]))
     }
 }
 
@@ -167,8 +190,10 @@ mod tests {
                 .map(|(address, weight)| model::RealServer {
                     address: address.parse().unwrap(),
                     weight: *weight,
+                    backup: false,
                 })
                 .collect(),
+            fallback: None,
             health: None,
             passive: Passive::default(),
             connect_timeout: Duration::from_secs(1),

@@ -23,6 +23,7 @@ use l7switch_admin_api::ServerState;
 use l7switch_admin_api::ServerStatus;
 use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::sched;
+use l7switch_rules::model;
 use l7switch_rules::model::Passive;
 use l7switch_rules::model::address_bytes;
 use tokio::sync::Notify;
@@ -76,6 +77,7 @@ pub struct Standing {
 #[derive(Debug)]
 struct Control {
     configured: u32,
+    backup: bool,
     admin_weight: Option<u32>,
     draining: bool,
     /// An administrator holds it to be dead.
@@ -106,6 +108,7 @@ impl RealServer {
             untidy_ns: AtomicU64::new(0),
             control: Mutex::new(Control {
                 configured: weight,
+                backup: false,
                 admin_weight: None,
                 draining: false,
                 held_down: false,
@@ -198,9 +201,12 @@ impl RealServer {
         }
     }
 
-    /// The rule file's weight.
-    pub fn configure(&self, weight: u32) {
-        self.change(|control| control.configured = weight);
+    /// What the rule file says of it.
+    pub fn configure(&self, rules: &model::RealServer) {
+        self.change(|control| {
+            control.configured = rules.weight;
+            control.backup = rules.backup;
+        });
     }
 
     /// An administrator's weight, `None` to go back to the rule file's.
@@ -391,6 +397,7 @@ impl RealServer {
             address: self.address,
             weight: control.configured,
             effective_weight: control.effective_weight(),
+            backup: control.backup,
             state: control.state(),
             health: control.health,
             active: u64::from(self.sched.active()),
@@ -465,7 +472,11 @@ mod tests {
     fn what_an_administrator_set_survives_a_new_rule_file() {
         let server = server();
         server.set_admin_weight(Some(9));
-        server.configure(2);
+        server.configure(&model::RealServer {
+            address: server.address(),
+            weight: 2,
+            backup: false,
+        });
         assert_eq!(server.status().weight, 2);
         assert_eq!(server.status().effective_weight, 9);
         server.set_draining(true);

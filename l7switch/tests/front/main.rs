@@ -14,6 +14,7 @@ mod connections;
 mod demo;
 mod exchanges;
 mod failing;
+mod fallbacks;
 mod frames;
 mod http2;
 mod kept;

@@ -100,9 +100,19 @@ pub(crate) fn check(sources: &Sources) -> (Model, Vec<Diagnostic>, Cache) {
         model.services.push(service);
         places.push((span, routes));
     }
-    for (number, (name, (span, text))) in pools.iter().enumerate() {
-        let pool = check.pool(name, *span, text);
+    for (name, (span, text)) in &pools {
+        let mut pool = check.pool(name, *span, text);
+        let mut names = route::Pools {
+            numbers: &numbers,
+            used: &mut used,
+            known: check.syntax_is_good,
+        };
+        let fallback = text.value.fallback.as_ref();
+        pool.fallback = fallback.and_then(|name| check.pool_number(name, &mut names));
         model.pools.push(pool);
+    }
+    check.fallbacks(&model, &pools);
+    for (number, (name, (span, _))) in pools.iter().enumerate() {
         if check.syntax_is_good && !used.get(number).is_some_and(|u| *u) {
             let message = format!("no route uses pool `{name}`");
             check.note(Diagnostic::warning("unused-pool", *span, message).label("never used"));
@@ -124,6 +134,22 @@ pub(crate) fn check(sources: &Sources) -> (Model, Vec<Diagnostic>, Cache) {
 impl Check<'_> {
     fn note(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);
+    }
+
+    /// Notes pools that would fall back on themselves.
+    fn fallbacks(&mut self, model: &Model, pools: &[(String, (Span, At<PoolText>))]) {
+        for (number, (name, (_, text))) in pools.iter().enumerate() {
+            let Some(given) = &text.value.fallback else {
+                continue;
+            };
+            let next = |number: &usize| model.pools.get(*number)?.fallback;
+            let mut chain = std::iter::successors(next(&number), next).take(model.pools.len());
+            if chain.any(|later| later == number) {
+                let message = format!("pool `{name}` falls back on itself");
+                let help = "end the chain of `fallback` at a pool without one";
+                self.note(Diagnostic::error("impossible", given.span, message).help(help));
+            }
+        }
     }
 
     /// Parses one file. Of one that is not TOML only that is noted: what was recovered from it may have been

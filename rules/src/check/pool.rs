@@ -52,6 +52,7 @@ impl Check<'_> {
                 .as_ref()
                 .and_then(|tls| self.server_tls(name, tls)),
             servers,
+            fallback: None,
             health: given.health.as_ref().and_then(|h| self.health(h)),
             passive: given.passive.as_ref().map_or(passive, |p| Passive {
                 failures: number(self, &p.failures, 1000, passive.failures),
@@ -124,9 +125,13 @@ impl Check<'_> {
         let mut seen: HashMap<SocketAddr, Span> = HashMap::new();
         let mut servers = Vec::with_capacity(given.value.0.len());
         for At { value, span } in &given.value.0 {
-            let (address, weight) = match value {
-                ServerChoice::Address(address) => (Some(address), None),
-                ServerChoice::Table(table) => (table.address.as_ref(), table.weight.as_ref()),
+            let (address, weight, backup) = match value {
+                ServerChoice::Address(address) => (Some(address), None, false),
+                ServerChoice::Table(table) => (
+                    table.address.as_ref(),
+                    table.weight.as_ref(),
+                    table.backup.unwrap_or_default(),
+                ),
             };
             let Some(address) = address else {
                 let help = "add: address = \"10.0.0.1:8080\"";
@@ -160,7 +165,11 @@ impl Check<'_> {
                 }
                 None => {
                     seen.insert(address, span);
-                    servers.push(RealServer { address, weight });
+                    servers.push(RealServer {
+                        address,
+                        weight,
+                        backup,
+                    });
                 }
             }
         }
@@ -171,6 +180,14 @@ impl Check<'_> {
             let message = format!("no server of pool `{pool}` gets requests: all weights are zero");
             self.note(Diagnostic::warning("no-weight", given.span, message));
         }
+        if !servers.is_empty() && servers.iter().all(|s| s.backup) {
+            let message = format!("all servers of pool `{pool}` are backups");
+            self.note(
+                Diagnostic::error("impossible", given.span, message)
+                    .help("remove `backup` from those that get the requests"),
+            );
+        }
+        servers.sort_by_key(|server| server.backup);
         servers
     }
 

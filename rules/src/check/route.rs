@@ -80,6 +80,12 @@ impl Check<'_> {
             .map_or_else(Vec::new, |h| h.value.0.into_iter().map(|h| h.0).collect());
         hosts.sort_unstable();
         hosts.dedup();
+        if let Some(strict) = &text.strict
+            && text.pools.is_none()
+        {
+            let message = "`strict` is for routes with `pools`";
+            self.note(Diagnostic::error("impossible", strict.span, message));
+        }
         let action = self.action(
             (text.broken, span),
             (text.pool, text.pools, text.respond, text.redirect),
@@ -100,6 +106,7 @@ impl Check<'_> {
             cookies: self.conditions(Kind::Cookie, text.cookies),
             sources,
             filters,
+            strict: text.strict.is_some_and(|strict| strict.value),
             action,
         }
     }
@@ -335,7 +342,11 @@ impl Check<'_> {
         }
     }
 
-    fn pool_number(&mut self, name: &At<String>, pools: &mut Pools<'_>) -> Option<usize> {
+    pub(super) fn pool_number(
+        &mut self,
+        name: &At<String>,
+        pools: &mut Pools<'_>,
+    ) -> Option<usize> {
         if let Some(&number) = pools.numbers.get(name.value.as_str()) {
             if let Some(used) = pools.used.get_mut(number) {
                 *used = true;

@@ -412,7 +412,9 @@ fn condition(
 
 fn pools(model: &Model, writer: &mut Writer) {
     for pool in &model.pools {
-        let servers = writer.extend(pool.servers.iter().map(|server| {
+        // Backups are the front's: it gets the requests for which the kernel finds no server.
+        let primaries = pool.servers.iter().filter(|server| !server.backup);
+        let servers = writer.extend(primaries.map(|server| {
             let [a0, a1, a2, a3] = address_words(&address_bytes(server.address.ip()));
             ServerRecord {
                 a0,
@@ -446,7 +448,7 @@ fn pools(model: &Model, writer: &mut Writer) {
             }
             .number(),
             servers,
-            servers_len: to_u32(pool.servers.len()),
+            servers_len: to_u32(pool.primaries()),
             retries: pool.retries,
         });
     }

@@ -59,8 +59,10 @@ pub struct Share {
     pub weight: u32,
     /// Scheduler of the pool.
     pub scheduler: &'static str,
-    /// Its servers with their weights.
+    /// Its servers with their weights; backups last.
     pub servers: Vec<RealServer>,
+    /// The pool that takes the requests while none of them can.
+    pub fallback: Option<String>,
 }
 
 /// One route and how it fared.
@@ -260,6 +262,10 @@ fn share(model: &Model, share: &PoolShare) -> Option<Share> {
         weight: share.weight,
         scheduler: pool.scheduler.kind.as_str(),
         servers: pool.servers.clone(),
+        fallback: pool
+            .fallback
+            .and_then(|number| model.pools.get(number))
+            .map(|pool| pool.name.clone()),
     })
 }
 

@@ -29,9 +29,16 @@ impl fmt::Display for Explanation {
                     let servers: Vec<String> = pool
                         .servers
                         .iter()
-                        .map(|s| format!("{} weight {}", s.address, s.weight))
+                        .map(|s| match s.backup {
+                            true => format!("{} backup", s.address),
+                            false => format!("{} weight {}", s.address, s.weight),
+                        })
                         .collect();
-                    writeln!(f, "  scheduler {}: {}", pool.scheduler, servers.join(", "))?;
+                    write!(f, "  scheduler {}: {}", pool.scheduler, servers.join(", "))?;
+                    match &pool.fallback {
+                        Some(name) => writeln!(f, "; otherwise pool {name}")?,
+                        None => writeln!(f)?,
+                    }
                 }
             }
             (Outcome::Redirect, Some(status), Some(redirect)) => {

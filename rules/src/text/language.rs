@@ -145,6 +145,8 @@ tables! {
         pool: At<String>,
         /// Forward to these pools by weight.
         pools: At<Vec<At<ShareText>>>,
+        /// With pools: the share of a pool without an available server is refused, not given to the others; default: false.
+        strict: At<bool>,
         /// Answer from the switch.
         respond: At<RespondText>,
         /// Redirect the client.
@@ -239,6 +241,8 @@ tables! {
         tls: At<ServerTlsChoice>,
         /// Real servers.
         servers: At<OneOrMany<At<ServerChoice>>>,
+        /// Pool that takes the requests while no server of this one is available; default: none.
+        fallback: At<String>,
         /// Active checks; default: none.
         health: At<HealthText>,
         /// Passive checks.
@@ -291,6 +295,8 @@ tables! {
         address: At<Address>,
         /// Weight, 0 to 65535; default: 1.
         weight: At<i64>,
+        /// Whether it gets requests only while no other server of the pool is available; default: false.
+        backup: bool,
     }
 
     /// Active checks: http or tcp.
