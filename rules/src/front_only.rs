@@ -40,7 +40,9 @@ pub(crate) fn route(model: &Model, route: &Route) -> Option<&'static str> {
 
 /// Why the module leaves the requests for a pool to the front.
 fn pool(pool: &Pool) -> Option<&'static str> {
-    if pool.tls.is_some() {
+    if pool.protocol != ServerProtocol::Http1 {
+        Some("the front speaks HTTP/2 to its servers")
+    } else if pool.tls.is_some() {
         Some("the front speaks TLS to its servers")
     } else if pool.send_proxy.is_some() {
         Some("the front sends the PROXY header")

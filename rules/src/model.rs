@@ -349,6 +349,8 @@ pub struct Pool {
     pub forward: Forward,
     /// The PROXY header that connections to its servers begin with.
     pub send_proxy: Option<ProxyVersion>,
+    /// HTTP towards its servers.
+    pub protocol: ServerProtocol,
     /// TLS towards its servers; absent: clear text.
     pub tls: Option<ServerTls>,
     /// Real servers; no address twice. Those that are no backups come first.
@@ -421,6 +423,19 @@ pub enum Forward {
     Nat,
     /// The server sees an address of the switch.
     Fullnat,
+}
+
+/// HTTP towards servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServerProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2: in clear text with prior knowledge, over TLS by ALPN.
+    Http2,
+    /// HTTP/2 where the server offers it by ALPN, otherwise HTTP/1.1.
+    Auto,
 }
 
 /// TLS towards servers.

@@ -18,6 +18,7 @@ use l7switch_engine::form::SentTarget;
 use l7switch_engine::http1::Framing;
 use l7switch_engine::http1::Head;
 use l7switch_engine::http1::Target;
+use l7switch_rules::model::ServerProtocol;
 
 use super::Codec;
 use super::NotTaken;
@@ -215,6 +216,16 @@ impl<C: Codec> Session<'_, C> {
         source: SocketAddr,
         mut record: Box<Record>,
     ) -> Next {
+        // An upgrade is of HTTP/1 (RFC 9113, 8.6).
+        let changed;
+        let mut request = request;
+        if request.upgrade.is_some() && onward.pool.config().protocol != ServerProtocol::Http1 {
+            changed = Request {
+                upgrade: None,
+                ..*request
+            };
+            request = &changed;
+        }
         let mut upload = if request.is_streamed {
             Upload::new(request.is_chunked, request.expects())
         } else {

@@ -13,7 +13,6 @@ use h2::RecvStream;
 use h2::SendStream;
 use h2::server::SendResponse;
 use http::HeaderMap;
-use http::HeaderName;
 use http::HeaderValue;
 use http::Method;
 use http::Response;
@@ -37,6 +36,7 @@ use super::h1;
 use super::session::Session;
 use crate::client::Client;
 use crate::http::headers;
+use crate::net::content::field;
 use crate::net::timer::Timer;
 use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
@@ -273,17 +273,6 @@ impl Http2 {
         self.out.clear();
         response
     }
-}
-
-/// A field's line.
-fn field(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
-    let colon = line.iter().position(|byte| *byte == b':')?;
-    let (name, value) = line.split_at_checked(colon)?;
-    let value = value.get(1..)?.trim_ascii();
-    Some((
-        HeaderName::from_bytes(name).ok()?,
-        HeaderValue::from_bytes(value).ok()?,
-    ))
 }
 
 impl Codec for Http2 {

@@ -56,6 +56,14 @@ pub struct Told {
     pub ends: Option<Ends>,
 }
 
+/// A connection that was made.
+#[derive(Debug)]
+pub(super) struct Connected {
+    pub(super) stream: ServerStream,
+    /// Whether both sides agreed on HTTP/2 by ALPN.
+    pub(super) is_http2: bool,
+}
+
 /// Connects within `patience`, tells the server for whom, and shakes hands.
 ///
 /// # Errors
@@ -66,7 +74,7 @@ pub(super) async fn connect(
     told: Option<Told>,
     tls: Option<&ClientTls>,
     patience: Duration,
-) -> Result<ServerStream, ConnectError> {
+) -> Result<Connected, ConnectError> {
     let connecting = async {
         let mut stream = TcpStream::connect(address).await?;
         prepare(&stream)?;
@@ -76,10 +84,17 @@ pub(super) async fn connect(
         }
         let (stream, _) = SharedStream::new(stream);
         match tls {
-            None => Ok(ServerStream::clear(stream)),
+            None => Ok(Connected {
+                stream: ServerStream::clear(stream),
+                is_http2: false,
+            }),
             Some(tls) => {
                 let stream = tls.connect(address, stream).await;
-                stream.map(ServerStream::layered).map_err(ConnectError::Tls)
+                let stream = stream.map_err(ConnectError::Tls)?;
+                Ok(Connected {
+                    is_http2: stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+                    stream: ServerStream::layered(stream),
+                })
             }
         }
     };

@@ -110,7 +110,7 @@ fn part(whole: Duration) -> Duration {
     whole.mul_f64(fastrand::f64())
 }
 
-async fn probe(server: &RealServer, rules: &Health, told: Option<Told>) -> Result<(), String> {
+async fn probe(server: &Arc<RealServer>, rules: &Health, told: Option<Told>) -> Result<(), String> {
     let stream = server
         .connect(told, rules.timeout)
         .await

@@ -16,7 +16,7 @@ use super::balance::LookupTable;
 use super::balance::Member;
 use super::lease::Outstanding;
 use super::server::RealServer;
-use super::tls::ClientTls;
+use super::tls::Manner;
 use crate::net::tls::TlsError;
 
 /// What a server has done wrong.
@@ -32,8 +32,8 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct Pool {
     config: model::Pool,
-    /// How its servers are spoken to by TLS, if they are.
-    tls: Option<Arc<ClientTls>>,
+    /// How its servers are spoken to.
+    manner: Arc<Manner>,
     members: Vec<Member>,
     cursor: Arc<Cursor>,
     lookup: ArcSwap<LookupTable>,
@@ -46,7 +46,7 @@ impl Pool {
     ///
     /// A file of its TLS cannot be used.
     pub fn new(config: model::Pool, before: Option<&Self>) -> Result<Self, TlsError> {
-        let tls = config.tls.as_ref().map(ClientTls::new).transpose()?;
+        let manner = Arc::new(Manner::new(&config)?);
         let known: HashMap<SocketAddr, &Arc<RealServer>> = before
             .iter()
             .flat_map(|pool| &pool.members)
@@ -68,7 +68,7 @@ impl Pool {
             })
             .collect();
         Ok(Self {
-            tls: tls.map(Arc::new),
+            manner,
             members,
             cursor: before.map_or_else(Arc::default, |pool| Arc::clone(&pool.cursor)),
             lookup: ArcSwap::from_pointee(LookupTable::None),
@@ -80,7 +80,7 @@ impl Pool {
     pub fn activate(&self) {
         for (member, server) in self.members.iter().zip(&self.config.servers) {
             member.0.configure(server);
-            member.0.speak(self.tls.as_ref());
+            member.0.speak(&self.manner);
             member.0.set_checked(self.config.health.is_some());
         }
         self.rebuild_lookup();
@@ -185,6 +185,7 @@ mod tests {
             forward: model::Forward::Nat,
             send_proxy: None,
             tls: None,
+            protocol: model::ServerProtocol::Http1,
             servers: servers
                 .iter()
                 .map(|(address, weight)| model::RealServer {

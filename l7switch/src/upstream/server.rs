@@ -5,6 +5,7 @@
 //! (active checks, passive checks, administrator). Each writes what it knows;
 //! `change` draws the conclusion for the scheduler, and tells whoever watches.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -17,7 +18,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use std::time::Instant;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::ArcSwap;
 use l7switch_admin_api::Health;
 use l7switch_admin_api::ServerState;
 use l7switch_admin_api::ServerStatus;
@@ -25,18 +26,22 @@ use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::sched;
 use l7switch_rules::model;
 use l7switch_rules::model::Passive;
+use l7switch_rules::model::ServerProtocol;
 use l7switch_rules::model::address_bytes;
 use tokio::sync::Notify;
 
 use super::connect::ConnectError;
 use super::connect::Told;
 use super::connect::connect;
+use super::http2;
+use super::http2::Connections;
+use super::http2::Offer;
 use super::idle::Idle;
 use super::idle::Link;
 use super::idle::Own;
 use super::idle::UNTIDY;
 use super::stream::ServerStream;
-use super::tls::ClientTls;
+use super::tls::Manner;
 use crate::net::clock::now_ns;
 
 /// A real server in one pool.
@@ -45,9 +50,11 @@ pub struct RealServer {
     pool: Arc<str>,
     address: SocketAddr,
     sched: sched::Server,
-    /// How it is spoken to by TLS, if it is.
-    tls: ArcSwapOption<ClientTls>,
+    /// How it is spoken to.
+    manner: ArcSwap<Manner>,
     idle: Mutex<Idle<ServerStream>>,
+    /// Connections of HTTP/2.
+    shared: Connections,
     /// When it last sent bytes behind an answer, as [`now_ns`]; 0: never.
     untidy_ns: AtomicU64,
     control: Mutex<Control>,
@@ -103,8 +110,9 @@ impl RealServer {
             pool,
             address,
             sched: sched::Server::new(endpoint, weight),
-            tls: ArcSwapOption::empty(),
+            manner: ArcSwap::default(),
             idle: Mutex::default(),
+            shared: Connections::default(),
             untidy_ns: AtomicU64::new(0),
             control: Mutex::new(Control {
                 configured: weight,
@@ -185,19 +193,65 @@ impl RealServer {
     ///
     /// See [`ConnectError`].
     pub async fn connect(
-        &self,
+        self: &Arc<Self>,
         told: Option<Told>,
         patience: Duration,
     ) -> Result<ServerStream, ConnectError> {
-        let tls = self.tls.load_full();
-        connect(self.address, told, tls.as_deref(), patience).await
+        match self.offer(told, patience).await? {
+            Offer::Own(stream) => Ok(stream),
+            Offer::Shared(ticket) => Ok(http2::pipe(self, ticket, told, patience)),
+        }
     }
 
-    /// How it is spoken to by TLS from now on. Connections that were made otherwise are closed as soon as they are free.
-    pub(super) fn speak(&self, tls: Option<&Arc<ClientTls>>) {
-        let before = self.tls.swap(tls.map(Arc::clone));
-        if before.is_some() != tls.is_some() {
+    /// A connection that takes a request within `patience`.
+    pub(super) async fn offer(
+        &self,
+        told: Option<Told>,
+        patience: Duration,
+    ) -> Result<Offer, ConnectError> {
+        let manner = self.manner.load_full();
+        if manner.protocol == ServerProtocol::Http1 {
+            let connected = connect(self.address, told, manner.tls.as_ref(), patience).await?;
+            return Ok(Offer::Own(connected.stream));
+        }
+        let offered = async {
+            if let Some(ticket) = self.shared.free(told) {
+                return Ok(Offer::Shared(ticket));
+            }
+            // One makes a connection, and those who wait meanwhile have a place on it.
+            let _turn = self.shared.turn.lock().await;
+            if let Some(ticket) = self.shared.free(told) {
+                return Ok(Offer::Shared(ticket));
+            }
+            let connected = connect(self.address, told, manner.tls.as_ref(), patience).await?;
+            let scheme = match &manner.tls {
+                Some(_) => "https",
+                None => "http",
+            };
+            let is_http2 = manner.tls.is_none() || connected.is_http2;
+            match (is_http2, manner.protocol) {
+                (false, ServerProtocol::Auto) => Ok(Offer::Own(connected.stream)),
+                (false, _) => Err(ConnectError::Tls(io::Error::other(
+                    "the server does not offer HTTP/2 (ALPN)",
+                ))),
+                (true, _) => {
+                    let added = self.shared.add(connected.stream, told, scheme).await;
+                    let ticket = added.map_err(|error| io::Error::other(error.to_string()))?;
+                    Ok(Offer::Shared(ticket))
+                }
+            }
+        };
+        tokio::time::timeout(patience, offered)
+            .await
+            .map_err(|_| ConnectError::Timeout(patience))?
+    }
+
+    /// How it is spoken to from now on. Connections that were made otherwise are closed as soon as they are free.
+    pub(super) fn speak(&self, manner: &Arc<Manner>) {
+        let before = self.manner.swap(Arc::clone(manner));
+        if !before.is_like(manner) {
             self.idle().clear();
+            self.shared.clear();
         }
     }
 
@@ -387,6 +441,7 @@ impl RealServer {
     /// Closes idle connections that are older than `patience`, and forgets those that are closed.
     pub fn prune_idle(&self, patience: Duration) {
         self.idle().prune(patience, || self.sent_surplus());
+        self.shared.prune(patience);
     }
 
     /// What an administrator sees.
@@ -404,7 +459,8 @@ impl RealServer {
             total: self.total.load(Relaxed),
             failures: self.failures.load(Relaxed),
             surplus: self.surplus.load(Relaxed),
-            idle: u64::try_from(self.idle().len()).unwrap_or(u64::MAX),
+            idle: u64::try_from(self.idle().len().saturating_add(self.shared.idle()))
+                .unwrap_or(u64::MAX),
             ewma_ms: Duration::from_nanos(self.ewma_ns.load(Relaxed)).as_secs_f64() * 1000.0,
         }
     }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
-//! TLS towards servers.
+//! How servers are spoken to: TLS, and which HTTP.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use l7switch_rules::model;
 use l7switch_rules::model::Certificate;
+use l7switch_rules::model::ServerProtocol;
 use l7switch_rules::model::ServerTls;
 use rustls::ClientConfig;
 use rustls::DigitallySignedStruct;
@@ -26,9 +28,42 @@ use crate::net::stream::SharedStream;
 use crate::net::tls;
 use crate::net::tls::TlsError;
 
-/// How the servers of a pool are spoken to by TLS.
-#[derive(Clone)]
-pub struct ClientTls {
+/// How the servers of a pool are spoken to.
+#[derive(Debug, Default)]
+pub(super) struct Manner {
+    /// TLS; absent: clear text.
+    pub(super) tls: Option<ClientTls>,
+    /// HTTP.
+    pub(super) protocol: ServerProtocol,
+    /// The rules of it.
+    rules: Option<ServerTls>,
+}
+
+impl Manner {
+    /// What the rules say, with the certificates from their files.
+    ///
+    /// # Errors
+    ///
+    /// See [`TlsError`].
+    pub(super) fn new(pool: &model::Pool) -> Result<Self, TlsError> {
+        let tls = pool.tls.as_ref();
+        Ok(Self {
+            tls: tls
+                .map(|tls| ClientTls::new(tls, pool.protocol))
+                .transpose()?,
+            protocol: pool.protocol,
+            rules: tls.cloned(),
+        })
+    }
+
+    /// Whether connections that were made in one of two ways are good for the other.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.rules == other.rules && self.protocol == other.protocol
+    }
+}
+
+/// TLS towards the servers of a pool.
+pub(super) struct ClientTls {
     connector: TlsConnector,
     /// Whom their certificates must name, and what is sent as server name; absent: each its own address.
     name: Option<ServerName<'static>>,
@@ -43,12 +78,7 @@ impl std::fmt::Debug for ClientTls {
 }
 
 impl ClientTls {
-    /// What the rules say, with the certificates from their files.
-    ///
-    /// # Errors
-    ///
-    /// See [`TlsError`].
-    pub fn new(rules: &ServerTls) -> Result<Self, TlsError> {
+    fn new(rules: &ServerTls, protocol: ServerProtocol) -> Result<Self, TlsError> {
         let provider = tls::provider();
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?;
@@ -67,7 +97,12 @@ impl ClientTls {
                 builder.with_client_auth_cert(chain, key)?
             }
         };
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let offered: &[&[u8]] = match protocol {
+            ServerProtocol::Http1 => &[b"http/1.1"],
+            ServerProtocol::Http2 => &[b"h2"],
+            ServerProtocol::Auto => &[b"h2", b"http/1.1"],
+        };
+        config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
         let name = rules.server_name.as_deref().map(|name| {
             ServerName::try_from(name.to_owned())
                 .map_err(|_| rustls::Error::General(format!("`{name}` is not a server name")))

@@ -21,6 +21,7 @@ mod passthrough;
 mod proxied;
 mod reload;
 mod routing;
+mod server_http2;
 mod server_tls;
 mod shutdown;
 mod smuggling;

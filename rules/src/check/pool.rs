@@ -47,6 +47,7 @@ impl Check<'_> {
             scheduler: self.scheduler(given.scheduler.as_ref()),
             forward: given.forward.map_or_else(Forward::default, |f| f.0),
             send_proxy: given.send_proxy.map(|word| word.0),
+            protocol: self.server_protocol(given),
             tls: given
                 .tls
                 .as_ref()
@@ -64,6 +65,24 @@ impl Check<'_> {
             keepalive: usize::try_from(number(self, &given.keepalive, 100_000, 128)).unwrap_or(128),
             keepalive_timeout: time(given.keepalive_timeout.as_ref(), Duration::from_secs(30)),
         }
+    }
+
+    fn server_protocol(&mut self, given: &PoolText) -> ServerProtocol {
+        let Some(At { value, span }) = &given.protocol else {
+            return ServerProtocol::default();
+        };
+        let has_tls = given
+            .tls
+            .as_ref()
+            .is_some_and(|tls| !matches!(tls.value, ServerTlsChoice::On(false)));
+        if value.0 == ServerProtocol::Auto && !has_tls {
+            let message = "in clear text a server cannot offer a protocol";
+            self.note(
+                Diagnostic::error("impossible", *span, message)
+                    .help("write \"http1\" or \"http2\", or add: tls = true"),
+            );
+        }
+        value.0
     }
 
     fn server_tls(&mut self, pool: &str, given: &At<ServerTlsChoice>) -> Option<ServerTls> {

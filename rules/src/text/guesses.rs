@@ -48,9 +48,15 @@ const KEYS: &[(&str, &[&str])] = &[
 /// The same of values.
 const WORDS: &[(&str, &[&str])] = &[
     ("consistent", &["ch"]),
-    ("grpc", &["http"]),
-    ("h2", &["http"]),
-    ("h2c", &["http"]),
+    ("grpc", &["http2", "http"]),
+    ("grpcs", &["http2", "https"]),
+    ("h1", &["http1"]),
+    ("h2", &["http2", "http"]),
+    ("h2c", &["http2", "http"]),
+    ("http", &["http1"]),
+    ("http/1.1", &["http1", "http"]),
+    ("http/2", &["http2", "http"]),
+    ("https", &["http1"]),
     ("ip_hash", &["sh"]),
     ("iphash", &["sh"]),
     ("least_conn", &["wlc"]),

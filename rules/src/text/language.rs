@@ -237,6 +237,8 @@ tables! {
         forward: ForwardWord,
         /// PROXY header that connections to the servers begin with: v1 or v2; default: none.
         send_proxy: SendProxyWord,
+        /// HTTP towards the servers: http1 (default), http2, or auto (http2 if the server offers it by ALPN).
+        protocol: At<ServerProtocolWord>,
         /// TLS towards the servers: true, or a table; default: false.
         tls: At<ServerTlsChoice>,
         /// Real servers.

@@ -24,6 +24,7 @@ use crate::model::HostMatch;
 use crate::model::Protocol;
 use crate::model::ProxyVersion;
 use crate::model::SchedulerKind;
+use crate::model::ServerProtocol;
 
 /// Implements a schema that is written in place.
 macro_rules! inline_schema {
@@ -449,6 +450,12 @@ words! {
     ForwardWord(Forward) {
         "nat" => Forward::Nat,
         "fullnat" => Forward::Fullnat,
+    }
+    /// HTTP towards servers.
+    ServerProtocolWord(ServerProtocol) {
+        "http1" => ServerProtocol::Http1,
+        "http2" => ServerProtocol::Http2,
+        "auto" => ServerProtocol::Auto,
     }
     /// PROXY header.
     SendProxyWord(ProxyVersion) {

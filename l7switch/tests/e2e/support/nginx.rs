@@ -31,6 +31,7 @@ pub(crate) type Pair<'a> = (&'a Path, &'a Path);
 #[derive(Clone, Copy)]
 enum Listen<'a> {
     Plain,
+    Http2,
     Proxied,
     Tls(Pair<'a>),
     ClientTls(Pair<'a>, &'a Path),
@@ -50,6 +51,11 @@ impl Nginx {
     /// The same, and it wants a certificate of the clients, signed by this authority.
     pub(crate) fn with_client_tls(name: &str, pair: Pair<'_>, authority: &Path) -> Self {
         Self::start_with(name, Listen::ClientTls(pair, authority))
+    }
+
+    /// An nginx that speaks HTTP/2 in clear text, with prior knowledge.
+    pub(crate) fn with_http2(name: &str) -> Self {
+        Self::start_with(name, Listen::Http2)
     }
 
     /// An nginx that speaks TLS, HTTP/1.1 and 2.
@@ -138,6 +144,7 @@ fn launch(folder: &Path, address: SocketAddr) -> Option<Process> {
 fn configuration(name: &str, address: SocketAddr, listen: Listen<'_>) -> String {
     let listen = match listen {
         Listen::Plain => format!("listen {address};"),
+        Listen::Http2 => format!("listen {address} http2;\nkeepalive_requests 10;"),
         Listen::Proxied => format!(
             "listen {address} proxy_protocol;
         add_header X-Client \"$proxy_protocol_addr $proxy_protocol_port\" always;"
@@ -183,6 +190,7 @@ http {{
         client_max_body_size 0;
         add_header X-Served-By {name} always;
         location /put/ {{ dav_methods PUT; create_full_put_path on; }}
+        add_header X-Protocol $server_protocol always;
         location = /name {{ return 200 \"{name}\\n\"; }}
         location = /healthz {{ access_log off; return 200 \"well\\n\"; }}
     }}

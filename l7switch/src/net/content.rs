@@ -3,14 +3,25 @@
 
 use std::ops::Range;
 
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
 use l7switch_engine::http1::BodyError;
 use l7switch_engine::http1::BodyTracker;
 use l7switch_engine::http1::Framing;
 use l7switch_engine::http1::ResponseBody;
 
+/// The field of a line, with its end.
+pub fn field(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
+    let mut parts = line.splitn(2, |byte| *byte == b':');
+    let name = HeaderName::from_bytes(parts.next()?).ok()?;
+    let value = HeaderValue::from_bytes(parts.next()?.trim_ascii()).ok()?;
+    Some((name, value))
+}
+
 /// Takes content out of its framing.
 #[derive(Debug)]
-pub(super) struct Decoder {
+pub struct Decoder {
     /// Absent: it ends with the connection.
     tracker: Option<BodyTracker>,
     /// The lines of the trailer section, and the empty one at its end, as far as they have come.
@@ -19,18 +30,18 @@ pub(super) struct Decoder {
 
 /// What was found in a piece.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Decoded {
+pub struct Decoded {
     /// Bytes that belong to the content, from the piece's start.
-    pub(super) length: usize,
+    pub length: usize,
     /// Where its data stand now.
-    pub(super) data: Range<usize>,
+    pub data: Range<usize>,
     /// The content ends behind them.
-    pub(super) ended: bool,
+    pub ended: bool,
 }
 
 impl Decoder {
     /// Of a request's content.
-    pub(super) const fn of_request(framing: Framing) -> Self {
+    pub const fn of_request(framing: Framing) -> Self {
         Self {
             tracker: Some(BodyTracker::new(framing)),
             trailers: Vec::new(),
@@ -38,7 +49,7 @@ impl Decoder {
     }
 
     /// Of a response's.
-    pub(super) fn of_response(body: ResponseBody) -> Self {
+    pub fn of_response(body: ResponseBody) -> Self {
         Self {
             tracker: body.framing().map(BodyTracker::of_response),
             trailers: Vec::new(),
@@ -46,30 +57,36 @@ impl Decoder {
     }
 
     /// Whether it ends with the connection.
-    pub(super) const fn ends_with_connection(&self) -> bool {
+    pub const fn ends_with_connection(&self) -> bool {
         self.tracker.is_none()
     }
 
     /// Bytes of data that come next for sure.
-    pub(super) fn next_data(&self) -> u64 {
+    pub fn next_data(&self) -> u64 {
         self.tracker.as_ref().map_or(0, BodyTracker::skippable)
     }
 
     /// So many bytes of data have passed that were not seen.
-    pub(super) fn skip(&mut self, length: u64) {
+    pub fn skip(&mut self, length: u64) {
         if let Some(tracker) = &mut self.tracker {
             tracker.skip(length);
         }
     }
 
     /// Whether it has ended.
-    pub(super) fn has_ended(&self) -> bool {
+    pub fn has_ended(&self) -> bool {
         self.tracker.as_ref().is_some_and(BodyTracker::done)
     }
 
     /// The lines of the trailer section, once the content has ended.
-    pub(super) fn trailers(&self) -> &[u8] {
+    pub fn trailers(&self) -> &[u8] {
         self.trailers.strip_suffix(b"\r\n").unwrap_or_default()
+    }
+
+    /// The same as a map; lines that are no fields are left out.
+    pub fn trailer_map(&self) -> HeaderMap {
+        let lines = self.trailers().split_inclusive(|byte| *byte == b'\n');
+        lines.filter_map(field).collect()
     }
 
     /// Goes through the next piece, and moves its data together.
@@ -77,7 +94,7 @@ impl Decoder {
     /// # Errors
     ///
     /// The framing breaks a rule.
-    pub(super) fn decode(&mut self, piece: &mut [u8]) -> Result<Decoded, BodyError> {
+    pub fn decode(&mut self, piece: &mut [u8]) -> Result<Decoded, BodyError> {
         let Some(tracker) = &mut self.tracker else {
             return Ok(Decoded {
                 length: piece.len(),
