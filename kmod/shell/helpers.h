@@ -130,6 +130,7 @@ bool l7_way_is_good(struct dst_entry *dst, u32 cookie);
 bool l7_way_fits(struct sk_buff *skb, const struct dst_entry *dst, unsigned int tcp_at);
 bool l7_way_fits_at_ingress(struct sk_buff *skb, const struct dst_entry *dst);
 bool l7_way_go(struct sk_buff *skb, struct dst_entry *dst);
+bool l7_way_send(struct net *net, struct sk_buff *skb, int *said);
 bool l7_hook_looks(const struct nf_hook_ops *ops);
 
 /* net/ingress.c */

@@ -225,18 +225,15 @@ int l7_skb_send(struct net *net, struct sk_buff *skb, struct dst_entry *dst)
 		kfree_skb(skb);
 		return -EINVAL;
 	}
-	/* Who had the last reference may have given it back meanwhile. */
-	if (!dst_hold_safe(dst)) {
-		kfree_skb(skb);
-		return -EHOSTUNREACH;
-	}
-	skb_dst_set(skb, dst);
+	skb_dst_set_noref(skb, dst);
 	l7_skb_untrack(skb);
 	if (!l7_route_is_local(dst)) {
 		if (!pass_router(skb)) {
 			kfree_skb(skb);
 			return -EHOSTUNREACH;
 		}
+		if (l7_way_send(net, skb, &said))
+			return net_xmit_eval(said);
 		said = pass_firewall(net, skb);
 		/* 0: a program has it. */
 		if (said != 1)
