@@ -253,7 +253,7 @@ pub(super) fn send(net: &Net, vrf: Vrf, build: &Build, known: Option<NextHop<'_>
         build.offer.mss = build.offer.mss.min(most);
     }
     let mut bytes = [0u8; LEN_MAX];
-    let len = build.write(&mut bytes);
+    let len = build.write_unsummed(&mut bytes);
     match bytes.get(..len) {
         Some(packet) => hop.send(net, packet),
         None => Sent::Lost,
