@@ -23,7 +23,6 @@ use super::transmit;
 use super::transmit::Out;
 use crate::shell::net::netfilter;
 use crate::shell::net::route::Sent;
-use crate::shell::net::route::Vrf;
 use crate::shell::packet::Buffer;
 use crate::shell::packet::Packet;
 use crate::shell::packet::Point;
@@ -107,7 +106,7 @@ impl PacketContext<'_> {
                 if build.flags & SYN != 0 {
                     self.counts.count(Counter::SynsAnswered);
                 }
-                self.answer(&build, packet.vrf());
+                self.answer(&build, packet);
                 netfilter::Verdict::Drop
             }
             Fresh::Open(flow) => self.open(service, flow, packet, parsed, hash),
@@ -140,8 +139,9 @@ impl PacketContext<'_> {
         }
     }
 
-    fn answer(&self, build: &Build, vrf: Vrf) {
-        match transmit::send(self.net, vrf, build, None) {
+    /// Sends an answer to a packet, which is not needed any more.
+    fn answer(&self, build: &Build, packet: &mut Packet<'_>) {
+        match transmit::send(self.net, packet.vrf(), build, None, Some(packet)) {
             Sent::Gone => {}
             Sent::Filtered => self.counts.count(Counter::FilteredBehind),
             Sent::Lost => self.counts.count(Counter::TxDropped),
