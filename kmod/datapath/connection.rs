@@ -12,6 +12,7 @@ use super::env::new_state;
 use super::env::ConnState;
 use super::flows::Ends;
 use super::flows::Side;
+use crate::shell::net::fast_path::CachedRoute;
 use crate::shell::net::route::Vrf;
 
 /// A connection.
@@ -30,11 +31,11 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// A flow's, at `now`, ms, whose client is in a VRF.
-    pub(super) fn new(flow: Flow, now: u32, vrf: Vrf) -> Self {
+    /// A flow's, at `now`, ms, whose client is in a VRF; the route to it may be known.
+    pub(super) fn new(flow: Flow, now: u32, vrf: Vrf, to_client: CachedRoute) -> Self {
         Self {
             flow,
-            state: new_state(vrf),
+            state: new_state(vrf, to_client),
             begun: now,
             seen: now,
             packets: 0,

@@ -159,10 +159,10 @@ impl Queue for Held {
 }
 
 /// Of a new connection.
-pub(super) const fn new_state(vrf: Vrf) -> ConnState {
+pub(super) const fn new_state(vrf: Vrf, to_client: CachedRoute) -> ConnState {
     let ways = CachedRoutes {
         vrf,
-        to_client: CachedRoute::unknown(),
+        to_client,
         to_server: [CachedRoute::unknown(), CachedRoute::unknown()],
     };
     ConnState::new(Held::new(), NoteMemory(None), ways)
@@ -259,6 +259,7 @@ impl<'e, 'g> environment::Platform for KernelPlatform<'e, 'g> {
             path,
             host,
             decisions,
+            ..
         } = &mut *scratch;
         Some(with(Buffers {
             bytes,

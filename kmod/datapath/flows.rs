@@ -396,15 +396,19 @@ impl Flows {
         let Some(place) = shard.slots.0.get_mut(slot as usize) else {
             return;
         };
-        if let Some(connection) = place.connection.take() {
-            place.link.next = free;
-            shard.free = slot;
-            shard.used = shard.used.wrapping_sub(1);
-            self.sums.count.fetch_sub(1, Relaxed);
-            self.held_changed(connection.state.memory(), 0);
-            let hash = self.hash(&connection.flow.client, &connection.flow.service);
-            self.index.remove(hash, location.place(Side::Client));
-        }
+        let Some(connection) = &place.connection else {
+            return;
+        };
+        let memory = connection.state.memory();
+        let hash = self.hash(&connection.flow.client, &connection.flow.service);
+        // Where it is: it is large.
+        place.connection = None;
+        place.link.next = free;
+        shard.free = slot;
+        shard.used = shard.used.wrapping_sub(1);
+        self.sums.count.fetch_sub(1, Relaxed);
+        self.held_changed(memory, 0);
+        self.index.remove(hash, location.place(Side::Client));
     }
 
     /// Makes a leg's server's packets lead to its connection; `false` where they lead to another one, or there is no room.

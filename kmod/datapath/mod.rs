@@ -2,6 +2,7 @@
 //! The way of packets: from the hooks to their connections, and on.
 #![forbid(unsafe_code)]
 
+mod answered;
 pub(crate) mod connection;
 mod dispatch;
 mod env;

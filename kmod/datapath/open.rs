@@ -14,14 +14,18 @@ use l7switch_engine::netlink::Datapath;
 use l7switch_engine::netlink::Protocol;
 use l7switch_engine::table::format::ServiceRecord;
 
+use super::answered::Ends;
 use super::connection::Connection;
 use super::dispatch::PacketContext;
+use super::env::find_way;
 use super::env::listener;
 use super::flows::Flows;
 use super::flows::Side;
 use super::transmit;
 use super::transmit::Out;
+use crate::shell::net::fast_path::CachedRoute;
 use crate::shell::net::netfilter;
+use crate::shell::net::route::NextHop;
 use crate::shell::net::route::Sent;
 use crate::shell::net::route::Vrf;
 use crate::shell::packet::Buffer;
@@ -32,7 +36,7 @@ use crate::state::traffic::TRAFFIC_BYTES;
 use crate::state::traffic::TRAFFIC_CONNECTIONS;
 use crate::state::traffic::TRAFFIC_PACKETS;
 
-impl PacketContext<'_> {
+impl<'g> PacketContext<'g> {
     /// A packet to a service that belongs to no flow. At ingress what is not the switch's is not touched: it is seen again.
     pub(super) fn fresh(
         &self,
@@ -107,7 +111,7 @@ impl PacketContext<'_> {
                 if build.flags & SYN != 0 {
                     self.counts.count(Counter::SynsAnswered);
                 }
-                self.answer(&build, packet.vrf());
+                self.answer(&build, packet, hash);
                 netfilter::Verdict::Drop
             }
             Fresh::Open(flow) => self.open(service, flow, packet, parsed, hash),
@@ -140,12 +144,41 @@ impl PacketContext<'_> {
         }
     }
 
-    fn answer(&self, build: &Build, vrf: Vrf) {
-        match transmit::send(self.net, vrf, build, None) {
+    /// Sends an answer to a packet, which is not needed any more.
+    fn answer(&self, build: &Build, packet: &mut Packet<'_>, hash: u64) {
+        let vrf = packet.vrf();
+        let way = self.way_back(build, packet.point(), vrf, hash);
+        match transmit::send(self.net, vrf, build, way, Some(packet)) {
             Sent::Gone => {}
             Sent::Filtered => self.counts.count(Counter::FilteredBehind),
             Sent::Lost => self.counts.count(Counter::TxDropped),
         }
+    }
+
+    /// The way to a client from elsewhere whose SYN is answered.
+    fn way_back(&self, build: &Build, point: Point, vrf: Vrf, hash: u64) -> Option<NextHop<'g>> {
+        if point != Point::Ingress || build.flags & SYN == 0 {
+            return None;
+        }
+        let (client, service) = (build.destination, build.source);
+        let ends = Ends {
+            client,
+            service,
+            vrf,
+        };
+        let mut scratch = self.flows.scratches.take()?;
+        let route = scratch.answered.remember(hash, &ends)?;
+        find_way(route, self.guard, self.net, vrf, &service, &client)
+    }
+
+    /// That way, for the client's connection.
+    fn known_way(&self, flow: &flow::Flow, vrf: Vrf, hash: u64) -> Option<CachedRoute> {
+        let ends = Ends {
+            client: flow.client,
+            service: flow.service,
+            vrf,
+        };
+        self.flows.scratches.take()?.answered.take(hash, &ends)
     }
 
     /// Makes a flow and gives it its first packet.
@@ -165,7 +198,10 @@ impl PacketContext<'_> {
                 return netfilter::Verdict::Drop;
             };
             let now = milliseconds(self.now);
-            let connection = Connection::new(flow, now, packet.vrf());
+            let vrf = packet.vrf();
+            let way = self.known_way(&flow, vrf, hash);
+            let way = way.unwrap_or(CachedRoute::unknown());
+            let connection = Connection::new(flow, now, vrf, way);
             let Some(location) =
                 self.flows
                     .insert(number, &mut shard, hash, connection, now.wrapping_add(1000))

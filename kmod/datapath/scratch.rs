@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Room to read requests in, and what was decided about them: for every CPU its own.
+//! Room to read requests in, what was decided about them, and routes to clients: for every CPU its own.
 #![forbid(unsafe_code)]
 
 use kernel::cpu::nr_cpu_ids;
@@ -10,6 +10,7 @@ use l7switch_engine::decisions::Entry;
 use l7switch_engine::flow::HOLD_MAX;
 use l7switch_engine::uri::MAX_HOST;
 
+use super::answered::Answered;
 use crate::shell::sync::try_lock::Taken;
 use crate::shell::sync::try_lock::TryLock;
 
@@ -29,6 +30,8 @@ pub(super) struct Scratch {
     pub(super) host: [u8; MAX_HOST],
     /// What was decided about requests not long ago.
     pub(super) decisions: KVVec<Entry>,
+    /// Where those are whose SYN was answered not long ago.
+    pub(super) answered: Answered,
 }
 
 /// Of every CPU.
@@ -50,6 +53,7 @@ impl Scratches {
                 path,
                 host: [0; MAX_HOST],
                 decisions,
+                answered: Answered::new()?,
             };
             let scratch = KBox::new(TryLock::new(scratch), GFP_KERNEL_ACCOUNT)?;
             all.push_within_capacity(scratch).map_err(|_| ENOMEM)?;

@@ -23,6 +23,7 @@ use crate::shell::packet::Buffer;
 use crate::shell::packet::Checksum;
 use crate::shell::packet::Held;
 use crate::shell::packet::Owned;
+use crate::shell::packet::Packet;
 use crate::state::counters::Counter;
 use crate::state::counts::Counts;
 
@@ -204,6 +205,7 @@ impl<'g> Added<'g> {
                 self.vrf,
                 build,
                 self.way(&build.destination.address),
+                None,
             ));
         }
         self.len = 0;
@@ -219,8 +221,15 @@ impl<'g> Added<'g> {
     }
 }
 
-/// Sends a segment; the largest segment that it offers is no larger than the path takes.
-pub(super) fn send(net: &Net, vrf: Vrf, build: &Build, known: Option<NextHop<'_>>) -> Sent {
+/// Sends a segment; the largest segment that it offers is no larger than the path takes. It may take the place of a packet that is
+/// not needed any more.
+pub(super) fn send(
+    net: &Net,
+    vrf: Vrf,
+    build: &Build,
+    known: Option<NextHop<'_>>,
+    instead: Option<&mut Packet<'_>>,
+) -> Sent {
     let selector = Selector {
         vrf,
         source_port: build.source.port,
@@ -253,9 +262,9 @@ pub(super) fn send(net: &Net, vrf: Vrf, build: &Build, known: Option<NextHop<'_>
         build.offer.mss = build.offer.mss.min(most);
     }
     let mut bytes = [0u8; LEN_MAX];
-    let len = build.write(&mut bytes);
+    let len = build.write_unsummed(&mut bytes);
     match bytes.get(..len) {
-        Some(packet) => hop.send(net, packet),
+        Some(packet) => hop.send(net, packet, instead),
         None => Sent::Lost,
     }
 }

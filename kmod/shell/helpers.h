@@ -102,6 +102,8 @@ bool l7_skb_route_input(struct sk_buff *skb, const u8 *destination);
 bool l7_skb_reroute(const struct nf_hook_state *state, struct sk_buff *skb);
 struct sk_buff *l7_skb_build(struct net *net, const struct dst_entry *dst,
 			     const u8 *headers, unsigned int len, u32 mark);
+bool l7_skb_turn(struct net *net, struct sk_buff *skb, const struct dst_entry *dst,
+		 const u8 *headers, unsigned int len);
 int l7_skb_send(struct net *net, struct sk_buff *skb, struct dst_entry *dst);
 
 /* net/route.c */
@@ -130,6 +132,7 @@ bool l7_way_is_good(struct dst_entry *dst, u32 cookie);
 bool l7_way_fits(struct sk_buff *skb, const struct dst_entry *dst, unsigned int tcp_at);
 bool l7_way_fits_at_ingress(struct sk_buff *skb, const struct dst_entry *dst);
 bool l7_way_go(struct sk_buff *skb, struct dst_entry *dst);
+bool l7_way_send(struct net *net, struct sk_buff *skb, int *said);
 bool l7_hook_looks(const struct nf_hook_ops *ops);
 
 /* net/ingress.c */

@@ -263,3 +263,41 @@ bool l7_way_go(struct sk_buff *skb, struct dst_entry *dst)
 	neigh_output(neigh, skb, false);
 	return true;
 }
+
+/* Whether a packet of the module's own, made or kept, can go a way without the stack: nobody has asked to see it. */
+static bool own_fits(const struct net *net, struct sk_buff *skb,
+		     const struct dst_entry *dst)
+{
+	bool ipv4 = is_ipv4(skb);
+	u32 cookie;
+
+	if (!l7_way_is_plain(dst, &cookie) || is_watched(net, ipv4, false, false) ||
+	    skb_has_extensions(skb) || skb_is_gso(skb))
+		return false;
+	if (ipv4 ? ip_hdr(skb)->ihl != 5 || IPCB(skb)->frag_max_size :
+		   ipv6_hdr(skb)->nexthdr != IPPROTO_TCP || IP6CB(skb)->frag_max_size)
+		return false;
+	return skb->len <= dst_mtu(dst) &&
+	       skb_headroom(skb) >= LL_RESERVED_SPACE(dst_dev_rcu(dst));
+}
+
+/* Sends a packet of the module's own, that has its route, if it can go without the stack and its next hop is known; gives what
+ * dst_output() does. False: it was not touched. Under RCU. */
+bool l7_way_send(struct net *net, struct sk_buff *skb, int *said)
+{
+	struct dst_entry *dst = skb_dst(skb);
+	struct neighbour *neigh;
+
+	if (!own_fits(net, skb, dst))
+		return false;
+	neigh = known_neighbour(skb, dst);
+	if (!neigh)
+		return false;
+	skb->dev = dst_dev_rcu(dst);
+	if (is_ipv4(skb))
+		IP_UPD_PO_STATS(net, IPSTATS_MIB_OUT, skb->len);
+	else
+		IP6_UPD_PO_STATS(net, ip6_dst_idev(dst), IPSTATS_MIB_OUT, skb->len);
+	*said = neigh_output(neigh, skb, false);
+	return true;
+}

@@ -14,6 +14,7 @@ use kernel::ffi::c_uint;
 use crate::shell::bindings;
 use crate::shell::net::Net;
 use crate::shell::packet::Owned;
+use crate::shell::packet::Packet;
 
 /// A routing domain (VRF).
 ///
@@ -156,14 +157,20 @@ impl NextHop<'_> {
     /// Sends a packet without payload, without passing the hook of local packets: its IP header and its TCP header with
     /// options. Of these the length, IPv4's identification (unless DF is set), IPv4's header checksum and the TCP checksum
     /// are filled in where they are 0. It is lost where they are no such headers, too.
-    pub(crate) fn send(self, net: &Net, headers: &[u8]) -> Sent {
+    ///
+    /// It may be made of a packet that came in, which the hook has no more then.
+    pub(crate) fn send(self, net: &Net, headers: &[u8], instead: Option<&mut Packet<'_>>) -> Sent {
         let Ok(len) = c_uint::try_from(headers.len()) else {
             return Sent::Lost;
         };
-        // SAFETY: by the invariant the route is there; `len` bytes may be read.
-        let buffer = unsafe {
-            bindings::l7_skb_build(net.as_raw(), self.0.as_ptr(), headers.as_ptr(), len, 0)
-        };
+        let turned = instead.and_then(|packet| packet.turn(net, self, headers));
+        let buffer = turned.map_or_else(
+            // SAFETY: by the invariant the route is there; `len` bytes may be read.
+            || unsafe {
+                bindings::l7_skb_build(net.as_raw(), self.0.as_ptr(), headers.as_ptr(), len, 0)
+            },
+            NonNull::as_ptr,
+        );
         if buffer.is_null() {
             return Sent::Lost;
         }

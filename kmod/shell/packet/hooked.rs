@@ -6,12 +6,14 @@
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
+use kernel::ffi::c_uint;
 use kernel::ffi::c_void;
 use kernel::sync::rcu;
 
 use super::Buffer;
 use super::Owned;
 use crate::shell::bindings;
+use crate::shell::net::route::NextHop;
 use crate::shell::net::route::Vrf;
 use crate::shell::net::Net;
 
@@ -216,6 +218,29 @@ impl<'a> Packet<'a> {
         let owned = unsafe { Owned::steal(buffer, self.point()) }?;
         self.buffer = None;
         Some(owned)
+    }
+
+    /// Makes of the packet one of this host's without payload, with other headers, whose checksums are 0, for a way; takes it out of
+    /// the hook. `None`: it was not changed, since others have its bytes too, or there is no room.
+    pub(in crate::shell) fn turn(
+        &mut self,
+        net: &Net,
+        way: NextHop<'_>,
+        headers: &[u8],
+    ) -> Option<NonNull<bindings::sk_buff>> {
+        let buffer = self.buffer.filter(|_| self.point == Point::Ingress)?;
+        let len = c_uint::try_from(headers.len()).ok()?;
+        // SAFETY: by the invariants the buffer is the hook's and the route is there; `len` bytes may be read.
+        let turned = unsafe {
+            bindings::l7_skb_turn(
+                net.as_raw(),
+                buffer.as_ptr(),
+                way.0.as_ptr(),
+                headers.as_ptr(),
+                len,
+            )
+        };
+        turned.then(|| self.buffer.take()).flatten()
     }
 
     /// Routes a packet that came in to an address, 16 bytes, IPv4 as IPv4-mapped. To be called before the headers are

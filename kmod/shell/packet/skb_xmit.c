@@ -101,37 +101,25 @@ void l7_skb_consume(struct sk_buff *skb)
 	consume_skb(skb);
 }
 
-/* Makes a packet of the headers of IP and TCP. NULL where they are none of the route's family, or memory is short. */
-struct sk_buff *l7_skb_build(struct net *net, const struct dst_entry *dst,
-			     const u8 *headers, unsigned int len, u32 mark)
+/* Sees that a packet is one that is sent, of the headers of IP and TCP that it has, and makes the rest of them. False where they are none
+ * of that family. */
+static bool dress(struct net *net, struct sk_buff *skb, bool ipv4)
 {
-	bool ipv4 = dst->ops->family == AF_INET;
-	unsigned int room = LL_RESERVED_SPACE(dst_dev(dst)) + dst->header_len;
-	struct sk_buff *skb;
 	int tcp_at;
 
-	if (len > IPV6_MIN_MTU ||
-	    len < (ipv4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)))
-		return NULL;
-	skb = alloc_skb(room + len, GFP_ATOMIC);
-	if (!skb)
-		return NULL;
-	skb_reserve(skb, room);
-	skb_put_data(skb, headers, len);
 	skb_reset_network_header(skb);
 	skb->protocol = htons(ipv4 ? ETH_P_IP : ETH_P_IPV6);
-	skb->mark = mark;
 	tcp_at = (ipv4 ? ip_hdr(skb)->version == 4 : ip_hdr(skb)->version == 6) ?
 		l7_skb_find(skb, IPPROTO_TCP) : -EINVAL;
-	if (tcp_at < 0 || tcp_at + sizeof(struct tcphdr) > len)
-		goto none;
+	if (tcp_at < 0 || tcp_at + sizeof(struct tcphdr) > skb->len)
+		return false;
 	if (ipv4) {
 		struct iphdr *iph = ip_hdr(skb);
 
 		if (iph->ihl < 5)
-			goto none;
+			return false;
 		if (!iph->tot_len)
-			iph->tot_len = htons(len);
+			iph->tot_len = htons(skb->len);
 		if (!iph->id)
 			ip_select_ident(net, skb, NULL);
 		if (!iph->check)
@@ -143,10 +131,61 @@ struct sk_buff *l7_skb_build(struct net *net, const struct dst_entry *dst,
 	skb_set_transport_header(skb, tcp_at);
 	if (!tcp_hdr(skb)->check)
 		l7_skb_make_partial(skb, tcp_at);
-	return skb;
-none:
+	return true;
+}
+
+static unsigned int room_for(const struct dst_entry *dst)
+{
+	return LL_RESERVED_SPACE(dst_dev(dst)) + dst->header_len;
+}
+
+static bool is_length(const struct dst_entry *dst, unsigned int len)
+{
+	return len <= IPV6_MIN_MTU && len >= (dst->ops->family == AF_INET ?
+		sizeof(struct iphdr) : sizeof(struct ipv6hdr));
+}
+
+/* Makes a packet of the headers of IP and TCP. NULL where they are none of the route's family, or memory is short. */
+struct sk_buff *l7_skb_build(struct net *net, const struct dst_entry *dst,
+			     const u8 *headers, unsigned int len, u32 mark)
+{
+	unsigned int room = room_for(dst);
+	struct sk_buff *skb;
+
+	if (!is_length(dst, len))
+		return NULL;
+	skb = alloc_skb(room + len, GFP_ATOMIC);
+	if (!skb)
+		return NULL;
+	skb_reserve(skb, room);
+	skb_put_data(skb, headers, len);
+	skb->mark = mark;
+	if (dress(net, skb, dst->ops->family == AF_INET))
+		return skb;
 	kfree_skb(skb);
 	return NULL;
+}
+
+/* The same of a packet that came in and has no more than headers; they are of the route's family. It is not freed and allocated anew
+ * then. False: it was not changed, since others have its bytes, or there is no room. */
+bool l7_skb_turn(struct net *net, struct sk_buff *skb, const struct dst_entry *dst,
+		 const u8 *headers, unsigned int len)
+{
+	bool ipv4 = dst->ops->family == AF_INET;
+
+	if (!is_length(dst, len) || skb_is_nonlinear(skb) || skb_is_gso(skb) ||
+	    (skb_cloned(skb) && !skb_clone_writable(skb, skb->len)) ||
+	    skb_headroom(skb) + skb->len < room_for(dst) + len || !l7_skb_steal(skb, false))
+		return false;
+	if (len > skb->len)
+		skb_push(skb, len - skb->len);
+	else
+		__skb_pull(skb, skb->len - len);
+	memcpy(skb->data, headers, len);
+	skb->mark = 0;
+	skb->priority = 0;
+	skb_clear_hash(skb);
+	return dress(net, skb, ipv4);
 }
 
 /* A router's part, for what came from another host. False where the packet's way ends here. */
@@ -225,18 +264,15 @@ int l7_skb_send(struct net *net, struct sk_buff *skb, struct dst_entry *dst)
 		kfree_skb(skb);
 		return -EINVAL;
 	}
-	/* Who had the last reference may have given it back meanwhile. */
-	if (!dst_hold_safe(dst)) {
-		kfree_skb(skb);
-		return -EHOSTUNREACH;
-	}
-	skb_dst_set(skb, dst);
+	skb_dst_set_noref(skb, dst);
 	l7_skb_untrack(skb);
 	if (!l7_route_is_local(dst)) {
 		if (!pass_router(skb)) {
 			kfree_skb(skb);
 			return -EHOSTUNREACH;
 		}
+		if (l7_way_send(net, skb, &said))
+			return net_xmit_eval(said);
 		said = pass_firewall(net, skb);
 		/* 0: a program has it. */
 		if (said != 1)

@@ -94,8 +94,10 @@ pub fn bench(Bench { full, wanted }: &Bench, init: &Path) -> Result<ExitCode> {
     let rig = Rig::new(init)?;
     let folder = tool::repository().join(FOLDER);
     let file = folder.join("guest.json");
+    let measured = measure::all(&rig, &contenders, &cases)?;
+    // Read no sooner: others may have recorded something meanwhile.
     let mut record = Record::read(&file)?;
-    for entry in measure::all(&rig, &contenders, &cases)? {
+    for entry in measured {
         if let Some(recorded) = record.find(entry.contender, &entry.case) {
             print(&format!("{}\n", report::beside(&entry, recorded)));
         }

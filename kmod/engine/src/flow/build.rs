@@ -41,90 +41,99 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn put(&mut self, bytes: &[u8]) {
-        let end = self.len.wrapping_add(bytes.len());
-        if let Some(place) = self.to.get_mut(self.len..end) {
-            for (place, byte) in place.iter_mut().zip(bytes) {
-                *place = *byte;
-            }
-            self.len = end;
+    #[inline(always)]
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        let rest = self.to.get_mut(self.len..);
+        if let Some(place) = rest.and_then(<[u8]>::first_chunk_mut) {
+            *place = bytes;
+            self.len = self.len.wrapping_add(N);
         }
     }
+}
 
-    fn set(&mut self, at: usize, value: u16) {
-        let place = self.to.get_mut(at..).and_then(<[u8]>::first_chunk_mut);
-        if let Some(place) = place {
-            *place = value.to_be_bytes();
-        }
-    }
+/// Bytes of a packet that was written.
+fn written(packet: &[u8; LEN_MAX], from: usize, to: usize) -> &[u8] {
+    packet.get(from..to).unwrap_or_default()
+}
 
-    fn written(&self, from: usize) -> &[u8] {
-        self.to.get(from..self.len).unwrap_or_default()
+fn set(packet: &mut [u8; LEN_MAX], at: usize, value: u16) {
+    let place = packet.get_mut(at..).and_then(<[u8]>::first_chunk_mut);
+    if let Some(place) = place {
+        *place = value.to_be_bytes();
     }
 }
 
 impl Build {
     /// Writes the packet, IP header and checksums included, and gives its length in bytes.
     pub fn write(&self, to: &mut [u8; LEN_MAX]) -> usize {
+        let len = self.write_unsummed(to);
+        let (tcp_at, addresses) = if is_ipv4(&self.source.address) {
+            let mut sum = Sum::default();
+            sum.add(written(to, 0, 20));
+            set(to, 10, sum.complement());
+            (20, 12)
+        } else {
+            (40, 8)
+        };
+        let mut sum = Sum::default();
+        sum.number(6);
+        sum.number(u32::try_from(len.wrapping_sub(tcp_at)).unwrap_or(0));
+        // The addresses are the last of the IP header.
+        sum.add(written(to, addresses, len));
+        set(to, tcp_at.wrapping_add(16), sum.complement());
+        len
+    }
+
+    /// The same without checksums: their fields are 0.
+    pub fn write_unsummed(&self, to: &mut [u8; LEN_MAX]) -> usize {
         let tcp_len = 20usize.wrapping_add(self.options_len());
         let mut writer = Writer { to, len: 0 };
-        let mut pseudo = Sum::default();
-        pseudo.number(6);
-        pseudo.number(u32::try_from(tcp_len).unwrap_or(0));
         let (source, destination) = (&self.source.address, &self.destination.address);
         if is_ipv4(source) {
             let total = u16::try_from(tcp_len.wrapping_add(20)).unwrap_or(0);
             // Version and length; total length; no identification, since "don't fragment" is set (RFC 6864).
             let [t0, t1] = total.to_be_bytes();
-            writer.put(&[0x45, 0, t0, t1, 0, 0, 0x40, 0, HOP_LIMIT, 6, 0, 0]);
+            writer.put([0x45, 0, t0, t1, 0, 0, 0x40, 0, HOP_LIMIT, 6, 0, 0]);
             for address in [source, destination] {
                 let [.., a, b, c, d] = *address;
-                writer.put(&[a, b, c, d]);
-                pseudo.add(&[a, b, c, d]);
+                writer.put([a, b, c, d]);
             }
-            let mut sum = Sum::default();
-            sum.add(writer.written(0));
-            writer.set(10, sum.complement());
         } else {
             let [l0, l1] = u16::try_from(tcp_len).unwrap_or(0).to_be_bytes();
-            writer.put(&[0x60, 0, 0, 0, l0, l1, 6, HOP_LIMIT]);
-            for address in [source, destination] {
-                writer.put(address);
-                pseudo.add(address);
-            }
+            writer.put([0x60, 0, 0, 0, l0, l1, 6, HOP_LIMIT]);
+            writer.put(*source);
+            writer.put(*destination);
         }
-        let start = writer.len;
         self.tcp(&mut writer, tcp_len);
-        pseudo.add(writer.written(start));
-        writer.set(start.wrapping_add(16), pseudo.complement());
         writer.len
     }
 
+    #[inline(always)]
     fn tcp(&self, writer: &mut Writer<'_>, len: usize) {
-        writer.put(&self.source.port.to_be_bytes());
-        writer.put(&self.destination.port.to_be_bytes());
-        writer.put(&self.seq.to_be_bytes());
-        writer.put(&self.ack.to_be_bytes());
+        writer.put(self.source.port.to_be_bytes());
+        writer.put(self.destination.port.to_be_bytes());
+        writer.put(self.seq.to_be_bytes());
+        writer.put(self.ack.to_be_bytes());
         let offset = u8::try_from(len >> 2).unwrap_or(5);
-        writer.put(&[offset << 4, self.flags]);
-        writer.put(&self.window.to_be_bytes());
-        writer.put(&[0; 4]);
+        writer.put([offset << 4, self.flags]);
+        writer.put(self.window.to_be_bytes());
+        writer.put([0; 4]);
         if self.flags & SYN != 0 {
             if self.offer.mss != 0 {
                 let [a, b] = self.offer.mss.to_be_bytes();
-                writer.put(&[2, 4, a, b]);
+                writer.put([2, 4, a, b]);
             }
             if let Some(scale) = self.offer.window_scale {
-                writer.put(&[1, 3, 3, scale]);
+                writer.put([1, 3, 3, scale]);
             }
             if self.offer.sack {
-                writer.put(&[1, 1, 4, 2]);
+                writer.put([1, 1, 4, 2]);
             }
         }
         if let Some(timestamps) = self.timestamps {
-            writer.put(&[1, 1, 8, 10]);
-            writer.put(&timestamps.value.to_be_bytes());
-            writer.put(&timestamps.echo.to_be_bytes());
+            writer.put([1, 1, 8, 10]);
+            writer.put(timestamps.value.to_be_bytes());
+            writer.put(timestamps.echo.to_be_bytes());
         }
     }
 
