@@ -25,6 +25,8 @@ pub(super) struct Buffers {
     pub(super) out: Vec<u8>,
     /// What came from the server.
     pub(super) from_server: BytesMut,
+    /// What HTTP/1 sends to the client before content.
+    pub(super) to_client: Vec<u8>,
 }
 
 impl Buffers {
@@ -39,10 +41,11 @@ impl Buffers {
 
     /// Leaves it to another exchange.
     pub(super) fn leave(mut self) {
-        if self.from_server.capacity() > LARGEST {
+        if self.from_server.capacity().max(self.to_client.capacity()) > LARGEST {
             return;
         }
         self.from_server.clear();
+        self.to_client.clear();
         // A thread that ends has none any more.
         let _ = SPARE_ONES.try_with(|spare| {
             if let Ok(mut spare) = spare.try_borrow_mut()

@@ -87,6 +87,7 @@ where
             return end;
         }
         let next = session.next().await;
+        session.buffers.to_client = mem::take(&mut session.codec.out);
         mem::take(&mut session.buffers).leave();
         match next {
             Next::Request => served = true,
@@ -170,6 +171,7 @@ impl<S: AsyncRead + AsyncWrite + MaybeRaw + Unpin> Session<'_, Http1<'_, S>> {
             match parser.parse(&received) {
                 Ok(Some(head)) => {
                     self.buffers = Buffers::take();
+                    self.codec.out = mem::take(&mut self.buffers.to_client);
                     self.codec.version = version(&head);
                     if let Some(content) = whole_content(&head, &received) {
                         let bytes = received.get(..head.len()).unwrap_or_default();

@@ -49,7 +49,8 @@ const LONG_PROOF: u32 = 8;
 /// Connections that a client's own memory holds.
 const REMEMBERED: usize = 16;
 
-/// Connections that are looked at, from the one that came last, for one that another client may have.
+/// Connections that are looked at, from the one that came last, for one that another client may have. The same for each
+/// time of silence, from the one that was silent just long enough.
 const LOOKS: usize = 16;
 
 /// A connection to a server, and what it has proved.
@@ -164,8 +165,8 @@ impl<C: Free> Idle<C> {
         self.0.len()
     }
 
-    /// A connection for the client with this memory, of which the server was told the same: one of its own, else the one that came last of those that have proved
-    /// clean. Those that are found closed are forgotten; `surplus` is told of each that has sent what nobody asked for.
+    /// A connection for the client with this memory, of which the server was told the same: one of its own, else one that has
+    /// proved clean. Those that are found closed are forgotten; `surplus` is told of each that has sent what nobody asked for.
     pub(super) fn take(
         &mut self,
         own: &Own,
@@ -214,23 +215,21 @@ impl<C: Free> Idle<C> {
             };
             latest.is_some_and(|latest| entry.since <= latest)
         };
-        let mut position = self.0.len();
-        for _ in 0..LOOKS {
-            position = position.checked_sub(1)?;
-            if self.0.get(position).is_some_and(shared)
-                && let Some(link) = self.take_at(position, &mut surplus)
-            {
-                return Some(link);
-            }
-        }
-        // The oldest ones are the likeliest to have been silent for long enough.
-        while self.0.front().is_some_and(shared) {
-            let before = self.0.len();
-            if let Some(link) = self.take_at(0, &mut surplus) {
-                return Some(link);
-            }
-            if self.0.len() == before {
-                break;
+        // Of those that may be had, the one that rested least: a connection that rests for longer than an acknowledgement is
+        // delayed costs a packet and a timer more.
+        let latest = if is_first { brief } else { Some(now) };
+        for latest in [latest, short, quiet].into_iter().flatten() {
+            let mut position = self.0.partition_point(|entry| entry.since <= latest);
+            for _ in 0..LOOKS {
+                let Some(before) = position.checked_sub(1) else {
+                    break;
+                };
+                position = before;
+                if self.0.get(position).is_some_and(shared)
+                    && let Some(link) = self.take_at(position, &mut surplus)
+                {
+                    return Some(link);
+                }
             }
         }
         None
@@ -330,10 +329,12 @@ mod tests {
         }
 
         fn take(&mut self, own: &Own, untidy: bool, after: Duration) -> Option<u32> {
+            self.take_at(own, untidy, Instant::now() + after)
+        }
+
+        fn take_at(&mut self, own: &Own, untidy: bool, now: Instant) -> Option<u32> {
             let surplus = &mut self.surplus;
-            let taken = self
-                .idle
-                .take(own, None, untidy, Instant::now() + after, || *surplus += 1);
+            let taken = self.idle.take(own, None, untidy, now, || *surplus += 1);
             taken.map(|link| link.connection.0)
         }
     }
@@ -385,6 +386,23 @@ mod tests {
         assert_eq!(table.take(&others, false, BRIEF / 2), None);
         assert_eq!(table.take(&others, true, SHORT), None);
         assert_eq!(table.take(&others, false, BRIEF), Some(1));
+    }
+
+    /// The others grow old together, and are closed.
+    #[test]
+    fn of_those_that_may_be_had_the_one_that_rested_least_is() {
+        let (mine, others) = (Own::default(), Own::default());
+        let now = Instant::now();
+        for (proved, silence) in [(8, BRIEF), (2, SHORT), (1, QUIET)] {
+            let mut table = Table::new();
+            for name in 0..100 {
+                let since = now + silence * name / 50;
+                let answers = vec![true; proved];
+                table.idle.keep(link(name, &answers).0, &mine, 100, since);
+            }
+            let mut take = || table.take_at(&others, false, now + 2 * silence);
+            assert_eq!([take(), take(), take()], [Some(50), Some(49), Some(48)]);
+        }
     }
 
     /// Else those of many short clients would push one another out before any of them has proved anything.
