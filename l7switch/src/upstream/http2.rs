@@ -56,8 +56,12 @@ const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 /// Content of a request that is held to be sent again where the server says that it has not seen it.
 const REPLAY: usize = 256 * 1024;
 
-/// Connections that a request is tried on whose servers say so.
-const ATTEMPTS: u32 = 3;
+/// How often a request is sent again whose server says so. One that ends each connection after few requests says so to many that
+/// come at the same time.
+const ATTEMPTS: u32 = 64;
+
+/// Longest rest before it is.
+const REST: Duration = Duration::from_millis(20);
 
 /// A connection that exchanges share.
 #[derive(Debug)]
@@ -204,12 +208,14 @@ async fn serve(
     let Some((asked, mut source)) = Asked::read(reader).await else {
         return;
     };
-    for _ in 0..ATTEMPTS {
+    for attempts in 0..ATTEMPTS {
         let outcome = attempt(&asked, &ticket.0, &mut source, &mut writer).await;
         if outcome == Outcome::Over || !source.rewind() {
             return;
         }
         drop(ticket);
+        // The first time without one: a connection that has just ended is the usual case.
+        tokio::time::sleep(REST.min(Duration::from_millis(attempts.into()))).await;
         match server.offer(told, patience).await {
             Ok(Offer::Shared(next)) => ticket = next,
             _ => return,
@@ -533,15 +539,18 @@ async fn download(
     if is_empty {
         return Ok(());
     }
+    let mut chunk = Vec::new();
     while let Some(data) = content.data().await {
         let data = data?;
         if has_length {
             writer.write_all(&data).await?;
         } else if !data.is_empty() {
-            let size = format!("{:x}\r\n", data.len());
-            writer.write_all(size.as_bytes()).await?;
-            writer.write_all(&data).await?;
-            writer.write_all(b"\r\n").await?;
+            // At once: what is read without its end is passed on without it.
+            chunk.clear();
+            let _ = write!(chunk, "{:x}\r\n", data.len());
+            chunk.extend_from_slice(&data);
+            chunk.extend_from_slice(b"\r\n");
+            writer.write_all(&chunk).await?;
         }
         // What was written has gone no further than the pipe, whose room is bounded.
         let _ = content.flow_control().release_capacity(data.len());
