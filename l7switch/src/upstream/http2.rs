@@ -16,6 +16,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use bytes::BytesMut;
+use h2::Ping;
+use h2::PingPong;
 use h2::RecvStream;
 use h2::SendStream;
 use h2::client;
@@ -55,6 +57,9 @@ const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 
 /// Content of a request that is held to be sent again where the server says that it has not seen it.
 const REPLAY: usize = 256 * 1024;
+
+/// How often a connection is asked whether the server still lives; one that does not answer for as long is closed.
+const PING: Duration = Duration::from_secs(10);
 
 /// How often a request is sent again whose server says so. One that ends each connection after few requests says so to many that
 /// come at the same time.
@@ -120,7 +125,7 @@ impl Connections {
         told: Option<Told>,
         scheme: &'static str,
     ) -> Result<Ticket, h2::Error> {
-        let (send, connection) = client::Builder::new()
+        let (send, mut connection) = client::Builder::new()
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -135,9 +140,14 @@ impl Connections {
             idle: Mutex::new(Instant::now()),
         });
         let ended = Arc::downgrade(&shared);
+        let pings = connection.ping_pong();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "HTTP/2 connection to a server");
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "HTTP/2 connection to a server");
+                },
+                // What waits on it ends with it: TCP alone would take a quarter of an hour to find out.
+                () = silence(pings) => tracing::info!("an HTTP/2 connection to a server is closed: no answer to a ping"),
             }
             if let Some(shared) = ended.upgrade() {
                 shared.closed.store(true, Relaxed);
@@ -166,6 +176,23 @@ impl Connections {
         let all = self.all();
         let free = all.iter().filter(|shared| shared.active.load(Relaxed) == 0);
         free.count()
+    }
+}
+
+/// Ready when a ping was not answered.
+async fn silence(pings: Option<PingPong>) {
+    let Some(mut pings) = pings else {
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::time::sleep(PING).await;
+        let answered = tokio::time::timeout(PING, pings.ping(Ping::opaque())).await;
+        match answered {
+            Ok(Ok(_)) => (),
+            // The connection ends by itself.
+            Ok(Err(_)) => return std::future::pending().await,
+            Err(_) => return,
+        }
     }
 }
 
