@@ -10,6 +10,7 @@ mod http2;
 mod idle;
 mod lease;
 mod pool;
+mod reach;
 mod response;
 mod send;
 mod server;

@@ -5,21 +5,18 @@
 //! (active checks, passive checks, administrator). Each writes what it knows;
 //! `change` draws the conclusion for the scheduler, and tells whoever watches.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
 use l7switch_admin_api::Health;
 use l7switch_admin_api::ServerState;
 use l7switch_admin_api::ServerStatus;
@@ -27,20 +24,18 @@ use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::sched;
 use l7switch_rules::model;
 use l7switch_rules::model::Passive;
-use l7switch_rules::model::ServerProtocol;
 use l7switch_rules::model::address_bytes;
 use tokio::sync::Notify;
 
 use super::connect::ConnectError;
 use super::connect::Told;
-use super::connect::connect;
 use super::http2;
-use super::http2::Connections;
 use super::http2::Offer;
 use super::idle::Idle;
 use super::idle::Link;
 use super::idle::Own;
 use super::idle::UNTIDY;
+use super::reach::Reach;
 use super::stream::ServerStream;
 use super::tls::Manner;
 use crate::net::clock::now_ns;
@@ -51,13 +46,8 @@ pub struct RealServer {
     pool: Arc<str>,
     address: SocketAddr,
     sched: sched::Server,
-    /// How it is spoken to.
-    manner: ArcSwap<Manner>,
+    reach: Reach,
     idle: Mutex<Idle<ServerStream>>,
-    /// Connections of HTTP/2.
-    shared: Connections,
-    /// It has not offered HTTP/2 the last time.
-    is_http1: AtomicBool,
     /// When it last sent bytes behind an answer, as [`now_ns`]; 0: never.
     untidy_ns: AtomicU64,
     control: Mutex<Control>,
@@ -113,10 +103,8 @@ impl RealServer {
             pool,
             address,
             sched: sched::Server::new(endpoint, weight),
-            manner: ArcSwap::default(),
+            reach: Reach::default(),
             idle: Mutex::default(),
-            shared: Connections::default(),
-            is_http1: AtomicBool::new(false),
             untidy_ns: AtomicU64::new(0),
             control: Mutex::new(Control {
                 configured: weight,
@@ -208,61 +196,22 @@ impl RealServer {
     }
 
     /// A connection that takes a request within `patience`.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
     pub(super) async fn offer(
         &self,
         told: Option<Told>,
         patience: Duration,
     ) -> Result<Offer, ConnectError> {
-        let manner = self.manner.load_full();
-        if manner.protocol == ServerProtocol::Http1 {
-            let connected = connect(self.address, told, manner.tls.as_ref(), patience).await?;
-            return Ok(Offer::Own(connected.stream));
-        }
-        let offered = async {
-            if let Some(ticket) = self.shared.free(told) {
-                return Ok(Offer::Shared(ticket));
-            }
-            // One makes a connection, and those who wait meanwhile have a place on it; each needs its own where the server
-            // speaks HTTP/1.
-            let turn = match self.is_http1.load(Relaxed) {
-                true => None,
-                false => Some(self.shared.turn.lock().await),
-            };
-            if turn.is_some()
-                && let Some(ticket) = self.shared.free(told)
-            {
-                return Ok(Offer::Shared(ticket));
-            }
-            let connected = connect(self.address, told, manner.tls.as_ref(), patience).await?;
-            let scheme = match &manner.tls {
-                Some(_) => "https",
-                None => "http",
-            };
-            let is_http2 = manner.tls.is_none() || connected.is_http2;
-            self.is_http1.store(!is_http2, Relaxed);
-            match (is_http2, manner.protocol) {
-                (false, ServerProtocol::Auto) => Ok(Offer::Own(connected.stream)),
-                (false, _) => Err(ConnectError::Tls(io::Error::other(
-                    "the server does not offer HTTP/2 (ALPN)",
-                ))),
-                (true, _) => {
-                    let added = self.shared.add(connected.stream, told, scheme).await;
-                    let ticket = added.map_err(|error| io::Error::other(error.to_string()))?;
-                    Ok(Offer::Shared(ticket))
-                }
-            }
-        };
-        tokio::time::timeout(patience, offered)
-            .await
-            .map_err(|_| ConnectError::Timeout(patience))?
+        self.reach.offer(self.address, told, patience).await
     }
 
     /// How it is spoken to from now on. Connections that were made otherwise are closed as soon as they are free.
     pub(super) fn speak(&self, manner: &Arc<Manner>) {
-        let before = self.manner.swap(Arc::clone(manner));
-        if !before.is_like(manner) {
+        if self.reach.speak(manner) {
             self.idle().clear();
-            self.shared.clear();
         }
     }
 
@@ -452,7 +401,7 @@ impl RealServer {
     /// Closes idle connections that are older than `patience`, and forgets those that are closed.
     pub fn prune_idle(&self, patience: Duration) {
         self.idle().prune(patience, || self.sent_surplus());
-        self.shared.prune(patience);
+        self.reach.shared.prune(patience);
     }
 
     /// What an administrator sees.
@@ -470,7 +419,7 @@ impl RealServer {
             total: self.total.load(Relaxed),
             failures: self.failures.load(Relaxed),
             surplus: self.surplus.load(Relaxed),
-            idle: u64::try_from(self.idle().len().saturating_add(self.shared.idle()))
+            idle: u64::try_from(self.idle().len().saturating_add(self.reach.shared.idle()))
                 .unwrap_or(u64::MAX),
             ewma_ms: Duration::from_nanos(self.ewma_ns.load(Relaxed)).as_secs_f64() * 1000.0,
         }
@@ -508,98 +457,4 @@ impl Control {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn server() -> Arc<RealServer> {
-        Arc::new(RealServer::new(
-            "p".into(),
-            "127.0.0.1:1".parse().unwrap(),
-            5,
-        ))
-    }
-
-    #[test]
-    fn checks_need_so_many_results_in_a_row() {
-        let server = server();
-        server.set_checked(true);
-        assert_eq!(server.checked(false, 2, 3), None);
-        assert_eq!(server.checked(true, 2, 3), None);
-        assert_eq!(server.checked(false, 2, 3), None);
-        assert_eq!(server.checked(false, 2, 3), None);
-        assert_eq!(server.checked(false, 2, 3), Some(Health::Down));
-        assert!(!server.sched().available());
-        assert_eq!(server.status().state, ServerState::Down);
-        assert_eq!(server.checked(true, 2, 3), None);
-        assert_eq!(server.checked(true, 2, 3), Some(Health::Up));
-        assert!(server.sched().available());
-    }
-
-    #[test]
-    fn what_an_administrator_set_survives_a_new_rule_file() {
-        let server = server();
-        server.set_admin_weight(Some(9));
-        server.configure(&model::RealServer {
-            address: server.address(),
-            weight: 2,
-            backup: false,
-        });
-        assert_eq!(server.status().weight, 2);
-        assert_eq!(server.status().effective_weight, 9);
-        server.set_draining(true);
-        assert_eq!(server.sched().weight(), 0);
-        server.set_draining(false);
-        server.set_admin_weight(None);
-        assert_eq!(server.sched().weight(), 2);
-    }
-
-    #[test]
-    fn one_held_down_stays_so_whatever_checks_say() {
-        let server = server();
-        server.set_checked(true);
-        server.set_draining(true);
-        server.hold_down();
-        server.checked(true, 1, 1);
-        assert_eq!(server.standing().state, ServerState::Down);
-        assert!(!server.sched().available());
-        server.set_draining(false);
-        assert_eq!(server.standing().state, ServerState::Up);
-        assert!(server.sched().available());
-    }
-
-    #[tokio::test]
-    async fn a_watcher_is_told_of_changes_and_of_nothing_else() {
-        let server = server();
-        let told = Arc::new(Notify::new());
-        server.watch(&told);
-        server.set_draining(true);
-        told.notified().await;
-        server.set_draining(true);
-        server.set_checked(true);
-        server.checked(true, 1, 1);
-        let nothing = tokio::time::timeout(Duration::from_millis(1), told.notified());
-        assert!(nothing.await.is_err());
-        server.set_admin_weight(Some(5));
-        told.notified().await;
-        assert_eq!(server.standing().weight, 5, "draining does not change it");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn failures_in_a_row_eject_for_a_while() {
-        let server = server();
-        let passive = Passive {
-            failures: 2,
-            eject: Duration::from_secs(10),
-        };
-        server.failed(&passive, || true);
-        server.succeeded();
-        server.failed(&passive, || true);
-        assert!(server.sched().available());
-        server.failed(&passive, || true);
-        assert_eq!(server.status().state, ServerState::Ejected);
-        assert!(!server.sched().available());
-        tokio::time::sleep(Duration::from_secs(11)).await;
-        assert!(server.sched().available());
-        assert_eq!(server.status().failures, 3);
-    }
-}
+mod tests;
