@@ -13,6 +13,7 @@ use toml::de::DeValue;
 use super::read::Node;
 use super::read::Read;
 use super::read::Reader;
+use super::server_address::ServerAddress;
 use super::source::At;
 use super::value::*;
 
@@ -265,7 +266,7 @@ tables! {
     ServerTlsText {
         /// PEM file of the authorities that are believed, relative to the rule file; default: those of the system.
         ca: At<String>,
-        /// Name that the servers' certificates must have, also sent as server name; default: each server's address.
+        /// Name that the servers' certificates must have, also sent as server name; default: each server's name or address.
         server_name: At<String>,
         /// Whether certificates are verified; default: true.
         verify: At<bool>,
@@ -293,10 +294,12 @@ tables! {
 
     /// A real server with its weight.
     ServerText {
-        /// Address and port.
-        address: At<Address>,
+        /// Address or host name, and port; or srv: and the name of SRV records.
+        address: At<ServerAddress>,
         /// Weight, 0 to 65535; default: 1.
         weight: At<i64>,
+        /// Which addresses of a host name are servers: all (default), or one, the first.
+        resolve: At<ResolveWord>,
         /// Whether it gets requests only while no other server of the pool is available; default: false.
         backup: bool,
     }
@@ -307,7 +310,7 @@ tables! {
         http: At<String>,
         /// Whether an accepted connection is enough.
         tcp: bool,
-        /// Host field of the request; default: the server's address.
+        /// Host field of the request; default: the server's name or address, with its port.
         host: At<String>,
         /// Status, or range such as "200-399", of a healthy server; default: 200-399.
         status: At<StatusChoice>,
@@ -402,7 +405,7 @@ choices! {
 
     /// A real server.
     ServerChoice {
-        Address(At<Address>) = DeValue::String(_),
+        Address(At<ServerAddress>) = DeValue::String(_),
         Table(ServerText) = DeValue::Table(_),
     } else "an address such as \"10.0.0.1:80\" or a table"
 

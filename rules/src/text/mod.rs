@@ -5,5 +5,6 @@ pub mod diagnostic;
 mod guesses;
 pub mod language;
 pub(crate) mod read;
+pub(crate) mod server_address;
 pub mod source;
 pub mod value;
