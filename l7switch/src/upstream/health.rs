@@ -118,7 +118,7 @@ async fn probe(server: &Arc<RealServer>, rules: &Health, told: Option<Told>) -> 
     let Probe::Http { path, host, status } = &rules.probe else {
         return Ok(());
     };
-    let host = host.clone().unwrap_or_else(|| server.address().to_string());
+    let host = host.clone().unwrap_or_else(|| server.authority());
     let request = format!(
         "GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: l7switch-health\r\nconnection: close\r\n\r\n"
     );

@@ -25,6 +25,7 @@ use l7switch_admin_api::ServerStatus;
 use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::sched;
 use l7switch_rules::model;
+use l7switch_rules::model::Lookup;
 use l7switch_rules::model::Passive;
 use l7switch_rules::model::ServerProtocol;
 use l7switch_rules::model::address_bytes;
@@ -83,6 +84,8 @@ pub struct Standing {
 /// What the hands on a server have said.
 #[derive(Debug)]
 struct Control {
+    /// The name that it was found by; absent: the rules give its address.
+    name: Option<Lookup>,
     configured: u32,
     backup: bool,
     admin_weight: Option<u32>,
@@ -115,6 +118,7 @@ impl RealServer {
             shared: Connections::default(),
             untidy_ns: AtomicU64::new(0),
             control: Mutex::new(Control {
+                name: None,
                 configured: weight,
                 backup: false,
                 admin_weight: None,
@@ -142,6 +146,15 @@ impl RealServer {
     /// The address.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How the rules call it: its name, or its address, with the port.
+    pub(super) fn authority(&self) -> String {
+        let control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        match &control.name {
+            Some(name) => format!("{}:{}", name.certificate_name(), self.address.port()),
+            None => self.address.to_string(),
+        }
     }
 
     /// The server as the schedulers see it.
@@ -247,9 +260,10 @@ impl RealServer {
     }
 
     /// How it is spoken to from now on. Connections that were made otherwise are closed as soon as they are free.
-    pub(super) fn speak(&self, manner: &Arc<Manner>) {
-        let before = self.manner.swap(Arc::clone(manner));
-        if !before.is_like(manner) {
+    pub(super) fn speak(&self, manner: Manner) {
+        let manner = Arc::new(manner);
+        let before = self.manner.swap(Arc::clone(&manner));
+        if !before.is_like(&manner) {
             self.idle().clear();
             self.shared.clear();
         }
@@ -258,6 +272,7 @@ impl RealServer {
     /// What the rule file says of it.
     pub fn configure(&self, rules: &model::RealServer) {
         self.change(|control| {
+            control.name.clone_from(&rules.name);
             control.configured = rules.weight;
             control.backup = rules.backup;
         });
@@ -450,6 +465,7 @@ impl RealServer {
         ServerStatus {
             pool: self.pool.to_string(),
             address: self.address,
+            name: control.name.as_ref().map(Lookup::to_string),
             weight: control.configured,
             effective_weight: control.effective_weight(),
             backup: control.backup,
@@ -530,6 +546,7 @@ mod tests {
         server.set_admin_weight(Some(9));
         server.configure(&model::RealServer {
             address: server.address(),
+            name: None,
             weight: 2,
             backup: false,
         });

@@ -10,7 +10,6 @@ use crate::text::diagnostic::Diagnostic;
 use crate::text::language::*;
 use crate::text::source::At;
 use crate::text::source::Span;
-use crate::text::value::OneOrMany;
 use crate::text::value::Time;
 
 fn time(given: Option<&Time>, default: Duration) -> Duration {

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 
 use super::Check;
 use crate::model::*;
+use crate::text::address::ServerAddress;
 use crate::text::diagnostic::Diagnostic;
 use crate::text::language::*;
-use crate::text::server_address::ServerAddress;
 use crate::text::source::At;
 use crate::text::source::Span;
 use crate::text::value::OneOrMany;

@@ -10,10 +10,11 @@ use schemars::SchemaGenerator;
 use schemars::json_schema;
 use toml::de::DeValue;
 
+use super::address::Address;
+use super::address::ServerAddress;
 use super::read::Node;
 use super::read::Read;
 use super::read::Reader;
-use super::server_address::ServerAddress;
 use super::source::At;
 use super::value::*;
 

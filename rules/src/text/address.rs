@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-//! Where a server is: an address, a host name, or the name of a service.
+//! Addresses to listen on, and those of servers, which may be names.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -13,9 +13,89 @@ use schemars::json_schema;
 use super::read::Node;
 use super::read::Read;
 use super::read::Reader;
-use super::value::read_address;
 use crate::names::Lookup;
 use crate::names::SERVICE_PREFIX;
+
+/// An IP address and port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address(pub SocketAddr);
+
+impl JsonSchema for Address {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Address".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "An IP address and a port, \"10.0.0.1:80\" or \"[2001:db8::1]:80\".",
+        })
+    }
+}
+
+impl Read for Address {
+    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = reader.string(node, "an address such as \"10.0.0.1:80\"")?;
+        read_address(node, text, reader).map(Self)
+    }
+}
+
+/// Reads an IP address and a port.
+fn read_address(node: &Node<'_>, text: &str, reader: &mut Reader<'_>) -> Option<SocketAddr> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        if address.port() == 0 {
+            reader.invalid(node, "port 0 is not valid", "give a port from 1 to 65535");
+            return None;
+        }
+        return Some(address);
+    }
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let (message, help) = match bare.parse::<IpAddr>() {
+        Ok(IpAddr::V4(ip)) => ("the port is missing", format!("write \"{ip}:80\"")),
+        Ok(IpAddr::V6(ip)) => {
+            let help = match text.rsplit_once(':') {
+                Some((host, port)) if host.parse::<IpAddr>().is_ok() => {
+                    format!(
+                        "write \"[{host}]:{port}\" if {port} is the port, otherwise \"[{ip}]:80\""
+                    )
+                }
+                _ => format!("write \"[{ip}]:80\""),
+            };
+            (
+                "an IPv6 address needs brackets, and a port after them",
+                help,
+            )
+        }
+        Err(_) => match text.rsplit_once(':') {
+            Some((host, port)) if port.parse::<u16>().is_ok() && host.parse::<IpAddr>().is_ok() => {
+                (
+                    "an IPv6 address needs brackets",
+                    format!("write \"[{host}]:{port}\""),
+                )
+            }
+            Some((host, port))
+                if port.parse::<u16>().is_ok()
+                    && host.contains(|c: char| c.is_ascii_alphabetic())
+                    && !host.contains(['[', ']']) =>
+            {
+                let help = format!(
+                    "a service listens on addresses of this machine: \"0.0.0.0:{port}\" and \"[::]:{port}\" are all of them"
+                );
+                ("this is a name, not an address", help)
+            }
+            _ => (
+                "this is not an address with a port",
+                "write it as \"10.0.0.1:80\" or \"[2001:db8::1]:80\"".to_owned(),
+            ),
+        },
+    };
+    reader.invalid(node, message, &help);
+    None
+}
 
 /// Where a server is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
