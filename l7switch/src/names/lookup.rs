@@ -233,6 +233,8 @@ fn both(
 /// An error of DNS in words.
 fn said(error: &NetError) -> String {
     match error {
+        NetError::NoConnections => "no name server can be reached".to_owned(),
+        NetError::Timeout => "no name server answers".to_owned(),
         error if error.is_nx_domain() => "there is no such name".to_owned(),
         error if error.is_no_records_found() => "the name has no such record".to_owned(),
         other => other.to_string(),
@@ -260,4 +262,29 @@ fn usable(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
         }
     }
     list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_no_server_has_are_left_out() {
+        let given = [
+            "10.0.0.1",
+            "0.0.0.0",
+            "::",
+            "224.0.0.1",
+            "ff02::1",
+            "255.255.255.255",
+            "::1",
+            "10.0.0.1",
+        ];
+        let given = given.map(|address| address.parse().unwrap());
+        let wanted: [IpAddr; 2] = ["10.0.0.1", "::1"].map(|address| address.parse().unwrap());
+        assert_eq!(usable(given.to_vec()), wanted);
+        let many =
+            (0..=u16::MAX).map(|n| IpAddr::from([10, 1, n.to_be_bytes()[0], n.to_be_bytes()[1]]));
+        assert_eq!(usable(many.collect()).len(), MOST);
+    }
 }

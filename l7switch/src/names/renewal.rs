@@ -13,6 +13,9 @@ use crate::switch::Switch;
 /// Shortest time between two generations that names make.
 const RENEW: Duration = Duration::from_secs(1);
 
+/// Time after which one that could not be made is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
+
 /// Renews the servers whenever names have other addresses, for as long as the switch lives.
 pub(crate) async fn renew(switch: Weak<Switch>, changed: Arc<Notify>) {
     let mut said = None;
@@ -36,7 +39,8 @@ pub(crate) async fn renew(switch: Weak<Switch>, changed: Arc<Notify>) {
         {
             tracing::error!("names have other addresses, which are not in force yet: {why}");
         }
+        let wait = if why.is_some() { AGAIN } else { RENEW };
         said = why;
-        tokio::time::sleep(RENEW).await;
+        tokio::time::sleep(wait).await;
     }
 }

@@ -185,15 +185,14 @@ fn host_and_port(text: &str) -> Option<Result<ServerAddress, Wrong>> {
     let is_address = [bare, host]
         .iter()
         .any(|part| part.parse::<IpAddr>().is_ok());
-    // The last label of a name is no number, so that nothing can be a name and an IPv4 address (RFC 3696, 2).
-    let last = host
-        .trim_end_matches('.')
-        .rsplit('.')
-        .next()
-        .unwrap_or_default();
-    let is_numeric = last.bytes().all(|byte| byte.is_ascii_digit());
-    if is_address || is_numeric || host.contains([':', '[', ']', '/']) {
+    if is_address || !host.contains(char::is_alphabetic) || host.contains([':', '[', ']', '/']) {
         return None;
+    }
+    // So that nothing can be a name and an IPv4 address (RFC 3696, 2).
+    let last = host.trim_end_matches('.').rsplit('.').next();
+    if last.is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit())) {
+        let help = "the last label of a name is no number".to_owned();
+        return Some(Err(("this is neither an address nor a host name", help)));
     }
     let name = match name(host) {
         Ok(name) => name,
