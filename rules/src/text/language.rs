@@ -305,12 +305,14 @@ tables! {
         backup: bool,
     }
 
-    /// Active checks: http or tcp.
+    /// Active checks: http, tcp or grpc.
     HealthText {
         /// Path of a GET request that must be answered.
         http: At<String>,
         /// Whether an accepted connection is enough.
         tcp: bool,
+        /// Name of a gRPC service that must be serving, by grpc.health.v1; empty: the server as a whole.
+        grpc: At<String>,
         /// Host field of the request; default: the server's name or address, with its port.
         host: At<String>,
         /// Status, or range such as "200-399", of a healthy server; default: 200-399.
@@ -350,6 +352,7 @@ macro_rules! choices {
         $(#[$doc])*
         #[derive(Clone, Debug)]
         #[allow(missing_docs, reason = "the types say it")]
+        #[allow(clippy::large_enum_variant, reason = "there are few, and not for long")]
         pub enum $name {
             $($variant($type),)*
         }
@@ -395,7 +398,7 @@ choices! {
     /// TLS towards servers.
     ServerTlsChoice {
         On(bool) = DeValue::Boolean(_),
-        Table(ServerTlsText) = DeValue::Table(_),
+        Table(Box<ServerTlsText>) = DeValue::Table(_),
     } else "true, false or a table such as { ca = \"ca.pem\", server_name = \"app.internal\" }"
 
     /// Whose connections begin with a PROXY header.
