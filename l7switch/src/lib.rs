@@ -20,6 +20,7 @@ pub mod client;
 pub mod demo;
 pub mod http;
 pub mod kernel;
+mod names;
 pub mod net;
 pub mod observe;
 pub mod passthrough;

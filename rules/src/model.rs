@@ -10,6 +10,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::names::Lookup;
+pub use crate::names::NamedServer;
+pub use crate::names::Resolve;
 use ipnet::IpNet;
 pub use l7switch_engine::sched::Kind as SchedulerKind;
 use serde::Serialize;
@@ -353,8 +356,11 @@ pub struct Pool {
     pub protocol: ServerProtocol,
     /// TLS towards its servers; absent: clear text.
     pub tls: Option<ServerTls>,
-    /// Real servers; no address twice. Those that are no backups come first.
+    /// Real servers of which the addresses are known; no address twice. Those that are no backups come first.
     pub servers: Vec<RealServer>,
+    /// Names of servers, which are resolved where the rules are in force; no name with its port twice.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<NamedServer>,
     /// The pool that takes the requests while none of the servers can: index in [`Model::pools`].
     pub fallback: Option<usize>,
     /// Active checks.
@@ -443,7 +449,7 @@ pub enum ServerProtocol {
 pub struct ServerTls {
     /// PEM file of the authorities that are believed; absent: those of the system. Relative paths were resolved.
     pub ca: Option<PathBuf>,
-    /// Whom the servers' certificates must name, sent as server name; absent: each its own address.
+    /// Whom the servers' certificates must name, sent as server name; absent: each its own name or address.
     pub server_name: Option<String>,
     /// Whether their certificates are verified.
     pub verify: bool,
@@ -462,10 +468,13 @@ pub enum ProxyVersion {
 }
 
 /// A real server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RealServer {
     /// Address and port.
     pub address: SocketAddr,
+    /// The name that the address was found by; absent: the rules give the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<Lookup>,
     /// Weight, 0 to 65535; 0 gets nothing new, as in IPVS.
     pub weight: u32,
     /// Whether it gets requests only while no server can that is none.

@@ -121,7 +121,7 @@ async fn probe(server: &Arc<RealServer>, rules: &Health, told: Option<Told>) -> 
         .connect(told, rules.timeout)
         .await
         .map_err(|error: ConnectError| error.to_string())?;
-    let own = || server.address().to_string();
+    let own = || server.authority();
     match &rules.probe {
         Probe::Tcp => Ok(()),
         Probe::Http { path, host, status } => {

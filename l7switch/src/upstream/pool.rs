@@ -33,7 +33,7 @@ pub enum Fault {
 pub struct Pool {
     config: model::Pool,
     /// How its servers are spoken to.
-    manner: Arc<Manner>,
+    manner: Manner,
     members: Vec<Member>,
     cursor: Arc<Cursor>,
     lookup: ArcSwap<LookupTable>,
@@ -46,7 +46,7 @@ impl Pool {
     ///
     /// A file of its TLS cannot be used.
     pub fn new(config: model::Pool, before: Option<&Self>) -> Result<Self, TlsError> {
-        let manner = Arc::new(Manner::new(&config)?);
+        let manner = Manner::new(&config)?;
         let known: HashMap<SocketAddr, &Arc<RealServer>> = before
             .iter()
             .flat_map(|pool| &pool.members)
@@ -80,7 +80,7 @@ impl Pool {
     pub fn activate(&self) {
         for (member, server) in self.members.iter().zip(&self.config.servers) {
             member.0.configure(server);
-            member.0.speak(&self.manner);
+            member.0.speak(self.manner.towards(server));
             member.0.set_checked(self.config.health.is_some());
         }
         self.rebuild_lookup();
@@ -190,10 +190,12 @@ mod tests {
                 .iter()
                 .map(|(address, weight)| model::RealServer {
                     address: address.parse().unwrap(),
+                    name: None,
                     weight: *weight,
                     backup: false,
                 })
                 .collect(),
+            names: Vec::new(),
             fallback: None,
             health: None,
             passive: Passive::default(),

@@ -86,9 +86,9 @@ impl Reach {
     }
 
     /// How it is spoken to from now on. Whether connections that were made before are of no use.
-    pub(super) fn speak(&self, manner: &Arc<Manner>) -> bool {
-        let before = self.manner.swap(Arc::clone(manner));
-        let is_other = !before.is_like(manner);
+    pub(super) fn speak(&self, manner: Arc<Manner>) -> bool {
+        let before = self.manner.swap(Arc::clone(&manner));
+        let is_other = !before.is_like(&manner);
         if is_other {
             self.shared.clear();
         }

@@ -23,6 +23,7 @@ use l7switch_admin_api::ServerStatus;
 use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::sched;
 use l7switch_rules::model;
+use l7switch_rules::model::Lookup;
 use l7switch_rules::model::Passive;
 use l7switch_rules::model::address_bytes;
 use tokio::sync::Notify;
@@ -76,6 +77,8 @@ pub struct Standing {
 /// What the hands on a server have said.
 #[derive(Debug)]
 struct Control {
+    /// The name that it was found by; absent: the rules give its address.
+    name: Option<Lookup>,
     configured: u32,
     backup: bool,
     admin_weight: Option<u32>,
@@ -107,6 +110,7 @@ impl RealServer {
             idle: Mutex::default(),
             untidy_ns: AtomicU64::new(0),
             control: Mutex::new(Control {
+                name: None,
                 configured: weight,
                 backup: false,
                 admin_weight: None,
@@ -134,6 +138,15 @@ impl RealServer {
     /// The address.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How the rules call it: its name, or its address, with the port.
+    pub(super) fn authority(&self) -> String {
+        let control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        match &control.name {
+            Some(name) => format!("{}:{}", name.certificate_name(), self.address.port()),
+            None => self.address.to_string(),
+        }
     }
 
     /// The server as the schedulers see it.
@@ -209,8 +222,8 @@ impl RealServer {
     }
 
     /// How it is spoken to from now on. Connections that were made otherwise are closed as soon as they are free.
-    pub(super) fn speak(&self, manner: &Arc<Manner>) {
-        if self.reach.speak(manner) {
+    pub(super) fn speak(&self, manner: Manner) {
+        if self.reach.speak(Arc::new(manner)) {
             self.idle().clear();
         }
     }
@@ -218,6 +231,7 @@ impl RealServer {
     /// What the rule file says of it.
     pub fn configure(&self, rules: &model::RealServer) {
         self.change(|control| {
+            control.name.clone_from(&rules.name);
             control.configured = rules.weight;
             control.backup = rules.backup;
         });
@@ -410,6 +424,7 @@ impl RealServer {
         ServerStatus {
             pool: self.pool.to_string(),
             address: self.address,
+            name: control.name.as_ref().map(Lookup::to_string),
             weight: control.configured,
             effective_weight: control.effective_weight(),
             backup: control.backup,

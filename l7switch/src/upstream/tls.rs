@@ -28,8 +28,8 @@ use crate::net::stream::SharedStream;
 use crate::net::tls;
 use crate::net::tls::TlsError;
 
-/// How the servers of a pool are spoken to.
-#[derive(Debug, Default)]
+/// How the servers of a pool, or one of them, are spoken to.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Manner {
     /// TLS; absent: clear text.
     pub(super) tls: Option<ClientTls>,
@@ -56,13 +56,28 @@ impl Manner {
         })
     }
 
+    /// How this server of the pool is spoken to: unless the rules say whom certificates must name, the name that it was
+    /// found by.
+    pub(super) fn towards(&self, server: &model::RealServer) -> Self {
+        let mut manner = self.clone();
+        if let (Some(tls), Some(name)) = (&mut manner.tls, &server.name)
+            && tls.name.is_none()
+        {
+            // The check knows no names that are none.
+            tls.name = ServerName::try_from(name.certificate_name().to_owned()).ok();
+        }
+        manner
+    }
+
     /// Whether connections that were made in one of two ways are good for the other.
     pub(super) fn is_like(&self, other: &Self) -> bool {
-        self.rules == other.rules && self.protocol == other.protocol
+        let name = |manner: &Self| manner.tls.as_ref().map(|tls| tls.name.clone());
+        self.rules == other.rules && self.protocol == other.protocol && name(self) == name(other)
     }
 }
 
 /// TLS towards the servers of a pool.
+#[derive(Clone)]
 pub(super) struct ClientTls {
     connector: TlsConnector,
     /// Whom their certificates must name, and what is sent as server name; absent: each its own address.

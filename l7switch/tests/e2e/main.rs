@@ -17,6 +17,7 @@ mod health;
 mod large;
 mod load;
 mod messages;
+mod names;
 mod passthrough;
 mod proxied;
 mod reload;

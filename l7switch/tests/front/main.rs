@@ -19,6 +19,7 @@ mod frames;
 mod http2;
 mod kept;
 mod messages;
+mod names;
 mod proxied;
 mod reload;
 mod responses;

@@ -4,6 +4,7 @@
 mod fields;
 mod pool;
 mod route;
+mod servers;
 mod service;
 mod shadow;
 

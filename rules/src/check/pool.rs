@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 //! Checking pools: servers, scheduler, health.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Check;
@@ -12,7 +10,6 @@ use crate::text::diagnostic::Diagnostic;
 use crate::text::language::*;
 use crate::text::source::At;
 use crate::text::source::Span;
-use crate::text::value::OneOrMany;
 use crate::text::value::Time;
 
 fn time(given: Option<&Time>, default: Duration) -> Duration {
@@ -23,7 +20,7 @@ impl Check<'_> {
     pub(super) fn pool(&mut self, name: &str, span: Span, text: &At<PoolText>) -> Pool {
         let given = &text.value;
         let passive = Passive::default();
-        let servers = match &given.servers {
+        let (servers, names) = match &given.servers {
             Some(servers) => self.servers(name, servers),
             None => {
                 let help = "add: servers = [\"10.0.0.1:8080\"]";
@@ -33,7 +30,7 @@ impl Check<'_> {
                     format!("pool `{name}` has no servers"),
                     help,
                 );
-                Vec::new()
+                Default::default()
             }
         };
         let number = |check: &mut Self, given: &Option<At<i64>>, high: i64, default: u32| {
@@ -54,6 +51,7 @@ impl Check<'_> {
                 .as_ref()
                 .and_then(|tls| self.server_tls(name, tls)),
             servers,
+            names,
             fallback: None,
             health: given.health.as_ref().and_then(|h| self.health(h, protocol)),
             passive: given.passive.as_ref().map_or(passive, |p| Passive {
@@ -139,76 +137,6 @@ impl Check<'_> {
             }
         }
         Some(tls)
-    }
-
-    fn servers(&mut self, pool: &str, given: &At<OneOrMany<At<ServerChoice>>>) -> Vec<RealServer> {
-        let mut seen: HashMap<SocketAddr, Span> = HashMap::new();
-        let mut servers = Vec::with_capacity(given.value.0.len());
-        for At { value, span } in &given.value.0 {
-            let (address, weight, backup) = match value {
-                ServerChoice::Address(address) => (Some(address), None, false),
-                ServerChoice::Table(table) => (
-                    table.address.as_ref(),
-                    table.weight.as_ref(),
-                    table.backup.unwrap_or_default(),
-                ),
-            };
-            let Some(address) = address else {
-                let help = "add: address = \"10.0.0.1:8080\"";
-                let broken = matches!(value, ServerChoice::Table(table) if table.broken);
-                self.missing(broken, *span, "the server has no address".to_owned(), help);
-                continue;
-            };
-            let weight = weight
-                .map_or(Some(1), |w| self.number(w, 0, 65_535))
-                .unwrap_or(1);
-            let At {
-                value: address,
-                span,
-            } = At {
-                value: address.value.0,
-                span: address.span,
-            };
-            if address.ip().is_unspecified() || address.ip().is_multicast() {
-                let message = format!("{} is not an address of a server", address.ip());
-                self.note(Diagnostic::error("bad-value", span, message));
-            }
-            match seen.get(&address) {
-                Some(&first) => {
-                    let message = format!("{address} is listed twice in pool `{pool}`");
-                    self.note(
-                        Diagnostic::error("duplicate", span, message)
-                            .label("again")
-                            .related(first, "first here")
-                            .help("to give it more requests, increase its weight"),
-                    );
-                }
-                None => {
-                    seen.insert(address, span);
-                    servers.push(RealServer {
-                        address,
-                        weight,
-                        backup,
-                    });
-                }
-            }
-        }
-        if given.value.0.is_empty() && !self.has_errors_in(given.span) {
-            let message = format!("pool `{pool}` has no servers");
-            self.note(Diagnostic::error("missing-key", given.span, message));
-        } else if !servers.is_empty() && servers.iter().all(|s| s.weight == 0) {
-            let message = format!("no server of pool `{pool}` gets requests: all weights are zero");
-            self.note(Diagnostic::warning("no-weight", given.span, message));
-        }
-        if !servers.is_empty() && servers.iter().all(|s| s.backup) {
-            let message = format!("all servers of pool `{pool}` are backups");
-            self.note(
-                Diagnostic::error("impossible", given.span, message)
-                    .help("remove `backup` from those that get the requests"),
-            );
-        }
-        servers.sort_by_key(|server| server.backup);
-        servers
     }
 
     fn scheduler(&mut self, given: Option<&SchedulerChoice>) -> Scheduler {

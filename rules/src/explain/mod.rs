@@ -61,6 +61,9 @@ pub struct Share {
     pub scheduler: &'static str,
     /// Its servers with their weights; backups last.
     pub servers: Vec<RealServer>,
+    /// Its servers that are given by name, whose addresses are not known here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<NamedServer>,
     /// The pool that takes the requests while none of them can.
     pub fallback: Option<String>,
 }
@@ -238,13 +241,17 @@ fn datapath(model: &Model, service: &Service, route: &Route) -> (Path, &'static 
 
 /// Whether the module has no server for another host's client ([`can_reach`]).
 fn all_at_loopback(model: &Model, shares: &[PoolShare]) -> bool {
-    let pools = shares
+    let mut pools = shares
         .iter()
         .filter_map(|share| model.pools.get(share.pool));
-    pools.flat_map(|pool| &pool.servers).all(|server| {
-        let server = address_bytes(server.address.ip());
-        // Of the same family: a client of the other one has no server either way.
-        !can_reach(&server, &server, || false)
+    pools.all(|pool| {
+        // What a name's addresses are is not known here.
+        pool.names.is_empty()
+            && pool.servers.iter().all(|server| {
+                let server = address_bytes(server.address.ip());
+                // Of the same family: a client of the other one has no server either way.
+                !can_reach(&server, &server, || false)
+            })
     })
 }
 
@@ -262,6 +269,7 @@ fn share(model: &Model, share: &PoolShare) -> Option<Share> {
         weight: share.weight,
         scheduler: pool.scheduler.kind.as_str(),
         servers: pool.servers.clone(),
+        names: pool.names.clone(),
         fallback: pool
             .fallback
             .and_then(|number| model.pools.get(number))

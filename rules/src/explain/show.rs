@@ -6,7 +6,25 @@ use std::fmt;
 use super::Explanation;
 use super::Outcome;
 use super::Path;
+use super::Share;
 use crate::model::PathRewrite;
+
+/// The servers of a pool, with their weights.
+fn servers(pool: &Share) -> impl Iterator<Item = String> {
+    let known = pool.servers.iter().map(|server| match server.backup {
+        true => format!("{} backup", server.address),
+        false => format!("{} weight {}", server.address, server.weight),
+    });
+    let named = pool
+        .names
+        .iter()
+        .map(|named| match (named.backup, named.port) {
+            (true, _) => format!("{named} backup"),
+            (false, Some(_)) => format!("{named} weight {}", named.weight),
+            (false, None) => named.to_string(),
+        });
+    known.chain(named)
+}
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,14 +44,7 @@ impl fmt::Display for Explanation {
                     if self.pools.len() > 1 {
                         write!(f, "  {} of {total} requests", pool.weight)?;
                     }
-                    let servers: Vec<String> = pool
-                        .servers
-                        .iter()
-                        .map(|s| match s.backup {
-                            true => format!("{} backup", s.address),
-                            false => format!("{} weight {}", s.address, s.weight),
-                        })
-                        .collect();
+                    let servers: Vec<String> = servers(pool).collect();
                     write!(f, "  scheduler {}: {}", pool.scheduler, servers.join(", "))?;
                     match &pool.fallback {
                         Some(name) => writeln!(f, "; otherwise pool {name}")?,

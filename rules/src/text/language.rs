@@ -10,6 +10,8 @@ use schemars::SchemaGenerator;
 use schemars::json_schema;
 use toml::de::DeValue;
 
+use super::address::Address;
+use super::address::ServerAddress;
 use super::read::Node;
 use super::read::Read;
 use super::read::Reader;
@@ -265,7 +267,7 @@ tables! {
     ServerTlsText {
         /// PEM file of the authorities that are believed, relative to the rule file; default: those of the system.
         ca: At<String>,
-        /// Name that the servers' certificates must have, also sent as server name; default: each server's address.
+        /// Name that the servers' certificates must have, also sent as server name; default: each server's name or address.
         server_name: At<String>,
         /// Whether certificates are verified; default: true.
         verify: At<bool>,
@@ -293,10 +295,12 @@ tables! {
 
     /// A real server with its weight.
     ServerText {
-        /// Address and port.
-        address: At<Address>,
+        /// Address or host name, and port; or srv: and the name of SRV records.
+        address: At<ServerAddress>,
         /// Weight, 0 to 65535; default: 1.
         weight: At<i64>,
+        /// Which addresses of a host name are servers: all (default), or one, the first.
+        resolve: At<ResolveWord>,
         /// Whether it gets requests only while no other server of the pool is available; default: false.
         backup: bool,
     }
@@ -309,7 +313,7 @@ tables! {
         tcp: bool,
         /// Name of a gRPC service that must be serving, by grpc.health.v1; empty: the server as a whole.
         grpc: At<String>,
-        /// Host field of the request; default: the server's address.
+        /// Host field of the request; default: the server's name or address, with its port.
         host: At<String>,
         /// Status, or range such as "200-399", of a healthy server; default: 200-399.
         status: At<StatusChoice>,
@@ -394,7 +398,7 @@ choices! {
     /// TLS towards servers.
     ServerTlsChoice {
         On(bool) = DeValue::Boolean(_),
-        Table(ServerTlsText) = DeValue::Table(_),
+        Table(Box<ServerTlsText>) = DeValue::Table(_),
     } else "true, false or a table such as { ca = \"ca.pem\", server_name = \"app.internal\" }"
 
     /// Whose connections begin with a PROXY header.
@@ -405,7 +409,7 @@ choices! {
 
     /// A real server.
     ServerChoice {
-        Address(At<Address>) = DeValue::String(_),
+        Address(At<ServerAddress>) = DeValue::String(_),
         Table(ServerText) = DeValue::Table(_),
     } else "an address such as \"10.0.0.1:80\" or a table"
 

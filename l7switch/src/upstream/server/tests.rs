@@ -31,6 +31,7 @@ fn what_an_administrator_set_survives_a_new_rule_file() {
     server.set_admin_weight(Some(9));
     server.configure(&model::RealServer {
         address: server.address(),
+        name: None,
         weight: 2,
         backup: false,
     });
