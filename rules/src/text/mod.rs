@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Rule text: files, positions in them, and reading TOML into the language's types with every mistake noted.
 
+pub mod choice;
 pub mod diagnostic;
 mod guesses;
 pub mod language;
