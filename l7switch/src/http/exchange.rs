@@ -293,10 +293,7 @@ impl<C: Codec> Session<'_, C> {
                 }
                 if matches!(
                     refusal.reason,
-                    Reason::BodyBroken
-                        | Reason::BodyTimeout
-                        | Reason::BodyTooLarge
-                        | Reason::BadRequest
+                    Reason::BodyBroken | Reason::BodyTimeout | Reason::BadRequest
                 ) {
                     // Nobody knows where the next request would begin.
                     self.may_go_on = false;

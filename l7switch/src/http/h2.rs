@@ -37,6 +37,7 @@ use super::session::Session;
 use crate::client::Client;
 use crate::http::headers;
 use crate::net::content::field;
+use crate::net::stream::LINGER;
 use crate::net::timer::Timer;
 use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
@@ -55,6 +56,8 @@ pub async fn serve(
     let next = Box::pin(session.stream(&parts)).await;
     if !matches!(next, Next::Request | Next::Last) {
         session.codec.reset();
+    } else if !session.codec.is_read() {
+        session.linger().await;
     }
     session.buffers.leave();
 }
@@ -100,6 +103,18 @@ impl Session<'_, Http2> {
             line.version = "2";
         };
         self.reject(&refusal, describe).await
+    }
+
+    /// Reads and forgets for a while what the client still sends. Some clients that are reset while they send do not look at
+    /// the response that has come (RFC 9113, 8.1; curl before 8.0).
+    async fn linger(&mut self) {
+        self.timer.start(LINGER);
+        let codec = &mut self.codec;
+        let read = self.timer.within(|cx| {
+            while let Ok(Piece::Data(_)) = ready!(codec.poll_content(cx)) {}
+            Poll::Ready(())
+        });
+        let _ = read.await;
     }
 
     /// Waits for the end of a request that says to have no content and has not ended: with content it is
