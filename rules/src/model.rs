@@ -482,6 +482,12 @@ pub struct Health {
 pub enum Probe {
     /// The TCP connection is accepted.
     Tcp,
+    /// The health service of gRPC (`grpc.health.v1.Health/Check`) says that this service, or with an empty name the server, is
+    /// serving.
+    Grpc {
+        /// Name of the service.
+        service: String,
+    },
     /// `GET` answers with one of `status`.
     Http {
         /// Target in origin form.

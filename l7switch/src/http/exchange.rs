@@ -94,6 +94,7 @@ impl<C: Codec> Session<'_, C> {
         self.is_persistent = head.persistent();
         self.may_go_on = self.is_persistent && can_be_passed_over(head);
         let version = self.codec.version();
+        self.is_grpc = version == Version::HTTP_2 && is_grpc(head);
         let method = Method::from_bytes(head.method()).unwrap_or_default();
         let mut record = Record::begin(self.client, |line| {
             line.method = method.to_string();
@@ -366,7 +367,10 @@ impl<C: Codec> Session<'_, C> {
     }
 
     /// Sends a response of the switch's own. For callers to box: a connection's task has no room for what is rare.
-    pub(super) async fn answer(&mut self, answer: Answer, mut record: Box<Record>) -> Next {
+    pub(super) async fn answer(&mut self, mut answer: Answer, mut record: Box<Record>) -> Next {
+        if self.is_grpc && answer.status().as_u16() >= 400 {
+            answer = answer::for_grpc(&answer);
+        }
         let (parts, content) = answer.into_parts();
         record.responded(parts.status, Instant::now());
         let says_last = parts.headers.contains_key(header::CONNECTION);
@@ -418,6 +422,19 @@ const fn can_be_passed_over(head: &Head<'_>) -> bool {
         Framing::Length(length) => length <= MOST_PASSED_OVER,
         Framing::Chunked => true,
     }
+}
+
+/// Whether a request is one of gRPC.
+fn is_grpc(head: &Head<'_>) -> bool {
+    head.fields().any(|(name, value)| {
+        const KIND: &[u8] = b"application/grpc";
+        name.eq_ignore_ascii_case(b"content-type")
+            && value
+                .get(..KIND.len())
+                .is_some_and(|kind| kind.eq_ignore_ascii_case(KIND))
+            // Not gRPC-Web, whose clients read other statuses.
+            && matches!(value.get(KIND.len()), None | Some(b'+' | b';' | b' '))
+    })
 }
 
 /// Requests that no rule can allow.

@@ -55,7 +55,10 @@ pub async fn serve(
     session.buffers = Buffers::take();
     let next = Box::pin(session.stream(&parts)).await;
     if !matches!(next, Next::Request | Next::Last) {
-        session.codec.reset();
+        match session.is_grpc {
+            true => session.codec.end_unavailable(),
+            false => session.codec.reset(),
+        }
     } else if !session.codec.is_read() {
         session.linger().await;
     }
@@ -272,6 +275,24 @@ impl Http2 {
         match &mut self.stream {
             Some(stream) => stream.send_reset(h2::Reason::INTERNAL_ERROR),
             None => self.respond.send_reset(h2::Reason::INTERNAL_ERROR),
+        }
+    }
+
+    /// Ends the stream of a gRPC call with status UNAVAILABLE, which is what its client would see if its own connection to the server
+    /// had broken.
+    fn end_unavailable(&mut self) {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("14"));
+        trailers.insert(
+            "grpc-message",
+            HeaderValue::from_static("the response broke off"),
+        );
+        let ended = match &mut self.stream {
+            Some(stream) if !self.is_ended => stream.send_trailers(trailers),
+            _ => return self.reset(),
+        };
+        if ended.is_err() {
+            self.reset();
         }
     }
 

@@ -16,6 +16,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use bytes::BytesMut;
+use h2::Ping;
+use h2::PingPong;
 use h2::RecvStream;
 use h2::SendStream;
 use h2::client;
@@ -56,8 +58,15 @@ const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 /// Content of a request that is held to be sent again where the server says that it has not seen it.
 const REPLAY: usize = 256 * 1024;
 
-/// Connections that a request is tried on whose servers say so.
-const ATTEMPTS: u32 = 3;
+/// How often a connection is asked whether the server still lives; one that does not answer for as long is closed.
+const PING: Duration = Duration::from_secs(10);
+
+/// How often a request is sent again whose server says so. One that ends each connection after few requests says so to many that
+/// come at the same time.
+const ATTEMPTS: u32 = 64;
+
+/// Longest rest before it is.
+const REST: Duration = Duration::from_millis(20);
 
 /// A connection that exchanges share.
 #[derive(Debug)]
@@ -116,7 +125,7 @@ impl Connections {
         told: Option<Told>,
         scheme: &'static str,
     ) -> Result<Ticket, h2::Error> {
-        let (send, connection) = client::Builder::new()
+        let (send, mut connection) = client::Builder::new()
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -131,9 +140,14 @@ impl Connections {
             idle: Mutex::new(Instant::now()),
         });
         let ended = Arc::downgrade(&shared);
+        let pings = connection.ping_pong();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "HTTP/2 connection to a server");
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "HTTP/2 connection to a server");
+                },
+                // What waits on it ends with it: TCP alone would take a quarter of an hour to find out.
+                () = silence(pings) => tracing::info!("an HTTP/2 connection to a server is closed: no answer to a ping"),
             }
             if let Some(shared) = ended.upgrade() {
                 shared.closed.store(true, Relaxed);
@@ -162,6 +176,23 @@ impl Connections {
         let all = self.all();
         let free = all.iter().filter(|shared| shared.active.load(Relaxed) == 0);
         free.count()
+    }
+}
+
+/// Ready when a ping was not answered.
+async fn silence(pings: Option<PingPong>) {
+    let Some(mut pings) = pings else {
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::time::sleep(PING).await;
+        let answered = tokio::time::timeout(PING, pings.ping(Ping::opaque())).await;
+        match answered {
+            Ok(Ok(_)) => (),
+            // The connection ends by itself.
+            Ok(Err(_)) => return std::future::pending().await,
+            Err(_) => return,
+        }
     }
 }
 
@@ -204,12 +235,14 @@ async fn serve(
     let Some((asked, mut source)) = Asked::read(reader).await else {
         return;
     };
-    for _ in 0..ATTEMPTS {
+    for attempts in 0..ATTEMPTS {
         let outcome = attempt(&asked, &ticket.0, &mut source, &mut writer).await;
         if outcome == Outcome::Over || !source.rewind() {
             return;
         }
         drop(ticket);
+        // The first time without one: a connection that has just ended is the usual case.
+        tokio::time::sleep(REST.min(Duration::from_millis(attempts.into()))).await;
         match server.offer(told, patience).await {
             Ok(Offer::Shared(next)) => ticket = next,
             _ => return,
@@ -533,15 +566,18 @@ async fn download(
     if is_empty {
         return Ok(());
     }
+    let mut chunk = Vec::new();
     while let Some(data) = content.data().await {
         let data = data?;
         if has_length {
             writer.write_all(&data).await?;
         } else if !data.is_empty() {
-            let size = format!("{:x}\r\n", data.len());
-            writer.write_all(size.as_bytes()).await?;
-            writer.write_all(&data).await?;
-            writer.write_all(b"\r\n").await?;
+            // At once: what is read without its end is passed on without it.
+            chunk.clear();
+            let _ = write!(chunk, "{:x}\r\n", data.len());
+            chunk.extend_from_slice(&data);
+            chunk.extend_from_slice(b"\r\n");
+            writer.write_all(&chunk).await?;
         }
         // What was written has gone no further than the pipe, whose room is bounded.
         let _ = content.flow_control().release_capacity(data.len());

@@ -12,6 +12,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -55,6 +56,8 @@ pub struct RealServer {
     idle: Mutex<Idle<ServerStream>>,
     /// Connections of HTTP/2.
     shared: Connections,
+    /// It has not offered HTTP/2 the last time.
+    is_http1: AtomicBool,
     /// When it last sent bytes behind an answer, as [`now_ns`]; 0: never.
     untidy_ns: AtomicU64,
     control: Mutex<Control>,
@@ -113,6 +116,7 @@ impl RealServer {
             manner: ArcSwap::default(),
             idle: Mutex::default(),
             shared: Connections::default(),
+            is_http1: AtomicBool::new(false),
             untidy_ns: AtomicU64::new(0),
             control: Mutex::new(Control {
                 configured: weight,
@@ -218,9 +222,15 @@ impl RealServer {
             if let Some(ticket) = self.shared.free(told) {
                 return Ok(Offer::Shared(ticket));
             }
-            // One makes a connection, and those who wait meanwhile have a place on it.
-            let _turn = self.shared.turn.lock().await;
-            if let Some(ticket) = self.shared.free(told) {
+            // One makes a connection, and those who wait meanwhile have a place on it; each needs its own where the server
+            // speaks HTTP/1.
+            let turn = match self.is_http1.load(Relaxed) {
+                true => None,
+                false => Some(self.shared.turn.lock().await),
+            };
+            if turn.is_some()
+                && let Some(ticket) = self.shared.free(told)
+            {
                 return Ok(Offer::Shared(ticket));
             }
             let connected = connect(self.address, told, manner.tls.as_ref(), patience).await?;
@@ -229,6 +239,7 @@ impl RealServer {
                 None => "http",
             };
             let is_http2 = manner.tls.is_none() || connected.is_http2;
+            self.is_http1.store(!is_http2, Relaxed);
             match (is_http2, manner.protocol) {
                 (false, ServerProtocol::Auto) => Ok(Offer::Own(connected.stream)),
                 (false, _) => Err(ConnectError::Tls(io::Error::other(

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use l7switch::Switch;
+use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 
 use crate::support::Raw;
@@ -428,4 +429,36 @@ async fn http2_has_the_same_limit() {
         assert_eq!(response.status(), expected, "{announced:?} {pieces:?}");
     }
     assert_eq!(refused(&switch, "body_too_large"), 2);
+}
+
+/// A server that speaks HTTP/2 cannot take what it has for the whole either.
+#[tokio::test]
+async fn the_stream_to_a_server_is_reset() {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = socket.local_addr().unwrap();
+    let got = tokio::spawn(async move {
+        let (stream, _) = socket.accept().await.unwrap();
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        let (request, _respond) = connection.accept().await.unwrap().unwrap();
+        tokio::spawn(async move { while connection.accept().await.is_some() {} });
+        let mut content = request.into_body();
+        let mut length = 0;
+        loop {
+            match content.data().await {
+                Some(Ok(data)) => length += data.len(),
+                Some(Err(_)) => return (length, "reset"),
+                None => return (length, "ended"),
+            }
+        }
+    });
+    let pool = "protocol = \"http2\"";
+    let switch = start(&simple(&[server], "limits.body = 10", pool));
+    let mut conn = Raw::connect(address(&switch, "web")).await;
+    conn.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await;
+    conn.send("8\r\n12345678\r\n").await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    conn.send("3\r\n123\r\n").await;
+    assert_eq!(conn.response().await.0, 413);
+    assert_eq!(soon(got).await.unwrap(), (8, "reset"));
 }

@@ -24,6 +24,7 @@ mod proxied;
 mod reload;
 mod responses;
 mod segments;
+mod server_http2;
 mod strict;
 mod support;
 mod tls;

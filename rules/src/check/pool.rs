@@ -42,19 +42,20 @@ impl Check<'_> {
                 .map_or(Some(default), |n| check.number(n, 0, high))
                 .unwrap_or(default)
         };
+        let protocol = self.server_protocol(given);
         Pool {
             name: name.to_owned(),
             scheduler: self.scheduler(given.scheduler.as_ref()),
             forward: given.forward.map_or_else(Forward::default, |f| f.0),
             send_proxy: given.send_proxy.map(|word| word.0),
-            protocol: self.server_protocol(given),
+            protocol,
             tls: given
                 .tls
                 .as_ref()
                 .and_then(|tls| self.server_tls(name, tls)),
             servers,
             fallback: None,
-            health: given.health.as_ref().and_then(|h| self.health(h)),
+            health: given.health.as_ref().and_then(|h| self.health(h, protocol)),
             passive: given.passive.as_ref().map_or(passive, |p| Passive {
                 failures: number(self, &p.failures, 1000, passive.failures),
                 eject: time(p.eject.as_ref(), passive.eject),
@@ -294,10 +295,10 @@ impl Check<'_> {
         })
     }
 
-    fn health(&mut self, given: &At<HealthText>) -> Option<Health> {
+    fn health(&mut self, given: &At<HealthText>, protocol: ServerProtocol) -> Option<Health> {
         let text = &given.value;
-        let probe = match (&text.http, text.tcp.unwrap_or(false)) {
-            (Some(path), false) => {
+        let probe = match (&text.http, text.tcp.unwrap_or(false), &text.grpc) {
+            (Some(path), false, None) => {
                 let raw = path.value.as_str();
                 if !raw.starts_with('/') || raw.bytes().any(|b| b <= b' ' || b >= 0x7f || b == b'#')
                 {
@@ -316,7 +317,7 @@ impl Check<'_> {
                         .map_or(Some((200, 399)), |s| self.status(s))?,
                 }
             }
-            (None, true) => {
+            (None, tcp, grpc) if tcp != grpc.is_some() => {
                 let http_only = [
                     text.host.as_ref().map(|h| ("host", h.span)),
                     text.status.as_ref().map(|s| ("status", s.span)),
@@ -325,10 +326,27 @@ impl Check<'_> {
                     let message = format!("`{key}` is for http checks");
                     self.note(Diagnostic::error("impossible", span, message));
                 }
-                Probe::Tcp
+                match grpc {
+                    None => Probe::Tcp,
+                    Some(grpc) => {
+                        if protocol == ServerProtocol::Http1 {
+                            let message = "gRPC needs HTTP/2 towards the servers";
+                            self.note(
+                                Diagnostic::error("impossible", grpc.span, message)
+                                    .help("add to the pool: protocol = \"http2\""),
+                            );
+                        }
+                        Probe::Grpc {
+                            service: grpc.value.clone(),
+                        }
+                    }
+                }
             }
             _ => {
-                self.exactly_one(given.span, "http = \"/path\" or tcp = true");
+                self.exactly_one(
+                    given.span,
+                    "http = \"/path\", tcp = true or grpc = \"service\"",
+                );
                 return None;
             }
         };

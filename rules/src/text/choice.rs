@@ -24,6 +24,7 @@ macro_rules! choices {
         $(#[$doc])*
         #[derive(Clone, Debug)]
         #[allow(missing_docs, reason = "the types say it")]
+        #[allow(clippy::large_enum_variant, reason = "there are few, and not for long")]
         pub enum $name {
             $($variant($type),)*
         }
@@ -75,7 +76,7 @@ choices! {
     /// TLS towards servers.
     ServerTlsChoice {
         On(bool) = DeValue::Boolean(_),
-        Table(Box<ServerTlsText>) = DeValue::Table(_),
+        Table(ServerTlsText) = DeValue::Table(_),
     } else "true, false or a table such as { ca = \"ca.pem\", server_name = \"app.internal\" }"
 
     /// Whose connections begin with a PROXY header.

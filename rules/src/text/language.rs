@@ -327,12 +327,14 @@ tables! {
         backup: bool,
     }
 
-    /// Active checks: http or tcp.
+    /// Active checks: http, tcp or grpc.
     HealthText {
         /// Path of a GET request that must be answered.
         http: At<String>,
         /// Whether an accepted connection is enough.
         tcp: bool,
+        /// Name of a gRPC service that must be serving, by grpc.health.v1; empty: the server as a whole.
+        grpc: At<String>,
         /// Host field of the request; default: the server's address.
         host: At<String>,
         /// Status, or range such as "200-399", of a healthy server; default: 200-399.

@@ -208,12 +208,6 @@ impl<T: Read> Read for At<T> {
     }
 }
 
-impl<T: Read> Read for Box<T> {
-    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
-        T::read(node, reader).map(Self::new)
-    }
-}
-
 impl<T: Read> Read for Vec<T> {
     fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
         match node.get_ref() {
