@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use http::HeaderValue;
 
+use crate::limit::sources::OfSource;
 use crate::net::proxy_header::Ends;
 use crate::net::shutdown::Busy;
 use crate::net::stream::StreamHandle;
@@ -41,6 +42,8 @@ pub struct Client {
     /// What the client has connected to, as a PROXY header says.
     destination: Option<SocketAddr>,
     _connected: Connected,
+    /// Absent where the client's connections are not counted.
+    of_source: Option<Box<OfSource>>,
     _busy: Busy,
 }
 
@@ -57,6 +60,7 @@ impl Client {
         Self {
             own: Arc::default(),
             _connected: stats.connected(),
+            of_source: None,
             _busy: core.shutdown.busy(),
             core,
             service,
@@ -80,6 +84,11 @@ impl Client {
         self.peer = ends.source;
         self.peer_text = text(ends.source.ip());
         self.destination = Some(ends.destination);
+    }
+
+    /// The connection counts as its client's for as long as it lasts.
+    pub fn is_counted(&mut self, of_source: OfSource) {
+        self.of_source = Some(Box::new(of_source));
     }
 
     /// Both ends of a connection that is made for a client of this address.

@@ -23,6 +23,7 @@ use crate::accept::proxied;
 use crate::client::Client;
 use crate::http::plan::key_hash;
 use crate::http::plan::pool_of;
+use crate::limit::sources;
 use crate::net::stream::Prefixed;
 use crate::net::stream::SharedStream;
 use crate::net::stream::StreamHandle;
@@ -66,6 +67,9 @@ pub async fn serve(mut client: Box<Client>, stream: TcpStream, limits: Limits) {
         if !learned.await {
             return;
         }
+    }
+    if !sources::admit(&mut client, &limits) {
+        return stream.abort();
     }
     let mut record = Record::begin(&client, |_| ());
     let drained = async {

@@ -10,6 +10,10 @@ pub(crate) fn service(model: &Model, service: &Service) -> Option<&'static str> 
         Some("the service says datapath = \"front\"")
     } else if !service.accept_proxy.is_empty() {
         Some("the front reads the PROXY header")
+    } else if service.limits.connections_per_source.is_some() {
+        Some("the front counts the connections of each client")
+    } else if service.limits.body.is_some() {
+        Some("the front limits the content of requests")
     } else if !service.trusted.is_empty() && goes_by_source(model, service) {
         Some(
             "routes or servers are chosen by the client's address, which `trusted` proxies tell in fields",
@@ -34,6 +38,12 @@ pub(crate) fn route(model: &Model, route: &Route) -> Option<&'static str> {
         Action::Respond(_) => Some("the front answers (respond)"),
         Action::Redirect(_) => Some("the front answers (redirect)"),
         Action::Forward(_) if !route.filters.is_empty() => Some("the route has filters"),
+        Action::Forward(_) if route.rate_limit.is_some() => {
+            Some("the front limits the rate of requests")
+        }
+        Action::Forward(_) if route.body_limit.is_some() => {
+            Some("the front limits the content of requests")
+        }
         Action::Forward(_) => pools(model, route).find_map(pool),
     }
 }

@@ -18,6 +18,13 @@ pub use l7switch_engine::sched::Kind as SchedulerKind;
 use serde::Serialize;
 use serde::Serializer;
 
+mod limits;
+
+pub use limits::Limits;
+pub use limits::RateKey;
+pub use limits::RateLimit;
+pub use limits::SourcePrefix;
+
 /// Everything that a rule file says.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Model {
@@ -131,35 +138,6 @@ pub struct Certificate {
     pub key: PathBuf,
 }
 
-/// Bounds on what one client may do to a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Limits {
-    /// Longest request head (request line, fields, empty line), bytes. Longer: 431, or 414 when it
-    /// is the target alone.
-    pub head: usize,
-    /// Most field lines in a head. More: 431.
-    pub fields: usize,
-    /// Time from the first byte of a head (or of a TLS handshake) to its last. Longer: 408.
-    pub head_timeout: Duration,
-    /// Time that a connection may be silent between requests, or a tunnel in both directions,
-    /// before it is closed.
-    pub idle_timeout: Duration,
-    /// Client connections at a time on this service; further ones wait in the listen queue.
-    pub connections: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            head: 16 * 1024,
-            fields: 100,
-            head_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(60),
-            connections: 65_536,
-        }
-    }
-}
-
 /// A route: conditions, filters and an action.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Route {
@@ -185,6 +163,10 @@ pub struct Route {
     pub strict: bool,
     /// What is changed on the way.
     pub filters: Filters,
+    /// How many requests may come in what time.
+    pub rate_limit: Option<RateLimit>,
+    /// Longest content of a request, in place of [`Limits::body`].
+    pub body_limit: Option<u64>,
     /// What is done with a request.
     pub action: Action,
 }

@@ -99,6 +99,8 @@ fn route() -> impl Strategy<Value = Route> {
                 cookies,
                 sources: sources.into_iter().map(|s| s.parse().unwrap()).collect(),
                 strict: false,
+                rate_limit: None,
+                body_limit: None,
                 filters: Filters::default(),
                 action: Action::Respond(Respond {
                     status: 200,
@@ -278,6 +280,8 @@ fn steps_are_bounded() {
             cookies: Vec::new(),
             sources: Vec::new(),
             strict: false,
+            rate_limit: None,
+            body_limit: None,
             filters: Filters::default(),
             action: Action::Forward(Vec::new()),
         })

@@ -33,6 +33,7 @@ use crate::client::Client;
 use crate::http::h1;
 use crate::http::h1::End;
 use crate::http::h2;
+use crate::limit::sources;
 use crate::net::stream::MaybeRaw;
 use crate::net::stream::Prefixed;
 use crate::net::stream::SharedStream;
@@ -72,6 +73,9 @@ pub async fn serve(
         if !Box::pin(learned).await {
             return;
         }
+    }
+    if !sources::admit(&mut client, &limits) {
+        return stream.abort();
     }
     match tls {
         // Apart, as HTTP/2 below: what a connection in clear text does not need is not part of its task.

@@ -30,6 +30,7 @@ use super::fields::push_map;
 use super::session::Session;
 use super::upload::From;
 use super::upload::Upload;
+use super::upload::too_long;
 use crate::client;
 use crate::http::answer;
 use crate::http::answer::Answer;
@@ -227,8 +228,12 @@ impl<C: Codec> Session<'_, C> {
             };
             request = &changed;
         }
+        if matches!(request.head.framing(), Framing::Length(length) if length > onward.longest()) {
+            let edit = Some(&onward.state.filters.response);
+            return self.refuse(&too_long(), request.method, record, edit).await;
+        }
         let mut upload = if request.is_streamed {
-            Upload::new(request.is_chunked, request.expects())
+            Upload::new(request.is_chunked, request.expects(), onward.longest())
         } else {
             Upload::nothing()
         };

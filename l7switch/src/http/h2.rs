@@ -37,6 +37,7 @@ use super::session::Session;
 use crate::client::Client;
 use crate::http::headers;
 use crate::net::content::field;
+use crate::net::stream::LINGER;
 use crate::net::timer::Timer;
 use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
@@ -58,6 +59,8 @@ pub async fn serve(
             true => session.codec.end_unavailable(),
             false => session.codec.reset(),
         }
+    } else if !session.codec.is_read() {
+        session.linger().await;
     }
     session.buffers.leave();
 }
@@ -103,6 +106,18 @@ impl Session<'_, Http2> {
             line.version = "2";
         };
         self.reject(&refusal, describe).await
+    }
+
+    /// Reads and forgets for a while what the client still sends. Some clients that are reset while they send do not look at
+    /// the response that has come (RFC 9113, 8.1; curl before 8.0).
+    async fn linger(&mut self) {
+        self.timer.start(LINGER);
+        let codec = &mut self.codec;
+        let read = self.timer.within(|cx| {
+            while let Ok(Piece::Data(_)) = ready!(codec.poll_content(cx)) {}
+            Poll::Ready(())
+        });
+        let _ = read.await;
     }
 
     /// Waits for the end of a request that says to have no content and has not ended: with content it is

@@ -28,6 +28,7 @@ use l7switch_rules::model::address_bytes;
 use crate::client::Client;
 use crate::http::answer;
 use crate::http::answer::Answer;
+use crate::net::clock::ns_of;
 use crate::observe::log_limit;
 use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
@@ -219,6 +220,12 @@ impl Onward<'_> {
             client: self.service.limits.idle_timeout,
         }
     }
+
+    /// Longest content of a request; without a limit, no content is longer.
+    pub fn longest(&self) -> u64 {
+        let own = self.route.body_limit;
+        own.or(self.service.limits.body).unwrap_or(u64::MAX)
+    }
 }
 
 /// What becomes of a request by the rules in force: it goes on to a pool.
@@ -260,6 +267,22 @@ pub fn onward<'a, F: Fields + ?Sized>(
     };
     state.requests.fetch_add(1, Relaxed);
     record.describe(|line| line.route.clone_from(&state.label));
+    if let Some(limiter) = &state.rate_limit {
+        let now = ns_of(record.began());
+        if let Err(seconds) = limiter.take(asked.source.ip(), asked.fields, now) {
+            let refusal = Refusal::new(
+                Reason::RateLimited,
+                StatusCode::TOO_MANY_REQUESTS,
+                "more requests than the rate limit allows",
+            );
+            log_limit::hostile(refusal.reason, asked.source, &refusal.detail);
+            let mut response = refuse(record, &refusal);
+            let headers = response.headers_mut();
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            state.filters.response.apply(headers);
+            return Err(response);
+        }
+    }
     let mut response = match (plan.step, &route.action) {
         (
             Step::Forward {

@@ -17,6 +17,7 @@ use tokio::time::Sleep;
 use super::Codec;
 use super::Piece;
 use super::SPLICED;
+use super::exchange::wide;
 use crate::http::headers;
 use crate::net::splice::Pipe;
 use crate::net::stream::MaybeRaw;
@@ -49,8 +50,9 @@ pub(super) struct Upload {
     /// Where data go that are not seen here, and how many bytes are in it.
     pipe: Option<Pipe>,
     inside: usize,
-    /// Bytes of data that came from the client.
+    /// Bytes of data that came from the client, and how many may come whose number was not announced.
     bytes: u64,
+    longest: u64,
     /// Changes with every step.
     moved: u64,
     waits_for: WaitsFor,
@@ -93,17 +95,19 @@ impl Upload {
             pipe: None,
             inside: 0,
             bytes: 0,
+            longest: u64::MAX,
             moved: 0,
             waits_for: WaitsFor::Server,
             expects: Expects::Nothing,
         }
     }
 
-    /// Of one whose content is still to come. `expects`: the client waits for 100 (Continue).
-    pub(super) fn new(chunked: bool, expects: bool) -> Self {
+    /// Of one whose content is still to come, at most so many bytes. `expects`: the client waits for 100 (Continue).
+    pub(super) fn new(chunked: bool, expects: bool, longest: u64) -> Self {
         Self {
             state: State::Open,
             chunked,
+            longest,
             is_streamed: true,
             expects: if expects {
                 Expects::Continue(None)
@@ -305,6 +309,11 @@ impl Upload {
             }
             let piece = ready!(codec.poll_content(cx))?;
             self.moved = self.moved.wrapping_add(1);
+            if let Piece::Data(data) = &piece
+                && wide(data.len()) > self.longest.saturating_sub(self.bytes)
+            {
+                return Poll::Ready(Err(too_long()));
+            }
             self.frame(piece);
         }
     }
@@ -316,6 +325,15 @@ pub(super) fn broken_off() -> Refusal {
         Reason::BodyBroken,
         StatusCode::BAD_REQUEST,
         "the content of the request broke off",
+    )
+}
+
+/// The refusal of content that is longer than it may be.
+pub(super) fn too_long() -> Refusal {
+    Refusal::new(
+        Reason::BodyTooLarge,
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "the content of the request is too long",
     )
 }
 

@@ -25,7 +25,7 @@ use tokio_rustls::server::TlsStream;
 
 /// How long a connection that is closed before the client has sent everything is still read from:
 /// closing it at once would reset it, and the reset could overtake the response.
-const LINGER: Duration = Duration::from_secs(3);
+pub const LINGER: Duration = Duration::from_secs(3);
 
 /// A TCP stream with one reader and one writer.
 #[derive(Debug)]

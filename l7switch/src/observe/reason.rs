@@ -44,6 +44,12 @@ reasons! {
     BodyTimeout = "body_timeout",
     /// The client broke off in the middle of the content.
     BodyBroken = "body_broken",
+    /// The client's content is longer than the rules allow.
+    BodyTooLarge = "body_too_large",
+    /// More requests came than the route's rate limit allows.
+    RateLimited = "rate_limited",
+    /// The client has more connections than the service allows.
+    TooManyConnections = "too_many_connections",
     /// The client asked for a method or coding that the switch does not have.
     NotImplemented = "not_implemented",
     /// The client's HTTP version is none that the switch speaks.

@@ -15,6 +15,7 @@ mod failure;
 mod forwarding;
 mod health;
 mod large;
+mod limits;
 mod load;
 mod messages;
 mod names;

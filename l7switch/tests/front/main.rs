@@ -18,6 +18,7 @@ mod fallbacks;
 mod frames;
 mod http2;
 mod kept;
+mod limits;
 mod messages;
 mod names;
 mod proxied;

@@ -2,6 +2,7 @@
 //! The check: from text to the model, with every mistake that can be known from the text.
 
 mod fields;
+mod limits;
 mod pool;
 mod route;
 mod servers;

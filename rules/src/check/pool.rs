@@ -200,22 +200,27 @@ impl Check<'_> {
             KeyChoice::Word(KeyWord::Host) => return HashKey::Host,
             KeyChoice::Table(table) => table,
         };
+        self.named_key(key.span, table).unwrap_or_default()
+    }
+
+    /// A key that is a header field or a cookie.
+    pub(super) fn named_key(&mut self, span: Span, table: &KeyText) -> Option<HashKey> {
         let name = match (&table.header, &table.cookie) {
             (Some(name), None) | (None, Some(name)) => name,
             _ => {
-                self.exactly_one(key.span, "header or cookie");
-                return HashKey::Source;
+                self.exactly_one(span, "header or cookie");
+                return None;
             }
         };
         if !is_token(&name.value) {
             let message = format!("`{}` is not a field or cookie name", name.value);
             self.note(Diagnostic::error("bad-name", name.span, message));
         }
-        if table.header.is_some() {
+        Some(if table.header.is_some() {
             HashKey::Header(name.value.to_ascii_lowercase())
         } else {
             HashKey::Cookie(name.value.clone())
-        }
+        })
     }
 
     fn health(&mut self, given: &At<HealthText>, protocol: ServerProtocol) -> Option<Health> {

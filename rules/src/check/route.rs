@@ -106,6 +106,8 @@ impl Check<'_> {
             cookies: self.conditions(Kind::Cookie, text.cookies),
             sources,
             filters,
+            rate_limit: text.rate_limit.and_then(|limit| self.rate_limit(limit)),
+            body_limit: self.body_limit(text.body_limit),
             strict: text.strict.is_some_and(|strict| strict.value),
             action,
         }
@@ -133,7 +135,9 @@ impl Check<'_> {
             request_headers,
             response_headers,
             rewrite,
-            response_timeout
+            response_timeout,
+            rate_limit,
+            body_limit
         );
         if protocol == Protocol::Tcp {
             hide!(host);

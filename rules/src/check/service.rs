@@ -15,7 +15,6 @@ use crate::model::*;
 use crate::text::diagnostic::Diagnostic;
 use crate::text::language::AcceptProxyChoice;
 use crate::text::language::CertificateText;
-use crate::text::language::LimitsText;
 use crate::text::language::ServiceText;
 use crate::text::source::At;
 use crate::text::source::Span;
@@ -103,7 +102,7 @@ impl Check<'_> {
                 .map_or_else(Datapath::default, |d| d.value.0),
             allow: AllowPath::default(),
             certificates: Vec::new(),
-            limits: Limits::default(),
+            limits: self.limits(protocol, text.limits),
             trusted: text
                 .trusted
                 .map_or_else(Vec::new, |t| t.0.iter().map(|p| p.0).collect()),
@@ -151,7 +150,6 @@ impl Check<'_> {
             }
         }
         self.certificates(&mut service, (text.broken, span), text.certificates);
-        self.limits(&mut service.limits, text.limits);
         let routes = text.route.unwrap_or_default();
         if routes.is_empty() && !text.broken && self.syntax_is_good {
             let message = format!("service `{name}` has no route: every request is refused");
@@ -254,36 +252,6 @@ impl Check<'_> {
                 cert: self.folder(cert.span).join(cert.value),
                 key: self.folder(key.span).join(key.value),
             });
-        }
-    }
-
-    fn limits(&mut self, limits: &mut Limits, given: Option<LimitsText>) {
-        let Some(given) = given else { return };
-        if let Some(head) = given.head {
-            if (256..=1 << 20).contains(&head.value.0) {
-                limits.head = head.value.0;
-            } else {
-                let message = format!("{} bytes is out of range", head.value.0);
-                self.note(
-                    Diagnostic::error("out-of-range", head.span, message)
-                        .help("give a size from 256 to 1MiB"),
-                );
-            }
-        }
-        if let Some(fields) = given.fields.and_then(|f| self.number(&f, 1, 1000)) {
-            limits.fields = fields;
-        }
-        if let Some(connections) = given
-            .connections
-            .and_then(|c| self.number(&c, 1, 10_000_000))
-        {
-            limits.connections = connections;
-        }
-        if let Some(time) = given.head_timeout {
-            limits.head_timeout = time.0;
-        }
-        if let Some(time) = given.idle_timeout {
-            limits.idle_timeout = time.0;
         }
     }
 }

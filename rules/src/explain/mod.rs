@@ -110,6 +110,10 @@ pub struct Explanation {
     pub method: String,
     /// Filters of the route.
     pub filters: Filters,
+    /// How many requests may come in what time.
+    pub rate_limit: Option<RateLimit>,
+    /// Longest content of a request that is forwarded.
+    pub body_limit: Option<u64>,
     /// Details of a redirect.
     pub redirect: Option<Redirect>,
     /// Which data path serves it where the kernel module is loaded.
@@ -155,6 +159,8 @@ pub fn explain(rules: &RuleSet, question: &Question) -> Result<Explanation, Ques
         path: ask.path.clone(),
         method: ask.method.clone(),
         filters: Filters::default(),
+        rate_limit: None,
+        body_limit: None,
         redirect: None,
         datapath: Path::Front,
         datapath_why: "the front answers requests that are not forwarded",
@@ -194,10 +200,12 @@ pub fn explain(rules: &RuleSet, question: &Question) -> Result<Explanation, Ques
     explanation.route = Some(label(service, winning.position));
     explanation.why = why(winning, &explanation.considered);
     explanation.filters = route.filters.clone();
+    explanation.rate_limit.clone_from(&route.rate_limit);
     (explanation.datapath, explanation.datapath_why) = datapath(model, service, route);
     match &route.action {
         Action::Forward(shares) => {
             explanation.action = Outcome::Forward;
+            explanation.body_limit = route.body_limit.or(service.limits.body);
             explanation.pools = shares.iter().filter_map(|s| share(model, s)).collect();
             let heaviest = shares.iter().rev().max_by_key(|s| s.weight);
             explanation.pool = heaviest

@@ -8,6 +8,7 @@ use super::Outcome;
 use super::Path;
 use super::Share;
 use crate::model::PathRewrite;
+use crate::model::RateKey;
 
 /// The servers of a pool, with their weights.
 fn servers(pool: &Share) -> impl Iterator<Item = String> {
@@ -79,6 +80,7 @@ impl fmt::Display for Explanation {
         };
         writeln!(f, "path     {datapath}: {}", self.datapath_why)?;
         self.fmt_filters(f)?;
+        self.fmt_limits(f)?;
         const SHOWN: usize = 20;
         for other in self
             .considered
@@ -142,6 +144,27 @@ impl Explanation {
         }
         if let Some(time) = filters.response_timeout {
             writeln!(f, "filter   response timeout {} ms", time.as_millis())?;
+        }
+        Ok(())
+    }
+    fn fmt_limits(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(limit) = &self.rate_limit {
+            write!(
+                f,
+                "limit    {} requests in {} ms, burst {}, by ",
+                limit.requests,
+                limit.per.as_millis(),
+                limit.burst
+            )?;
+            match &limit.key {
+                RateKey::Source => writeln!(f, "source")?,
+                RateKey::Route => writeln!(f, "route")?,
+                RateKey::Header(name) => writeln!(f, "header {name}")?,
+                RateKey::Cookie(name) => writeln!(f, "cookie {name}")?,
+            }
+        }
+        if let Some(length) = self.body_limit {
+            writeln!(f, "limit    {length} bytes of content")?;
         }
         Ok(())
     }

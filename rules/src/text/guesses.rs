@@ -6,6 +6,7 @@
 const KEYS: &[(&str, &[&str])] = &[
     ("accept-proxy", &["accept_proxy"]),
     ("address", &["listen"]),
+    ("average", &["requests"]),
     ("balance", &["scheduler"]),
     ("bind", &["listen"]),
     ("lb_policy", &["scheduler"]),
@@ -13,19 +14,46 @@ const KEYS: &[(&str, &[&str])] = &[
     ("load_balancing", &["scheduler"]),
     ("backend", &["pool"]),
     ("check", &["health"]),
+    (
+        "client_max_body_size",
+        &["body_limit", "body", "limits.body"],
+    ),
     ("cluster", &["pool"]),
     ("domain", &["host"]),
     ("endpoints", &["servers"]),
+    ("events", &["requests"]),
     ("health_check", &["health"]),
     ("healthcheck", &["health"]),
     ("hostnames", &["host"]),
+    (
+        "inflightreq",
+        &["connections_per_source", "limits.connections_per_source"],
+    ),
+    (
+        "limit_conn",
+        &["connections_per_source", "limits.connections_per_source"],
+    ),
+    ("limit_req", &["rate_limit"]),
+    ("local_ratelimit", &["rate_limit"]),
+    ("max_body", &["body_limit", "body", "limits.body"]),
+    ("max_body_size", &["body_limit", "body", "limits.body"]),
+    ("max_request_bytes", &["body_limit", "body", "limits.body"]),
+    (
+        "maxrequestbodybytes",
+        &["body_limit", "body", "limits.body"],
+    ),
     ("outlier_detection", &["passive"]),
+    ("period", &["per"]),
     ("proxy_pass", &["pool"]),
     ("proxy_protocol", &["accept_proxy", "send_proxy"]),
+    ("rate", &["requests", "rate_limit"]),
+    ("rate-limit", &["rate_limit"]),
+    ("ratelimit", &["rate_limit"]),
     ("real_ip_from", &["trusted"]),
     ("real_ip_header", &["trusted"]),
     ("remote_addr", &["source"]),
     ("remote_ip", &["source"]),
+    ("request_body", &["body_limit", "body", "limits.body"]),
     ("reverse_proxy", &["pool"]),
     ("send-proxy", &["send_proxy"]),
     ("server", &["servers", "pool"]),
@@ -33,6 +61,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("servername", &["server_name", "host"]),
     ("set_real_ip_from", &["trusted"]),
     ("sni", &["server_name"]),
+    ("sourcecriterion", &["key"]),
     ("ssl", &["tls", "certificates"]),
     ("targets", &["servers"]),
     ("tls", &["certificates"]),
@@ -43,10 +72,13 @@ const KEYS: &[(&str, &[&str])] = &[
     ("upstream", &["pool", "servers"]),
     ("upstreams", &["pools", "servers"]),
     ("url", &["address", "path"]),
+    ("window", &["per"]),
+    ("zone", &["key"]),
 ];
 
 /// The same of values.
 const WORDS: &[(&str, &[&str])] = &[
+    ("client_ip", &["source"]),
     ("consistent", &["ch"]),
     ("grpc", &["http2", "http"]),
     ("grpcs", &["http2", "https"]),
@@ -57,6 +89,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("http/1.1", &["http1", "http"]),
     ("http/2", &["http2", "http"]),
     ("https", &["http1"]),
+    ("ip", &["source"]),
     ("ip_hash", &["sh"]),
     ("iphash", &["sh"]),
     ("least_conn", &["wlc"]),
@@ -67,6 +100,8 @@ const WORDS: &[(&str, &[&str])] = &[
     ("maglev", &["mh"]),
     ("passthrough", &["tls"]),
     ("random", &["p2c"]),
+    ("remote_addr", &["source"]),
+    ("remote_ip", &["source"]),
     ("ring_hash", &["ch"]),
     ("round-robin", &["rr"]),
     ("round_robin", &["rr"]),
@@ -78,21 +113,26 @@ const WORDS: &[(&str, &[&str])] = &[
 ];
 
 /// Our key for another program's.
-pub(super) fn key<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(super) fn key(word: &str, known: &[&str]) -> Option<&'static str> {
     find(KEYS, word, known)
 }
 
 /// Our value for another program's.
-pub(super) fn value<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(super) fn value(word: &str, known: &[&str]) -> Option<&'static str> {
     find(WORDS, word, known)
 }
 
-fn find<'k>(table: &[(&str, &[&str])], word: &str, known: &[&'k str]) -> Option<&'k str> {
+fn find(table: &[(&str, &[&'static str])], word: &str, known: &[&str]) -> Option<&'static str> {
     let (_, ours) = table
         .iter()
         .find(|(theirs, _)| theirs.eq_ignore_ascii_case(word))?;
-    ours.iter()
-        .find_map(|word| known.iter().find(|known| *known == word).copied())
+    // Of `limits.body`, `limits` is what has to be known.
+    let is_known = |word: &&&str| {
+        word.split('.')
+            .next()
+            .is_some_and(|key| known.contains(&key))
+    };
+    ours.iter().find(is_known).copied()
 }
 
 /// What cannot be had here at all, with the reason: no word is proposed that only looks alike.

@@ -2,6 +2,7 @@
 //! Rule text: files, positions in them, and reading TOML into the language's types with every mistake noted.
 
 pub mod address;
+pub mod choice;
 pub mod diagnostic;
 mod guesses;
 pub mod language;

@@ -294,7 +294,7 @@ impl Read for Time {
 pub struct Size(pub usize);
 
 inline_schema!(Size, "Size", generator => json_schema!({
-    "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "string", "pattern": "^[0-9]+(B|KiB|MiB)?$" }],
+    "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB)?$" }],
     "description": "A size in bytes: 16384 or \"16KiB\".",
 }));
 
@@ -311,6 +311,7 @@ impl Read for Size {
                     "" | "B" => Some(1),
                     "KiB" => Some(1 << 10),
                     "MiB" => Some(1 << 20),
+                    "GiB" => Some(1 << 30),
                     _ => None,
                 };
                 number
