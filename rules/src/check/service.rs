@@ -165,6 +165,33 @@ impl Check<'_> {
         (service, places)
     }
 
+    /// Notes pools with TLS behind services that pass TLS through; `places`: those of their routes.
+    pub(super) fn tls_in_tls(&mut self, model: &Model, places: &[(Span, Vec<Span>)]) {
+        for (service, (_, routes)) in model.services.iter().zip(places) {
+            if service.protocol != Protocol::Tls {
+                continue;
+            }
+            for (route, place) in service.routes.iter().zip(routes) {
+                let Action::Forward(shares) = &route.action else {
+                    continue;
+                };
+                let pools = shares
+                    .iter()
+                    .filter_map(|share| model.pools.get(share.pool));
+                for pool in pools.filter(|pool| pool.tls.is_some()) {
+                    let message = format!(
+                        "pool `{}` has `tls`: that would be TLS within TLS",
+                        pool.name
+                    );
+                    self.note(
+                        Diagnostic::error("impossible", *place, message)
+                            .help("a tls service passes on what is encrypted already: remove `tls` from the pool"),
+                    );
+                }
+            }
+        }
+    }
+
     /// Notes what only the front can serve in services with `datapath = "kernel"`; `places`: those of their routes.
     pub(super) fn kernel_can(&mut self, model: &Model, places: &[(Span, Vec<Span>)]) {
         for (service, (name, routes)) in model.services.iter().zip(places) {
