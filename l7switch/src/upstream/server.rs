@@ -211,6 +211,19 @@ impl RealServer {
         }
     }
 
+    /// A connection of its own within `patience`, whatever HTTP its pool speaks.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
+    pub async fn connect_apart(
+        &self,
+        told: Option<Told>,
+        patience: Duration,
+    ) -> Result<ServerStream, ConnectError> {
+        self.reach.connect(self.address, told, patience).await
+    }
+
     /// Logs why there is no connection, at most every ten seconds: without checks nobody else says it.
     pub(super) fn log_connect(&self, why: &ConnectError) {
         let (now, pause) = (now_ns(), 10_000_000_000);
