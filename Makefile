@@ -3,11 +3,12 @@
 
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 8
-DENY = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/l7switch/tools/bin/cargo-deny
+CACHE = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/l7switch
+DENY = $(CACHE)/tools/bin/cargo-deny
 RIG = cargo run --quiet --locked --package l7switch-qemu-tests --
 
-.PHONY: run test build needs style format lint doc deny no-panic module check-module unit test-debug-kernel test-servers test-crossing \
-	test-programs segments bench-rules bench-gate bench bench-full bench-host bench-locks bench-memory profile fuzz install
+.PHONY: run test build needs style format lint doc deny no-panic module check-module unit test-debug-kernel test-servers test-grpc \
+	test-crossing test-programs segments bench-rules bench-gate bench bench-full bench-host bench-locks bench-memory profile fuzz install
 
 run:
 	@.ci/install run
@@ -29,7 +30,7 @@ format: needs
 	cargo fmt --all --check
 	cargo fmt --check --manifest-path kmod/engine/fuzz/Cargo.toml
 	cargo fmt --check --manifest-path rules/fuzz/Cargo.toml
-	cargo fmt --check --manifest-path userspace-cli/netlink/fuzz/Cargo.toml
+	cargo fmt --check --manifest-path kmod/netlink/client/fuzz/Cargo.toml
 
 lint: needs
 	cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -72,6 +73,12 @@ test-servers:
 	@.ci/install servers
 	cargo build --release --locked --package l7switch
 	python3 tests/servers/run.py
+
+# gRPC between grpcio and grpcio: 10,000 calls of each kind, in clear text and by TLS.
+test-grpc:
+	@.ci/install grpc
+	cargo build --release --locked --package l7switch
+	$(CACHE)/tools/grpc/bin/python tests/grpc/run.py
 
 # The kernel path between each kind of device and beside others in the network stack. It writes docs/crossing.md.
 test-crossing: needs

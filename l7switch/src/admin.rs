@@ -285,6 +285,7 @@ pub fn status(switch: &Switch) -> Status {
         draining: core.shutdown.is_draining(),
         access_log_dropped: core.log.dropped(),
         services: services.collect(),
+        names: switch.names(),
         kernel: switch.kernel_status(),
     }
 }

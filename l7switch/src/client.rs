@@ -5,10 +5,14 @@ use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::OnceLock;
 
 use http::HeaderValue;
 
+use crate::limit::sources::OfSource;
+use crate::net::proxy_header::Ends;
 use crate::net::shutdown::Busy;
+use crate::net::stream::StreamHandle;
 use crate::observe::stats::Connected;
 use crate::observe::stats::ServiceStats;
 use crate::ruleset::generation::Core;
@@ -23,7 +27,7 @@ pub struct Client {
     pub service: Arc<str>,
     /// The service's counts.
     pub stats: Arc<ServiceStats>,
-    /// The client, an IPv4-mapped address as IPv4.
+    /// The client, an IPv4-mapped address as IPv4: the connection's peer, or whom its PROXY header names.
     pub peer: SocketAddr,
     /// Its address as text.
     pub peer_text: HeaderValue,
@@ -31,7 +35,15 @@ pub struct Client {
     pub scheme: &'static str,
     /// The connections to servers that it has left free.
     pub own: Arc<Own>,
+    /// Whether the connection begins with a PROXY header.
+    pub is_proxied: bool,
+    /// The socket.
+    socket: OnceLock<StreamHandle>,
+    /// What the client has connected to, as a PROXY header says.
+    destination: Option<SocketAddr>,
     _connected: Connected,
+    /// Absent where the client's connections are not counted.
+    of_source: Option<Box<OfSource>>,
     _busy: Busy,
 }
 
@@ -48,6 +60,7 @@ impl Client {
         Self {
             own: Arc::default(),
             _connected: stats.connected(),
+            of_source: None,
             _busy: core.shutdown.busy(),
             core,
             service,
@@ -55,7 +68,46 @@ impl Client {
             peer,
             peer_text: text(peer.ip()),
             scheme,
+            is_proxied: false,
+            socket: OnceLock::new(),
+            destination: None,
         }
+    }
+
+    /// This is the connection's socket.
+    pub fn has_socket(&self, socket: &StreamHandle) {
+        self.socket.get_or_init(|| socket.clone());
+    }
+
+    /// A PROXY header has told whose connection it is.
+    pub fn learn(&mut self, ends: Ends) {
+        self.peer = ends.source;
+        self.peer_text = text(ends.source.ip());
+        self.destination = Some(ends.destination);
+    }
+
+    /// The connection counts as its client's for as long as it lasts.
+    pub fn is_counted(&mut self, of_source: OfSource) {
+        self.of_source = Some(Box::new(of_source));
+    }
+
+    /// Both ends of a connection that is made for a client of this address.
+    pub fn ends(&self, source: SocketAddr) -> Ends {
+        let local = || self.socket.get().and_then(|socket| socket.local().ok());
+        let nowhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+        let destination = self.destination.or_else(local).unwrap_or(nowhere);
+        Ends {
+            source,
+            destination: SocketAddr::new(destination.ip().to_canonical(), destination.port()),
+        }
+    }
+}
+
+/// The client as the access log has it; without a port that nobody has told.
+pub fn shown(client: SocketAddr) -> String {
+    match client.port() {
+        0 => client.ip().to_string(),
+        _ => client.to_string(),
     }
 }
 

@@ -8,6 +8,7 @@
 //! | [`http`] | an exchange: one request and its response |
 //! | [`passthrough`] | connections that are joined unopened |
 //! | [`upstream`] | pools of real servers, and their health |
+//! | [`limit`] | limits that last longer than a connection |
 //! | [`ruleset`] | the rules in force; a reload replaces them whole |
 //! | [`kernel`] | the kernel module, which is given the same rules where it is loaded |
 //! | [`observe`] | counters and logs |
@@ -20,6 +21,8 @@ pub mod client;
 pub mod demo;
 pub mod http;
 pub mod kernel;
+pub mod limit;
+mod names;
 pub mod net;
 pub mod observe;
 pub mod passthrough;

@@ -89,12 +89,15 @@ fn start_log(level: Option<&str>) {
         .unwrap_or_else(|| "info".to_owned());
     // The HTTP/2 library warns of each wrong frame of a client, as often as it comes. The switch says the same by itself,
     // once a second and with the client's address.
-    let wanted = if wanted.contains("h2=") {
-        wanted
-    } else {
-        format!("{wanted},h2=error")
-    };
-    let filter = EnvFilter::try_new(&wanted).unwrap_or_else(|_| EnvFilter::new("info,h2=error"));
+    // The resolver warns of odd lines in /etc/hosts, as often as it reads the file.
+    let mut quiet = wanted;
+    for library in ["h2", "hickory_resolver"] {
+        if !quiet.contains(&format!("{library}=")) {
+            quiet = format!("{quiet},{library}=error");
+        }
+    }
+    let usual = || EnvFilter::new("info,h2=error,hickory_resolver=error");
+    let filter = EnvFilter::try_new(&quiet).unwrap_or_else(|_| usual());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
@@ -153,12 +156,13 @@ async fn run(cli: &Cli) -> Result<(), String> {
     let options = Options {
         access_log: cli.access_log.clone().unwrap_or(log_default),
         log_format: cli.log_format,
+        ..Options::default()
     };
-    let switch =
-        Switch::start(rules, cli.rules.clone(), &options).map_err(|error| match error {
-            SetError::Rules(error) => report(&error),
-            other => other.to_string(),
-        })?;
+    let switch = Switch::start_resolved(rules, cli.rules.clone(), &options).await;
+    let switch = switch.map_err(|error| match error {
+        SetError::Rules(error) => report(&error),
+        other => other.to_string(),
+    })?;
     switch
         .use_kernel(cli.kernel(), Netlink)
         .await

@@ -12,15 +12,18 @@ use l7switch_engine::table::Request;
 use l7switch_engine::tls::ClientHelloParser;
 use l7switch_rules::model;
 use l7switch_rules::model::Action;
+use l7switch_rules::model::Limits;
 use l7switch_rules::model::Protocol;
 use l7switch_rules::model::address_bytes;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use crate::accept::proxied;
 use crate::client::Client;
 use crate::http::plan::key_hash;
-use crate::http::plan::split;
+use crate::http::plan::pool_of;
+use crate::limit::sources;
 use crate::net::stream::Prefixed;
 use crate::net::stream::SharedStream;
 use crate::net::stream::StreamHandle;
@@ -33,7 +36,8 @@ use crate::upstream::ConnectError;
 use crate::upstream::Fault;
 use crate::upstream::Outstanding;
 use crate::upstream::Pool;
-use crate::upstream::connect_tcp;
+use crate::upstream::ServerStream;
+use crate::upstream::Told;
 
 /// Longest ClientHello that is waited for, with its record headers.
 const HELLO_MAX: usize = 80 * 1024;
@@ -55,8 +59,18 @@ impl Refused {
 }
 
 /// Serves a connection of a `tls` or `tcp` service.
-pub async fn serve(client: Box<Client>, stream: TcpStream) {
+pub async fn serve(mut client: Box<Client>, stream: TcpStream, limits: Limits) {
     let (mut stream, handle) = SharedStream::new(stream);
+    client.has_socket(&handle);
+    if client.is_proxied {
+        let learned = proxied::learn(&mut client, &mut stream, limits.head_timeout);
+        if !learned.await {
+            return;
+        }
+    }
+    if !sources::admit(&mut client, &limits) {
+        return stream.abort();
+    }
     let mut record = Record::begin(&client, |_| ());
     let drained = async {
         client.core.shutdown.draining().await;
@@ -71,14 +85,14 @@ pub async fn serve(client: Box<Client>, stream: TcpStream) {
         Ok(opened) => {
             let idle = opened.idle;
             let stream = Prefixed::new(opened.received, stream);
-            let (server, server_handle) = SharedStream::new(opened.server);
-            let outcome = tunnel::join(stream, server, idle).await;
+            let mut server = opened.server;
+            let outcome = tunnel::join(stream, &mut server, idle).await;
             record.received(outcome.forth);
             record.sent(outcome.back);
             match outcome.reason {
                 // Not an orderly end: nobody must take it for one.
                 Some(Reason::BadResponse) => handle.abort(),
-                Some(Reason::ClientGone) => server_handle.abort(),
+                Some(Reason::ClientGone) => server.abort(),
                 _ => (),
             }
             record.close(outcome.reason);
@@ -99,7 +113,7 @@ async fn refuse(mut stream: SharedStream, handle: StreamHandle, alert: &[u8]) {
 
 /// A connection that can be joined.
 struct Opened {
-    server: TcpStream,
+    server: ServerStream,
     /// What the client has sent so far.
     received: Bytes,
     idle: std::time::Duration,
@@ -148,7 +162,8 @@ async fn open(
         record.describe(|line| line.route.clone_from(&state.label));
     }
     record.describe(|line| line.pool.clone_from(&pool.config().name));
-    let (server, outstanding) = connect(pool, hash).await.map_err(Refused::silently)?;
+    let connected = connect(pool, hash, client).await;
+    let (server, outstanding) = connected.map_err(Refused::silently)?;
     record.describe(|line| line.server = outstanding.server().address().to_string());
     Ok(Opened {
         server,
@@ -203,22 +218,32 @@ fn route<'a>(
         fields: no_fields,
     };
     let position = generation.rules.route(service, &asked)?;
-    let Action::Forward(shares) = &model.routes.get(position)?.action else {
+    let route = model.routes.get(position)?;
+    let Action::Forward(shares) = &route.action else {
         return None;
     };
-    let pool = generation.pools.get(split(shares)?)?;
+    let pool = pool_of(generation, shares, route.strict)?;
+    let pool = generation.pools.get(pool)?;
     let hash = key_hash(&pool.config().scheduler, &asked);
     Some((position, pool, hash))
 }
 
 /// Connects to a server of the pool, to others where that fails.
-async fn connect(pool: &Arc<Pool>, hash: u64) -> Result<(TcpStream, Outstanding), Reason> {
+async fn connect(
+    pool: &Arc<Pool>,
+    hash: u64,
+    client: &Client,
+) -> Result<(ServerStream, Outstanding), Reason> {
     let config = pool.config();
     let mut tried = Vec::new();
     let mut last = Reason::NoServer;
     while let Some((index, outstanding)) = pool.pick(hash, &tried) {
         let server = Arc::clone(outstanding.server());
-        match connect_tcp(server.address(), config.connect_timeout).await {
+        let told = config.send_proxy.map(|version| Told {
+            version,
+            ends: Some(client.ends(client.peer)),
+        });
+        match server.connect(told, config.connect_timeout).await {
             Ok(stream) => {
                 server.succeeded();
                 return Ok((stream, outstanding));
@@ -226,10 +251,7 @@ async fn connect(pool: &Arc<Pool>, hash: u64) -> Result<(TcpStream, Outstanding)
             Err(error) => {
                 pool.failed(&server, Fault::Connect);
                 log_failure(server.address(), &error);
-                last = match error {
-                    ConnectError::Refused(_) => Reason::ConnectFailed,
-                    ConnectError::Timeout(_) => Reason::ConnectTimeout,
-                };
+                last = error.reason();
             }
         }
         tried.push(index);

@@ -38,7 +38,7 @@ impl Record {
         let line = log.enabled().then(|| {
             let mut line = Box::new(Line {
                 time: Line::timestamp(SystemTime::now()),
-                client: client.peer.to_string(),
+                client: crate::client::shown(client.peer),
                 service: client.service.to_string(),
                 ..Line::default()
             });

@@ -11,10 +11,13 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
+use std::sync::Weak;
 use std::time::Duration;
 
 use l7switch_admin_api::KernelStatus;
+use l7switch_admin_api::NameStatus;
 use l7switch_rules::RuleSet;
+use l7switch_rules::names::Answers;
 use l7switch_rules::text::diagnostic::Report;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -24,6 +27,9 @@ use crate::accept::listen::bind;
 use crate::kernel::Kernel;
 use crate::kernel::Mode;
 use crate::kernel::module::Connect;
+use crate::names::Names;
+use crate::names::Task;
+use crate::names::renew;
 use crate::observe::access_log;
 use crate::observe::access_log::AccessLog;
 use crate::ruleset::build;
@@ -43,6 +49,8 @@ pub struct Options {
     pub access_log: access_log::Target,
     /// How its lines look.
     pub log_format: access_log::Format,
+    /// The name server that names of servers are asked of; absent: as the system is configured.
+    pub name_server: Option<SocketAddr>,
 }
 
 impl Default for Options {
@@ -50,6 +58,7 @@ impl Default for Options {
         Self {
             access_log: access_log::Target::Off,
             log_format: access_log::Format::Text,
+            name_server: None,
         }
     }
 }
@@ -106,10 +115,14 @@ pub struct Switch {
     /// One reload at a time.
     reloading: tokio::sync::Mutex<()>,
     kernel: OnceLock<Kernel>,
+    names: Arc<Names>,
+    /// Makes the generations that follow from names.
+    renewal: OnceLock<Task>,
 }
 
 impl Switch {
-    /// Starts a switch: all listeners are bound when it is returned.
+    /// Starts a switch: all listeners are bound when it is returned. Servers that the rules give by name are added when
+    /// they are known.
     ///
     /// # Errors
     ///
@@ -119,6 +132,32 @@ impl Switch {
         rules_path: Option<PathBuf>,
         options: &Options,
     ) -> Result<Arc<Self>, SetError> {
+        Self::start_with(rules, rules_path, options, Names::new(options.name_server))
+    }
+
+    /// The same, and waits for the first answers to names, at most two seconds.
+    ///
+    /// # Errors
+    ///
+    /// See [`SetError`].
+    pub async fn start_resolved(
+        rules: RuleSet,
+        rules_path: Option<PathBuf>,
+        options: &Options,
+    ) -> Result<Arc<Self>, SetError> {
+        let names = Names::new(options.name_server);
+        names.first(&rules.model).await;
+        Self::start_with(rules, rules_path, options, names)
+    }
+
+    fn start_with(
+        rules: RuleSet,
+        rules_path: Option<PathBuf>,
+        options: &Options,
+        names: Arc<Names>,
+    ) -> Result<Arc<Self>, SetError> {
+        names.add(&rules.model);
+        let rules = resolved(rules, &names.answers())?;
         let mut stats = StatsRegistry::default();
         let first = build::build(rules, None, &mut stats)?;
         let sockets = open(&first, &[])?;
@@ -133,8 +172,12 @@ impl Switch {
             status: Mutex::default(),
             reloading: tokio::sync::Mutex::default(),
             kernel: OnceLock::new(),
+            names,
+            renewal: OnceLock::new(),
         });
         switch.follow(sockets)?;
+        let renewal = renew(Arc::downgrade(&switch), switch.names.changed());
+        let _ = switch.renewal.set(Task::start(renewal));
         tokio::spawn(prune(Arc::downgrade(&switch.core)));
         Ok(switch)
     }
@@ -185,6 +228,11 @@ impl Switch {
             .clone()
     }
 
+    /// What is known of names of servers.
+    pub fn names(&self) -> BTreeMap<String, NameStatus> {
+        self.names.status()
+    }
+
     /// Addresses that are bound, by service.
     pub fn bound(&self) -> BTreeMap<String, Vec<SocketAddr>> {
         let mut bound = BTreeMap::<String, Vec<SocketAddr>>::new();
@@ -228,29 +276,64 @@ impl Switch {
 
     async fn load_and_set(&self) -> Result<Vec<String>, SetError> {
         let path = self.rules_path.clone().ok_or(SetError::NoFile)?;
-        let loaded = tokio::task::spawn_blocking(move || l7switch_rules::load(&path)).await;
-        let rules = match loaded {
-            Ok(result) => result.map_err(|report| SetError::Rules(Box::new(report)))?,
-            // The runtime ends.
-            Err(_) => return Err(SetError::Draining),
+        let rules = blocking(move || {
+            l7switch_rules::load(&path).map_err(|report| SetError::Rules(Box::new(report)))
+        });
+        let rules = rules.await?;
+        self.names.first(&rules.model).await;
+        let answers = self.names.answers();
+        let rules = blocking(move || resolved(rules, &answers)).await;
+        let result = match rules {
+            Ok(rules) => self.put(rules).await,
+            Err(error) => Err(error),
         };
+        self.names.keep(&self.generation().rules.model);
+        result
+    }
+
+    /// Makes the next generation of the same rules where names have other addresses than in the one in force.
+    pub(crate) async fn renew(&self) -> Result<(), SetError> {
+        let _one = self.reloading.lock().await;
+        let mut model = self.generation().rules.model.clone();
+        if !model.put_addresses(&self.names.answers()) {
+            return Ok(());
+        }
+        let rules = blocking(move || {
+            l7switch_rules::compile_model(model, Report::default())
+                .map_err(|report| SetError::Rules(Box::new(report)))
+        });
+        self.put(rules.await?).await?;
+        tracing::info!(generation = self.generation().number, "servers renewed");
+        Ok(())
+    }
+
+    /// Puts rules in force in the front and in the kernel.
+    async fn put(&self, rules: RuleSet) -> Result<Vec<String>, SetError> {
         let Some(kernel) = self.kernel.get() else {
-            return self.set(rules);
+            return self.replace(rules);
         };
         // The kernel has the table before the front swaps and puts it in force right after, so that the two disagree
         // for no longer than a commit takes. The front goes first: its rules can still be refused here.
         let rules = kernel.stage(rules).await.ok_or(SetError::Draining)?;
-        let result = self.set(rules);
+        let result = self.replace(rules);
         kernel.follow(&self.core).await;
         result
     }
 
-    /// Puts rules in force; see [`Switch::reload`]. Gives what the check warned of.
+    /// Puts rules in force; see [`Switch::reload`]. Gives what the check warned of. Waits for no names.
     ///
     /// # Errors
     ///
     /// See [`SetError`].
     pub fn set(&self, rules: RuleSet) -> Result<Vec<String>, SetError> {
+        self.names.add(&rules.model);
+        let result = resolved(rules, &self.names.answers()).and_then(|rules| self.replace(rules));
+        self.names.keep(&self.generation().rules.model);
+        result
+    }
+
+    /// Makes rules the next generation.
+    fn replace(&self, rules: RuleSet) -> Result<Vec<String>, SetError> {
         if self.core.shutdown.is_draining() {
             return Err(SetError::Draining);
         }
@@ -333,6 +416,23 @@ impl Switch {
     }
 }
 
+/// The rules with the servers that are known of their names.
+fn resolved(rules: RuleSet, answers: &Answers) -> Result<RuleSet, SetError> {
+    let resolved = rules.with_addresses(answers);
+    resolved.map_err(|report| SetError::Rules(Box::new(report)))
+}
+
+/// Does what takes its time beside the tasks.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SetError> + Send + 'static,
+) -> Result<T, SetError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        // The runtime ends.
+        Err(_) => Err(SetError::Draining),
+    }
+}
+
 /// The warnings of a check, each as one text.
 fn warnings(report: &Report) -> Vec<String> {
     report
@@ -365,7 +465,7 @@ fn open(
 }
 
 /// Closes idle connections to servers that have grown old.
-async fn prune(core: std::sync::Weak<Core>) {
+async fn prune(core: Weak<Core>) {
     loop {
         tokio::time::sleep(PRUNE).await;
         let Some(core) = core.upgrade() else { return };

@@ -10,13 +10,16 @@ mod check;
 pub mod compile;
 pub mod evaluate;
 pub mod explain;
+mod front_only;
 pub mod model;
+pub mod names;
 pub mod text;
 
 use std::path::Path;
 
 use l7switch_engine::table::Table;
 
+use compile::CompileError;
 use model::Model;
 use text::diagnostic::Diagnostic;
 use text::diagnostic::Report;
@@ -72,14 +75,30 @@ pub fn load_sources(sources: Sources) -> Result<RuleSet, Report> {
     if report.has_errors() {
         return Err(report);
     }
-    let bytes = compile::compile_with(&model, &mut cache)
-        .map_err(|error| Report::of_file("too-large", error.to_string()))?;
+    verified(compile::compile_with(&model, &mut cache), model, report)
+}
+
+/// Compiles a model that was checked, and changed after that without becoming wrong.
+///
+/// # Errors
+///
+/// The table would be too large.
+pub fn compile_model(model: Model, warnings: Report) -> Result<RuleSet, Report> {
+    verified(compile::compile(&model), model, warnings)
+}
+
+fn verified(
+    compiled: Result<Vec<u8>, CompileError>,
+    model: Model,
+    warnings: Report,
+) -> Result<RuleSet, Report> {
+    let bytes = compiled.map_err(|error| Report::of_file("too-large", error.to_string()))?;
     let table = Table::verify(bytes).map_err(|error| {
         Report::of_file("internal", format!("a bug of the rule compiler: {error}"))
     })?;
     Ok(RuleSet {
         model,
         table,
-        warnings: report,
+        warnings,
     })
 }

@@ -10,10 +10,20 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::names::Lookup;
+pub use crate::names::NamedServer;
+pub use crate::names::Resolve;
 use ipnet::IpNet;
 pub use l7switch_engine::sched::Kind as SchedulerKind;
 use serde::Serialize;
 use serde::Serializer;
+
+mod limits;
+
+pub use limits::Limits;
+pub use limits::RateKey;
+pub use limits::RateLimit;
+pub use limits::SourcePrefix;
 
 /// Everything that a rule file says.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -43,6 +53,8 @@ pub struct Service {
     pub limits: Limits,
     /// Proxies in front of the switch whose X-Forwarded-* and Forwarded fields are believed.
     pub trusted: Vec<IpNet>,
+    /// Peers whose connections begin with a PROXY header, which says who the client is.
+    pub accept_proxy: Vec<IpNet>,
     /// Whether messages say in Via that they went through the switch.
     pub via: bool,
     /// Routes in the order of the file.
@@ -126,35 +138,6 @@ pub struct Certificate {
     pub key: PathBuf,
 }
 
-/// Bounds on what one client may do to a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Limits {
-    /// Longest request head (request line, fields, empty line), bytes. Longer: 431, or 414 when it
-    /// is the target alone.
-    pub head: usize,
-    /// Most field lines in a head. More: 431.
-    pub fields: usize,
-    /// Time from the first byte of a head (or of a TLS handshake) to its last. Longer: 408.
-    pub head_timeout: Duration,
-    /// Time that a connection may be silent between requests, or a tunnel in both directions,
-    /// before it is closed.
-    pub idle_timeout: Duration,
-    /// Client connections at a time on this service; further ones wait in the listen queue.
-    pub connections: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            head: 16 * 1024,
-            fields: 100,
-            head_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(60),
-            connections: 65_536,
-        }
-    }
-}
-
 /// A route: conditions, filters and an action.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Route {
@@ -176,8 +159,14 @@ pub struct Route {
     pub cookies: Vec<FieldMatch>,
     /// Alternatives; empty: any.
     pub sources: Vec<IpNet>,
+    /// Whether the share of a pool without a server stays its own: those requests are refused.
+    pub strict: bool,
     /// What is changed on the way.
     pub filters: Filters,
+    /// How many requests may come in what time.
+    pub rate_limit: Option<RateLimit>,
+    /// Longest content of a request, in place of [`Limits::body`].
+    pub body_limit: Option<u64>,
     /// What is done with a request.
     pub action: Action,
 }
@@ -343,8 +332,19 @@ pub struct Pool {
     pub scheduler: Scheduler,
     /// How packets reach it on the kernel's data path.
     pub forward: Forward,
-    /// Real servers; no address twice.
+    /// The PROXY header that connections to its servers begin with.
+    pub send_proxy: Option<ProxyVersion>,
+    /// HTTP towards its servers.
+    pub protocol: ServerProtocol,
+    /// TLS towards its servers; absent: clear text.
+    pub tls: Option<ServerTls>,
+    /// Real servers of which the addresses are known; no address twice. Those that are no backups come first.
     pub servers: Vec<RealServer>,
+    /// Names of servers, which are resolved where the rules are in force; no name with its port twice.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<NamedServer>,
+    /// The pool that takes the requests while none of the servers can: index in [`Model::pools`].
+    pub fallback: Option<usize>,
     /// Active checks.
     pub health: Option<Health>,
     /// Passive checks.
@@ -372,6 +372,13 @@ pub struct Scheduler {
     /// Bounded load of [`SchedulerKind::Ch`]: no server gets more than this many percent of its
     /// fair share (by weight) of outstanding requests. At least 101; 0: no bound.
     pub load_percent: u32,
+}
+
+impl Scheduler {
+    /// Whether the client's address may decide: it is hashed, or what is hashed may be absent.
+    pub const fn hashes_source(&self) -> bool {
+        self.kind.hashes() && !matches!(self.key, HashKey::Path | HashKey::Host)
+    }
 }
 
 fn scheduler_word<S: Serializer>(kind: &SchedulerKind, to: S) -> Result<S::Ok, S::Error> {
@@ -406,13 +413,61 @@ pub enum Forward {
     Fullnat,
 }
 
-/// A real server.
+/// HTTP towards servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServerProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2: in clear text with prior knowledge, over TLS by ALPN.
+    Http2,
+    /// HTTP/2 where the server offers it by ALPN, otherwise HTTP/1.1.
+    Auto,
+}
+
+/// TLS towards servers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ServerTls {
+    /// PEM file of the authorities that are believed; absent: those of the system. Relative paths were resolved.
+    pub ca: Option<PathBuf>,
+    /// Whom the servers' certificates must name, sent as server name; absent: each its own name or address.
+    pub server_name: Option<String>,
+    /// Whether their certificates are verified.
+    pub verify: bool,
+    /// The certificate that the switch shows them.
+    pub certificate: Option<Certificate>,
+}
+
+/// Version of the PROXY protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
+/// A real server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RealServer {
     /// Address and port.
     pub address: SocketAddr,
+    /// The name that the address was found by; absent: the rules give the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<Lookup>,
     /// Weight, 0 to 65535; 0 gets nothing new, as in IPVS.
     pub weight: u32,
+    /// Whether it gets requests only while no server can that is none.
+    pub backup: bool,
+}
+
+impl Pool {
+    /// How many of the servers are no backups: the first ones.
+    pub fn primaries(&self) -> usize {
+        self.servers.iter().filter(|server| !server.backup).count()
+    }
 }
 
 /// Active checks of a pool's servers.
@@ -436,6 +491,12 @@ pub struct Health {
 pub enum Probe {
     /// The TCP connection is accepted.
     Tcp,
+    /// The health service of gRPC (`grpc.health.v1.Health/Check`) says that this service, or with an empty name the server, is
+    /// serving.
+    Grpc {
+        /// Name of the service.
+        service: String,
+    },
     /// `GET` answers with one of `status`.
     Http {
         /// Target in origin form.

@@ -98,6 +98,9 @@ fn route() -> impl Strategy<Value = Route> {
                 query,
                 cookies,
                 sources: sources.into_iter().map(|s| s.parse().unwrap()).collect(),
+                strict: false,
+                rate_limit: None,
+                body_limit: None,
                 filters: Filters::default(),
                 action: Action::Respond(Respond {
                     status: 200,
@@ -118,6 +121,7 @@ fn model(services: Vec<Vec<Route>>) -> Model {
         certificates: Vec::new(),
         limits: Limits::default(),
         trusted: Vec::new(),
+        accept_proxy: Vec::new(),
         via: false,
         routes,
     });
@@ -275,6 +279,9 @@ fn steps_are_bounded() {
             query: Vec::new(),
             cookies: Vec::new(),
             sources: Vec::new(),
+            strict: false,
+            rate_limit: None,
+            body_limit: None,
             filters: Filters::default(),
             action: Action::Forward(Vec::new()),
         })

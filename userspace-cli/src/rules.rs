@@ -93,6 +93,18 @@ pub(crate) fn warnings(rules: &RuleSet) -> Vec<serde_json::Value> {
     by_severity(&rules.warnings, Severity::Warning)
 }
 
+/// What a table lacks that is made of rules as they are: the servers of names. A line, or nothing.
+pub(crate) fn unresolved(rules: &RuleSet) -> String {
+    let names: Vec<String> = rules.model.lookups().map(ToString::to_string).collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!(
+            "names that only l7switch resolves, without servers in the table: {}\n",
+            names.join(", ")
+        ),
+    }
+}
+
 /// What rules have, in words.
 pub(crate) fn summary(rules: &RuleSet) -> String {
     let (services, routes, pools) = count(&rules.model);
@@ -117,7 +129,7 @@ pub(crate) fn compile(path: &Path, target: &Path, out: &mut impl io::Write) -> O
             return Ok(false);
         }
     };
-    let warnings = rules.warnings.render(colour());
+    let warnings = rules.warnings.render(colour()) + &unresolved(&rules);
     if target == Path::new("-") {
         let _ = io::stderr().write_all(warnings.as_bytes());
         out.write_all(rules.table.as_bytes())

@@ -117,6 +117,15 @@ pub(crate) fn status(status: &Status) -> String {
             "the last reload was refused; the previous rules are in force:\n{error}"
         );
     }
+    for (name, of) in &status.names {
+        if let Some(error) = &of.error {
+            let (name, error, kept) = (printable(name), printable(error), of.addresses);
+            let _ = writeln!(
+                text,
+                "name {name}: not resolved: {error}; {kept} addresses are kept"
+            );
+        }
+    }
     text.push_str(&kernel(&status.kernel));
     let heading = cells([
         "SERVICE",
@@ -212,6 +221,10 @@ pub(crate) fn servers(servers: &Servers) -> String {
         "FIRST BYTE",
     ]);
     let mut rows = vec![heading];
+    let has_names = servers.servers.iter().any(|server| server.name.is_some());
+    if let (true, Some(heading)) = (has_names, rows.first_mut()) {
+        heading.push("NAME".to_owned());
+    }
     for server in &servers.servers {
         let weight = if server.weight == server.effective_weight {
             server.weight.to_string()
@@ -226,7 +239,10 @@ pub(crate) fn servers(servers: &Servers) -> String {
         rows.push(vec![
             server.pool.clone(),
             server.address.to_string(),
-            server.state.as_str().to_owned(),
+            match server.backup {
+                true => format!("{} (backup)", server.state.as_str()),
+                false => server.state.as_str().to_owned(),
+            },
             health.to_owned(),
             weight,
             server.active.to_string(),
@@ -235,6 +251,10 @@ pub(crate) fn servers(servers: &Servers) -> String {
             server.idle.to_string(),
             format!("{:.1} ms", server.ewma_ms),
         ]);
+        if let (true, Some(row)) = (has_names, rows.last_mut()) {
+            let name = server.name.as_deref().unwrap_or("-");
+            row.push(printable(name));
+        }
     }
     table(&rows)
 }

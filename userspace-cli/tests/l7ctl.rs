@@ -184,6 +184,25 @@ fn compile_writes_the_table_that_the_kernel_takes() {
 }
 
 #[test]
+fn names_of_servers_are_shown_and_not_resolved() {
+    let example = example("servers-by-name.toml");
+    let site = l7ctl(&["explain", &example, "http://www.example.com/"]);
+    let line = "pool     site  scheduler wlc: app:8080 weight 1\n";
+    assert!(out(&site).contains(line), "{}", out(&site));
+    let api = l7ctl(&["explain", &example, "http://www.example.com/api", "--json"]);
+    let pool = &json(&api)["pools"][0];
+    assert_eq!(pool["names"][0]["name"], "api.internal");
+    assert_eq!(pool["names"][0]["resolve"], "one");
+    assert_eq!(pool["servers"][0]["address"], "10.0.0.9:8080");
+    let shop = l7ctl(&["explain", &example, "http://shop.example.com/"]);
+    let line = "scheduler wlc: srv:_https._tcp.app.internal\n";
+    assert!(out(&shop).contains(line), "{}", out(&shop));
+    let compiled = l7ctl(&["compile", &example, "-o", "/dev/null"]);
+    let line = "without servers in the table: api.internal, srv:_https._tcp.app.internal, app\n";
+    assert!(out(&compiled).contains(line), "{}", out(&compiled));
+}
+
+#[test]
 fn the_kernel_is_asked_only_what_can_be_asked() {
     // Rules are checked before the kernel is.
     let wrong = l7ctl(&["kernel", "load", &bad("unknown-key.toml"), "--json"]);

@@ -25,6 +25,7 @@ pub mod packet;
 pub mod policy;
 #[cfg(no_panic_probe)]
 pub mod probe;
+pub mod proxy_header;
 pub mod sched;
 pub mod siphash;
 pub mod slots;

@@ -41,7 +41,8 @@ pub struct Status {
     pub pid: u32,
     /// Seconds since it began.
     pub uptime: f64,
-    /// Number of the rule set in force; 1 is the first, each successful reload adds one.
+    /// Number of the rule set in force; 1 is the first, each successful reload adds one, as does each change of a name's
+    /// addresses.
     pub generation: u64,
     /// Rule file or folder.
     pub rules: Option<PathBuf>,
@@ -57,9 +58,25 @@ pub struct Status {
     pub access_log_dropped: u64,
     /// Virtual services, by name.
     pub services: BTreeMap<String, ServiceStatus>,
+    /// Names of servers in the rules in force.
+    #[serde(default)]
+    pub names: BTreeMap<String, NameStatus>,
     /// The kernel module.
     #[serde(default)]
     pub kernel: KernelStatus,
+}
+
+/// What the switch knows of a name of servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameStatus {
+    /// Its addresses that are known.
+    pub addresses: u64,
+    /// Look-ups that gave addresses.
+    pub resolutions: u64,
+    /// Look-ups that failed; what was known before is kept.
+    pub failures: u64,
+    /// Why the last one failed; absent when it did not.
+    pub error: Option<String>,
 }
 
 /// What the switch knows of the kernel module.
@@ -161,10 +178,15 @@ pub struct ServerStatus {
     pub pool: String,
     /// The server.
     pub address: SocketAddr,
+    /// The name in the rules that its address was found by; absent: the rules give the address.
+    #[serde(default)]
+    pub name: Option<String>,
     /// Weight in the rule file.
     pub weight: u32,
     /// Weight in force: what an administrator set, 0 while draining.
     pub effective_weight: u32,
+    /// Whether it gets requests only while no other server of the pool can.
+    pub backup: bool,
     /// Whether it gets requests.
     pub state: ServerState,
     /// What the active check says; absent without one.

@@ -28,10 +28,12 @@ use tokio::time::sleep_until;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::io::poll_read_buf;
 
+use crate::accept::proxied;
 use crate::client::Client;
 use crate::http::h1;
 use crate::http::h1::End;
 use crate::http::h2;
+use crate::limit::sources;
 use crate::net::stream::MaybeRaw;
 use crate::net::stream::Prefixed;
 use crate::net::stream::SharedStream;
@@ -59,12 +61,22 @@ const PING: Duration = Duration::from_secs(20);
 
 /// Serves a connection.
 pub async fn serve(
-    client: Box<Client>,
+    mut client: Box<Client>,
     stream: TcpStream,
     limits: Limits,
     tls: Option<Arc<ServerConfig>>,
 ) {
-    let (stream, handle) = SharedStream::new(stream);
+    let (mut stream, handle) = SharedStream::new(stream);
+    client.has_socket(&handle);
+    if client.is_proxied {
+        let learned = proxied::learn(&mut client, &mut stream, limits.head_timeout);
+        if !Box::pin(learned).await {
+            return;
+        }
+    }
+    if !sources::admit(&mut client, &limits) {
+        return stream.abort();
+    }
     match tls {
         // Apart, as HTTP/2 below: what a connection in clear text does not need is not part of its task.
         Some(config) => Box::pin(secure(client, stream, handle, limits, config)).await,

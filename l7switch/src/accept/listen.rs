@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::accept::connection;
 use crate::client::Client;
+use crate::http::forwarded;
 use crate::passthrough;
 use crate::ruleset::generation::Core;
 
@@ -206,7 +207,8 @@ fn serve(core: &Arc<Core>, service: &Arc<str>, stream: tokio::net::TcpStream, pe
         "http"
     };
     let stats = Arc::clone(&state.stats);
-    let client = Client::new(Arc::clone(core), Arc::clone(service), stats, peer, scheme);
+    let mut client = Client::new(Arc::clone(core), Arc::clone(service), stats, peer, scheme);
+    client.is_proxied = forwarded::is_trusted(&model.accept_proxy, client.peer.ip());
     // Boxed: the task's future holds it once for each function that passes it on.
     let client = Box::new(client);
     // Boxed, too, since a task's future is moved half a dozen times before it is where it stays.
@@ -219,7 +221,7 @@ fn serve(core: &Arc<Core>, service: &Arc<str>, stream: tokio::net::TcpStream, pe
             tls,
         )));
     } else {
-        tokio::spawn(Box::pin(passthrough::serve(client, stream)));
+        tokio::spawn(Box::pin(passthrough::serve(client, stream, model.limits)));
     }
 }
 

@@ -61,6 +61,37 @@ pub fn refuse(refusal: &Refusal, method: &Method) -> Answer {
     response
 }
 
+/// An error as a gRPC client reads it: status 200, and what it means in fields of the head, which is the whole response ("Trailers-Only",
+/// gRPC over HTTP2; the numbers are those of its page "HTTP to gRPC Status Code Mapping").
+pub fn for_grpc(answer: &Answer) -> Answer {
+    let code = match answer.status().as_u16() {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502..=504 => 14,
+        _ => 2,
+    };
+    let mut message = String::new();
+    for byte in answer.body().trim_ascii() {
+        match byte {
+            b' '..=b'~' if *byte != b'%' => message.push(char::from(*byte)),
+            _ => message.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    let mut response = Response::new(Bytes::new());
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
+    headers.insert("grpc-status", HeaderValue::from(code));
+    if let Ok(message) = HeaderValue::try_from(message) {
+        headers.insert("grpc-message", message);
+    }
+    response
+}
+
 /// A route's fixed response.
 pub fn fixed(fixed: &Respond, method: &Method) -> Answer {
     let status = StatusCode::from_u16(fixed.status).unwrap_or(StatusCode::OK);

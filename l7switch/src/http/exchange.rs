@@ -2,6 +2,7 @@
 //! One exchange, in phases: the request is read, planned by the rules, edited and sent, its response answers it, and what
 //! came of it is recorded.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -17,6 +18,7 @@ use l7switch_engine::form::SentTarget;
 use l7switch_engine::http1::Framing;
 use l7switch_engine::http1::Head;
 use l7switch_engine::http1::Target;
+use l7switch_rules::model::ServerProtocol;
 
 use super::Codec;
 use super::NotTaken;
@@ -28,26 +30,31 @@ use super::fields::push_map;
 use super::session::Session;
 use super::upload::From;
 use super::upload::Upload;
+use super::upload::too_long;
+use crate::client;
 use crate::http::answer;
 use crate::http::answer::Answer;
+use crate::http::forwarded;
 use crate::http::forwarded::version_word;
 use crate::http::headers;
 use crate::http::headers::Present;
 use crate::http::plan;
 use crate::http::plan::Asked;
 use crate::http::plan::Onward;
-use crate::net::stream::SharedStream;
 use crate::observe::log_limit;
 use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
 use crate::record::Record;
 use crate::ruleset::filters::Edit;
+use crate::ruleset::generation::Generation;
 use crate::upstream;
 use crate::upstream::Answered;
 use crate::upstream::Broke;
 use crate::upstream::Message;
 use crate::upstream::Outstanding;
 use crate::upstream::Patience;
+use crate::upstream::ServerStream;
+use crate::upstream::Told;
 
 /// Most content of a request that is passed over behind an answer of the switch's own.
 pub(super) const MOST_PASSED_OVER: u64 = 64 * 1024;
@@ -72,7 +79,7 @@ pub(super) enum Next {
 /// A connection that has become another protocol's.
 #[derive(Debug)]
 pub(super) struct Tunnel {
-    pub(super) server: SharedStream,
+    pub(super) server: ServerStream,
     /// What the server has sent behind its response.
     pub(super) received: Bytes,
     pub(super) idle: Duration,
@@ -87,6 +94,7 @@ impl<C: Codec> Session<'_, C> {
         self.is_persistent = head.persistent();
         self.may_go_on = self.is_persistent && can_be_passed_over(head);
         let version = self.codec.version();
+        self.is_grpc = version == Version::HTTP_2 && is_grpc(head);
         let method = Method::from_bytes(head.method()).unwrap_or_default();
         let mut record = Record::begin(self.client, |line| {
             line.method = method.to_string();
@@ -120,8 +128,12 @@ impl<C: Codec> Session<'_, C> {
             return self.refuse(&refusal, &method, record, None).await;
         }
         let generation = self.client.core.active.load_full();
+        let source = self.source(&generation, present, bytes);
+        if source != self.client.peer {
+            record.describe(|line| line.client = client::shown(source));
+        }
         let asked = Asked {
-            peer: self.client.peer.ip(),
+            source,
             scheme: self.client.scheme,
             method: head.method(),
             target: SentTarget::of(head),
@@ -142,7 +154,22 @@ impl<C: Codec> Session<'_, C> {
                 };
             }
         }
-        self.forward(&request, &onward, record).await
+        self.forward(&request, &onward, source, record).await
+    }
+
+    /// The client's address: the connection's peer, or whom a proxy that the service trusts names.
+    fn source(&self, generation: &Generation, present: Present, bytes: &[u8]) -> SocketAddr {
+        let peer = self.client.peer;
+        if !present.has(Present::FORWARDED) {
+            return peer;
+        }
+        match generation.service(&self.client.service) {
+            Some((_, service, _)) if forwarded::is_trusted(&service.trusted, peer.ip()) => {
+                let map = self.buffers.fields.map(bytes, Present::FORWARDED);
+                forwarded::source(&map, &service.trusted, peer)
+            }
+            _ => peer,
+        }
     }
 
     /// Answers with an error, edited as the route's responses are. For callers to whom it is rare.
@@ -188,10 +215,25 @@ impl<C: Codec> Session<'_, C> {
         &mut self,
         request: &Request<'_>,
         onward: &Onward<'_>,
+        source: SocketAddr,
         mut record: Box<Record>,
     ) -> Next {
+        // An upgrade is of HTTP/1 (RFC 9113, 8.6).
+        let changed;
+        let mut request = request;
+        if request.upgrade.is_some() && onward.pool.config().protocol != ServerProtocol::Http1 {
+            changed = Request {
+                upgrade: None,
+                ..*request
+            };
+            request = &changed;
+        }
+        if matches!(request.head.framing(), Framing::Length(length) if length > onward.longest()) {
+            let edit = Some(&onward.state.filters.response);
+            return self.refuse(&too_long(), request.method, record, edit).await;
+        }
         let mut upload = if request.is_streamed {
-            Upload::new(request.is_chunked, request.expects())
+            Upload::new(request.is_chunked, request.expects(), onward.longest())
         } else {
             Upload::nothing()
         };
@@ -208,6 +250,10 @@ impl<C: Codec> Session<'_, C> {
             head: &self.buffers.out,
             is_unnamed: !is_named,
             hash: onward.hash,
+            told: onward.pool.config().send_proxy.map(|version| Told {
+                version,
+                ends: Some(self.client.ends(source)),
+            }),
             content: request.content,
             is_safe: upstream::is_safe(request.method) && request.upgrade.is_none(),
             patience,
@@ -321,7 +367,10 @@ impl<C: Codec> Session<'_, C> {
     }
 
     /// Sends a response of the switch's own. For callers to box: a connection's task has no room for what is rare.
-    pub(super) async fn answer(&mut self, answer: Answer, mut record: Box<Record>) -> Next {
+    pub(super) async fn answer(&mut self, mut answer: Answer, mut record: Box<Record>) -> Next {
+        if self.is_grpc && answer.status().as_u16() >= 400 {
+            answer = answer::for_grpc(&answer);
+        }
         let (parts, content) = answer.into_parts();
         record.responded(parts.status, Instant::now());
         let says_last = parts.headers.contains_key(header::CONNECTION);
@@ -373,6 +422,19 @@ const fn can_be_passed_over(head: &Head<'_>) -> bool {
         Framing::Length(length) => length <= MOST_PASSED_OVER,
         Framing::Chunked => true,
     }
+}
+
+/// Whether a request is one of gRPC.
+fn is_grpc(head: &Head<'_>) -> bool {
+    head.fields().any(|(name, value)| {
+        const KIND: &[u8] = b"application/grpc";
+        name.eq_ignore_ascii_case(b"content-type")
+            && value
+                .get(..KIND.len())
+                .is_some_and(|kind| kind.eq_ignore_ascii_case(KIND))
+            // Not gRPC-Web, whose clients read other statuses.
+            && matches!(value.get(KIND.len()), None | Some(b'+' | b';' | b' '))
+    })
 }
 
 /// Requests that no rule can allow.

@@ -3,10 +3,11 @@
 //! (RFC 9110, 7.6.3).
 //!
 //! Any client can write such fields, so they are believed only from the proxies that the service
-//! trusts; what others sent is taken out.
+//! trusts; what others sent is taken out: Forwarded, X-Forwarded-* and X-Real-IP.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use http::HeaderMap;
 use http::HeaderName;
@@ -42,18 +43,94 @@ pub fn is_trusted(trusted: &[IpNet], peer: IpAddr) -> bool {
     trusted.iter().any(|net| net.contains(&peer))
 }
 
+/// The client of a request that came from a trusted proxy: the last one in X-Forwarded-For, else in Forwarded, that is none
+/// of the trusted proxies. Where all are, it is the first; what stands before one that cannot be read is not believed. Without
+/// a port where none is told.
+pub fn source(headers: &HeaderMap, trusted: &[IpNet], peer: SocketAddr) -> SocketAddr {
+    let list = |name: &HeaderName| {
+        let values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+        values.collect::<Vec<_>>().join(&b","[..])
+    };
+    let (line, is_forwarded) = match headers.contains_key(&X_FORWARDED_FOR) {
+        true => (list(&X_FORWARDED_FOR), false),
+        false => (list(&header::FORWARDED), true),
+    };
+    let mut client = peer;
+    for element in members(&line, b',').into_iter().rev() {
+        if !is_trusted(trusted, client.ip()) {
+            break;
+        }
+        let node = if is_forwarded {
+            named_for(element)
+        } else {
+            Some(element)
+        };
+        match node.and_then(node_address) {
+            Some(before) => client = before,
+            None => break,
+        }
+    }
+    client
+}
+
+/// The parts of a list; what separates them may stand in quoted strings (RFC 9110, 5.6.4 and 5.6.1).
+fn members(line: &[u8], separator: u8) -> Vec<&[u8]> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    line.split(|byte| {
+        let is_end = *byte == separator && !is_quoted;
+        match (*byte, is_escaped) {
+            (b'"', false) => is_quoted = !is_quoted,
+            (b'\\', false) if is_quoted => {
+                is_escaped = true;
+                return false;
+            }
+            _ => (),
+        }
+        is_escaped = false;
+        is_end
+    })
+    .map(<[u8]>::trim_ascii)
+    .filter(|member| !member.is_empty())
+    .collect()
+}
+
+/// What an element of Forwarded says with `for` (RFC 7239, 5.2).
+fn named_for(element: &[u8]) -> Option<&[u8]> {
+    members(element, b';').into_iter().find_map(|pair| {
+        let (name, value) = pair.split_at_checked(4)?;
+        name.eq_ignore_ascii_case(b"for=").then_some(value)
+    })
+}
+
+/// The address of a node: with or without a port, of IPv6 in brackets or not, in quotation marks or not (RFC 7239, 6; the
+/// programs that write X-Forwarded-For differ).
+fn node_address(node: &[u8]) -> Option<SocketAddr> {
+    let node = std::str::from_utf8(node).ok()?;
+    let node = node
+        .strip_prefix('"')
+        .map_or(Some(node), |rest| rest.strip_suffix('"'))?;
+    let bare = node
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let address = match bare.unwrap_or(node).parse::<IpAddr>() {
+        Ok(address) => SocketAddr::new(address, 0),
+        Err(_) => node.parse().ok()?,
+    };
+    Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
+}
+
 /// Sets the fields of a request that is forwarded, of which these are present.
 pub fn apply(headers: &mut HeaderMap, present: Present, facts: &Facts<'_>) {
     if present.has(Present::FORWARDED) {
         if facts.trusted {
             return extend(headers, facts);
         }
-        for name in [
-            &X_FORWARDED_FOR,
-            &X_FORWARDED_PROTO,
-            &X_FORWARDED_HOST,
-            &header::FORWARDED,
-        ] {
+        let strangers: Vec<_> = headers
+            .keys()
+            .filter(|name| Present::named(name.as_str().as_bytes()).has(Present::FORWARDED))
+            .cloned()
+            .collect();
+        for name in strangers {
             headers.remove(name);
         }
     }
@@ -137,6 +214,8 @@ mod tests {
             ("x-forwarded-for", "9.9.9.9"),
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "evil"),
+            ("x-forwarded-port", "7"),
+            ("x-real-ip", "9.9.9.9"),
             ("forwarded", "for=9.9.9.9"),
             ("via", "1.1 front"),
         ] {
@@ -168,7 +247,9 @@ mod tests {
         assert_eq!(headers["x-forwarded-for"], "192.0.2.1");
         assert_eq!(headers["x-forwarded-proto"], "http");
         assert_eq!(headers["x-forwarded-host"], "a.example");
-        assert!(!headers.contains_key("forwarded"));
+        for name in ["forwarded", "x-forwarded-port", "x-real-ip"] {
+            assert!(!headers.contains_key(name), "{name}");
+        }
         assert_eq!(headers["via"], "1.1 front, 1.1 l7switch");
     }
 
@@ -182,6 +263,8 @@ mod tests {
         assert_eq!(headers["x-forwarded-for"], "9.9.9.9, 2001:db8::1");
         assert_eq!(headers["x-forwarded-proto"], "https");
         assert_eq!(headers["x-forwarded-host"], "evil");
+        assert_eq!(headers["x-forwarded-port"], "7");
+        assert_eq!(headers["x-real-ip"], "9.9.9.9");
         assert_eq!(
             headers["forwarded"],
             "for=9.9.9.9, for=\"[2001:db8::1]\";host=\"a.example:81\";proto=http"
@@ -197,5 +280,52 @@ mod tests {
         assert!(is_trusted(&nets, "10.1.2.3".parse().unwrap()));
         assert!(is_trusted(&nets, "2001:db8::5".parse().unwrap()));
         assert!(!is_trusted(&nets, "11.1.2.3".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_client_is_the_last_one_that_is_no_trusted_proxy() {
+        let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        for (name, values, expected) in [
+            ("x-forwarded-for", &["192.0.2.7"][..], "192.0.2.7:0"),
+            ("x-forwarded-for", &["6.6.6.6, 192.0.2.7"], "192.0.2.7:0"),
+            ("x-forwarded-for", &["192.0.2.7, 10.1.1.1"], "192.0.2.7:0"),
+            ("x-forwarded-for", &["192.0.2.7", "10.1.1.1"], "192.0.2.7:0"),
+            ("x-forwarded-for", &["10.2.2.2, 10.1.1.1"], "10.2.2.2:0"),
+            ("x-forwarded-for", &["192.0.2.7:4711"], "192.0.2.7:4711"),
+            ("x-forwarded-for", &["2001:db8::7"], "[2001:db8::7]:0"),
+            (
+                "x-forwarded-for",
+                &["[2001:db8::7]:9, fd00::1"],
+                "[2001:db8::7]:9",
+            ),
+            ("x-forwarded-for", &["::ffff:192.0.2.7"], "192.0.2.7:0"),
+            ("x-forwarded-for", &["192.0.2.7, unknown"], "10.0.0.1:5"),
+            (
+                "x-forwarded-for",
+                &["192.0.2.7, , 10.1.1.1,"],
+                "192.0.2.7:0",
+            ),
+            ("x-forwarded-for", &[""], "10.0.0.1:5"),
+            ("forwarded", &["for=192.0.2.7"], "192.0.2.7:0"),
+            (
+                "forwarded",
+                &["host=\"a,for=6.6.6.6\";For=\"[2001:db8::7]:9\", for=10.1.1.1;by=_x"],
+                "[2001:db8::7]:9",
+            ),
+            ("forwarded", &["for=192.0.2.7, for=_hidden"], "10.0.0.1:5"),
+            ("forwarded", &["for=192.0.2.7, proto=http"], "10.0.0.1:5"),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                let value = HeaderValue::from_static(value);
+                headers.append(HeaderName::from_static(name), value);
+            }
+            let found = source(&headers, &trusted, "10.0.0.1:5".parse().unwrap());
+            assert_eq!(found, expected.parse().unwrap(), "{values:?}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(X_FORWARDED_FOR, HeaderValue::from_static("192.0.2.7"));
+        let stranger = "192.0.2.1:5".parse().unwrap();
+        assert_eq!(source(&headers, &trusted, stranger), stranger);
     }
 }

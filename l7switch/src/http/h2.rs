@@ -13,7 +13,6 @@ use h2::RecvStream;
 use h2::SendStream;
 use h2::server::SendResponse;
 use http::HeaderMap;
-use http::HeaderName;
 use http::HeaderValue;
 use http::Method;
 use http::Response;
@@ -37,6 +36,8 @@ use super::h1;
 use super::session::Session;
 use crate::client::Client;
 use crate::http::headers;
+use crate::net::content::field;
+use crate::net::stream::LINGER;
 use crate::net::timer::Timer;
 use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
@@ -54,7 +55,12 @@ pub async fn serve(
     session.buffers = Buffers::take();
     let next = Box::pin(session.stream(&parts)).await;
     if !matches!(next, Next::Request | Next::Last) {
-        session.codec.reset();
+        match session.is_grpc {
+            true => session.codec.end_unavailable(),
+            false => session.codec.reset(),
+        }
+    } else if !session.codec.is_read() {
+        session.linger().await;
     }
     session.buffers.leave();
 }
@@ -100,6 +106,18 @@ impl Session<'_, Http2> {
             line.version = "2";
         };
         self.reject(&refusal, describe).await
+    }
+
+    /// Reads and forgets for a while what the client still sends. Some clients that are reset while they send do not look at
+    /// the response that has come (RFC 9113, 8.1; curl before 8.0).
+    async fn linger(&mut self) {
+        self.timer.start(LINGER);
+        let codec = &mut self.codec;
+        let read = self.timer.within(|cx| {
+            while let Ok(Piece::Data(_)) = ready!(codec.poll_content(cx)) {}
+            Poll::Ready(())
+        });
+        let _ = read.await;
     }
 
     /// Waits for the end of a request that says to have no content and has not ended: with content it is
@@ -260,6 +278,24 @@ impl Http2 {
         }
     }
 
+    /// Ends the stream of a gRPC call with status UNAVAILABLE, which is what its client would see if its own connection to the server
+    /// had broken.
+    fn end_unavailable(&mut self) {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("14"));
+        trailers.insert(
+            "grpc-message",
+            HeaderValue::from_static("the response broke off"),
+        );
+        let ended = match &mut self.stream {
+            Some(stream) if !self.is_ended => stream.send_trailers(trailers),
+            _ => return self.reset(),
+        };
+        if ended.is_err() {
+            self.reset();
+        }
+    }
+
     /// The head that was written, which is taken.
     fn response(&mut self) -> Response<()> {
         let mut response = Response::new(());
@@ -273,17 +309,6 @@ impl Http2 {
         self.out.clear();
         response
     }
-}
-
-/// A field's line.
-fn field(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
-    let colon = line.iter().position(|byte| *byte == b':')?;
-    let (name, value) = line.split_at_checked(colon)?;
-    let value = value.get(1..)?.trim_ascii();
-    Some((
-        HeaderName::from_bytes(name).ok()?,
-        HeaderValue::from_bytes(value).ok()?,
-    ))
 }
 
 impl Codec for Http2 {

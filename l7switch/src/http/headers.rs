@@ -38,7 +38,7 @@ impl Present {
     pub const CONTENT_LENGTH: Self = Self(1 << 7);
     /// Via.
     pub const VIA: Self = Self(1 << 8);
-    /// Forwarded or one of X-Forwarded-*.
+    /// Forwarded, X-Real-IP or one of X-Forwarded-*.
     pub const FORWARDED: Self = Self(1 << 9);
     /// Host.
     pub const HOST: Self = Self(1 << 10);
@@ -60,17 +60,16 @@ impl Present {
             6 if is_word(name, b"cookie") => Self::COOKIE,
             7 if is_word(name, b"upgrade") => Self::UPGRADE,
             9 if is_word(name, b"forwarded") => Self::FORWARDED,
+            9 if is_word(name, b"x-real-ip") => Self::FORWARDED,
             10 if is_word(name, b"connection") => Self::CONNECTION,
             10 if is_word(name, b"keep-alive") => Self::OTHERS,
             12 if is_word(name, b"max-forwards") => Self::MAX_FORWARDS,
             14 if is_word(name, b"content-length") => Self::CONTENT_LENGTH,
             14 if is_word(name, b"http2-settings") => Self::OTHERS,
-            15 if is_word(name, b"x-forwarded-for") => Self::FORWARDED,
             16 if is_word(name, b"proxy-connection") => Self::OTHERS,
-            16 if is_word(name, b"x-forwarded-host") => Self::FORWARDED,
             17 if is_word(name, b"transfer-encoding") => Self::TRANSFER_ENCODING,
-            17 if is_word(name, b"x-forwarded-proto") => Self::FORWARDED,
             18 if is_word(name, b"proxy-authenticate") => Self::OTHERS,
+            13.. if name.first_chunk().is_some_and(is_forwarded) => Self::FORWARDED,
             _ => Self::NONE,
         }
     }
@@ -85,6 +84,12 @@ impl Present {
     pub const fn has(self, fields: Self) -> bool {
         self.0 & fields.0 != 0
     }
+}
+
+/// Whether a name that begins so is one of X-Forwarded-*.
+#[inline]
+fn is_forwarded(start: &[u8; 12]) -> bool {
+    is_word(start, b"x-forwarded-")
 }
 
 /// Whether a name, which is a token, is this word in any case. The word has no letters but lower case ones.

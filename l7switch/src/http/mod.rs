@@ -8,7 +8,7 @@
 
 pub mod answer;
 mod buffers;
-mod content;
+
 mod edit;
 mod exchange;
 mod fields;

@@ -2,7 +2,7 @@
 //! What is to be done with a request: host and path brought into comparison form, the route that
 //! takes it, and what follows from the route.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -28,6 +28,7 @@ use l7switch_rules::model::address_bytes;
 use crate::client::Client;
 use crate::http::answer;
 use crate::http::answer::Answer;
+use crate::net::clock::ns_of;
 use crate::observe::log_limit;
 use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
@@ -46,7 +47,7 @@ const USUAL_PATH: usize = 256;
 #[derive(Debug)]
 pub struct Asked<'a, F: ?Sized> {
     /// The client.
-    pub peer: IpAddr,
+    pub source: SocketAddr,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// As sent.
@@ -134,7 +135,7 @@ pub fn plan<F: Fields + ?Sized>(
         method: asked.method,
         path: form.path,
         query: asked.query.unwrap_or_default(),
-        source: address_bytes(asked.peer),
+        source: address_bytes(asked.source.ip()),
         fields: asked.fields,
     };
     let route = generation.rules.route(service, &request);
@@ -168,7 +169,8 @@ pub fn plan<F: Fields + ?Sized>(
             }
         }
         Action::Forward(shares) => {
-            let pool = split(shares).ok_or_else(|| Refusal::internal("the route has no pool"))?;
+            let pool = pool_of(generation, shares, route.strict)
+                .ok_or_else(|| Refusal::internal("the route has no pool"))?;
             let rewritten = match &route.filters.rewrite_path {
                 Some(rewrite) if form.path != b"*" => {
                     let path = filters::rewritten_path(rewrite, &route.paths, text(form.path)?);
@@ -218,6 +220,12 @@ impl Onward<'_> {
             client: self.service.limits.idle_timeout,
         }
     }
+
+    /// Longest content of a request; without a limit, no content is longer.
+    pub fn longest(&self) -> u64 {
+        let own = self.route.body_limit;
+        own.or(self.service.limits.body).unwrap_or(u64::MAX)
+    }
 }
 
 /// What becomes of a request by the rules in force: it goes on to a pool.
@@ -249,7 +257,7 @@ pub fn onward<'a, F: Fields + ?Sized>(
     };
     let plan = plan(generation, index, model, asked).map_err(|refusal| {
         if refusal.reason != Reason::NoRoute {
-            log_limit::hostile(refusal.reason, client.peer, &refusal.detail);
+            log_limit::hostile(refusal.reason, asked.source, &refusal.detail);
         }
         refuse(record, &refusal)
     })?;
@@ -259,6 +267,22 @@ pub fn onward<'a, F: Fields + ?Sized>(
     };
     state.requests.fetch_add(1, Relaxed);
     record.describe(|line| line.route.clone_from(&state.label));
+    if let Some(limiter) = &state.rate_limit {
+        let now = ns_of(record.began());
+        if let Err(seconds) = limiter.take(asked.source.ip(), asked.fields, now) {
+            let refusal = Refusal::new(
+                Reason::RateLimited,
+                StatusCode::TOO_MANY_REQUESTS,
+                "more requests than the rate limit allows",
+            );
+            log_limit::hostile(refusal.reason, asked.source, &refusal.detail);
+            let mut response = refuse(record, &refusal);
+            let headers = response.headers_mut();
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            state.filters.response.apply(headers);
+            return Err(response);
+        }
+    }
     let mut response = match (plan.step, &route.action) {
         (
             Step::Forward {
@@ -288,10 +312,36 @@ pub fn onward<'a, F: Fields + ?Sized>(
     Err(Box::new(response))
 }
 
-/// The pool of a weighted split.
-pub(crate) fn split(shares: &[PoolShare]) -> Option<usize> {
+/// The pool of a weighted split, or the one that it falls back on. Where it has no server, nor has what it falls back on, the
+/// others of the split have its share, unless it is to be `strict`.
+pub(crate) fn pool_of(
+    generation: &Generation,
+    shares: &[PoolShare],
+    strict: bool,
+) -> Option<usize> {
     let shares = shares.iter().map(|share| (share.pool, share.weight));
-    policy::split(shares, || fastrand::u64(..))
+    let random = || fastrand::u64(..);
+    let first = policy::split(shares.clone(), random)?;
+    if let Some(pool) = with_server(generation, first) {
+        return Some(pool);
+    }
+    let others = shares
+        .filter(|_| !strict)
+        .filter_map(|(pool, weight)| Some((with_server(generation, pool)?, weight)));
+    policy::split(others, random).or(Some(first))
+}
+
+/// A pool, or the first one in its chain of fallbacks that has a server.
+fn with_server(generation: &Generation, pool: usize) -> Option<usize> {
+    let next = |pool: &usize| generation.pools.get(*pool)?.config().fallback;
+    std::iter::successors(Some(pool), next)
+        .take(generation.pools.len())
+        .find(|pool| {
+            generation
+                .pools
+                .get(*pool)
+                .is_some_and(|pool| pool.has_server())
+        })
 }
 
 /// Hash of the key by which a pool's scheduler places a request; 0 where it places by none.

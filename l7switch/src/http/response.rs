@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! The answer phase of an exchange: a server's response goes to the client as it comes.
 
+use std::io;
 use std::task::Poll;
 use std::time::Duration;
 use std::time::Instant;
@@ -18,7 +19,6 @@ use super::Codec;
 use super::NotTaken;
 use super::SPLICED;
 use super::Sends;
-use super::content::Decoder;
 use super::edit;
 use super::edit::Request;
 use super::exchange::Next;
@@ -30,7 +30,9 @@ use super::upload::From;
 use super::upload::Upload;
 use crate::http::headers::Present;
 use crate::http::plan::Onward;
+use crate::net::content::Decoder;
 use crate::net::splice::Pipe;
+use crate::net::stream::MaybeRaw;
 use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
 use crate::record::Record;
@@ -206,7 +208,11 @@ impl<C: Codec> Session<'_, C> {
                 .await
                 .map_err(|NotTaken(reason)| record_end(&mut record, upload, reason))?;
             self.buffers.from_server.clear();
-            if upload.is_done() && decoder.next_data() >= SPLICED && self.codec.raw().is_some() {
+            if upload.is_done()
+                && decoder.next_data() >= SPLICED
+                && self.codec.raw().is_some()
+                && lease.is_clear()
+            {
                 match Box::pin(self.splice(&mut lease, &mut decoder, patience)).await {
                     Ok(bytes) => record.sent(bytes),
                     Err((bytes, reason)) => {
@@ -273,9 +279,16 @@ impl<C: Codec> Session<'_, C> {
                 codec: &mut self.codec,
                 upload: &mut upload,
             };
-            let filled = lease.wait(&mut from, &mut self.timer, patience, |_, server, cx| {
-                pipe.poll_fill(server.stream(), cx, most)
-            });
+            let filled =
+                lease.wait(
+                    &mut from,
+                    &mut self.timer,
+                    patience,
+                    |_, server, cx| match server.raw() {
+                        Some(stream) => pipe.poll_fill(stream, cx, most),
+                        None => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
+                    },
+                );
             let mut inside = match filled.await {
                 Ok(Ok(filled @ 1..)) => filled,
                 Ok(_) => return Err((moved, Reason::BadResponse)),
@@ -364,8 +377,7 @@ impl<C: Codec> Session<'_, C> {
             }
             waste.reserve(1024);
             // What the server sends now is for nobody; its end ends the request.
-            tokio_util::io::poll_read_buf(std::pin::Pin::new(server.stream()), cx, &mut waste)
-                .map(|_| ())
+            server.poll_read_buf(cx, &mut waste).map(|_| ())
         });
         let _ = ended.await;
         record.received(upload.bytes());

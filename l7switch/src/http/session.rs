@@ -26,6 +26,8 @@ pub(super) struct Session<'a, C> {
     pub(super) limits: &'a Limits,
     pub(super) codec: C,
     pub(super) timer: Timer,
+    /// The request is one of gRPC.
+    pub(super) is_grpc: bool,
     /// The client means to send another request.
     pub(super) is_persistent: bool,
     /// The same, and what is left of this one can be passed over where nobody reads it.
@@ -47,6 +49,7 @@ impl<'a, C: Codec> Session<'a, C> {
             limits,
             codec,
             timer,
+            is_grpc: false,
             is_persistent: true,
             may_go_on: true,
             own,

@@ -11,13 +11,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use bytes::BytesMut;
 use http::StatusCode;
+use tokio::io::AsyncWrite;
 use tokio::time::Sleep;
 
 use super::Codec;
 use super::Piece;
 use super::SPLICED;
+use super::exchange::wide;
 use crate::http::headers;
 use crate::net::splice::Pipe;
+use crate::net::stream::MaybeRaw;
 use crate::net::stream::poll_write_both;
 use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
@@ -47,8 +50,9 @@ pub(super) struct Upload {
     /// Where data go that are not seen here, and how many bytes are in it.
     pipe: Option<Pipe>,
     inside: usize,
-    /// Bytes of data that came from the client.
+    /// Bytes of data that came from the client, and how many may come whose number was not announced.
     bytes: u64,
+    longest: u64,
     /// Changes with every step.
     moved: u64,
     waits_for: WaitsFor,
@@ -91,17 +95,19 @@ impl Upload {
             pipe: None,
             inside: 0,
             bytes: 0,
+            longest: u64::MAX,
             moved: 0,
             waits_for: WaitsFor::Server,
             expects: Expects::Nothing,
         }
     }
 
-    /// Of one whose content is still to come. `expects`: the client waits for 100 (Continue).
-    pub(super) fn new(chunked: bool, expects: bool) -> Self {
+    /// Of one whose content is still to come, at most so many bytes. `expects`: the client waits for 100 (Continue).
+    pub(super) fn new(chunked: bool, expects: bool, longest: u64) -> Self {
         Self {
             state: State::Open,
             chunked,
+            longest,
             is_streamed: true,
             expects: if expects {
                 Expects::Continue(None)
@@ -205,10 +211,12 @@ impl Upload {
             let mut first = self.framing.get(self.written..).unwrap_or_default();
             let mut second = &*self.data;
             if first.is_empty() && second.is_empty() {
-                return Poll::Ready(true);
+                return Pin::new(server)
+                    .poll_flush(cx)
+                    .map(|flushed| flushed.is_ok());
             }
             let before = (first.len(), second.len());
-            let stream = Pin::new(server.stream());
+            let stream = Pin::new(&mut *server);
             if ready!(poll_write_both(stream, cx, &mut first, &mut second)).is_err() {
                 return Poll::Ready(false);
             }
@@ -231,7 +239,7 @@ impl Upload {
             let Some((left, stream)) = codec.unread() else {
                 return Poll::Ready(Ok(false));
             };
-            if self.chunked || left < SPLICED {
+            if self.chunked || left < SPLICED || server.raw().is_none() {
                 return Poll::Ready(Ok(false));
             }
             if self.pipe.is_none() {
@@ -253,9 +261,9 @@ impl Upload {
         }
         self.waits_for = WaitsFor::Server;
         while self.inside > 0
-            && let Some(pipe) = &self.pipe
+            && let (Some(pipe), Some(stream)) = (&self.pipe, server.raw())
         {
-            match ready!(pipe.poll_empty(server.stream(), cx, self.inside)) {
+            match ready!(pipe.poll_empty(stream, cx, self.inside)) {
                 Ok(emptied @ 1..) => self.inside = self.inside.saturating_sub(emptied),
                 _ => {
                     self.state = State::Refused;
@@ -301,6 +309,11 @@ impl Upload {
             }
             let piece = ready!(codec.poll_content(cx))?;
             self.moved = self.moved.wrapping_add(1);
+            if let Piece::Data(data) = &piece
+                && wide(data.len()) > self.longest.saturating_sub(self.bytes)
+            {
+                return Poll::Ready(Err(too_long()));
+            }
             self.frame(piece);
         }
     }
@@ -312,6 +325,15 @@ pub(super) fn broken_off() -> Refusal {
         Reason::BodyBroken,
         StatusCode::BAD_REQUEST,
         "the content of the request broke off",
+    )
+}
+
+/// The refusal of content that is longer than it may be.
+pub(super) fn too_long() -> Refusal {
+    Refusal::new(
+        Reason::BodyTooLarge,
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "the content of the request is too long",
     )
 }
 

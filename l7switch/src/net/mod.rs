@@ -2,6 +2,8 @@
 //! Streams, times, and the end: what everything above stands on.
 
 pub mod clock;
+pub mod content;
+pub mod proxy_header;
 pub mod shutdown;
 pub mod splice;
 pub mod stream;

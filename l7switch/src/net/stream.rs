@@ -5,6 +5,7 @@
 use std::io;
 use std::io::IoSlice;
 use std::net::Shutdown;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Context;
@@ -24,7 +25,7 @@ use tokio_rustls::server::TlsStream;
 
 /// How long a connection that is closed before the client has sent everything is still read from:
 /// closing it at once would reset it, and the reset could overtake the response.
-const LINGER: Duration = Duration::from_secs(3);
+pub const LINGER: Duration = Duration::from_secs(3);
 
 /// A TCP stream with one reader and one writer.
 #[derive(Debug)]
@@ -89,6 +90,17 @@ impl SharedStream {
     /// [`io::ErrorKind::WouldBlock`]: the peer has sent nothing and not ended. Others: the connection is broken.
     pub fn peek(&self, first: &mut [u8]) -> io::Result<usize> {
         peek(&self.0, first)
+    }
+
+    /// Waits for what the peer sends, and looks at it without reading it; 0: it has ended.
+    pub fn poll_peek(&self, cx: &mut Context<'_>, first: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_read_ready(cx))?;
+            match peek(&self.0, first) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
+                result => return Poll::Ready(result),
+            }
+        }
     }
 
     /// Reads what there is. Where that is less than there was room for, the stream is empty, and the runtime is told so:
@@ -157,6 +169,15 @@ impl StreamHandle {
             // The runtime ends; whoever waits beside this ends too.
             std::future::pending::<()>().await;
         }
+    }
+
+    /// The address that the peer has connected to.
+    ///
+    /// # Errors
+    ///
+    /// As the kernel says.
+    pub fn local(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
     }
 
     /// Makes the end of the connection a reset, so that the peer cannot take it for an orderly one.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use l7switch_rules::model::Certificate;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::ring;
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
@@ -51,7 +51,7 @@ pub enum TlsError {
 ///
 /// See [`TlsError`].
 pub fn server_config(certificates: &[Certificate]) -> Result<Arc<ServerConfig>, TlsError> {
-    let provider = Arc::new(ring::default_provider());
+    let provider = provider();
     let mut resolver = ByName::default();
     for certificate in certificates {
         resolver.add(load(certificate, &provider)?)?;
@@ -61,25 +61,52 @@ pub fn server_config(certificates: &[Certificate]) -> Result<Arc<ServerConfig>, 
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(resolver));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
-    config.ticketer = ring::Ticketer::new()?;
+    config.ticketer = aws_lc_rs::Ticketer::new()?;
     Ok(Arc::new(config))
+}
+
+/// The cryptography: aws-lc-rs, whose first key exchange is X25519MLKEM768.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// The certificates of a PEM file; at least one.
+///
+/// # Errors
+///
+/// [`TlsError::File`].
+pub fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let chain = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| file_error(path, &error))?;
+    if chain.is_empty() {
+        return Err(TlsError::File {
+            path: path.display().to_string(),
+            why: "it contains no certificate".to_owned(),
+        });
+    }
+    Ok(chain)
+}
+
+/// A chain and its key, of two PEM files.
+///
+/// # Errors
+///
+/// [`TlsError::File`].
+pub fn read_pair(
+    cert: &Path,
+    key: &Path,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    let chain = read_chain(cert)?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| file_error(key, &error))?;
+    Ok((chain, key))
 }
 
 fn load(
     certificate: &Certificate,
     provider: &CryptoProvider,
 ) -> Result<Arc<CertifiedKey>, TlsError> {
-    let chain = CertificateDer::pem_file_iter(&certificate.cert)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| file_error(&certificate.cert, &error))?;
-    if chain.is_empty() {
-        return Err(TlsError::File {
-            path: certificate.cert.display().to_string(),
-            why: "it contains no certificate".to_owned(),
-        });
-    }
-    let key = PrivateKeyDer::from_pem_file(&certificate.key)
-        .map_err(|error| file_error(&certificate.key, &error))?;
+    let (chain, key) = read_pair(&certificate.cert, &certificate.key)?;
     let pair_error = |why| TlsError::Pair {
         cert: certificate.cert.display().to_string(),
         key: certificate.key.display().to_string(),

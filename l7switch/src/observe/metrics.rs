@@ -73,10 +73,30 @@ pub fn render(status: &Status, servers: &[ServerStatus]) -> String {
         "Lost lines of the access log.",
     );
     out.sample("access_log_dropped_total", &[], status.access_log_dropped);
+    names(&mut out, status);
     kernel(&mut out, &status.kernel);
     services(&mut out, status);
     real_servers(&mut out, servers);
     out.0
+}
+
+/// Names of servers, where the rules have any.
+fn names(out: &mut Text, status: &Status) {
+    if status.names.is_empty() {
+        return;
+    }
+    out.family("name_addresses", "gauge", "Known addresses of a name.");
+    for (name, of) in &status.names {
+        out.sample("name_addresses", &[("name", name)], of.addresses);
+    }
+    let help = "Look-ups of a name by result.";
+    out.family("name_resolutions_total", "counter", help);
+    for (name, of) in &status.names {
+        for (result, count) in [("ok", of.resolutions), ("failed", of.failures)] {
+            let labels = [("name", name.as_str()), ("result", result)];
+            out.sample("name_resolutions_total", &labels, count);
+        }
+    }
 }
 
 /// The kernel module, where it is to be used.

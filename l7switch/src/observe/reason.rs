@@ -44,6 +44,12 @@ reasons! {
     BodyTimeout = "body_timeout",
     /// The client broke off in the middle of the content.
     BodyBroken = "body_broken",
+    /// The client's content is longer than the rules allow.
+    BodyTooLarge = "body_too_large",
+    /// More requests came than the route's rate limit allows.
+    RateLimited = "rate_limited",
+    /// The client has more connections than the service allows.
+    TooManyConnections = "too_many_connections",
     /// The client asked for a method or coding that the switch does not have.
     NotImplemented = "not_implemented",
     /// The client's HTTP version is none that the switch speaks.
@@ -62,10 +68,14 @@ reasons! {
     ConnectFailed = "connect_failed",
     /// The servers did not answer the connection.
     ConnectTimeout = "connect_timeout",
+    /// The TLS handshake with the server failed: its certificate is not to be believed, or it speaks no TLS.
+    ServerTls = "server_tls",
     /// The server did not begin its response in time.
     ResponseTimeout = "response_timeout",
     /// The server's response is none, or ended early.
     BadResponse = "bad_response",
+    /// The connection of a proxy does not begin with a PROXY header.
+    BadProxyHeader = "bad_proxy_header",
     /// The TLS handshake failed.
     TlsHandshake = "tls_handshake",
     /// What came is no TLS.

@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use http::StatusCode;
 use tokio::sync::Notify;
 
+use crate::limit::sources::Sources;
 use crate::observe::reason::Reason;
 
 /// A virtual service's counts since the switch began.
@@ -33,6 +34,8 @@ pub struct ServiceStats {
     classes: [AtomicU64; 5],
     refused: Vec<AtomicU64>,
     routes: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
+    /// Connections of each client, where they are limited.
+    pub sources: Arc<Sources>,
 }
 
 impl Default for ServiceStats {
@@ -47,6 +50,7 @@ impl Default for ServiceStats {
             classes: Default::default(),
             refused: Reason::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
             routes: Mutex::default(),
+            sources: Arc::default(),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! A generation made from a rule set: certificates loaded, filters prepared, servers and counts of
 //! the generation before taken over.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use l7switch_rules::RuleSet;
@@ -9,6 +10,7 @@ use l7switch_rules::model;
 use l7switch_rules::model::Protocol;
 use thiserror::Error;
 
+use crate::limit::rate::RateLimiter;
 use crate::net::tls;
 use crate::ruleset::filters::Filters;
 use crate::ruleset::generation::Generation;
@@ -26,6 +28,14 @@ pub enum BuildError {
     Certificate {
         /// The service.
         service: String,
+        /// Why.
+        error: Box<tls::TlsError>,
+    },
+    /// A certificate towards servers cannot be used.
+    #[error("pool `{pool}`: {error}")]
+    PoolTls {
+        /// The pool.
+        pool: String,
         /// Why.
         error: Box<tls::TlsError>,
     },
@@ -56,7 +66,10 @@ pub fn build(
         .model
         .services
         .iter()
-        .map(|service| build_service(service, stats))
+        .map(|service| {
+            let known = before.and_then(|before| before.service(&service.name));
+            build_service(service, known.map(|(_, _, known)| known), stats)
+        })
         .collect::<Result<_, _>>()?;
     let pools = rules
         .model
@@ -64,9 +77,13 @@ pub fn build(
         .iter()
         .map(|pool| {
             let known = before.and_then(|before| before.pool(&pool.name));
-            Arc::new(Pool::new(pool.clone(), known.map(AsRef::as_ref)))
+            let built = Pool::new(pool.clone(), known.map(AsRef::as_ref));
+            built.map(Arc::new).map_err(|error| BuildError::PoolTls {
+                pool: pool.name.clone(),
+                error: Box::new(error),
+            })
         })
-        .collect();
+        .collect::<Result<_, _>>()?;
     Ok(Generation {
         number: before.map_or(1, |before| before.number.wrapping_add(1)),
         rules,
@@ -77,6 +94,7 @@ pub fn build(
 
 fn build_service(
     service: &model::Service,
+    before: Option<&Service>,
     stats: &mut StatsRegistry,
 ) -> Result<Service, BuildError> {
     let tls = (service.protocol == Protocol::Https)
@@ -87,6 +105,7 @@ fn build_service(
             error: Box::new(error),
         })?;
     let stats = stats.service(&service.name);
+    let limiters = before.map(limiters).unwrap_or_default();
     let routes = service
         .routes
         .iter()
@@ -100,12 +119,25 @@ fn build_service(
             })?;
             Ok(Route {
                 requests: stats.route(&label),
+                rate_limit: route.rate_limit.as_ref().map(|rules| {
+                    let known = limiters.get(label.as_str()).copied();
+                    let same = known.filter(|known| known.rules() == rules);
+                    same.map_or_else(|| Arc::new(RateLimiter::new(rules.clone())), Arc::clone)
+                }),
                 label,
                 filters,
             })
         })
         .collect::<Result<_, BuildError>>()?;
     Ok(Service { stats, routes, tls })
+}
+
+/// The rate limits of a service, by the labels of its routes.
+fn limiters(service: &Service) -> HashMap<&str, &Arc<RateLimiter>> {
+    let routes = service.routes.iter();
+    routes
+        .filter_map(|route| Some((route.label.as_str(), route.rate_limit.as_ref()?)))
+        .collect()
 }
 
 /// Does what has to be done when a generation comes into force: the servers that it shares with the

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use l7switch_rules::model;
 use rustls::ServerConfig;
 
+use crate::limit::rate::RateLimiter;
 use crate::net::shutdown::Shutdown;
 use crate::observe::access_log::AccessLog;
 use crate::observe::stats::ServiceStats;
@@ -53,6 +54,8 @@ pub struct Route {
     pub requests: Arc<AtomicU64>,
     /// Filters, ready to be applied.
     pub filters: Filters,
+    /// Its rate limit, shared with the generation before where that has the same.
+    pub rate_limit: Option<Arc<RateLimiter>>,
 }
 
 impl Generation {

@@ -13,18 +13,24 @@ use std::time::Duration;
 use bytes::Buf;
 use bytes::BytesMut;
 use l7switch_admin_api as api;
+use l7switch_engine::http1::RequestKind;
+use l7switch_engine::http1::ResponseHead;
 use l7switch_engine::http1::ResponseParser;
 use l7switch_rules::model::Health;
 use l7switch_rules::model::Probe;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::connect::ConnectError;
-use super::connect::connect_tcp;
+use super::connect::Told;
 use super::pool::Pool;
 use super::server::RealServer;
+use super::stream::ServerStream;
+use crate::net::content::Decoder;
+
+/// Longest content of an answer that is read, bytes.
+const ANSWER_MAX: usize = 64 * 1024;
 
 /// The running checks.
 #[derive(Debug, Default)]
@@ -35,6 +41,7 @@ pub struct Checks {
 #[derive(Debug)]
 struct Check {
     rules: Health,
+    told: Option<Told>,
     task: JoinHandle<()>,
 }
 
@@ -52,15 +59,24 @@ impl Checks {
             let Some(rules) = &pool.config().health else {
                 continue;
             };
+            let told = pool.config().send_proxy.map(|version| Told {
+                version,
+                ends: None,
+            });
             for server in pool.servers() {
                 let key = (pool.config().name.clone(), server.address());
                 let check = match before.remove(&key) {
-                    Some(running) if running.rules == *rules && !running.task.is_finished() => {
+                    Some(running)
+                        if running.rules == *rules
+                            && running.told == told
+                            && !running.task.is_finished() =>
+                    {
                         running
                     }
                     _ => Check {
                         rules: rules.clone(),
-                        task: tokio::spawn(run(Arc::clone(server), rules.clone())),
+                        told,
+                        task: tokio::spawn(run(Arc::clone(server), rules.clone(), told)),
                     },
                 };
                 self.tasks.insert(key, check);
@@ -69,13 +85,13 @@ impl Checks {
     }
 }
 
-async fn run(server: Arc<RealServer>, rules: Health) {
+async fn run(server: Arc<RealServer>, rules: Health, told: Option<Told>) {
     // Servers are not all asked at the same moment.
     tokio::time::sleep(part(rules.interval)).await;
     loop {
         let next =
             tokio::time::Instant::now() + rules.interval.mul_f64(0.95) + part(rules.interval / 10);
-        let result = tokio::time::timeout(rules.timeout, probe(&server, &rules)).await;
+        let result = tokio::time::timeout(rules.timeout, probe(&server, &rules, told)).await;
         let outcome = match &result {
             Ok(Ok(())) => Ok(()),
             Ok(Err(why)) => Err(why.as_str()),
@@ -100,45 +116,114 @@ fn part(whole: Duration) -> Duration {
     whole.mul_f64(fastrand::f64())
 }
 
-async fn probe(server: &RealServer, rules: &Health) -> Result<(), String> {
-    let stream = connect_tcp(server.address(), rules.timeout)
+async fn probe(server: &Arc<RealServer>, rules: &Health, told: Option<Told>) -> Result<(), String> {
+    let mut stream = server
+        .connect(told, rules.timeout)
         .await
         .map_err(|error: ConnectError| error.to_string())?;
-    let Probe::Http { path, host, status } = &rules.probe else {
-        return Ok(());
-    };
-    let host = host.clone().unwrap_or_else(|| server.address().to_string());
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: l7switch-health\r\nconnection: close\r\n\r\n"
-    );
-    let code = ask(stream, &request).await?;
-    let (lowest, highest) = *status;
-    if (lowest..=highest).contains(&code) {
-        Ok(())
-    } else {
-        Err(format!("status {code}"))
+    let own = || server.authority();
+    match &rules.probe {
+        Probe::Tcp => Ok(()),
+        Probe::Http { path, host, status } => {
+            let host = host.clone().unwrap_or_else(own);
+            let request = format!(
+                "GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: l7switch-health\r\nconnection: close\r\n\r\n"
+            );
+            let mut buffer = BytesMut::new();
+            let code = ask(&mut stream, request.as_bytes(), &mut buffer)
+                .await?
+                .status;
+            let (lowest, highest) = *status;
+            if (lowest..=highest).contains(&code) {
+                Ok(())
+            } else {
+                Err(format!("status {code}"))
+            }
+        }
+        Probe::Grpc { service } => grpc(&mut stream, service, &own()).await,
     }
 }
 
-/// The status of the final response to a request.
-async fn ask(mut stream: TcpStream, request: &str) -> Result<u16, String> {
-    let sent = stream.write_all(request.as_bytes()).await;
-    sent.map_err(|error| error.to_string())?;
-    let mut parser = ResponseParser::new();
+/// Asks the health service of gRPC (grpc.health.v1, health.proto): `Check` of a service, answered with SERVING.
+async fn grpc(stream: &mut ServerStream, service: &str, host: &str) -> Result<(), String> {
+    // HealthCheckRequest: field 1, a string. Before it: not compressed, and its length.
+    let name = service.as_bytes();
+    let mut message = Vec::new();
+    if !name.is_empty() {
+        let length = u8::try_from(name.len()).ok().filter(|length| *length < 128);
+        message.extend([0x0a, length.ok_or("the name of the service is too long")?]);
+        message.extend(name);
+    }
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    let content = [&[0][..], &length.to_be_bytes(), &message].concat();
+    let mut request = format!(
+        "POST /grpc.health.v1.Health/Check HTTP/1.1\r\nhost: {host}\r\nuser-agent: l7switch-health\r\n\
+         content-type: application/grpc\r\nconnection: te\r\nte: trailers\r\ncontent-length: {}\r\n\r\n",
+        content.len()
+    )
+    .into_bytes();
+    request.extend(content);
     let mut buffer = BytesMut::new();
+    let head = ask(stream, &request, &mut buffer).await?;
+    if head.status != 200 {
+        return Err(format!("status {}", head.status));
+    }
+    let mut decoder = Decoder::of_response(head.body(RequestKind::Normal));
+    let mut content = Vec::new();
     loop {
+        let decoded = decoder
+            .decode(&mut buffer)
+            .map_err(|error| format!("the answer is not HTTP: {error}"))?;
+        content.extend_from_slice(buffer.get(decoded.data).unwrap_or_default());
+        if content.len() > ANSWER_MAX {
+            return Err("the answer is too long".to_owned());
+        }
+        if decoded.ended {
+            break;
+        }
+        buffer.clear();
         let read = stream.read_buf(&mut buffer).await;
+        if read.map_err(|error| error.to_string())? == 0 {
+            return Err("the connection ended before an answer".to_owned());
+        }
+    }
+    // HealthCheckResponse: field 1, SERVING is 1. Of an error there is no message, but a status.
+    if content.get(5..) == Some(&[0x08, 1]) {
+        return Ok(());
+    }
+    let trailers = decoder.trailer_map();
+    let status = trailers
+        .get("grpc-status")
+        .and_then(|status| status.to_str().ok());
+    Err(match (content.get(5..), status) {
+        (None, Some(status)) => format!("gRPC status {status}"),
+        _ => "not serving".to_owned(),
+    })
+}
+
+/// Sends a request, and gives the head of the final response; what stands behind it is left in the buffer.
+async fn ask(
+    stream: &mut ServerStream,
+    request: &[u8],
+    buffer: &mut BytesMut,
+) -> Result<ResponseHead, String> {
+    let sent = stream.write_all(request).await;
+    sent.map_err(|error| error.to_string())?;
+    stream.flush().await.map_err(|error| error.to_string())?;
+    let mut parser = ResponseParser::new();
+    loop {
+        let read = stream.read_buf(buffer).await;
         if read.map_err(|error| error.to_string())? == 0 {
             return Err("the connection ended before an answer".to_owned());
         }
         while !buffer.is_empty() {
             let progress = parser
-                .consume(&buffer)
+                .consume(buffer)
                 .map_err(|error| format!("the answer is not HTTP: {error}"))?;
             buffer.advance(progress.consumed);
             match progress.head {
                 Some(head) if head.interim() => parser = ResponseParser::new(),
-                Some(head) => return Ok(head.status),
+                Some(head) => return Ok(head),
                 None => (),
             }
         }

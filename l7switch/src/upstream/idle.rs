@@ -25,6 +25,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use std::time::Instant;
 
+use super::connect::Told;
+
 /// A connection that was silent for so long after its answer has no more of it: longer than the longest delay of an
 /// acknowledgement (Linux: 200 ms, `TCP_DELACK_MAX`), for which Nagle's algorithm may hold the rest back.
 pub(super) const QUIET: Duration = Duration::from_millis(250);
@@ -56,15 +58,18 @@ const LOOKS: usize = 16;
 pub(super) struct Link<C> {
     /// The connection.
     pub(super) connection: C,
+    /// What the server was told of it.
+    told: Option<Told>,
     /// Answers in a row behind which nothing else could come.
     answered: u32,
 }
 
 impl<C> Link<C> {
     /// A connection that was just made.
-    pub(super) const fn new(connection: C) -> Self {
+    pub(super) const fn new(connection: C, told: Option<Told>) -> Self {
         Self {
             connection,
+            told,
             answered: 0,
         }
     }
@@ -93,7 +98,7 @@ pub(super) enum State {
 /// A connection that can be free.
 pub(super) trait Free {
     /// What it is now.
-    fn state(&self) -> State;
+    fn state(&mut self) -> State;
 }
 
 /// What a client has had of connections to servers.
@@ -160,11 +165,12 @@ impl<C: Free> Idle<C> {
         self.0.len()
     }
 
-    /// A connection for the client with this memory: one of its own, else the one that came last of those that have proved
-    /// clean. Those that are found closed are forgotten; `surplus` is told of each that has sent what nobody asked for.
+    /// A connection for the client with this memory, of which the server was told the same: one of its own, else one that has
+    /// proved clean. Those that are found closed are forgotten; `surplus` is told of each that has sent what nobody asked for.
     pub(super) fn take(
         &mut self,
         own: &Own,
+        told: Option<Told>,
         untidy: bool,
         now: Instant,
         mut surplus: impl FnMut(),
@@ -179,6 +185,13 @@ impl<C: Free> Idle<C> {
             let Ok(position) = self.0.binary_search_by_key(&number, |entry| entry.number) else {
                 continue;
             };
+            if self
+                .0
+                .get(position)
+                .is_some_and(|entry| entry.link.told != told)
+            {
+                continue;
+            }
             if let Some(link) = self.take_at(position, &mut surplus) {
                 had.numbers.remove(at);
                 return Some(link);
@@ -190,6 +203,9 @@ impl<C: Free> Idle<C> {
         let silent = |time| now.checked_sub(time);
         let (quiet, short, brief) = (silent(QUIET), silent(SHORT), silent(BRIEF));
         let shared = |entry: &Entry<C>| {
+            if entry.link.told != told {
+                return false;
+            }
             let latest = match entry.link.answered {
                 _ if untidy => quiet,
                 PROOF.. if !is_first => return true,
@@ -221,7 +237,7 @@ impl<C: Free> Idle<C> {
 
     /// The connection there, if it is quiet; one that is closed is forgotten.
     fn take_at(&mut self, position: usize, surplus: &mut impl FnMut()) -> Option<Link<C>> {
-        match self.0.get(position)?.link.connection.state() {
+        match self.0.get_mut(position)?.link.connection.state() {
             State::Quiet => return self.0.remove(position).map(|entry| entry.link),
             State::Surplus => surplus(),
             State::Closed => (),
@@ -254,9 +270,14 @@ impl<C: Free> Idle<C> {
         );
     }
 
+    /// Closes all.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// Closes those that are older than `patience`, and forgets those that are closed.
     pub(super) fn prune(&mut self, patience: Duration, mut surplus: impl FnMut()) {
-        self.0.retain(|entry| {
+        self.0.retain_mut(|entry| {
             match entry.link.connection.state() {
                 State::Closed => return false,
                 State::Surplus => {
@@ -280,14 +301,14 @@ mod tests {
     struct Fake(u32, Rc<Cell<State>>);
 
     impl Free for Fake {
-        fn state(&self) -> State {
+        fn state(&mut self) -> State {
             self.1.get()
         }
     }
 
     fn link(name: u32, answers: &[bool]) -> (Link<Fake>, Rc<Cell<State>>) {
         let state = Rc::new(Cell::new(State::Quiet));
-        let mut link = Link::new(Fake(name, Rc::clone(&state)));
+        let mut link = Link::new(Fake(name, Rc::clone(&state)), None);
         for clear in answers {
             link.answered(*clear);
         }
@@ -313,7 +334,7 @@ mod tests {
 
         fn take_at(&mut self, own: &Own, untidy: bool, now: Instant) -> Option<u32> {
             let surplus = &mut self.surplus;
-            let taken = self.idle.take(own, untidy, now, || *surplus += 1);
+            let taken = self.idle.take(own, None, untidy, now, || *surplus += 1);
             taken.map(|link| link.connection.0)
         }
     }

@@ -25,7 +25,7 @@ use super::response::read_head;
 use super::send::no_response;
 use super::server::RealServer;
 use super::stream::ServerStream;
-use crate::net::stream::SharedStream;
+use crate::net::stream::MaybeRaw;
 use crate::net::timer::Timer;
 use crate::observe::reason::Refusal;
 
@@ -68,6 +68,11 @@ impl Lease {
         self.outstanding.server()
     }
 
+    /// Whether the kernel can move its bytes.
+    pub fn is_clear(&self) -> bool {
+        self.link.connection.raw().is_some()
+    }
+
     /// Reads the next head, behind one of an interim response.
     ///
     /// # Errors
@@ -101,7 +106,7 @@ impl Lease {
         buffer: &mut BytesMut,
     ) -> Result<io::Result<usize>, Broke> {
         self.wait(feed, timer, patience, |_, server, cx| {
-            server.poll_read(cx, buffer)
+            server.poll_read_buf(cx, buffer)
         })
         .await
     }
@@ -149,7 +154,8 @@ impl Lease {
     }
 
     /// The connection becomes another protocol's.
-    pub fn into_tunnel(self) -> (SharedStream, Outstanding) {
-        (self.link.connection.into_stream(), self.outstanding)
+    pub fn into_tunnel(mut self) -> (ServerStream, Outstanding) {
+        self.link.connection.set_within(false);
+        (self.link.connection, self.outstanding)
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use l7switch_engine::sched;
 use l7switch_engine::sched::Cursor;
+use l7switch_engine::sched::Lookup;
 use l7switch_rules::model;
 
 use super::balance;
@@ -15,6 +16,8 @@ use super::balance::LookupTable;
 use super::balance::Member;
 use super::lease::Outstanding;
 use super::server::RealServer;
+use super::tls::Manner;
+use crate::net::tls::TlsError;
 
 /// What a server has done wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct Pool {
     config: model::Pool,
+    /// How its servers are spoken to.
+    manner: Manner,
     members: Vec<Member>,
     cursor: Arc<Cursor>,
     lookup: ArcSwap<LookupTable>,
@@ -36,7 +41,12 @@ pub struct Pool {
 
 impl Pool {
     /// The pool as the rules say, with the servers of `before` that it has in common with it.
-    pub fn new(config: model::Pool, before: Option<&Self>) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// A file of its TLS cannot be used.
+    pub fn new(config: model::Pool, before: Option<&Self>) -> Result<Self, TlsError> {
+        let manner = Manner::new(&config)?;
         let known: HashMap<SocketAddr, &Arc<RealServer>> = before
             .iter()
             .flat_map(|pool| &pool.members)
@@ -57,18 +67,20 @@ impl Pool {
                 })
             })
             .collect();
-        Self {
+        Ok(Self {
+            manner,
             members,
             cursor: before.map_or_else(Arc::default, |pool| Arc::clone(&pool.cursor)),
             lookup: ArcSwap::from_pointee(LookupTable::None),
             config,
-        }
+        })
     }
 
     /// Puts the rules' weights in force: for the generation that becomes the one in force.
     pub fn activate(&self) {
         for (member, server) in self.members.iter().zip(&self.config.servers) {
-            member.0.configure(server.weight);
+            member.0.configure(server);
+            member.0.speak(self.manner.towards(server));
             member.0.set_checked(self.config.health.is_some());
         }
         self.rebuild_lookup();
@@ -76,7 +88,7 @@ impl Pool {
 
     /// Makes the lookup table anew, after weights have changed.
     pub fn rebuild_lookup(&self) {
-        let table = LookupTable::build(self.config.scheduler.kind, &self.members);
+        let table = LookupTable::build(self.config.scheduler.kind, self.groups().0);
         self.lookup.store(Arc::new(table));
     }
 
@@ -116,19 +128,41 @@ impl Pool {
     }
 
     /// Picks a server for a request whose key has this hash, passing over those tried already, and
-    /// counts the request there. Gives the server's index too.
+    /// counts the request there. Gives the server's index too. Backups are picked where no other server can be.
     pub fn pick(&self, hash: u64, tried: &[usize]) -> Option<(usize, Outstanding)> {
         let lookup = self.lookup.load();
-        let pool = sched::Pool {
-            kind: self.config.scheduler.kind,
-            load_percent: self.config.scheduler.load_percent,
-            servers: &self.members,
-            cursor: &self.cursor,
-            lookup: lookup.as_lookup(),
+        let (primaries, backups) = self.groups();
+        let pick = |servers, lookup, first: usize| {
+            let pool = sched::Pool {
+                kind: self.config.scheduler.kind,
+                load_percent: self.config.scheduler.load_percent,
+                servers,
+                cursor: &self.cursor,
+                lookup,
+            };
+            let is_tried = |index: usize| tried.contains(&first.saturating_add(index));
+            let index = pool.pick(&balance::ask(hash), is_tried)?;
+            Some(first.saturating_add(index))
         };
-        let index = pool.pick(&balance::ask(hash), |index| tried.contains(&index))?;
+        let index = pick(primaries, lookup.as_lookup(), 0)
+            .or_else(|| pick(backups, Lookup::None, primaries.len()))?;
         let member = self.members.get(index)?;
         Some((index, Outstanding::new(Arc::clone(&member.0))))
+    }
+
+    /// Whether there is a server that could be picked.
+    pub fn has_server(&self) -> bool {
+        self.members.iter().any(|member| {
+            let server = member.0.sched();
+            server.available() && server.weight() > 0
+        })
+    }
+
+    /// The servers, and the backups.
+    fn groups(&self) -> (&[Member], &[Member]) {
+        self.members
+            .split_at_checked(self.config.primaries())
+            .unwrap_or((&self.members, &[]))
     }
 }
 
@@ -149,13 +183,20 @@ mod tests {
                 load_percent: 0,
             },
             forward: model::Forward::Nat,
+            send_proxy: None,
+            tls: None,
+            protocol: model::ServerProtocol::Http1,
             servers: servers
                 .iter()
                 .map(|(address, weight)| model::RealServer {
                     address: address.parse().unwrap(),
+                    name: None,
                     weight: *weight,
+                    backup: false,
                 })
                 .collect(),
+            names: Vec::new(),
+            fallback: None,
             health: None,
             passive: Passive::default(),
             connect_timeout: Duration::from_secs(1),
@@ -172,7 +213,8 @@ mod tests {
             let pool = Pool::new(
                 config(kind, &[("127.0.0.1:1", 1), ("127.0.0.1:2", 1)]),
                 None,
-            );
+            )
+            .unwrap();
             pool.activate();
             let (first, held) = pool.pick(7, &[]).unwrap();
             let (second, _) = pool.pick(7, &[first]).unwrap();
@@ -186,14 +228,15 @@ mod tests {
 
     #[test]
     fn servers_live_on_in_the_next_generation() {
-        let old = Pool::new(config(SchedulerKind::Mh, &[("127.0.0.1:1", 1)]), None);
+        let old = Pool::new(config(SchedulerKind::Mh, &[("127.0.0.1:1", 1)]), None).unwrap();
         old.activate();
         let (_, held) = old.pick(0, &[]).unwrap();
         held.server().set_draining(true);
         let new = Pool::new(
             config(SchedulerKind::Mh, &[("127.0.0.1:2", 1), ("127.0.0.1:1", 4)]),
             Some(&old),
-        );
+        )
+        .unwrap();
         new.activate();
         let status: Vec<_> = new.servers().map(|server| server.status()).collect();
         assert_eq!(status[1].active, 1);

@@ -55,7 +55,7 @@ pub(super) async fn read_head<F: Feed>(
         }
         buffer.reserve(READ);
         let read = wait(feed, server, timer, patience, |_, server, cx| {
-            server.poll_read(cx, buffer)
+            server.poll_read_buf(cx, buffer)
         });
         let read: io::Result<usize> = read.await.map_err(NoHead::Broke)?;
         if !matches!(read, Ok(1..)) {

@@ -3,7 +3,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -11,9 +10,10 @@ use http::Method;
 use http::StatusCode;
 use l7switch_engine::http1::ResponseHead;
 use l7switch_engine::policy::may_retry;
+use tokio::io::AsyncWrite;
 
 use super::connect::ConnectError;
-use super::connect::connect_tcp;
+use super::connect::Told;
 use super::feed::Broke;
 use super::feed::Feed;
 use super::feed::Patience;
@@ -29,7 +29,6 @@ use super::server::RealServer;
 use super::stream::ServerStream;
 use crate::net::clock::nanos;
 use crate::net::clock::ns_of;
-use crate::net::stream::SharedStream;
 use crate::net::stream::poll_write_both;
 use crate::net::timer::Timer;
 use crate::observe::reason::Reason;
@@ -44,6 +43,8 @@ pub struct Message<'a> {
     pub is_unnamed: bool,
     /// Hash of the scheduler's key.
     pub hash: u64,
+    /// What the server is told of the connection: one on which it was told something else is none for this request.
+    pub told: Option<Told>,
     /// Content that has come with its head: all of it, or nothing.
     pub content: &'a [u8],
     /// Whether its method is safe.
@@ -112,16 +113,18 @@ pub async fn send<F: Feed>(
         };
         let server = outstanding.server();
         chosen(server);
-        let mut kept = server.take_idle(own, message.began);
+        let mut kept = server.take_idle(own, message.told, message.began);
         let (refusal, fault) = loop {
             let is_reused = kept.is_some();
             let mut link = match kept.take() {
                 Some(link) => link,
                 // Boxed, as what is rare.
-                None => match Box::pin(connect(server, config.connect_timeout)).await {
-                    Ok(link) => link,
-                    Err(error) => break (connect_refusal(&error), Fault::Connect),
-                },
+                None => {
+                    match Box::pin(server.connect(message.told, config.connect_timeout)).await {
+                        Ok(connection) => Link::new(connection, message.told),
+                        Err(error) => break (connect_refusal(&error), Fault::Connect),
+                    }
+                }
             };
             let stream = &mut link.connection;
             stream.set_within(true);
@@ -179,14 +182,6 @@ pub async fn send<F: Feed>(
     }
 }
 
-async fn connect(
-    server: &RealServer,
-    patience: Duration,
-) -> Result<Link<ServerStream>, ConnectError> {
-    let (stream, _) = SharedStream::new(connect_tcp(server.address(), patience).await?);
-    Ok(Link::new(ServerStream::new(stream)))
-}
-
 /// Sends the request on a connection, and reads the head of the response.
 async fn attempt<F: Feed>(
     server: &RealServer,
@@ -208,7 +203,7 @@ async fn attempt<F: Feed>(
     timer.start(message.patience.response);
     while !head.is_empty() || !content.is_empty() {
         let written = timer
-            .within(|cx| poll_write_both(Pin::new(stream.stream()), cx, &mut head, &mut content))
+            .within(|cx| poll_write_both(Pin::new(&mut *stream), cx, &mut head, &mut content))
             .await
             .map_err(|_| Attempt::Spent(Broke::Expired(WaitsFor::Server).refusal()))?;
         // A server that answers before it has read the whole request and closes resets the connection when more comes: what
@@ -217,6 +212,10 @@ async fn attempt<F: Feed>(
             break;
         }
     }
+    timer
+        .within(|cx| Pin::new(&mut *stream).poll_flush(cx).map(drop))
+        .await
+        .map_err(|_| Attempt::Spent(Broke::Expired(WaitsFor::Server).refusal()))?;
     match read_head(feed, stream, timer, message.patience, buffer).await {
         Ok(read) => Ok(read),
         Err(NoHead::Broke(broke)) => Err(Attempt::Spent(broke.refusal())),
@@ -239,18 +238,18 @@ pub fn is_safe(method: &Method) -> bool {
 }
 
 fn connect_refusal(error: &ConnectError) -> Refusal {
-    match error {
-        ConnectError::Refused(_) => Refusal::new(
-            Reason::ConnectFailed,
-            StatusCode::BAD_GATEWAY,
-            "no server accepts the connection",
-        ),
-        ConnectError::Timeout(_) => Refusal::new(
-            Reason::ConnectTimeout,
+    let (status, detail) = match error {
+        ConnectError::Refused(_) => (StatusCode::BAD_GATEWAY, "no server accepts the connection"),
+        ConnectError::Timeout(_) => (
             StatusCode::GATEWAY_TIMEOUT,
             "no server accepted the connection in time",
         ),
-    }
+        ConnectError::Tls(_) => (
+            StatusCode::BAD_GATEWAY,
+            "the TLS handshake with the server failed",
+        ),
+    };
+    Refusal::new(error.reason(), status, detail)
 }
 
 /// The server closed the connection, or what it sent is no response.

@@ -22,15 +22,23 @@ use l7switch_admin_api::ServerState;
 use l7switch_admin_api::ServerStatus;
 use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::sched;
+use l7switch_rules::model;
+use l7switch_rules::model::Lookup;
 use l7switch_rules::model::Passive;
 use l7switch_rules::model::address_bytes;
 use tokio::sync::Notify;
 
+use super::connect::ConnectError;
+use super::connect::Told;
+use super::http2;
+use super::http2::Offer;
 use super::idle::Idle;
 use super::idle::Link;
 use super::idle::Own;
 use super::idle::UNTIDY;
+use super::reach::Reach;
 use super::stream::ServerStream;
+use super::tls::Manner;
 use crate::net::clock::now_ns;
 
 /// A real server in one pool.
@@ -39,6 +47,7 @@ pub struct RealServer {
     pool: Arc<str>,
     address: SocketAddr,
     sched: sched::Server,
+    reach: Reach,
     idle: Mutex<Idle<ServerStream>>,
     /// When it last sent bytes behind an answer, as [`now_ns`]; 0: never.
     untidy_ns: AtomicU64,
@@ -68,7 +77,10 @@ pub struct Standing {
 /// What the hands on a server have said.
 #[derive(Debug)]
 struct Control {
+    /// The name that it was found by; absent: the rules give its address.
+    name: Option<Lookup>,
     configured: u32,
+    backup: bool,
     admin_weight: Option<u32>,
     draining: bool,
     /// An administrator holds it to be dead.
@@ -94,10 +106,13 @@ impl RealServer {
             pool,
             address,
             sched: sched::Server::new(endpoint, weight),
+            reach: Reach::default(),
             idle: Mutex::default(),
             untidy_ns: AtomicU64::new(0),
             control: Mutex::new(Control {
+                name: None,
                 configured: weight,
+                backup: false,
                 admin_weight: None,
                 draining: false,
                 held_down: false,
@@ -123,6 +138,15 @@ impl RealServer {
     /// The address.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How the rules call it: its name, or its address, with the port.
+    pub(super) fn authority(&self) -> String {
+        let control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        match &control.name {
+            Some(name) => format!("{}:{}", name.certificate_name(), self.address.port()),
+            None => self.address.to_string(),
+        }
     }
 
     /// The server as the schedulers see it.
@@ -168,9 +192,49 @@ impl RealServer {
         });
     }
 
-    /// The rule file's weight.
-    pub fn configure(&self, weight: u32) {
-        self.change(|control| control.configured = weight);
+    /// A connection to it within `patience`.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
+    pub async fn connect(
+        self: &Arc<Self>,
+        told: Option<Told>,
+        patience: Duration,
+    ) -> Result<ServerStream, ConnectError> {
+        match self.offer(told, patience).await? {
+            Offer::Own(stream) => Ok(stream),
+            Offer::Shared(ticket) => Ok(http2::pipe(self, ticket, told, patience)),
+        }
+    }
+
+    /// A connection that takes a request within `patience`.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
+    pub(super) async fn offer(
+        &self,
+        told: Option<Told>,
+        patience: Duration,
+    ) -> Result<Offer, ConnectError> {
+        self.reach.offer(self.address, told, patience).await
+    }
+
+    /// How it is spoken to from now on. Connections that were made otherwise are closed as soon as they are free.
+    pub(super) fn speak(&self, manner: Manner) {
+        if self.reach.speak(Arc::new(manner)) {
+            self.idle().clear();
+        }
+    }
+
+    /// What the rule file says of it.
+    pub fn configure(&self, rules: &model::RealServer) {
+        self.change(|control| {
+            control.name.clone_from(&rules.name);
+            control.configured = rules.weight;
+            control.backup = rules.backup;
+        });
     }
 
     /// An administrator's weight, `None` to go back to the rule file's.
@@ -327,10 +391,16 @@ impl RealServer {
         self.untidy_ns.store(now_ns().max(1), Relaxed);
     }
 
-    /// A free connection for the client with this memory.
-    pub(super) fn take_idle(&self, own: &Own, now: Instant) -> Option<Link<ServerStream>> {
+    /// A free connection for the client with this memory, of which the server was told the same.
+    pub(super) fn take_idle(
+        &self,
+        own: &Own,
+        told: Option<Told>,
+        now: Instant,
+    ) -> Option<Link<ServerStream>> {
         let untidy = self.is_untidy();
-        self.idle().take(own, untidy, now, || self.sent_surplus())
+        self.idle()
+            .take(own, told, untidy, now, || self.sent_surplus())
     }
 
     /// Keeps a connection for reuse, of at most so many.
@@ -345,6 +415,7 @@ impl RealServer {
     /// Closes idle connections that are older than `patience`, and forgets those that are closed.
     pub fn prune_idle(&self, patience: Duration) {
         self.idle().prune(patience, || self.sent_surplus());
+        self.reach.shared.prune(patience);
     }
 
     /// What an administrator sees.
@@ -353,15 +424,18 @@ impl RealServer {
         ServerStatus {
             pool: self.pool.to_string(),
             address: self.address,
+            name: control.name.as_ref().map(Lookup::to_string),
             weight: control.configured,
             effective_weight: control.effective_weight(),
+            backup: control.backup,
             state: control.state(),
             health: control.health,
             active: u64::from(self.sched.active()),
             total: self.total.load(Relaxed),
             failures: self.failures.load(Relaxed),
             surplus: self.surplus.load(Relaxed),
-            idle: u64::try_from(self.idle().len()).unwrap_or(u64::MAX),
+            idle: u64::try_from(self.idle().len().saturating_add(self.reach.shared.idle()))
+                .unwrap_or(u64::MAX),
             ewma_ms: Duration::from_nanos(self.ewma_ns.load(Relaxed)).as_secs_f64() * 1000.0,
         }
     }
@@ -398,94 +472,4 @@ impl Control {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn server() -> Arc<RealServer> {
-        Arc::new(RealServer::new(
-            "p".into(),
-            "127.0.0.1:1".parse().unwrap(),
-            5,
-        ))
-    }
-
-    #[test]
-    fn checks_need_so_many_results_in_a_row() {
-        let server = server();
-        server.set_checked(true);
-        assert_eq!(server.checked(false, 2, 3), None);
-        assert_eq!(server.checked(true, 2, 3), None);
-        assert_eq!(server.checked(false, 2, 3), None);
-        assert_eq!(server.checked(false, 2, 3), None);
-        assert_eq!(server.checked(false, 2, 3), Some(Health::Down));
-        assert!(!server.sched().available());
-        assert_eq!(server.status().state, ServerState::Down);
-        assert_eq!(server.checked(true, 2, 3), None);
-        assert_eq!(server.checked(true, 2, 3), Some(Health::Up));
-        assert!(server.sched().available());
-    }
-
-    #[test]
-    fn what_an_administrator_set_survives_a_new_rule_file() {
-        let server = server();
-        server.set_admin_weight(Some(9));
-        server.configure(2);
-        assert_eq!(server.status().weight, 2);
-        assert_eq!(server.status().effective_weight, 9);
-        server.set_draining(true);
-        assert_eq!(server.sched().weight(), 0);
-        server.set_draining(false);
-        server.set_admin_weight(None);
-        assert_eq!(server.sched().weight(), 2);
-    }
-
-    #[test]
-    fn one_held_down_stays_so_whatever_checks_say() {
-        let server = server();
-        server.set_checked(true);
-        server.set_draining(true);
-        server.hold_down();
-        server.checked(true, 1, 1);
-        assert_eq!(server.standing().state, ServerState::Down);
-        assert!(!server.sched().available());
-        server.set_draining(false);
-        assert_eq!(server.standing().state, ServerState::Up);
-        assert!(server.sched().available());
-    }
-
-    #[tokio::test]
-    async fn a_watcher_is_told_of_changes_and_of_nothing_else() {
-        let server = server();
-        let told = Arc::new(Notify::new());
-        server.watch(&told);
-        server.set_draining(true);
-        told.notified().await;
-        server.set_draining(true);
-        server.set_checked(true);
-        server.checked(true, 1, 1);
-        let nothing = tokio::time::timeout(Duration::from_millis(1), told.notified());
-        assert!(nothing.await.is_err());
-        server.set_admin_weight(Some(5));
-        told.notified().await;
-        assert_eq!(server.standing().weight, 5, "draining does not change it");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn failures_in_a_row_eject_for_a_while() {
-        let server = server();
-        let passive = Passive {
-            failures: 2,
-            eject: Duration::from_secs(10),
-        };
-        server.failed(&passive, || true);
-        server.succeeded();
-        server.failed(&passive, || true);
-        assert!(server.sched().available());
-        server.failed(&passive, || true);
-        assert_eq!(server.status().state, ServerState::Ejected);
-        assert!(!server.sched().available());
-        tokio::time::sleep(Duration::from_secs(11)).await;
-        assert!(server.sched().available());
-        assert_eq!(server.status().failures, 3);
-    }
-}
+mod tests;

@@ -356,6 +356,7 @@ async fn a_request_is_one_line_in_the_access_log() {
     let options = Options {
         access_log: Target::File(path.clone()),
         log_format: l7switch::observe::access_log::Format::Json,
+        ..Options::default()
     };
     let switch = start_with(&simple(&[server.address], "", ""), &options);
     let web = address(&switch, "web");
@@ -394,6 +395,7 @@ async fn the_line_of_a_client_that_left_names_its_server() {
     let options = Options {
         access_log: Target::File(path.clone()),
         log_format: l7switch::observe::access_log::Format::Json,
+        ..Options::default()
     };
     let switch = start_with(&simple(&[server.address], "", ""), &options);
     let mut client = Raw::connect(address(&switch, "web")).await;
@@ -434,6 +436,7 @@ async fn the_line_of_a_client_that_takes_nothing_says_so() {
     let options = Options {
         access_log: Target::File(path.clone()),
         log_format: l7switch::observe::access_log::Format::Json,
+        ..Options::default()
     };
     let limits = "limits = { idle_timeout = \"300ms\" }";
     let switch = start_with(&simple(&[server.address], limits, ""), &options);

@@ -185,7 +185,7 @@ impl Raw {
         }
     }
 
-    async fn line(&mut self) -> String {
+    pub(crate) async fn line(&mut self) -> String {
         loop {
             if let Some(end) = find(&self.buffer, b"\r\n") {
                 return String::from_utf8(self.buffer.drain(..end + 2).collect()).unwrap();
@@ -249,7 +249,15 @@ impl Server {
         F: Fn(Raw, usize, Arc<Mutex<Vec<String>>>) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0", script).await
+    }
+
+    async fn start_at<F, Fut>(address: &str, script: F) -> Self
+    where
+        F: Fn(Raw, usize, Arc<Mutex<Vec<String>>>) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let socket = TcpListener::bind(address).await.unwrap();
         let address = socket.local_addr().unwrap();
         let seen = Arc::<Mutex<Vec<String>>>::default();
         let connections = Arc::<AtomicUsize>::default();
@@ -273,7 +281,12 @@ impl Server {
 
     /// A server that answers every request with 200 and this text, and notes the heads.
     pub(crate) async fn saying(text: &'static str) -> Self {
-        Self::start(move |mut conn, _, seen| async move {
+        Self::saying_at("127.0.0.1:0", text).await
+    }
+
+    /// The same at this address.
+    pub(crate) async fn saying_at(address: &str, text: &'static str) -> Self {
+        Self::start_at(address, move |mut conn, _, seen| async move {
             while let Some(head) = conn.head().await {
                 conn.body(&head).await;
                 seen.lock().unwrap().push(head.clone());

@@ -17,7 +17,7 @@ use rcgen::generate_simple_self_signed;
 use rustls::ClientConfig;
 use rustls::RootCertStore;
 use rustls::ServerConfig;
-use rustls::crypto::ring;
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::ServerName;
@@ -58,7 +58,7 @@ fn client(trusted: &[&CertifiedKey<KeyPair>], alpn: &[&str]) -> Arc<ClientConfig
     for pair in trusted {
         roots.add(pair.cert.der().clone()).unwrap();
     }
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
@@ -205,7 +205,7 @@ async fn a_new_certificate_comes_with_a_reload_and_a_bad_one_does_not() {
 /// A TLS server that says its name.
 async fn tls_server(pair: &CertifiedKey<KeyPair>, says: &'static str) -> SocketAddr {
     let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()

@@ -107,7 +107,7 @@ fn send(count: usize) {
         println!("{} flows, {traffic:?}, {:?}", module.flows, module.counters);
         assert_eq!(module.flows, 40, "no forged packet makes a flow");
         assert!(traffic.packets > 200);
-        assert!(module.counter("bad_checksums").unwrap() > 20);
+        assert!(module.counter("bad_checksums").unwrap() > 5);
         for address in addresses {
             assert_eq!(
                 network.client.get(&format!("http://{address}/")),

@@ -2,8 +2,10 @@
 //! The check: from text to the model, with every mistake that can be known from the text.
 
 mod fields;
+mod limits;
 mod pool;
 mod route;
+mod servers;
 mod service;
 mod shadow;
 
@@ -98,22 +100,33 @@ pub(crate) fn check(sources: &Sources) -> (Model, Vec<Diagnostic>, Cache) {
         };
         let (service, routes) = check.service(&name, span, text, &mut names, &mut listens);
         model.services.push(service);
-        places.push(routes);
+        places.push((span, routes));
     }
-    for (number, (name, (span, text))) in pools.iter().enumerate() {
-        let pool = check.pool(name, *span, text);
+    for (name, (span, text)) in &pools {
+        let mut pool = check.pool(name, *span, text);
+        let mut names = route::Pools {
+            numbers: &numbers,
+            used: &mut used,
+            known: check.syntax_is_good,
+        };
+        let fallback = text.value.fallback.as_ref();
+        pool.fallback = fallback.and_then(|name| check.pool_number(name, &mut names));
         model.pools.push(pool);
+    }
+    check.fallbacks(&model, &pools);
+    for (number, (name, (span, _))) in pools.iter().enumerate() {
         if check.syntax_is_good && !used.get(number).is_some_and(|u| *u) {
             let message = format!("no route uses pool `{name}`");
             check.note(Diagnostic::warning("unused-pool", *span, message).label("never used"));
         }
     }
+    check.kernel_can(&model, &places);
     if check
         .diagnostics
         .iter()
         .all(|d| d.severity != crate::text::diagnostic::Severity::Error)
     {
-        for (service, routes) in model.services.iter().zip(&places) {
+        for (service, (_, routes)) in model.services.iter().zip(&places) {
             shadow::check(&mut check, service, routes);
         }
     }
@@ -123,6 +136,22 @@ pub(crate) fn check(sources: &Sources) -> (Model, Vec<Diagnostic>, Cache) {
 impl Check<'_> {
     fn note(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);
+    }
+
+    /// Notes pools that would fall back on themselves.
+    fn fallbacks(&mut self, model: &Model, pools: &[(String, (Span, At<PoolText>))]) {
+        for (number, (name, (_, text))) in pools.iter().enumerate() {
+            let Some(given) = &text.value.fallback else {
+                continue;
+            };
+            let next = |number: &usize| model.pools.get(*number)?.fallback;
+            let mut chain = std::iter::successors(next(&number), next).take(model.pools.len());
+            if chain.any(|later| later == number) {
+                let message = format!("pool `{name}` falls back on itself");
+                let help = "end the chain of `fallback` at a pool without one";
+                self.note(Diagnostic::error("impossible", given.span, message).help(help));
+            }
+        }
     }
 
     /// Parses one file. Of one that is not TOML only that is noted: what was recovered from it may have been
@@ -276,9 +305,11 @@ impl Check<'_> {
             protocol,
             datapath,
             allow,
+            refuse,
             certificates,
             limits,
             trusted,
+            accept_proxy,
             via
         );
         if !twice.is_empty() {

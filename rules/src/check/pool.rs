@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 //! Checking pools: servers, scheduler, health.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Check;
@@ -12,7 +10,6 @@ use crate::text::diagnostic::Diagnostic;
 use crate::text::language::*;
 use crate::text::source::At;
 use crate::text::source::Span;
-use crate::text::value::OneOrMany;
 use crate::text::value::Time;
 
 fn time(given: Option<&Time>, default: Duration) -> Duration {
@@ -23,7 +20,7 @@ impl Check<'_> {
     pub(super) fn pool(&mut self, name: &str, span: Span, text: &At<PoolText>) -> Pool {
         let given = &text.value;
         let passive = Passive::default();
-        let servers = match &given.servers {
+        let (servers, names) = match &given.servers {
             Some(servers) => self.servers(name, servers),
             None => {
                 let help = "add: servers = [\"10.0.0.1:8080\"]";
@@ -33,7 +30,7 @@ impl Check<'_> {
                     format!("pool `{name}` has no servers"),
                     help,
                 );
-                Vec::new()
+                Default::default()
             }
         };
         let number = |check: &mut Self, given: &Option<At<i64>>, high: i64, default: u32| {
@@ -42,12 +39,21 @@ impl Check<'_> {
                 .map_or(Some(default), |n| check.number(n, 0, high))
                 .unwrap_or(default)
         };
+        let protocol = self.server_protocol(given);
         Pool {
             name: name.to_owned(),
             scheduler: self.scheduler(given.scheduler.as_ref()),
             forward: given.forward.map_or_else(Forward::default, |f| f.0),
+            send_proxy: given.send_proxy.map(|word| word.0),
+            protocol,
+            tls: given
+                .tls
+                .as_ref()
+                .and_then(|tls| self.server_tls(name, tls)),
             servers,
-            health: given.health.as_ref().and_then(|h| self.health(h)),
+            names,
+            fallback: None,
+            health: given.health.as_ref().and_then(|h| self.health(h, protocol)),
             passive: given.passive.as_ref().map_or(passive, |p| Passive {
                 failures: number(self, &p.failures, 1000, passive.failures),
                 eject: time(p.eject.as_ref(), passive.eject),
@@ -60,58 +66,77 @@ impl Check<'_> {
         }
     }
 
-    fn servers(&mut self, pool: &str, given: &At<OneOrMany<At<ServerChoice>>>) -> Vec<RealServer> {
-        let mut seen: HashMap<SocketAddr, Span> = HashMap::new();
-        let mut servers = Vec::with_capacity(given.value.0.len());
-        for At { value, span } in &given.value.0 {
-            let (address, weight) = match value {
-                ServerChoice::Address(address) => (Some(address), None),
-                ServerChoice::Table(table) => (table.address.as_ref(), table.weight.as_ref()),
-            };
-            let Some(address) = address else {
-                let help = "add: address = \"10.0.0.1:8080\"";
-                let broken = matches!(value, ServerChoice::Table(table) if table.broken);
-                self.missing(broken, *span, "the server has no address".to_owned(), help);
-                continue;
-            };
-            let weight = weight
-                .map_or(Some(1), |w| self.number(w, 0, 65_535))
-                .unwrap_or(1);
-            let At {
-                value: address,
-                span,
-            } = At {
-                value: address.value.0,
-                span: address.span,
-            };
-            if address.ip().is_unspecified() || address.ip().is_multicast() {
-                let message = format!("{} is not an address of a server", address.ip());
-                self.note(Diagnostic::error("bad-value", span, message));
-            }
-            match seen.get(&address) {
-                Some(&first) => {
-                    let message = format!("{address} is listed twice in pool `{pool}`");
-                    self.note(
-                        Diagnostic::error("duplicate", span, message)
-                            .label("again")
-                            .related(first, "first here")
-                            .help("to give it more requests, increase its weight"),
-                    );
-                }
-                None => {
-                    seen.insert(address, span);
-                    servers.push(RealServer { address, weight });
-                }
+    fn server_protocol(&mut self, given: &PoolText) -> ServerProtocol {
+        let Some(At { value, span }) = &given.protocol else {
+            return ServerProtocol::default();
+        };
+        let has_tls = given
+            .tls
+            .as_ref()
+            .is_some_and(|tls| !matches!(tls.value, ServerTlsChoice::On(false)));
+        if value.0 == ServerProtocol::Auto && !has_tls {
+            let message = "in clear text a server cannot offer a protocol";
+            self.note(
+                Diagnostic::error("impossible", *span, message)
+                    .help("write \"http1\" or \"http2\", or add: tls = true"),
+            );
+        }
+        value.0
+    }
+
+    fn server_tls(&mut self, pool: &str, given: &At<ServerTlsChoice>) -> Option<ServerTls> {
+        let mut tls = ServerTls {
+            ca: None,
+            server_name: None,
+            verify: true,
+            certificate: None,
+        };
+        let text = match &given.value {
+            ServerTlsChoice::On(false) => return None,
+            ServerTlsChoice::On(true) => return Some(tls),
+            ServerTlsChoice::Table(text) => text,
+        };
+        if let Some(verify) = &text.verify
+            && !verify.value
+        {
+            tls.verify = false;
+            let message = format!(
+                "the certificates of pool `{pool}` are not verified: anybody can pose as its servers"
+            );
+            self.note(
+                Diagnostic::warning("no-verify", verify.span, message)
+                    .help("give the authority that signed them: ca = \"ca.pem\""),
+            );
+            if let Some(ca) = &text.ca {
+                let message = "`ca` has no effect with verify = false";
+                self.note(Diagnostic::error("impossible", ca.span, message));
             }
         }
-        if given.value.0.is_empty() && !self.has_errors_in(given.span) {
-            let message = format!("pool `{pool}` has no servers");
-            self.note(Diagnostic::error("missing-key", given.span, message));
-        } else if !servers.is_empty() && servers.iter().all(|s| s.weight == 0) {
-            let message = format!("no server of pool `{pool}` gets requests: all weights are zero");
-            self.note(Diagnostic::warning("no-weight", given.span, message));
+        tls.ca = text
+            .ca
+            .as_ref()
+            .map(|ca| self.folder(ca.span).join(&ca.value));
+        tls.server_name = text
+            .server_name
+            .as_ref()
+            .and_then(|name| self.hostname(name));
+        if let Some(At { value, span }) = &text.certificate {
+            match (&value.cert, &value.key) {
+                (Some(cert), Some(key)) => {
+                    tls.certificate = Some(Certificate {
+                        cert: self.folder(cert.span).join(&cert.value),
+                        key: self.folder(key.span).join(&key.value),
+                    });
+                }
+                _ => self.missing(
+                    value.broken,
+                    *span,
+                    "a certificate needs `cert` and `key`".to_owned(),
+                    "give both as paths of PEM files",
+                ),
+            }
         }
-        servers
+        Some(tls)
     }
 
     fn scheduler(&mut self, given: Option<&SchedulerChoice>) -> Scheduler {
@@ -175,28 +200,33 @@ impl Check<'_> {
             KeyChoice::Word(KeyWord::Host) => return HashKey::Host,
             KeyChoice::Table(table) => table,
         };
+        self.named_key(key.span, table).unwrap_or_default()
+    }
+
+    /// A key that is a header field or a cookie.
+    pub(super) fn named_key(&mut self, span: Span, table: &KeyText) -> Option<HashKey> {
         let name = match (&table.header, &table.cookie) {
             (Some(name), None) | (None, Some(name)) => name,
             _ => {
-                self.exactly_one(key.span, "header or cookie");
-                return HashKey::Source;
+                self.exactly_one(span, "header or cookie");
+                return None;
             }
         };
         if !is_token(&name.value) {
             let message = format!("`{}` is not a field or cookie name", name.value);
             self.note(Diagnostic::error("bad-name", name.span, message));
         }
-        if table.header.is_some() {
+        Some(if table.header.is_some() {
             HashKey::Header(name.value.to_ascii_lowercase())
         } else {
             HashKey::Cookie(name.value.clone())
-        }
+        })
     }
 
-    fn health(&mut self, given: &At<HealthText>) -> Option<Health> {
+    fn health(&mut self, given: &At<HealthText>, protocol: ServerProtocol) -> Option<Health> {
         let text = &given.value;
-        let probe = match (&text.http, text.tcp.unwrap_or(false)) {
-            (Some(path), false) => {
+        let probe = match (&text.http, text.tcp.unwrap_or(false), &text.grpc) {
+            (Some(path), false, None) => {
                 let raw = path.value.as_str();
                 if !raw.starts_with('/') || raw.bytes().any(|b| b <= b' ' || b >= 0x7f || b == b'#')
                 {
@@ -215,7 +245,7 @@ impl Check<'_> {
                         .map_or(Some((200, 399)), |s| self.status(s))?,
                 }
             }
-            (None, true) => {
+            (None, tcp, grpc) if tcp != grpc.is_some() => {
                 let http_only = [
                     text.host.as_ref().map(|h| ("host", h.span)),
                     text.status.as_ref().map(|s| ("status", s.span)),
@@ -224,10 +254,27 @@ impl Check<'_> {
                     let message = format!("`{key}` is for http checks");
                     self.note(Diagnostic::error("impossible", span, message));
                 }
-                Probe::Tcp
+                match grpc {
+                    None => Probe::Tcp,
+                    Some(grpc) => {
+                        if protocol == ServerProtocol::Http1 {
+                            let message = "gRPC needs HTTP/2 towards the servers";
+                            self.note(
+                                Diagnostic::error("impossible", grpc.span, message)
+                                    .help("add to the pool: protocol = \"http2\""),
+                            );
+                        }
+                        Probe::Grpc {
+                            service: grpc.value.clone(),
+                        }
+                    }
+                }
             }
             _ => {
-                self.exactly_one(given.span, "http = \"/path\" or tcp = true");
+                self.exactly_one(
+                    given.span,
+                    "http = \"/path\", tcp = true or grpc = \"service\"",
+                );
                 return None;
             }
         };

@@ -80,6 +80,12 @@ impl Check<'_> {
             .map_or_else(Vec::new, |h| h.value.0.into_iter().map(|h| h.0).collect());
         hosts.sort_unstable();
         hosts.dedup();
+        if let Some(strict) = &text.strict
+            && text.pools.is_none()
+        {
+            let message = "`strict` is for routes with `pools`";
+            self.note(Diagnostic::error("impossible", strict.span, message));
+        }
         let action = self.action(
             (text.broken, span),
             (text.pool, text.pools, text.respond, text.redirect),
@@ -100,6 +106,9 @@ impl Check<'_> {
             cookies: self.conditions(Kind::Cookie, text.cookies),
             sources,
             filters,
+            rate_limit: text.rate_limit.and_then(|limit| self.rate_limit(limit)),
+            body_limit: self.body_limit(text.body_limit),
+            strict: text.strict.is_some_and(|strict| strict.value),
             action,
         }
     }
@@ -126,7 +135,9 @@ impl Check<'_> {
             request_headers,
             response_headers,
             rewrite,
-            response_timeout
+            response_timeout,
+            rate_limit,
+            body_limit
         );
         if protocol == Protocol::Tcp {
             hide!(host);
@@ -238,7 +249,7 @@ impl Check<'_> {
         paths
     }
 
-    fn hostname(&mut self, name: &At<String>) -> Option<String> {
+    pub(super) fn hostname(&mut self, name: &At<String>) -> Option<String> {
         let mut buf = [0; l7switch_engine::uri::MAX_HOST];
         match l7switch_engine::uri::host(name.value.as_bytes(), &mut buf) {
             Ok(form) if !form.is_empty() => Some(name.value.clone()),
@@ -335,7 +346,11 @@ impl Check<'_> {
         }
     }
 
-    fn pool_number(&mut self, name: &At<String>, pools: &mut Pools<'_>) -> Option<usize> {
+    pub(super) fn pool_number(
+        &mut self,
+        name: &At<String>,
+        pools: &mut Pools<'_>,
+    ) -> Option<usize> {
         if let Some(&number) = pools.numbers.get(name.value.as_str()) {
             if let Some(used) = pools.used.get_mut(number) {
                 *used = true;

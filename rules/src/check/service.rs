@@ -3,13 +3,18 @@
 
 use std::net::SocketAddr;
 
+use ipnet::IpNet;
+use ipnet::Ipv4Net;
+use ipnet::Ipv6Net;
+
 use super::Check;
 use super::route::Pools;
 use super::route::Seen;
+use crate::front_only;
 use crate::model::*;
 use crate::text::diagnostic::Diagnostic;
+use crate::text::language::AcceptProxyChoice;
 use crate::text::language::CertificateText;
-use crate::text::language::LimitsText;
 use crate::text::language::ServiceText;
 use crate::text::source::At;
 use crate::text::source::Span;
@@ -30,6 +35,17 @@ fn overlaps(a: SocketAddr, b: SocketAddr) -> bool {
     let (x, y) = (a.ip(), b.ip());
     let one_is_all = x.is_ipv4() == y.is_ipv4() && (x.is_unspecified() || y.is_unspecified());
     a.port() == b.port() && (x == y || one_is_all)
+}
+
+/// The peers whose connections begin with a PROXY header.
+fn accept_proxy(given: Option<&At<AcceptProxyChoice>>) -> Vec<IpNet> {
+    match given.map(|given| &given.value) {
+        None | Some(AcceptProxyChoice::All(false)) => Vec::new(),
+        Some(AcceptProxyChoice::All(true)) => {
+            vec![Ipv4Net::default().into(), Ipv6Net::default().into()]
+        }
+        Some(AcceptProxyChoice::From(peers)) => peers.0.iter().map(|peer| peer.0).collect(),
+    }
 }
 
 /// What is wrong with two addresses that overlap.
@@ -86,10 +102,11 @@ impl Check<'_> {
                 .map_or_else(Datapath::default, |d| d.value.0),
             allow: AllowPath::default(),
             certificates: Vec::new(),
-            limits: Limits::default(),
+            limits: self.limits(protocol, text.limits),
             trusted: text
                 .trusted
                 .map_or_else(Vec::new, |t| t.0.iter().map(|p| p.0).collect()),
+            accept_proxy: accept_proxy(text.accept_proxy.as_ref()),
             via: text.via.unwrap_or_default(),
             routes: Vec::new(),
         };
@@ -133,7 +150,6 @@ impl Check<'_> {
             }
         }
         self.certificates(&mut service, (text.broken, span), text.certificates);
-        self.limits(&mut service.limits, text.limits);
         let routes = text.route.unwrap_or_default();
         if routes.is_empty() && !text.broken && self.syntax_is_good {
             let message = format!("service `{name}` has no route: every request is refused");
@@ -144,27 +160,32 @@ impl Check<'_> {
         for route in routes {
             places.push(route.span);
             let checked = self.route(&service, route, pools, &mut seen);
-            if service.datapath == Datapath::Kernel {
-                self.kernel_can(&checked, places.last().copied());
-            }
             service.routes.push(checked);
         }
         (service, places)
     }
 
-    /// Notes a route of a service with `datapath = "kernel"` that only the front can serve.
-    fn kernel_can(&mut self, route: &Route, span: Option<Span>) {
-        let what = match route.action {
-            Action::Respond(_) => "is answered by the switch (respond)",
-            Action::Redirect(_) => "redirects",
-            Action::Forward(_) if !route.filters.is_empty() => "has filters",
-            Action::Forward(_) => return,
-        };
-        let message = format!("the route {what}, which the kernel cannot do");
-        let help =
-            "use datapath = \"auto\": the front then serves this route, the kernel the others";
-        let span = span.unwrap_or_default();
-        self.note(Diagnostic::error("impossible", span, message).help(help));
+    /// Notes what only the front can serve in services with `datapath = "kernel"`; `places`: those of their routes.
+    pub(super) fn kernel_can(&mut self, model: &Model, places: &[(Span, Vec<Span>)]) {
+        for (service, (name, routes)) in model.services.iter().zip(places) {
+            if service.datapath != Datapath::Kernel || service.protocol == Protocol::Https {
+                continue;
+            }
+            if let Some(why) = front_only::service(model, service) {
+                let message = format!("the kernel cannot serve `{}`: {why}", service.name);
+                let help = "use datapath = \"auto\": the front then serves it";
+                self.note(Diagnostic::error("impossible", *name, message).help(help));
+                continue;
+            }
+            for (route, place) in service.routes.iter().zip(routes) {
+                let Some(why) = front_only::route(model, route) else {
+                    continue;
+                };
+                let message = format!("the kernel cannot serve this route: {why}");
+                let help = "use datapath = \"auto\": the front then serves this route, the kernel the others";
+                self.note(Diagnostic::error("impossible", *place, message).help(help));
+            }
+        }
     }
 
     fn listen(
@@ -231,36 +252,6 @@ impl Check<'_> {
                 cert: self.folder(cert.span).join(cert.value),
                 key: self.folder(key.span).join(key.value),
             });
-        }
-    }
-
-    fn limits(&mut self, limits: &mut Limits, given: Option<LimitsText>) {
-        let Some(given) = given else { return };
-        if let Some(head) = given.head {
-            if (256..=1 << 20).contains(&head.value.0) {
-                limits.head = head.value.0;
-            } else {
-                let message = format!("{} bytes is out of range", head.value.0);
-                self.note(
-                    Diagnostic::error("out-of-range", head.span, message)
-                        .help("give a size from 256 to 1MiB"),
-                );
-            }
-        }
-        if let Some(fields) = given.fields.and_then(|f| self.number(&f, 1, 1000)) {
-            limits.fields = fields;
-        }
-        if let Some(connections) = given
-            .connections
-            .and_then(|c| self.number(&c, 1, 10_000_000))
-        {
-            limits.connections = connections;
-        }
-        if let Some(time) = given.head_timeout {
-            limits.head_timeout = time.0;
-        }
-        if let Some(time) = given.idle_timeout {
-            limits.idle_timeout = time.0;
         }
     }
 }

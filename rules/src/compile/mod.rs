@@ -23,6 +23,7 @@ use l7switch_engine::uri::Allow;
 use crate::automata::Alphabet;
 use crate::automata::AutomatonError;
 use crate::automata::Cache;
+use crate::front_only;
 use crate::model::*;
 use paths::Paths;
 use writer::Writer;
@@ -170,7 +171,7 @@ pub(crate) fn compile_with(model: &Model, cache: &mut Cache) -> Result<Vec<u8>, 
         let mut by_host: BTreeMap<Option<&HostMatch>, Paths<'_>> = BTreeMap::new();
         for (position, route) in service.routes.iter().enumerate() {
             let index = first_route + to_u32(position);
-            let max_source = route_record(number, route, &mut writer, &mut automata)?;
+            let max_source = route_record(model, number, route, &mut writer, &mut automata)?;
             let conditional = !(route.methods.is_empty()
                 && route.headers.is_empty()
                 && route.query.is_empty()
@@ -244,10 +245,10 @@ pub(crate) fn compile_with(model: &Model, cache: &mut Cache) -> Result<Vec<u8>, 
                 Protocol::Tcp => codes::Protocol::Tcp,
             }
             .number(),
-            datapath: match service.datapath {
-                Datapath::Auto => codes::Datapath::Auto,
-                Datapath::Kernel => codes::Datapath::Kernel,
-                Datapath::Front => codes::Datapath::Front,
+            datapath: match (front_only::service(model, service), service.datapath) {
+                (Some(_), _) => codes::Datapath::Front,
+                (None, Datapath::Kernel) => codes::Datapath::Kernel,
+                (None, _) => codes::Datapath::Auto,
             }
             .number(),
             allow: allow(service.allow).bits(),
@@ -294,6 +295,7 @@ fn number_words(number: u128) -> [u32; 4] {
 
 /// Writes a route's record; returns its longest source prefix + 1, or 0.
 fn route_record(
+    model: &Model,
     service: u32,
     route: &Route,
     writer: &mut Writer,
@@ -350,9 +352,9 @@ fn route_record(
         conditions,
         conditions_len,
         sources,
-        action: match (&route.action, route.filters.is_empty()) {
-            (Action::Forward(_), true) => codes::Action::Forward,
-            (Action::Forward(_), false) => codes::Action::Filter,
+        action: match (&route.action, front_only::route(model, route)) {
+            (Action::Forward(_), None) => codes::Action::Forward,
+            (Action::Forward(_), Some(_)) => codes::Action::Filter,
             _ => codes::Action::Answer,
         }
         .number(),
@@ -410,7 +412,9 @@ fn condition(
 
 fn pools(model: &Model, writer: &mut Writer) {
     for pool in &model.pools {
-        let servers = writer.extend(pool.servers.iter().map(|server| {
+        // Backups are the front's: it gets the requests for which the kernel finds no server.
+        let primaries = pool.servers.iter().filter(|server| !server.backup);
+        let servers = writer.extend(primaries.map(|server| {
             let [a0, a1, a2, a3] = address_words(&address_bytes(server.address.ip()));
             ServerRecord {
                 a0,
@@ -444,7 +448,7 @@ fn pools(model: &Model, writer: &mut Writer) {
             }
             .number(),
             servers,
-            servers_len: to_u32(pool.servers.len()),
+            servers_len: to_u32(pool.primaries()),
             retries: pool.retries,
         });
     }

@@ -13,6 +13,7 @@ use crate::evaluate::Failure;
 use crate::evaluate::Verdict;
 use crate::evaluate::describe_path;
 use crate::evaluate::evaluate_all;
+use crate::front_only;
 use crate::model::*;
 
 pub use question::Question;
@@ -58,8 +59,13 @@ pub struct Share {
     pub weight: u32,
     /// Scheduler of the pool.
     pub scheduler: &'static str,
-    /// Its servers with their weights.
+    /// Its servers with their weights; backups last.
     pub servers: Vec<RealServer>,
+    /// Its servers that are given by name, whose addresses are not known here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<NamedServer>,
+    /// The pool that takes the requests while none of them can.
+    pub fallback: Option<String>,
 }
 
 /// One route and how it fared.
@@ -104,6 +110,10 @@ pub struct Explanation {
     pub method: String,
     /// Filters of the route.
     pub filters: Filters,
+    /// How many requests may come in what time.
+    pub rate_limit: Option<RateLimit>,
+    /// Longest content of a request that is forwarded.
+    pub body_limit: Option<u64>,
     /// Details of a redirect.
     pub redirect: Option<Redirect>,
     /// Which data path serves it where the kernel module is loaded.
@@ -149,6 +159,8 @@ pub fn explain(rules: &RuleSet, question: &Question) -> Result<Explanation, Ques
         path: ask.path.clone(),
         method: ask.method.clone(),
         filters: Filters::default(),
+        rate_limit: None,
+        body_limit: None,
         redirect: None,
         datapath: Path::Front,
         datapath_why: "the front answers requests that are not forwarded",
@@ -188,10 +200,12 @@ pub fn explain(rules: &RuleSet, question: &Question) -> Result<Explanation, Ques
     explanation.route = Some(label(service, winning.position));
     explanation.why = why(winning, &explanation.considered);
     explanation.filters = route.filters.clone();
+    explanation.rate_limit.clone_from(&route.rate_limit);
     (explanation.datapath, explanation.datapath_why) = datapath(model, service, route);
     match &route.action {
         Action::Forward(shares) => {
             explanation.action = Outcome::Forward;
+            explanation.body_limit = route.body_limit.or(service.limits.body);
             explanation.pools = shares.iter().filter_map(|s| share(model, s)).collect();
             let heaviest = shares.iter().rev().max_by_key(|s| s.weight);
             explanation.pool = heaviest
@@ -213,14 +227,10 @@ pub fn explain(rules: &RuleSet, question: &Question) -> Result<Explanation, Ques
 
 /// Which data path serves a route's requests, and why.
 fn datapath(model: &Model, service: &Service, route: &Route) -> (Path, &'static str) {
-    match (service.datapath, service.protocol, &route.action) {
-        (Datapath::Front, ..) => (Path::Front, "the service says datapath = \"front\""),
+    let front = front_only::service(model, service).or_else(|| front_only::route(model, route));
+    match (front, service.protocol, &route.action) {
         (_, Protocol::Https, _) => (Path::Front, "the front terminates TLS"),
-        (.., Action::Respond(_) | Action::Redirect(_)) => (
-            Path::Front,
-            "the front answers requests that are not forwarded",
-        ),
-        _ if !route.filters.is_empty() => (Path::Front, "the route has filters"),
+        (Some(why), ..) => (Path::Front, why),
         (.., Action::Forward(shares)) if all_at_loopback(model, shares) => (
             Path::Front,
             "its servers have loopback addresses, which packets of other hosts cannot reach",
@@ -239,13 +249,17 @@ fn datapath(model: &Model, service: &Service, route: &Route) -> (Path, &'static 
 
 /// Whether the module has no server for another host's client ([`can_reach`]).
 fn all_at_loopback(model: &Model, shares: &[PoolShare]) -> bool {
-    let pools = shares
+    let mut pools = shares
         .iter()
         .filter_map(|share| model.pools.get(share.pool));
-    pools.flat_map(|pool| &pool.servers).all(|server| {
-        let server = address_bytes(server.address.ip());
-        // Of the same family: a client of the other one has no server either way.
-        !can_reach(&server, &server, || false)
+    pools.all(|pool| {
+        // What a name's addresses are is not known here.
+        pool.names.is_empty()
+            && pool.servers.iter().all(|server| {
+                let server = address_bytes(server.address.ip());
+                // Of the same family: a client of the other one has no server either way.
+                !can_reach(&server, &server, || false)
+            })
     })
 }
 
@@ -263,6 +277,11 @@ fn share(model: &Model, share: &PoolShare) -> Option<Share> {
         weight: share.weight,
         scheduler: pool.scheduler.kind.as_str(),
         servers: pool.servers.clone(),
+        names: pool.names.clone(),
+        fallback: pool
+            .fallback
+            .and_then(|number| model.pools.get(number))
+            .map(|pool| pool.name.clone()),
     })
 }
 

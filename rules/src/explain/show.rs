@@ -6,7 +6,26 @@ use std::fmt;
 use super::Explanation;
 use super::Outcome;
 use super::Path;
+use super::Share;
 use crate::model::PathRewrite;
+use crate::model::RateKey;
+
+/// The servers of a pool, with their weights.
+fn servers(pool: &Share) -> impl Iterator<Item = String> {
+    let known = pool.servers.iter().map(|server| match server.backup {
+        true => format!("{} backup", server.address),
+        false => format!("{} weight {}", server.address, server.weight),
+    });
+    let named = pool
+        .names
+        .iter()
+        .map(|named| match (named.backup, named.port) {
+            (true, _) => format!("{named} backup"),
+            (false, Some(_)) => format!("{named} weight {}", named.weight),
+            (false, None) => named.to_string(),
+        });
+    known.chain(named)
+}
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,12 +45,12 @@ impl fmt::Display for Explanation {
                     if self.pools.len() > 1 {
                         write!(f, "  {} of {total} requests", pool.weight)?;
                     }
-                    let servers: Vec<String> = pool
-                        .servers
-                        .iter()
-                        .map(|s| format!("{} weight {}", s.address, s.weight))
-                        .collect();
-                    writeln!(f, "  scheduler {}: {}", pool.scheduler, servers.join(", "))?;
+                    let servers: Vec<String> = servers(pool).collect();
+                    write!(f, "  scheduler {}: {}", pool.scheduler, servers.join(", "))?;
+                    match &pool.fallback {
+                        Some(name) => writeln!(f, "; otherwise pool {name}")?,
+                        None => writeln!(f)?,
+                    }
                 }
             }
             (Outcome::Redirect, Some(status), Some(redirect)) => {
@@ -61,6 +80,7 @@ impl fmt::Display for Explanation {
         };
         writeln!(f, "path     {datapath}: {}", self.datapath_why)?;
         self.fmt_filters(f)?;
+        self.fmt_limits(f)?;
         const SHOWN: usize = 20;
         for other in self
             .considered
@@ -124,6 +144,27 @@ impl Explanation {
         }
         if let Some(time) = filters.response_timeout {
             writeln!(f, "filter   response timeout {} ms", time.as_millis())?;
+        }
+        Ok(())
+    }
+    fn fmt_limits(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(limit) = &self.rate_limit {
+            write!(
+                f,
+                "limit    {} requests in {} ms, burst {}, by ",
+                limit.requests,
+                limit.per.as_millis(),
+                limit.burst
+            )?;
+            match &limit.key {
+                RateKey::Source => writeln!(f, "source")?,
+                RateKey::Route => writeln!(f, "route")?,
+                RateKey::Header(name) => writeln!(f, "header {name}")?,
+                RateKey::Cookie(name) => writeln!(f, "cookie {name}")?,
+            }
+        }
+        if let Some(length) = self.body_limit {
+            writeln!(f, "limit    {length} bytes of content")?;
         }
         Ok(())
     }

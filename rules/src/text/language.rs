@@ -5,11 +5,10 @@
 //! them, and editors get a schema made from them. What the values mean together, [`crate::load`] checks.
 
 use schemars::JsonSchema;
-use schemars::Schema;
-use schemars::SchemaGenerator;
-use schemars::json_schema;
-use toml::de::DeValue;
 
+use super::address::Address;
+use super::address::ServerAddress;
+pub use super::choice::*;
 use super::read::Node;
 use super::read::Read;
 use super::read::Reader;
@@ -59,6 +58,7 @@ fn wanted(table: &str) -> &'static str {
         "RedirectText" => "a table such as { scheme = \"https\" }",
         "CertificateText" => "a table such as { cert = \"chain.pem\", key = \"key.pem\" }",
         "ShareText" => "a table such as { name = \"v1\", weight = 9 }",
+        "RateLimitText" => "a table such as { requests = 100, per = \"1s\" }",
         "HealthText" => "a table such as { http = \"/healthz\" }",
         _ => "a table",
     }
@@ -91,6 +91,8 @@ tables! {
         limits: LimitsText,
         /// Proxies in front of the switch whose X-Forwarded-* and Forwarded fields are trusted.
         trusted: OneOrMany<Prefix>,
+        /// Whether connections begin with a PROXY header (version 1 or 2), or the peers whose connections do; default: false.
+        accept_proxy: At<AcceptProxyChoice>,
         /// Whether the front adds Via to requests and responses; default: false.
         via: bool,
         /// Routes; which one wins does not depend on their order until the last step.
@@ -117,6 +119,14 @@ tables! {
         idle_timeout: Time,
         /// Client connections at the same time; default: 65536.
         connections: At<i64>,
+        /// Connections of one client at the same time; default: no limit.
+        connections_per_source: At<i64>,
+        /// How many bits of an IPv4 address tell clients apart; default: 32.
+        prefix_v4: At<i64>,
+        /// How many bits of an IPv6 address tell clients apart; default: 64.
+        prefix_v6: At<i64>,
+        /// Longest content of a request; default: no limit.
+        body: At<Size>,
     }
 
     /// A route: conditions, filters, and one action (pool, pools, respond or redirect).
@@ -143,6 +153,8 @@ tables! {
         pool: At<String>,
         /// Forward to these pools by weight.
         pools: At<Vec<At<ShareText>>>,
+        /// With pools: the share of a pool without an available server is refused, not given to the others; default: false.
+        strict: At<bool>,
         /// Answer from the switch.
         respond: At<RespondText>,
         /// Redirect the client.
@@ -155,6 +167,26 @@ tables! {
         rewrite: At<RewriteText>,
         /// Time for the response to begin; default: the pool's.
         response_timeout: At<Time>,
+        /// How many requests may come in what time; default: no limit.
+        rate_limit: At<RateLimitText>,
+        /// Longest content of a request; default: that of the service.
+        body_limit: At<Size>,
+    }
+
+    /// How many requests of one client may come in what time. Others are refused (429).
+    RateLimitText {
+        /// Requests in the time of `per`, on average.
+        requests: At<i64>,
+        /// The time.
+        per: Time,
+        /// Requests that may come at once after a pause; default: as `requests`.
+        burst: At<i64>,
+        /// What is counted apart: source (default), route (all requests together), a header field or a cookie.
+        key: At<RateKeyChoice>,
+        /// How many bits of an IPv4 address tell clients apart; default: 32.
+        prefix_v4: At<i64>,
+        /// How many bits of an IPv6 address tell clients apart; default: 64.
+        prefix_v6: At<i64>,
     }
 
     /// A path: exactly one of these.
@@ -231,8 +263,16 @@ tables! {
         scheduler: SchedulerChoice,
         /// Forwarding method of the kernel's data path: nat (default) or fullnat.
         forward: ForwardWord,
+        /// PROXY header that connections to the servers begin with: v1 or v2; default: none.
+        send_proxy: SendProxyWord,
+        /// HTTP towards the servers: http1 (default), http2, or auto (http2 if the server offers it by ALPN).
+        protocol: At<ServerProtocolWord>,
+        /// TLS towards the servers: true, or a table; default: false.
+        tls: At<ServerTlsChoice>,
         /// Real servers.
         servers: At<OneOrMany<At<ServerChoice>>>,
+        /// Pool that takes the requests while no server of this one is available; default: none.
+        fallback: At<String>,
         /// Active checks; default: none.
         health: At<HealthText>,
         /// Passive checks.
@@ -249,6 +289,18 @@ tables! {
         keepalive_timeout: Time,
     }
 
+    /// TLS towards servers.
+    ServerTlsText {
+        /// PEM file of the authorities that are believed, relative to the rule file; default: those of the system.
+        ca: At<String>,
+        /// Name that the servers' certificates must have, also sent as server name; default: each server's name or address.
+        server_name: At<String>,
+        /// Whether certificates are verified; default: true.
+        verify: At<bool>,
+        /// Certificate that the switch shows the servers; default: none.
+        certificate: At<CertificateText>,
+    }
+
     /// A scheduler with its settings.
     SchedulerText {
         /// Which scheduler.
@@ -259,7 +311,7 @@ tables! {
         load: At<i64>,
     }
 
-    /// A header field or cookie to be hashed: exactly one of these.
+    /// A header field or cookie as a key: exactly one of these.
     KeyText {
         /// Name of a header field.
         header: At<String>,
@@ -269,19 +321,25 @@ tables! {
 
     /// A real server with its weight.
     ServerText {
-        /// Address and port.
-        address: At<Address>,
+        /// Address or host name, and port; or srv: and the name of SRV records.
+        address: At<ServerAddress>,
         /// Weight, 0 to 65535; default: 1.
         weight: At<i64>,
+        /// Which addresses of a host name are servers: all (default), or one, the first.
+        resolve: At<ResolveWord>,
+        /// Whether it gets requests only while no other server of the pool is available; default: false.
+        backup: bool,
     }
 
-    /// Active checks: http or tcp.
+    /// Active checks: http, tcp or grpc.
     HealthText {
         /// Path of a GET request that must be answered.
         http: At<String>,
         /// Whether an accepted connection is enough.
         tcp: bool,
-        /// Host field of the request; default: the server's address.
+        /// Name of a gRPC service that must be serving, by grpc.health.v1; empty: the server as a whole.
+        grpc: At<String>,
+        /// Host field of the request; default: the server's name or address, with its port.
         host: At<String>,
         /// Status, or range such as "200-399", of a healthy server; default: 200-399.
         status: At<StatusChoice>,
@@ -311,111 +369,6 @@ tables! {
         regex: At<String>,
         /// Whether it must be present.
         present: bool,
-    }
-}
-
-/// Defines values that may be written in several ways, by the kind of the TOML value.
-macro_rules! choices {
-    ($($(#[$doc:meta])* $name:ident { $($variant:ident($type:ty) = $kind:pat,)* } else $what:literal)*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Debug)]
-        #[allow(missing_docs, reason = "the types say it")]
-        pub enum $name {
-            $($variant($type),)*
-        }
-
-        impl Read for $name {
-            fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
-                match node.get_ref() {
-                    $($kind => Read::read(node, reader).map(Self::$variant),)*
-                    #[allow(unreachable_patterns, reason = "some choices are exhaustive")]
-                    _ => {
-                        reader.expected($what, node);
-                        None
-                    }
-                }
-            }
-        }
-
-        impl JsonSchema for $name {
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "anyOf": [$(generator.subschema_for::<$type>()),*] })
-            }
-        }
-    )*};
-}
-
-choices! {
-    /// A scheduler.
-    SchedulerChoice {
-        Word(SchedulerWord) = DeValue::String(_),
-        Table(SchedulerText) = DeValue::Table(_),
-    } else "a scheduler's name or a table"
-
-    /// What is hashed.
-    KeyChoice {
-        Word(KeyWord) = DeValue::String(_),
-        Table(KeyText) = DeValue::Table(_),
-    } else "\"source\", \"path\", \"host\" or a table"
-
-    /// A real server.
-    ServerChoice {
-        Address(At<Address>) = DeValue::String(_),
-        Table(ServerText) = DeValue::Table(_),
-    } else "an address such as \"10.0.0.1:80\" or a table"
-
-    /// Status codes.
-    StatusChoice {
-        Code(i64) = DeValue::Integer(_),
-        Range(String) = DeValue::String(_),
-    } else "a status code or a range such as \"200-399\""
-
-    /// One alternative of a value.
-    ValueChoice {
-        Exact(At<String>) = DeValue::String(_),
-        Table(At<ValueTable>) = DeValue::Table(_),
-    } else "a string, { regex = \"…\" } or { present = true }"
-
-    /// A condition on a value: one or several alternatives.
-    ValueText {
-        Many(At<Vec<ValueChoice>>) = DeValue::Array(_),
-        One(ValueChoice) = _,
-    } else "a string, { regex = \"…\" }, { present = true } or a list"
-}
-
-/// What is hashed, as a word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the words say it")]
-pub enum KeyWord {
-    Source,
-    Path,
-    Host,
-}
-
-impl Read for KeyWord {
-    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
-        reader.word(
-            node,
-            &[
-                ("source", Self::Source),
-                ("path", Self::Path),
-                ("host", Self::Host),
-            ],
-        )
-    }
-}
-
-impl JsonSchema for KeyWord {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "KeyWord".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "enum": ["source", "path", "host"] })
     }
 }
 

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 //! Rule text: files, positions in them, and reading TOML into the language's types with every mistake noted.
 
+pub mod address;
+pub mod choice;
 pub mod diagnostic;
+mod guesses;
 pub mod language;
 pub(crate) mod read;
 pub mod source;

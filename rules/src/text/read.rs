@@ -8,6 +8,7 @@ use toml::de::DeTable;
 use toml::de::DeValue;
 
 use super::diagnostic::Diagnostic;
+use super::guesses;
 use super::source::At;
 use super::source::Span;
 
@@ -31,7 +32,7 @@ pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
     known
         .into_iter()
         .map(|k| (strsim::osa_distance(&lower, &k.to_lowercase()), k))
-        .filter(|(distance, k)| *distance <= 1 + k.len().max(word.len()) / 4)
+        .filter(|(distance, k)| *distance <= k.len().max(word.len()).div_ceil(4))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, k)| k)
 }
@@ -96,9 +97,14 @@ impl Reader<'_> {
 
     pub(crate) fn unknown_key(&mut self, key: &Spanned<std::borrow::Cow<'_, str>>, known: &[&str]) {
         let word = key.get_ref().as_ref();
-        let help = match nearest(word, known.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("known keys: {}", choices(known.iter().copied())),
+        let near = || nearest(word, known.iter().copied());
+        let help = match (guesses::absent(word), guesses::key(word, known)) {
+            (Some(why), _) => why.to_owned(),
+            (None, Some(ours)) => format!("the key for this is `{ours}`"),
+            (None, None) => match near() {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known keys: {}", choices(known.iter().copied())),
+            },
         };
         let message = format!("unknown key `{word}`");
         self.note(
@@ -139,9 +145,14 @@ impl Reader<'_> {
         if let Some((_, value)) = words.iter().find(|(w, _)| *w == text) {
             return Some(*value);
         }
-        let help = match nearest(text, known()) {
-            Some(near) => format!("did you mean \"{near}\"?"),
-            None => format!("known values: {}", choices(known())),
+        let all: Vec<&str> = known().collect();
+        let help = match (guesses::absent(text), guesses::value(text, &all)) {
+            (Some(why), _) => why.to_owned(),
+            (None, Some(ours)) => format!("the value for this is \"{ours}\""),
+            (None, None) => match nearest(text, known()) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => format!("known values: {}", choices(known())),
+            },
         };
         self.note(
             Diagnostic::error(
@@ -194,6 +205,12 @@ impl<T: Read> Read for At<T> {
     fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
         let span = reader.span(node);
         T::read(node, reader).map(|value| Self { value, span })
+    }
+}
+
+impl<T: Read> Read for Box<T> {
+    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        T::read(node, reader).map(Self::new)
     }
 }
 

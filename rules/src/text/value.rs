@@ -4,7 +4,6 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -22,7 +21,10 @@ use crate::model::Datapath;
 use crate::model::Forward;
 use crate::model::HostMatch;
 use crate::model::Protocol;
+use crate::model::ProxyVersion;
+use crate::model::Resolve;
 use crate::model::SchedulerKind;
+use crate::model::ServerProtocol;
 
 /// Implements a schema that is written in place.
 macro_rules! inline_schema {
@@ -132,71 +134,6 @@ impl<T: JsonSchema> JsonSchema for Entries<T> {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let value = generator.subschema_for::<T>();
         json_schema!({ "type": "object", "additionalProperties": value })
-    }
-}
-
-/// An IP address and port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Address(pub SocketAddr);
-
-inline_schema!(Address, "Address", generator => json_schema!({
-    "type": "string",
-    "description": "An IP address and a port, \"10.0.0.1:80\" or \"[2001:db8::1]:80\"; host names are not resolved.",
-}));
-
-impl Read for Address {
-    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
-        let text = reader.string(node, "an address such as \"10.0.0.1:80\"")?;
-        if let Ok(address) = text.parse::<SocketAddr>() {
-            if address.port() == 0 {
-                reader.invalid(node, "port 0 is not valid", "give a port from 1 to 65535");
-                return None;
-            }
-            return Some(Self(address));
-        }
-        let bare = text.trim_start_matches('[').trim_end_matches(']');
-        let (message, help) = match bare.parse::<IpAddr>() {
-            Ok(IpAddr::V4(ip)) => ("the port is missing", format!("write \"{ip}:80\"")),
-            Ok(IpAddr::V6(ip)) => {
-                let help = match text.rsplit_once(':') {
-                    Some((host, port)) if host.parse::<IpAddr>().is_ok() => {
-                        format!(
-                            "write \"[{host}]:{port}\" if {port} is the port, otherwise \"[{ip}]:80\""
-                        )
-                    }
-                    _ => format!("write \"[{ip}]:80\""),
-                };
-                (
-                    "an IPv6 address needs brackets, and a port after them",
-                    help,
-                )
-            }
-            Err(_) => match text.rsplit_once(':') {
-                Some((host, port))
-                    if port.parse::<u16>().is_ok() && host.parse::<IpAddr>().is_ok() =>
-                {
-                    (
-                        "an IPv6 address needs brackets",
-                        format!("write \"[{host}]:{port}\""),
-                    )
-                }
-                Some((host, port))
-                    if port.parse::<u16>().is_ok()
-                        && host.contains(|c: char| c.is_ascii_alphabetic())
-                        && !host.contains(['[', ']']) =>
-                {
-                    let help = "give an IP address: host names are not resolved, so that a table means \
-                                the same everywhere";
-                    ("this is a name, not an address", help.to_owned())
-                }
-                _ => (
-                    "this is not an address with a port",
-                    "write it as \"10.0.0.1:80\" or \"[2001:db8::1]:80\"".to_owned(),
-                ),
-            },
-        };
-        reader.invalid(node, message, &help);
-        None
     }
 }
 
@@ -357,7 +294,7 @@ impl Read for Time {
 pub struct Size(pub usize);
 
 inline_schema!(Size, "Size", generator => json_schema!({
-    "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "string", "pattern": "^[0-9]+(B|KiB|MiB)?$" }],
+    "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB)?$" }],
     "description": "A size in bytes: 16384 or \"16KiB\".",
 }));
 
@@ -374,6 +311,7 @@ impl Read for Size {
                     "" | "B" => Some(1),
                     "KiB" => Some(1 << 10),
                     "MiB" => Some(1 << 20),
+                    "GiB" => Some(1 << 30),
                     _ => None,
                 };
                 number
@@ -448,6 +386,22 @@ words! {
     ForwardWord(Forward) {
         "nat" => Forward::Nat,
         "fullnat" => Forward::Fullnat,
+    }
+    /// HTTP towards servers.
+    ServerProtocolWord(ServerProtocol) {
+        "http1" => ServerProtocol::Http1,
+        "http2" => ServerProtocol::Http2,
+        "auto" => ServerProtocol::Auto,
+    }
+    /// Which of a name's addresses are servers.
+    ResolveWord(Resolve) {
+        "all" => Resolve::All,
+        "one" => Resolve::One,
+    }
+    /// PROXY header.
+    SendProxyWord(ProxyVersion) {
+        "v1" => ProxyVersion::V1,
+        "v2" => ProxyVersion::V2,
     }
     /// What a path may hold.
     AllowWord(Allowed) {

@@ -67,6 +67,7 @@ pub(super) fn run(path: &Path, as_json: bool, out: &mut impl io::Write) -> Outco
     };
     if let (Source::Rules(rules), false) = (&source, as_json) {
         print(out, &rules.warnings.render(rules::colour()))?;
+        print(out, &rules::unresolved(rules))?;
     }
     let bytes = source.table().len();
     match client()?.load(source.table()) {

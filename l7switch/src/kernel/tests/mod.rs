@@ -2,6 +2,7 @@
 //! The keeper, and the switch around it, against a module that is written here.
 
 mod fake;
+mod names;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

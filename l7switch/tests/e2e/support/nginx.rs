@@ -27,18 +27,43 @@ pub(crate) struct Nginx {
 /// Certificate and key, PEM files.
 pub(crate) type Pair<'a> = (&'a Path, &'a Path);
 
+/// What is spoken where it listens.
+#[derive(Clone, Copy)]
+enum Listen<'a> {
+    Plain,
+    Http2,
+    Proxied,
+    Tls(Pair<'a>),
+    ClientTls(Pair<'a>, &'a Path),
+}
+
 impl Nginx {
     /// An nginx that answers as `name`.
     pub(crate) fn start(name: &str) -> Self {
-        Self::start_with(name, None)
+        Self::start_with(name, Listen::Plain)
+    }
+
+    /// An nginx that wants a PROXY header, and says in X-Client whom it names.
+    pub(crate) fn proxied(name: &str) -> Self {
+        Self::start_with(name, Listen::Proxied)
+    }
+
+    /// The same, and it wants a certificate of the clients, signed by this authority.
+    pub(crate) fn with_client_tls(name: &str, pair: Pair<'_>, authority: &Path) -> Self {
+        Self::start_with(name, Listen::ClientTls(pair, authority))
+    }
+
+    /// An nginx that speaks HTTP/2 in clear text, with prior knowledge.
+    pub(crate) fn with_http2(name: &str) -> Self {
+        Self::start_with(name, Listen::Http2)
     }
 
     /// An nginx that speaks TLS, HTTP/1.1 and 2.
     pub(crate) fn with_tls(name: &str, pair: Pair<'_>) -> Self {
-        Self::start_with(name, Some(pair))
+        Self::start_with(name, Listen::Tls(pair))
     }
 
-    fn start_with(name: &str, tls: Option<Pair<'_>>) -> Self {
+    fn start_with(name: &str, listen: Listen<'_>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("root")).unwrap();
         std::fs::create_dir(folder.path().join("temp")).unwrap();
@@ -46,7 +71,7 @@ impl Nginx {
             let address = free_port(LOCALHOST);
             std::fs::write(
                 folder.path().join("conf"),
-                configuration(name, address, tls),
+                configuration(name, address, listen),
             )
             .unwrap();
             if let Some(process) = launch(folder.path(), address) {
@@ -116,10 +141,23 @@ fn launch(folder: &Path, address: SocketAddr) -> Option<Process> {
     alive.then_some(process)
 }
 
-fn configuration(name: &str, address: SocketAddr, tls: Option<Pair<'_>>) -> String {
-    let listen = match tls {
-        None => format!("listen {address};"),
-        Some((cert, key)) => format!(
+fn configuration(name: &str, address: SocketAddr, listen: Listen<'_>) -> String {
+    let listen = match listen {
+        Listen::Plain => format!("listen {address};"),
+        Listen::Http2 => format!("listen {address} http2;\nkeepalive_requests 10;"),
+        Listen::Proxied => format!(
+            "listen {address} proxy_protocol;
+        add_header X-Client \"$proxy_protocol_addr $proxy_protocol_port\" always;"
+        ),
+        Listen::ClientTls((cert, key), authority) => format!(
+            "listen {address} ssl;\nssl_certificate {};\nssl_certificate_key {};
+        ssl_verify_client on;\nssl_client_certificate {};
+        add_header X-Client $ssl_client_s_dn always;",
+            cert.display(),
+            key.display(),
+            authority.display()
+        ),
+        Listen::Tls((cert, key)) => format!(
             "listen {address} ssl http2;\nssl_certificate {};\nssl_certificate_key {};",
             cert.display(),
             key.display()
@@ -149,7 +187,10 @@ http {{
     server {{
         {listen}
         root root;
+        client_max_body_size 0;
         add_header X-Served-By {name} always;
+        location /put/ {{ dav_methods PUT; create_full_put_path on; }}
+        add_header X-Protocol $server_protocol always;
         location = /name {{ return 200 \"{name}\\n\"; }}
         location = /healthz {{ access_log off; return 200 \"well\\n\"; }}
     }}

@@ -94,6 +94,14 @@ pub(in super::super) fn pipelined_requests_are_answered_in_order() {
         }
     }
     setup.show();
+    // What waited was taken at once, not when the client sent it again.
+    for server in &setup.network.servers {
+        let refused = server.run("nstat -asz TcpExtTSEcrRejected");
+        let count = refused
+            .split_once("TcpExtTSEcrRejected")
+            .and_then(|(_, rest)| rest.split_whitespace().next());
+        assert_eq!(count, Some("0"), "{refused}");
+    }
 }
 
 pub(in super::super) fn servers_that_refuse_are_passed_over() {

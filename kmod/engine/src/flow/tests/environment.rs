@@ -32,9 +32,23 @@ pub(super) fn server(name: &str) -> Endpoint {
     }
 }
 
-/// A packet: its segment and its data, which lie in pieces of seven bytes.
+/// How long the pieces are in which a packet's data lie, in turn, bytes.
+pub(super) type Layout = &'static [usize];
+
+/// As sk_buffs have them: in one piece, in pages of a file, and cut anywhere.
+pub(super) const LAYOUTS: [Layout; 6] = [
+    &[usize::MAX],
+    &[1],
+    &[7],
+    &[38, 4096],
+    &[3, 1, 11, 2, 64],
+    &[16, 512],
+];
+
+/// A packet: its segment and its data.
 #[derive(Clone, Debug)]
 pub(super) struct Packet {
+    pub(super) layout: Layout,
     pub(super) segment: Segment,
     /// A block of selective acknowledgement.
     pub(super) sack: Option<(u32, u32)>,
@@ -44,8 +58,15 @@ pub(super) struct Packet {
 impl Payload for Packet {
     fn run(&self, offset: u32) -> &[u8] {
         let from = offset as usize;
-        let to = (from / 7 + 1) * 7;
-        self.data.get(from..to.min(self.data.len())).unwrap_or(&[])
+        let round = self.layout.iter().sum::<usize>();
+        let mut end = from / round * round;
+        for piece in self.layout.iter().cycle() {
+            end = end.saturating_add(*piece);
+            if end > from {
+                break;
+            }
+        }
+        self.data.get(from..end.min(self.data.len())).unwrap_or(&[])
     }
 }
 
@@ -69,6 +90,8 @@ pub(super) struct Setting {
     pub(super) notes: usize,
     /// Servers are reached from an address and port of the switch's.
     pub(super) fullnat: bool,
+    /// How the data of the packets lie that come; `None`: the script runs with each layout.
+    pub(super) layout: Option<Layout>,
 }
 
 impl Default for Setting {
@@ -81,6 +104,7 @@ impl Default for Setting {
             forgets: false,
             notes: 4096,
             fullnat: false,
+            layout: None,
         }
     }
 }
@@ -159,6 +183,7 @@ impl World {
                 )
             });
         Packet {
+            layout: packet.layout,
             segment,
             sack,
             data: packet.data[from as usize..to as usize].to_vec(),
@@ -183,6 +208,7 @@ impl World {
         let mut bytes = [0; LEN_MAX];
         build.write(&mut bytes);
         Packet {
+            layout: LAYOUTS[0],
             segment: Segment {
                 source: build.source,
                 destination: build.destination,

@@ -195,11 +195,12 @@ fn nor_does_it_change_before_a_head_that_is_compared() {
     );
 }
 
-/// There is room for the first line.
+/// There is room for the first line. Each piece of it takes room of its own.
 #[test]
 fn what_cannot_be_noted_waits_for_its_server() {
     let little = Setting {
         notes: 27,
+        layout: Some(&[7]),
         ..Setting::default()
     };
     check(

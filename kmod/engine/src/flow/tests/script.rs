@@ -10,8 +10,8 @@
 //! methods of those names.
 //!
 //! Numbers are relative, as tcpdump has them: of the client to its first number and to the cookie; of a server to its own
-//! first number, and to that of the SYN it got. Every script runs several times, with first numbers at which the arithmetic
-//! wraps.
+//! first number, and to that of the SYN it got. Every script runs several times: with first numbers at which the arithmetic
+//! wraps, and with data that lie in one piece, in pages, and cut anywhere.
 //!
 //! Data are words: `GET/a` and `HEAD/a` are requests, `POST/a:100` is one with a body of so many bytes of which the head
 //! only is meant, `OK:5` a response of so many bytes, `x:20` so many bytes, `'…'` a literal; a part is `GET/a[0..10]`.
@@ -31,6 +31,7 @@ use super::environment::Packet;
 pub(super) use super::environment::Setting;
 use super::environment::World;
 use super::environment::CLIENT;
+use super::environment::LAYOUTS;
 use super::environment::SERVICE;
 
 /// What is sent and expected.
@@ -234,6 +235,7 @@ impl Script {
         let syn = line.flags & segment::SYN != 0;
         let option = |name: &str| line.options.get(name);
         Packet {
+            layout: self.world.setting.layout.unwrap(),
             segment: Segment {
                 source,
                 destination,
@@ -531,12 +533,19 @@ impl Script {
     }
 }
 
-/// Runs a script; what is left is given to `check`.
+/// Runs a script; what is left is given to `check`. Neither first numbers nor how data lie may change anything.
 pub(super) fn check(setting: &Setting, text: &str, check: impl Fn(&Script)) {
     for isn in [1_000, 0, 0xffff_ffff, 0xffff_ff80, 0x7fff_fff0, 0x0123_4567] {
-        let mut script = Script::new(setting.clone(), isn);
-        script.run(text);
-        check(&script);
+        let only = setting.layout.map(|layout| [layout]);
+        for layout in only.as_ref().map_or(&LAYOUTS[..], |only| only) {
+            let setting = Setting {
+                layout: Some(layout),
+                ..setting.clone()
+            };
+            let mut script = Script::new(setting, isn);
+            script.run(text);
+            check(&script);
+        }
     }
 }
 

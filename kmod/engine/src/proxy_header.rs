@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The PROXY protocol's header, which a proxy writes before a client's first byte to tell whose connection it is.
+//!
+//! Source: "The PROXY protocol, versions 1 & 2" by Willy Tarreau, in HAProxy's documentation.
+
+use core::fmt;
+use core::net::IpAddr;
+use core::net::Ipv4Addr;
+use core::str;
+
+use crate::endpoint::Endpoint;
+
+/// Longest header that is read, bytes, type-length-values included; nginx takes as much.
+pub const HEADER_MAX: usize = 4096;
+
+/// What a header of version 1 begins with.
+const V1: &[u8; 6] = b"PROXY ";
+/// Longest line of version 1, bytes, with its end.
+const V1_MAX: usize = 107;
+/// What a header of version 2 begins with.
+pub const V2: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+/// Bytes of version 2 before the addresses.
+const V2_FIXED: usize = 16;
+/// Version 2, and that the sender itself has connected: the connection is its own.
+pub const V2_LOCAL: u8 = 0x20;
+/// Version 2, and that it has connected for a client.
+pub const V2_PROXY: u8 = 0x21;
+/// TCP over IPv4.
+pub const V2_TCP4: u8 = 0x11;
+/// TCP over IPv6.
+pub const V2_TCP6: u8 = 0x21;
+/// Type of the checksum among the type-length-values.
+const CRC32C: u8 = 3;
+
+/// Both ends of the connection that the client has made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// The client's.
+    pub source: Endpoint,
+    /// The one that it connected to.
+    pub destination: Endpoint,
+}
+
+/// A header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// `None` where the connection is the sender's own, or of no family that TCP has: then the connection's addresses count.
+    pub ends: Option<Ends>,
+    /// Bytes of the header: the client's own begin there.
+    pub len: usize,
+}
+
+/// Why there is no header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The connection does not begin with one.
+    None,
+    /// It is longer than [`HEADER_MAX`], or than 107 bytes in version 1.
+    TooLong,
+    /// A version or command that is not known.
+    Command,
+    /// Its addresses or ports are none.
+    Address,
+    /// Lengths within it do not fit.
+    Length,
+    /// Its checksum is wrong.
+    Checksum,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "the connection does not begin with a PROXY header",
+            Self::TooLong => "the PROXY header is too long",
+            Self::Command => "the PROXY header has an unknown version or command",
+            Self::Address => "the PROXY header has no valid addresses",
+            Self::Length => "the PROXY header's lengths do not fit",
+            Self::Checksum => "the PROXY header's checksum is wrong",
+        })
+    }
+}
+
+/// Reads the header with which a connection begins; `start`: every byte of it so far. `Ok(None)`: it is not complete, and all of `start`
+/// belongs to it.
+///
+/// # Errors
+///
+/// See [`Error`].
+pub fn parse(start: &[u8]) -> Result<Option<Header>, Error> {
+    if start.starts_with(V2) {
+        version2(start)
+    } else if start.starts_with(V1) {
+        version1(start)
+    } else if V1.starts_with(start) || V2.starts_with(start) {
+        Ok(None)
+    } else {
+        Err(Error::None)
+    }
+}
+
+fn version1(start: &[u8]) -> Result<Option<Header>, Error> {
+    let seen = start.get(..V1_MAX).unwrap_or(start);
+    let Some(end) = seen.windows(2).position(|two| two == b"\r\n") else {
+        // A line feed alone is no end: others might take it for one.
+        return if start.len() >= V1_MAX || seen.contains(&b'\n') {
+            Err(Error::TooLong)
+        } else {
+            Ok(None)
+        };
+    };
+    let len = end.wrapping_add(2);
+    let line = seen.get(V1.len()..end).unwrap_or_default();
+    let line = str::from_utf8(line).map_err(|_| Error::Address)?;
+    let mut words = line.split(' ');
+    let is_ipv4 = match words.next() {
+        // What follows is to be ignored.
+        Some("UNKNOWN") => return Ok(Some(Header { ends: None, len })),
+        Some("TCP4") => true,
+        Some("TCP6") => false,
+        _ => return Err(Error::Address),
+    };
+    let mut address = || {
+        let address = words.next()?.parse::<IpAddr>().ok()?;
+        (address.is_ipv4() == is_ipv4).then_some(address)
+    };
+    let (source, destination) = address().zip(address()).ok_or(Error::Address)?;
+    let mut port = || {
+        let word = words.next()?;
+        // As numbers are written: no sign, no zero in front.
+        let first = *word.as_bytes().first()?;
+        let is_plain = first.is_ascii_digit() && (first != b'0' || word.len() == 1);
+        is_plain.then(|| word.parse::<u16>().ok())?
+    };
+    let (source_port, destination_port) = port().zip(port()).ok_or(Error::Address)?;
+    if words.next().is_some() {
+        return Err(Error::Address);
+    }
+    let endpoint = |address, port| Endpoint {
+        address: match address {
+            IpAddr::V4(address) => mapped(address),
+            IpAddr::V6(address) => address.octets(),
+        },
+        port,
+    };
+    let ends = Some(Ends {
+        source: endpoint(source, source_port),
+        destination: endpoint(destination, destination_port),
+    });
+    Ok(Some(Header { ends, len }))
+}
+
+const fn mapped(address: Ipv4Addr) -> [u8; 16] {
+    address.to_ipv6_mapped().octets()
+}
+
+fn version2(start: &[u8]) -> Result<Option<Header>, Error> {
+    let Some(fixed) = start.first_chunk::<V2_FIXED>() else {
+        return Ok(None);
+    };
+    let [.., command, family, high, low] = *fixed;
+    if command != V2_LOCAL && command != V2_PROXY {
+        return Err(Error::Command);
+    }
+    let len = usize::from(u16::from_be_bytes([high, low])).wrapping_add(V2_FIXED);
+    if len > HEADER_MAX {
+        return Err(Error::TooLong);
+    }
+    let Some(header) = start.get(..len) else {
+        return Ok(None);
+    };
+    let rest = header.get(V2_FIXED..).unwrap_or_default();
+    if command == V2_LOCAL {
+        return Ok(Some(Header { ends: None, len }));
+    }
+    let (ends, addresses) = match family {
+        V2_TCP4 => {
+            let [s0, s1, s2, s3, d0, d1, d2, d3, p0, p1, q0, q1] =
+                *rest.first_chunk::<12>().ok_or(Error::Length)?;
+            let endpoint = |address: [u8; 4], port| Endpoint {
+                address: mapped(Ipv4Addr::from(address)),
+                port: u16::from_be_bytes(port),
+            };
+            let ends = Ends {
+                source: endpoint([s0, s1, s2, s3], [p0, p1]),
+                destination: endpoint([d0, d1, d2, d3], [q0, q1]),
+            };
+            (Some(ends), 12)
+        }
+        V2_TCP6 => {
+            let (source, rest) = rest.split_first_chunk::<16>().ok_or(Error::Length)?;
+            let (destination, rest) = rest.split_first_chunk::<16>().ok_or(Error::Length)?;
+            let [p0, p1, q0, q1] = *rest.first_chunk::<4>().ok_or(Error::Length)?;
+            let endpoint = |address: &[u8; 16], port| Endpoint {
+                address: *address,
+                port: u16::from_be_bytes(port),
+            };
+            let ends = Ends {
+                source: endpoint(source, [p0, p1]),
+                destination: endpoint(destination, [q0, q1]),
+            };
+            (Some(ends), 36)
+        }
+        // Of datagrams, of Unix sockets (addresses of 216 bytes), or not said.
+        0x12 => (None, 12),
+        0x22 => (None, 36),
+        0x31 | 0x32 => (None, 216),
+        _ => (None, rest.len()),
+    };
+    values(header, rest.get(addresses..).ok_or(Error::Length)?)?;
+    Ok(Some(Header { ends, len }))
+}
+
+/// Goes over the type-length-values, and compares the checksum if there is one.
+fn values(header: &[u8], mut values: &[u8]) -> Result<(), Error> {
+    while let Some((&kind, rest)) = values.split_first() {
+        let (length, rest) = rest.split_first_chunk::<2>().ok_or(Error::Length)?;
+        let length = usize::from(u16::from_be_bytes(*length));
+        let (value, rest) = rest.split_at_checked(length).ok_or(Error::Length)?;
+        if kind == CRC32C {
+            let said = value.first_chunk::<4>().ok_or(Error::Length)?;
+            let from = header.len().wrapping_sub(rest.len()).wrapping_sub(length);
+            if length != 4 || crc32c(header, from) != u32::from_be_bytes(*said) {
+                return Err(Error::Checksum);
+            }
+        }
+        values = rest;
+    }
+    Ok(())
+}
+
+/// The checksum of RFC 9260, appendix A, with four bytes from `zero` on taken for zeros.
+fn crc32c(bytes: &[u8], zero: usize) -> u32 {
+    let mut crc = u32::MAX;
+    for (at, byte) in bytes.iter().enumerate() {
+        let byte = match at.wrapping_sub(zero) {
+            0..4 => 0,
+            _ => *byte,
+        };
+        crc ^= u32::from(byte);
+        for _ in 0..8 {
+            crc = crc >> 1 ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 };
+        }
+    }
+    !crc
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::format;
+    use std::string::String;
+    use std::vec::Vec;
+
+    fn source(start: &[u8]) -> Option<(String, u16, usize)> {
+        let header = parse(start).unwrap().unwrap();
+        let source = header.ends?.source;
+        let address = core::net::Ipv6Addr::from(source.address).to_canonical();
+        Some((format!("{address}"), source.port, header.len))
+    }
+
+    fn v2(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
+        let mut bytes = V2.to_vec();
+        bytes.extend([command, family]);
+        bytes.extend(u16::try_from(rest.len()).unwrap().to_be_bytes());
+        bytes.extend(rest);
+        bytes
+    }
+
+    const TCP4: [u8; 12] = [192, 0, 2, 1, 10, 0, 0, 1, 0x1f, 0x90, 0, 80];
+
+    #[test]
+    fn lines_of_version_1_are_read() {
+        let line = b"PROXY TCP4 192.0.2.1 10.0.0.1 8080 80\r\nGET";
+        assert_eq!(source(line), Some(("192.0.2.1".into(), 8080, 39)));
+        let line = b"PROXY TCP6 2001:db8::1 ::1 1 65535\r\n";
+        assert_eq!(source(line), Some(("2001:db8::1".into(), 1, 36)));
+        for line in [&b"PROXY UNKNOWN\r\n"[..], b"PROXY UNKNOWN a b c\r\n"] {
+            let header = parse(line).unwrap().unwrap();
+            assert_eq!((header.ends, header.len), (None, line.len()));
+        }
+    }
+
+    #[test]
+    fn headers_of_version_2_are_read() {
+        assert_eq!(
+            source(&v2(0x21, 0x11, &TCP4)),
+            Some(("192.0.2.1".into(), 8080, 28))
+        );
+        let mut six = Vec::from([0; 36]);
+        (six[0], six[1], six[15], six[33]) = (0x20, 1, 7, 9);
+        assert_eq!(
+            source(&v2(0x21, 0x21, &six)),
+            Some(("2001::7".into(), 9, 52))
+        );
+        // A health check of the proxy itself; families without an address of TCP.
+        for (command, family, rest) in [
+            (0x20, 0, &[][..]),
+            (0x20, 0x11, &[1, 2]),
+            (0x21, 0, b"anything"),
+            (0x21, 0x12, &TCP4),
+            (0x21, 0x31, &[0; 216]),
+        ] {
+            assert_eq!(source(&v2(command, family, rest)), None);
+        }
+    }
+
+    /// The example has an authority and padding.
+    #[test]
+    fn values_are_gone_over_and_the_checksum_compared() {
+        let mut rest = TCP4.to_vec();
+        rest.extend(b"\x02\x00\x0bexample.org\x04\x00\x00\x03\x00\x04");
+        let at = rest.len();
+        rest.extend([0; 4]);
+        let mut whole = v2(0x21, 0x11, &rest);
+        let right = crc32c(&whole, whole.len());
+        whole.truncate(V2_FIXED + at);
+        whole.extend(right.to_be_bytes());
+        assert!(source(&whole).is_some());
+        whole[20] ^= 1;
+        assert_eq!(parse(&whole), Err(Error::Checksum));
+        assert_eq!(
+            crc32c(b"123456789", 9),
+            0xe306_9283,
+            "the catalogue's check value"
+        );
+    }
+
+    #[test]
+    fn every_part_of_a_header_waits_for_the_rest() {
+        for whole in [
+            b"PROXY TCP4 192.0.2.1 10.0.0.1 8080 80\r\n".to_vec(),
+            v2(0x21, 0x11, &TCP4),
+        ] {
+            for end in 0..whole.len() {
+                assert_eq!(parse(&whole[..end]), Ok(None), "{end}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_none_is_refused() {
+        for (start, error) in [
+            (&b"GET / HTTP/1.1\r\n"[..], Error::None),
+            (b"PROXX", Error::None),
+            (b"PROXY TCP4 192.0.2.1 10.0.0.1 8080\r\n", Error::Address),
+            (
+                b"PROXY TCP4 192.0.2.1 10.0.0.1 8080 80 x\r\n",
+                Error::Address,
+            ),
+            (b"PROXY TCP4 ::1 ::1 8080 80\r\n", Error::Address),
+            (b"PROXY TCP6 192.0.2.1 10.0.0.1 8080 80\r\n", Error::Address),
+            (b"PROXY TCP4 192.0.2.1 10.0.0.1 +8 80\r\n", Error::Address),
+            (b"PROXY TCP4 192.0.2.1 10.0.0.1 08 80\r\n", Error::Address),
+            (
+                b"PROXY TCP4 192.0.2.1 10.0.0.1 65536 80\r\n",
+                Error::Address,
+            ),
+            (b"PROXY UDP4 192.0.2.1 10.0.0.1 8 80\r\n", Error::Address),
+            (b"PROXY TCP4  192.0.2.1 10.0.0.1 8 80\r\n", Error::Address),
+            (b"PROXY TCP4 192.0.2.1 10.0.0.1 8 80\n", Error::TooLong),
+            (&[&b"PROXY "[..], &[b'1'; 101]].concat(), Error::TooLong),
+            (&v2(0x11, 0x11, &TCP4), Error::Command),
+            (&v2(0x22, 0x11, &TCP4), Error::Command),
+            (&v2(0x21, 0x11, &TCP4[..11]), Error::Length),
+            (&v2(0x21, 0x21, &TCP4), Error::Length),
+            (
+                &v2(0x21, 0x11, &[&TCP4[..], &[1, 0]].concat()),
+                Error::Length,
+            ),
+            (
+                &v2(0x21, 0x11, &[&TCP4[..], &[1, 0, 1]].concat()),
+                Error::Length,
+            ),
+            (&v2(0x21, 0x11, &[0; HEADER_MAX]), Error::TooLong),
+        ] {
+            assert_eq!(parse(start), Err(error), "{}", start.escape_ascii());
+        }
+    }
+}

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: MIT
+//! Rate limits: a token bucket for each key, in a table of bounded size.
+//!
+//! A bucket is one time: when it will be full again (the generic cell rate algorithm, ITU-T I.371). A token that is taken
+//! moves this time on by the interval in which one comes.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::hash::Hash;
+use std::hash::Hasher;
+use std::net::IpAddr;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use l7switch_engine::table::Fields;
+use l7switch_engine::table::cookie;
+use l7switch_rules::model;
+use l7switch_rules::model::RateKey;
+
+use crate::net::clock::nanos;
+
+/// Most buckets of a limit.
+const BUCKETS: usize = 65_536;
+
+/// Parts of the table that are locked apart, and take memory when their first key comes.
+const SHARDS: usize = 256;
+
+/// Places in which a key's bucket may be.
+const WAYS: usize = 8;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// A rate limit of a route, and what has come.
+#[derive(Debug)]
+pub struct RateLimiter {
+    rules: model::RateLimit,
+    rate: Rate,
+    /// Secret, so that nobody can choose whose bucket or place a key has.
+    hashing: RandomState,
+    table: Table,
+}
+
+/// A rate, in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    /// In which a token comes.
+    interval: u64,
+    /// In which an empty bucket gets full.
+    full: u64,
+}
+
+impl RateLimiter {
+    /// A limit of which nothing has come.
+    pub fn new(rules: model::RateLimit) -> Self {
+        let interval = nanos(rules.per).div_ceil(u64::from(rules.requests.max(1)));
+        let table = match rules.key {
+            RateKey::Route => Table::new(1, 1),
+            _ => Table::new(SHARDS, BUCKETS / SHARDS / WAYS),
+        };
+        Self {
+            rate: Rate {
+                interval,
+                full: interval.saturating_mul(u64::from(rules.burst)),
+            },
+            hashing: RandomState::new(),
+            table,
+            rules,
+        }
+    }
+
+    /// What the rule file says.
+    pub const fn rules(&self) -> &model::RateLimit {
+        &self.rules
+    }
+
+    /// Takes a token for a request that came at this time ([`crate::net::clock`]).
+    ///
+    /// # Errors
+    ///
+    /// There is none; there will be one in so many seconds, at least 1.
+    pub fn take<F: Fields + ?Sized>(
+        &self,
+        source: IpAddr,
+        fields: &F,
+        now: u64,
+    ) -> Result<(), u64> {
+        let key = self.key(source, fields);
+        let taken = self.table.take(key, self.rate, now);
+        taken.map_err(|wait| wait.div_ceil(SECOND))
+    }
+
+    /// The key of a request.
+    fn key<F: Fields + ?Sized>(&self, source: IpAddr, fields: &F) -> u64 {
+        let mut hasher = self.hashing.build_hasher();
+        let is_found = match &self.rules.key {
+            // One bucket needs no key.
+            RateKey::Route => return 0,
+            RateKey::Source => false,
+            RateKey::Header(name) => hash_joined(fields, name.as_bytes(), &mut hasher),
+            RateKey::Cookie(name) => match cookie(fields, name.as_bytes()) {
+                Some(value) => {
+                    hasher.write(value);
+                    true
+                }
+                None => false,
+            },
+        };
+        if !is_found {
+            self.rules.source_prefix.of(source).hash(&mut hasher);
+        }
+        // Otherwise a value with the bytes of an address would be that address.
+        is_found.hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+/// Hashes the values of a field, joined by comma (RFC 9110, 5.3). `false`: there is no such field.
+fn hash_joined<F: Fields + ?Sized>(fields: &F, name: &[u8], hasher: &mut impl Hasher) -> bool {
+    let mut is_found = false;
+    for (other, value) in fields.iter() {
+        if other.eq_ignore_ascii_case(name) {
+            if is_found {
+                hasher.write(b", ");
+            }
+            hasher.write(value);
+            is_found = true;
+        }
+    }
+    is_found
+}
+
+/// A bucket of a key. One that is full is as good as none.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket {
+    key: u64,
+    full_at: u64,
+}
+
+/// The places that a key may have. Those that were seen last come first.
+type Set = [Bucket; WAYS];
+
+/// Buckets by keys: a key has one set of one shard.
+#[derive(Debug)]
+struct Table {
+    shards: Box<[Mutex<Vec<Set>>]>,
+    /// Sets of a shard.
+    sets: usize,
+}
+
+impl Table {
+    fn new(shards: usize, sets: usize) -> Self {
+        Self {
+            shards: (0..shards).map(|_| Mutex::default()).collect(),
+            sets,
+        }
+    }
+
+    /// Takes a token. Otherwise: how long until there is one.
+    fn take(&self, key: u64, rate: Rate, now: u64) -> Result<(), u64> {
+        let Some(shard) = self.shards.get(part(key >> 32, self.shards.len())) else {
+            return Ok(());
+        };
+        let mut sets = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        if sets.is_empty() {
+            sets.reserve_exact(self.sets);
+            sets.resize(self.sets, Set::default());
+        }
+        match sets.get_mut(part(key, self.sets)) {
+            Some(set) => take(set, key, rate, now),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The part of so many that a hash leads to.
+fn part(hash: u64, parts: usize) -> usize {
+    let of = u64::try_from(parts).unwrap_or(u64::MAX).max(1);
+    usize::try_from((hash & u64::from(u32::MAX)) % of).unwrap_or_default()
+}
+
+/// Takes a token of a key's bucket. Where the key has none, it gets the place of one that is full, or else of the one that
+/// was not seen for longest.
+fn take(set: &mut Set, key: u64, rate: Rate, now: u64) -> Result<(), u64> {
+    let own = set.iter().position(|bucket| bucket.key == key);
+    let free = || set.iter().rposition(|bucket| bucket.full_at <= now);
+    let place = own.or_else(free).unwrap_or(WAYS - 1);
+    if let Some(seen) = set.get_mut(..=place) {
+        seen.rotate_right(1);
+    }
+    let [bucket, ..] = set;
+    if bucket.key != key {
+        *bucket = Bucket { key, full_at: 0 };
+    }
+    let full_at = bucket.full_at.max(now).saturating_add(rate.interval);
+    let lacking = full_at.saturating_sub(now).saturating_sub(rate.full);
+    if lacking > 0 {
+        return Err(lacking);
+    }
+    bucket.full_at = full_at;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::net::Ipv6Addr;
+    use std::time::Duration;
+
+    use l7switch_rules::model::SourcePrefix;
+
+    use super::*;
+
+    const NONE: &[(&[u8], &[u8])] = &[];
+    const START: u64 = 1_000 * SECOND;
+
+    fn limiter(requests: u32, burst: u32, key: RateKey) -> RateLimiter {
+        RateLimiter::new(model::RateLimit {
+            requests,
+            per: Duration::from_secs(1),
+            burst,
+            key,
+            source_prefix: SourcePrefix::default(),
+        })
+    }
+
+    /// How many of so many requests at one time are let through.
+    fn taken(limiter: &RateLimiter, source: impl Into<IpAddr>, tries: usize, now: u64) -> usize {
+        let source = source.into();
+        let tries = (0..tries).map(|_| limiter.take(source, NONE, now));
+        tries.filter(Result::is_ok).count()
+    }
+
+    #[test]
+    fn a_burst_then_the_rate() {
+        let limiter = limiter(10, 25, RateKey::Source);
+        let one = Ipv4Addr::new(192, 0, 2, 1);
+        assert_eq!(taken(&limiter, one, 100, START), 25);
+        assert_eq!(taken(&limiter, one, 100, START + SECOND), 10);
+        assert_eq!(taken(&limiter, one, 100, START + SECOND + SECOND / 10), 1);
+        // What is refused costs nothing, and the bucket never holds more than the burst.
+        assert_eq!(taken(&limiter, one, 100, START + 1000 * SECOND), 25);
+        let other = Ipv4Addr::new(192, 0, 2, 2);
+        assert_eq!(taken(&limiter, other, 100, START), 25);
+    }
+
+    #[test]
+    fn how_long_to_wait_is_rounded_up() {
+        let mut rules = limiter(1, 2, RateKey::Source).rules().clone();
+        rules.per = Duration::from_secs(10);
+        let limiter = RateLimiter::new(rules);
+        let one = Ipv4Addr::LOCALHOST.into();
+        assert_eq!(limiter.take(one, NONE, START), Ok(()));
+        assert_eq!(limiter.take(one, NONE, START), Ok(()));
+        assert_eq!(limiter.take(one, NONE, START), Err(10));
+        assert_eq!(limiter.take(one, NONE, START + 1), Err(10));
+        assert_eq!(limiter.take(one, NONE, START + SECOND), Err(9));
+        assert_eq!(limiter.take(one, NONE, START + 10 * SECOND - 1), Err(1));
+        assert_eq!(limiter.take(one, NONE, START + 10 * SECOND), Ok(()));
+    }
+
+    /// The rate is never more than was said, whatever the numbers are.
+    #[test]
+    fn every_rate_is_kept() {
+        for requests in [1, 3, 7, 1000, 999_999, 1_000_000] {
+            let limiter = limiter(requests, 1, RateKey::Route);
+            let mut passed = 0_u64;
+            let step = SECOND / u64::from(requests) / 3 + 1;
+            for tick in 0..3_000 {
+                let now = START + tick * step;
+                passed += u64::from(limiter.take(Ipv4Addr::LOCALHOST.into(), NONE, now).is_ok());
+            }
+            let most = 3_000 * step * u64::from(requests) / SECOND + 1;
+            assert!(passed <= most, "{requests}: {passed} of {most}");
+            assert!(passed * 10 >= most * 9, "{requests}: {passed} of {most}");
+        }
+        let mut rules = limiter(1, 1_000_000, RateKey::Source).rules().clone();
+        rules.per = Duration::from_secs(86_400);
+        let longest = RateLimiter::new(rules);
+        assert_eq!(taken(&longest, Ipv4Addr::LOCALHOST, 10, START), 10);
+    }
+
+    #[test]
+    fn addresses_of_a_prefix_are_one_client() {
+        let mut rules = limiter(1, 3, RateKey::Source).rules().clone();
+        let limiter = RateLimiter::new(rules.clone());
+        let site = |last| Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, last);
+        assert_eq!(taken(&limiter, site(1), 2, START), 2);
+        assert_eq!(taken(&limiter, site(2), 9, START), 1);
+        rules.source_prefix = SourcePrefix { v4: 24, v6: 128 };
+        let limiter = RateLimiter::new(rules);
+        assert_eq!(taken(&limiter, site(1), 9, START), 3);
+        assert_eq!(taken(&limiter, site(2), 9, START), 3);
+        assert_eq!(taken(&limiter, Ipv4Addr::new(192, 0, 2, 1), 9, START), 3);
+        assert_eq!(taken(&limiter, Ipv4Addr::new(192, 0, 2, 9), 9, START), 0);
+    }
+
+    #[test]
+    fn fields_and_cookies_are_keys() {
+        let one = Ipv4Addr::LOCALHOST.into();
+        let by_field = limiter(1, 1, RateKey::Header("x-key".into()));
+        let ok = |limiter: &RateLimiter, fields: &[(&[u8], &[u8])]| {
+            limiter.take(one, fields, START).is_ok()
+        };
+        assert!(ok(&by_field, &[(b"X-Key", b"a"), (b"x-key", b"b")]));
+        assert!(!ok(&by_field, &[(b"x-key", b"a, b")]), "they are the same");
+        assert!(ok(&by_field, &[(b"x-key", b"a")]));
+        assert!(ok(&by_field, &[(b"x-key", b"")]));
+        assert!(ok(&by_field, &[]), "by the source");
+        assert!(!ok(&by_field, &[(b"other", b"a")]));
+        let by_cookie = limiter(1, 1, RateKey::Cookie("sid".into()));
+        assert!(ok(&by_cookie, &[(b"cookie", b"a=b; sid=1")]));
+        assert!(!ok(&by_cookie, &[(b"cookie", b"sid=1; a=c")]));
+        assert!(ok(&by_cookie, &[(b"cookie", b"sid=2")]));
+        assert!(ok(&by_cookie, &[(b"cookie", b"sidi=2")]));
+        assert!(!ok(&by_cookie, &[]));
+    }
+
+    #[test]
+    fn a_route_has_one_bucket() {
+        let limiter = limiter(1, 3, RateKey::Route);
+        let clients = (0..10).map(|last| Ipv4Addr::new(192, 0, 2, last));
+        let passed: usize = clients.map(|one| taken(&limiter, one, 1, START)).sum();
+        assert_eq!(passed, 3);
+        assert_eq!(size(&limiter), WAYS);
+    }
+
+    /// Buckets for which there is memory.
+    fn size(limiter: &RateLimiter) -> usize {
+        let shards = limiter.table.shards.iter();
+        shards.map(|s| s.lock().unwrap().capacity() * WAYS).sum()
+    }
+
+    #[test]
+    fn a_hundred_thousand_clients_take_no_more_memory() {
+        assert_eq!(size_of::<Bucket>() * BUCKETS, 1 << 20);
+        let limiter = limiter(1, 1, RateKey::Source);
+        assert_eq!(size(&limiter), 0, "nobody came");
+        let busy = Ipv4Addr::new(192, 0, 2, 1);
+        assert_eq!(taken(&limiter, busy, 1, START), 1);
+        assert_eq!(size(&limiter), BUCKETS / SHARDS);
+        let clients = (0..100_000).map(|n: u32| Ipv4Addr::from(0x0a00_0000 + n));
+        for (number, client) in clients.clone().enumerate() {
+            assert_eq!(taken(&limiter, client, 1, START), 1, "{client}");
+            if number % 10 == 0 {
+                assert_eq!(
+                    taken(&limiter, busy, 1, START),
+                    0,
+                    "is seen, and not forgotten"
+                );
+            }
+        }
+        assert_eq!(size(&limiter), BUCKETS);
+        // Those that came last are known.
+        let known = |client: &Ipv4Addr| taken(&limiter, *client, 1, START) == 0;
+        let last = clients.rev().take(10_000).filter(known).count();
+        assert!(last > 9_900, "{last}");
+        // Full buckets make room for others.
+        let later = START + 2 * SECOND;
+        assert_eq!(taken(&limiter, busy, 2, later), 1);
+        assert_eq!(size(&limiter), BUCKETS);
+    }
+
+    #[test]
+    fn threads_share_a_bucket() {
+        let limiter = limiter(1, 1000, RateKey::Source);
+        let passed: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| taken(&limiter, Ipv4Addr::LOCALHOST, 500, START)))
+                .collect();
+            threads.into_iter().map(|t| t.join().unwrap()).sum()
+        });
+        assert_eq!(passed, 1000);
+    }
+}

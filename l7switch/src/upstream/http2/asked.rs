@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MIT
+//! The request that comes through a pipe.
+
+use std::io;
+
+use bytes::Bytes;
+use bytes::BytesMut;
+use http::HeaderMap;
+use http::Method;
+use http::Request;
+use http::Uri;
+use http::header;
+use http::uri::PathAndQuery;
+use l7switch_engine::http1::Framing;
+use l7switch_engine::http1::Head;
+use l7switch_engine::http1::HeadParser;
+use l7switch_engine::http1::Limits;
+use tokio::io::AsyncReadExt;
+use tokio::io::DuplexStream;
+use tokio::io::ReadHalf;
+
+use crate::net::content::Decoder;
+
+/// Content of a request that is held to be sent again where the server says that it has not seen it.
+const REPLAY: usize = 256 * 1024;
+
+/// A request's head.
+pub(super) struct Asked {
+    pub(super) method: Method,
+    authority: Vec<u8>,
+    target: PathAndQuery,
+    fields: HeaderMap,
+}
+
+impl Asked {
+    /// Reads the head that comes through a pipe.
+    pub(super) async fn read(mut reader: ReadHalf<DuplexStream>) -> Option<(Self, Source)> {
+        // The rules' limits were kept when it was read from the client.
+        let mut parser = HeadParser::new(Limits {
+            head: usize::MAX,
+            target: usize::MAX,
+            fields: usize::MAX,
+        });
+        let mut received = BytesMut::with_capacity(4096);
+        loop {
+            if reader.read_buf(&mut received).await.ok()? == 0 {
+                return None;
+            }
+            let head = match parser.parse(&received) {
+                Ok(Some(head)) => head,
+                Ok(None) => continue,
+                Err(error) => {
+                    tracing::error!(%error, "a request for HTTP/2");
+                    return None;
+                }
+            };
+            let asked = Self::of(&head)?;
+            let decoder = Decoder::of_request(head.framing());
+            let ended = matches!(head.framing(), Framing::None | Framing::Length(0));
+            let length = head.len();
+            let received = received.split_off(length);
+            return Some((
+                asked,
+                Source {
+                    reader,
+                    received,
+                    decoder,
+                    kept: Some(Vec::new()),
+                    next: 0,
+                    ended,
+                },
+            ));
+        }
+    }
+
+    fn of(head: &Head<'_>) -> Option<Self> {
+        let mut fields = HeaderMap::new();
+        for (name, value) in head.fields() {
+            let (name, value) = (
+                http::HeaderName::from_bytes(name).ok()?,
+                http::HeaderValue::from_bytes(value).ok()?,
+            );
+            // RFC 9113, 8.2.2: those of the connection end here.
+            let is_own = [
+                header::HOST,
+                header::CONNECTION,
+                header::TRANSFER_ENCODING,
+                header::UPGRADE,
+            ]
+            .contains(&name);
+            if !is_own {
+                fields.append(name, value);
+            }
+        }
+        let mut target = head.path().to_vec();
+        if let Some(query) = head.query() {
+            target.push(b'?');
+            target.extend_from_slice(query);
+        }
+        Some(Self {
+            method: Method::from_bytes(head.method()).ok()?,
+            authority: head.host().unwrap_or_default().to_vec(),
+            target: PathAndQuery::from_maybe_shared(Bytes::from(target)).ok()?,
+            fields,
+        })
+    }
+
+    pub(super) fn request(&self, scheme: &str) -> Result<Request<()>, http::Error> {
+        let uri = Uri::builder()
+            .scheme(scheme)
+            .authority(&*self.authority)
+            .path_and_query(self.target.clone())
+            .build()?;
+        let mut request = Request::new(());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = uri;
+        *request.version_mut() = http::Version::HTTP_2;
+        *request.headers_mut() = self.fields.clone();
+        Ok(request)
+    }
+}
+
+/// A request's content, as it comes through a pipe.
+pub(super) struct Source {
+    reader: ReadHalf<DuplexStream>,
+    received: BytesMut,
+    decoder: Decoder,
+    /// What was given, to be given again; absent: that was too much.
+    kept: Option<Vec<Bytes>>,
+    /// The next of them.
+    next: usize,
+    /// There is no more.
+    ended: bool,
+}
+
+impl Source {
+    /// Whether there is none at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ended
+            && self.kept.as_ref().is_some_and(Vec::is_empty)
+            && self.decoder.trailers().is_empty()
+    }
+
+    /// Begins again. `false`: what was given is gone.
+    pub(super) fn rewind(&mut self) -> bool {
+        self.next = 0;
+        self.kept.is_some()
+    }
+
+    /// The next data; empty: there are no more.
+    pub(super) async fn data(&mut self) -> io::Result<Bytes> {
+        if let Some(again) = self.kept.as_ref().and_then(|kept| kept.get(self.next)) {
+            self.next = self.next.saturating_add(1);
+            return Ok(again.clone());
+        }
+        while !self.ended {
+            if self.received.is_empty() && self.reader.read_buf(&mut self.received).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let decoded = self.decoder.decode(&mut self.received);
+            let decoded = decoded.map_err(|error| io::Error::other(error.to_string()))?;
+            let mut piece = self.received.split_to(decoded.length);
+            piece.truncate(decoded.data.end);
+            let data = piece.split_off(decoded.data.start).freeze();
+            self.ended = decoded.ended;
+            if !data.is_empty() {
+                self.keep(&data);
+                return Ok(data);
+            }
+        }
+        Ok(Bytes::new())
+    }
+
+    fn keep(&mut self, data: &Bytes) {
+        if let Some(kept) = &mut self.kept {
+            kept.push(data.clone());
+            self.next = kept.len();
+            if kept.iter().map(Bytes::len).sum::<usize>() > REPLAY {
+                self.kept = None;
+            }
+        }
+    }
+
+    /// The trailer section, once there are no more data.
+    pub(super) fn trailers(&self) -> HeaderMap {
+        self.decoder.trailer_map()
+    }
+
+    /// Waits until the exchange has gone.
+    pub(super) async fn gone(&mut self) {
+        let mut waste = BytesMut::new();
+        while matches!(self.reader.read_buf(&mut waste).await, Ok(1..)) {
+            waste.clear();
+        }
+    }
+}

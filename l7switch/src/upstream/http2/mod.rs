@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: MIT
+//! HTTP/2 towards servers (RFC 9113). An exchange writes its request and reads its response in HTTP/1, on a pipe; a task at the
+//! pipe's other end speaks HTTP/2, on a connection that many share.
+
+mod asked;
+mod exchange;
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use std::time::Instant;
+
+use bytes::Bytes;
+use h2::Ping;
+use h2::PingPong;
+use h2::client;
+use h2::client::SendRequest;
+use tokio::io::DuplexStream;
+
+use super::connect::Told;
+use super::server::RealServer;
+use super::stream::Layer;
+use super::stream::ServerStream;
+
+/// What a pipe holds in each direction, bytes.
+const PIPE: usize = 64 * 1024;
+
+/// Content of one response that may be on its way, and wait for its client.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+
+/// The same of a connection's responses together.
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+
+/// How often a connection is asked whether the server still lives; one that does not answer for as long is closed.
+const PING: Duration = Duration::from_secs(10);
+
+/// A connection that exchanges share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    send: SendRequest<Bytes>,
+    told: Option<Told>,
+    scheme: &'static str,
+    active: AtomicUsize,
+    /// The server takes no more requests on it.
+    closed: AtomicBool,
+    /// Since when nobody uses it.
+    idle: Mutex<Instant>,
+}
+
+/// A server's connections.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    all: Mutex<Vec<Arc<Shared>>>,
+    /// Held by the one who makes another.
+    pub(super) turn: tokio::sync::Mutex<()>,
+}
+
+/// A request on a connection. Counted until it is dropped.
+#[derive(Debug)]
+pub(super) struct Ticket(Arc<Shared>);
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.0.active.fetch_sub(1, Relaxed) == 1 {
+            *self.0.idle.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
+    }
+}
+
+impl Connections {
+    fn all(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Shared>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One that takes another request, of which the server was told the same.
+    pub(super) fn free(&self, told: Option<Told>) -> Option<Ticket> {
+        let mut all = self.all();
+        all.retain(|shared| !shared.closed.load(Relaxed));
+        let shared = all.iter().find(|shared| {
+            shared.told == told
+                && shared.active.load(Relaxed) < shared.send.current_max_send_streams()
+        })?;
+        shared.active.fetch_add(1, Relaxed);
+        Some(Ticket(Arc::clone(shared)))
+    }
+
+    /// Shakes hands on a connection, and shares it.
+    pub(super) async fn add(
+        &self,
+        stream: ServerStream,
+        told: Option<Told>,
+        scheme: &'static str,
+    ) -> Result<Ticket, h2::Error> {
+        let (send, mut connection) = client::Builder::new()
+            .enable_push(false)
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .handshake::<_, Bytes>(stream)
+            .await?;
+        let shared = Arc::new(Shared {
+            send,
+            told,
+            scheme,
+            active: AtomicUsize::new(1),
+            closed: AtomicBool::new(false),
+            idle: Mutex::new(Instant::now()),
+        });
+        let ended = Arc::downgrade(&shared);
+        let pings = connection.ping_pong();
+        tokio::spawn(async move {
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "HTTP/2 connection to a server");
+                },
+                // What waits on it ends with it: TCP alone would take a quarter of an hour to find out.
+                () = silence(pings) => tracing::info!("an HTTP/2 connection to a server is closed: no answer to a ping"),
+            }
+            if let Some(shared) = ended.upgrade() {
+                shared.closed.store(true, Relaxed);
+            }
+        });
+        self.all().push(Arc::clone(&shared));
+        Ok(Ticket(shared))
+    }
+
+    /// Forgets those that were not used for so long, and those that are closed.
+    pub(super) fn prune(&self, patience: Duration) {
+        self.all().retain(|shared| {
+            let idle = *shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_used = shared.active.load(Relaxed) > 0 || idle.elapsed() < patience;
+            is_used && !shared.closed.load(Relaxed)
+        });
+    }
+
+    /// Takes no more requests on those that there are.
+    pub(super) fn clear(&self) {
+        self.all().clear();
+    }
+
+    /// Those without a request.
+    pub(super) fn idle(&self) -> usize {
+        let all = self.all();
+        let free = all.iter().filter(|shared| shared.active.load(Relaxed) == 0);
+        free.count()
+    }
+}
+
+/// Ready when a ping was not answered.
+async fn silence(pings: Option<PingPong>) {
+    let Some(mut pings) = pings else {
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::time::sleep(PING).await;
+        let answered = tokio::time::timeout(PING, pings.ping(Ping::opaque())).await;
+        match answered {
+            Ok(Ok(_)) => (),
+            // The connection ends by itself.
+            Ok(Err(_)) => return std::future::pending().await,
+            Err(_) => return,
+        }
+    }
+}
+
+/// What a server offers for a request.
+#[derive(Debug)]
+pub(super) enum Offer {
+    /// A place on a connection of HTTP/2.
+    Shared(Ticket),
+    /// A connection that speaks HTTP/1.
+    Own(ServerStream),
+}
+
+impl Layer for DuplexStream {
+    /// The task at its other end learns by its end that nobody waits.
+    fn abort(&self) {}
+}
+
+/// A pipe for one request, which has a place on a connection.
+pub(super) fn pipe(
+    server: &Arc<RealServer>,
+    ticket: Ticket,
+    told: Option<Told>,
+    patience: Duration,
+) -> ServerStream {
+    let (near, far) = tokio::io::duplex(PIPE);
+    tokio::spawn(exchange::serve(
+        far,
+        Arc::clone(server),
+        ticket,
+        told,
+        patience,
+    ));
+    ServerStream::layered(near)
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT
+//! How a server is reached: connections of its own for HTTP/1, places on shared ones for HTTP/2.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use l7switch_rules::model::ServerProtocol;
+
+use super::connect::ConnectError;
+use super::connect::Told;
+use super::connect::connect;
+use super::http2::Connections;
+use super::http2::Offer;
+use super::tls::Manner;
+
+/// How a server is reached.
+#[derive(Debug, Default)]
+pub(super) struct Reach {
+    /// How it is spoken to.
+    manner: ArcSwap<Manner>,
+    /// Connections of HTTP/2.
+    pub(super) shared: Connections,
+    /// It has not offered HTTP/2 the last time.
+    is_http1: AtomicBool,
+}
+
+impl Reach {
+    /// A connection that takes a request within `patience`.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
+    pub(super) async fn offer(
+        &self,
+        address: SocketAddr,
+        told: Option<Told>,
+        patience: Duration,
+    ) -> Result<Offer, ConnectError> {
+        let manner = self.manner.load_full();
+        if manner.protocol == ServerProtocol::Http1 {
+            let connected = connect(address, told, manner.tls.as_ref(), patience).await?;
+            return Ok(Offer::Own(connected.stream));
+        }
+        let offered = async {
+            if let Some(ticket) = self.shared.free(told) {
+                return Ok(Offer::Shared(ticket));
+            }
+            // One makes a connection, and those who wait meanwhile have a place on it; each needs its own where the server
+            // speaks HTTP/1.
+            let turn = match self.is_http1.load(Relaxed) {
+                true => None,
+                false => Some(self.shared.turn.lock().await),
+            };
+            if turn.is_some()
+                && let Some(ticket) = self.shared.free(told)
+            {
+                return Ok(Offer::Shared(ticket));
+            }
+            let connected = connect(address, told, manner.tls.as_ref(), patience).await?;
+            let scheme = match &manner.tls {
+                Some(_) => "https",
+                None => "http",
+            };
+            let is_http2 = manner.tls.is_none() || connected.is_http2;
+            self.is_http1.store(!is_http2, Relaxed);
+            match (is_http2, manner.protocol) {
+                (false, ServerProtocol::Auto) => Ok(Offer::Own(connected.stream)),
+                (false, _) => Err(ConnectError::Tls(io::Error::other(
+                    "the server does not offer HTTP/2 (ALPN)",
+                ))),
+                (true, _) => {
+                    let added = self.shared.add(connected.stream, told, scheme).await;
+                    let ticket = added.map_err(|error| io::Error::other(error.to_string()))?;
+                    Ok(Offer::Shared(ticket))
+                }
+            }
+        };
+        tokio::time::timeout(patience, offered)
+            .await
+            .map_err(|_| ConnectError::Timeout(patience))?
+    }
+
+    /// How it is spoken to from now on. Whether connections that were made before are of no use.
+    pub(super) fn speak(&self, manner: Arc<Manner>) -> bool {
+        let before = self.manner.swap(Arc::clone(&manner));
+        let is_other = !before.is_like(&manner);
+        if is_other {
+            self.shared.clear();
+        }
+        is_other
+    }
+}

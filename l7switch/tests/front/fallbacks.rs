@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT
+//! Who gets the requests of a pool without a server: its backups, the pool that it falls back on, the others of a split.
+
+use crate::support::Server;
+use crate::support::address;
+use crate::support::get;
+use crate::support::start;
+
+/// Who answers, of so many requests, in the order of first answers.
+async fn answers(web: std::net::SocketAddr, count: usize) -> Vec<String> {
+    let mut seen = Vec::new();
+    for _ in 0..count {
+        let (status, _, body) = get(web, "/").await;
+        let name = match status {
+            200 => String::from_utf8(body).unwrap(),
+            other => other.to_string(),
+        };
+        if !seen.contains(&name) {
+            seen.push(name);
+        }
+    }
+    seen.sort();
+    seen
+}
+
+#[tokio::test]
+async fn backups_serve_while_nobody_else_can() {
+    let (one, two, spare) = (
+        Server::saying("one").await,
+        Server::saying("two").await,
+        Server::saying("spare").await,
+    );
+    for scheduler in ["rr", "wlc", "mh", "ch", "p2c"] {
+        let rules = format!(
+            "[service.web]\nlisten = \"127.0.0.1:1\"\n[[service.web.route]]\npool = \"p\"\n\
+             [pool.p]\nscheduler = \"{scheduler}\"\nservers = [\n\
+             {{ address = \"{}\", backup = true }}, \"{}\", \"{}\"]\n",
+            spare.address, one.address, two.address
+        );
+        let switch = start(&rules);
+        let web = address(&switch, "web");
+        let served = answers(web, 12).await;
+        assert!(
+            !served.contains(&"spare".to_owned()),
+            "{scheduler}: {served:?}"
+        );
+        let generation = switch.generation();
+        let drain = |draining| {
+            let pool = generation.pool("p").unwrap();
+            for server in pool.servers().take(2) {
+                server.set_draining(draining);
+            }
+        };
+        drain(true);
+        assert_eq!(answers(web, 5).await, ["spare"], "{scheduler}");
+        drain(false);
+        let served = answers(web, 12).await;
+        assert!(
+            !served.contains(&"spare".to_owned()),
+            "{scheduler}: {served:?}"
+        );
+    }
+}
+
+/// A server that refuses is tried, and the backup after it: nobody waits for checks to find it.
+#[tokio::test]
+async fn a_backup_is_tried_when_the_others_have_failed() {
+    let spare = Server::saying("spare").await;
+    let dead = crate::support::closed_port().await;
+    let rules = format!(
+        "[service.web]\nlisten = \"127.0.0.1:1\"\n[[service.web.route]]\npool = \"p\"\n\
+         [pool.p]\nservers = [\"{dead}\", {{ address = \"{}\", backup = true }}]\n",
+        spare.address
+    );
+    let switch = start(&rules);
+    assert_eq!(answers(address(&switch, "web"), 5).await, ["spare"]);
+}
+
+#[tokio::test]
+async fn pools_fall_back_on_others() {
+    let (first, second, third) = (
+        Server::saying("first").await,
+        Server::saying("second").await,
+        Server::saying("third").await,
+    );
+    let rules = format!(
+        "[service.web]\nlisten = \"127.0.0.1:1\"\n[[service.web.route]]\npool = \"a\"\n\
+         [pool.a]\nservers = \"{}\"\nfallback = \"b\"\n\
+         [pool.b]\nservers = \"{}\"\nfallback = \"c\"\n\
+         [pool.c]\nservers = \"{}\"\n",
+        first.address, second.address, third.address
+    );
+    let switch = start(&rules);
+    let web = address(&switch, "web");
+    let generation = switch.generation();
+    let drain = |name, draining| {
+        let server = generation.pool(name).unwrap().servers().next().unwrap();
+        server.set_draining(draining);
+    };
+    assert_eq!(answers(web, 3).await, ["first"]);
+    drain("a", true);
+    assert_eq!(answers(web, 3).await, ["second"]);
+    drain("b", true);
+    assert_eq!(answers(web, 3).await, ["third"]);
+    drain("c", true);
+    assert_eq!(answers(web, 1).await, ["503"]);
+    drain("b", false);
+    assert_eq!(answers(web, 3).await, ["second"]);
+}
+
+#[tokio::test]
+async fn the_share_of_a_dead_pool_goes_to_the_others() {
+    let (one, two) = (Server::saying("one").await, Server::saying("two").await);
+    for (strict, expected) in [("", &["one"][..]), ("strict = true\n", &["503", "one"])] {
+        let rules = format!(
+            "[service.web]\nlisten = \"127.0.0.1:1\"\n[[service.web.route]]\n{strict}\
+             pools = [{{ name = \"a\" }}, {{ name = \"b\" }}]\n\
+             [pool.a]\nservers = \"{}\"\n[pool.b]\nservers = \"{}\"\n",
+            one.address, two.address
+        );
+        let switch = start(&rules);
+        let web = address(&switch, "web");
+        assert_eq!(answers(web, 40).await, ["one", "two"]);
+        let generation = switch.generation();
+        let server = generation.pool("b").unwrap().servers().next().unwrap();
+        server.set_draining(true);
+        assert_eq!(answers(web, 40).await, expected);
+    }
+}

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: MIT
+//! HTTP/2 towards a server that is a script: what it refuses, ends and breaks off.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use http::HeaderMap;
+use http::Request;
+use http::Response;
+use tokio::net::TcpListener;
+
+use crate::support::Raw;
+use crate::support::address;
+use crate::support::field;
+use crate::support::simple;
+use crate::support::start;
+
+/// A server that gives each request, with its content, to a script; the number counts requests from 0.
+struct Http2Server {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Http2Server {
+    async fn start(
+        script: impl Fn(usize, Request<Bytes>, SendResponse<Bytes>) + Send + Sync + 'static,
+    ) -> Self {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Self {
+            address: socket.local_addr().unwrap(),
+            connections: Arc::default(),
+            seen: Arc::default(),
+        };
+        let (connections, seen) = (Arc::clone(&server.connections), Arc::clone(&server.seen));
+        let (script, number) = (Arc::new(script), Arc::new(AtomicUsize::new(0)));
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = socket.accept().await.unwrap();
+                connections.fetch_add(1, SeqCst);
+                let (script, number, seen) =
+                    (Arc::clone(&script), Arc::clone(&number), Arc::clone(&seen));
+                tokio::spawn(async move {
+                    let mut connection = h2::server::handshake(stream).await.unwrap();
+                    while let Some(Ok((request, respond))) = connection.accept().await {
+                        let (script, number, seen) =
+                            (Arc::clone(&script), Arc::clone(&number), Arc::clone(&seen));
+                        tokio::spawn(async move {
+                            let (parts, mut content) = request.into_parts();
+                            let mut bytes = Vec::new();
+                            while let Some(Ok(data)) = content.data().await {
+                                let _ = content.flow_control().release_capacity(data.len());
+                                bytes.extend_from_slice(&data);
+                            }
+                            seen.lock()
+                                .unwrap()
+                                .push(format!("{} {}", parts.method, parts.uri));
+                            let request = Request::from_parts(parts, bytes.into());
+                            script(number.fetch_add(1, SeqCst), request, respond);
+                        });
+                    }
+                });
+            }
+        });
+        server
+    }
+}
+
+fn answer(mut respond: SendResponse<Bytes>, content: Bytes) {
+    let mut stream = respond.send_response(Response::new(()), false).unwrap();
+    stream.send_data(content, true).unwrap();
+}
+
+const HTTP2: &str = "protocol = \"http2\"";
+const POST: &str = "POST /a?b HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\n\r\nhello";
+
+#[tokio::test]
+async fn requests_share_a_connection() {
+    let server =
+        Http2Server::start(|_, request, respond| answer(respond, request.into_body())).await;
+    let switch = start(&simple(&[server.address], "", HTTP2));
+    for _ in 0..3 {
+        let mut conn = Raw::connect(address(&switch, "web")).await;
+        for _ in 0..3 {
+            conn.send(POST).await;
+            let (status, head, body) = conn.response().await;
+            assert_eq!((status, &body[..]), (200, &b"hello"[..]), "{head}");
+            assert_eq!(
+                field(&head, "connection"),
+                None,
+                "the client's connection stays"
+            );
+        }
+    }
+    assert_eq!(server.connections.load(SeqCst), 1);
+    let seen = server.seen.lock().unwrap();
+    assert!(
+        seen.iter().all(|line| line == "POST http://a.example/a?b"),
+        "{seen:?}"
+    );
+}
+
+/// RFC 9113, 8.7: the server has not acted on it.
+#[tokio::test]
+async fn what_the_server_has_not_seen_is_sent_again() {
+    let server = Http2Server::start(|number, request, mut respond| {
+        if number < 3 {
+            respond.send_reset(h2::Reason::REFUSED_STREAM);
+        } else {
+            answer(respond, request.into_body());
+        }
+    })
+    .await;
+    let switch = start(&simple(&[server.address], "", HTTP2));
+    let mut conn = Raw::connect(address(&switch, "web")).await;
+    conn.send(POST).await;
+    let (status, _, body) = conn.response().await;
+    assert_eq!((status, &body[..]), (200, &b"hello"[..]));
+    assert_eq!(server.seen.lock().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn what_it_may_have_seen_is_not() {
+    let server = Http2Server::start(|_, _, mut respond| {
+        respond.send_reset(h2::Reason::INTERNAL_ERROR);
+    })
+    .await;
+    let switch = start(&simple(&[server.address], "", HTTP2));
+    let mut conn = Raw::connect(address(&switch, "web")).await;
+    conn.send(POST).await;
+    assert_eq!(conn.response().await.0, 502);
+    assert_eq!(server.seen.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_response_that_breaks_off_is_not_taken_for_the_whole() {
+    let server = Http2Server::start(|_, _, mut respond| {
+        let mut stream = respond.send_response(Response::new(()), false).unwrap();
+        stream.send_data("some".into(), false).unwrap();
+        tokio::spawn(async move {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            stream.send_reset(h2::Reason::INTERNAL_ERROR);
+        });
+    })
+    .await;
+    let switch = start(&simple(&[server.address], "", HTTP2));
+    let mut conn = Raw::connect(address(&switch, "web")).await;
+    conn.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let head = conn.head().await.unwrap();
+    assert_eq!(field(&head, "transfer-encoding").unwrap(), "chunked");
+    // The end of a chunk goes with the next one.
+    assert_eq!(conn.exactly(7).await, b"4\r\nsome");
+    assert!(conn.rest().await.is_err(), "a reset");
+}
+
+/// A server that vanishes without a word: its requests end, and others get a connection that works.
+#[tokio::test]
+async fn a_connection_that_answers_no_ping_is_closed() {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let rules = simple(&[socket.local_addr().unwrap()], "", HTTP2);
+    let switch = start(&rules);
+    let mut conn = Raw::connect(address(&switch, "web")).await;
+    conn.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    // It takes the connection and the request, and is silent from then on.
+    let (mut silent, _) = socket.accept().await.unwrap();
+    let settings = b"\0\0\0\x04\0\0\0\0\0";
+    tokio::io::AsyncWriteExt::write_all(&mut silent, settings)
+        .await
+        .unwrap();
+    let answered = tokio::time::timeout(std::time::Duration::from_secs(90), async {
+        let mut buffer = [0; 1024];
+        // It reads; the connection ends after two times ten seconds.
+        while matches!(
+            tokio::io::AsyncReadExt::read(&mut silent, &mut buffer).await,
+            Ok(1..)
+        ) {}
+    });
+    answered.await.expect("the connection is not closed");
+}
+
+#[tokio::test]
+async fn trailers_pass_in_both_directions() {
+    let server = Http2Server::start(|_, _, mut respond| {
+        let mut stream = respond.send_response(Response::new(()), false).unwrap();
+        stream.send_data("body".into(), false).unwrap();
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-sum", "7".parse().unwrap());
+        stream.send_trailers(trailers).unwrap();
+    })
+    .await;
+    let switch = start(&simple(&[server.address], "", HTTP2));
+    let mut conn = Raw::connect(address(&switch, "web")).await;
+    conn.send(
+        "POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: te\r\nTransfer-Encoding: chunked\r\n\r\n\
+         2\r\nhi\r\n0\r\nX-Own: 1\r\n\r\n",
+    )
+    .await;
+    let head = conn.head().await.unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let (body, trailers) = conn.chunks().await;
+    assert_eq!((&body[..], &trailers[..]), (&b"body"[..], "x-sum: 7\r\n"));
+}
+
+/// An answer of the switch to gRPC, by HTTP/2; to others it stays what it was.
+#[tokio::test]
+async fn errors_are_told_as_each_client_reads_them() {
+    let nobody = crate::support::closed_port().await;
+    let switch = start(&simple(&[nobody], "", HTTP2));
+    let stream = tokio::net::TcpStream::connect(address(&switch, "web"))
+        .await
+        .unwrap();
+    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    for (kind, status, code) in [
+        ("application/grpc", 200, Some("14")),
+        ("application/grpc+proto", 200, Some("14")),
+        ("application/grpc-web", 502, None),
+        ("application/json", 502, None),
+    ] {
+        let request = Request::post("http://a.example/x.Y/Z").header("content-type", kind);
+        let request = request.body(()).unwrap();
+        let (response, _) = client.send_request(request, true).unwrap();
+        let response = response.await.unwrap();
+        assert_eq!(response.status(), status, "{kind}");
+        let found = response.headers().get("grpc-status");
+        assert_eq!(found.map(|code| code.to_str().unwrap()), code, "{kind}");
+    }
+}

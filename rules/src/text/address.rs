@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: MIT
+//! Addresses to listen on, and those of servers, which may be names.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::net::SocketAddr;
+
+use schemars::JsonSchema;
+use schemars::Schema;
+use schemars::SchemaGenerator;
+use schemars::json_schema;
+
+use super::read::Node;
+use super::read::Read;
+use super::read::Reader;
+use crate::names::Lookup;
+use crate::names::SERVICE_PREFIX;
+
+/// An IP address and port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address(pub SocketAddr);
+
+impl JsonSchema for Address {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Address".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "An IP address and a port, \"10.0.0.1:80\" or \"[2001:db8::1]:80\".",
+        })
+    }
+}
+
+impl Read for Address {
+    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = reader.string(node, "an address such as \"10.0.0.1:80\"")?;
+        read_address(node, text, reader).map(Self)
+    }
+}
+
+/// Reads an IP address and a port.
+fn read_address(node: &Node<'_>, text: &str, reader: &mut Reader<'_>) -> Option<SocketAddr> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        if address.port() == 0 {
+            reader.invalid(node, "port 0 is not valid", "give a port from 1 to 65535");
+            return None;
+        }
+        return Some(address);
+    }
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let (message, help) = match bare.parse::<IpAddr>() {
+        Ok(IpAddr::V4(ip)) => ("the port is missing", format!("write \"{ip}:80\"")),
+        Ok(IpAddr::V6(ip)) => {
+            let help = match text.rsplit_once(':') {
+                Some((host, port)) if host.parse::<IpAddr>().is_ok() => {
+                    format!(
+                        "write \"[{host}]:{port}\" if {port} is the port, otherwise \"[{ip}]:80\""
+                    )
+                }
+                _ => format!("write \"[{ip}]:80\""),
+            };
+            (
+                "an IPv6 address needs brackets, and a port after them",
+                help,
+            )
+        }
+        Err(_) => match text.rsplit_once(':') {
+            Some((host, port)) if port.parse::<u16>().is_ok() && host.parse::<IpAddr>().is_ok() => {
+                (
+                    "an IPv6 address needs brackets",
+                    format!("write \"[{host}]:{port}\""),
+                )
+            }
+            Some((host, port))
+                if port.parse::<u16>().is_ok()
+                    && host.contains(|c: char| c.is_ascii_alphabetic())
+                    && !host.contains(['[', ']']) =>
+            {
+                let help = format!(
+                    "a service listens on addresses of this machine: \"0.0.0.0:{port}\" and \"[::]:{port}\" are all of them"
+                );
+                ("this is a name, not an address", help)
+            }
+            _ => (
+                "this is not an address with a port",
+                "write it as \"10.0.0.1:80\" or \"[2001:db8::1]:80\"".to_owned(),
+            ),
+        },
+    };
+    reader.invalid(node, message, &help);
+    None
+}
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ServerAddress {
+    /// An IP address and a port.
+    Address(SocketAddr),
+    /// A name that is resolved; a host's with its port.
+    Name(Lookup, Option<u16>),
+}
+
+impl JsonSchema for ServerAddress {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "ServerAddress".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "An IP address or a host name, and a port: \"10.0.0.1:80\", \"[2001:db8::1]:80\" or \"app.internal:80\"; or the name of SRV records: \"srv:_http._tcp.app.internal\".",
+        })
+    }
+}
+
+/// What is wrong with a name, and how it is put right.
+type Wrong = (&'static str, String);
+
+impl Read for ServerAddress {
+    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = reader.string(
+            node,
+            "an address such as \"10.0.0.1:80\" or \"app.internal:80\"",
+        )?;
+        let read = match (text.split_once("://"), text.strip_prefix(SERVICE_PREFIX)) {
+            (Some((scheme, rest)), _) => Err(url(scheme, rest)),
+            (None, Some(name)) => service(name),
+            (None, None) => match host_and_port(text) {
+                Some(read) => read,
+                None => return read_address(node, text, reader).map(Self::Address),
+            },
+        };
+        match read {
+            Ok(name) => Some(name),
+            Err((message, help)) => {
+                reader.invalid(node, message, &help);
+                None
+            }
+        }
+    }
+}
+
+/// A URL in place of a server: what it would be here.
+fn url(scheme: &str, rest: &str) -> Wrong {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let is_tls = ["https", "wss", "grpcs"]
+        .iter()
+        .any(|tls| scheme.eq_ignore_ascii_case(tls));
+    let has_port = authority
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let port = match (has_port, is_tls) {
+        (true, _) => "",
+        (false, true) => ":443",
+        (false, false) => ":80",
+    };
+    let tls = match is_tls {
+        true => ", and add to the pool: tls = true",
+        false => "; for TLS, a pool has `tls = true`",
+    };
+    let help = match authority {
+        "" => "write it as \"10.0.0.1:80\" or \"app.internal:80\"".to_owned(),
+        _ => format!("leave the scheme out: \"{authority}{port}\"{tls}"),
+    };
+    ("a server is an address with a port, not a URL", help)
+}
+
+/// A host name with its port; `None` where an address was meant.
+fn host_and_port(text: &str) -> Option<Result<ServerAddress, Wrong>> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (text, None),
+    };
+    let is_address = [bare, host]
+        .iter()
+        .any(|part| part.parse::<IpAddr>().is_ok());
+    if is_address || !host.contains(char::is_alphabetic) || host.contains([':', '[', ']', '/']) {
+        return None;
+    }
+    // So that nothing can be a name and an IPv4 address (RFC 3696, 2).
+    let last = host.trim_end_matches('.').rsplit('.').next();
+    if last.is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit())) {
+        let help = "the last label of a name is no number".to_owned();
+        return Some(Err(("this is neither an address nor a host name", help)));
+    }
+    let name = match name(host) {
+        Ok(name) => name,
+        Err(wrong) => return Some(Err(wrong)),
+    };
+    Some(match port.map(str::parse::<u16>) {
+        Some(Ok(0)) => Err((
+            "port 0 is not valid",
+            "give a port from 1 to 65535".to_owned(),
+        )),
+        Some(Ok(port)) => Ok(ServerAddress::Name(Lookup::Host(name), Some(port))),
+        Some(Err(_)) => Err(("this is not a port", format!("write \"{host}:80\""))),
+        None => Err(("the port is missing", format!("write \"{host}:80\""))),
+    })
+}
+
+/// The name of a service.
+fn service(text: &str) -> Result<ServerAddress, Wrong> {
+    let example = || "write it as \"srv:_http._tcp.app.internal\"".to_owned();
+    if text.contains(':') {
+        return Err(("a service has no port: its records have it", example()));
+    }
+    let name = name(text)?;
+    let mut labels = name.split('.');
+    let is_service = labels
+        .next()
+        .is_some_and(|label| label.starts_with('_') && label.len() > 1)
+        && labels.next() == Some("_tcp")
+        && labels.next().is_some_and(|label| !label.is_empty());
+    if !is_service {
+        return Err(("this is not the name of a service", example()));
+    }
+    Ok(ServerAddress::Name(Lookup::Service(name), None))
+}
+
+/// A name in lower case. One that ends with a dot is complete: nothing of a search list is put behind it.
+fn name(text: &str) -> Result<String, Wrong> {
+    let labels = text.strip_suffix('.').unwrap_or(text);
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    if !text.is_ascii() {
+        let help = "write internationalised names in their xn-- form (RFC 5891)";
+        return Err(("the name has non-ASCII characters", help.to_owned()));
+    }
+    if labels.len() > 253 || !labels.split('.').all(is_label) {
+        let help =
+            "a name has labels of 1 to 63 letters, digits, `-` and `_`, with dots between them";
+        return Err(("this is not a host name", help.to_owned()));
+    }
+    Ok(text.to_ascii_lowercase())
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT
+//! Words of other programs, and what they are here: who knows HAProxy, nginx, Envoy, Traefik or Caddy tries theirs first.
+
+/// A word of another program, and ours for it, in the order of how well they fit; the first one that is known at the place is
+/// proposed.
+const KEYS: &[(&str, &[&str])] = &[
+    ("accept-proxy", &["accept_proxy"]),
+    ("address", &["listen"]),
+    ("average", &["requests"]),
+    ("balance", &["scheduler"]),
+    ("bind", &["listen"]),
+    ("lb_policy", &["scheduler"]),
+    ("load_balancer", &["scheduler"]),
+    ("load_balancing", &["scheduler"]),
+    ("backend", &["pool"]),
+    ("check", &["health"]),
+    (
+        "client_max_body_size",
+        &["body_limit", "body", "limits.body"],
+    ),
+    ("cluster", &["pool"]),
+    ("domain", &["host"]),
+    ("endpoints", &["servers"]),
+    ("events", &["requests"]),
+    ("health_check", &["health"]),
+    ("healthcheck", &["health"]),
+    ("hostnames", &["host"]),
+    (
+        "inflightreq",
+        &["connections_per_source", "limits.connections_per_source"],
+    ),
+    (
+        "limit_conn",
+        &["connections_per_source", "limits.connections_per_source"],
+    ),
+    ("limit_req", &["rate_limit"]),
+    ("local_ratelimit", &["rate_limit"]),
+    ("max_body", &["body_limit", "body", "limits.body"]),
+    ("max_body_size", &["body_limit", "body", "limits.body"]),
+    ("max_request_bytes", &["body_limit", "body", "limits.body"]),
+    (
+        "maxrequestbodybytes",
+        &["body_limit", "body", "limits.body"],
+    ),
+    ("outlier_detection", &["passive"]),
+    ("period", &["per"]),
+    ("proxy_pass", &["pool"]),
+    ("proxy_protocol", &["accept_proxy", "send_proxy"]),
+    ("rate", &["requests", "rate_limit"]),
+    ("rate-limit", &["rate_limit"]),
+    ("ratelimit", &["rate_limit"]),
+    ("real_ip_from", &["trusted"]),
+    ("real_ip_header", &["trusted"]),
+    ("remote_addr", &["source"]),
+    ("remote_ip", &["source"]),
+    ("request_body", &["body_limit", "body", "limits.body"]),
+    ("reverse_proxy", &["pool"]),
+    ("send-proxy", &["send_proxy"]),
+    ("server", &["servers", "pool"]),
+    ("server_name", &["host"]),
+    ("servername", &["server_name", "host"]),
+    ("set_real_ip_from", &["trusted"]),
+    ("sni", &["server_name"]),
+    ("sourcecriterion", &["key"]),
+    ("ssl", &["tls", "certificates"]),
+    ("targets", &["servers"]),
+    ("tls", &["certificates"]),
+    ("verify_hostname", &["server_name"]),
+    ("ca_file", &["ca"]),
+    ("cafile", &["ca"]),
+    ("trusted_proxies", &["trusted"]),
+    ("upstream", &["pool", "servers"]),
+    ("upstreams", &["pools", "servers"]),
+    ("url", &["address", "path"]),
+    ("window", &["per"]),
+    ("zone", &["key"]),
+];
+
+/// The same of values.
+const WORDS: &[(&str, &[&str])] = &[
+    ("client_ip", &["source"]),
+    ("consistent", &["ch"]),
+    ("grpc", &["http2", "http"]),
+    ("grpcs", &["http2", "https"]),
+    ("h1", &["http1"]),
+    ("h2", &["http2", "http"]),
+    ("h2c", &["http2", "http"]),
+    ("http", &["http1"]),
+    ("http/1.1", &["http1", "http"]),
+    ("http/2", &["http2", "http"]),
+    ("https", &["http1"]),
+    ("ip", &["source"]),
+    ("ip_hash", &["sh"]),
+    ("iphash", &["sh"]),
+    ("least_conn", &["wlc"]),
+    ("least_connections", &["wlc"]),
+    ("least_request", &["wlc"]),
+    ("least_time", &["fastest"]),
+    ("leastconn", &["wlc"]),
+    ("maglev", &["mh"]),
+    ("passthrough", &["tls"]),
+    ("random", &["p2c"]),
+    ("remote_addr", &["source"]),
+    ("remote_ip", &["source"]),
+    ("ring_hash", &["ch"]),
+    ("round-robin", &["rr"]),
+    ("round_robin", &["rr"]),
+    ("roundrobin", &["rr"]),
+    ("source", &["sh"]),
+    ("source_hash", &["sh"]),
+    ("uri", &["mh"]),
+    ("weighted_round_robin", &["wrr"]),
+];
+
+/// Our key for another program's.
+pub(super) fn key(word: &str, known: &[&str]) -> Option<&'static str> {
+    find(KEYS, word, known)
+}
+
+/// Our value for another program's.
+pub(super) fn value(word: &str, known: &[&str]) -> Option<&'static str> {
+    find(WORDS, word, known)
+}
+
+fn find(table: &[(&str, &[&'static str])], word: &str, known: &[&str]) -> Option<&'static str> {
+    let (_, ours) = table
+        .iter()
+        .find(|(theirs, _)| theirs.eq_ignore_ascii_case(word))?;
+    // Of `limits.body`, `limits` is what has to be known.
+    let is_known = |word: &&&str| {
+        word.split('.')
+            .next()
+            .is_some_and(|key| known.contains(&key))
+    };
+    ours.iter().find(is_known).copied()
+}
+
+/// What cannot be had here at all, with the reason: no word is proposed that only looks alike.
+const ABSENT: &[(&str, &str)] = &[
+    (
+        "http3",
+        "HTTP/3 is not supported; clients fall back to HTTP/2",
+    ),
+    ("lua", "there is no scripting"),
+    ("root", "the switch serves no files"),
+    ("sctp", "SCTP is not supported"),
+    ("udp", "UDP is not supported"),
+];
+
+/// Why a word has no counterpart.
+pub(super) fn absent(word: &str) -> Option<&'static str> {
+    let found = ABSENT
+        .iter()
+        .find(|(theirs, _)| theirs.eq_ignore_ascii_case(word));
+    found.map(|(_, why)| *why)
+}
