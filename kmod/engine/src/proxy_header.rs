@@ -100,36 +100,36 @@ pub fn parse(start: &[u8]) -> Result<Option<Header>, Error> {
 
 fn version1(start: &[u8]) -> Result<Option<Header>, Error> {
     let seen = start.get(..V1_MAX).unwrap_or(start);
-    let Some(end) = seen.windows(2).position(|two| two == b"\r\n") else {
-        // A line feed alone is no end: others might take it for one.
-        return if start.len() >= V1_MAX || seen.contains(&b'\n') {
+    let Some(feed) = seen.iter().position(|&byte| byte == b'\n') else {
+        return if start.len() >= V1_MAX {
             Err(Error::TooLong)
         } else {
             Ok(None)
         };
     };
-    let len = end.wrapping_add(2);
-    let line = seen.get(V1.len()..end).unwrap_or_default();
-    let line = str::from_utf8(line).map_err(|_| Error::Address)?;
-    let mut words = line.split(' ');
+    // A line feed alone is no end: others might take it for one.
+    let line = seen.get(V1.len()..feed).unwrap_or_default();
+    let line = line.strip_suffix(b"\r").ok_or(Error::TooLong)?;
+    let len = feed.wrapping_add(1);
+    let mut words = line.split(|&byte| byte == b' ');
     let is_ipv4 = match words.next() {
         // What follows is to be ignored.
-        Some("UNKNOWN") => return Ok(Some(Header { ends: None, len })),
-        Some("TCP4") => true,
-        Some("TCP6") => false,
+        Some(b"UNKNOWN") => return Ok(Some(Header { ends: None, len })),
+        Some(b"TCP4") => true,
+        Some(b"TCP6") => false,
         _ => return Err(Error::Address),
     };
     let mut address = || {
-        let address = words.next()?.parse::<IpAddr>().ok()?;
+        let address = str::from_utf8(words.next()?).ok()?.parse::<IpAddr>().ok()?;
         (address.is_ipv4() == is_ipv4).then_some(address)
     };
     let (source, destination) = address().zip(address()).ok_or(Error::Address)?;
     let mut port = || {
         let word = words.next()?;
         // As numbers are written: no sign, no zero in front.
-        let first = *word.as_bytes().first()?;
+        let first = *word.first()?;
         let is_plain = first.is_ascii_digit() && (first != b'0' || word.len() == 1);
-        is_plain.then(|| word.parse::<u16>().ok())?
+        is_plain.then(|| str::from_utf8(word).ok()?.parse::<u16>().ok())?
     };
     let (source_port, destination_port) = port().zip(port()).ok_or(Error::Address)?;
     if words.next().is_some() {
