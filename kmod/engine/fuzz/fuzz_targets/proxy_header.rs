@@ -3,8 +3,8 @@
 //! nothing.
 #![no_main]
 
-use l7switch_engine::proxy_header::HEADER_MAX;
 use l7switch_engine::proxy_header::parse;
+use l7switch_engine::proxy_header::HEADER_MAX;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
