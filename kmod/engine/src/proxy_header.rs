@@ -124,13 +124,7 @@ fn version1(start: &[u8]) -> Result<Option<Header>, Error> {
         (address.is_ipv4() == is_ipv4).then_some(address)
     };
     let (source, destination) = address().zip(address()).ok_or(Error::Address)?;
-    let mut port = || {
-        let word = words.next()?;
-        // As numbers are written: no sign, no zero in front.
-        let first = *word.first()?;
-        let is_plain = first.is_ascii_digit() && (first != b'0' || word.len() == 1);
-        is_plain.then(|| str::from_utf8(word).ok()?.parse::<u16>().ok())?
-    };
+    let mut port = || number(words.next()?);
     let (source_port, destination_port) = port().zip(port()).ok_or(Error::Address)?;
     if words.next().is_some() {
         return Err(Error::Address);
@@ -147,6 +141,17 @@ fn version1(start: &[u8]) -> Result<Option<Header>, Error> {
         destination: endpoint(destination, destination_port),
     });
     Ok(Some(Header { ends, len }))
+}
+
+/// A port, as numbers are written: no sign, no zero in front.
+fn number(word: &[u8]) -> Option<u16> {
+    if word.starts_with(b"0") && word.len() > 1 || word.is_empty() {
+        return None;
+    }
+    word.iter().try_fold(0u16, |number, byte| {
+        let digit = byte.checked_sub(b'0').filter(|&digit| digit < 10)?;
+        number.checked_mul(10)?.checked_add(u16::from(digit))
+    })
 }
 
 const fn mapped(address: Ipv4Addr) -> [u8; 16] {
