@@ -243,7 +243,7 @@ async fn connect(
             version,
             ends: Some(client.ends(client.peer)),
         });
-        match server.connect(told, config.connect_timeout).await {
+        match server.connect_apart(told, config.connect_timeout).await {
             Ok(stream) => {
                 server.succeeded();
                 return Ok((stream, outstanding));

@@ -260,20 +260,29 @@ impl<C: Codec> Session<'_, C> {
             began: record.began(),
         };
         record.describe(|line| line.pool.clone_from(&onward.pool.config().name));
-        let mut from = From {
-            codec: &mut self.codec,
-            upload: &mut upload,
+        let mut pool = onward.pool;
+        let sent = loop {
+            let mut from = From {
+                codec: &mut self.codec,
+                upload: &mut upload,
+            };
+            let sent = upstream::send(
+                pool,
+                &self.client.own,
+                message,
+                |server| record.describe(|line| line.server = server.address().to_string()),
+                &mut from,
+                &mut self.timer,
+                &mut self.buffers.from_server,
+            )
+            .await;
+            // None of its servers has seen anything of the request: the next pool is asked at once, before checks know.
+            match (&sent, onward.next(pool)) {
+                (Err(refusal), Some(next)) if is_unsent(refusal.reason) => pool = next,
+                _ => break sent,
+            }
+            record.describe(|line| line.pool.clone_from(&pool.config().name));
         };
-        let sent = upstream::send(
-            onward.pool,
-            &self.client.own,
-            message,
-            |server| record.describe(|line| line.server = server.address().to_string()),
-            &mut from,
-            &mut self.timer,
-            &mut self.buffers.from_server,
-        )
-        .await;
         let sent = match sent {
             Ok(answered) if answered.head.interim() => {
                 Box::pin(self.pass_interim(answered, &mut upload, patience)).await
@@ -422,6 +431,14 @@ const fn can_be_passed_over(head: &Head<'_>) -> bool {
         Framing::Length(length) => length <= MOST_PASSED_OVER,
         Framing::Chunked => true,
     }
+}
+
+/// Whether no server has had anything of a request that failed so.
+const fn is_unsent(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::NoServer | Reason::ConnectFailed | Reason::ConnectTimeout | Reason::ServerTls
+    )
 }
 
 /// Whether a request is one of gRPC.

@@ -56,7 +56,15 @@ pub fn source(headers: &HeaderMap, trusted: &[IpNet], peer: SocketAddr) -> Socke
         false => (list(&header::FORWARDED), true),
     };
     let mut client = peer;
-    for element in members(&line, b',').into_iter().rev() {
+    let elements = match is_forwarded {
+        true => members_from_last(&line, b','),
+        // It has no quoted strings.
+        false => line
+            .rsplit(|byte| *byte == b',')
+            .map(<[u8]>::trim_ascii)
+            .collect(),
+    };
+    for element in elements.into_iter().filter(|element| !element.is_empty()) {
         if !is_trusted(trusted, client.ip()) {
             break;
         }
@@ -73,21 +81,13 @@ pub fn source(headers: &HeaderMap, trusted: &[IpNet], peer: SocketAddr) -> Socke
     client
 }
 
-/// The parts of a list; what separates them may stand in quoted strings (RFC 9110, 5.6.4 and 5.6.1).
-fn members(line: &[u8], separator: u8) -> Vec<&[u8]> {
-    let (mut is_quoted, mut is_escaped) = (false, false);
-    line.split(|byte| {
-        let is_end = *byte == separator && !is_quoted;
-        match (*byte, is_escaped) {
-            (b'"', false) => is_quoted = !is_quoted,
-            (b'\\', false) if is_quoted => {
-                is_escaped = true;
-                return false;
-            }
-            _ => (),
-        }
-        is_escaped = false;
-        is_end
+/// The parts of a list, the last one first; what separates them may stand in quoted strings (RFC 9110, 5.6.4). Quotation marks are
+/// counted from the end: what a trusted proxy has put there is in order, and a client's part before it may be anything.
+fn members_from_last(line: &[u8], separator: u8) -> Vec<&[u8]> {
+    let mut is_quoted = false;
+    line.rsplit(|byte| {
+        is_quoted ^= *byte == b'"';
+        *byte == separator && !is_quoted
     })
     .map(<[u8]>::trim_ascii)
     .filter(|member| !member.is_empty())
@@ -96,10 +96,13 @@ fn members(line: &[u8], separator: u8) -> Vec<&[u8]> {
 
 /// What an element of Forwarded says with `for` (RFC 7239, 5.2).
 fn named_for(element: &[u8]) -> Option<&[u8]> {
-    members(element, b';').into_iter().find_map(|pair| {
-        let (name, value) = pair.split_at_checked(4)?;
-        name.eq_ignore_ascii_case(b"for=").then_some(value)
-    })
+    members_from_last(element, b';')
+        .into_iter()
+        .rev()
+        .find_map(|pair| {
+            let (name, value) = pair.split_at_checked(4)?;
+            name.eq_ignore_ascii_case(b"for=").then_some(value)
+        })
 }
 
 /// The address of a node: with or without a port, of IPv6 in brackets or not, in quotation marks or not (RFC 7239, 6; the
@@ -311,6 +314,20 @@ mod tests {
                 "forwarded",
                 &["host=\"a,for=6.6.6.6\";For=\"[2001:db8::7]:9\", for=10.1.1.1;by=_x"],
                 "[2001:db8::7]:9",
+            ),
+            // A quotation mark of the client's hides nothing of what the proxy has put behind it.
+            ("x-forwarded-for", &["\", 192.0.2.7"], "192.0.2.7:0"),
+            ("x-forwarded-for", &["\"", "192.0.2.7"], "192.0.2.7:0"),
+            (
+                "forwarded",
+                &["for=6.6.6.6;x=\", for=192.0.2.7"],
+                "192.0.2.7:0",
+            ),
+            ("forwarded", &["x=\"", "for=192.0.2.7"], "192.0.2.7:0"),
+            (
+                "forwarded",
+                &["for=\"6.6.6.6, for=192.0.2.7"],
+                "192.0.2.7:0",
             ),
             ("forwarded", &["for=192.0.2.7, for=_hidden"], "10.0.0.1:5"),
             ("forwarded", &["for=192.0.2.7, proto=http"], "10.0.0.1:5"),

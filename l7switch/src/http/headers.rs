@@ -153,7 +153,7 @@ pub fn clean_trailer_lines(lines: &[u8], out: &mut Vec<u8>) {
         let is_barred = NOT_IN_TRAILERS
             .iter()
             .any(|barred| name.eq_ignore_ascii_case(barred.as_bytes()));
-        if !is_barred && !Present::named(name).has(Present::HOP_BY_HOP) {
+        if !is_barred && !Present::named(name).has(Present::HOP_BY_HOP.and(Present::FORWARDED)) {
             out.extend_from_slice(line);
         }
     }
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn trailers_that_could_be_taken_for_the_head_stay_here() {
         let lines =
-            b"X-A: 1\r\nHost: b\r\nX-Forwarded-For:c\r\nConnection: x\r\ngrpc-status: 0\r\n";
+            b"X-A: 1\r\nHost: b\r\nX-Forwarded-For:c\r\nX-Forwarded-User: d\r\nConnection: x\r\ngrpc-status: 0\r\n";
         let mut out = Vec::new();
         clean_trailer_lines(lines, &mut out);
         assert_eq!(out, b"X-A: 1\r\ngrpc-status: 0\r\n");

@@ -205,6 +205,8 @@ pub struct Onward<'a> {
     pub state: &'a generation::Route,
     /// The pool.
     pub pool: &'a Arc<Pool>,
+    /// All pools.
+    pub generation: &'a Generation,
     /// Target in origin form, where it is not what was sent.
     pub rewritten: Option<String>,
     /// Hash of the scheduler's key.
@@ -212,6 +214,13 @@ pub struct Onward<'a> {
 }
 
 impl Onward<'_> {
+    /// The pool that a pool falls back on, if it speaks and is told the same.
+    pub fn next(&self, pool: &Pool) -> Option<&Arc<Pool>> {
+        let next = self.generation.pools.get(pool.config().fallback?)?;
+        let (one, other) = (pool.config(), next.config());
+        (one.protocol == other.protocol && one.send_proxy == other.send_proxy).then_some(next)
+    }
+
     /// How long is waited for the server and for the client.
     pub fn patience(&self) -> Patience {
         let own = self.route.filters.response_timeout;
@@ -300,6 +309,7 @@ pub fn onward<'a, F: Fields + ?Sized>(
                 route,
                 state,
                 pool,
+                generation,
                 rewritten,
                 hash,
             });

@@ -75,9 +75,11 @@ pub fn build(
         .model
         .pools
         .iter()
-        .map(|pool| {
+        .enumerate()
+        .map(|(number, pool)| {
             let known = before.and_then(|before| before.pool(&pool.name));
-            let built = Pool::new(pool.clone(), known.map(AsRef::as_ref));
+            let substitute = has_substitute(&rules.model, number);
+            let built = Pool::new(pool.clone(), substitute, known.map(AsRef::as_ref));
             built.map(Arc::new).map_err(|error| BuildError::PoolTls {
                 pool: pool.name.clone(),
                 error: Box::new(error),
@@ -90,6 +92,24 @@ pub fn build(
         services,
         pools,
     })
+}
+
+/// Whether another pool takes a pool's requests while it has no server: the one that it falls back on, or in each route that has
+/// it the others of a split.
+fn has_substitute(model: &model::Model, number: usize) -> bool {
+    let falls_back = model
+        .pools
+        .get(number)
+        .is_some_and(|pool| pool.fallback.is_some());
+    let routes = model.services.iter().flat_map(|service| &service.routes);
+    let mut splits = routes.filter_map(|route| match &route.action {
+        model::Action::Forward(shares) if shares.iter().any(|share| share.pool == number) => {
+            Some(!route.strict && shares.iter().filter(|share| share.weight > 0).count() > 1)
+        }
+        _ => None,
+    });
+    let first = splits.next();
+    falls_back || first == Some(true) && splits.all(|is_split| is_split)
 }
 
 fn build_service(

@@ -117,10 +117,12 @@ fn part(whole: Duration) -> Duration {
 }
 
 async fn probe(server: &Arc<RealServer>, rules: &Health, told: Option<Told>) -> Result<(), String> {
-    let mut stream = server
-        .connect(told, rules.timeout)
-        .await
-        .map_err(|error: ConnectError| error.to_string())?;
+    let connected = match &rules.probe {
+        // A place on a connection that there is would say nothing.
+        Probe::Tcp => server.connect_apart(told, rules.timeout).await,
+        Probe::Http { .. } | Probe::Grpc { .. } => server.connect(told, rules.timeout).await,
+    };
+    let mut stream = connected.map_err(|error: ConnectError| error.to_string())?;
     let own = || server.authority();
     match &rules.probe {
         Probe::Tcp => Ok(()),

@@ -32,6 +32,8 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct Pool {
     config: model::Pool,
+    /// Whether another pool takes the requests while no server of this one can.
+    has_substitute: bool,
     /// How its servers are spoken to.
     manner: Manner,
     members: Vec<Member>,
@@ -45,7 +47,11 @@ impl Pool {
     /// # Errors
     ///
     /// A file of its TLS cannot be used.
-    pub fn new(config: model::Pool, before: Option<&Self>) -> Result<Self, TlsError> {
+    pub fn new(
+        config: model::Pool,
+        has_substitute: bool,
+        before: Option<&Self>,
+    ) -> Result<Self, TlsError> {
         let manner = Manner::new(&config)?;
         let known: HashMap<SocketAddr, &Arc<RealServer>> = before
             .iter()
@@ -68,6 +74,7 @@ impl Pool {
             })
             .collect();
         Ok(Self {
+            has_substitute,
             manner,
             members,
             cursor: before.map_or_else(Arc::default, |pool| Arc::clone(&pool.cursor)),
@@ -107,7 +114,8 @@ impl Pool {
         server.failed(&self.config.passive, || self.can_do_without(server, fault));
     }
 
-    /// Whether a server may be ejected. The last one to which requests may come never is, whatever it does (as with nginx).
+    /// Whether a server may be ejected. The last one to which requests may come never is, whatever it does (as with nginx),
+    /// unless it takes no connections and another pool takes its requests then.
     /// A client can have the wrong answers of one path from all servers, and must not take all of them from everybody with
     /// it: for answers, at most half of the servers are ejected at a time (Envoy's `max_ejection_percent` is the same idea).
     fn can_do_without(&self, server: &Arc<RealServer>, fault: Fault) -> bool {
@@ -122,7 +130,7 @@ impl Pool {
             }
         }
         match fault {
-            Fault::Connect => ejected.saturating_add(1) < present,
+            Fault::Connect => self.has_substitute || ejected.saturating_add(1) < present,
             Fault::Answer => ejected < present / 2,
         }
     }
@@ -212,6 +220,7 @@ mod tests {
         for kind in SchedulerKind::ALL {
             let pool = Pool::new(
                 config(kind, &[("127.0.0.1:1", 1), ("127.0.0.1:2", 1)]),
+                false,
                 None,
             )
             .unwrap();
@@ -228,12 +237,18 @@ mod tests {
 
     #[test]
     fn servers_live_on_in_the_next_generation() {
-        let old = Pool::new(config(SchedulerKind::Mh, &[("127.0.0.1:1", 1)]), None).unwrap();
+        let old = Pool::new(
+            config(SchedulerKind::Mh, &[("127.0.0.1:1", 1)]),
+            false,
+            None,
+        )
+        .unwrap();
         old.activate();
         let (_, held) = old.pick(0, &[]).unwrap();
         held.server().set_draining(true);
         let new = Pool::new(
             config(SchedulerKind::Mh, &[("127.0.0.1:2", 1), ("127.0.0.1:1", 4)]),
+            false,
             Some(&old),
         )
         .unwrap();

@@ -16,6 +16,7 @@ use super::connect::Told;
 use super::connect::connect;
 use super::http2::Connections;
 use super::http2::Offer;
+use super::stream::ServerStream;
 use super::tls::Manner;
 
 /// How a server is reached.
@@ -30,6 +31,22 @@ pub(super) struct Reach {
 }
 
 impl Reach {
+    /// A connection of its own, on which HTTP is nobody's affair here.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
+    pub(super) async fn connect(
+        &self,
+        address: SocketAddr,
+        told: Option<Told>,
+        patience: Duration,
+    ) -> Result<ServerStream, ConnectError> {
+        let manner = self.manner.load_full();
+        let connected = connect(address, told, manner.tls.as_ref(), patience).await?;
+        Ok(connected.stream)
+    }
+
     /// A connection that takes a request within `patience`.
     ///
     /// # Errors
@@ -51,8 +68,8 @@ impl Reach {
                 return Ok(Offer::Shared(ticket));
             }
             // One makes a connection, and those who wait meanwhile have a place on it; each needs its own where the server
-            // speaks HTTP/1.
-            let turn = match self.is_http1.load(Relaxed) {
+            // speaks HTTP/1, or is told of the client.
+            let turn = match self.is_http1.load(Relaxed) || told.is_some() {
                 true => None,
                 false => Some(self.shared.turn.lock().await),
             };

@@ -122,7 +122,10 @@ pub async fn send<F: Feed>(
                 None => {
                     match Box::pin(server.connect(message.told, config.connect_timeout)).await {
                         Ok(connection) => Link::new(connection, message.told),
-                        Err(error) => break (connect_refusal(&error), Fault::Connect),
+                        Err(error) => {
+                            server.log_connect(&error);
+                            break (connect_refusal(&error), Fault::Connect);
+                        }
                     }
                 }
             };

@@ -127,3 +127,50 @@ async fn the_share_of_a_dead_pool_goes_to_the_others() {
         assert_eq!(answers(web, 40).await, expected);
     }
 }
+
+/// Nobody has found it dead yet: the first request is served all the same.
+#[tokio::test]
+async fn a_pool_that_refuses_falls_back_in_the_same_request() {
+    let (dead, gone) = (
+        crate::support::closed_port().await,
+        crate::support::closed_port().await,
+    );
+    let spare = Server::echo().await;
+    let rules = format!(
+        "[service.web]\nlisten = \"127.0.0.1:1\"\n[[service.web.route]]\npool = \"a\"\n\
+         [pool.a]\nservers = \"{dead}\"\nfallback = \"b\"\n\
+         [pool.b]\nservers = \"{gone}\"\nfallback = \"c\"\n\
+         [pool.c]\nservers = \"{}\"\n",
+        spare.address
+    );
+    let switch = start(&rules);
+    for _ in 0..10 {
+        let mut conn = crate::support::Raw::connect(address(&switch, "web")).await;
+        conn.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe")
+            .await;
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        conn.send("llo").await;
+        let (status, _, body) = conn.response().await;
+        assert_eq!((status, &body[..]), (200, &b"hello"[..]));
+    }
+}
+
+/// A pool of a split whose only server refuses is ejected after three failures: the others can serve.
+#[tokio::test]
+async fn a_pool_of_a_split_that_refuses_is_passed_over_soon() {
+    let dead = crate::support::closed_port().await;
+    let one = Server::saying("one").await;
+    let rules = format!(
+        "[service.web]\nlisten = \"127.0.0.1:1\"\n[[service.web.route]]\n\
+         pools = [{{ name = \"a\" }}, {{ name = \"b\" }}]\n\
+         [pool.a]\nservers = \"{}\"\n[pool.b]\nservers = \"{dead}\"\n",
+        one.address
+    );
+    let switch = start(&rules);
+    let web = address(&switch, "web");
+    let mut failed = 0;
+    for _ in 0..60 {
+        failed += u32::from(get(web, "/").await.0 == 502);
+    }
+    assert_eq!(failed, 3);
+}

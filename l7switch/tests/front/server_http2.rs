@@ -231,3 +231,101 @@ async fn errors_are_told_as_each_client_reads_them() {
         assert_eq!(found.map(|code| code.to_str().unwrap()), code, "{kind}");
     }
 }
+
+/// A response that has begun is not followed by another one, whatever the server says.
+#[tokio::test]
+async fn what_is_being_answered_is_not_sent_again() {
+    let server = Http2Server::start(|_, _, mut respond| {
+        let mut stream = respond.send_response(Response::new(()), false).unwrap();
+        stream.send_data("some".into(), false).unwrap();
+        tokio::spawn(async move {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            stream.send_reset(h2::Reason::REFUSED_STREAM);
+        });
+    })
+    .await;
+    let switch = start(&simple(&[server.address], "", HTTP2));
+    let mut conn = Raw::connect(address(&switch, "web")).await;
+    conn.send(POST).await;
+    conn.head().await.unwrap();
+    assert!(conn.rest().await.is_err(), "a reset");
+    assert_eq!(server.seen.lock().unwrap().len(), 1);
+}
+
+/// What HTTP/1 passes and URIs do not have (RFC 3986, 2) is encoded.
+#[tokio::test]
+async fn targets_that_are_no_uris_are_encoded() {
+    let server =
+        Http2Server::start(|_, request, respond| answer(respond, request.into_body())).await;
+    let switch = start(&simple(&[server.address], "", HTTP2));
+    let mut conn = Raw::connect(address(&switch, "web")).await;
+    conn.send("GET /a<b>`{c}?d=\"e\"|f HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await;
+    assert_eq!(conn.response().await.0, 200);
+    let seen = server.seen.lock().unwrap();
+    assert_eq!(seen[0], "GET http://a/a%3Cb%3E%60%7Bc%7D?d=%22e%22%7Cf");
+}
+
+/// A client that gives up while the server takes none of its content: the stream is reset.
+#[tokio::test]
+async fn an_upload_that_is_given_up_is_reset() {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let rules = simple(&[socket.local_addr().unwrap()], "", HTTP2);
+    let switch = start(&rules);
+    let mut conn = Raw::connect(address(&switch, "web")).await;
+    conn.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n")
+        .await;
+    let (stream, _) = socket.accept().await.unwrap();
+    let mut connection = h2::server::handshake(stream).await.unwrap();
+    let (request, _respond) = connection.accept().await.unwrap().unwrap();
+    let mut content = request.into_body();
+    let reading = tokio::spawn(async move { while connection.accept().await.is_some() {} });
+    // More than the windows hold: nobody gives any back.
+    let _ = tokio::time::timeout(
+        std::time::Duration::from_millis(500),
+        tokio::io::AsyncWriteExt::write_all(&mut conn.stream, &vec![b'x'; 1_000_000]),
+    )
+    .await;
+    let socket = socket2::SockRef::from(&conn.stream);
+    socket.set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    drop(conn);
+    let end = crate::support::soon(async {
+        loop {
+            match content.data().await {
+                Some(Ok(_)) => (),
+                other => return other,
+            }
+        }
+    })
+    .await;
+    let reason = end.unwrap().unwrap_err().reason();
+    assert_eq!(reason, Some(h2::Reason::CANCEL));
+    reading.abort();
+}
+
+/// Clients that take nothing of their responses stop nobody else's.
+#[tokio::test]
+async fn responses_that_are_not_taken_stop_no_others() {
+    let server = Http2Server::start(|_, request, mut respond| {
+        let mut stream = respond.send_response(Response::new(()), false).unwrap();
+        let size = if request.uri().path() == "/big" {
+            8_000_000
+        } else {
+            2
+        };
+        stream.send_data(vec![b'x'; size].into(), true).unwrap();
+    })
+    .await;
+    let switch = start(&simple(&[server.address], "", HTTP2));
+    let mut stalled = Vec::new();
+    for _ in 0..40 {
+        let mut conn = Raw::connect(address(&switch, "web")).await;
+        conn.send("GET /big HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        stalled.push(conn);
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let mut conn = Raw::connect(address(&switch, "web")).await;
+    conn.send("GET /small HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let (status, _, body) = conn.response().await;
+    assert_eq!((status, &body[..]), (200, &b"xx"[..]));
+}

@@ -121,6 +121,7 @@ pub(crate) fn check(sources: &Sources) -> (Model, Vec<Diagnostic>, Cache) {
         }
     }
     check.kernel_can(&model, &places);
+    check.not_http(&model, &places);
     if check
         .diagnostics
         .iter()

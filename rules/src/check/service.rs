@@ -165,6 +165,48 @@ impl Check<'_> {
         (service, places)
     }
 
+    /// Notes pools with TLS behind services that pass TLS through, and pools with HTTP/2 behind services that read no HTTP; `places`:
+    /// those of their routes.
+    pub(super) fn not_http(&mut self, model: &Model, places: &[(Span, Vec<Span>)]) {
+        for (service, (_, routes)) in model.services.iter().zip(places) {
+            if service.protocol.is_http() {
+                continue;
+            }
+            for (route, place) in service.routes.iter().zip(routes) {
+                let Action::Forward(shares) = &route.action else {
+                    continue;
+                };
+                let pools = shares
+                    .iter()
+                    .filter_map(|share| model.pools.get(share.pool));
+                for pool in pools.clone() {
+                    if pool.protocol != ServerProtocol::Http1 {
+                        let word = service.protocol.as_str();
+                        let message = format!(
+                            "pool `{}` speaks HTTP/2, and a {word} service reads no HTTP",
+                            pool.name
+                        );
+                        self.note(Diagnostic::error("impossible", *place, message).help(
+                            "remove `protocol` from the pool: bytes are passed on as they come",
+                        ));
+                    }
+                }
+                for pool in
+                    pools.filter(|pool| service.protocol == Protocol::Tls && pool.tls.is_some())
+                {
+                    let message = format!(
+                        "pool `{}` has `tls`: that would be TLS within TLS",
+                        pool.name
+                    );
+                    self.note(
+                        Diagnostic::error("impossible", *place, message)
+                            .help("a tls service passes on what is encrypted already: remove `tls` from the pool"),
+                    );
+                }
+            }
+        }
+    }
+
     /// Notes what only the front can serve in services with `datapath = "kernel"`; `places`: those of their routes.
     pub(super) fn kernel_can(&mut self, model: &Model, places: &[(Span, Vec<Span>)]) {
         for (service, (name, routes)) in model.services.iter().zip(places) {

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use schemars::Schema;
 use schemars::SchemaGenerator;
@@ -146,14 +147,25 @@ inline_schema!(Prefix, "Prefix", generator => json_schema!({
     "description": "An address prefix, \"10.0.0.0/8\" or \"2001:db8::/32\"; an address alone is a prefix of full length.",
 }));
 
+/// A prefix of IPv4-mapped addresses (RFC 4291, 2.5.5.2) as one of IPv4: clients' addresses have that form.
+fn canonical(net: IpNet) -> IpNet {
+    let length = net.prefix_len().checked_sub(96);
+    match (net.addr().to_canonical(), length) {
+        (IpAddr::V4(address), Some(length)) if net.addr().is_ipv6() => {
+            Ipv4Net::new(address, length).map_or(net, IpNet::from)
+        }
+        _ => net,
+    }
+}
+
 impl Read for Prefix {
     fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
         let text = reader.string(node, "an address prefix such as \"10.0.0.0/8\"")?;
         if let Ok(address) = text.parse::<IpAddr>() {
-            return Some(Self(address.into()));
+            return Some(Self(address.to_canonical().into()));
         }
         match text.parse::<IpNet>() {
-            Ok(net) if net == net.trunc() => Some(Self(net)),
+            Ok(net) if net == net.trunc() => Some(Self(canonical(net))),
             Ok(net) => {
                 let help = format!("write \"{}\"", net.trunc());
                 reader.invalid(node, "the prefix has bits set beyond its length", &help);
@@ -432,5 +444,25 @@ words! {
     SchemeWord(&'static str) {
         "http" => "http",
         "https" => "https",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mapped_prefixes_are_of_ipv4() {
+        for (given, expected) in [
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::ffff:10.0.0.1/128", "10.0.0.1/32"),
+            ("::/0", "::/0"),
+            ("2001:db8::/96", "2001:db8::/96"),
+            ("10.0.0.0/8", "10.0.0.0/8"),
+        ] {
+            let net: IpNet = given.parse().unwrap();
+            assert_eq!(canonical(net).to_string(), expected);
+        }
     }
 }

@@ -24,6 +24,33 @@ use crate::net::content::Decoder;
 /// Content of a request that is held to be sent again where the server says that it has not seen it.
 const REPLAY: usize = 256 * 1024;
 
+/// Longest head that is read: the longest that rules allow, and what the switch adds.
+const HEAD_MAX: usize = 2 * 1024 * 1024;
+
+/// Why there is no request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// The exchange has gone.
+    Gone,
+    /// It cannot be put in HTTP/2.
+    Unfit,
+}
+
+/// Adds a part of a target. What URIs do not have (RFC 3986, 2) and HTTP/1 passes all the same is encoded.
+fn push_encoded(out: &mut Vec<u8>, part: &[u8]) {
+    for byte in part {
+        match byte {
+            b'"' | b'<' | b'>' | b'`' | b'{' | b'|' | b'}' | b'^' | b'\\' | 0..=b' ' | 0x7f.. => {
+                let hex = |digit: u8| b"0123456789ABCDEF".get(usize::from(digit)).copied();
+                out.push(b'%');
+                out.extend(hex(byte >> 4));
+                out.extend(hex(byte & 15));
+            }
+            _ => out.push(*byte),
+        }
+    }
+}
+
 /// A request's head.
 pub(super) struct Asked {
     pub(super) method: Method,
@@ -34,32 +61,32 @@ pub(super) struct Asked {
 
 impl Asked {
     /// Reads the head that comes through a pipe.
-    pub(super) async fn read(mut reader: ReadHalf<DuplexStream>) -> Option<(Self, Source)> {
-        // The rules' limits were kept when it was read from the client.
+    ///
+    /// # Errors
+    ///
+    /// See [`Unread`].
+    pub(super) async fn read(mut reader: ReadHalf<DuplexStream>) -> Result<(Self, Source), Unread> {
         let mut parser = HeadParser::new(Limits {
-            head: usize::MAX,
-            target: usize::MAX,
-            fields: usize::MAX,
+            head: HEAD_MAX,
+            target: HEAD_MAX,
+            fields: HEAD_MAX,
         });
         let mut received = BytesMut::with_capacity(4096);
         loop {
-            if reader.read_buf(&mut received).await.ok()? == 0 {
-                return None;
+            if !matches!(reader.read_buf(&mut received).await, Ok(1..)) {
+                return Err(Unread::Gone);
             }
             let head = match parser.parse(&received) {
                 Ok(Some(head)) => head,
                 Ok(None) => continue,
-                Err(error) => {
-                    tracing::error!(%error, "a request for HTTP/2");
-                    return None;
-                }
+                Err(_) => return Err(Unread::Unfit),
             };
-            let asked = Self::of(&head)?;
+            let asked = Self::of(&head).ok_or(Unread::Unfit)?;
             let decoder = Decoder::of_request(head.framing());
             let ended = matches!(head.framing(), Framing::None | Framing::Length(0));
             let length = head.len();
             let received = received.split_off(length);
-            return Some((
+            return Ok((
                 asked,
                 Source {
                     reader,
@@ -92,10 +119,11 @@ impl Asked {
                 fields.append(name, value);
             }
         }
-        let mut target = head.path().to_vec();
+        let mut target = Vec::with_capacity(head.path().len());
+        push_encoded(&mut target, head.path());
         if let Some(query) = head.query() {
             target.push(b'?');
-            target.extend_from_slice(query);
+            push_encoded(&mut target, query);
         }
         Some(Self {
             method: Method::from_bytes(head.method()).ok()?,

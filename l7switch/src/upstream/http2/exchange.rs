@@ -26,12 +26,16 @@ use super::Shared;
 use super::Ticket;
 use super::asked::Asked;
 use super::asked::Source;
+use super::asked::Unread;
 use crate::upstream::connect::Told;
 use crate::upstream::server::RealServer;
 
 /// How often a request is sent again whose server says so. One that ends each connection after few requests says so to many that
 /// come at the same time.
 const ATTEMPTS: u32 = 64;
+
+/// How often one is sent again that the server refuses.
+const REFUSALS: u32 = 3;
 
 /// Longest rest before it is.
 const REST: Duration = Duration::from_millis(20);
@@ -46,12 +50,20 @@ pub(super) async fn serve(
     patience: Duration,
 ) {
     let (reader, mut writer) = tokio::io::split(far);
-    let Some((asked, mut source)) = Asked::read(reader).await else {
-        return;
+    let (asked, mut source) = match Asked::read(reader).await {
+        Ok(read) => read,
+        Err(Unread::Gone) => return,
+        Err(Unread::Unfit) => return unfit(&mut writer).await,
     };
+    let mut refusals = 0_u32;
     for attempts in 0..ATTEMPTS {
-        let outcome = attempt(&asked, &ticket.0, &mut source, &mut writer).await;
-        if outcome == Outcome::Over || !source.rewind() {
+        match attempt(&asked, &ticket.0, &mut source, &mut writer).await {
+            Outcome::Unseen => (),
+            Outcome::Refused if refusals < REFUSALS => refusals = refusals.saturating_add(1),
+            Outcome::Refused | Outcome::Over => return,
+            Outcome::Unfit => return unfit(&mut writer).await,
+        }
+        if !source.rewind() {
             return;
         }
         drop(ticket);
@@ -69,8 +81,21 @@ pub(super) async fn serve(
 enum Outcome {
     /// The response was passed on, or broke off, or nobody waits for it.
     Over,
-    /// The server has not seen the request.
+    /// The connection ended before the server has seen the request.
     Unseen,
+    /// The server has refused the request unseen.
+    Refused,
+    /// HTTP/2 has no such request.
+    Unfit,
+}
+
+/// Tells the client that its request cannot be put in HTTP/2, which is no fault of the server.
+async fn unfit(writer: &mut WriteHalf<DuplexStream>) {
+    let answer = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let _ = writer.write_all(answer).await;
+    let _ = writer.flush().await;
+    // The exchange ends the pipe when it has read that.
+    std::future::pending::<()>().await;
 }
 
 async fn attempt(
@@ -80,7 +105,7 @@ async fn attempt(
     writer: &mut WriteHalf<DuplexStream>,
 ) -> Outcome {
     let Ok(request) = asked.request(shared.scheme) else {
-        return Outcome::Over;
+        return Outcome::Unfit;
     };
     let sent = match shared.send.clone().ready().await {
         Ok(mut send) => send.send_request(request, source.is_empty()),
@@ -90,18 +115,25 @@ async fn attempt(
         Ok(sent) => sent,
         Err(error) => {
             tracing::debug!(%error, "no request on an HTTP/2 connection");
+            if !(error.is_go_away() || error.is_io() || error.is_reset()) {
+                return Outcome::Unfit;
+            }
             shared.closed.store(true, Relaxed);
             return Outcome::Unseen;
         }
     };
     let is_head = asked.method == Method::HEAD;
+    let mut has_begun = false;
     tokio::select! {
-        downloaded = download(response, writer, is_head) => match downloaded {
-            Err(Broke::Server(error)) if is_unseen(&error) => {
+        downloaded = download(response, writer, is_head, &mut has_begun) => match downloaded {
+            // Of a response that has begun, interim or not, the server knows.
+            Err(Broke::Server(error)) if !has_begun && is_unseen(&error) => {
                 if error.is_go_away() {
                     shared.closed.store(true, Relaxed);
+                    Outcome::Unseen
+                } else {
+                    Outcome::Refused
                 }
-                Outcome::Unseen
             }
             Err(Broke::Server(error)) => {
                 tracing::debug!(%error, "a response by HTTP/2");
@@ -183,6 +215,7 @@ async fn download(
     mut response: ResponseFuture,
     writer: &mut WriteHalf<DuplexStream>,
     is_head: bool,
+    has_begun: &mut bool,
 ) -> Result<(), Broke> {
     let response = loop {
         let next = poll_fn(|cx| {
@@ -192,7 +225,9 @@ async fn download(
             let polled = Pin::new(&mut response).poll(cx);
             polled.map(|response| response.map(Next::Final))
         });
-        match next.await? {
+        let next = next.await?;
+        *has_begun = true;
+        match next {
             Next::Interim(interim) => writer.write_all(&head(&interim, b"\r\n")).await?,
             Next::Final(response) => break response,
         }

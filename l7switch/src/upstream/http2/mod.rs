@@ -5,12 +5,16 @@
 mod asked;
 mod exchange;
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::Context;
+use std::task::Poll;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -19,7 +23,11 @@ use h2::Ping;
 use h2::PingPong;
 use h2::client;
 use h2::client::SendRequest;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
 use tokio::io::DuplexStream;
+use tokio::io::ReadBuf;
+use tokio::sync::oneshot;
 
 use super::connect::Told;
 use super::server::RealServer;
@@ -30,10 +38,13 @@ use super::stream::ServerStream;
 const PIPE: usize = 64 * 1024;
 
 /// Content of one response that may be on its way, and wait for its client.
-const STREAM_WINDOW: u32 = 1024 * 1024;
+const STREAM_WINDOW: u32 = 256 * 1024;
 
-/// The same of a connection's responses together.
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// Most requests on a connection at a time.
+const MAX_STREAMS: u32 = 128;
+
+/// The same of a connection's responses together: clients that do not take theirs never stop the others (RFC 9113, 5.2.1).
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW.saturating_mul(MAX_STREAMS);
 
 /// How often a connection is asked whether the server still lives; one that does not answer for as long is closed.
 const PING: Duration = Duration::from_secs(10);
@@ -82,7 +93,11 @@ impl Connections {
         all.retain(|shared| !shared.closed.load(Relaxed));
         let shared = all.iter().find(|shared| {
             shared.told == told
-                && shared.active.load(Relaxed) < shared.send.current_max_send_streams()
+                && shared.active.load(Relaxed)
+                    < shared
+                        .send
+                        .current_max_send_streams()
+                        .min(MAX_STREAMS as usize)
         })?;
         shared.active.fetch_add(1, Relaxed);
         Some(Ticket(Arc::clone(shared)))
@@ -175,9 +190,44 @@ pub(super) enum Offer {
     Own(ServerStream),
 }
 
-impl Layer for DuplexStream {
-    /// The task at its other end learns by its end that nobody waits.
+/// The exchange's end of a pipe. When it is dropped, the task at the other end hears of it at once, whatever it waits for.
+#[derive(Debug)]
+struct Near {
+    pipe: DuplexStream,
+    _gone: oneshot::Sender<()>,
+}
+
+impl Layer for Near {
+    /// The task hears of the end.
     fn abort(&self) {}
+}
+
+impl AsyncRead for Near {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Near {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.pipe).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_shutdown(cx)
+    }
 }
 
 /// A pipe for one request, which has a place on a connection.
@@ -188,12 +238,17 @@ pub(super) fn pipe(
     patience: Duration,
 ) -> ServerStream {
     let (near, far) = tokio::io::duplex(PIPE);
-    tokio::spawn(exchange::serve(
-        far,
-        Arc::clone(server),
-        ticket,
-        told,
-        patience,
-    ));
-    ServerStream::layered(near)
+    let (sender, gone) = oneshot::channel();
+    let serving = exchange::serve(far, Arc::clone(server), ticket, told, patience);
+    tokio::spawn(async move {
+        tokio::select! {
+            () = serving => (),
+            // What is left of the stream is reset as it is dropped.
+            _ = gone => (),
+        }
+    });
+    ServerStream::layered(Near {
+        pipe: near,
+        _gone: sender,
+    })
 }
