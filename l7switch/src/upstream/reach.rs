@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -18,6 +19,10 @@ use super::http2::Connections;
 use super::http2::Offer;
 use super::stream::ServerStream;
 use super::tls::Manner;
+use crate::net::clock::now_ns;
+
+/// Time between two lines about failed connections, ns.
+const LOG_PAUSE: u64 = 10_000_000_000;
 
 /// How a server is reached.
 #[derive(Debug, Default)]
@@ -28,9 +33,22 @@ pub(super) struct Reach {
     pub(super) shared: Connections,
     /// It has not offered HTTP/2 the last time.
     is_http1: AtomicBool,
+    /// When a failed connection was logged last, as [`now_ns`]; 0: never.
+    logged_ns: AtomicU64,
 }
 
 impl Reach {
+    /// Whether a failed connection is logged: at most every ten seconds.
+    pub(super) fn may_log(&self) -> bool {
+        let (now, before) = (now_ns(), self.logged_ns.load(Relaxed));
+        let is_due = before == 0 || now.saturating_sub(before) > LOG_PAUSE;
+        is_due
+            && self
+                .logged_ns
+                .compare_exchange(before, now.max(1), Relaxed, Relaxed)
+                .is_ok()
+    }
+
     /// A connection of its own, on which HTTP is nobody's affair here.
     ///
     /// # Errors

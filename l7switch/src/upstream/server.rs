@@ -58,8 +58,6 @@ pub struct RealServer {
     surplus: AtomicU64,
     /// Failures of requests in a row.
     failed_in_row: AtomicU32,
-    /// When a failed connection was logged last, as [`now_ns`]; 0: never.
-    logged_ns: AtomicU64,
     ewma_ns: AtomicU64,
     /// Told when [`Standing`] changes.
     watcher: OnceLock<Arc<Notify>>,
@@ -127,7 +125,6 @@ impl RealServer {
             failures: AtomicU64::new(0),
             surplus: AtomicU64::new(0),
             failed_in_row: AtomicU32::new(0),
-            logged_ns: AtomicU64::new(0),
             ewma_ns: AtomicU64::new(0),
             watcher: OnceLock::new(),
         }
@@ -224,16 +221,9 @@ impl RealServer {
         self.reach.connect(self.address, told, patience).await
     }
 
-    /// Logs why there is no connection, at most every ten seconds: without checks nobody else says it.
+    /// Logs why there is no connection: without checks nobody else says it.
     pub(super) fn log_connect(&self, why: &ConnectError) {
-        let (now, pause) = (now_ns(), 10_000_000_000);
-        let before = self.logged_ns.load(Relaxed);
-        let is_due = before == 0 || now.saturating_sub(before) > pause;
-        let is_ours = self
-            .logged_ns
-            .compare_exchange(before, now.max(1), Relaxed, Relaxed)
-            .is_ok();
-        if is_due && is_ours {
+        if self.reach.may_log() {
             tracing::warn!(pool = %self.pool, server = %self.address, %why, "no connection");
         }
     }
