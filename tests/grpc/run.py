@@ -194,6 +194,11 @@ def check(count, secure, folder):
             print(f"  cancelled, as the server saw: {seen!r} of 22", flush=True)
             bad += [("cancelled", seen)] if seen != b"22" else []
 
+            # Nothing moves for longer than any server of gRPC lets its clients ping.
+            call = Caller.outcome(lambda: there.unary("/test.Echo/Quiet")(b"x"))
+            print(f"  quiet for 50 s: {call!r}", flush=True)
+            bad += [("quiet", call)] if call != b"x" else []
+
             servers = [server]
 
             def stop():

@@ -28,6 +28,11 @@ def slow(message, context):
     return message
 
 
+def quiet(message, context):
+    time.sleep(50)
+    return message
+
+
 def numbers(message, _):
     for number in range(int(message)):
         yield b"%d" % number
@@ -68,6 +73,7 @@ HANDLERS = {
     "Unary": grpc.unary_unary_rpc_method_handler(unary),
     "Refused": grpc.unary_unary_rpc_method_handler(refused),
     "Slow": grpc.unary_unary_rpc_method_handler(slow),
+    "Quiet": grpc.unary_unary_rpc_method_handler(quiet),
     "Ended": grpc.unary_unary_rpc_method_handler(ended),
     "Numbers": grpc.unary_stream_rpc_method_handler(numbers),
     "Endless": grpc.unary_stream_rpc_method_handler(endless),

@@ -8,7 +8,6 @@
 
 pub mod answer;
 mod buffers;
-
 mod edit;
 mod exchange;
 mod fields;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use l7switch_rules::model::ProxyVersion;
+use l7switch_rules::model::ServerProtocol;
 use socket2::SockRef;
 use socket2::TcpKeepalive;
 use thiserror::Error;
@@ -21,6 +22,11 @@ use crate::observe::reason::Reason;
 
 /// How long a peer may leave a silent connection's probes unanswered until it counts as gone.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// How long what was sent on a connection that requests share may stay unacknowledged (TCP_USER_TIMEOUT, RFC 5482) until the peer
+/// counts as gone: TCP alone takes a quarter of an hour. HTTP/2's own pings are no way to find out: servers of gRPC end the
+/// connection of a client that sends more than a few in five minutes.
+const SHARED_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why there is no connection.
 #[derive(Debug, Error)]
@@ -73,11 +79,12 @@ pub(super) async fn connect(
     address: SocketAddr,
     told: Option<Told>,
     tls: Option<&ClientTls>,
+    protocol: ServerProtocol,
     patience: Duration,
 ) -> Result<Connected, ConnectError> {
     let connecting = async {
         let mut stream = TcpStream::connect(address).await?;
-        prepare(&stream)?;
+        prepare(&stream, protocol)?;
         if let Some(told) = told {
             let header = proxy_header::write(told.version, told.ends);
             stream.write_all(&header).await?;
@@ -104,10 +111,36 @@ pub(super) async fn connect(
 }
 
 /// Sets what every connection of the switch has: no Nagle, and probes that find a dead peer.
-fn prepare(stream: &TcpStream) -> io::Result<()> {
+fn prepare(stream: &TcpStream, protocol: ServerProtocol) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    if protocol != ServerProtocol::Http1 {
+        SockRef::from(stream).set_tcp_user_timeout(Some(SHARED_PATIENCE))?;
+    }
     let probes = TcpKeepalive::new()
         .with_time(KEEPALIVE)
         .with_interval(KEEPALIVE / 3);
     SockRef::from(stream).set_tcp_keepalive(&probes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn connections_that_requests_share_find_a_dead_peer_soon() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        for (protocol, expected) in [
+            (ServerProtocol::Http1, None),
+            (ServerProtocol::Http2, Some(SHARED_PATIENCE)),
+            (ServerProtocol::Auto, Some(SHARED_PATIENCE)),
+        ] {
+            let stream = TcpStream::connect(address).await.unwrap();
+            prepare(&stream, protocol).unwrap();
+            assert!(stream.nodelay().unwrap());
+            let found = SockRef::from(&stream).tcp_user_timeout().unwrap();
+            assert_eq!(found, expected, "{protocol:?}");
+        }
+    }
 }

@@ -61,7 +61,14 @@ impl Reach {
         patience: Duration,
     ) -> Result<ServerStream, ConnectError> {
         let manner = self.manner.load_full();
-        let connected = connect(address, told, manner.tls.as_ref(), patience).await?;
+        let connected = connect(
+            address,
+            told,
+            manner.tls.as_ref(),
+            ServerProtocol::Http1,
+            patience,
+        )
+        .await?;
         Ok(connected.stream)
     }
 
@@ -78,8 +85,7 @@ impl Reach {
     ) -> Result<Offer, ConnectError> {
         let manner = self.manner.load_full();
         if manner.protocol == ServerProtocol::Http1 {
-            let connected = connect(address, told, manner.tls.as_ref(), patience).await?;
-            return Ok(Offer::Own(connected.stream));
+            return self.connect(address, told, patience).await.map(Offer::Own);
         }
         let offered = async {
             if let Some(ticket) = self.shared.free(told) {
@@ -96,7 +102,14 @@ impl Reach {
             {
                 return Ok(Offer::Shared(ticket));
             }
-            let connected = connect(address, told, manner.tls.as_ref(), patience).await?;
+            let connected = connect(
+                address,
+                told,
+                manner.tls.as_ref(),
+                manner.protocol,
+                patience,
+            )
+            .await?;
             let scheme = match &manner.tls {
                 Some(_) => "https",
                 None => "http",

@@ -158,31 +158,6 @@ async fn a_response_that_breaks_off_is_not_taken_for_the_whole() {
     assert!(conn.rest().await.is_err(), "a reset");
 }
 
-/// A server that vanishes without a word: its requests end, and others get a connection that works.
-#[tokio::test]
-async fn a_connection_that_answers_no_ping_is_closed() {
-    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let rules = simple(&[socket.local_addr().unwrap()], "", HTTP2);
-    let switch = start(&rules);
-    let mut conn = Raw::connect(address(&switch, "web")).await;
-    conn.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    // It takes the connection and the request, and is silent from then on.
-    let (mut silent, _) = socket.accept().await.unwrap();
-    let settings = b"\0\0\0\x04\0\0\0\0\0";
-    tokio::io::AsyncWriteExt::write_all(&mut silent, settings)
-        .await
-        .unwrap();
-    let answered = tokio::time::timeout(std::time::Duration::from_secs(90), async {
-        let mut buffer = [0; 1024];
-        // It reads; the connection ends after two times ten seconds.
-        while matches!(
-            tokio::io::AsyncReadExt::read(&mut silent, &mut buffer).await,
-            Ok(1..)
-        ) {}
-    });
-    answered.await.expect("the connection is not closed");
-}
-
 #[tokio::test]
 async fn trailers_pass_in_both_directions() {
     let server = Http2Server::start(|_, _, mut respond| {

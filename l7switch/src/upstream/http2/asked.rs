@@ -24,6 +24,9 @@ use crate::net::content::Decoder;
 /// Content of a request that is held to be sent again where the server says that it has not seen it.
 const REPLAY: usize = 256 * 1024;
 
+/// Pieces in which it comes, at most: each takes some memory of its own, and a client may send byte by byte.
+const REPLAY_PIECES: usize = 1024;
+
 /// Longest head that is read: the longest that rules allow, and what the switch adds.
 const HEAD_MAX: usize = 2 * 1024 * 1024;
 
@@ -93,6 +96,7 @@ impl Asked {
                     received,
                     decoder,
                     kept: Some(Vec::new()),
+                    kept_bytes: 0,
                     next: 0,
                     ended,
                 },
@@ -155,6 +159,8 @@ pub(super) struct Source {
     decoder: Decoder,
     /// What was given, to be given again; absent: that was too much.
     kept: Option<Vec<Bytes>>,
+    /// Bytes of them.
+    kept_bytes: usize,
     /// The next of them.
     next: usize,
     /// There is no more.
@@ -203,7 +209,8 @@ impl Source {
         if let Some(kept) = &mut self.kept {
             kept.push(data.clone());
             self.next = kept.len();
-            if kept.iter().map(Bytes::len).sum::<usize>() > REPLAY {
+            self.kept_bytes = self.kept_bytes.saturating_add(data.len());
+            if self.kept_bytes > REPLAY || kept.len() > REPLAY_PIECES {
                 self.kept = None;
             }
         }

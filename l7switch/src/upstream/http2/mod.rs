@@ -19,8 +19,6 @@ use std::time::Duration;
 use std::time::Instant;
 
 use bytes::Bytes;
-use h2::Ping;
-use h2::PingPong;
 use h2::client;
 use h2::client::SendRequest;
 use tokio::io::AsyncRead;
@@ -45,9 +43,6 @@ const MAX_STREAMS: u32 = 128;
 
 /// The same of a connection's responses together: clients that do not take theirs never stop the others (RFC 9113, 5.2.1).
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW.saturating_mul(MAX_STREAMS);
-
-/// How often a connection is asked whether the server still lives; one that does not answer for as long is closed.
-const PING: Duration = Duration::from_secs(10);
 
 /// A connection that exchanges share.
 #[derive(Debug)]
@@ -110,7 +105,7 @@ impl Connections {
         told: Option<Told>,
         scheme: &'static str,
     ) -> Result<Ticket, h2::Error> {
-        let (send, mut connection) = client::Builder::new()
+        let (send, connection) = client::Builder::new()
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -125,14 +120,9 @@ impl Connections {
             idle: Mutex::new(Instant::now()),
         });
         let ended = Arc::downgrade(&shared);
-        let pings = connection.ping_pong();
         tokio::spawn(async move {
-            tokio::select! {
-                ended = connection => if let Err(error) = ended {
-                    tracing::debug!(%error, "HTTP/2 connection to a server");
-                },
-                // What waits on it ends with it: TCP alone would take a quarter of an hour to find out.
-                () = silence(pings) => tracing::info!("an HTTP/2 connection to a server is closed: no answer to a ping"),
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "HTTP/2 connection to a server");
             }
             if let Some(shared) = ended.upgrade() {
                 shared.closed.store(true, Relaxed);
@@ -161,23 +151,6 @@ impl Connections {
         let all = self.all();
         let free = all.iter().filter(|shared| shared.active.load(Relaxed) == 0);
         free.count()
-    }
-}
-
-/// Ready when a ping was not answered.
-async fn silence(pings: Option<PingPong>) {
-    let Some(mut pings) = pings else {
-        return std::future::pending().await;
-    };
-    loop {
-        tokio::time::sleep(PING).await;
-        let answered = tokio::time::timeout(PING, pings.ping(Ping::opaque())).await;
-        match answered {
-            Ok(Ok(_)) => (),
-            // The connection ends by itself.
-            Ok(Err(_)) => return std::future::pending().await,
-            Err(_) => return,
-        }
     }
 }
 
