@@ -8,6 +8,8 @@
 
 use core::fmt;
 
+use crate::http1::bytes::is_unreserved;
+
 /// Longest host in comparison form, bytes (RFC 1035, 2.3.4, with room for an address literal).
 pub const MAX_HOST: usize = 255;
 
@@ -182,26 +184,22 @@ pub fn host<'b>(raw: &[u8], buf: &'b mut [u8]) -> Result<&'b [u8], HostError> {
     }
     let out = buf.get_mut(..name.len()).ok_or(HostError::TooLong)?;
     let mut left = name.len();
-    let mut first = true;
     for (to, &from) in out.iter_mut().zip(name) {
+        let first = left == name.len();
         left = left.wrapping_sub(1);
-        let good = match from {
-            b'[' => first,
-            b':' => literal,
-            b']' => literal && left == 0,
-            _ => from.is_ascii_alphanumeric() || matches!(from, b'-' | b'.' | b'_' | b'~'),
-        };
-        first = false;
+        let good = is_unreserved(from)
+            || match from {
+                b'[' => first,
+                b':' => literal,
+                b']' => literal && left == 0,
+                _ => false,
+            };
         if !good {
             return Err(HostError::BadCharacter);
         }
         *to = from.to_ascii_lowercase();
     }
     Ok(out)
-}
-
-const fn unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 const fn hex(digit: u8) -> Option<u8> {
@@ -240,7 +238,7 @@ fn next_unit(bytes: &mut &[u8]) -> Option<Unit> {
     };
     *bytes = after;
     let byte = (high << 4) | low;
-    Some(if unreserved(byte) {
+    Some(if is_unreserved(byte) {
         Unit::Byte(byte)
     } else {
         Unit::Escape(byte)

@@ -269,7 +269,7 @@ impl<C: Codec> Session<'_, C> {
             let sent = upstream::send(
                 pool,
                 &self.client.own,
-                message,
+                &message,
                 |server| record.describe(|line| line.server = server.address().to_string()),
                 &mut from,
                 &mut self.timer,

@@ -332,6 +332,14 @@ pub(crate) fn pool_of(
     let shares = shares.iter().map(|share| (share.pool, share.weight));
     let random = || fastrand::u64(..);
     let first = policy::split(shares.clone(), random)?;
+    let falls_back = generation
+        .pools
+        .get(first)
+        .is_some_and(|pool| pool.config().fallback.is_some());
+    // Most routes have one pool, and nobody to ask in its place.
+    if !falls_back && (strict || shares.len() == 1) {
+        return Some(first);
+    }
     if let Some(pool) = with_server(generation, first) {
         return Some(pool);
     }

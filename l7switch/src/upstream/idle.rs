@@ -58,18 +58,18 @@ const LOOKS: usize = 16;
 pub(super) struct Link<C> {
     /// The connection.
     pub(super) connection: C,
-    /// What the server was told of it.
-    told: Option<Told>,
+    /// What the server was told of it. Boxed, as what is rare: connections are moved with each request.
+    told: Option<Box<Told>>,
     /// Answers in a row behind which nothing else could come.
     answered: u32,
 }
 
 impl<C> Link<C> {
     /// A connection that was just made.
-    pub(super) const fn new(connection: C, told: Option<Told>) -> Self {
+    pub(super) fn new(connection: C, told: Option<&Told>) -> Self {
         Self {
             connection,
-            told,
+            told: told.copied().map(Box::new),
             answered: 0,
         }
     }
@@ -170,7 +170,7 @@ impl<C: Free> Idle<C> {
     pub(super) fn take(
         &mut self,
         own: &Own,
-        told: Option<Told>,
+        told: Option<&Told>,
         untidy: bool,
         now: Instant,
         mut surplus: impl FnMut(),
@@ -188,7 +188,7 @@ impl<C: Free> Idle<C> {
             if self
                 .0
                 .get(position)
-                .is_some_and(|entry| entry.link.told != told)
+                .is_some_and(|entry| entry.link.told.as_deref() != told)
             {
                 continue;
             }
@@ -203,7 +203,7 @@ impl<C: Free> Idle<C> {
         let silent = |time| now.checked_sub(time);
         let (quiet, short, brief) = (silent(QUIET), silent(SHORT), silent(BRIEF));
         let shared = |entry: &Entry<C>| {
-            if entry.link.told != told {
+            if entry.link.told.as_deref() != told {
                 return false;
             }
             let latest = match entry.link.answered {

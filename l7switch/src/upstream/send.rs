@@ -29,6 +29,7 @@ use super::server::RealServer;
 use super::stream::ServerStream;
 use crate::net::clock::nanos;
 use crate::net::clock::ns_of;
+use crate::net::stream::MaybeRaw;
 use crate::net::stream::poll_write_both;
 use crate::net::timer::Timer;
 use crate::observe::reason::Reason;
@@ -92,7 +93,7 @@ enum Attempt {
 pub async fn send<F: Feed>(
     pool: &Arc<Pool>,
     own: &Arc<Own>,
-    message: Message<'_>,
+    message: &Message<'_>,
     mut chosen: impl FnMut(&RealServer),
     feed: &mut F,
     timer: &mut Timer,
@@ -113,7 +114,7 @@ pub async fn send<F: Feed>(
         };
         let server = outstanding.server();
         chosen(server);
-        let mut kept = server.take_idle(own, message.told, message.began);
+        let mut kept = server.take_idle(own, message.told.as_ref(), message.began);
         let (refusal, fault) = loop {
             let is_reused = kept.is_some();
             let mut link = match kept.take() {
@@ -121,7 +122,7 @@ pub async fn send<F: Feed>(
                 // Boxed, as what is rare.
                 None => {
                     match Box::pin(server.connect(message.told, config.connect_timeout)).await {
-                        Ok(connection) => Link::new(connection, message.told),
+                        Ok(connection) => Link::new(connection, message.told.as_ref()),
                         Err(error) => {
                             server.log_connect(&error);
                             break (connect_refusal(&error), Fault::Connect);
@@ -138,7 +139,7 @@ pub async fn send<F: Feed>(
                 Instant::now()
             };
             timer.set_now(began);
-            let sent = attempt(server, stream, &message, feed, timer, buffer).await;
+            let sent = attempt(server, stream, message, feed, timer, buffer).await;
             let refusal = match sent {
                 Ok((head, length)) => {
                     let now = Instant::now();
@@ -215,10 +216,13 @@ async fn attempt<F: Feed>(
             break;
         }
     }
-    timer
-        .within(|cx| Pin::new(&mut *stream).poll_flush(cx).map(drop))
-        .await
-        .map_err(|_| Attempt::Spent(Broke::Expired(WaitsFor::Server).refusal()))?;
+    // A socket holds nothing back.
+    if stream.raw().is_none() {
+        timer
+            .within(|cx| Pin::new(&mut *stream).poll_flush(cx).map(drop))
+            .await
+            .map_err(|_| Attempt::Spent(Broke::Expired(WaitsFor::Server).refusal()))?;
+    }
     match read_head(feed, stream, timer, message.patience, buffer).await {
         Ok(read) => Ok(read),
         Err(NoHead::Broke(broke)) => Err(Attempt::Spent(broke.refusal())),

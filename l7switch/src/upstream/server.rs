@@ -415,7 +415,7 @@ impl RealServer {
     pub(super) fn take_idle(
         &self,
         own: &Own,
-        told: Option<Told>,
+        told: Option<&Told>,
         now: Instant,
     ) -> Option<Link<ServerStream>> {
         let untidy = self.is_untidy();

@@ -11,8 +11,8 @@ use super::head::narrow;
 const TOKEN: u8 = 1;
 /// What a request target may be made of: visible ASCII, but no fragment (RFC 9112, 3.2).
 const TARGET: u8 = 1 << 1;
-/// What a host name may be made of: the unreserved characters of RFC 3986, 2.3.
-const HOST: u8 = 1 << 2;
+/// The unreserved characters of RFC 3986, 2.3, of which host names are made.
+const UNRESERVED: u8 = 1 << 2;
 
 static CLASSES: [u8; 256] = classes();
 
@@ -53,7 +53,7 @@ const fn classes() -> [u8; 256] {
             class |= TARGET;
         }
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            class |= HOST;
+            class |= UNRESERVED;
         }
         table[index] = class;
         index += 1;
@@ -79,9 +79,10 @@ pub(super) fn all_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&byte| is_token(byte))
 }
 
-/// Whether the byte may be part of a host name.
-pub(super) fn is_host(byte: u8) -> bool {
-    has(byte, HOST)
+/// Whether the byte is an unreserved character of RFC 3986, 2.3, which may be part of a host name.
+#[inline]
+pub(crate) fn is_unreserved(byte: u8) -> bool {
+    has(byte, UNRESERVED)
 }
 
 /// Whether the byte may stand in a field value: HTAB, SP, visible ASCII and obs-text

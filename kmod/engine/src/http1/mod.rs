@@ -5,7 +5,7 @@
 //! would be the second reader, and what it takes for the next request was never routed.
 
 mod body;
-mod bytes;
+pub(crate) mod bytes;
 mod error;
 mod facts;
 mod head;

@@ -107,7 +107,7 @@ pub(super) fn authority(value: &[u8]) -> Option<Option<&[u8]>> {
     } else {
         let end = value
             .iter()
-            .position(|&byte| !bytes::is_host(byte))
+            .position(|&byte| !bytes::is_unreserved(byte))
             .unwrap_or(value.len());
         if end == 0 {
             return None;
