@@ -79,6 +79,13 @@ impl Client {
         self.socket.get_or_init(|| socket.clone());
     }
 
+    /// The connection is a tunnel now, which may be silent for ever: a client that has vanished is found by probes.
+    pub fn is_tunnel(&self) {
+        if let Some(socket) = self.socket.get() {
+            socket.probe();
+        }
+    }
+
     /// A PROXY header has told whose connection it is.
     pub fn learn(&mut self, ends: Ends) {
         self.peer = ends.source;

@@ -86,7 +86,7 @@ pub async fn serve(mut client: Box<Client>, stream: TcpStream, limits: Limits) {
             let idle = opened.idle;
             let stream = Prefixed::new(opened.received, stream);
             let mut server = opened.server;
-            let outcome = tunnel::join(stream, &mut server, idle).await;
+            let outcome = tunnel::join(stream, &mut server, Some(idle)).await;
             record.received(outcome.forth);
             record.sent(outcome.back);
             match outcome.reason {

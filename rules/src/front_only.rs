@@ -14,6 +14,8 @@ pub(crate) fn service(model: &Model, service: &Service) -> Option<&'static str> 
         Some("the front counts the connections of each client")
     } else if service.limits.body.is_some() {
         Some("the front limits the content of requests")
+    } else if service.limits.tunnel_timeout.is_some() {
+        Some("the front ends silent tunnels")
     } else if !service.trusted.is_empty() && goes_by_source(model, service) {
         Some(
             "routes or servers are chosen by the client's address, which `trusted` proxies tell in fields",

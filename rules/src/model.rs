@@ -293,6 +293,12 @@ pub struct Filters {
     /// Time for the whole response to begin, after the request was sent: 504 when it passes.
     /// In place of the pool's `response_timeout`.
     pub response_timeout: Option<Duration>,
+    /// Time from the request's head to the end of the response: 504 where the response has not begun.
+    pub request_timeout: Option<Duration>,
+    /// Longest silence of the client within an exchange, in place of [`Limits::idle_timeout`].
+    pub idle_timeout: Option<Duration>,
+    /// Longest silence of a tunnel, in place of [`Limits::tunnel_timeout`].
+    pub tunnel_timeout: Option<Duration>,
 }
 
 impl Filters {

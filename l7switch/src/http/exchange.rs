@@ -82,7 +82,8 @@ pub(super) struct Tunnel {
     pub(super) server: ServerStream,
     /// What the server has sent behind its response.
     pub(super) received: Bytes,
-    pub(super) idle: Duration,
+    /// Longest silence in both directions.
+    pub(super) idle: Option<Duration>,
     pub(super) record: Box<Record>,
     /// The request stays counted.
     pub(super) _outstanding: Outstanding,
@@ -92,6 +93,7 @@ impl<C: Codec> Session<'_, C> {
     /// Answers a request, of which these are the head's bytes, and the content if it has come with it as a whole.
     pub(super) async fn exchange(&mut self, head: &Head<'_>, bytes: &[u8], content: &[u8]) -> Next {
         self.is_persistent = head.persistent();
+        self.idle = self.limits.idle_timeout;
         self.may_go_on = self.is_persistent && can_be_passed_over(head);
         let version = self.codec.version();
         self.is_grpc = version == Version::HTTP_2 && is_grpc(head);
@@ -154,7 +156,14 @@ impl<C: Codec> Session<'_, C> {
                 };
             }
         }
-        self.forward(&request, &onward, source, record).await
+        self.idle = onward.idle_timeout();
+        let Some(longest) = onward.route.filters.request_timeout else {
+            return self.forward(&request, &onward, source, record).await;
+        };
+        self.timer.set_limit(record.began().checked_add(longest));
+        let next = Box::pin(self.forward(&request, &onward, source, record)).await;
+        self.timer.set_limit(None);
+        next
     }
 
     /// The client's address: the connection's peer, or whom a proxy that the service trusts names.
@@ -334,7 +343,7 @@ impl<C: Codec> Session<'_, C> {
                 let out = self.codec.head();
                 edit::interim(&answered.head, bytes, &self.buffers.fields, out);
                 self.codec.interim();
-                self.timer.start(self.limits.idle_timeout);
+                self.timer.start(self.idle);
                 let codec = &mut self.codec;
                 let mut nothing = BytesMut::new();
                 let sent = self.timer.within(|cx| codec.poll_send(cx, &mut nothing));

@@ -103,6 +103,7 @@ where
                 let received = mem::take(&mut session.codec.received).freeze();
                 let stream = Prefixed::new(received, &mut *session.codec.stream);
                 let server = Prefixed::new(through.received, through.server);
+                client.is_tunnel();
                 let outcome = Box::pin(tunnel::join(stream, server, through.idle)).await;
                 through.record.received(outcome.forth);
                 through.record.sent(outcome.back);

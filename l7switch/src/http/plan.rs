@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use http::HeaderValue;
 use http::Method;
@@ -226,8 +227,20 @@ impl Onward<'_> {
         let own = self.route.filters.response_timeout;
         Patience {
             response: own.unwrap_or(self.pool.config().response_timeout),
-            client: self.service.limits.idle_timeout,
+            client: self.idle_timeout(),
         }
+    }
+
+    /// Longest silence of the client within the exchange.
+    pub fn idle_timeout(&self) -> Duration {
+        let own = self.route.filters.idle_timeout;
+        own.unwrap_or(self.service.limits.idle_timeout)
+    }
+
+    /// Longest silence of a tunnel; absent: it may be silent for ever.
+    pub fn tunnel_timeout(&self) -> Option<Duration> {
+        let own = self.route.filters.tunnel_timeout;
+        own.or(self.service.limits.tunnel_timeout)
     }
 
     /// Longest content of a request; without a limit, no content is longer.

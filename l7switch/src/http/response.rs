@@ -147,7 +147,7 @@ impl<C: Codec> Session<'_, C> {
         Next::Tunnel(Box::new(Tunnel {
             server,
             received,
-            idle: onward.service.limits.idle_timeout,
+            idle: onward.tunnel_timeout(),
             record,
             _outstanding: outstanding,
         }))
@@ -301,7 +301,7 @@ impl<C: Codec> Session<'_, C> {
                 let Some(stream) = self.codec.raw() else {
                     return Err((moved, Reason::Internal));
                 };
-                self.timer.start(self.limits.idle_timeout);
+                self.timer.start(self.idle);
                 let emptied = self.timer.within(|cx| pipe.poll_empty(stream, cx, inside));
                 match emptied.await {
                     Ok(Ok(emptied @ 1..)) => inside = inside.saturating_sub(emptied),
@@ -361,7 +361,7 @@ impl<C: Codec> Session<'_, C> {
     ) -> Result<bool, NotTaken> {
         let patience = Patience {
             response: REST,
-            client: REST.min(self.limits.idle_timeout),
+            client: REST.min(self.idle),
         };
         self.send_with(&mut lease, upload, patience)
             .await

@@ -2,6 +2,7 @@
 //! What the exchanges of a client's connection have in common.
 
 use std::task::Poll;
+use std::time::Duration;
 
 use l7switch_rules::model::Limits;
 
@@ -26,6 +27,8 @@ pub(super) struct Session<'a, C> {
     pub(super) limits: &'a Limits,
     pub(super) codec: C,
     pub(super) timer: Timer,
+    /// Longest silence of the client within an exchange.
+    pub(super) idle: Duration,
     /// The request is one of gRPC.
     pub(super) is_grpc: bool,
     /// The client means to send another request.
@@ -49,6 +52,7 @@ impl<'a, C: Codec> Session<'a, C> {
             limits,
             codec,
             timer,
+            idle: limits.idle_timeout,
             is_grpc: false,
             is_persistent: true,
             may_go_on: true,
@@ -83,11 +87,11 @@ impl<'a, C: Codec> Session<'a, C> {
             codec,
             timer,
             buffers,
-            limits,
+            idle,
             ..
         } = self;
         loop {
-            timer.start(limits.idle_timeout);
+            timer.start(*idle);
             let before = buffers.from_server.len();
             let mut moved = false;
             let sent = timer

@@ -16,6 +16,7 @@ use std::time::Duration;
 use bytes::Buf;
 use bytes::Bytes;
 use socket2::SockRef;
+use socket2::TcpKeepalive;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::io::Interest;
@@ -161,7 +162,28 @@ pub fn poll_write_both<S: AsyncWrite + ?Sized>(
     Poll::Ready(Ok(()))
 }
 
+/// A connection that is silent for so long is probed, then every third of it (TCP keep-alive, RFC 9293, 3.8.4).
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Has the kernel find out whether the peer of a silent connection is still there.
+///
+/// # Errors
+///
+/// As the kernel says.
+pub fn probe(stream: &TcpStream) -> io::Result<()> {
+    let probes = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE / 3);
+    SockRef::from(stream).set_tcp_keepalive(&probes)
+}
+
 impl StreamHandle {
+    /// Has the kernel find out whether the peer of the silent connection is still there. A socket that cannot be probed is
+    /// none any more.
+    pub fn probe(&self) {
+        let _ = probe(&self.0);
+    }
+
     /// Waits until the peer has reset the connection or it broke. An orderly end of what the peer
     /// sends is not an end of the connection (RFC 9293, 3.6), so it does not count.
     pub async fn broken(&self) {

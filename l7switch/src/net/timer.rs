@@ -26,6 +26,8 @@ pub struct Timer {
     patience: Duration,
     /// Absent: nothing has been waited for yet.
     deadline: Option<Instant>,
+    /// No wait ends later.
+    limit: Option<Instant>,
     /// What the time is, or was a moment ago.
     now: Option<Instant>,
     /// Fires at the deadline or before.
@@ -44,13 +46,27 @@ impl Timer {
         self.now = Some(Instant::from_std(now));
     }
 
+    /// No wait ends later than this; `None` takes that back.
+    pub fn set_limit(&mut self, limit: Option<std::time::Instant>) {
+        self.limit = limit.map(Instant::from_std);
+    }
+
+    /// How much of this time the limit leaves.
+    pub fn within_limit(&self, patience: Duration) -> Duration {
+        match self.limit {
+            Some(limit) => patience.min(limit.saturating_duration_since(Instant::now())),
+            None => patience,
+        }
+    }
+
     /// Ready when the time has passed.
     pub fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let patience = self.patience;
         let known = &mut self.now;
         let deadline = *self.deadline.get_or_insert_with(|| {
             let now = known.take().unwrap_or_else(Instant::now);
-            now.checked_add(patience).unwrap_or_else(|| now + FAR)
+            let end = now.checked_add(patience).unwrap_or_else(|| now + FAR);
+            self.limit.map_or(end, |limit| limit.min(end))
         });
         let sleep = self
             .sleep
@@ -120,6 +136,15 @@ mod tests {
         assert!(timer.within(|_| Poll::Ready(())).await.is_ok());
         timer.start(60 * second);
         assert_eq!(wait(&mut timer).await.as_secs(), 60);
+        timer.set_limit(Some((Instant::now() + 3 * second).into_std()));
+        timer.start(60 * second);
+        assert_eq!(timer.within_limit(60 * second), 3 * second);
+        assert_eq!(wait(&mut timer).await.as_secs(), 3);
+        timer.start(second);
+        assert_eq!(wait(&mut timer).await.as_secs(), 0);
+        timer.set_limit(None);
+        timer.start(second);
+        assert_eq!(wait(&mut timer).await.as_secs(), 1);
         timer.start(Duration::MAX);
         let never = tokio::time::timeout(100 * second, wait(&mut timer)).await;
         assert!(never.is_err());

@@ -34,8 +34,8 @@ pub struct Outcome {
     pub reason: Option<Reason>,
 }
 
-/// Copies until both directions have ended, one of the streams breaks, or nothing moved for `idle`.
-pub async fn join<A, B>(client: A, server: B, idle: Duration) -> Outcome
+/// Copies until both directions have ended, one of the streams breaks, or nothing moved for `idle`, if that is given.
+pub async fn join<A, B>(client: A, server: B, idle: Option<Duration>) -> Outcome
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
@@ -63,7 +63,10 @@ where
 }
 
 /// Waits until nothing has moved for `idle`.
-async fn silence(moved: &AtomicU64, idle: Duration) {
+async fn silence(moved: &AtomicU64, idle: Option<Duration>) {
+    let Some(idle) = idle else {
+        return std::future::pending().await;
+    };
     let idle = nanos(idle);
     loop {
         let silent = now_ns().saturating_sub(moved.load(Relaxed));
@@ -160,7 +163,7 @@ mod tests {
     async fn each_direction_ends_for_itself() {
         let (mut client, near) = tokio::io::duplex(64);
         let (far, mut server) = tokio::io::duplex(64);
-        let tunnel = tokio::spawn(join(near, far, Duration::from_secs(60)));
+        let tunnel = tokio::spawn(join(near, far, None));
         client.write_all(b"question").await.unwrap();
         client.shutdown().await.unwrap();
         let mut got = Vec::new();
@@ -186,7 +189,7 @@ mod tests {
     async fn silence_ends_it() {
         let (_client, near) = tokio::io::duplex(64);
         let (far, _server) = tokio::io::duplex(64);
-        let outcome = join(near, far, Duration::from_millis(20)).await;
+        let outcome = join(near, far, Some(Duration::from_millis(20))).await;
         assert_eq!(outcome.reason, Some(Reason::IdleTimeout));
     }
 }

@@ -166,8 +166,8 @@ pub fn target(path: &str, query: Option<&str>) -> String {
 /// (RFC 9110, 10.2.2).
 ///
 /// `authority` is the request's host with its port, as sent; a port that is the scheme's own is
-/// left out. Where only the scheme changes, the port of the request goes, since it belongs to the
-/// other scheme.
+/// left out. Where a scheme is named, the port is that scheme's own, as in the Gateway API: the port of the request belongs
+/// to the other one.
 pub fn location(
     redirect: &model::Redirect,
     request: &RedirectSource<'_>,
@@ -177,8 +177,8 @@ pub fn location(
     let (own_name, own_port) = split_authority(request.authority);
     let name = redirect.hostname.as_deref().unwrap_or(own_name);
     let port = redirect.port.or_else(|| {
-        let moved = redirect.scheme.is_some() || redirect.hostname.is_some();
-        if moved { None } else { own_port }
+        // The port that the client has used belongs to its scheme.
+        own_port.filter(|_| redirect.scheme.is_none())
     });
     let default = if scheme == "https" { 443 } else { 80 };
     let port = port
@@ -298,7 +298,7 @@ mod tests {
         );
         assert_eq!(
             go(redirect(None, Some("b.example"), None)),
-            "http://b.example/p?q=1"
+            "http://b.example:8080/p?q=1"
         );
         assert_eq!(
             go(redirect(None, None, None)),

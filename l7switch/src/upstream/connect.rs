@@ -8,7 +8,6 @@ use std::time::Duration;
 use l7switch_rules::model::ProxyVersion;
 use l7switch_rules::model::ServerProtocol;
 use socket2::SockRef;
-use socket2::TcpKeepalive;
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -18,10 +17,8 @@ use super::tls::ClientTls;
 use crate::net::proxy_header;
 use crate::net::proxy_header::Ends;
 use crate::net::stream::SharedStream;
+use crate::net::stream::probe;
 use crate::observe::reason::Reason;
-
-/// How long a peer may leave a silent connection's probes unanswered until it counts as gone.
-const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// How long what was sent on a connection that requests share may stay unacknowledged (TCP_USER_TIMEOUT, RFC 5482) until the peer
 /// counts as gone: TCP alone takes a quarter of an hour. HTTP/2's own pings are no way to find out: servers of gRPC end the
@@ -116,10 +113,7 @@ fn prepare(stream: &TcpStream, protocol: ServerProtocol) -> io::Result<()> {
     if protocol != ServerProtocol::Http1 {
         SockRef::from(stream).set_tcp_user_timeout(Some(SHARED_PATIENCE))?;
     }
-    let probes = TcpKeepalive::new()
-        .with_time(KEEPALIVE)
-        .with_interval(KEEPALIVE / 3);
-    SockRef::from(stream).set_tcp_keepalive(&probes)
+    probe(stream)
 }
 
 #[cfg(test)]

@@ -121,7 +121,8 @@ pub async fn send<F: Feed>(
                 Some(link) => link,
                 // Boxed, as what is rare.
                 None => {
-                    match Box::pin(server.connect(message.told, config.connect_timeout)).await {
+                    let patience = timer.within_limit(config.connect_timeout);
+                    match Box::pin(server.connect(message.told, patience)).await {
                         Ok(connection) => Link::new(connection, message.told.as_ref()),
                         Err(error) => {
                             server.log_connect(&error);

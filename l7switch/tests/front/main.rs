@@ -28,4 +28,5 @@ mod segments;
 mod server_http2;
 mod strict;
 mod support;
+mod times;
 mod tls;

@@ -45,6 +45,17 @@ impl Check<'_> {
         if let Some(time) = given.idle_timeout {
             limits.idle_timeout = time.0;
         }
+        if let Some(time) = given.tunnel_timeout {
+            if !protocol.is_http() {
+                let word = protocol.as_str();
+                let message = format!("`tunnel_timeout` cannot be used with protocol = \"{word}\"");
+                self.note(
+                    Diagnostic::error("impossible", time.span, message)
+                        .help("use: limits = { idle_timeout = \"1h\" }"),
+                );
+            }
+            limits.tunnel_timeout = Some(time.value.0);
+        }
         let prefixes = [&given.prefix_v4, &given.prefix_v6];
         if given.connections_per_source.is_none() {
             self.without_effect(prefixes, "limits.connections_per_source");

@@ -69,6 +69,9 @@ impl Check<'_> {
                 .and_then(|r| r.value.path.as_ref())
                 .and_then(|p| self.path_rewrite(p, &paths)),
             response_timeout: text.response_timeout.map(|t| t.value.0),
+            request_timeout: text.request_timeout.map(|t| t.value.0),
+            idle_timeout: text.idle_timeout.map(|t| t.value.0),
+            tunnel_timeout: text.tunnel_timeout.map(|t| t.value.0),
         };
         let mut sources: Vec<_> = text
             .source
@@ -136,6 +139,9 @@ impl Check<'_> {
             response_headers,
             rewrite,
             response_timeout,
+            request_timeout,
+            idle_timeout,
+            tunnel_timeout,
             rate_limit,
             body_limit
         );

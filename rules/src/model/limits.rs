@@ -17,9 +17,11 @@ pub struct Limits {
     pub fields: usize,
     /// Time from the first byte of a head (or of a TLS handshake) to its last. Longer: 408.
     pub head_timeout: Duration,
-    /// Time that a connection may be silent between requests, or a tunnel in both directions,
-    /// before it is closed.
+    /// Time that a connection may be silent between requests, or one of a `tcp` or `tls` service in both directions, before it
+    /// is closed.
     pub idle_timeout: Duration,
+    /// Time that a tunnel (a connection after an upgrade) may be silent in both directions before it is closed; absent: for ever.
+    pub tunnel_timeout: Option<Duration>,
     /// Client connections at a time on this service; further ones wait in the listen queue.
     pub connections: usize,
     /// Connections of one client at a time; further ones are closed.
@@ -37,6 +39,7 @@ impl Default for Limits {
             fields: 100,
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
+            tunnel_timeout: None,
             connections: 65_536,
             connections_per_source: None,
             source_prefix: SourcePrefix::default(),

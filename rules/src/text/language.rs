@@ -117,6 +117,8 @@ tables! {
         head_timeout: Time,
         /// Longest silence of a connection; default: 60s.
         idle_timeout: Time,
+        /// Longest silence of a tunnel (a connection after an upgrade, such as a WebSocket) in both directions; default: no limit.
+        tunnel_timeout: At<Time>,
         /// Client connections at the same time; default: 65536.
         connections: At<i64>,
         /// Connections of one client at the same time; default: no limit.
@@ -167,6 +169,12 @@ tables! {
         rewrite: At<RewriteText>,
         /// Time for the response to begin; default: the pool's.
         response_timeout: At<Time>,
+        /// Time from the request's head to the end of its response; default: no limit.
+        request_timeout: At<Time>,
+        /// Longest silence of the client within an exchange; default: that of the service.
+        idle_timeout: At<Time>,
+        /// Longest silence of a tunnel in both directions; default: that of the service.
+        tunnel_timeout: At<Time>,
         /// How many requests may come in what time; default: no limit.
         rate_limit: At<RateLimitText>,
         /// Longest content of a request; default: that of the service.
