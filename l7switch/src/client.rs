@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 
 use http::HeaderValue;
+use rustls::ProtocolVersion;
+use rustls::ServerConnection;
 
 use crate::limit::sources::OfSource;
 use crate::net::proxy_header::Ends;
@@ -37,6 +39,8 @@ pub struct Client {
     pub own: Arc<Own>,
     /// Whether the connection begins with a PROXY header.
     pub is_proxied: bool,
+    /// What the TLS handshake has told; absent without TLS.
+    pub tls: Option<Box<Tls>>,
     /// The socket.
     socket: OnceLock<StreamHandle>,
     /// What the client has connected to, as a PROXY header says.
@@ -45,6 +49,28 @@ pub struct Client {
     /// Absent where the client's connections are not counted.
     of_source: Option<Box<OfSource>>,
     _busy: Busy,
+}
+
+/// What a TLS handshake has told.
+#[derive(Debug)]
+pub struct Tls {
+    /// Server name (RFC 6066, 3); empty: none.
+    pub server_name: String,
+    /// The version that was agreed upon.
+    pub version: &'static str,
+}
+
+impl Tls {
+    fn of(connection: &ServerConnection) -> Self {
+        Self {
+            server_name: connection.server_name().unwrap_or_default().to_owned(),
+            version: match connection.protocol_version() {
+                Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+                Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+                _ => "",
+            },
+        }
+    }
 }
 
 impl Client {
@@ -69,6 +95,7 @@ impl Client {
             peer_text: text(peer.ip()),
             scheme,
             is_proxied: false,
+            tls: None,
             socket: OnceLock::new(),
             destination: None,
         }
@@ -91,6 +118,11 @@ impl Client {
         self.peer = ends.source;
         self.peer_text = text(ends.source.ip());
         self.destination = Some(ends.destination);
+    }
+
+    /// The TLS handshake is done.
+    pub fn has_shaken_hands(&mut self, connection: &ServerConnection) {
+        self.tls = Some(Box::new(Tls::of(connection)));
     }
 
     /// The connection counts as its client's for as long as it lasts.

@@ -18,6 +18,8 @@ pub use l7switch_engine::sched::Kind as SchedulerKind;
 use serde::Serialize;
 use serde::Serializer;
 
+use crate::template::Template;
+
 mod limits;
 
 pub use limits::Limits;
@@ -275,6 +277,9 @@ pub struct Redirect {
     pub port: Option<u16>,
     /// Path.
     pub path: Option<PathRewrite>,
+    /// The whole of Location, in place of all parts before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<Template>,
     /// 301, 302, 303, 307 or 308.
     pub status: u16,
 }
@@ -314,9 +319,19 @@ pub struct HeaderEdit {
     /// Fields taken out.
     pub remove: Vec<String>,
     /// Fields that replace all of their name.
-    pub set: Vec<(String, String)>,
+    pub set: Vec<(String, Template)>,
     /// Fields put beside others of their name.
-    pub add: Vec<(String, String)>,
+    pub add: Vec<(String, Template)>,
+}
+
+impl HeaderEdit {
+    /// Whether a value has a variable.
+    pub fn has_variables(&self) -> bool {
+        let values = self.set.iter().chain(&self.add);
+        values
+            .into_iter()
+            .any(|(_, value)| value.literal().is_none())
+    }
 }
 
 /// A new path, as in the Gateway API's HTTPPathModifier.

@@ -86,7 +86,7 @@ pub async fn serve(
 
 /// TLS, and in it the protocol that was agreed upon.
 async fn secure(
-    client: Box<Client>,
+    mut client: Box<Client>,
     stream: SharedStream,
     handle: StreamHandle,
     limits: Limits,
@@ -111,6 +111,7 @@ async fn secure(
             return;
         }
     };
+    client.has_shaken_hands(stream.get_ref().1);
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         Box::pin(http2(client, stream, handle, limits)).await;
     } else {

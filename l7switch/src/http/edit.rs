@@ -65,7 +65,7 @@ pub(super) fn request(
     out: &mut Vec<u8>,
 ) -> bool {
     let filters = &onward.state.filters;
-    let edit = &filters.request;
+    let edit = onward.request_edit();
     let head = request.head;
     let present = fields.present();
     let host = head.host();
@@ -213,7 +213,7 @@ pub(super) fn response(
     is_changing: bool,
     out: &mut Vec<u8>,
 ) {
-    let edit = &onward.state.filters.response;
+    let edit = onward.response_edit();
     let present = fields.present();
     let via = onward.service.via;
     let mut without = Present::HOP_BY_HOP;

@@ -142,7 +142,8 @@ impl<C: Codec> Session<'_, C> {
             query: head.query(),
             fields: head,
         };
-        let onward = match plan::onward(self.client, &generation, &asked, &method, &mut record) {
+        let mut onward = match plan::onward(self.client, &generation, &asked, &method, &mut record)
+        {
             Ok(onward) => onward,
             Err(answer) => return Box::pin(self.answer(*answer, record)).await,
         };
@@ -158,10 +159,10 @@ impl<C: Codec> Session<'_, C> {
         }
         self.idle = onward.idle_timeout();
         let Some(longest) = onward.route.filters.request_timeout else {
-            return self.forward(&request, &onward, source, record).await;
+            return self.forward(&request, &mut onward, source, record).await;
         };
         self.timer.set_limit(record.began().checked_add(longest));
-        let next = Box::pin(self.forward(&request, &onward, source, record)).await;
+        let next = Box::pin(self.forward(&request, &mut onward, source, record)).await;
         self.timer.set_limit(None);
         next
     }
@@ -223,7 +224,7 @@ impl<C: Codec> Session<'_, C> {
     async fn forward(
         &mut self,
         request: &Request<'_>,
-        onward: &Onward<'_>,
+        onward: &mut Onward<'_>,
         source: SocketAddr,
         mut record: Box<Record>,
     ) -> Next {
@@ -238,7 +239,7 @@ impl<C: Codec> Session<'_, C> {
             request = &changed;
         }
         if matches!(request.head.framing(), Framing::Length(length) if length > onward.longest()) {
-            let edit = Some(&onward.state.filters.response);
+            let edit = Some(onward.response_edit());
             return self.refuse(&too_long(), request.method, record, edit).await;
         }
         let mut upload = if request.is_streamed {
@@ -301,6 +302,10 @@ impl<C: Codec> Session<'_, C> {
         };
         match sent {
             Ok(answered) => {
+                if let Some(edits) = &mut onward.edits {
+                    let server = answered.lease.server().address().to_string();
+                    edits.answered(answered.lease.pool(), server);
+                }
                 self.respond(request, onward, answered, &mut upload, record)
                     .await
             }
@@ -317,7 +322,7 @@ impl<C: Codec> Session<'_, C> {
                     // Nobody knows where the next request would begin.
                     self.may_go_on = false;
                 }
-                let edit = Some(&onward.state.filters.response);
+                let edit = Some(onward.response_edit());
                 self.refuse(&refusal, request.method, record, edit).await
             }
         }

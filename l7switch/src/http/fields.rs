@@ -302,12 +302,12 @@ mod tests {
 
     #[test]
     fn edits_replace() {
-        let edit = Edit::new(&HeaderEdit {
+        let edit = HeaderEdit {
             remove: vec!["X-A".to_owned()],
-            set: vec![("cookie".to_owned(), "d".to_owned())],
-            add: vec![("host".to_owned(), "b".to_owned())],
-        })
-        .unwrap();
+            set: vec![("cookie".to_owned(), "d".parse().unwrap())],
+            add: vec![("host".to_owned(), "b".parse().unwrap())],
+        };
+        let edit = Edit::new(&edit, |value| value.to_string().into_bytes()).unwrap();
         let without = Present::HOP_BY_HOP.and(Present::FORWARDED);
         let mut out = written(None, without, &edit).into_bytes();
         for (name, value) in edit.written() {

@@ -20,6 +20,7 @@ mod response;
 mod scan;
 mod session;
 mod upload;
+pub mod variables;
 
 use std::task::Context;
 use std::task::Poll;

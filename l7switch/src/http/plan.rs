@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use http::HeaderMap;
 use http::HeaderValue;
 use http::Method;
 use http::StatusCode;
@@ -26,6 +27,9 @@ use l7switch_rules::model::HashKey;
 use l7switch_rules::model::PoolShare;
 use l7switch_rules::model::address_bytes;
 
+use super::forwarded;
+use super::variables::Edits;
+use super::variables::Values;
 use crate::client::Client;
 use crate::http::answer;
 use crate::http::answer::Answer;
@@ -35,6 +39,7 @@ use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
 use crate::record::Record;
 use crate::ruleset::filters;
+use crate::ruleset::filters::Edit;
 use crate::ruleset::filters::RedirectSource;
 use crate::ruleset::generation;
 use crate::ruleset::generation::Generation;
@@ -88,8 +93,8 @@ pub enum Step {
     Redirect {
         /// 301, 302, 303, 307 or 308.
         status: StatusCode,
-        /// Where to.
-        location: HeaderValue,
+        /// Where to; absent: as the route's template says.
+        location: Option<HeaderValue>,
     },
 }
 
@@ -162,11 +167,16 @@ pub fn plan<F: Fields + ?Sized>(
                 normalised: text(form.path)?,
                 query: query()?,
             };
-            let location = filters::location(redirect, &source, &route.paths);
+            let location = match redirect.location {
+                Some(_) => None,
+                None => {
+                    let location = filters::location(redirect, &source, &route.paths);
+                    Some(location_value(location.as_bytes())?)
+                }
+            };
             Step::Redirect {
                 status: StatusCode::from_u16(redirect.status).unwrap_or(StatusCode::FOUND),
-                location: HeaderValue::from_str(&location)
-                    .map_err(|_| Refusal::bad_request("there is no Location for this request"))?,
+                location,
             }
         }
         Action::Forward(shares) => {
@@ -212,9 +222,28 @@ pub struct Onward<'a> {
     pub rewritten: Option<String>,
     /// Hash of the scheduler's key.
     pub hash: u64,
+    /// The route's edits of header fields, where they have variables.
+    pub edits: Option<Box<Edits<'a>>>,
+}
+
+fn location_value(location: &[u8]) -> Result<HeaderValue, Refusal> {
+    HeaderValue::from_bytes(location)
+        .map_err(|_| Refusal::bad_request("there is no Location for this request"))
 }
 
 impl Onward<'_> {
+    /// What is changed in the request's header fields.
+    pub fn request_edit(&self) -> &Edit {
+        let made = self.edits.as_deref();
+        made.map_or(&self.state.filters.request, |made| &made.request)
+    }
+
+    /// What is changed in the response's header fields.
+    pub fn response_edit(&self) -> &Edit {
+        let made = self.edits.as_deref();
+        made.map_or(&self.state.filters.response, |made| &made.response)
+    }
+
     /// The pool that a pool falls back on, if it speaks and is told the same.
     pub fn next(&self, pool: &Pool) -> Option<&Arc<Pool>> {
         let next = self.generation.pools.get(pool.config().fallback?)?;
@@ -289,6 +318,19 @@ pub fn onward<'a, F: Fields + ?Sized>(
     };
     state.requests.fetch_add(1, Relaxed);
     record.describe(|line| line.route.clone_from(&state.label));
+    let values = || {
+        let is_trusted = forwarded::is_trusted(&model.trusted, client.peer.ip());
+        Values::new(client, asked, is_trusted, &state.label)
+    };
+    let mut edits = (state.filters.has_variables).then(|| {
+        let values = values();
+        record.describe(|line| values.request_id().clone_into(&mut line.request_id));
+        Box::new(Edits::new(&route.filters, values))
+    });
+    let response_edit = |edits: &Option<Box<Edits<'_>>>, headers: &mut HeaderMap| match edits {
+        Some(edits) => edits.response.apply(headers),
+        None => state.filters.response.apply(headers),
+    };
     if let Some(limiter) = &state.rate_limit {
         let now = ns_of(record.began());
         if let Err(seconds) = limiter.take(asked.source.ip(), asked.fields, now) {
@@ -301,7 +343,7 @@ pub fn onward<'a, F: Fields + ?Sized>(
             let mut response = refuse(record, &refusal);
             let headers = response.headers_mut();
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-            state.filters.response.apply(headers);
+            response_edit(&edits, headers);
             return Err(response);
         }
     }
@@ -317,6 +359,9 @@ pub fn onward<'a, F: Fields + ?Sized>(
             let Some(pool) = generation.pools.get(pool) else {
                 return Err(refuse(record, &Refusal::internal("no such pool")));
             };
+            if let Some(edits) = &mut edits {
+                edits.chosen(&pool.config().name);
+            }
             return Ok(Onward {
                 service: model,
                 route,
@@ -325,13 +370,27 @@ pub fn onward<'a, F: Fields + ?Sized>(
                 generation,
                 rewritten,
                 hash,
+                edits,
             });
         }
-        (Step::Redirect { status, location }, _) => answer::redirect(status, location, method),
+        (Step::Redirect { status, location }, action) => {
+            let location = match (location, action) {
+                (Some(location), _) => Ok(location),
+                (None, Action::Redirect(redirect)) => {
+                    let template = redirect.location.clone().unwrap_or_default();
+                    location_value(&values().fill(&template))
+                }
+                (None, _) => Err(Refusal::internal("no location")),
+            };
+            match location {
+                Ok(location) => answer::redirect(status, location, method),
+                Err(refusal) => return Err(refuse(record, &refusal)),
+            }
+        }
         (Step::Respond, Action::Respond(fixed)) => answer::fixed(fixed, method),
         (Step::Respond, _) => return Err(refuse(record, &Refusal::internal("no response"))),
     };
-    state.filters.response.apply(response.headers_mut());
+    response_edit(&edits, response.headers_mut());
     Err(Box::new(response))
 }
 

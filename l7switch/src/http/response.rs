@@ -85,7 +85,7 @@ impl<C: Codec> Session<'_, C> {
             answered.lease.failed();
             record.received(upload.bytes());
             let refusal = Refusal::new(Reason::BadResponse, StatusCode::BAD_GATEWAY, what);
-            let edit = Some(&onward.state.filters.response);
+            let edit = Some(onward.response_edit());
             return self.refuse(&refusal, request.method, record, edit).await;
         }
         let status = StatusCode::from_u16(answered.head.status).unwrap_or(StatusCode::BAD_GATEWAY);

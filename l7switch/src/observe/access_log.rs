@@ -86,6 +86,9 @@ pub struct Line {
     pub first_byte: Option<f64>,
     /// How it ended: `ok`, or a [reason](crate::observe::reason::Reason).
     pub end: &'static str,
+    /// The request's identifier, where the route says `$request_id` or another variable.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub request_id: String,
 }
 
 impl Line {
@@ -127,6 +130,10 @@ impl Line {
         }
         out.push_str(" end=");
         out.push_str(self.end);
+        if !self.request_id.is_empty() {
+            out.push_str(" request_id=");
+            escape(&self.request_id, &mut out);
+        }
         out
     }
 
@@ -328,6 +335,16 @@ mod tests {
             end: "ok",
             ..Line::default()
         }
+    }
+
+    #[test]
+    fn an_identifier_stands_last() {
+        let line = Line {
+            request_id: "a-1".to_owned(),
+            ..line()
+        };
+        assert!(line.text().ends_with(" end=ok request_id=a-1"));
+        assert!(line.json().contains("\"request_id\":\"a-1\""));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use l7switch_rules::model;
 use l7switch_rules::model::HeaderEdit;
 use l7switch_rules::model::PathMatch;
 use l7switch_rules::model::PathRewrite;
+use l7switch_rules::template::Template;
 
 /// Header edits with names and values in the form in which messages have them.
 #[derive(Clone, Debug, Default)]
@@ -30,12 +31,13 @@ const UNTOUCHABLE: [HeaderName; 6] = [
 ];
 
 impl Edit {
-    /// The edits of a rule file.
+    /// The edits of a rule file, with values as `fill` gives them. A field that would be set to nothing is taken out, and none
+    /// is added that is empty, where variables make it so.
     ///
     /// # Errors
     ///
     /// A name or value that no message can have, or a field that must not be changed.
-    pub fn new(edit: &HeaderEdit) -> Result<Self, String> {
+    pub fn new(edit: &HeaderEdit, fill: impl Fn(&Template) -> Vec<u8>) -> Result<Self, String> {
         let name = |name: &str| {
             let parsed = HeaderName::from_bytes(name.as_bytes())
                 .map_err(|_| format!("`{name}` is not a field name"))?;
@@ -44,20 +46,27 @@ impl Edit {
             }
             Ok(parsed)
         };
-        let pair = |(field, value): &(String, String)| {
-            let parsed = HeaderValue::from_bytes(value.as_bytes())
+        let mut made = Self::default();
+        for field in &edit.remove {
+            made.remove.push(name(field)?);
+        }
+        let pair = |field: &str, value: &Template| {
+            let parsed = HeaderValue::from_bytes(fill(value).trim_ascii())
                 .map_err(|_| format!("the value of `{field}` is not a field value"))?;
-            Ok((name(field)?, parsed))
+            let is_kept = !parsed.is_empty() || value.literal().is_some();
+            Ok::<_, String>((name(field)?, is_kept.then_some(parsed)))
         };
-        Ok(Self {
-            remove: edit
-                .remove
-                .iter()
-                .map(|field| name(field))
-                .collect::<Result<_, _>>()?,
-            set: edit.set.iter().map(pair).collect::<Result<_, String>>()?,
-            add: edit.add.iter().map(pair).collect::<Result<_, String>>()?,
-        })
+        for (field, value) in &edit.set {
+            match pair(field, value)? {
+                (name, Some(value)) => made.set.push((name, value)),
+                (name, None) => made.remove.push(name),
+            }
+        }
+        for (field, value) in &edit.add {
+            let (name, value) = pair(field, value)?;
+            made.add.extend(value.map(|value| (name, value)));
+        }
+        Ok(made)
     }
 
     /// Whether there are none.
@@ -99,6 +108,8 @@ pub struct Filters {
     pub response: Edit,
     /// Host that the server sees.
     pub hostname: Option<HeaderValue>,
+    /// Whether a value of the edits has a variable: they are made anew for each request then.
+    pub has_variables: bool,
 }
 
 impl Filters {
@@ -113,10 +124,13 @@ impl Filters {
             .as_deref()
             .map(HeaderValue::from_str)
             .transpose();
+        let text = |template: &Template| template.literal().unwrap_or_default().into();
+        let edits = [&filters.request_headers, &filters.response_headers];
         Ok(Self {
-            request: Edit::new(&filters.request_headers)?,
-            response: Edit::new(&filters.response_headers)?,
+            request: Edit::new(&filters.request_headers, text)?,
+            response: Edit::new(&filters.response_headers, text)?,
             hostname: hostname.map_err(|_| "`rewrite_hostname` is not a host".to_owned())?,
+            has_variables: edits.into_iter().any(HeaderEdit::has_variables),
         })
     }
 }
@@ -249,12 +263,12 @@ mod tests {
 
     #[test]
     fn edits_come_in_order() {
-        let edit = Edit::new(&HeaderEdit {
+        let edit = HeaderEdit {
             remove: vec!["x-a".to_owned()],
-            set: vec![("x-b".to_owned(), "2".to_owned())],
-            add: vec![("x-b".to_owned(), "3".to_owned())],
-        })
-        .unwrap();
+            set: vec![("x-b".to_owned(), "2".parse().unwrap())],
+            add: vec![("x-b".to_owned(), "3".parse().unwrap())],
+        };
+        let edit = Edit::new(&edit, text).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert("x-a", HeaderValue::from_static("1"));
         headers.insert("x-b", HeaderValue::from_static("1"));
@@ -266,13 +280,36 @@ mod tests {
         );
     }
 
+    fn text(template: &Template) -> Vec<u8> {
+        template.to_string().into_bytes()
+    }
+
+    #[test]
+    fn what_a_variable_leaves_empty_is_not_sent() {
+        let value = |text: &str| ("x-a".to_owned(), text.parse().unwrap());
+        let edit = HeaderEdit {
+            remove: Vec::new(),
+            set: vec![value("$query"), ("x-b".to_owned(), "".parse().unwrap())],
+            add: vec![value("$query"), value("a$query ")],
+        };
+        let edit = Edit::new(&edit, |template| {
+            let text = template.to_string().replace("${query}", "");
+            text.into_bytes()
+        });
+        let mut headers = HeaderMap::new();
+        headers.insert("x-a", HeaderValue::from_static("1"));
+        edit.unwrap().apply(&mut headers);
+        assert_eq!(headers.get_all("x-a").iter().collect::<Vec<_>>(), ["a"]);
+        assert_eq!(headers["x-b"], "");
+    }
+
     #[test]
     fn framing_cannot_be_edited() {
         let edit = HeaderEdit {
             remove: vec!["content-length".to_owned()],
             ..Default::default()
         };
-        assert!(Edit::new(&edit).is_err());
+        assert!(Edit::new(&edit, text).is_err());
     }
 
     #[test]
@@ -289,6 +326,7 @@ mod tests {
             hostname: hostname.map(str::to_owned),
             port,
             path: None,
+            location: None,
             status: 302,
         };
         let go = |r: model::Redirect| location(&r, &request, &[]);

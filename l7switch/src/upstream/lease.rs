@@ -68,6 +68,11 @@ impl Lease {
         self.outstanding.server()
     }
 
+    /// The name of the server's pool.
+    pub fn pool(&self) -> &str {
+        &self.pool.config().name
+    }
+
     /// Whether the kernel can move its bytes.
     pub fn is_clear(&self) -> bool {
         self.link.connection.raw().is_some()

@@ -204,3 +204,24 @@ fn an_upgrade_over_tls() {
         "{answer:?}"
     );
 }
+
+/// Servers are told what the handshake was, by variables.
+#[test]
+fn what_the_handshake_has_told() {
+    let authority = Authority::new();
+    let python = Python::start("python");
+    let pair = authority.issue(&["first.example"]);
+    let fields = "request_headers = { set = { X-Told = '$server_name $tls_version $scheme' } }\n";
+    let switch = Switch::start(
+        &rules(&[pair], &python).replace("pool = 'main'\n", &format!("pool = 'main'\n{fields}")),
+    );
+    for (arguments, version) in [
+        (["--http1.1", "--tls-max", "1.2"], "TLSv1.2"),
+        (["--http2", "--tlsv1.3", "--compressed"], "TLSv1.3"),
+    ] {
+        let answer = ask(&switch, &authority, "first.example", &arguments);
+        let echo = Echo::parse(&answer.body);
+        let expected = format!("first.example {version} https");
+        assert_eq!(echo.field("x-told"), expected);
+    }
+}

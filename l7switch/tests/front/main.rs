@@ -30,3 +30,4 @@ mod strict;
 mod support;
 mod times;
 mod tls;
+mod variables;

@@ -7,11 +7,17 @@ use l7switch_engine::uri::Allow;
 use super::Check;
 use crate::automata::Alphabet;
 use crate::model::*;
+use crate::template::Template;
+use crate::template::TemplateError;
+use crate::template::Variable;
 use crate::text::diagnostic::Diagnostic;
+use crate::text::guesses;
 use crate::text::language::HeaderEditText;
 use crate::text::language::ValueChoice;
 use crate::text::language::ValueTable;
 use crate::text::language::ValueText;
+use crate::text::read::choices;
+use crate::text::read::nearest;
 use crate::text::source::At;
 use crate::text::source::Span;
 use crate::text::value::Entries;
@@ -262,10 +268,35 @@ impl Check<'_> {
                         "a field's value has no control characters and no white space at its ends";
                     self.note(Diagnostic::error("bad-value", value.span, message));
                 }
-                list.extend(self.edited_name(&name).map(|name| (name, value.value)));
+                let template = self.template(&value);
+                list.extend(self.edited_name(&name).zip(template));
             }
         }
         edit
+    }
+
+    /// A text with variables.
+    pub(super) fn template(&mut self, text: &At<String>) -> Option<Template> {
+        let error = match text.value.parse() {
+            Ok(template) => return Some(template),
+            Err(error) => error,
+        };
+        let dollar = "a dollar is written as `$$`";
+        let help = match &error {
+            TemplateError::Unknown(name) => {
+                let known = || Variable::ALL.iter().map(|known| known.as_str());
+                let words: Vec<&str> = known().collect();
+                let near = guesses::value(name, &words).or_else(|| nearest(name, known()));
+                match near {
+                    Some(near) => format!("did you mean `${near}`? ({dollar})"),
+                    None => format!("known here: {}; {dollar}", choices(known())),
+                }
+            }
+            TemplateError::Open | TemplateError::Lone => dollar.to_owned(),
+        };
+        let message = error.to_string();
+        self.note(Diagnostic::error("unknown-variable", text.span, message).help(help));
+        None
     }
 
     fn edited_name(&mut self, name: &At<String>) -> Option<String> {

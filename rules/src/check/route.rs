@@ -9,6 +9,7 @@ use super::fields::is_token;
 use crate::automata::Alphabet;
 use crate::compile::allow;
 use crate::model::*;
+use crate::template::Template;
 use crate::text::diagnostic::Diagnostic;
 use crate::text::language::*;
 use crate::text::read::nearest;
@@ -462,13 +463,20 @@ impl Check<'_> {
             && value.hostname.is_none()
             && value.port.is_none()
             && value.path.is_none();
-        if nothing {
+        if !nothing && let Some(location) = &value.location {
+            let message = "`location` is the whole of where the redirect leads";
+            self.note(
+                Diagnostic::error("not-one", location.span, message)
+                    .help("give it without scheme, hostname, port and path"),
+            );
+        }
+        if nothing && value.location.is_none() {
             let message = "the redirect leads to the same URL".to_owned();
             self.missing(
                 value.broken,
                 span,
                 message,
-                "add one of: scheme, hostname, port, path",
+                "add one of: scheme, hostname, port, path, location",
             );
         }
         Redirect {
@@ -476,7 +484,25 @@ impl Check<'_> {
             hostname: value.hostname.and_then(|h| self.hostname(&h)),
             port: value.port.and_then(|p| self.number(&p, 1, 65_535)),
             path: value.path.and_then(|p| self.path_rewrite(&p, paths)),
+            location: value.location.and_then(|l| self.location(&l)),
             status: u16::try_from(status.value).unwrap_or(302),
         }
+    }
+
+    /// The whole of Location: a URI reference (RFC 9110, 10.2.2).
+    fn location(&mut self, given: &At<String>) -> Option<Template> {
+        let template = self.template(given)?;
+        let is_uri = given
+            .value
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !b"\"<>\\^`|".contains(&b));
+        if given.value.is_empty() || !is_uri {
+            let message = "this is not a URI";
+            self.note(
+                Diagnostic::error("bad-value", given.span, message)
+                    .help("write it as \"https://$host$uri\", other characters as %XX"),
+            );
+        }
+        Some(template)
     }
 }

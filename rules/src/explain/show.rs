@@ -68,6 +68,9 @@ impl fmt::Display for Explanation {
                     Some(PathRewrite::ReplacePrefix(path)) => write!(f, " prefix becomes {path}")?,
                     None => {}
                 }
+                if let Some(location) = &redirect.location {
+                    write!(f, " to {location}")?;
+                }
                 writeln!(f)?;
             }
             (Outcome::Respond, Some(status), _) => writeln!(f, "action   respond {status}")?,

@@ -100,7 +100,8 @@ const KEYS: &[(&str, &[&str])] = &[
 
 /// The same of values.
 const WORDS: &[(&str, &[&str])] = &[
-    ("client_ip", &["source"]),
+    ("args", &["query"]),
+    ("client_ip", &["source", "client_address"]),
     ("consistent", &["ch"]),
     ("grpc", &["http2", "http"]),
     ("grpcs", &["http2", "https"]),
@@ -110,6 +111,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("http", &["http1"]),
     ("http/1.1", &["http1", "http"]),
     ("http/2", &["http2", "http"]),
+    ("http_host", &["host"]),
     ("ip", &["source"]),
     ("ip_hash", &["sh"]),
     ("iphash", &["sh"]),
@@ -121,14 +123,27 @@ const WORDS: &[(&str, &[&str])] = &[
     ("maglev", &["mh"]),
     ("passthrough", &["tls"]),
     ("random", &["p2c"]),
-    ("remote_addr", &["source"]),
-    ("remote_ip", &["source"]),
+    ("query_string", &["query"]),
+    ("remote_addr", &["source", "client_address"]),
+    ("remote_ip", &["source", "client_address"]),
+    ("remote_port", &["client_port"]),
+    ("req_id", &["request_id"]),
+    ("request_method", &["method"]),
+    ("request_uri", &["uri"]),
     ("ring_hash", &["ch"]),
     ("round-robin", &["rr"]),
     ("round_robin", &["rr"]),
     ("roundrobin", &["rr"]),
+    ("sni", &["server_name"]),
     ("source", &["sh"]),
     ("source_hash", &["sh"]),
+    ("src", &["client_address"]),
+    ("ssl_protocol", &["tls_version"]),
+    ("ssl_server_name", &["server_name"]),
+    ("trace_parent", &["traceparent"]),
+    ("upstream", &["pool"]),
+    ("upstream_addr", &["server"]),
+    ("x_request_id", &["request_id"]),
     ("weighted_round_robin", &["wrr"]),
 ];
 
@@ -138,7 +153,7 @@ pub(super) fn key(word: &str, known: &[&str]) -> Option<&'static str> {
 }
 
 /// Our value for another program's.
-pub(super) fn value(word: &str, known: &[&str]) -> Option<&'static str> {
+pub(crate) fn value(word: &str, known: &[&str]) -> Option<&'static str> {
     find(WORDS, word, known)
 }
 

@@ -235,6 +235,8 @@ tables! {
         port: At<i64>,
         /// Path.
         path: At<PathRewriteText>,
+        /// The whole of Location, with variables, in place of scheme, hostname, port and path.
+        location: At<String>,
         /// 301, 302 (default), 303, 307 or 308.
         status: At<i64>,
     }
@@ -243,9 +245,9 @@ tables! {
     HeaderEditText {
         /// Names.
         remove: OneOrMany<At<String>>,
-        /// Fields that replace all of the same name.
+        /// Fields that replace all of the same name; values may have variables, such as $client_address.
         set: Entries<At<String>>,
-        /// Fields added to others of the same name.
+        /// Fields added to others of the same name; values may have variables.
         add: Entries<At<String>>,
     }
 

@@ -4,7 +4,7 @@
 pub mod address;
 pub mod choice;
 pub mod diagnostic;
-mod guesses;
+pub(crate) mod guesses;
 pub mod language;
 pub(crate) mod read;
 pub mod source;
