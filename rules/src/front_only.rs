@@ -16,6 +16,10 @@ pub(crate) fn service(model: &Model, service: &Service) -> Option<&'static str> 
         Some("the front limits the content of requests")
     } else if service.limits.tunnel_timeout.is_some() {
         Some("the front ends silent tunnels")
+    } else if service.maintenance != Maintenance::Off {
+        Some("the service is closed for maintenance, which the front says")
+    } else if service.error_pages.iter().any(|page| page.intercept) {
+        Some("the front replaces errors of servers by pages")
     } else if !service.trusted.is_empty() && goes_by_source(model, service) {
         Some(
             "routes or servers are chosen by the client's address, which `trusted` proxies tell in fields",
@@ -45,6 +49,9 @@ pub(crate) fn route(model: &Model, route: &Route) -> Option<&'static str> {
         }
         Action::Forward(_) if route.body_limit.is_some() => {
             Some("the front limits the content of requests")
+        }
+        Action::Forward(_) if route.error_pages.iter().any(|page| page.intercept) => {
+            Some("the front replaces errors of servers by pages")
         }
         Action::Forward(_) => pools(model, route).find_map(pool),
     }

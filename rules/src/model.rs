@@ -21,11 +21,15 @@ use serde::Serializer;
 use crate::template::Template;
 
 mod limits;
+mod pages;
 
 pub use limits::Limits;
 pub use limits::RateKey;
 pub use limits::RateLimit;
 pub use limits::SourcePrefix;
+pub use pages::Content;
+pub use pages::Maintenance;
+pub use pages::Page;
 
 /// Everything that a rule file says.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -59,6 +63,11 @@ pub struct Service {
     pub accept_proxy: Vec<IpNet>,
     /// Whether messages say in Via that they went through the switch.
     pub via: bool,
+    /// Whether all requests are refused for now.
+    pub maintenance: Maintenance,
+    /// Pages in place of errors: the one for the fewest statuses first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub error_pages: Vec<Page>,
     /// Routes in the order of the file.
     pub routes: Vec<Route>,
 }
@@ -169,6 +178,9 @@ pub struct Route {
     pub rate_limit: Option<RateLimit>,
     /// Longest content of a request, in place of [`Limits::body`].
     pub body_limit: Option<u64>,
+    /// Pages in place of errors, before those of the service.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub error_pages: Vec<Page>,
     /// What is done with a request.
     pub action: Action,
 }
@@ -261,7 +273,7 @@ pub struct Respond {
     /// Status code, 200 to 599.
     pub status: u16,
     /// Content.
-    pub body: String,
+    pub body: Content,
     /// Content-Type.
     pub content_type: String,
 }

@@ -101,10 +101,11 @@ fn route() -> impl Strategy<Value = Route> {
                 strict: false,
                 rate_limit: None,
                 body_limit: None,
+                error_pages: Vec::new(),
                 filters: Filters::default(),
                 action: Action::Respond(Respond {
                     status: 200,
-                    body: String::new(),
+                    body: Content::Text(String::new()),
                     content_type: String::new(),
                 }),
             },
@@ -123,6 +124,8 @@ fn model(services: Vec<Vec<Route>>) -> Model {
         trusted: Vec::new(),
         accept_proxy: Vec::new(),
         via: false,
+        maintenance: Maintenance::Off,
+        error_pages: Vec::new(),
         routes,
     });
     Model {
@@ -282,6 +285,7 @@ fn steps_are_bounded() {
             strict: false,
             rate_limit: None,
             body_limit: None,
+            error_pages: Vec::new(),
             filters: Filters::default(),
             action: Action::Forward(Vec::new()),
         })

@@ -11,6 +11,7 @@ use l7switch_rules::model::Respond;
 
 use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
+use crate::ruleset::pages::Page;
 
 /// A response that the switch makes, with all of its content.
 pub type Answer = Response<Bytes>;
@@ -92,11 +93,28 @@ pub fn for_grpc(answer: &Answer) -> Answer {
     response
 }
 
-/// A route's fixed response.
-pub fn fixed(fixed: &Respond, method: &Method) -> Answer {
+/// A route's fixed response, with this content.
+pub fn fixed(fixed: &Respond, content: &Bytes, method: &Method) -> Answer {
     let status = StatusCode::from_u16(fixed.status).unwrap_or(StatusCode::OK);
-    let content = Bytes::copy_from_slice(fixed.body.as_bytes());
-    respond(status, &fixed.content_type, content, method)
+    respond(status, &fixed.content_type, content.clone(), method)
+}
+
+/// A page in place of an error. What the error's head says beside its content stays.
+pub fn page(page: &Page, error: &Answer, method: &Method) -> Answer {
+    let status = page.status(error.status());
+    let mut response = respond(
+        status,
+        &page.rules.content_type,
+        page.content.clone(),
+        method,
+    );
+    let headers = response.headers_mut();
+    for (name, value) in error.headers() {
+        if ![header::CONTENT_LENGTH, header::CONTENT_TYPE].contains(name) {
+            headers.append(name, value.clone());
+        }
+    }
+    response
 }
 
 /// A redirect.

@@ -47,6 +47,7 @@ use crate::observe::reason::Refusal;
 use crate::record::Record;
 use crate::ruleset::filters::Edit;
 use crate::ruleset::generation::Generation;
+use crate::ruleset::pages::Pages;
 use crate::upstream;
 use crate::upstream::Answered;
 use crate::upstream::Broke;
@@ -127,7 +128,7 @@ impl<C: Codec> Session<'_, C> {
             request.upgrade = self.upgrade(head, bytes);
         }
         if let Some(refusal) = unwanted(head, &self.buffers.fields, bytes) {
-            return self.refuse(&refusal, &method, record, None).await;
+            return self.refuse_unrouted(&refusal, &method, record).await;
         }
         let generation = self.client.core.active.load_full();
         let source = self.source(&generation, present, bytes);
@@ -153,7 +154,7 @@ impl<C: Codec> Session<'_, C> {
             if request.max_forwards == Some(0) {
                 return match answer::last_stop(&method) {
                     Ok(answer) => Box::pin(self.answer(answer, record)).await,
-                    Err(refusal) => self.refuse(&refusal, &method, record, None).await,
+                    Err(refusal) => self.refuse(&refusal, &method, record, &onward).await,
                 };
             }
         }
@@ -188,14 +189,37 @@ impl<C: Codec> Session<'_, C> {
         refusal: &Refusal,
         method: &Method,
         mut record: Box<Record>,
-        edit: Option<&Edit>,
+        onward: &Onward<'_>,
     ) -> Next {
         record.refused(refusal.reason);
-        let mut answer = answer::refuse(refusal, method);
-        if let Some(edit) = edit {
-            edit.apply(answer.headers_mut());
-        }
+        let mut answer = self.page(answer::refuse(refusal, method), onward.pages, method);
+        onward.response_edit().apply(answer.headers_mut());
         Box::pin(self.answer(answer, record)).await
+    }
+
+    /// The same where no route has taken the request.
+    async fn refuse_unrouted(
+        &mut self,
+        refusal: &Refusal,
+        method: &Method,
+        mut record: Box<Record>,
+    ) -> Next {
+        record.refused(refusal.reason);
+        let generation = self.client.core.active.load_full();
+        let pages = generation.service(&self.client.service);
+        let pages = pages.map_or_else(Pages::default, |(_, _, service)| {
+            Pages([&[], &service.pages])
+        });
+        let answer = self.page(answer::refuse(refusal, method), pages, method);
+        Box::pin(self.answer(answer, record)).await
+    }
+
+    /// The page that is sent in place of an error. Who calls by gRPC reads none.
+    fn page(&self, error: Answer, pages: Pages<'_>, method: &Method) -> Answer {
+        match pages.of(error.status()) {
+            Some(page) if !self.is_grpc => answer::page(page, &error, method),
+            _ => error,
+        }
     }
 
     /// Answers what is no request: `describe` fills in what is known of it.
@@ -207,10 +231,8 @@ impl<C: Codec> Session<'_, C> {
         log_limit::hostile(refusal.reason, self.client.peer, &refusal.detail);
         self.is_persistent = true;
         self.may_go_on = false;
-        let mut record = Record::begin(self.client, describe);
-        record.refused(refusal.reason);
-        let answer = answer::refuse(refusal, &Method::GET);
-        Box::pin(self.answer(answer, record)).await
+        let record = Record::begin(self.client, describe);
+        self.refuse_unrouted(refusal, &Method::GET, record).await
     }
 
     /// The protocol to which the client would change, if it may be asked of a server.
@@ -239,8 +261,9 @@ impl<C: Codec> Session<'_, C> {
             request = &changed;
         }
         if matches!(request.head.framing(), Framing::Length(length) if length > onward.longest()) {
-            let edit = Some(onward.response_edit());
-            return self.refuse(&too_long(), request.method, record, edit).await;
+            return self
+                .refuse(&too_long(), request.method, record, onward)
+                .await;
         }
         let mut upload = if request.is_streamed {
             Upload::new(request.is_chunked, request.expects(), onward.longest())
@@ -322,8 +345,7 @@ impl<C: Codec> Session<'_, C> {
                     // Nobody knows where the next request would begin.
                     self.may_go_on = false;
                 }
-                let edit = Some(onward.response_edit());
-                self.refuse(&refusal, request.method, record, edit).await
+                self.refuse(&refusal, request.method, record, onward).await
             }
         }
     }

@@ -102,7 +102,20 @@ impl Fields {
 
     /// The fields of these kinds as a map.
     pub(super) fn map(&self, head: &[u8], what: Present) -> HeaderMap {
-        let lines = self.lines.iter().filter(|line| what.has(line.what));
+        self.filtered(head, |line| what.has(line.what))
+    }
+
+    /// The fields of these names as a map.
+    pub(super) fn of(&self, head: &[u8], names: &[HeaderName]) -> HeaderMap {
+        self.filtered(head, |line| {
+            let name = name(head, line);
+            let is = |wanted: &HeaderName| name.eq_ignore_ascii_case(wanted.as_str().as_bytes());
+            names.iter().any(is)
+        })
+    }
+
+    fn filtered(&self, head: &[u8], is_wanted: impl Fn(&&Line) -> bool) -> HeaderMap {
+        let lines = self.lines.iter().filter(is_wanted);
         lines
             .filter_map(|line| {
                 let name = HeaderName::from_bytes(name(head, line)).ok()?;

@@ -24,6 +24,7 @@ use l7switch_rules::compile::allow;
 use l7switch_rules::model;
 use l7switch_rules::model::Action;
 use l7switch_rules::model::HashKey;
+use l7switch_rules::model::Maintenance;
 use l7switch_rules::model::PoolShare;
 use l7switch_rules::model::address_bytes;
 
@@ -43,6 +44,7 @@ use crate::ruleset::filters::Edit;
 use crate::ruleset::filters::RedirectSource;
 use crate::ruleset::generation;
 use crate::ruleset::generation::Generation;
+use crate::ruleset::pages::Pages;
 use crate::upstream::Patience;
 use crate::upstream::Pool;
 
@@ -218,6 +220,8 @@ pub struct Onward<'a> {
     pub pool: &'a Arc<Pool>,
     /// All pools.
     pub generation: &'a Generation,
+    /// Pages in place of errors.
+    pub pages: Pages<'a>,
     /// Target in origin form, where it is not what was sent.
     pub rewritten: Option<String>,
     /// Hash of the scheduler's key.
@@ -306,16 +310,36 @@ pub fn onward<'a, F: Fields + ?Sized>(
         response.headers_mut().insert(header::CONNECTION, close);
         return Err(response);
     };
+    let mut pages = Pages([&[], &service.pages]);
+    let refuse = |record: &mut Record, pages: Pages<'_>, refusal: &Refusal| {
+        let response = refuse(record, refusal);
+        match pages.of(response.status()) {
+            Some(page) => Box::new(answer::page(page, &response, method)),
+            None => response,
+        }
+    };
+    if let Maintenance::Except(who) = &model.maintenance
+        && !who.iter().any(|prefix| prefix.contains(&asked.source.ip()))
+    {
+        let refusal = Refusal::new(
+            Reason::Maintenance,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the service is closed for maintenance",
+        );
+        return Err(refuse(record, pages, &refusal));
+    }
     let plan = plan(generation, index, model, asked).map_err(|refusal| {
         if refusal.reason != Reason::NoRoute {
             log_limit::hostile(refusal.reason, asked.source, &refusal.detail);
         }
-        refuse(record, &refusal)
+        refuse(record, pages, &refusal)
     })?;
     let (Some(route), Some(state)) = (model.routes.get(plan.route), service.routes.get(plan.route))
     else {
-        return Err(refuse(record, &Refusal::internal("no such route")));
+        let refusal = Refusal::internal("no such route");
+        return Err(refuse(record, pages, &refusal));
     };
+    pages = Pages([&state.pages, &service.pages]);
     state.requests.fetch_add(1, Relaxed);
     record.describe(|line| line.route.clone_from(&state.label));
     let values = || {
@@ -340,7 +364,7 @@ pub fn onward<'a, F: Fields + ?Sized>(
                 "more requests than the rate limit allows",
             );
             log_limit::hostile(refusal.reason, asked.source, &refusal.detail);
-            let mut response = refuse(record, &refusal);
+            let mut response = refuse(record, pages, &refusal);
             let headers = response.headers_mut();
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
             response_edit(&edits, headers);
@@ -357,7 +381,7 @@ pub fn onward<'a, F: Fields + ?Sized>(
             _,
         ) => {
             let Some(pool) = generation.pools.get(pool) else {
-                return Err(refuse(record, &Refusal::internal("no such pool")));
+                return Err(refuse(record, pages, &Refusal::internal("no such pool")));
             };
             if let Some(edits) = &mut edits {
                 edits.chosen(&pool.config().name);
@@ -368,6 +392,7 @@ pub fn onward<'a, F: Fields + ?Sized>(
                 state,
                 pool,
                 generation,
+                pages,
                 rewritten,
                 hash,
                 edits,
@@ -384,11 +409,11 @@ pub fn onward<'a, F: Fields + ?Sized>(
             };
             match location {
                 Ok(location) => answer::redirect(status, location, method),
-                Err(refusal) => return Err(refuse(record, &refusal)),
+                Err(refusal) => return Err(refuse(record, pages, &refusal)),
             }
         }
-        (Step::Respond, Action::Respond(fixed)) => answer::fixed(fixed, method),
-        (Step::Respond, _) => return Err(refuse(record, &Refusal::internal("no response"))),
+        (Step::Respond, Action::Respond(fixed)) => answer::fixed(fixed, &state.content, method),
+        (Step::Respond, _) => return Err(refuse(record, pages, &Refusal::internal("no response"))),
     };
     response_edit(&edits, response.headers_mut());
     Err(Box::new(response))

@@ -11,6 +11,7 @@ use bytes::BytesMut;
 use http::Method;
 use http::StatusCode;
 use http::Version;
+use http::header;
 use l7switch_engine::http1::RequestKind;
 use l7switch_engine::http1::ResponseBody as Follows;
 use l7switch_engine::http1::ResponseHead;
@@ -19,6 +20,8 @@ use super::Codec;
 use super::NotTaken;
 use super::SPLICED;
 use super::Sends;
+use super::answer;
+use super::answer::Answer;
 use super::edit;
 use super::edit::Request;
 use super::exchange::Next;
@@ -85,10 +88,19 @@ impl<C: Codec> Session<'_, C> {
             answered.lease.failed();
             record.received(upload.bytes());
             let refusal = Refusal::new(Reason::BadResponse, StatusCode::BAD_GATEWAY, what);
-            let edit = Some(onward.response_edit());
-            return self.refuse(&refusal, request.method, record, edit).await;
+            return self.refuse(&refusal, request.method, record, onward).await;
         }
         let status = StatusCode::from_u16(answered.head.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        if let Some(page) = onward.pages.intercepting(status)
+            && !self.is_grpc
+        {
+            let error = kept_fields(status, fields, bytes);
+            let mut answer = answer::page(page, &error, request.method);
+            onward.response_edit().apply(answer.headers_mut());
+            record.received(upload.bytes());
+            self.replaced(request, answered, follows, upload);
+            return Box::pin(self.answer(answer, record)).await;
+        }
         record.responded(status, answered.now);
         let says_empty = {
             let mut lengths = fields.values(bytes, Present::CONTENT_LENGTH);
@@ -127,6 +139,35 @@ impl<C: Codec> Session<'_, C> {
             Err(NotTaken(_)) => Next::Cut,
             Ok(true) => Next::Last,
             Ok(false) => Next::Request,
+        }
+    }
+
+    /// Another response is sent in place of a server's. Its connection is kept where all of its content has come already, as that of
+    /// an error often has.
+    fn replaced(
+        &mut self,
+        request: &Request<'_>,
+        answered: Answered,
+        follows: Follows,
+        upload: &Upload,
+    ) {
+        let Answered {
+            head,
+            length,
+            lease,
+            ..
+        } = answered;
+        let buffer = &mut self.buffers.from_server;
+        buffer.advance(length);
+        let mut decoder = Decoder::of_response(follows);
+        let Ok(decoded) = decoder.decode(buffer) else {
+            return lease.failed();
+        };
+        let is_whole = decoded.ended && decoded.length == buffer.len();
+        if is_whole && upload.is_done() && head.persistent {
+            // What it says of its length is not looked at: it counts as the least that it may be.
+            let ending = ending(request.method, &head, false);
+            lease.completed(ending, Instant::now());
         }
     }
 
@@ -389,6 +430,17 @@ impl<C: Codec> Session<'_, C> {
         }
         Ok(last)
     }
+}
+
+/// What of a server's error is said with the page in its place.
+fn kept_fields(status: StatusCode, fields: &Fields, bytes: &[u8]) -> Answer {
+    let mut error = Answer::default();
+    *error.status_mut() = status;
+    *error.headers_mut() = fields.of(
+        bytes,
+        &[header::WWW_AUTHENTICATE, header::RETRY_AFTER, header::ALLOW],
+    );
+    error
 }
 
 /// Records that the client has not got its response.

@@ -46,6 +46,8 @@ reasons! {
     BodyBroken = "body_broken",
     /// The client's content is longer than the rules allow.
     BodyTooLarge = "body_too_large",
+    /// The service is closed for maintenance.
+    Maintenance = "maintenance",
     /// More requests came than the route's rate limit allows.
     RateLimited = "rate_limited",
     /// The client has more connections than the service allows.

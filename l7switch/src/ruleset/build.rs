@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use l7switch_rules::RuleSet;
 use l7switch_rules::model;
 use l7switch_rules::model::Protocol;
@@ -17,6 +18,9 @@ use crate::ruleset::generation::Generation;
 use crate::ruleset::generation::Route;
 use crate::ruleset::generation::Service;
 use crate::ruleset::generation::StatsRegistry;
+use crate::ruleset::pages;
+use crate::ruleset::pages::Page;
+use crate::ruleset::pages::PageError;
 use crate::ruleset::routing::Rules;
 use crate::upstream::Pool;
 
@@ -38,6 +42,14 @@ pub enum BuildError {
         pool: String,
         /// Why.
         error: Box<tls::TlsError>,
+    },
+    /// A page, or the content of a response, cannot be used.
+    #[error("service `{service}`: {error}")]
+    Page {
+        /// The service.
+        service: String,
+        /// Why.
+        error: PageError,
     },
     /// A filter cannot be applied.
     #[error("service `{service}`, route `{route}`: {error}")]
@@ -124,6 +136,11 @@ fn build_service(
             service: service.name.clone(),
             error: Box::new(error),
         })?;
+    let page_error = |error| BuildError::Page {
+        service: service.name.clone(),
+        error,
+    };
+    let pages = Page::all(&service.error_pages).map_err(page_error)?;
     let stats = stats.service(&service.name);
     let limiters = before.map(limiters).unwrap_or_default();
     let routes = service
@@ -146,10 +163,22 @@ fn build_service(
                 }),
                 label,
                 filters,
+                pages: Page::all(&route.error_pages).map_err(page_error)?,
+                content: match &route.action {
+                    model::Action::Respond(fixed) => {
+                        pages::content(&fixed.body).map_err(page_error)?
+                    }
+                    model::Action::Forward(_) | model::Action::Redirect(_) => Bytes::new(),
+                },
             })
         })
         .collect::<Result<_, BuildError>>()?;
-    Ok(Service { stats, routes, tls })
+    Ok(Service {
+        stats,
+        routes,
+        pages,
+        tls,
+    })
 }
 
 /// The rate limits of a service, by the labels of its routes.

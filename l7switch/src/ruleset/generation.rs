@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use l7switch_rules::model;
 use rustls::ServerConfig;
 
@@ -17,6 +18,7 @@ use crate::net::shutdown::Shutdown;
 use crate::observe::access_log::AccessLog;
 use crate::observe::stats::ServiceStats;
 use crate::ruleset::filters::Filters;
+use crate::ruleset::pages::Page;
 use crate::ruleset::routing::Rules;
 use crate::upstream::Pool;
 
@@ -41,6 +43,8 @@ pub struct Service {
     pub stats: Arc<ServiceStats>,
     /// By the model's number.
     pub routes: Vec<Route>,
+    /// Pages in place of errors.
+    pub pages: Vec<Page>,
     /// For `https`.
     pub tls: Option<Arc<ServerConfig>>,
 }
@@ -54,6 +58,10 @@ pub struct Route {
     pub requests: Arc<AtomicU64>,
     /// Filters, ready to be applied.
     pub filters: Filters,
+    /// Pages in place of errors, before the service's.
+    pub pages: Vec<Page>,
+    /// Content of its fixed response; empty where it has none.
+    pub content: Bytes,
     /// Its rate limit, shared with the generation before where that has the same.
     pub rate_limit: Option<Arc<RateLimiter>>,
 }

@@ -4,4 +4,5 @@
 pub mod build;
 pub mod filters;
 pub mod generation;
+pub mod pages;
 pub mod routing;

@@ -21,6 +21,7 @@ mod kept;
 mod limits;
 mod messages;
 mod names;
+mod pages;
 mod proxied;
 mod reload;
 mod responses;

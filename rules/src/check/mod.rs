@@ -3,6 +3,7 @@
 
 mod fields;
 mod limits;
+mod pages;
 mod pool;
 mod route;
 mod servers;

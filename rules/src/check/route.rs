@@ -112,6 +112,7 @@ impl Check<'_> {
             filters,
             rate_limit: text.rate_limit.and_then(|limit| self.rate_limit(limit)),
             body_limit: self.body_limit(text.body_limit),
+            error_pages: self.error_pages(text.error_pages),
             strict: text.strict.is_some_and(|strict| strict.value),
             action,
         }
@@ -144,7 +145,8 @@ impl Check<'_> {
             idle_timeout,
             tunnel_timeout,
             rate_limit,
-            body_limit
+            body_limit,
+            error_pages
         );
         if protocol == Protocol::Tcp {
             hide!(host);
@@ -413,40 +415,6 @@ impl Check<'_> {
             self.note(Diagnostic::error("bad-value", given.span, message));
         }
         shares
-    }
-
-    fn respond(&mut self, given: At<RespondText>) -> Respond {
-        let At { value, span } = given;
-        if value.status.is_none() {
-            self.missing(
-                value.broken,
-                span,
-                "the response has no status".to_owned(),
-                "add: status = 404",
-            );
-        }
-        let status = value
-            .status
-            .and_then(|s| self.number(&s, 200, 599))
-            .unwrap_or(500);
-        let content_type = match value.content_type {
-            Some(kind) => {
-                if kind.value.bytes().any(|b| !(b' '..0x7f).contains(&b)) {
-                    let message = "this is not a media type";
-                    self.note(
-                        Diagnostic::error("bad-value", kind.span, message)
-                            .help("write it as \"text/html; charset=utf-8\""),
-                    );
-                }
-                kind.value
-            }
-            None => "text/plain; charset=utf-8".to_owned(),
-        };
-        Respond {
-            status,
-            body: value.body.unwrap_or_default(),
-            content_type,
-        }
     }
 
     fn redirect(&mut self, given: At<RedirectText>, paths: &[PathMatch]) -> Redirect {

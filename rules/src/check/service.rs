@@ -108,6 +108,8 @@ impl Check<'_> {
                 .map_or_else(Vec::new, |t| t.0.iter().map(|p| p.0).collect()),
             accept_proxy: accept_proxy(text.accept_proxy.as_ref()),
             via: text.via.unwrap_or_default(),
+            maintenance: self.maintenance(protocol, text.maintenance),
+            error_pages: self.error_pages(text.error_pages),
             routes: Vec::new(),
         };
         match &text.listen {

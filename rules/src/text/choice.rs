@@ -9,6 +9,8 @@ use toml::de::DeValue;
 
 use super::address::ServerAddress;
 use super::language::KeyText;
+use super::language::MaintenanceText;
+use super::language::PageText;
 use super::language::SchedulerText;
 use super::language::ServerText;
 use super::language::ServerTlsText;
@@ -85,6 +87,18 @@ choices! {
         All(bool) = DeValue::Boolean(_),
         From(OneOrMany<Prefix>) = _,
     } else "true, false or a list of address prefixes"
+
+    /// A page in place of an error.
+    PageChoice {
+        File(At<String>) = DeValue::String(_),
+        Table(PageText) = DeValue::Table(_),
+    } else "a file's path or a table such as { file = \"error.html\" }"
+
+    /// Whether a service is closed for maintenance.
+    MaintenanceChoice {
+        All(bool) = DeValue::Boolean(_),
+        Table(MaintenanceText) = DeValue::Table(_),
+    } else "true, false or a table such as { except = [\"192.0.2.0/24\"] }"
 
     /// A real server.
     ServerChoice {

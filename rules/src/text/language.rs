@@ -59,6 +59,8 @@ fn wanted(table: &str) -> &'static str {
         "CertificateText" => "a table such as { cert = \"chain.pem\", key = \"key.pem\" }",
         "ShareText" => "a table such as { name = \"v1\", weight = 9 }",
         "RateLimitText" => "a table such as { requests = 100, per = \"1s\" }",
+        "PageText" => "a file's path or a table such as { file = \"error.html\" }",
+        "MaintenanceText" => "a table such as { except = [\"192.0.2.0/24\"] }",
         "HealthText" => "a table such as { http = \"/healthz\" }",
         _ => "a table",
     }
@@ -95,6 +97,10 @@ tables! {
         accept_proxy: At<AcceptProxyChoice>,
         /// Whether the front adds Via to requests and responses; default: false.
         via: bool,
+        /// Whether all requests are refused (503) for now, or the clients whose requests are not; default: false.
+        maintenance: At<MaintenanceChoice>,
+        /// Pages in place of errors, by status ("404") or range of statuses ("500-599").
+        error_pages: At<Entries<At<PageChoice>>>,
         /// Routes; which one wins does not depend on their order until the last step.
         route: Vec<At<RouteText>>,
     }
@@ -179,6 +185,8 @@ tables! {
         rate_limit: At<RateLimitText>,
         /// Longest content of a request; default: that of the service.
         body_limit: At<Size>,
+        /// Pages in place of errors, before those of the service.
+        error_pages: At<Entries<At<PageChoice>>>,
     }
 
     /// How many requests of one client may come in what time. Others are refused (429).
@@ -220,9 +228,31 @@ tables! {
         /// Status code.
         status: At<i64>,
         /// Content; default: empty.
-        body: String,
-        /// Content-Type; default: text/plain; charset=utf-8.
+        body: At<String>,
+        /// File with the content, relative to the rule file.
+        file: At<String>,
+        /// Content-Type; default: text/plain; charset=utf-8, and by the name of a file.
         content_type: At<String>,
+    }
+
+    /// A page in place of an error.
+    PageText {
+        /// File with the page, relative to the rule file.
+        file: At<String>,
+        /// The page.
+        body: At<String>,
+        /// Content-Type; default: text/html; charset=utf-8, and by the name of a file.
+        content_type: At<String>,
+        /// Status that is sent; default: the error's.
+        status: At<i64>,
+        /// Whether it also replaces servers' responses; default: false.
+        intercept: bool,
+    }
+
+    /// Maintenance of a service.
+    MaintenanceText {
+        /// Clients that are served all the same.
+        except: OneOrMany<Prefix>,
     }
 
     /// A redirect; what is not given is taken from the request.
