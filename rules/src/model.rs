@@ -20,6 +20,7 @@ use serde::Serializer;
 
 use crate::template::Template;
 
+mod files;
 mod limits;
 mod pages;
 

@@ -15,6 +15,7 @@ use crate::support::python::Python;
 use crate::support::raw::Raw;
 use crate::support::switch::Switch;
 use crate::support::switch::list;
+use crate::support::until;
 
 fn rules(pairs: &[(PathBuf, PathBuf)], python: &Python) -> String {
     let entries: Vec<String> = pairs.iter().map(entry).collect();
@@ -150,6 +151,26 @@ fn a_reload_brings_new_certificates() {
     assert_eq!(ask(&switch, &authority, "old.example", &[]).status, 200);
     switch.reload(&rules(&[authority.issue(&["new.example"])], &python));
     assert_eq!(ask(&switch, &authority, "new.example", &[]).status, 200);
+    assert_eq!(ask(&switch, &authority, "old.example", &[]).exit, 60);
+}
+
+/// Certificate and key are replaced, one after the other, and nobody says so.
+#[test]
+fn a_renewed_certificate_is_seen() {
+    let authority = Authority::new();
+    let python = Python::start("python");
+    let pair = authority.issue(&["old.example"]);
+    let switch = Switch::start_with(&rules(std::slice::from_ref(&pair), &python), &["--watch"]);
+    assert_eq!(ask(&switch, &authority, "old.example", &[]).status, 200);
+    let fresh = authority.issue(&["new.example"]);
+    for (from, to) in [(&fresh.0, &pair.0), (&fresh.1, &pair.1)] {
+        let beside = to.with_extension("fresh");
+        std::fs::copy(from, &beside).unwrap();
+        std::fs::rename(&beside, to).unwrap();
+    }
+    until("the new one is served", || {
+        ask(&switch, &authority, "new.example", &[]).status == 200
+    });
     assert_eq!(ask(&switch, &authority, "old.example", &[]).exit, 60);
 }
 

@@ -32,3 +32,4 @@ mod support;
 mod times;
 mod tls;
 mod variables;
+mod watching;

@@ -145,8 +145,15 @@ impl Explanation {
             }
             None => {}
         }
-        if let Some(time) = filters.response_timeout {
-            writeln!(f, "filter   response timeout {} ms", time.as_millis())?;
+        for (what, time) in [
+            ("response", filters.response_timeout),
+            ("request", filters.request_timeout),
+            ("idle", filters.idle_timeout),
+            ("tunnel", filters.tunnel_timeout),
+        ] {
+            if let Some(time) = time {
+                writeln!(f, "filter   {what} timeout {time:?}")?;
+            }
         }
         Ok(())
     }
@@ -154,10 +161,8 @@ impl Explanation {
         if let Some(limit) = &self.rate_limit {
             write!(
                 f,
-                "limit    {} requests in {} ms, burst {}, by ",
-                limit.requests,
-                limit.per.as_millis(),
-                limit.burst
+                "limit    {} requests in {:?}, burst {}, by ",
+                limit.requests, limit.per, limit.burst
             )?;
             match &limit.key {
                 RateKey::Source => writeln!(f, "source")?,

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+//! The files that a model names beside its rule files.
+
+use std::path::PathBuf;
+
+use super::Action;
+use super::Content;
+use super::Model;
+use super::Page;
+
+impl Model {
+    /// Certificates, keys, authorities, pages and contents, in no order; some may be there twice.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for service in &self.services {
+            let certificates = service.certificates.iter();
+            files.extend(certificates.flat_map(|one| [one.cert.clone(), one.key.clone()]));
+            pages(&service.error_pages, &mut files);
+            for route in &service.routes {
+                pages(&route.error_pages, &mut files);
+                if let Action::Respond(respond) = &route.action {
+                    content(&respond.body, &mut files);
+                }
+            }
+        }
+        for tls in self.pools.iter().filter_map(|pool| pool.tls.as_ref()) {
+            files.extend(tls.ca.clone());
+            let certificate = tls.certificate.iter();
+            files.extend(certificate.flat_map(|one| [one.cert.clone(), one.key.clone()]));
+        }
+        files
+    }
+}
+
+fn pages(pages: &[Page], files: &mut Vec<PathBuf>) {
+    for page in pages {
+        content(&page.content, files);
+    }
+}
+
+fn content(content: &Content, files: &mut Vec<PathBuf>) {
+    if let Content::File(path) = content {
+        files.push(path.clone());
+    }
+}
