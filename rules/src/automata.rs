@@ -104,26 +104,34 @@ impl fmt::Display for AutomatonError {
     }
 }
 
+fn parser() -> regex_syntax::Parser {
+    regex_syntax::ParserBuilder::new()
+        .utf8(false)
+        .nest_limit(100)
+        .build()
+}
+
+/// How many groups an expression has; `None` where it is none.
+pub fn groups(pattern: &str) -> Option<usize> {
+    let hir = parser().parse(pattern).ok()?;
+    Some(hir.properties().explicit_captures_len())
+}
+
 /// Parses an expression.
 ///
 /// # Errors
 ///
 /// [`AutomatonError::Syntax`].
 pub fn parse(pattern: &str, alphabet: Alphabet) -> Result<Hir, AutomatonError> {
-    let hir = regex_syntax::ParserBuilder::new()
-        .utf8(false)
-        .nest_limit(100)
-        .build()
-        .parse(pattern)
-        .map_err(|error| {
-            let (what, span) = match &error {
-                regex_syntax::Error::Parse(e) => (e.kind().to_string(), Some(e.span())),
-                regex_syntax::Error::Translate(e) => (e.kind().to_string(), Some(e.span())),
-                _ => (error.to_string(), None),
-            };
-            let range = span.map_or(0..pattern.len(), |s| s.start.offset..s.end.offset);
-            AutomatonError::Syntax(what, range)
-        })?;
+    let hir = parser().parse(pattern).map_err(|error| {
+        let (what, span) = match &error {
+            regex_syntax::Error::Parse(e) => (e.kind().to_string(), Some(e.span())),
+            regex_syntax::Error::Translate(e) => (e.kind().to_string(), Some(e.span())),
+            _ => (error.to_string(), None),
+        };
+        let range = span.map_or(0..pattern.len(), |s| s.start.offset..s.end.offset);
+        AutomatonError::Syntax(what, range)
+    })?;
     Ok(restrict(&hir, alphabet))
 }
 

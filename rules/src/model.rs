@@ -23,6 +23,7 @@ use crate::template::Template;
 mod files;
 mod limits;
 mod pages;
+mod rewrite;
 
 pub use limits::Limits;
 pub use limits::RateKey;
@@ -31,6 +32,9 @@ pub use limits::SourcePrefix;
 pub use pages::Content;
 pub use pages::Maintenance;
 pub use pages::Page;
+pub use rewrite::PathRewrite;
+pub use rewrite::RegexRewrite;
+pub use rewrite::Substitute;
 
 /// Everything that a rule file says.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -345,16 +349,6 @@ impl HeaderEdit {
             .into_iter()
             .any(|(_, value)| value.literal().is_none())
     }
-}
-
-/// A new path, as in the Gateway API's HTTPPathModifier.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PathRewrite {
-    /// The whole path; the query stays.
-    ReplaceFull(String),
-    /// The matched prefix; only on routes whose paths are all prefixes.
-    ReplacePrefix(String),
 }
 
 /// A pool of real servers.

@@ -129,35 +129,58 @@ impl Template {
     }
 }
 
+/// A piece of a text, before it is known what its names are.
+pub(crate) enum Part<'t> {
+    /// As it stands; may be empty.
+    Text(&'t str),
+    /// What follows a dollar.
+    Name(&'t str),
+}
+
+/// Takes a text apart where dollars are.
+pub(crate) fn split(text: &str) -> Result<Vec<Part<'_>>, TemplateError> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once('$') {
+        parts.push(Part::Text(before));
+        if let Some(behind) = behind.strip_prefix('$') {
+            parts.push(Part::Text("$"));
+            rest = behind;
+            continue;
+        }
+        let name;
+        (name, rest) = match behind.strip_prefix('{') {
+            Some(inside) => inside.split_once('}').ok_or(TemplateError::Open)?,
+            None => {
+                let end = behind.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+                behind.split_at(end.unwrap_or(behind.len()))
+            }
+        };
+        if name.is_empty() {
+            return Err(TemplateError::Lone);
+        }
+        parts.push(Part::Name(name));
+    }
+    parts.push(Part::Text(rest));
+    Ok(parts)
+}
+
 impl FromStr for Template {
     type Err = TemplateError;
 
     fn from_str(text: &str) -> Result<Self, TemplateError> {
         let mut template = Self::default();
-        let mut rest = text;
-        while let Some((before, behind)) = rest.split_once('$') {
-            template.text(before);
-            if let Some(behind) = behind.strip_prefix('$') {
-                template.text("$");
-                rest = behind;
-                continue;
-            }
-            let name;
-            (name, rest) = match behind.strip_prefix('{') {
-                Some(inside) => inside.split_once('}').ok_or(TemplateError::Open)?,
-                None => {
-                    let end = behind.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-                    behind.split_at(end.unwrap_or(behind.len()))
+        for part in split(text)? {
+            match part {
+                Part::Text(text) => template.text(text),
+                Part::Name(name) => {
+                    let variable = Variable::ALL.iter().find(|known| known.as_str() == name);
+                    let variable =
+                        variable.ok_or_else(|| TemplateError::Unknown(name.to_owned()))?;
+                    template.0.push(Piece::Variable(*variable));
                 }
-            };
-            if name.is_empty() {
-                return Err(TemplateError::Lone);
             }
-            let variable = Variable::ALL.iter().find(|known| known.as_str() == name);
-            let variable = variable.ok_or_else(|| TemplateError::Unknown(name.to_owned()))?;
-            template.0.push(Piece::Variable(*variable));
         }
-        template.text(rest);
         Ok(template)
     }
 }

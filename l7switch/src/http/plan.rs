@@ -154,6 +154,9 @@ pub fn plan<F: Fields + ?Sized>(
             "no route takes this request",
         ));
     };
+    let state = generation.services.get(service);
+    let state = state.and_then(|state| state.routes.get(position));
+    let state = state.ok_or_else(|| Refusal::internal("no such route"))?;
     let text = |bytes| {
         std::str::from_utf8(bytes)
             .map_err(|_| Refusal::bad_request("the path is not ASCII (RFC 3986, 2)"))
@@ -172,7 +175,8 @@ pub fn plan<F: Fields + ?Sized>(
             let location = match redirect.location {
                 Some(_) => None,
                 None => {
-                    let location = filters::location(redirect, &source, &route.paths);
+                    let rewrite = state.redirect_path.as_ref();
+                    let location = filters::location(redirect, &source, rewrite, &route.paths);
                     Some(location_value(location.as_bytes())?)
                 }
             };
@@ -184,9 +188,9 @@ pub fn plan<F: Fields + ?Sized>(
         Action::Forward(shares) => {
             let pool = pool_of(generation, shares, route.strict)
                 .ok_or_else(|| Refusal::internal("the route has no pool"))?;
-            let rewritten = match &route.filters.rewrite_path {
+            let rewritten = match &state.filters.path {
                 Some(rewrite) if form.path != b"*" => {
-                    let path = filters::rewritten_path(rewrite, &route.paths, text(form.path)?);
+                    let path = rewrite.path(&route.paths, text(form.path)?);
                     Some(filters::target(&path, query()?))
                 }
                 _ => None,

@@ -21,6 +21,7 @@ use crate::ruleset::generation::StatsRegistry;
 use crate::ruleset::pages;
 use crate::ruleset::pages::Page;
 use crate::ruleset::pages::PageError;
+use crate::ruleset::rewrite::Rewrite;
 use crate::ruleset::routing::Rules;
 use crate::upstream::Pool;
 
@@ -149,11 +150,17 @@ fn build_service(
         .enumerate()
         .map(|(position, route)| {
             let label = route.label(position);
-            let filters = Filters::new(&route.filters).map_err(|error| BuildError::Filter {
+            let filter_error = |error| BuildError::Filter {
                 service: service.name.clone(),
                 route: label.clone(),
                 error,
-            })?;
+            };
+            let filters = Filters::new(&route.filters).map_err(filter_error)?;
+            let redirect_path = match &route.action {
+                model::Action::Redirect(redirect) => redirect.path.as_ref().map(Rewrite::new),
+                model::Action::Forward(_) | model::Action::Respond(_) => None,
+            };
+            let redirect_path = redirect_path.transpose().map_err(filter_error)?;
             Ok(Route {
                 requests: stats.route(&label),
                 rate_limit: route.rate_limit.as_ref().map(|rules| {
@@ -163,6 +170,7 @@ fn build_service(
                 }),
                 label,
                 filters,
+                redirect_path,
                 pages: Page::all(&route.error_pages).map_err(page_error)?,
                 content: match &route.action {
                     model::Action::Respond(fixed) => {

@@ -8,8 +8,9 @@ use http::header;
 use l7switch_rules::model;
 use l7switch_rules::model::HeaderEdit;
 use l7switch_rules::model::PathMatch;
-use l7switch_rules::model::PathRewrite;
 use l7switch_rules::template::Template;
+
+use crate::ruleset::rewrite::Rewrite;
 
 /// Header edits with names and values in the form in which messages have them.
 #[derive(Clone, Debug, Default)]
@@ -108,6 +109,8 @@ pub struct Filters {
     pub response: Edit,
     /// Host that the server sees.
     pub hostname: Option<HeaderValue>,
+    /// Path that the server sees.
+    pub path: Option<Rewrite>,
     /// Whether a value of the edits has a variable: they are made anew for each request then.
     pub has_variables: bool,
 }
@@ -130,41 +133,13 @@ impl Filters {
             request: Edit::new(&filters.request_headers, text)?,
             response: Edit::new(&filters.response_headers, text)?,
             hostname: hostname.map_err(|_| "`rewrite_hostname` is not a host".to_owned())?,
+            path: filters
+                .rewrite_path
+                .as_ref()
+                .map(Rewrite::new)
+                .transpose()?,
             has_variables: edits.into_iter().any(HeaderEdit::has_variables),
         })
-    }
-}
-
-/// The path that follows from a rewrite, without query.
-///
-/// `normalised` is the request's path in comparison form. Where the whole of it is replaced nothing
-/// of it is left; where a prefix is, the rest is taken from the comparison form, because in the
-/// form that was sent nobody can say where the prefix ends.
-pub fn rewritten_path(rewrite: &PathRewrite, paths: &[PathMatch], normalised: &str) -> String {
-    match rewrite {
-        PathRewrite::ReplaceFull(path) => path.clone(),
-        PathRewrite::ReplacePrefix(replacement) => {
-            let matched = paths
-                .iter()
-                .filter_map(|path| match path {
-                    PathMatch::Prefix(prefix) => Some(prefix.trim_end_matches('/')),
-                    PathMatch::Exact(_) | PathMatch::Regex(_) => None,
-                })
-                .filter(|prefix| {
-                    normalised
-                        .strip_prefix(prefix)
-                        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-                })
-                .max_by_key(|prefix| prefix.len())
-                .unwrap_or_default();
-            let rest = normalised.strip_prefix(matched).unwrap_or(normalised);
-            let joined = format!("{}{rest}", replacement.trim_end_matches('/'));
-            if joined.is_empty() {
-                "/".to_owned()
-            } else {
-                joined
-            }
-        }
     }
 }
 
@@ -185,6 +160,7 @@ pub fn target(path: &str, query: Option<&str>) -> String {
 pub fn location(
     redirect: &model::Redirect,
     request: &RedirectSource<'_>,
+    rewrite: Option<&Rewrite>,
     paths: &[PathMatch],
 ) -> String {
     let scheme = redirect.scheme.as_deref().unwrap_or(request.scheme);
@@ -198,8 +174,8 @@ pub fn location(
     let port = port
         .filter(|port| *port != default)
         .map_or_else(String::new, |p| format!(":{p}"));
-    let path = match &redirect.path {
-        Some(rewrite) => rewritten_path(rewrite, paths, request.normalised),
+    let path = match rewrite {
+        Some(rewrite) => rewrite.path(paths, request.normalised),
         None => request.path.to_owned(),
     };
     let query = request
@@ -234,32 +210,6 @@ fn split_authority(authority: &str) -> (&str, Option<u16>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn prefixes(list: &[&str]) -> Vec<PathMatch> {
-        list.iter()
-            .map(|prefix| PathMatch::Prefix((*prefix).to_owned()))
-            .collect()
-    }
-
-    #[test]
-    fn a_prefix_is_replaced_by_whole_segments() {
-        let rewrite = |to: &str| PathRewrite::ReplacePrefix(to.to_owned());
-        for (prefix, to, path, wanted) in [
-            ("/foo", "/xyz", "/foo/bar", "/xyz/bar"),
-            ("/foo", "/xyz", "/foo", "/xyz"),
-            ("/foo", "/", "/foo/bar", "/bar"),
-            ("/foo", "/", "/foo", "/"),
-            ("/foo", "/xyz/", "/foo/", "/xyz/"),
-            ("", "/api", "/a", "/api/a"),
-        ] {
-            assert_eq!(
-                rewritten_path(&rewrite(to), &prefixes(&[prefix]), path),
-                wanted
-            );
-        }
-        let longest = rewritten_path(&rewrite("/n"), &prefixes(&["/a", "/a/b"]), "/a/b/c");
-        assert_eq!(longest, "/n/c");
-    }
 
     #[test]
     fn edits_come_in_order() {
@@ -329,7 +279,7 @@ mod tests {
             location: None,
             status: 302,
         };
-        let go = |r: model::Redirect| location(&r, &request, &[]);
+        let go = |r: model::Redirect| location(&r, &request, None, &[]);
         assert_eq!(
             go(redirect(Some("https"), None, None)),
             "https://a.example/p?q=1"

@@ -19,6 +19,7 @@ use crate::observe::access_log::AccessLog;
 use crate::observe::stats::ServiceStats;
 use crate::ruleset::filters::Filters;
 use crate::ruleset::pages::Page;
+use crate::ruleset::rewrite::Rewrite;
 use crate::ruleset::routing::Rules;
 use crate::upstream::Pool;
 
@@ -58,6 +59,8 @@ pub struct Route {
     pub requests: Arc<AtomicU64>,
     /// Filters, ready to be applied.
     pub filters: Filters,
+    /// Path of its redirect.
+    pub redirect_path: Option<Rewrite>,
     /// Pages in place of errors, before the service's.
     pub pages: Vec<Page>,
     /// Content of its fixed response; empty where it has none.

@@ -5,4 +5,5 @@ pub mod build;
 pub mod filters;
 pub mod generation;
 pub mod pages;
+pub mod rewrite;
 pub mod routing;

@@ -130,3 +130,36 @@ async fn a_redirect_leads_where_variables_say() {
     assert_eq!(status, 404);
     assert_eq!(field(&head, "x-path").unwrap(), "/out");
 }
+
+/// Paths of servers and of redirects, made by a regular expression.
+#[tokio::test]
+async fn paths_are_made_anew() {
+    let server = Server::saying("fine").await;
+    let switch = start(&format!(
+        "[service.web]\nlisten = \"127.0.0.1:1\"\n\
+         [[service.web.route]]\npath = {{ prefix = \"/shop\" }}\npool = \"p\"\n\
+         rewrite = {{ path = {{ replace_regex = \"^/shop/([a-z]+)/([0-9]+)$\", with = \"/item/$2/$1\" }} }}\n\
+         [[service.web.route]]\n\
+         redirect = {{ path = {{ replace_regex = \"[.]php$\", with = \"\" }} }}\n\
+         [pool.p]\nservers = \"{}\"\n",
+        server.address
+    ));
+    let mut client = Raw::connect(address(&switch, "web")).await;
+    for (path, expected) in [
+        ("/shop/hats/7?a=b", "GET /item/7/hats?a=b HTTP/1.1"),
+        ("/shop/hats/./7", "GET /item/7/hats HTTP/1.1"),
+        ("/shop/hats/all", "GET /shop/hats/all HTTP/1.1"),
+    ] {
+        client
+            .send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
+            .await;
+        assert_eq!(client.response().await.0, 200);
+        let head = server.heads().pop().unwrap();
+        assert_eq!(head.lines().next().unwrap(), expected);
+    }
+    client
+        .send("GET /a/b.php?c HTTP/1.1\r\nHost: w.example\r\n\r\n")
+        .await;
+    let (_, head, _) = client.response().await;
+    assert_eq!(field(&head, "location").unwrap(), "http://w.example/a/b?c");
+}

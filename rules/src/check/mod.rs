@@ -5,6 +5,7 @@ mod fields;
 mod limits;
 mod pages;
 mod pool;
+mod rewrite;
 mod route;
 mod servers;
 mod service;

@@ -270,46 +270,6 @@ impl Check<'_> {
         }
     }
 
-    fn path_rewrite(
-        &mut self,
-        given: &At<PathRewriteText>,
-        paths: &[PathMatch],
-    ) -> Option<PathRewrite> {
-        let (path, rewrite): (&At<String>, fn(String) -> PathRewrite) =
-            match (&given.value.replace_full, &given.value.replace_prefix) {
-                (Some(path), None) => (path, PathRewrite::ReplaceFull),
-                (None, Some(path)) => (path, PathRewrite::ReplacePrefix),
-                _ => {
-                    self.exactly_one(given.span, "replace_full or replace_prefix");
-                    return None;
-                }
-            };
-        let is_prefix = |p: &PathMatch| matches!(p, PathMatch::Prefix(_));
-        if given.value.replace_prefix.is_some()
-            && (paths.is_empty() || !paths.iter().all(is_prefix))
-        {
-            let message = "there is no prefix to replace";
-            self.note(
-                Diagnostic::error("impossible", path.span, message)
-                    .help("give every `path` of the route as { prefix = \"…\" }"),
-            );
-        }
-        if !path.value.starts_with('/')
-            || path
-                .value
-                .bytes()
-                .any(|b| b <= b' ' || b >= 0x7f || b == b'#' || b == b'?')
-        {
-            let message = "this is not a request path";
-            self.note(
-                Diagnostic::error("bad-path", path.span, message)
-                    .help("start it with a slash, without query, other characters as %XX"),
-            );
-            return None;
-        }
-        Some(rewrite(path.value.clone()))
-    }
-
     fn action(
         &mut self,
         (broken, span): (bool, Span),

@@ -66,6 +66,9 @@ impl fmt::Display for Explanation {
                 match &redirect.path {
                     Some(PathRewrite::ReplaceFull(path)) => write!(f, " path {path}")?,
                     Some(PathRewrite::ReplacePrefix(path)) => write!(f, " prefix becomes {path}")?,
+                    Some(PathRewrite::ReplaceRegex(rewrite)) => {
+                        write!(f, " {} becomes {rewrite}", rewrite.pattern)?;
+                    }
                     None => {}
                 }
                 if let Some(location) = &redirect.location {
@@ -142,6 +145,9 @@ impl Explanation {
             Some(PathRewrite::ReplaceFull(path)) => writeln!(f, "filter   rewrite path to {path}")?,
             Some(PathRewrite::ReplacePrefix(path)) => {
                 writeln!(f, "filter   rewrite prefix to {path}")?
+            }
+            Some(PathRewrite::ReplaceRegex(rewrite)) => {
+                writeln!(f, "filter   rewrite {} to {rewrite}", rewrite.pattern)?;
             }
             None => {}
         }

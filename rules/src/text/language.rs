@@ -295,6 +295,10 @@ tables! {
         replace_full: At<String>,
         /// In place of the matched prefix; only where every path of the route is a prefix.
         replace_prefix: At<String>,
+        /// In place of what this regular expression finds first in the path stands `with`.
+        replace_regex: At<String>,
+        /// What stands there; $1 is what the first group has found.
+        with: At<String>,
     }
 
     /// A pool of real servers.
