@@ -255,7 +255,8 @@ impl<C: Codec> Session<'_, C> {
                 ends: Some(self.client.ends(source)),
             }),
             content: request.content,
-            is_safe: upstream::is_safe(request.method) && request.upgrade.is_none(),
+            method: request.method,
+            is_upgrade: request.upgrade.is_some(),
             patience,
             began: record.began(),
         };
