@@ -80,7 +80,7 @@ async fn http(
     };
     let mut content = Content::of(&head, kind);
     // What is found at once needs no end, which may be far.
-    while !sought.is_within(&content.seen) {
+    while !sought.has_come(&mut content) {
         if !content.more(stream, &mut buffer).await? {
             let found = match sought {
                 Sought::Text(_) => false,
@@ -136,10 +136,17 @@ impl Sought {
         }
     }
 
-    /// Whether it is known already that it is there.
-    fn is_within(&self, content: &[u8]) -> bool {
+    /// Whether it is known already that it is there. What was looked at is not looked at again.
+    fn has_come(&self, content: &mut Content) -> bool {
         match self {
-            Self::Text(text) => content.windows(text.len().max(1)).any(|part| part == text),
+            Self::Text(text) => {
+                // The text may have begun in what has come before.
+                let length = text.len().max(1);
+                let from = content.looked.saturating_sub(length.saturating_sub(1));
+                content.looked = content.seen.len();
+                let fresh = content.seen.get(from..).unwrap_or_default();
+                fresh.windows(length).any(|part| part == text)
+            }
             // Its end may matter.
             Self::Regex(_) => false,
         }
@@ -150,6 +157,8 @@ impl Sought {
 struct Content {
     decoder: Decoder,
     seen: Vec<u8>,
+    /// Bytes of it in which was looked already.
+    looked: usize,
     ended: bool,
 }
 
@@ -158,6 +167,7 @@ impl Content {
         Self {
             decoder: Decoder::of_response(head.body(kind)),
             seen: Vec::new(),
+            looked: 0,
             ended: false,
         }
     }
@@ -259,6 +269,38 @@ async fn ask(
                 Some(head) => return Ok(head),
                 None => (),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use l7switch_engine::http1::Framing;
+
+    #[test]
+    fn a_text_is_found_across_pieces() {
+        for pieces in [
+            &["all is well"][..],
+            &["all is w", "ell"],
+            &["a", "ll is we", "", "l", "l"],
+        ] {
+            let mut content = Content {
+                decoder: Decoder::of_request(Framing::Length(100)),
+                seen: Vec::new(),
+                looked: 0,
+                ended: false,
+            };
+            let found = |content: &mut Content, text: &str, piece: &str| {
+                content.seen.extend(piece.bytes());
+                Sought::Text(text.into()).has_come(content)
+            };
+            let mut at = Vec::new();
+            for piece in pieces {
+                at.push(found(&mut content, "is well", piece));
+            }
+            assert_eq!(at.pop(), Some(true), "{pieces:?}");
+            assert!(!at.contains(&true), "{pieces:?}");
         }
     }
 }

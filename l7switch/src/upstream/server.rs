@@ -26,7 +26,6 @@ use l7switch_rules::model::Passive;
 use l7switch_rules::model::ServerAddress;
 use tokio::sync::Notify;
 
-use self::control::Climb;
 use self::control::Control;
 use self::control::SlowStart;
 use self::place::endpoint;
@@ -159,7 +158,7 @@ impl RealServer {
         let stood = control.standing();
         change(&mut control);
         if let Some(climb) = control.climbs(stood.state) {
-            self.climb(climb);
+            climb.begin(Weak::clone(&self.me));
         }
         let before = self.sched.weight();
         let weight = control.weight_in_force();
@@ -177,21 +176,6 @@ impl RealServer {
             queue.release(|| ());
         }
         weight != before
-    }
-
-    /// Raises the weight of a server that starts slowly, until it is the one in the rules.
-    fn climb(&self, climb: Climb) {
-        let server = Weak::clone(&self.me);
-        tokio::spawn(async move {
-            let mut goes_on = true;
-            while goes_on {
-                tokio::time::sleep(climb.step).await;
-                let Some(server) = server.upgrade() else {
-                    return;
-                };
-                server.change(|control| goes_on = control.goes_on(climb.number));
-            }
-        });
     }
 
     /// How slowly it starts from now on; it is at its beginning if it came with a reload.

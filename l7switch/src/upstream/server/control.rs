@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! What rules, administrators and checks have said of a server, and what comes of it.
 
+use std::sync::Weak;
 use std::time::Duration;
 
 use l7switch_admin_api::Health;
@@ -8,6 +9,8 @@ use l7switch_admin_api::ServerState;
 use l7switch_engine::sched;
 use l7switch_rules::model::Lookup;
 use tokio::time::Instant;
+
+use super::RealServer;
 
 /// What comes of all that the hands on a server have said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +67,22 @@ pub(super) struct Climb {
     pub(super) number: u64,
     /// Time between two steps.
     pub(super) step: Duration,
+}
+
+impl Climb {
+    /// Raises the weight of a server that starts slowly, until it is the one in the rules.
+    pub(super) fn begin(self, server: Weak<RealServer>) {
+        tokio::spawn(async move {
+            let mut goes_on = true;
+            while goes_on {
+                tokio::time::sleep(self.step).await;
+                let Some(server) = server.upgrade() else {
+                    return;
+                };
+                server.change(|control| goes_on = control.goes_on(self.number));
+            }
+        });
+    }
 }
 
 /// Share of its weight that a server has at first, percent (Envoy's `min_weight_percent`).
