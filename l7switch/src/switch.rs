@@ -472,7 +472,7 @@ async fn prune(core: Weak<Core>) {
         for pool in &core.active.load().pools {
             pool.serve_queue();
             for server in pool.servers() {
-                server.prune_idle(pool.config().keepalive_timeout);
+                server.prune_idle(pool.config().keepalive_timeout, pool.config().keepalive);
             }
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use l7switch_admin_api::Health;
 use l7switch_admin_api::KernelState;
 use l7switch_admin_api::KernelStatus;
+use l7switch_admin_api::PoolStatus;
 use l7switch_admin_api::Servers;
 use l7switch_admin_api::Status;
 
@@ -125,6 +126,10 @@ pub(crate) fn status(status: &Status) -> String {
                 "name {name}: not resolved: {error}; {kept} addresses are kept"
             );
         }
+    }
+    for (name, pool) in status.pools.iter().filter(|(_, pool)| pool.queued > 0) {
+        let (name, queued) = (printable(name), pool.queued);
+        let _ = writeln!(text, "pool {name}: {queued} wait for a server");
     }
     text.push_str(&kernel(&status.kernel));
     let heading = cells([
@@ -309,6 +314,21 @@ mod tests {
         assert!(absent.contains("kernel: not loaded\n"), "{absent}");
         let refused = text(KernelState::Refused, None, Some("too long\u{1b}"));
         assert!(refused.contains("kernel: refused: too long\\u{1b}\n"));
+    }
+
+    #[test]
+    fn a_status_shows_who_waits() {
+        let mut status = Status::default();
+        let mut pool = PoolStatus::default();
+        status.pools.insert("idle".to_owned(), pool);
+        pool.queued = 3;
+        status.pools.insert("busy".to_owned(), pool);
+        let shown = super::status(&status);
+        assert!(
+            shown.contains("pool busy: 3 wait for a server\n"),
+            "{shown}"
+        );
+        assert!(!shown.contains("idle"), "{shown}");
     }
 
     #[test]

@@ -36,8 +36,6 @@ pub struct Outstanding {
     server: Arc<RealServer>,
     /// It was sent to another server before.
     repeating: Option<Repeating>,
-    /// Given up already.
-    is_over: bool,
 }
 
 impl Outstanding {
@@ -46,19 +44,12 @@ impl Outstanding {
         Self {
             server,
             repeating: None,
-            is_over: false,
         }
     }
 
     /// It was sent to another server before, and counts as such a one for as long as it lasts.
     pub fn repeats(&mut self, repeating: Option<Repeating>) {
         self.repeating = repeating;
-    }
-
-    /// Gives its place up where the pool's queue is looked through already.
-    pub(super) fn give_up(mut self) {
-        self.is_over = true;
-        self.server.sched().finish();
     }
 
     /// The server.
@@ -69,9 +60,6 @@ impl Outstanding {
 
 impl Drop for Outstanding {
     fn drop(&mut self) {
-        if self.is_over {
-            return;
-        }
         match self.server.queue() {
             None => self.server.sched().finish(),
             Some(queue) => queue.release(|| self.server.sched().finish()),

@@ -40,7 +40,7 @@ pub(super) enum Turn {
 #[derive(Debug, Default)]
 pub(super) struct Queue(Mutex<Line>);
 
-/// Those who wait.
+/// Those who wait. Each of them still wants its turn: [`Waiting`] takes it out before it ends.
 #[derive(Debug, Default)]
 pub(super) struct Line {
     waiters: VecDeque<Waiter>,
@@ -136,10 +136,8 @@ impl Line {
             let Some(waiter) = self.waiters.remove(at) else {
                 return;
             };
-            // It has left at this moment: the place is free again, and the next one's.
-            if let Err(Some((_, outstanding))) = waiter.turn.send(given) {
-                outstanding.give_up();
-            }
+            // It cannot have left at this moment: it leaves the line first, for which it needs the lock.
+            let _ = waiter.turn.send(given);
         }
     }
 

@@ -452,10 +452,11 @@ impl RealServer {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Closes idle connections that are older than `patience`, and forgets those that are closed.
-    pub fn prune_idle(&self, patience: Duration) {
+    /// Closes idle connections that are older than `patience`, and forgets those that are closed. Of connections of HTTP/2,
+    /// `most` stay that nobody uses.
+    pub fn prune_idle(&self, patience: Duration, most: usize) {
         self.idle().prune(patience, || self.sent_surplus());
-        self.reach.shared.prune(patience);
+        self.reach.shared.prune(patience, most);
     }
 
     /// What an administrator sees.

@@ -168,6 +168,33 @@ async fn a_client_that_leaves_waits_no_longer() {
     assert_eq!(slow.server.heads(), ["/held", "/stays"]);
 }
 
+/// Of HTTP/2 also one request may leave, while its connection stays.
+#[tokio::test]
+async fn a_stream_that_is_reset_waits_no_longer() {
+    let slow = Slow::start().await;
+    let switch = start(&simple(&[slow.server.address], "", "max_connections = 1"));
+    let stream = tokio::net::TcpStream::connect(address(&switch, "web"));
+    let (mut client, connection) = h2::client::handshake(stream.await.unwrap()).await.unwrap();
+    tokio::spawn(connection);
+    let mut ask = |target: &str| {
+        let request = http::Request::get(format!("http://a{target}"));
+        let request = request.body(()).unwrap();
+        client.send_request(request, true).unwrap().0
+    };
+    let held = ask("/held");
+    until(|| active(&switch) == 1).await;
+    let left = ask("/left");
+    until(|| queued(&switch) == 1).await;
+    let stays = ask("/stays");
+    until(|| queued(&switch) == 2).await;
+    drop(left);
+    until(|| queued(&switch) == 1).await;
+    slow.let_pass(2);
+    assert_eq!(soon(held).await.unwrap().status(), 200);
+    assert_eq!(soon(stays).await.unwrap().status(), 200);
+    assert_eq!(slow.server.heads(), ["/held", "/stays"]);
+}
+
 /// A server's own bound is before the pool's; who is full is passed over while another has room, whatever the scheduler.
 #[tokio::test]
 async fn a_server_that_is_full_is_passed_over() {

@@ -135,6 +135,14 @@ async fn a_server_that_comes_up_gets_its_weight_slowly() {
     assert_eq!((rising[5], rising[6]), (500, 500));
     assert!(rising.is_sorted(), "{rising:?}");
     assert_eq!(server.status().effective_weight, 5);
+    // What is over stays so, however long it would take now.
+    let hour = SlowStart {
+        time: Duration::from_secs(3600),
+        ..SLOW
+    };
+    server.set_slow_start(Some(hour));
+    assert_eq!(server.sched().weight(), 500);
+    server.set_slow_start(Some(SLOW));
     // The second start is not ended by the end of the first.
     comes_up();
     tokio::time::sleep(Duration::from_secs(20)).await;
