@@ -7,7 +7,6 @@ use std::time::Duration;
 use l7switch_admin_api::Health;
 use l7switch_admin_api::KernelState;
 use l7switch_admin_api::KernelStatus;
-use l7switch_admin_api::PoolStatus;
 use l7switch_admin_api::Servers;
 use l7switch_admin_api::Status;
 
@@ -267,6 +266,7 @@ pub(crate) fn servers(servers: &Servers) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use l7switch_admin_api::PoolStatus;
 
     #[test]
     fn columns_line_up() {

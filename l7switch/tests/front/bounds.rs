@@ -18,6 +18,9 @@ use crate::support::soon;
 use crate::support::start;
 use crate::support::until;
 
+/// One request at a time, for which others wait longer than a test lasts.
+const ONE: &str = "max_connections = 1\nqueue = { timeout = \"60s\" }";
+
 /// A server that answers when it is let, and what it has seen of requests at a time.
 struct Slow {
     server: Server,
@@ -150,7 +153,7 @@ async fn who_waits_for_too_long_is_told_so() {
 #[tokio::test]
 async fn a_client_that_leaves_waits_no_longer() {
     let slow = Slow::start().await;
-    let switch = start(&simple(&[slow.server.address], "", "max_connections = 1"));
+    let switch = start(&simple(&[slow.server.address], "", ONE));
     let mut held = ask(&switch, "/held").await;
     until(|| active(&switch) == 1).await;
     let left = ask(&switch, "/left").await;
@@ -172,7 +175,7 @@ async fn a_client_that_leaves_waits_no_longer() {
 #[tokio::test]
 async fn a_stream_that_is_reset_waits_no_longer() {
     let slow = Slow::start().await;
-    let switch = start(&simple(&[slow.server.address], "", "max_connections = 1"));
+    let switch = start(&simple(&[slow.server.address], "", ONE));
     let stream = tokio::net::TcpStream::connect(address(&switch, "web"));
     let (mut client, connection) = h2::client::handshake(stream.await.unwrap()).await.unwrap();
     tokio::spawn(connection);
