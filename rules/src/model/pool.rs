@@ -36,7 +36,7 @@ pub struct Pool {
     /// Names of servers, which are resolved where the rules are in force; no name with its port twice.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<NamedServer>,
-    /// The pool that takes the requests while none of the servers can: index in [`Model::pools`].
+    /// The pool that takes the requests while none of the servers can: index in [`super::Model::pools`].
     pub fallback: Option<usize>,
     /// Active checks.
     pub health: Option<Health>,
