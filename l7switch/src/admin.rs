@@ -285,6 +285,11 @@ pub fn status(switch: &Switch) -> Status {
         draining: core.shutdown.is_draining(),
         access_log_dropped: core.log.dropped(),
         services: services.collect(),
+        pools: generation
+            .pools
+            .iter()
+            .map(|pool| (pool.config().name.clone(), pool.status()))
+            .collect(),
         names: switch.names(),
         kernel: switch.kernel_status(),
     }
@@ -371,7 +376,11 @@ async fn change(
             known,
         ));
     }
-    let wanted: Option<SocketAddr> = address.parse().ok();
+    // Another spelling of an address is the same address.
+    let wanted = match address.parse::<SocketAddr>() {
+        Ok(address) => address.to_string(),
+        Err(_) => address.to_owned(),
+    };
     let pools: Vec<_> = generation
         .pools
         .iter()
@@ -381,7 +390,7 @@ async fn change(
     for pool in &pools {
         let found = pool
             .servers()
-            .find(|server| Some(server.address()) == wanted);
+            .find(|server| server.address().to_string() == wanted);
         let Some(server) = found else { continue };
         if let Some(weight) = change.weight {
             server.set_admin_weight(weight);

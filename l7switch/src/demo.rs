@@ -49,7 +49,7 @@ pub fn start_servers(model: &Model) -> Result<Vec<SocketAddr>, (SocketAddr, io::
         .pools
         .iter()
         .flat_map(|pool| &pool.servers)
-        .map(|server| server.address)
+        .filter_map(|server| server.address.inet())
         .collect();
     for &address in &addresses {
         let socket = bind(address).map_err(|error| (address, error))?;

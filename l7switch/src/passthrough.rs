@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 //! Connections that are joined unopened: TLS by server name, TCP by source.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -14,6 +13,7 @@ use l7switch_rules::model;
 use l7switch_rules::model::Action;
 use l7switch_rules::model::Limits;
 use l7switch_rules::model::Protocol;
+use l7switch_rules::model::ServerAddress;
 use l7switch_rules::model::address_bytes;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
@@ -237,7 +237,11 @@ async fn connect(
     let config = pool.config();
     let mut tried = Vec::new();
     let mut last = Reason::NoServer;
-    while let Some((index, outstanding)) = pool.pick(hash, &tried) {
+    let mut repeating = None;
+    while let Some((index, mut outstanding)) = pool.choose(hash, &tried).await? {
+        if !tried.is_empty() {
+            pool.repeated();
+        }
         let server = Arc::clone(outstanding.server());
         let told = config.send_proxy.map(|version| Told {
             version,
@@ -246,6 +250,7 @@ async fn connect(
         match server.connect_apart(told, config.connect_timeout).await {
             Ok(stream) => {
                 server.succeeded();
+                outstanding.repeats(repeating);
                 return Ok((stream, outstanding));
             }
             Err(error) => {
@@ -255,13 +260,17 @@ async fn connect(
             }
         }
         tried.push(index);
-        if !may_retry(tried.len(), config.retries) {
+        let rule = config.retries.rule.as_ref();
+        if rule.is_some_and(|rule| !rule.connect)
+            || !may_retry(tried.len(), config.retries.attempts)
+            || (pool.has_untried(&tried) && !pool.may_repeat(&mut repeating))
+        {
             break;
         }
     }
     Err(last)
 }
 
-fn log_failure(server: SocketAddr, error: &ConnectError) {
+fn log_failure(server: &ServerAddress, error: &ConnectError) {
     tracing::debug!(%server, %error, "no connection");
 }

@@ -470,8 +470,9 @@ async fn prune(core: Weak<Core>) {
         tokio::time::sleep(PRUNE).await;
         let Some(core) = core.upgrade() else { return };
         for pool in &core.active.load().pools {
+            pool.serve_queue();
             for server in pool.servers() {
-                server.prune_idle(pool.config().keepalive_timeout);
+                server.prune_idle(pool.config().keepalive_timeout, pool.config().keepalive);
             }
         }
     }

@@ -65,6 +65,14 @@ fn pool(pool: &Pool) -> Option<&'static str> {
         Some("the front speaks TLS to its servers")
     } else if pool.send_proxy.is_some() {
         Some("the front sends the PROXY header")
+    } else if pool.has_unix_server() {
+        Some("a server is a Unix socket")
+    } else if pool.is_bounded() {
+        Some("the front counts the requests of each server")
+    } else if pool.retries.rule.is_some() {
+        Some("the front repeats requests by rule")
+    } else if pool.slow_start.is_some() {
+        Some("the front starts servers slowly")
     } else {
         None
     }

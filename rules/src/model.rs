@@ -16,13 +16,13 @@ pub use crate::names::Resolve;
 use ipnet::IpNet;
 pub use l7switch_engine::sched::Kind as SchedulerKind;
 use serde::Serialize;
-use serde::Serializer;
 
 use crate::template::Template;
 
 mod files;
 mod limits;
 mod pages;
+mod pool;
 mod rewrite;
 
 pub use limits::Limits;
@@ -32,6 +32,23 @@ pub use limits::SourcePrefix;
 pub use pages::Content;
 pub use pages::Maintenance;
 pub use pages::Page;
+pub use pool::BodyTest;
+pub use pool::Forward;
+pub use pool::HashKey;
+pub use pool::Health;
+pub use pool::HttpProbe;
+pub use pool::Passive;
+pub use pool::Pool;
+pub use pool::Probe;
+pub use pool::ProxyVersion;
+pub use pool::Queue;
+pub use pool::RealServer;
+pub use pool::Retries;
+pub use pool::RetryRule;
+pub use pool::Scheduler;
+pub use pool::ServerAddress;
+pub use pool::ServerProtocol;
+pub use pool::ServerTls;
 pub use rewrite::PathRewrite;
 pub use rewrite::RegexRewrite;
 pub use rewrite::Substitute;
@@ -348,210 +365,6 @@ impl HeaderEdit {
         values
             .into_iter()
             .any(|(_, value)| value.literal().is_none())
-    }
-}
-
-/// A pool of real servers.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Pool {
-    /// Name, the key below `pool`.
-    pub name: String,
-    /// How a server is chosen.
-    pub scheduler: Scheduler,
-    /// How packets reach it on the kernel's data path.
-    pub forward: Forward,
-    /// The PROXY header that connections to its servers begin with.
-    pub send_proxy: Option<ProxyVersion>,
-    /// HTTP towards its servers.
-    pub protocol: ServerProtocol,
-    /// TLS towards its servers; absent: clear text.
-    pub tls: Option<ServerTls>,
-    /// Real servers of which the addresses are known; no address twice. Those that are no backups come first.
-    pub servers: Vec<RealServer>,
-    /// Names of servers, which are resolved where the rules are in force; no name with its port twice.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub names: Vec<NamedServer>,
-    /// The pool that takes the requests while none of the servers can: index in [`Model::pools`].
-    pub fallback: Option<usize>,
-    /// Active checks.
-    pub health: Option<Health>,
-    /// Passive checks.
-    pub passive: Passive,
-    /// Time for a TCP connection to a server to be established.
-    pub connect_timeout: Duration,
-    /// Time from the end of the request to the first byte of the response: 504 when it passes.
-    pub response_timeout: Duration,
-    /// Other servers that are tried when the chosen one refuses or does not answer the connection.
-    pub retries: u32,
-    /// Idle connections kept per server.
-    pub keepalive: usize,
-    /// How long an idle connection is kept.
-    pub keepalive_timeout: Duration,
-}
-
-/// Scheduler of a pool.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Scheduler {
-    /// Which one.
-    #[serde(serialize_with = "scheduler_word")]
-    pub kind: SchedulerKind,
-    /// What is hashed, for those that hash.
-    pub key: HashKey,
-    /// Bounded load of [`SchedulerKind::Ch`]: no server gets more than this many percent of its
-    /// fair share (by weight) of outstanding requests. At least 101; 0: no bound.
-    pub load_percent: u32,
-}
-
-impl Scheduler {
-    /// Whether the client's address may decide: it is hashed, or what is hashed may be absent.
-    pub const fn hashes_source(&self) -> bool {
-        self.kind.hashes() && !matches!(self.key, HashKey::Path | HashKey::Host)
-    }
-}
-
-fn scheduler_word<S: Serializer>(kind: &SchedulerKind, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(kind.as_str())
-}
-
-/// What a hashing scheduler hashes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum HashKey {
-    /// The client's address, without port.
-    #[default]
-    Source,
-    /// The normalised path.
-    Path,
-    /// The normalised host.
-    Host,
-    /// A header field's combined value; absent: the source.
-    Header(String),
-    /// A cookie's value; absent: the source.
-    Cookie(String),
-}
-
-/// Forwarding method on the kernel's data path.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Forward {
-    /// The server sees the client's address and routes its answers back through the switch.
-    #[default]
-    Nat,
-    /// The server sees an address of the switch.
-    Fullnat,
-}
-
-/// HTTP towards servers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ServerProtocol {
-    /// HTTP/1.1.
-    #[default]
-    Http1,
-    /// HTTP/2: in clear text with prior knowledge, over TLS by ALPN.
-    Http2,
-    /// HTTP/2 where the server offers it by ALPN, otherwise HTTP/1.1.
-    Auto,
-}
-
-/// TLS towards servers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ServerTls {
-    /// PEM file of the authorities that are believed; absent: those of the system. Relative paths were resolved.
-    pub ca: Option<PathBuf>,
-    /// Whom the servers' certificates must name, sent as server name; absent: each its own name or address.
-    pub server_name: Option<String>,
-    /// Whether their certificates are verified.
-    pub verify: bool,
-    /// The certificate that the switch shows them.
-    pub certificate: Option<Certificate>,
-}
-
-/// Version of the PROXY protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ProxyVersion {
-    /// A line of text.
-    V1,
-    /// Binary.
-    V2,
-}
-
-/// A real server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct RealServer {
-    /// Address and port.
-    pub address: SocketAddr,
-    /// The name that the address was found by; absent: the rules give the address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<Lookup>,
-    /// Weight, 0 to 65535; 0 gets nothing new, as in IPVS.
-    pub weight: u32,
-    /// Whether it gets requests only while no server can that is none.
-    pub backup: bool,
-}
-
-impl Pool {
-    /// How many of the servers are no backups: the first ones.
-    pub fn primaries(&self) -> usize {
-        self.servers.iter().filter(|server| !server.backup).count()
-    }
-}
-
-/// Active checks of a pool's servers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Health {
-    /// What is tried.
-    pub probe: Probe,
-    /// Time between the starts of two checks of one server.
-    pub interval: Duration,
-    /// Time after which a check has failed.
-    pub timeout: Duration,
-    /// Successes in a row that bring a server up.
-    pub rise: u32,
-    /// Failures in a row that take a server down.
-    pub fall: u32,
-}
-
-/// What an active check tries.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Probe {
-    /// The TCP connection is accepted.
-    Tcp,
-    /// The health service of gRPC (`grpc.health.v1.Health/Check`) says that this service, or with an empty name the server, is
-    /// serving.
-    Grpc {
-        /// Name of the service.
-        service: String,
-    },
-    /// `GET` answers with one of `status`.
-    Http {
-        /// Target in origin form.
-        path: String,
-        /// Host field; the server's address unless given.
-        host: Option<String>,
-        /// Lowest and highest status taken as healthy.
-        status: (u16, u16),
-    },
-}
-
-/// Passive checks: requests that clients sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Passive {
-    /// Failures in a row (refused, reset or timed-out connection, no response) after which a
-    /// server is taken out; 0: never.
-    pub failures: u32,
-    /// For how long it is taken out.
-    pub eject: Duration,
-}
-
-impl Default for Passive {
-    fn default() -> Self {
-        Self {
-            failures: 3,
-            eject: Duration::from_secs(10),
-        }
     }
 }
 

@@ -18,10 +18,14 @@ use crate::compile_model;
 use crate::model::Model;
 use crate::model::Pool;
 use crate::model::RealServer;
+use crate::model::ServerAddress;
 use crate::text::diagnostic::Report;
 
 /// What stands before the name of a service in the rules.
 pub const SERVICE_PREFIX: &str = "srv:";
+
+/// What stands before the path of a Unix socket in the rules.
+pub const UNIX_PREFIX: &str = "unix:";
 
 /// A question to the resolver. The name is in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,6 +89,12 @@ pub struct NamedServer {
     pub backup: bool,
     /// Which addresses are servers.
     pub resolve: Resolve,
+    /// The port that active checks try; absent: the pool's, or each server's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_port: Option<u16>,
+    /// Most requests that each address has at a time; absent: no bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u32>,
 }
 
 impl fmt::Display for NamedServer {
@@ -132,15 +142,17 @@ impl NamedServer {
                 let record = found.record;
                 let port = record.map(|record| record.port).or(self.port)?;
                 Some(RealServer {
-                    address: SocketAddr::new(found.address, port),
+                    address: SocketAddr::new(found.address, port).into(),
                     name: Some(self.name.clone()),
                     weight: record.map_or(self.weight, |record| record.weight.into()),
                     backup: self.backup || record.is_some_and(|record| record.backup),
+                    health_port: self.health_port,
+                    max_connections: self.max_connections,
                 })
             })
             .collect();
         // Resolvers give addresses in any order, and another order is no other answer.
-        servers.sort_by_key(|server| server.address);
+        servers.sort_by(|a, b| a.address.cmp(&b.address));
         servers
     }
 }
@@ -153,12 +165,16 @@ impl Pool {
             return;
         }
         self.servers.retain(|server| server.name.is_none());
-        let mut seen: HashSet<SocketAddr> = self.servers.iter().map(|s| s.address).collect();
+        let mut seen: HashSet<ServerAddress> =
+            self.servers.iter().map(|s| s.address.clone()).collect();
         for named in &self.names {
             let answer = answers.get(&named.name).map_or(&[][..], Vec::as_slice);
             let servers = named.servers(answer);
-            self.servers
-                .extend(servers.into_iter().filter(|s| seen.insert(s.address)));
+            self.servers.extend(
+                servers
+                    .into_iter()
+                    .filter(|s| seen.insert(s.address.clone())),
+            );
         }
         self.servers.sort_by_key(|server| server.backup);
     }

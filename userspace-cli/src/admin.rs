@@ -29,6 +29,7 @@ use crate::print;
 use crate::print_json;
 use crate::server::ServerName;
 use crate::show;
+use l7switch_rules::names::UNIX_PREFIX;
 
 /// A reload of very many routes takes seconds; nothing takes longer.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -195,6 +196,9 @@ fn change(
 
 /// A server as a target.
 fn target(server: &str) -> Result<String, String> {
+    if let Some(target) = unix_target(server) {
+        return Ok(target);
+    }
     let server = ServerName::parse(server)?;
     // Brackets do not stand in a path (RFC 3986, 3.3).
     let address = server.address.to_string();
@@ -203,6 +207,24 @@ fn target(server: &str) -> Result<String, String> {
         None => format!("/v1/servers/{address}"),
         Some(pool) => format!("/v1/servers/{pool}/{address}"),
     })
+}
+
+/// The same of a Unix socket, `unix:/PATH` or `POOL/unix:/PATH`.
+fn unix_target(server: &str) -> Option<String> {
+    let (pool, path) = server.split_once(UNIX_PREFIX)?;
+    let is_pool = pool.is_empty() || pool.strip_suffix('/').is_some_and(|p| !p.contains('/'));
+    if !is_pool || !path.starts_with('/') {
+        return None;
+    }
+    let mut target = format!("/v1/servers/{pool}{UNIX_PREFIX}");
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            target.push(char::from(byte));
+        } else {
+            target.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    Some(target)
 }
 
 #[cfg(test)]
@@ -219,6 +241,15 @@ mod tests {
             target("web/[::1]:80").as_deref(),
             Ok("/v1/servers/web/%5B::1%5D:80")
         );
+        assert_eq!(
+            target("unix:/run/a b.sock").as_deref(),
+            Ok("/v1/servers/unix:%2Frun%2Fa%20b.sock")
+        );
+        assert_eq!(
+            target("web/unix:/run/app.sock").as_deref(),
+            Ok("/v1/servers/web/unix:%2Frun%2Fapp.sock")
+        );
+        assert!(target("unix:run/app.sock").is_err());
         assert!(target("10.0.0.1").is_err());
         assert!(target("a b/10.0.0.1:80").is_err());
         assert!(target("/10.0.0.1:80").is_err());

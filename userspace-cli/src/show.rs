@@ -126,6 +126,10 @@ pub(crate) fn status(status: &Status) -> String {
             );
         }
     }
+    for (name, pool) in status.pools.iter().filter(|(_, pool)| pool.queued > 0) {
+        let (name, queued) = (printable(name), pool.queued);
+        let _ = writeln!(text, "pool {name}: {queued} wait for a server");
+    }
     text.push_str(&kernel(&status.kernel));
     let heading = cells([
         "SERVICE",
@@ -262,6 +266,7 @@ pub(crate) fn servers(servers: &Servers) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use l7switch_admin_api::PoolStatus;
 
     #[test]
     fn columns_line_up() {
@@ -309,6 +314,21 @@ mod tests {
         assert!(absent.contains("kernel: not loaded\n"), "{absent}");
         let refused = text(KernelState::Refused, None, Some("too long\u{1b}"));
         assert!(refused.contains("kernel: refused: too long\\u{1b}\n"));
+    }
+
+    #[test]
+    fn a_status_shows_who_waits() {
+        let mut status = Status::default();
+        let mut pool = PoolStatus::default();
+        status.pools.insert("idle".to_owned(), pool);
+        pool.queued = 3;
+        status.pools.insert("busy".to_owned(), pool);
+        let shown = super::status(&status);
+        assert!(
+            shown.contains("pool busy: 3 wait for a server\n"),
+            "{shown}"
+        );
+        assert!(!shown.contains("idle"), "{shown}");
     }
 
     #[test]

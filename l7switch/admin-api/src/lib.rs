@@ -58,12 +58,26 @@ pub struct Status {
     pub access_log_dropped: u64,
     /// Virtual services, by name.
     pub services: BTreeMap<String, ServiceStatus>,
+    /// Pools in the rules in force.
+    #[serde(default)]
+    pub pools: BTreeMap<String, PoolStatus>,
     /// Names of servers in the rules in force.
     #[serde(default)]
     pub names: BTreeMap<String, NameStatus>,
     /// The kernel module.
     #[serde(default)]
     pub kernel: KernelStatus,
+}
+
+/// How a pool stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolStatus {
+    /// Requests (or connections) that wait for a server now.
+    pub queued: u64,
+    /// Requests that were sent to another server since the start, each as often as it was.
+    pub retries: u64,
+    /// Those that were not, as the budget did not allow it.
+    pub retries_refused: u64,
 }
 
 /// What the switch knows of a name of servers.
@@ -176,8 +190,8 @@ pub struct Servers {
 pub struct ServerStatus {
     /// The pool.
     pub pool: String,
-    /// The server.
-    pub address: SocketAddr,
+    /// The server: an IP address and a port, or `unix:` and the path of a Unix socket.
+    pub address: String,
     /// The name in the rules that its address was found by; absent: the rules give the address.
     #[serde(default)]
     pub name: Option<String>,

@@ -279,7 +279,7 @@ impl<C: Codec> Session<'_, C> {
             &self.own,
             &mut self.buffers.out,
         );
-        let message = Message {
+        let mut message = Message {
             head: &self.buffers.out,
             is_unnamed: !is_named,
             hash: onward.hash,
@@ -288,7 +288,8 @@ impl<C: Codec> Session<'_, C> {
                 ends: Some(self.client.ends(source)),
             }),
             content: request.content,
-            is_safe: upstream::is_safe(request.method) && request.upgrade.is_none(),
+            method: request.method,
+            is_upgrade: request.upgrade.is_some(),
             patience,
             began: record.began(),
         };
@@ -302,7 +303,7 @@ impl<C: Codec> Session<'_, C> {
             let sent = upstream::send(
                 pool,
                 &self.client.own,
-                &message,
+                &mut message,
                 |server| record.describe(|line| line.server = server.address().to_string()),
                 &mut from,
                 &mut self.timer,

@@ -366,7 +366,10 @@ impl<C: Connect> Keeper<C> {
         let Some(pool) = generation.pool(pool) else {
             return;
         };
-        let Some(server) = pool.servers().find(|server| server.address() == address) else {
+        let Some(server) = pool
+            .servers()
+            .find(|server| server.address().inet() == Some(address))
+        else {
             return;
         };
         // What was there before is not that one's doing: a state may be what this front's checks found.
@@ -399,10 +402,14 @@ impl<C: Connect> Keeper<C> {
             return Ok(());
         }
         for server in generation.pools.iter().flat_map(|pool| pool.servers()) {
-            let Some(held) = there.held_by(server.pool(), server.address()) else {
+            // A Unix socket is no server of the kernel's.
+            let Some(address) = server.address().inet() else {
                 continue;
             };
-            let Some((change, wanted)) = difference(server, held) else {
+            let Some(held) = there.held_by(server.pool(), address) else {
+                continue;
+            };
+            let Some((change, wanted)) = difference(server, address, held) else {
                 continue;
             };
             match there.module.set_server(&change) {
@@ -415,7 +422,7 @@ impl<C: Connect> Keeper<C> {
                 }
                 Err(error) => return Err(error),
             }
-            there.hold(server.pool(), server.address(), wanted);
+            there.hold(server.pool(), address, wanted);
         }
         Ok(())
     }
@@ -435,7 +442,11 @@ fn is_passing(error: &Error) -> bool {
 }
 
 /// What has to be set so that the kernel's server stands as the front's, and how it stands then.
-fn difference(server: &RealServer, held: Held) -> Option<(ServerChange, Held)> {
+fn difference(
+    server: &RealServer,
+    address: SocketAddr,
+    held: Held,
+) -> Option<(ServerChange, Held)> {
     let standing = server.standing();
     let wanted = Held {
         state: match standing.state {
@@ -455,7 +466,7 @@ fn difference(server: &RealServer, held: Held) -> Option<(ServerChange, Held)> {
     };
     let change = ServerChange {
         pool: Some(server.pool().to_owned()),
-        address: server.address(),
+        address,
         state: (wanted.state != held.state).then_some(wanted.state),
         weight: (wanted.weight != held.weight).then_some(weight),
     };

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use l7switch_admin_api::KernelState;
 use l7switch_admin_api::KernelStatus;
+use l7switch_admin_api::PoolStatus;
 use l7switch_admin_api::ServerState;
 use l7switch_admin_api::ServerStatus;
 use l7switch_admin_api::ServiceStatus;
@@ -73,11 +74,43 @@ pub fn render(status: &Status, servers: &[ServerStatus]) -> String {
         "Lost lines of the access log.",
     );
     out.sample("access_log_dropped_total", &[], status.access_log_dropped);
+    pools(&mut out, status);
     names(&mut out, status);
     kernel(&mut out, &status.kernel);
     services(&mut out, status);
     real_servers(&mut out, servers);
     out.0
+}
+
+/// Who waits for servers, and who was sent to another one.
+fn pools(out: &mut Text, status: &Status) {
+    type Value = fn(&PoolStatus) -> u64;
+    let families: [(&str, &str, &str, Value); 3] = [
+        (
+            "pool_queue_length",
+            "gauge",
+            "Requests or connections that wait for a server.",
+            |pool| pool.queued,
+        ),
+        (
+            "pool_retries_total",
+            "counter",
+            "Requests sent to another server.",
+            |pool| pool.retries,
+        ),
+        (
+            "pool_retries_refused_total",
+            "counter",
+            "Requests not sent to another server, for want of budget.",
+            |pool| pool.retries_refused,
+        ),
+    ];
+    for (name, kind, help, value) in families {
+        out.family(name, kind, help);
+        for (pool, status) in &status.pools {
+            out.sample(name, &[("pool", pool)], whole(value(status)));
+        }
+    }
 }
 
 /// Names of servers, where the rules have any.
@@ -256,8 +289,10 @@ fn real_servers(out: &mut Text, servers: &[ServerStatus]) {
     for (name, kind, help, value) in families {
         out.family(name, kind, help);
         for server in servers {
-            let address = server.address.to_string();
-            let labels = [("pool", server.pool.as_str()), ("server", address.as_str())];
+            let labels = [
+                ("pool", server.pool.as_str()),
+                ("server", server.address.as_str()),
+            ];
             out.sample(name, &labels, value(server));
         }
     }

@@ -66,6 +66,10 @@ reasons! {
     NoRoute = "no_route",
     /// No server of the pool is healthy, or has a weight.
     NoServer = "no_server",
+    /// No server had room for another request in time.
+    QueueTimeout = "queue_timeout",
+    /// No server had room for another request, and as many wait as may.
+    QueueFull = "queue_full",
     /// The servers refused the connection.
     ConnectFailed = "connect_failed",
     /// The servers did not answer the connection.

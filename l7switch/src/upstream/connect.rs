@@ -2,15 +2,18 @@
 //! Connections to real servers.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::TcpStream as StdStream;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use l7switch_rules::model::ProxyVersion;
+use l7switch_rules::model::ServerAddress;
 use l7switch_rules::model::ServerProtocol;
 use socket2::SockRef;
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::net::UnixStream;
 
 use super::stream::ServerStream;
 use super::tls::ClientTls;
@@ -73,15 +76,21 @@ pub(super) struct Connected {
 ///
 /// See [`ConnectError`].
 pub(super) async fn connect(
-    address: SocketAddr,
+    address: &ServerAddress,
     told: Option<Told>,
     tls: Option<&ClientTls>,
     protocol: ServerProtocol,
     patience: Duration,
 ) -> Result<Connected, ConnectError> {
     let connecting = async {
-        let mut stream = TcpStream::connect(address).await?;
-        prepare(&stream, protocol)?;
+        let mut stream = match address {
+            ServerAddress::Inet(address) => {
+                let stream = TcpStream::connect(address).await?;
+                prepare(&stream, protocol)?;
+                stream
+            }
+            ServerAddress::Unix(path) => connect_unix(path).await?,
+        };
         if let Some(told) = told {
             let header = proxy_header::write(told.version, told.ends);
             stream.write_all(&header).await?;
@@ -105,6 +114,23 @@ pub(super) async fn connect(
     tokio::time::timeout(patience, connecting)
         .await
         .map_err(|_| ConnectError::Timeout(patience))?
+}
+
+/// Time between two attempts at a Unix socket whose queue is full, which does not tell when there is room.
+const UNIX_REST: Duration = Duration::from_millis(5);
+
+/// Connects to a Unix socket. What is read, written and spliced here is the same with every stream socket, so that its
+/// descriptor is taken for one of TCP's: whatever only TCP has (options, addresses) is not asked of it.
+async fn connect_unix(path: &str) -> io::Result<TcpStream> {
+    let stream = loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(UNIX_REST).await;
+            }
+            connected => break connected?,
+        }
+    };
+    TcpStream::from_std(StdStream::from(OwnedFd::from(stream.into_std()?)))
 }
 
 /// Sets what every connection of the switch has: no Nagle, and probes that find a dead peer.

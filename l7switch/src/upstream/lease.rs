@@ -20,6 +20,7 @@ use super::idle::Link;
 use super::idle::Own;
 use super::pool::Fault;
 use super::pool::Pool;
+use super::repeat::Repeating;
 use super::response::NoHead;
 use super::response::read_head;
 use super::send::no_response;
@@ -33,12 +34,22 @@ use crate::observe::reason::Refusal;
 #[derive(Debug)]
 pub struct Outstanding {
     server: Arc<RealServer>,
+    /// It was sent to another server before.
+    repeating: Option<Repeating>,
 }
 
 impl Outstanding {
     pub(super) fn new(server: Arc<RealServer>) -> Self {
         server.start();
-        Self { server }
+        Self {
+            server,
+            repeating: None,
+        }
+    }
+
+    /// It was sent to another server before, and counts as such a one for as long as it lasts.
+    pub fn repeats(&mut self, repeating: Option<Repeating>) {
+        self.repeating = repeating;
     }
 
     /// The server.
@@ -49,7 +60,10 @@ impl Outstanding {
 
 impl Drop for Outstanding {
     fn drop(&mut self) {
-        self.server.sched().finish();
+        match self.server.queue() {
+            None => self.server.sched().finish(),
+            Some(queue) => queue.release(|| self.server.sched().finish()),
+        }
     }
 }
 

@@ -2,22 +2,33 @@
 //! A pool of real servers in one generation of the rules.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use l7switch_admin_api::PoolStatus;
 use l7switch_engine::sched;
 use l7switch_engine::sched::Cursor;
 use l7switch_engine::sched::Lookup;
 use l7switch_rules::model;
+use l7switch_rules::model::ServerAddress;
 
 use super::balance;
 use super::balance::LookupTable;
 use super::balance::Member;
 use super::lease::Outstanding;
+use super::queue::Picked;
+use super::queue::Queue;
+use super::queue::Turn;
+use super::repeat::Repeating;
+use super::repeat::Repeats;
 use super::server::RealServer;
+use super::server::control::SlowStart;
 use super::tls::Manner;
 use crate::net::tls::TlsError;
+use crate::observe::reason::Reason;
+
+/// Parts of a weight of 1 that a server which starts slowly can have.
+const FINEST: u32 = 100;
 
 /// What a server has done wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +50,11 @@ pub struct Pool {
     members: Vec<Member>,
     cursor: Arc<Cursor>,
     lookup: ArcSwap<LookupTable>,
+    /// Whether a server has a bound.
+    is_bounded: bool,
+    /// Those who wait for servers with a bound.
+    queue: Arc<Queue>,
+    repeats: Arc<Repeats>,
 }
 
 impl Pool {
@@ -53,7 +69,7 @@ impl Pool {
         before: Option<&Self>,
     ) -> Result<Self, TlsError> {
         let manner = Manner::new(&config)?;
-        let known: HashMap<SocketAddr, &Arc<RealServer>> = before
+        let known: HashMap<&ServerAddress, &Arc<RealServer>> = before
             .iter()
             .flat_map(|pool| &pool.members)
             .map(|member| (member.0.address(), &member.0))
@@ -65,11 +81,14 @@ impl Pool {
             .map(|server| {
                 Member(match known.get(&server.address) {
                     Some(known) => Arc::clone(known),
-                    None => Arc::new(RealServer::new(
-                        Arc::clone(&name),
-                        server.address,
-                        server.weight,
-                    )),
+                    None => {
+                        let address = server.address.clone();
+                        let new = RealServer::new(Arc::clone(&name), address, server.weight);
+                        if before.is_some() {
+                            new.is_new();
+                        }
+                        new
+                    }
                 })
             })
             .collect();
@@ -79,16 +98,30 @@ impl Pool {
             members,
             cursor: before.map_or_else(Arc::default, |pool| Arc::clone(&pool.cursor)),
             lookup: ArcSwap::from_pointee(LookupTable::None),
+            is_bounded: config.is_bounded(),
+            queue: before.map_or_else(Arc::default, |pool| Arc::clone(&pool.queue)),
+            repeats: before.map_or_else(Arc::default, |pool| Arc::clone(&pool.repeats)),
             config,
         })
     }
 
     /// Puts the rules' weights in force: for the generation that becomes the one in force.
     pub fn activate(&self) {
-        for (member, server) in self.members.iter().zip(&self.config.servers) {
-            member.0.configure(server);
-            member.0.speak(self.manner.towards(server));
-            member.0.set_checked(self.config.health.is_some());
+        let slow_start = self.config.slow_start.map(|time| {
+            let weights = self.config.servers.iter().map(|server| server.weight);
+            let greatest = weights.max().unwrap_or(1).max(1);
+            SlowStart {
+                time,
+                scale: (sched::MAX_WEIGHT / greatest).clamp(1, FINEST),
+            }
+        });
+        for (server, rules) in self.configured() {
+            if self.is_bounded {
+                server.set_queue(&self.queue);
+            }
+            self.configure(server, rules);
+            server.set_checked(self.config.health.is_some());
+            server.set_slow_start(slow_start);
         }
         self.rebuild_lookup();
     }
@@ -107,6 +140,19 @@ impl Pool {
     /// The servers, in the order of the rule file.
     pub fn servers(&self) -> impl Iterator<Item = &Arc<RealServer>> {
         self.members.iter().map(|member| &member.0)
+    }
+
+    /// The servers, with what the rules say of each.
+    pub(super) fn configured(
+        &self,
+    ) -> impl Iterator<Item = (&Arc<RealServer>, &model::RealServer)> {
+        self.servers().zip(&self.config.servers)
+    }
+
+    /// What the rules say of a server, and how it is spoken to.
+    pub(super) fn configure(&self, server: &RealServer, rules: &model::RealServer) {
+        server.configure(rules);
+        server.speak(self.manner.towards(rules));
     }
 
     /// A request has failed by the fault of one of the servers.
@@ -135,9 +181,104 @@ impl Pool {
         }
     }
 
-    /// Picks a server for a request whose key has this hash, passing over those tried already, and
-    /// counts the request there. Gives the server's index too. Backups are picked where no other server can be.
-    pub fn pick(&self, hash: u64, tried: &[usize]) -> Option<(usize, Outstanding)> {
+    /// A server for a request whose key has this hash, passing over those tried already; or a place in the queue for one.
+    pub(super) fn ask(self: &Arc<Self>, hash: u64, tried: &[usize]) -> Turn {
+        if !self.is_bounded {
+            return self.pick(hash, tried).map_or(Turn::Nobody, Turn::Now);
+        }
+        let mut line = self.queue.lock();
+        // Who waits has found no place that this one could find: those that become free are handed over.
+        match self.pick(hash, tried) {
+            Some(picked) => Turn::Now(picked),
+            None if !self.has_untried(tried) => Turn::Nobody,
+            None => line.join(&self.queue, self, hash, tried, self.config.queue.length),
+        }
+    }
+
+    /// A server for a connection whose key has this hash, which may wait for one in the queue. `None`: no server is
+    /// available, or those that are were tried.
+    ///
+    /// # Errors
+    ///
+    /// As many wait as may, or it has waited for too long.
+    pub async fn choose(
+        self: &Arc<Self>,
+        hash: u64,
+        tried: &[usize],
+    ) -> Result<Option<Picked>, Reason> {
+        match self.ask(hash, tried) {
+            Turn::Now(picked) => Ok(Some(picked)),
+            Turn::Nobody => Ok(None),
+            Turn::Full => Err(Reason::QueueFull),
+            Turn::Later(waiting) => {
+                let waited = tokio::time::timeout(self.config.queue.timeout, waiting);
+                waited.await.map_err(|_| Reason::QueueTimeout)
+            }
+        }
+    }
+
+    /// The same without a place in the queue.
+    pub(super) fn ask_now(&self, hash: u64, tried: &[usize]) -> Option<Picked> {
+        let _line = self.is_bounded.then(|| self.queue.lock());
+        self.pick(hash, tried)
+    }
+
+    /// Whether a server takes requests that was not tried: it may have as many as it may.
+    pub fn has_untried(&self, tried: &[usize]) -> bool {
+        let mut members = self.members.iter().enumerate();
+        members.any(|(index, member)| !tried.contains(&index) && member.0.takes_requests())
+    }
+
+    /// Whether a server has as many requests as it may.
+    fn is_full(&self, index: usize) -> bool {
+        let server = self.members.get(index).map(|member| &member.0);
+        server.is_some_and(|server| server.is_full())
+    }
+
+    /// Gives servers to those who wait, where one can have one: a bound that the rules did not have before.
+    pub fn serve_queue(&self) {
+        if self.is_bounded {
+            self.queue.release(|| ());
+        }
+    }
+
+    /// A request is sent to another server.
+    pub fn repeated(&self) {
+        self.repeats.count();
+    }
+
+    /// Whether the budget lets a request be sent to another server. `repeating` is empty before the first time, and is to be
+    /// held as long as the request lasts.
+    pub fn may_repeat(&self, repeating: &mut Option<Repeating>) -> bool {
+        if let Some(rule) = &self.config.retries.rule
+            && repeating.is_none()
+        {
+            let active = self
+                .servers()
+                .map(|server| u64::from(server.sched().active()));
+            let active = active.fold(0, u64::saturating_add);
+            *repeating = self.repeats.begin(active, rule.budget);
+            if repeating.is_none() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// What an administrator sees.
+    pub fn status(&self) -> PoolStatus {
+        let (retries, retries_refused) = self.repeats.counts();
+        PoolStatus {
+            queued: u64::try_from(self.queue.len()).unwrap_or(u64::MAX),
+            retries,
+            retries_refused,
+        }
+    }
+
+    /// Picks a server for a request whose key has this hash, passing over those tried already, and counts the request
+    /// there. Gives the server's index too. Backups are picked where no other server can be. Where servers have bounds, the
+    /// queue is locked meanwhile.
+    pub(super) fn pick(&self, hash: u64, tried: &[usize]) -> Option<(usize, Outstanding)> {
         let lookup = self.lookup.load();
         let (primaries, backups) = self.groups();
         let pick = |servers, lookup, first: usize| {
@@ -148,22 +289,31 @@ impl Pool {
                 cursor: &self.cursor,
                 lookup,
             };
-            let is_tried = |index: usize| tried.contains(&first.saturating_add(index));
-            let index = pool.pick(&balance::ask(hash), is_tried)?;
+            let is_out = |index: usize| {
+                let index = first.saturating_add(index);
+                tried.contains(&index) || (self.is_bounded && self.is_full(index))
+            };
+            let index = pool.pick(&balance::ask(hash), is_out)?;
             Some(first.saturating_add(index))
         };
-        let index = pick(primaries, lookup.as_lookup(), 0)
-            .or_else(|| pick(backups, Lookup::None, primaries.len()))?;
+        // A server that is full is no reason to ask a backup, as with HAProxy.
+        let waits = || {
+            let mut members = primaries.iter().enumerate();
+            self.is_bounded
+                && members.any(|(index, m)| !tried.contains(&index) && m.0.takes_requests())
+        };
+        let index = match pick(primaries, lookup.as_lookup(), 0) {
+            Some(index) => index,
+            None if waits() => return None,
+            None => pick(backups, Lookup::None, primaries.len())?,
+        };
         let member = self.members.get(index)?;
         Some((index, Outstanding::new(Arc::clone(&member.0))))
     }
 
     /// Whether there is a server that could be picked.
     pub fn has_server(&self) -> bool {
-        self.members.iter().any(|member| {
-            let server = member.0.sched();
-            server.available() && server.weight() > 0
-        })
+        self.members.iter().any(|member| member.0.takes_requests())
     }
 
     /// The servers, and the backups.
@@ -175,90 +325,4 @@ impl Pool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use l7switch_rules::model::HashKey;
-    use l7switch_rules::model::Passive;
-    use l7switch_rules::model::SchedulerKind;
-    use std::time::Duration;
-
-    fn config(kind: SchedulerKind, servers: &[(&str, u32)]) -> model::Pool {
-        model::Pool {
-            name: "p".to_owned(),
-            scheduler: model::Scheduler {
-                kind,
-                key: HashKey::Source,
-                load_percent: 0,
-            },
-            forward: model::Forward::Nat,
-            send_proxy: None,
-            tls: None,
-            protocol: model::ServerProtocol::Http1,
-            servers: servers
-                .iter()
-                .map(|(address, weight)| model::RealServer {
-                    address: address.parse().unwrap(),
-                    name: None,
-                    weight: *weight,
-                    backup: false,
-                })
-                .collect(),
-            names: Vec::new(),
-            fallback: None,
-            health: None,
-            passive: Passive::default(),
-            connect_timeout: Duration::from_secs(1),
-            response_timeout: Duration::from_secs(1),
-            retries: 1,
-            keepalive: 8,
-            keepalive_timeout: Duration::from_secs(1),
-        }
-    }
-
-    #[test]
-    fn every_scheduler_picks_and_passes_over_what_was_tried() {
-        for kind in SchedulerKind::ALL {
-            let pool = Pool::new(
-                config(kind, &[("127.0.0.1:1", 1), ("127.0.0.1:2", 1)]),
-                false,
-                None,
-            )
-            .unwrap();
-            pool.activate();
-            let (first, held) = pool.pick(7, &[]).unwrap();
-            let (second, _) = pool.pick(7, &[first]).unwrap();
-            assert_ne!(first, second, "{kind:?}");
-            assert!(pool.pick(7, &[0, 1]).is_none());
-            assert_eq!(held.server().status().active, 1);
-            drop(held);
-            assert!(pool.servers().all(|server| server.status().active == 0));
-        }
-    }
-
-    #[test]
-    fn servers_live_on_in_the_next_generation() {
-        let old = Pool::new(
-            config(SchedulerKind::Mh, &[("127.0.0.1:1", 1)]),
-            false,
-            None,
-        )
-        .unwrap();
-        old.activate();
-        let (_, held) = old.pick(0, &[]).unwrap();
-        held.server().set_draining(true);
-        let new = Pool::new(
-            config(SchedulerKind::Mh, &[("127.0.0.1:2", 1), ("127.0.0.1:1", 4)]),
-            false,
-            Some(&old),
-        )
-        .unwrap();
-        new.activate();
-        let status: Vec<_> = new.servers().map(|server| server.status()).collect();
-        assert_eq!(status[1].active, 1);
-        assert_eq!(status[1].weight, 4);
-        assert_eq!(status[1].effective_weight, 0);
-        for hash in 0..100 {
-            assert_eq!(new.pick(hash << 40, &[]).unwrap().0, 0);
-        }
-    }
-}
+pub(super) mod tests;

@@ -2,7 +2,6 @@
 //! How a server is reached: connections of its own for HTTP/1, places on shared ones for HTTP/2.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
@@ -10,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use l7switch_rules::model::ServerAddress;
 use l7switch_rules::model::ServerProtocol;
 
 use super::connect::ConnectError;
@@ -56,7 +56,7 @@ impl Reach {
     /// See [`ConnectError`].
     pub(super) async fn connect(
         &self,
-        address: SocketAddr,
+        address: &ServerAddress,
         told: Option<Told>,
         patience: Duration,
     ) -> Result<ServerStream, ConnectError> {
@@ -79,7 +79,7 @@ impl Reach {
     /// See [`ConnectError`].
     pub(super) async fn offer(
         &self,
-        address: SocketAddr,
+        address: &ServerAddress,
         told: Option<Told>,
         patience: Duration,
     ) -> Result<Offer, ConnectError> {

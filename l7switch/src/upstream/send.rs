@@ -3,6 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -10,6 +11,7 @@ use http::Method;
 use http::StatusCode;
 use l7switch_engine::http1::ResponseHead;
 use l7switch_engine::policy::may_retry;
+use l7switch_rules::model::RetryRule;
 use tokio::io::AsyncWrite;
 
 use super::connect::ConnectError;
@@ -23,6 +25,9 @@ use super::idle::Own;
 use super::lease::Lease;
 use super::pool::Fault;
 use super::pool::Pool;
+use super::queue::Picked;
+use super::queue::Turn;
+use super::queue::Waiting;
 use super::response::NoHead;
 use super::response::read_head;
 use super::server::RealServer;
@@ -48,8 +53,10 @@ pub struct Message<'a> {
     pub told: Option<Told>,
     /// Content that has come with its head: all of it, or nothing.
     pub content: &'a [u8],
-    /// Whether its method is safe.
-    pub is_safe: bool,
+    /// Its method.
+    pub method: &'a Method,
+    /// Whether it may become a tunnel: then it is never sent twice.
+    pub is_upgrade: bool,
     /// How long is waited for whom.
     pub patience: Patience,
     /// When it had come.
@@ -82,8 +89,10 @@ enum Attempt {
 /// Sends a request to a server of the pool, and reads the head of its response into the buffer; something of what follows may
 /// stand behind it.
 ///
+/// While all servers have as many requests as they may, it waits in the pool's queue.
+///
 /// A connection that is refused or not answered leads to the next server, as often as the pool
-/// allows. What may have reached a server is sent again only where it is of a safe method and has no
+/// allows. So does what else the pool's rule of retries names. What may have reached a server is sent again only where it is of a safe method and has no
 /// content (RFC 9110, 9.2.2): otherwise the server may have acted on it. Where a kept connection turns out to be
 /// closed, that is on a fresh one to the same server. `chosen` is told of each server before it is tried.
 ///
@@ -93,25 +102,39 @@ enum Attempt {
 pub async fn send<F: Feed>(
     pool: &Arc<Pool>,
     own: &Arc<Own>,
-    message: &Message<'_>,
+    message: &mut Message<'_>,
     mut chosen: impl FnMut(&RealServer),
     feed: &mut F,
     timer: &mut Timer,
     buffer: &mut BytesMut,
 ) -> Result<Answered, Refusal> {
     let config = pool.config();
+    let rule = config.retries.rule.as_ref();
     let mut tried = Vec::new();
     let mut last = None;
+    let mut next = None;
+    let mut repeating = None;
     loop {
-        let Some((index, outstanding)) = pool.pick(message.hash, &tried) else {
-            return Err(last.unwrap_or_else(|| {
-                Refusal::new(
-                    Reason::NoServer,
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "no server is available",
-                )
-            }));
+        let turn = next
+            .take()
+            .map_or_else(|| pool.ask(message.hash, &tried), Turn::Now);
+        let picked = match turn {
+            Turn::Now(picked) => Some(picked),
+            Turn::Nobody => None,
+            // Boxed, as what is rare.
+            Turn::Later(waiting) => {
+                let waited = Box::pin(wait_turn(pool, waiting, feed, timer)).await?;
+                message.began = Instant::now();
+                waited
+            }
+            Turn::Full => return Err(queue_refusal(Reason::QueueFull)),
         };
+        let Some((index, mut outstanding)) = picked else {
+            return Err(last.unwrap_or_else(no_server));
+        };
+        if !tried.is_empty() {
+            pool.repeated();
+        }
         let server = outstanding.server();
         chosen(server);
         let mut kept = server.take_idle(own, message.told.as_ref(), message.began);
@@ -126,7 +149,12 @@ pub async fn send<F: Feed>(
                         Ok(connection) => Link::new(connection, message.told.as_ref()),
                         Err(error) => {
                             server.log_connect(&error);
-                            break (connect_refusal(&error), Fault::Connect);
+                            let refusal = connect_refusal(&error);
+                            if rule.is_some_and(|rule| !rule.connect) {
+                                pool.failed(server, Fault::Connect);
+                                return Err(refusal);
+                            }
+                            break (refusal, Some(Fault::Connect));
                         }
                     }
                 }
@@ -140,13 +168,29 @@ pub async fn send<F: Feed>(
                 Instant::now()
             };
             timer.set_now(began);
-            let sent = attempt(server, stream, message, feed, timer, buffer).await;
+            let sent = attempt(server, stream, message, rule, feed, timer, buffer).await;
             let refusal = match sent {
                 Ok((head, length)) => {
                     let now = Instant::now();
                     let waited = now.saturating_duration_since(began);
                     server.observe(nanos(waited), ns_of(now));
                     server.succeeded();
+                    if let Some(rule) = rule
+                        && rule.statuses.contains(&head.status)
+                        && rule_allows(rule, &message, feed)
+                        && may_retry(tried.len().saturating_add(1), config.retries.attempts)
+                    {
+                        tried.push(index);
+                        if pool.has_untried(&tried)
+                            && pool.may_repeat(&mut repeating)
+                            && let Some(another) = pool.ask_now(message.hash, &tried)
+                        {
+                            next = Some(another);
+                            // Whatever follows of the response is not waited for: the connection ends.
+                            break (no_response(), None);
+                        }
+                    }
+                    outstanding.repeats(repeating);
                     let lease = Lease {
                         pool: Arc::clone(pool),
                         outstanding,
@@ -161,6 +205,14 @@ pub async fn send<F: Feed>(
                     });
                 }
                 Err(Attempt::Closed(refusal)) => refusal,
+                Err(Attempt::Spent(refusal))
+                    if refusal.reason == Reason::ResponseTimeout
+                        && rule.is_some_and(|rule| {
+                            rule.timeout && rule_allows(rule, &message, feed)
+                        }) =>
+                {
+                    break (refusal, Some(Fault::Answer));
+                }
                 Err(Attempt::Spent(refusal)) => {
                     // A client that broke off is no fault of the server.
                     if matches!(
@@ -173,15 +225,24 @@ pub async fn send<F: Feed>(
                 }
             };
             if !is_reused {
-                break (refusal, Fault::Answer);
+                if rule.is_some_and(|rule| !(rule.reset && rule_allows(rule, &message, feed))) {
+                    pool.failed(server, Fault::Answer);
+                    return Err(refusal);
+                }
+                break (refusal, Some(Fault::Answer));
             }
             // The kept connection was closed meanwhile, which says nothing about the server. Others
             // that were kept may be closed too: a fresh one is not.
         };
-        pool.failed(server, fault);
-        tried.push(index);
-        if !may_retry(tried.len(), config.retries) {
-            return Err(refusal);
+        // Otherwise the next server is chosen already.
+        if let Some(fault) = fault {
+            pool.failed(server, fault);
+            tried.push(index);
+            if !may_retry(tried.len(), config.retries.attempts)
+                || (pool.has_untried(&tried) && !pool.may_repeat(&mut repeating))
+            {
+                return Err(refusal);
+            }
         }
         last = Some(refusal);
     }
@@ -192,6 +253,7 @@ async fn attempt<F: Feed>(
     server: &RealServer,
     stream: &mut ServerStream,
     message: &Message<'_>,
+    rule: Option<&RetryRule>,
     feed: &mut F,
     timer: &mut Timer,
     buffer: &mut BytesMut,
@@ -200,7 +262,7 @@ async fn attempt<F: Feed>(
     let named;
     let mut head = message.head;
     if message.is_unnamed {
-        let host = format!("host: {}\r\n\r\n", server.address());
+        let host = format!("host: {}\r\n\r\n", server.host());
         named = [head, host.as_bytes()].concat();
         head = &named;
     }
@@ -229,8 +291,7 @@ async fn attempt<F: Feed>(
         Err(NoHead::Broke(broke)) => Err(Attempt::Spent(broke.refusal())),
         Err(error) => {
             tracing::debug!(server = %server.address(), %error, "no response");
-            let may_repeat = message.is_safe && message.content.is_empty() && feed.is_untouched();
-            if may_repeat && matches!(error, NoHead::Closed) {
+            if may_repeat_unanswered(rule, message, feed) && matches!(error, NoHead::Closed) {
                 Err(Attempt::Closed(no_response()))
             } else {
                 Err(Attempt::Spent(no_response()))
@@ -239,9 +300,62 @@ async fn attempt<F: Feed>(
     }
 }
 
+/// Whether nothing but a head of the request has gone to a server, so that it can be sent again.
+fn has_no_content<F: Feed>(message: &Message<'_>, feed: &F) -> bool {
+    !message.is_upgrade && message.content.is_empty() && feed.is_untouched()
+}
+
+/// Whether the pool's rule lets a request be sent again that may have reached a server.
+fn rule_allows<F: Feed>(rule: &RetryRule, message: &Message<'_>, feed: &F) -> bool {
+    let mut methods = rule.methods.iter();
+    has_no_content(message, feed) && methods.any(|method| message.method == method.as_str())
+}
+
+/// Whether a request may be sent again whose server has ended the connection.
+fn may_repeat_unanswered<F: Feed>(
+    rule: Option<&RetryRule>,
+    message: &Message<'_>,
+    feed: &F,
+) -> bool {
+    (is_safe(message.method) && has_no_content(message, feed))
+        || rule.is_some_and(|rule| rule.reset && rule_allows(rule, message, feed))
+}
+
+/// Waits for a server, as long as the rules say.
+async fn wait_turn<F: Feed>(
+    pool: &Pool,
+    mut waiting: Waiting,
+    feed: &mut F,
+    timer: &mut Timer,
+) -> Result<Option<Picked>, Refusal> {
+    timer.start(pool.config().queue.timeout);
+    let turn = timer.within(|cx| {
+        if let Poll::Ready(given) = Pin::new(&mut waiting).poll(cx) {
+            return Poll::Ready(Ok(given));
+        }
+        feed.poll_gone(cx).map(|()| Err(Broke::Gone.refusal()))
+    });
+    let turn = turn.await;
+    turn.unwrap_or_else(|_| Err(queue_refusal(Reason::QueueTimeout)))
+}
+
+/// There is no room at any server.
+fn queue_refusal(reason: Reason) -> Refusal {
+    let detail = "all servers have as many requests as they may";
+    Refusal::new(reason, StatusCode::SERVICE_UNAVAILABLE, detail)
+}
+
+fn no_server() -> Refusal {
+    Refusal::new(
+        Reason::NoServer,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "no server is available",
+    )
+}
+
 /// Whether a request of this method may be sent again after it may have been seen, if it has no content
 /// (RFC 9110, 9.2.1 and 9.2.2).
-pub fn is_safe(method: &Method) -> bool {
+fn is_safe(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(method)
 }
 

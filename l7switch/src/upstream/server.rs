@@ -5,12 +5,12 @@
 //! (active checks, passive checks, administrator). Each writes what it knows;
 //! `change` draws the conclusion for the scheduler, and tells whoever watches.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
+use std::sync::Weak;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,16 +18,18 @@ use std::time::Duration;
 use std::time::Instant;
 
 use l7switch_admin_api::Health;
-use l7switch_admin_api::ServerState;
 use l7switch_admin_api::ServerStatus;
-use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::sched;
 use l7switch_rules::model;
 use l7switch_rules::model::Lookup;
 use l7switch_rules::model::Passive;
-use l7switch_rules::model::address_bytes;
+use l7switch_rules::model::ServerAddress;
 use tokio::sync::Notify;
 
+use self::control::Control;
+use self::control::SlowStart;
+use self::place::endpoint;
+use self::place::host;
 use super::connect::ConnectError;
 use super::connect::Told;
 use super::http2;
@@ -36,16 +38,23 @@ use super::idle::Idle;
 use super::idle::Link;
 use super::idle::Own;
 use super::idle::UNTIDY;
+use super::queue::Queue;
 use super::reach::Reach;
 use super::stream::ServerStream;
 use super::tls::Manner;
 use crate::net::clock::now_ns;
 
+pub(super) mod control;
+mod place;
+
+pub use self::control::Standing;
+
 /// A real server in one pool.
 #[derive(Debug)]
 pub struct RealServer {
+    me: Weak<Self>,
     pool: Arc<str>,
-    address: SocketAddr,
+    address: ServerAddress,
     sched: sched::Server,
     reach: Reach,
     idle: Mutex<Idle<ServerStream>>,
@@ -61,73 +70,55 @@ pub struct RealServer {
     ewma_ns: AtomicU64,
     /// Told when [`Standing`] changes.
     watcher: OnceLock<Arc<Notify>>,
-}
-
-/// What comes of all that the hands on a server have said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// Whether it gets requests.
-    pub state: ServerState,
-    /// Its weight where it gets them; draining does not change it.
-    pub weight: u32,
-    /// Whether an administrator has set the weight.
-    pub weight_is_set: bool,
-}
-
-/// What the hands on a server have said.
-#[derive(Debug)]
-struct Control {
-    /// The name that it was found by; absent: the rules give its address.
-    name: Option<Lookup>,
-    configured: u32,
-    backup: bool,
-    admin_weight: Option<u32>,
-    draining: bool,
-    /// An administrator holds it to be dead.
-    held_down: bool,
-    /// What the active check says; absent: there is none.
-    health: Option<Health>,
-    /// Checks in a row with the result that contradicts `health`.
-    against: u32,
-    /// Number of the present ejection; counts up, so that the end of an old one is not the end of a
-    /// new one.
-    ejection: u64,
-    ejected: bool,
+    /// Those who may wait for it; absent: it never had a bound.
+    queue: OnceLock<Arc<Queue>>,
+    /// Most requests that it has at a time, under all generations of the rules; 0: no bound.
+    bound: AtomicU32,
 }
 
 impl RealServer {
     /// A server that is up.
-    pub fn new(pool: Arc<str>, address: SocketAddr, weight: u32) -> Self {
-        let endpoint = Endpoint {
-            address: address_bytes(address.ip()),
-            port: address.port(),
-        };
-        Self {
+    pub fn new(pool: Arc<str>, address: ServerAddress, weight: u32) -> Arc<Self> {
+        let endpoint = endpoint(&address);
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
             pool,
             address,
             sched: sched::Server::new(endpoint, weight),
             reach: Reach::default(),
             idle: Mutex::default(),
             untidy_ns: AtomicU64::new(0),
-            control: Mutex::new(Control {
-                name: None,
-                configured: weight,
-                backup: false,
-                admin_weight: None,
-                draining: false,
-                held_down: false,
-                health: None,
-                against: 0,
-                ejection: 0,
-                ejected: false,
-            }),
+            control: Mutex::new(Control::new(weight)),
             total: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             surplus: AtomicU64::new(0),
             failed_in_row: AtomicU32::new(0),
             ewma_ns: AtomicU64::new(0),
             watcher: OnceLock::new(),
-        }
+            queue: OnceLock::new(),
+            bound: AtomicU32::new(0),
+        })
+    }
+
+    /// Requests may wait for it from now on.
+    pub(super) fn set_queue(&self, queue: &Arc<Queue>) {
+        self.queue.get_or_init(|| Arc::clone(queue));
+    }
+
+    /// Those who may wait for it.
+    pub(super) fn queue(&self) -> Option<&Queue> {
+        self.queue.get().map(AsRef::as_ref)
+    }
+
+    /// Whether it has as many requests as it may.
+    pub(super) fn is_full(&self) -> bool {
+        let bound = self.bound.load(Relaxed);
+        bound != 0 && self.sched.active() >= bound
+    }
+
+    /// Whether requests can be sent to it.
+    pub(super) fn takes_requests(&self) -> bool {
+        self.sched.available() && self.sched.weight() > 0
     }
 
     /// The pool.
@@ -136,16 +127,23 @@ impl RealServer {
     }
 
     /// The address.
-    pub const fn address(&self) -> SocketAddr {
-        self.address
+    pub const fn address(&self) -> &ServerAddress {
+        &self.address
+    }
+
+    /// The Host field of a request that names no host.
+    pub(super) fn host(&self) -> String {
+        host(&self.address)
     }
 
     /// How the rules call it: its name, or its address, with the port.
     pub(super) fn authority(&self) -> String {
         let control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        match &control.name {
-            Some(name) => format!("{}:{}", name.certificate_name(), self.address.port()),
-            None => self.address.to_string(),
+        match (&control.name, &self.address) {
+            (Some(name), ServerAddress::Inet(address)) => {
+                format!("{}:{}", name.certificate_name(), address.port())
+            }
+            _ => self.host(),
         }
     }
 
@@ -159,8 +157,11 @@ impl RealServer {
         let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
         let stood = control.standing();
         change(&mut control);
+        if let Some(climb) = control.climbs(stood.state) {
+            climb.begin(Weak::clone(&self.me));
+        }
         let before = self.sched.weight();
-        let weight = control.effective_weight();
+        let weight = control.weight_in_force();
         self.sched.set_weight(weight);
         self.sched.set_available(
             control.health != Some(Health::Down) && !control.ejected && !control.held_down,
@@ -170,7 +171,24 @@ impl RealServer {
         {
             watcher.notify_one();
         }
+        drop(control);
+        if let Some(queue) = self.queue() {
+            queue.release(|| ());
+        }
         weight != before
+    }
+
+    /// How slowly it starts from now on; it is at its beginning if it came with a reload.
+    pub(super) fn set_slow_start(&self, slow_start: Option<SlowStart>) {
+        self.change(|control| {
+            control.slow_start = slow_start;
+            control.is_new &= slow_start.is_some();
+        });
+    }
+
+    /// It has come with a reload, beside others that serve already.
+    pub(super) fn is_new(&self) {
+        self.change(|control| control.is_new = true);
     }
 
     /// Has changes of the standing told to `watcher`, for ever; a second watcher is not taken.
@@ -218,7 +236,7 @@ impl RealServer {
         told: Option<Told>,
         patience: Duration,
     ) -> Result<ServerStream, ConnectError> {
-        self.reach.connect(self.address, told, patience).await
+        self.reach.connect(&self.address, told, patience).await
     }
 
     /// Logs why there is no connection: without checks nobody else says it.
@@ -238,7 +256,7 @@ impl RealServer {
         told: Option<Told>,
         patience: Duration,
     ) -> Result<Offer, ConnectError> {
-        self.reach.offer(self.address, told, patience).await
+        self.reach.offer(&self.address, told, patience).await
     }
 
     /// How it is spoken to from now on. Connections that were made otherwise are closed as soon as they are free.
@@ -250,6 +268,8 @@ impl RealServer {
 
     /// What the rule file says of it.
     pub fn configure(&self, rules: &model::RealServer) {
+        self.bound
+            .store(rules.max_connections.unwrap_or(0), Relaxed);
         self.change(|control| {
             control.name.clone_from(&rules.name);
             control.configured = rules.weight;
@@ -432,10 +452,11 @@ impl RealServer {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Closes idle connections that are older than `patience`, and forgets those that are closed.
-    pub fn prune_idle(&self, patience: Duration) {
+    /// Closes idle connections that are older than `patience`, and forgets those that are closed. Of connections of HTTP/2,
+    /// `most` stay that nobody uses.
+    pub fn prune_idle(&self, patience: Duration, most: usize) {
         self.idle().prune(patience, || self.sent_surplus());
-        self.reach.shared.prune(patience);
+        self.reach.shared.prune(patience, most);
     }
 
     /// What an administrator sees.
@@ -443,7 +464,7 @@ impl RealServer {
         let control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
         ServerStatus {
             pool: self.pool.to_string(),
-            address: self.address,
+            address: self.address.to_string(),
             name: control.name.as_ref().map(Lookup::to_string),
             weight: control.configured,
             effective_weight: control.effective_weight(),
@@ -457,36 +478,6 @@ impl RealServer {
             idle: u64::try_from(self.idle().len().saturating_add(self.reach.shared.idle()))
                 .unwrap_or(u64::MAX),
             ewma_ms: Duration::from_nanos(self.ewma_ns.load(Relaxed)).as_secs_f64() * 1000.0,
-        }
-    }
-}
-
-impl Control {
-    fn effective_weight(&self) -> u32 {
-        if self.draining {
-            0
-        } else {
-            self.admin_weight.unwrap_or(self.configured)
-        }
-    }
-
-    fn standing(&self) -> Standing {
-        Standing {
-            state: self.state(),
-            weight: self.admin_weight.unwrap_or(self.configured),
-            weight_is_set: self.admin_weight.is_some(),
-        }
-    }
-
-    fn state(&self) -> ServerState {
-        if self.draining {
-            ServerState::Draining
-        } else if self.held_down || self.health == Some(Health::Down) {
-            ServerState::Down
-        } else if self.ejected {
-            ServerState::Ejected
-        } else {
-            ServerState::Up
         }
     }
 }

@@ -2,12 +2,12 @@
 //! How servers are spoken to: TLS, and which HTTP.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use l7switch_rules::model;
 use l7switch_rules::model::Certificate;
+use l7switch_rules::model::ServerAddress;
 use l7switch_rules::model::ServerProtocol;
 use l7switch_rules::model::ServerTls;
 use rustls::ClientConfig;
@@ -135,11 +135,15 @@ impl ClientTls {
     /// The stream's, or what is wrong with the server's certificate.
     pub(super) async fn connect(
         &self,
-        address: SocketAddr,
+        address: &ServerAddress,
         stream: SharedStream,
     ) -> io::Result<TlsStream<SharedStream>> {
-        let own = || ServerName::IpAddress(address.ip().into());
-        let name = self.name.clone().unwrap_or_else(own);
+        let own = || match address {
+            ServerAddress::Inet(address) => Ok(ServerName::IpAddress(address.ip().into())),
+            // The check knows no Unix socket without a name but for those whose certificates are not verified.
+            ServerAddress::Unix(_) => ServerName::try_from("localhost").map_err(io::Error::other),
+        };
+        let name = self.name.clone().map_or_else(own, Ok)?;
         self.connector.connect(name, stream).await
     }
 }

@@ -65,3 +65,33 @@ fn an_accepted_connection_can_be_enough() {
     assert_eq!(served_by(&switch), ["one", "two"]);
     assert!(!two.has_seen("healthz"));
 }
+
+/// The server serves, and says on a port of its own that it does not want to.
+#[test]
+fn a_check_may_ask_for_a_body_on_another_port() {
+    let (one, two) = (Python::start("one"), Python::start("two"));
+    let watcher = Python::start("watcher");
+    let pool = format!(
+        "scheduler = 'rr'\nhealth = {{ http = '/healthz', method = 'POST', port = {}, \
+         body = {{ regex = '^well' }}, status = '200-599', interval = '50ms', rise = 1, fall = 1 }}",
+        watcher.address.port()
+    );
+    let rules = simple(&[one.address, two.address], "", &pool);
+    let own = format!(
+        "{{ address = \"{}\", health_port = {} }}",
+        two.address,
+        two.address.port()
+    );
+    let switch = Switch::start(&rules.replace(&format!("\"{}\"", two.address), &own));
+    until("both are asked", || {
+        watcher.has_seen("POST /healthz") && two.has_seen("POST /healthz")
+    });
+    assert_eq!(served_by(&switch), ["one", "two"]);
+    watcher.set_sick(true);
+    switch.until_server(one.address, ServerState::Down);
+    assert_eq!(served_by(&switch), ["two"]);
+    watcher.set_sick(false);
+    switch.until_server(one.address, ServerState::Up);
+    assert_eq!(served_by(&switch), ["one", "two"]);
+    assert!(!one.has_seen("healthz"));
+}

@@ -11,6 +11,7 @@
 
 mod support;
 
+mod busy;
 mod failure;
 mod forwarding;
 mod health;
@@ -30,5 +31,6 @@ mod smuggling;
 mod start;
 mod timeouts;
 mod tls;
+mod unix;
 mod upgrade;
 mod uploads;

@@ -10,12 +10,14 @@
 )]
 
 mod admin;
+mod bounds;
 mod connections;
 mod demo;
 mod exchanges;
 mod failing;
 mod fallbacks;
 mod frames;
+mod health;
 mod http2;
 mod kept;
 mod limits;
@@ -25,11 +27,14 @@ mod pages;
 mod proxied;
 mod reload;
 mod responses;
+mod retries;
 mod segments;
 mod server_http2;
+mod slow_start;
 mod strict;
 mod support;
 mod times;
 mod tls;
+mod unix;
 mod variables;
 mod watching;

@@ -19,6 +19,7 @@ use crate::support::address;
 use crate::support::field;
 use crate::support::simple;
 use crate::support::start;
+use crate::support::until;
 
 /// A server that gives each request, with its content, to a script; the number counts requests from 0.
 struct Http2Server {
@@ -303,4 +304,72 @@ async fn responses_that_are_not_taken_stop_no_others() {
     conn.send("GET /small HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let (status, _, body) = conn.response().await;
     assert_eq!((status, &body[..]), (200, &b"xx"[..]));
+}
+
+/// Requests count, not connections: these two share one.
+#[tokio::test]
+async fn a_bound_is_of_requests() {
+    let waiting = Arc::new(Mutex::new(Vec::new()));
+    let server = Http2Server::start({
+        let waiting = Arc::clone(&waiting);
+        move |_, _, respond| waiting.lock().unwrap().push(respond)
+    })
+    .await;
+    let pool = format!("{HTTP2}\nmax_connections = 2");
+    let switch = start(&simple(&[server.address], "", &pool));
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = Raw::connect(address(&switch, "web")).await;
+        client.send(POST).await;
+        clients.push(client);
+    }
+    let queued = || l7switch::admin::status(&switch).pools["p"].queued;
+    until(|| queued() == 1 && waiting.lock().unwrap().len() == 2).await;
+    assert_eq!(server.connections.load(SeqCst), 1);
+    for _ in 0..3 {
+        until(|| !waiting.lock().unwrap().is_empty()).await;
+        let respond = waiting.lock().unwrap().pop().unwrap();
+        answer(respond, Bytes::from_static(b"done"));
+    }
+    for client in &mut clients {
+        assert_eq!(client.response().await.2, b"done");
+    }
+    assert_eq!(queued(), 0);
+}
+
+/// Clients that came at one moment leave no more connections behind than the rules keep.
+#[tokio::test]
+async fn idle_connections_are_bounded() {
+    let waiting = Arc::new(Mutex::new(Vec::new()));
+    let server = Http2Server::start({
+        let waiting = Arc::clone(&waiting);
+        move |_, _, respond| waiting.lock().unwrap().push(respond)
+    })
+    .await;
+    let pool = format!("{HTTP2}\nkeepalive = 1");
+    let switch = start(&simple(&[server.address], "", &pool));
+    let mut clients = Vec::new();
+    // More than there is room for on two connections, whose server allows many.
+    for number in 1..=300 {
+        let mut client = Raw::connect(address(&switch, "web")).await;
+        client.send(POST).await;
+        clients.push(client);
+        until(|| waiting.lock().unwrap().len() == number).await;
+    }
+    assert_eq!(server.connections.load(SeqCst), 3);
+    for respond in std::mem::take(&mut *waiting.lock().unwrap()) {
+        answer(respond, Bytes::from_static(b"done"));
+    }
+    for client in &mut clients {
+        assert_eq!(client.response().await.0, 200);
+    }
+    let idle = || l7switch::admin::servers(&switch)[0].idle;
+    until(|| idle() == 1).await;
+    // It is good for another request.
+    let mut client = Raw::connect(address(&switch, "web")).await;
+    client.send(POST).await;
+    until(|| !waiting.lock().unwrap().is_empty()).await;
+    answer(waiting.lock().unwrap().pop().unwrap(), Bytes::new());
+    assert_eq!(client.response().await.0, 200);
+    assert_eq!(server.connections.load(SeqCst), 3);
 }

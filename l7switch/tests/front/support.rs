@@ -2,6 +2,8 @@
 //! A switch in process, clients and servers over raw sockets.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
@@ -15,6 +17,7 @@ use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
+use tokio::net::UnixListener;
 
 /// Longer than anything here may take; what passes it hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -101,6 +104,11 @@ pub(crate) struct Raw {
 impl Raw {
     pub(crate) fn new(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
+        Self::over(stream)
+    }
+
+    /// A connection that may be none of TCP.
+    fn over(stream: TcpStream) -> Self {
         Self {
             stream,
             buffer: Vec::new(),
@@ -303,16 +311,33 @@ impl Server {
 
     /// A server that answers with the request's body.
     pub(crate) async fn echo() -> Self {
-        Self::start(|mut conn, _, seen| async move {
-            while let Some(head) = conn.head().await {
-                let body = conn.body(&head).await;
-                seen.lock().unwrap().push(head);
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
-                conn.send(head).await;
-                conn.send(body).await;
+        Self::start(|conn, _, seen| give_back(conn, seen)).await
+    }
+
+    /// The same on a Unix socket.
+    pub(crate) async fn echo_at(path: &Path) -> Self {
+        let socket = UnixListener::bind(path).unwrap();
+        let seen = Arc::<Mutex<Vec<String>>>::default();
+        let connections = Arc::<AtomicUsize>::default();
+        let task = tokio::spawn({
+            let (seen, connections) = (Arc::clone(&seen), Arc::clone(&connections));
+            async move {
+                loop {
+                    let stream = socket.accept().await.unwrap().0.into_std().unwrap();
+                    connections.fetch_add(1, SeqCst);
+                    // Read and written as any other stream socket.
+                    let stream = std::net::TcpStream::from(OwnedFd::from(stream));
+                    let stream = TcpStream::from_std(stream).unwrap();
+                    tokio::spawn(give_back(Raw::over(stream), Arc::clone(&seen)));
+                }
             }
-        })
-        .await
+        });
+        Self {
+            address: SocketAddr::from(([0; 4], 0)),
+            seen,
+            connections,
+            task,
+        }
     }
 
     pub(crate) fn heads(&self) -> Vec<String> {
@@ -321,6 +346,17 @@ impl Server {
 
     pub(crate) fn connection_count(&self) -> usize {
         self.connections.load(SeqCst)
+    }
+}
+
+/// Answers each request with its body.
+async fn give_back(mut conn: Raw, seen: Arc<Mutex<Vec<String>>>) {
+    while let Some(head) = conn.head().await {
+        let body = conn.body(&head).await;
+        seen.lock().unwrap().push(head);
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        conn.send(head).await;
+        conn.send(body).await;
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) fn is_token(text: &str) -> bool {
 }
 
 /// RFC 9110, 5.5.
-fn is_field_value(text: &str) -> bool {
+pub(super) fn is_field_value(text: &str) -> bool {
     text.trim_matches([' ', '\t']) == text
         && text.bytes().all(|b| b == b'\t' || b >= b' ' && b != 0x7f)
 }
@@ -299,7 +299,8 @@ impl Check<'_> {
         None
     }
 
-    fn edited_name(&mut self, name: &At<String>) -> Option<String> {
+    /// The name of a field that may be written, in lower case.
+    pub(super) fn edited_name(&mut self, name: &At<String>) -> Option<String> {
         let lower = name.value.to_ascii_lowercase();
         let (message, help) = if !is_token(&name.value) {
             (

@@ -2,7 +2,9 @@
 //! The check: from text to the model, with every mistake that can be known from the text.
 
 mod fields;
+mod health;
 mod limits;
+mod load;
 mod pages;
 mod pool;
 mod rewrite;

@@ -12,7 +12,7 @@ use crate::text::source::At;
 use crate::text::source::Span;
 use crate::text::value::Time;
 
-fn time(given: Option<&Time>, default: Duration) -> Duration {
+pub(super) fn time(given: Option<&Time>, default: Duration) -> Duration {
     given.map_or(default, |t| t.0)
 }
 
@@ -20,8 +20,9 @@ impl Check<'_> {
     pub(super) fn pool(&mut self, name: &str, span: Span, text: &At<PoolText>) -> Pool {
         let given = &text.value;
         let passive = Passive::default();
+        let bound = self.bound(given.max_connections.as_ref());
         let (servers, names) = match &given.servers {
-            Some(servers) => self.servers(name, servers),
+            Some(servers) => self.servers(name, servers, bound),
             None => {
                 let help = "add: servers = [\"10.0.0.1:8080\"]";
                 self.missing(
@@ -40,27 +41,49 @@ impl Check<'_> {
                 .unwrap_or(default)
         };
         let protocol = self.server_protocol(given);
+        let tls = given
+            .tls
+            .as_ref()
+            .and_then(|tls| self.server_tls(name, tls));
+        if let (Some(text), Some(tls)) = (&given.tls, &tls)
+            && tls.verify
+            && tls.server_name.is_none()
+            && servers.iter().any(|server| server.address.inet().is_none())
+        {
+            let message = "a Unix socket has no address that a certificate could name";
+            self.note(
+                Diagnostic::error("impossible", text.span, message)
+                    .help("say whom it names: tls = { server_name = \"app.internal\" }"),
+            );
+        }
+        let is_bounded = bound.is_some()
+            || servers
+                .iter()
+                .any(|server| server.max_connections.is_some())
+            || names.iter().any(|named| named.max_connections.is_some());
+        let queue = self.queue(given.queue.as_ref(), is_bounded);
+        let scheduler = self.scheduler(given.scheduler.as_ref());
+        let slow_start = self.slow_start(given.slow_start.as_ref(), scheduler.kind);
         Pool {
             name: name.to_owned(),
-            scheduler: self.scheduler(given.scheduler.as_ref()),
+            scheduler,
             forward: given.forward.map_or_else(Forward::default, |f| f.0),
             send_proxy: given.send_proxy.map(|word| word.0),
             protocol,
-            tls: given
-                .tls
-                .as_ref()
-                .and_then(|tls| self.server_tls(name, tls)),
+            tls,
             servers,
             names,
             fallback: None,
-            health: given.health.as_ref().and_then(|h| self.health(h, protocol)),
+            health: self.health_of(given, protocol),
             passive: given.passive.as_ref().map_or(passive, |p| Passive {
                 failures: number(self, &p.failures, 1000, passive.failures),
                 eject: time(p.eject.as_ref(), passive.eject),
             }),
             connect_timeout: time(given.connect_timeout.as_ref(), Duration::from_secs(2)),
             response_timeout: time(given.response_timeout.as_ref(), Duration::from_secs(60)),
-            retries: number(self, &given.retries, 100, 2),
+            retries: self.retries(given.retries.as_ref()),
+            queue,
+            slow_start,
             keepalive: usize::try_from(number(self, &given.keepalive, 100_000, 128)).unwrap_or(128),
             keepalive_timeout: time(given.keepalive_timeout.as_ref(), Duration::from_secs(30)),
         }
@@ -221,103 +244,5 @@ impl Check<'_> {
         } else {
             HashKey::Cookie(name.value.clone())
         })
-    }
-
-    fn health(&mut self, given: &At<HealthText>, protocol: ServerProtocol) -> Option<Health> {
-        let text = &given.value;
-        let probe = match (&text.http, text.tcp.unwrap_or(false), &text.grpc) {
-            (Some(path), false, None) => {
-                let raw = path.value.as_str();
-                if !raw.starts_with('/') || raw.bytes().any(|b| b <= b' ' || b >= 0x7f || b == b'#')
-                {
-                    let message = "this is not a request path";
-                    self.note(
-                        Diagnostic::error("bad-path", path.span, message)
-                            .help("write it as \"/healthz\""),
-                    );
-                }
-                Probe::Http {
-                    path: path.value.clone(),
-                    host: text.host.as_ref().map(|h| h.value.clone()),
-                    status: text
-                        .status
-                        .as_ref()
-                        .map_or(Some((200, 399)), |s| self.status(s))?,
-                }
-            }
-            (None, tcp, grpc) if tcp != grpc.is_some() => {
-                let http_only = [
-                    text.host.as_ref().map(|h| ("host", h.span)),
-                    text.status.as_ref().map(|s| ("status", s.span)),
-                ];
-                for (key, span) in http_only.into_iter().flatten() {
-                    let message = format!("`{key}` is for http checks");
-                    self.note(Diagnostic::error("impossible", span, message));
-                }
-                match grpc {
-                    None => Probe::Tcp,
-                    Some(grpc) => {
-                        if protocol == ServerProtocol::Http1 {
-                            let message = "gRPC needs HTTP/2 towards the servers";
-                            self.note(
-                                Diagnostic::error("impossible", grpc.span, message)
-                                    .help("add to the pool: protocol = \"http2\""),
-                            );
-                        }
-                        Probe::Grpc {
-                            service: grpc.value.clone(),
-                        }
-                    }
-                }
-            }
-            _ => {
-                self.exactly_one(
-                    given.span,
-                    "http = \"/path\", tcp = true or grpc = \"service\"",
-                );
-                return None;
-            }
-        };
-        if let Some(host) = &text.host {
-            let mut buf = [0; l7switch_engine::uri::MAX_HOST];
-            if l7switch_engine::uri::host(host.value.as_bytes(), &mut buf).is_err() {
-                let message = format!("`{}` is not a host name", host.value);
-                self.note(Diagnostic::error("bad-value", host.span, message));
-            }
-        }
-        let count = |check: &mut Self, given: &Option<At<i64>>, default: u32| {
-            given
-                .as_ref()
-                .map_or(Some(default), |n| check.number(n, 1, 1000))
-                .unwrap_or(default)
-        };
-        Some(Health {
-            probe,
-            interval: time(text.interval.as_ref(), Duration::from_secs(2)),
-            timeout: time(text.timeout.as_ref(), Duration::from_secs(1)),
-            rise: count(self, &text.rise, 2),
-            fall: count(self, &text.fall, 3),
-        })
-    }
-
-    fn status(&mut self, given: &At<StatusChoice>) -> Option<(u16, u16)> {
-        let range = match &given.value {
-            StatusChoice::Code(code) => u16::try_from(*code).ok().map(|c| (c, c)),
-            StatusChoice::Range(text) => {
-                let (low, high) = text.split_once('-').unwrap_or((text, text));
-                low.parse().ok().zip(high.parse().ok())
-            }
-        };
-        match range {
-            Some((low, high)) if (100..=599).contains(&low) && low <= high && high <= 599 => range,
-            _ => {
-                let message = "this is not a status code or a range of status codes";
-                self.note(
-                    Diagnostic::error("bad-value", given.span, message)
-                        .help("write it as 200 or \"200-399\""),
-                );
-                None
-            }
-        }
     }
 }

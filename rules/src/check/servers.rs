@@ -13,11 +13,12 @@ use crate::text::source::Span;
 use crate::text::value::OneOrMany;
 
 impl Check<'_> {
-    /// The servers of a pool: those that are given by address, and those that are given by name.
+    /// The servers of a pool: those that are given by address, and those that are given by name. `bound` is the pool's for each.
     pub(super) fn servers(
         &mut self,
         pool: &str,
         given: &At<OneOrMany<At<ServerChoice>>>,
+        bound: Option<u32>,
     ) -> (Vec<RealServer>, Vec<NamedServer>) {
         let mut seen: HashMap<&ServerAddress, Span> = HashMap::new();
         let mut servers = Vec::with_capacity(given.value.0.len());
@@ -46,14 +47,11 @@ impl Check<'_> {
                 .map_or(Some(1), |w| self.number(w, 0, 65_535))
                 .unwrap_or(1);
             let backup = text.backup.unwrap_or_default();
+            let health_port = self.port(text.health_port.as_ref());
+            let max_connections = self.bound(text.max_connections.as_ref()).or(bound);
             self.server_keys(address, text);
             if let Some(&first) = seen.get(address) {
-                let shown = match address {
-                    ServerAddress::Address(address) => address.to_string(),
-                    ServerAddress::Name(name, Some(port)) => format!("{name}:{port}"),
-                    ServerAddress::Name(name, None) => name.to_string(),
-                };
-                let message = format!("{shown} is listed twice in pool `{pool}`");
+                let message = format!("{address} is listed twice in pool `{pool}`");
                 self.note(
                     Diagnostic::error("duplicate", *span, message)
                         .label("again")
@@ -70,12 +68,22 @@ impl Check<'_> {
                         self.note(Diagnostic::error("bad-value", *span, message));
                     }
                     servers.push(RealServer {
-                        address: *address,
+                        address: (*address).into(),
                         name: None,
                         weight,
                         backup,
+                        health_port,
+                        max_connections,
                     });
                 }
+                ServerAddress::Unix(path) => servers.push(RealServer {
+                    address: crate::model::ServerAddress::Unix(path.as_str().into()),
+                    name: None,
+                    weight,
+                    backup,
+                    health_port,
+                    max_connections,
+                }),
                 ServerAddress::Name(name, port) => names.push(NamedServer {
                     name: name.clone(),
                     port: *port,
@@ -85,6 +93,8 @@ impl Check<'_> {
                         .resolve
                         .as_ref()
                         .map_or_else(Resolve::default, |r| r.value.0),
+                    health_port,
+                    max_connections,
                 }),
             }
         }
@@ -123,7 +133,7 @@ impl Check<'_> {
         }
         if let Some(resolve) = &text.resolve {
             let message = match address {
-                ServerAddress::Address(_) => "`resolve` is for host names",
+                ServerAddress::Address(_) | ServerAddress::Unix(_) => "`resolve` is for host names",
                 ServerAddress::Name(..) if is_service => "all servers of a service are used",
                 ServerAddress::Name(..) => return,
             };

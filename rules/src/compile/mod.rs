@@ -413,18 +413,24 @@ fn condition(
 fn pools(model: &Model, writer: &mut Writer) {
     for pool in &model.pools {
         // Backups are the front's: it gets the requests for which the kernel finds no server.
+        // So are Unix sockets: the front serves their pools.
         let primaries = pool.servers.iter().filter(|server| !server.backup);
-        let servers = writer.extend(primaries.map(|server| {
-            let [a0, a1, a2, a3] = address_words(&address_bytes(server.address.ip()));
-            ServerRecord {
-                a0,
-                a1,
-                a2,
-                a3,
-                port: server.address.port().into(),
-                weight: server.weight,
-            }
-        }));
+        let records: Vec<ServerRecord> = primaries
+            .filter_map(|server| {
+                let address = server.address.inet()?;
+                let [a0, a1, a2, a3] = address_words(&address_bytes(address.ip()));
+                Some(ServerRecord {
+                    a0,
+                    a1,
+                    a2,
+                    a3,
+                    port: address.port().into(),
+                    weight: server.weight,
+                })
+            })
+            .collect();
+        let servers_len = to_u32(records.len());
+        let servers = writer.extend(records.into_iter());
         let (key, key_name) = match &pool.scheduler.key {
             HashKey::Source => (codes::HashKey::Source, ""),
             HashKey::Path => (codes::HashKey::Path, ""),
@@ -448,8 +454,8 @@ fn pools(model: &Model, writer: &mut Writer) {
             }
             .number(),
             servers,
-            servers_len: to_u32(pool.primaries()),
-            retries: pool.retries,
+            servers_len,
+            retries: pool.retries.attempts,
         });
     }
 }

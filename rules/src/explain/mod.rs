@@ -256,9 +256,12 @@ fn all_at_loopback(model: &Model, shares: &[PoolShare]) -> bool {
         // What a name's addresses are is not known here.
         pool.names.is_empty()
             && pool.servers.iter().all(|server| {
-                let server = address_bytes(server.address.ip());
-                // Of the same family: a client of the other one has no server either way.
-                !can_reach(&server, &server, || false)
+                // A Unix socket is the front's affair.
+                server.address.inet().is_some_and(|server| {
+                    let server = address_bytes(server.ip());
+                    // Of the same family: a client of the other one has no server either way.
+                    !can_reach(&server, &server, || false)
+                })
             })
     })
 }

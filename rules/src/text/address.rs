@@ -2,6 +2,7 @@
 //! Addresses to listen on, and those of servers, which may be names.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 
@@ -15,6 +16,7 @@ use super::read::Read;
 use super::read::Reader;
 use crate::names::Lookup;
 use crate::names::SERVICE_PREFIX;
+use crate::names::UNIX_PREFIX;
 
 /// An IP address and port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +106,19 @@ pub enum ServerAddress {
     Address(SocketAddr),
     /// A name that is resolved; a host's with its port.
     Name(Lookup, Option<u16>),
+    /// The path of a Unix socket.
+    Unix(String),
+}
+
+impl fmt::Display for ServerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(name, Some(port)) => write!(f, "{name}:{port}"),
+            Self::Name(name, None) => name.fmt(f),
+            Self::Unix(path) => write!(f, "{UNIX_PREFIX}{path}"),
+        }
+    }
 }
 
 impl JsonSchema for ServerAddress {
@@ -118,7 +133,7 @@ impl JsonSchema for ServerAddress {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "description": "An IP address or a host name, and a port: \"10.0.0.1:80\", \"[2001:db8::1]:80\" or \"app.internal:80\"; or the name of SRV records: \"srv:_http._tcp.app.internal\".",
+            "description": "An IP address or a host name, and a port: \"10.0.0.1:80\", \"[2001:db8::1]:80\" or \"app.internal:80\"; or the name of SRV records: \"srv:_http._tcp.app.internal\"; or the path of a Unix socket: \"unix:/run/app.sock\".",
         })
     }
 }
@@ -133,6 +148,7 @@ impl Read for ServerAddress {
             "an address such as \"10.0.0.1:80\" or \"app.internal:80\"",
         )?;
         let read = match (text.split_once("://"), text.strip_prefix(SERVICE_PREFIX)) {
+            _ if let Some(path) = socket_path(text) => path,
             (Some((scheme, rest)), _) => Err(url(scheme, rest)),
             (None, Some(name)) => service(name),
             (None, None) => match host_and_port(text) {
@@ -148,6 +164,40 @@ impl Read for ServerAddress {
             }
         }
     }
+}
+
+/// Longest path of a Unix socket, bytes: `sun_path` has 108, and ends with NUL (unix(7)).
+const UNIX_PATH_MAX: usize = 107;
+
+/// The path of a Unix socket; `None` where none was meant.
+fn socket_path(text: &str) -> Option<Result<ServerAddress, Wrong>> {
+    let Some(path) = text.strip_prefix(UNIX_PREFIX) else {
+        let is_path = text.starts_with('/') || text.starts_with("./");
+        return is_path.then(|| {
+            let help = format!("a Unix socket is written \"{UNIX_PREFIX}{text}\"");
+            Err(("this is a path, not an address with a port", help))
+        });
+    };
+    let example = || "write it as \"unix:/run/app.sock\"".to_owned();
+    // As in a URL: unix:///run/app.sock.
+    if let Some(rest) = path.strip_prefix("//") {
+        let help = format!("write \"{UNIX_PREFIX}/{}\"", rest.trim_start_matches('/'));
+        return Some(Err(("a Unix socket is no URL here", help)));
+    }
+    Some(if !path.starts_with('/') {
+        Err(("the path of a Unix socket begins with `/`", example()))
+    } else if path.ends_with('/') {
+        Err(("this is the path of a folder", example()))
+    } else if path.chars().any(char::is_control) {
+        Err(("the path has a control character", example()))
+    } else if path.len() > UNIX_PATH_MAX {
+        Err((
+            "the path is too long for a Unix socket",
+            format!("it may have {UNIX_PATH_MAX} bytes (unix(7))"),
+        ))
+    } else {
+        Ok(ServerAddress::Unix(path.to_owned()))
+    })
 }
 
 /// A URL in place of a server: what it would be here.

@@ -11,6 +11,8 @@ use super::address::ServerAddress;
 use super::language::KeyText;
 use super::language::MaintenanceText;
 use super::language::PageText;
+use super::language::RegexText;
+use super::language::RetriesText;
 use super::language::SchedulerText;
 use super::language::ServerText;
 use super::language::ServerTlsText;
@@ -106,6 +108,24 @@ choices! {
         Table(ServerText) = DeValue::Table(_),
     } else "an address such as \"10.0.0.1:80\" or a table"
 
+    /// How often requests are sent to another server.
+    RetriesChoice {
+        Count(i64) = DeValue::Integer(_),
+        Table(RetriesText) = DeValue::Table(_),
+    } else "a number or a table such as { attempts = 2, on = [\"connect\", 503] }"
+
+    /// After what that is done.
+    RetryChoice {
+        Status(i64) = DeValue::Integer(_),
+        Word(RetryWord) = DeValue::String(_),
+    } else "\"connect\", \"reset\", \"timeout\" or a status"
+
+    /// What is found in a response's body.
+    BodyChoice {
+        Text(String) = DeValue::String(_),
+        Table(RegexText) = DeValue::Table(_),
+    } else "a text or { regex = \"…\" }"
+
     /// Status codes.
     StatusChoice {
         Code(i64) = DeValue::Integer(_),
@@ -178,5 +198,37 @@ impl JsonSchema for RateKeyWord {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "enum": ["source", "route"] })
+    }
+}
+
+/// After what a request is sent to another server, as a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the words say it")]
+pub enum RetryWord {
+    Connect,
+    Reset,
+    Timeout,
+}
+
+impl Read for RetryWord {
+    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        reader.word(
+            node,
+            &[
+                ("connect", Self::Connect),
+                ("reset", Self::Reset),
+                ("timeout", Self::Timeout),
+            ],
+        )
+    }
+}
+
+impl JsonSchema for RetryWord {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RetryWord".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": ["connect", "reset", "timeout"] })
     }
 }

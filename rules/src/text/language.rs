@@ -61,6 +61,7 @@ fn wanted(table: &str) -> &'static str {
         "RateLimitText" => "a table such as { requests = 100, per = \"1s\" }",
         "PageText" => "a file's path or a table such as { file = \"error.html\" }",
         "MaintenanceText" => "a table such as { except = [\"192.0.2.0/24\"] }",
+        "QueueText" => "a table such as { length = 1024, timeout = \"5s\" }",
         "HealthText" => "a table such as { http = \"/healthz\" }",
         _ => "a table",
     }
@@ -325,12 +326,38 @@ tables! {
         connect_timeout: Time,
         /// Time for the response to begin; default: 60s.
         response_timeout: Time,
-        /// Other servers tried when one cannot be reached; default: 2.
-        retries: At<i64>,
+        /// Other servers tried when one cannot be reached, or a table that says when and how often; default: 2.
+        retries: At<RetriesChoice>,
+        /// Requests (connections, for tls and tcp services) that each server has at a time, at most; default: no bound.
+        max_connections: At<i64>,
+        /// Who may wait while all servers have as many as they may.
+        queue: At<QueueText>,
+        /// How long the weight of a server that comes up rises to its value; default: it has it at once.
+        slow_start: At<Time>,
         /// Idle connections kept per server; default: 128.
         keepalive: At<i64>,
         /// How long an idle connection is kept; default: 30s.
         keepalive_timeout: Time,
+    }
+
+    /// The queue of a pool whose servers have a bound.
+    QueueText {
+        /// Requests that may wait; default: 1024.
+        length: At<i64>,
+        /// How long each may; default: 5s.
+        timeout: Time,
+    }
+
+    /// When requests without content are sent to another server.
+    RetriesText {
+        /// Other servers tried; default: 2.
+        attempts: At<i64>,
+        /// After what: connect, reset, timeout, and statuses such as 503; default: connect and reset.
+        on: At<OneOrMany<At<RetryChoice>>>,
+        /// Methods of requests that may be sent again after they may have reached a server; default: the idempotent ones.
+        methods: At<OneOrMany<At<String>>>,
+        /// Requests that may be sent again at a time, in percent of those that the pool has, and at least 3; default: 20.
+        budget: At<i64>,
     }
 
     /// TLS towards servers.
@@ -365,7 +392,7 @@ tables! {
 
     /// A real server with its weight.
     ServerText {
-        /// Address or host name, and port; or srv: and the name of SRV records.
+        /// Address or host name, and port; or srv: and the name of SRV records; or unix: and the path of a socket.
         address: At<ServerAddress>,
         /// Weight, 0 to 65535; default: 1.
         weight: At<i64>,
@@ -373,18 +400,30 @@ tables! {
         resolve: At<ResolveWord>,
         /// Whether it gets requests only while no other server of the pool is available; default: false.
         backup: bool,
+        /// Port that active checks try; default: the pool's health.port, or the server's own.
+        health_port: At<i64>,
+        /// Requests that it has at a time, at most; default: the pool's max_connections.
+        max_connections: At<i64>,
     }
 
     /// Active checks: http, tcp or grpc.
     HealthText {
-        /// Path of a GET request that must be answered.
+        /// Path of a request that must be answered.
         http: At<String>,
         /// Whether an accepted connection is enough.
         tcp: bool,
         /// Name of a gRPC service that must be serving, by grpc.health.v1; empty: the server as a whole.
         grpc: At<String>,
+        /// Port that is tried; default: the server's own.
+        port: At<i64>,
+        /// Method of the request; default: GET.
+        method: At<String>,
         /// Host field of the request; default: the server's name or address, with its port.
         host: At<String>,
+        /// Further header fields of the request.
+        headers: At<Entries<At<String>>>,
+        /// Text, or { regex = "…" }, that is found in the first 64 KiB of a healthy server's response.
+        body: At<BodyChoice>,
         /// Status, or range such as "200-399", of a healthy server; default: 200-399.
         status: At<StatusChoice>,
         /// Time between two checks; default: 2s.
@@ -395,6 +434,12 @@ tables! {
         rise: At<i64>,
         /// Failures in a row that take it down; default: 3.
         fall: At<i64>,
+    }
+
+    /// A regular expression.
+    RegexText {
+        /// The expression.
+        regex: At<String>,
     }
 
     /// Passive checks: what clients' requests show.

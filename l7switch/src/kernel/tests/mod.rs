@@ -68,7 +68,7 @@ fn server(generation: &Generation, address: &str) -> Arc<RealServer> {
     let address: SocketAddr = address.parse().unwrap();
     let found = generation.pools[0].servers();
     found
-        .filter(|s| s.address() == address)
+        .filter(|s| s.address().inet() == Some(address))
         .map(Arc::clone)
         .next()
         .unwrap()

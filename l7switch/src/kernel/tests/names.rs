@@ -25,7 +25,7 @@ async fn the_kernel_gets_the_servers_of_names() {
         let servers = &expanded.model.pools[0].servers;
         let held = servers
             .iter()
-            .map(|s| ("names".to_owned(), s.address, s.weight));
+            .map(|s| ("names".to_owned(), s.address.inet().unwrap(), s.weight));
         let known = (expanded.table.as_bytes().to_vec(), held.collect());
         RULES.lock().unwrap().push(known);
     }

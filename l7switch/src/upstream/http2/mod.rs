@@ -132,12 +132,24 @@ impl Connections {
         Ok(Ticket(shared))
     }
 
-    /// Forgets those that were not used for so long, and those that are closed.
-    pub(super) fn prune(&self, patience: Duration) {
-        self.all().retain(|shared| {
+    /// Forgets those that were not used for so long, those that are closed, and of those that nobody uses the oldest ones
+    /// that are more than `most`.
+    pub(super) fn prune(&self, patience: Duration, most: usize) {
+        let mut all = self.all();
+        all.retain(|shared| {
             let idle = *shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
             let is_used = shared.active.load(Relaxed) > 0 || idle.elapsed() < patience;
             is_used && !shared.closed.load(Relaxed)
+        });
+        let is_idle = |shared: &Arc<Shared>| shared.active.load(Relaxed) == 0;
+        let idle = all.iter().filter(|shared| is_idle(shared)).count();
+        let mut surplus = idle.saturating_sub(most);
+        all.retain(|shared| {
+            if surplus == 0 || !is_idle(shared) {
+                return true;
+            }
+            surplus = surplus.saturating_sub(1);
+            false
         });
     }
 

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
+use l7switch_admin_api::ServerState;
+
 use super::*;
 
 fn server() -> Arc<RealServer> {
-    Arc::new(RealServer::new(
+    RealServer::new(
         "p".into(),
-        "127.0.0.1:1".parse().unwrap(),
+        ServerAddress::Inet("127.0.0.1:1".parse().unwrap()),
         5,
-    ))
+    )
 }
 
 #[test]
@@ -30,7 +32,9 @@ fn what_an_administrator_set_survives_a_new_rule_file() {
     let server = server();
     server.set_admin_weight(Some(9));
     server.configure(&model::RealServer {
-        address: server.address(),
+        address: server.address().clone(),
+        health_port: None,
+        max_connections: None,
         name: None,
         weight: 2,
         backup: false,
@@ -92,4 +96,95 @@ async fn failures_in_a_row_eject_for_a_while() {
     tokio::time::sleep(Duration::from_secs(11)).await;
     assert!(server.sched().available());
     assert_eq!(server.status().failures, 3);
+}
+
+const SLOW: SlowStart = SlowStart {
+    time: Duration::from_secs(30),
+    scale: 100,
+};
+
+/// Weights as the scheduler has them, at these seconds from now.
+async fn weights(server: &RealServer, seconds: &[u64]) -> Vec<u32> {
+    let mut passed = 0;
+    let mut weights = Vec::new();
+    for second in seconds {
+        tokio::time::sleep(Duration::from_secs(second - passed)).await;
+        passed = *second;
+        weights.push(server.sched().weight());
+    }
+    weights
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_comes_up_gets_its_weight_slowly() {
+    let server = server();
+    server.set_checked(true);
+    server.set_slow_start(Some(SLOW));
+    // It was there from the beginning.
+    assert_eq!(server.sched().weight(), 500);
+    let comes_up = || {
+        assert_eq!(server.checked(false, 1, 1), Some(Health::Down));
+        assert_eq!(server.checked(true, 1, 1), Some(Health::Up));
+    };
+    comes_up();
+    assert_eq!(server.status().effective_weight, 1);
+    let rising = weights(&server, &[0, 1, 2, 16, 26, 31, 40]).await;
+    assert_eq!((rising[0], rising[1]), (50, 50));
+    assert!((240..280).contains(&rising[3]), "{rising:?}");
+    assert!((400..450).contains(&rising[4]), "{rising:?}");
+    assert_eq!((rising[5], rising[6]), (500, 500));
+    assert!(rising.is_sorted(), "{rising:?}");
+    assert_eq!(server.status().effective_weight, 5);
+    // What is over stays so, however long it would take now.
+    let hour = SlowStart {
+        time: Duration::from_secs(3600),
+        ..SLOW
+    };
+    server.set_slow_start(Some(hour));
+    assert_eq!(server.sched().weight(), 500);
+    server.set_slow_start(Some(SLOW));
+    // The second start is not ended by the end of the first.
+    comes_up();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    comes_up();
+    let rising = weights(&server, &[11, 31]).await;
+    assert!((150..200).contains(&rising[0]), "{rising:?}");
+    assert_eq!(rising[1], 500);
+    // Put back by an administrator, with another weight.
+    server.set_draining(true);
+    assert_eq!(server.sched().weight(), 0);
+    server.set_admin_weight(Some(10));
+    server.set_draining(false);
+    assert_eq!(weights(&server, &[0, 31]).await, [100, 1000]);
+    // Not after an ejection.
+    let passive = Passive {
+        failures: 1,
+        eject: Duration::from_secs(1),
+    };
+    server.failed(&passive, || true);
+    assert_eq!(server.status().state, ServerState::Ejected);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(server.status().state, ServerState::Up);
+    assert_eq!(server.sched().weight(), 1000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_a_reload_brings_starts_slowly() {
+    let new = server();
+    new.is_new();
+    assert_eq!(new.sched().weight(), 5);
+    new.set_slow_start(Some(SLOW));
+    assert_eq!(weights(&new, &[0, 31]).await, [50, 500]);
+    // A reload that starts servers slowly from now on is no beginning.
+    let old = server();
+    old.is_new();
+    old.set_slow_start(None);
+    old.set_slow_start(Some(SLOW));
+    assert_eq!(old.sched().weight(), 500);
+    // One that no longer does so ends it.
+    let new = server();
+    new.is_new();
+    new.set_slow_start(Some(SLOW));
+    new.set_slow_start(None);
+    assert_eq!(new.sched().weight(), 5);
 }

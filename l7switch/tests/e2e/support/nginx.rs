@@ -71,7 +71,7 @@ impl Nginx {
             let address = free_port(LOCALHOST);
             std::fs::write(
                 folder.path().join("conf"),
-                configuration(name, address, listen),
+                configuration(name, address, &folder.path().join("socket"), listen),
             )
             .unwrap();
             if let Some(process) = launch(folder.path(), address) {
@@ -88,6 +88,11 @@ impl Nginx {
     /// Where its files are.
     pub(crate) fn root(&self) -> std::path::PathBuf {
         self.folder.path().join("root")
+    }
+
+    /// Where else it listens, unless it speaks TLS or wants a PROXY header.
+    pub(crate) fn socket(&self) -> std::path::PathBuf {
+        self.folder.path().join("socket")
     }
 
     /// Requests that it has answered and logged, one line each.
@@ -123,6 +128,8 @@ fn log(folder: &Path) -> String {
 /// Starts nginx; nothing where it ends before it listens.
 fn launch(folder: &Path, address: SocketAddr) -> Option<Process> {
     let _ = std::fs::remove_file(folder.join("pid"));
+    // One that was killed leaves it behind.
+    let _ = std::fs::remove_file(folder.join("socket"));
     let mut command = program("nginx", "nginx-light");
     command
         .arg("-p")
@@ -141,10 +148,13 @@ fn launch(folder: &Path, address: SocketAddr) -> Option<Process> {
     alive.then_some(process)
 }
 
-fn configuration(name: &str, address: SocketAddr, listen: Listen<'_>) -> String {
+fn configuration(name: &str, address: SocketAddr, socket: &Path, listen: Listen<'_>) -> String {
+    let socket = socket.display();
     let listen = match listen {
-        Listen::Plain => format!("listen {address};"),
-        Listen::Http2 => format!("listen {address} http2;\nkeepalive_requests 10;"),
+        Listen::Plain => format!("listen {address};\nlisten unix:{socket};"),
+        Listen::Http2 => {
+            format!("listen {address} http2;\nlisten unix:{socket} http2;\nkeepalive_requests 10;")
+        }
         Listen::Proxied => format!(
             "listen {address} proxy_protocol;
         add_header X-Client \"$proxy_protocol_addr $proxy_protocol_port\" always;"

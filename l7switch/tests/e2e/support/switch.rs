@@ -149,7 +149,7 @@ impl Switch {
     pub(crate) fn server(&self, address: SocketAddr) -> ServerStatus {
         self.servers()
             .into_iter()
-            .find(|server| server.address == address)
+            .find(|server| server.address == address.to_string())
             .unwrap()
     }
 

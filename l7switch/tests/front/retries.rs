@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: MIT
+//! Requests that are sent to another server by rule.
+
+use l7switch::Switch;
+
+use crate::support::Raw;
+use crate::support::Server;
+use crate::support::address;
+use crate::support::simple;
+use crate::support::soon;
+use crate::support::start;
+use crate::support::until;
+
+/// A server that answers every request with this; nothing: it ends the connection; `wait`: it says nothing.
+async fn answering(answer: &'static str) -> Server {
+    Server::start(move |mut conn, _, seen| async move {
+        while let Some(head) = conn.head().await {
+            conn.body(&head).await;
+            seen.lock().unwrap().push(head);
+            match answer {
+                "" => return,
+                "wait" => std::future::pending().await,
+                answer => conn.send(answer).await,
+            }
+        }
+    })
+    .await
+}
+
+const BUSY: &str = "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\nX-From: busy\r\n\r\nbusy";
+const GOOD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood";
+const LOST: &str = "HTTP/1.1 404 No\r\nContent-Length: 4\r\n\r\nlost";
+
+async fn request(switch: &Switch, head: &str, body: &str) -> (u16, Vec<u8>) {
+    let mut client = Raw::connect(address(switch, "web")).await;
+    client
+        .send(format!("{head} HTTP/1.1\r\nHost: a\r\n{body}"))
+        .await;
+    let (code, _, body) = client.response().await;
+    (code, body)
+}
+
+/// The first of these servers is asked first.
+fn rules(servers: &[&Server], retries: &str) -> String {
+    let addresses: Vec<_> = servers.iter().map(|server| server.address).collect();
+    let pool = format!("scheduler = \"rr\"\npassive = {{ failures = 0 }}\nretries = {retries}");
+    simple(&addresses, "", &pool)
+}
+
+fn retries(switch: &Switch) -> (u64, u64) {
+    let pool = l7switch::admin::status(switch).pools["p"];
+    (pool.retries, pool.retries_refused)
+}
+
+#[tokio::test]
+async fn a_status_of_the_rule_leads_to_another_server() {
+    let (busy, good) = (answering(BUSY).await, answering(GOOD).await);
+    let switch = start(&rules(&[&busy, &good], "{ on = [502, 503] }"));
+    for _ in 0..4 {
+        let answer = request(&switch, "GET /", "\r\n").await;
+        assert_eq!(answer, (200, b"good".to_vec()));
+    }
+    assert_eq!(good.heads().len(), 4);
+    let seen = u64::try_from(busy.heads().len()).unwrap();
+    assert!(seen >= 2);
+    assert_eq!(retries(&switch), (seen, 0));
+    let metrics = l7switch::observe::metrics::render(&l7switch::admin::status(&switch), &[]);
+    let sample = format!("l7switch_pool_retries_total{{pool=\"p\"}} {seen}\n");
+    assert!(metrics.contains(&sample), "{metrics}");
+    // The rule names no other status.
+    let (busy, lost) = (answering(BUSY).await, answering(LOST).await);
+    let switch = start(&rules(&[&busy, &lost], "{ on = 503 }"));
+    assert_eq!(request(&switch, "GET /", "\r\n").await.0, 404);
+    assert_eq!(request(&switch, "GET /", "\r\n").await.0, 404);
+}
+
+/// The client gets the last response, and not an error of the switch.
+#[tokio::test]
+async fn the_last_response_is_the_clients() {
+    let servers = [
+        answering(BUSY).await,
+        answering(BUSY).await,
+        answering(BUSY).await,
+    ];
+    let all: Vec<&Server> = servers.iter().collect();
+    let seen = || {
+        servers
+            .iter()
+            .map(|server| server.heads().len())
+            .sum::<usize>()
+    };
+    let switch = start(&rules(&all, "{ attempts = 1, on = 503 }"));
+    assert_eq!(
+        request(&switch, "GET /", "\r\n").await,
+        (503, b"busy".to_vec())
+    );
+    assert_eq!(seen(), 2);
+    let switch = start(&rules(&all, "{ attempts = 9, on = 503 }"));
+    assert_eq!(
+        request(&switch, "GET /", "\r\n").await,
+        (503, b"busy".to_vec())
+    );
+    assert_eq!(seen(), 5);
+    let switch = start(&rules(&all[..1], "{ attempts = 9, on = 503 }"));
+    assert_eq!(
+        request(&switch, "GET /", "\r\n").await,
+        (503, b"busy".to_vec())
+    );
+    assert_eq!((seen(), retries(&switch)), (6, (0, 0)));
+}
+
+/// What a server may have acted upon is sent again only if its method says that this is harmless, and if there is no
+/// content that has gone.
+#[tokio::test]
+async fn only_requests_that_may_be_repeated_are() {
+    for (head, body, methods, is_repeated) in [
+        ("GET /", "\r\n", "", true),
+        ("DELETE /", "\r\n", "", true),
+        ("PUT /", "Content-Length: 0\r\n\r\n", "", true),
+        ("POST /", "Content-Length: 0\r\n\r\n", "", false),
+        (
+            "POST /",
+            "Content-Length: 0\r\n\r\n",
+            ", methods = \"POST\"",
+            true,
+        ),
+        ("GET /", "\r\n", ", methods = \"POST\"", false),
+        ("PUT /", "Content-Length: 2\r\n\r\nhi", "", false),
+        (
+            "PUT /",
+            "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "",
+            false,
+        ),
+        (
+            "GET /",
+            "Connection: upgrade\r\nUpgrade: x\r\n\r\n",
+            "",
+            false,
+        ),
+    ] {
+        for answer in [BUSY, "", "wait"] {
+            let (bad, good) = (answering(answer).await, answering(GOOD).await);
+            let rule = format!("{{ on = [503, \"reset\", \"timeout\"]{methods} }}");
+            let rules = rules(&[&bad, &good], &rule) + "response_timeout = \"200ms\"\n";
+            let switch = start(&rules);
+            let (code, _) = request(&switch, head, body).await;
+            let other = match answer {
+                "" => 502,
+                "wait" => 504,
+                _ => 503,
+            };
+            let expected = if is_repeated { 200 } else { other };
+            assert_eq!(code, expected, "{head} {body:?} {methods} after {answer:?}");
+            assert_eq!(bad.heads().len(), 1);
+        }
+    }
+}
+
+/// A rule that does not name what happened leaves it to the client.
+#[tokio::test]
+async fn nothing_else_than_the_rule_says_is_repeated() {
+    let good = answering(GOOD).await;
+    for (bad, on, expected) in [
+        (answering("").await, "[503, \"connect\"]", 502),
+        (answering("").await, "\"reset\"", 200),
+        (answering("wait").await, "[\"reset\", \"connect\"]", 504),
+        (answering("wait").await, "\"timeout\"", 200),
+        (
+            answering(BUSY).await,
+            "[\"reset\", \"connect\", \"timeout\"]",
+            503,
+        ),
+    ] {
+        let rule = format!("{{ on = {on} }}");
+        let switch = start(&(rules(&[&bad, &good], &rule) + "response_timeout = \"200ms\"\n"));
+        assert_eq!(request(&switch, "GET /", "\r\n").await.0, expected, "{on}");
+    }
+    let dead = crate::support::closed_port().await;
+    for (on, expected) in [("\"reset\"", 502), ("\"connect\"", 200)] {
+        let addresses = [dead, good.address];
+        let pool = format!("scheduler = \"rr\"\nretries = {{ on = {on} }}");
+        let switch = start(&simple(&addresses, "", &pool));
+        // Nothing of it has gone anywhere: its method and content do not matter.
+        let code = request(&switch, "POST /", "Content-Length: 2\r\n\r\nhi")
+            .await
+            .0;
+        assert_eq!(code, expected, "{on}");
+    }
+}
+
+/// Three at a time may be repeated, and a fifth of what is in progress.
+#[tokio::test]
+async fn the_budget_bounds_repeated_requests() {
+    let (busy, silent) = (answering(BUSY).await, answering("wait").await);
+    let switch = start(&rules(&[&busy, &silent], "{ on = 503, budget = 20 }"));
+    let mut clients = Vec::new();
+    // Every second one comes to the server that is busy, and from there to the silent one, while there is budget.
+    let mut refused = 0;
+    for number in 1..=12_usize {
+        let mut client = Raw::connect(address(&switch, "web")).await;
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let before = refused;
+        until(|| {
+            refused = usize::try_from(retries(&switch).1).unwrap();
+            silent.heads().len() + refused == number
+        })
+        .await;
+        if refused > before {
+            let (code, _, body) = soon(client.response()).await;
+            assert_eq!((code, &body[..]), (503, &b"busy"[..]));
+        }
+        clients.push(client);
+    }
+    assert!(
+        retries(&switch).0 == 3 && refused > 0,
+        "{:?}",
+        retries(&switch)
+    );
+}
