@@ -10,6 +10,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -26,6 +27,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
+use l7switch_admin_api::CertificateStatus;
 use l7switch_admin_api::Failure;
 use l7switch_admin_api::Reloaded;
 use l7switch_admin_api::ServerChange;
@@ -34,6 +36,7 @@ use l7switch_admin_api::Servers;
 use l7switch_admin_api::ServiceStatus;
 use l7switch_admin_api::Status;
 use l7switch_admin_api::WantedState;
+use l7switch_certificates::Pair;
 use serde::Serialize;
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
@@ -270,6 +273,11 @@ pub fn status(switch: &Switch) -> Status {
                     .iter()
                     .map(|route| (route.label.clone(), route.requests.load(Relaxed)))
                     .collect(),
+                certificates: service
+                    .tls
+                    .iter()
+                    .flat_map(|tls| tls.pairs.iter().map(certificate))
+                    .collect(),
             };
             (model.name.clone(), counts)
         });
@@ -292,6 +300,20 @@ pub fn status(switch: &Switch) -> Status {
             .collect(),
         names: switch.names(),
         kernel: switch.kernel_status(),
+    }
+}
+
+fn certificate(pair: &Pair) -> CertificateStatus {
+    let unix = |time: SystemTime| {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH);
+        since.unwrap_or_default().as_secs()
+    };
+    CertificateStatus {
+        name: pair.label(),
+        names: pair.names.clone(),
+        file: pair.rules.cert.clone(),
+        not_before: pair.validity.map(|(from, _)| unix(from)),
+        not_after: pair.validity.map(|(_, to)| unix(to)),
     }
 }
 

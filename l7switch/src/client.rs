@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 
 use http::HeaderValue;
+use l7switch_certificates::ClientCertificate;
 use rustls::ProtocolVersion;
 use rustls::ServerConnection;
 
@@ -58,6 +59,8 @@ pub struct Tls {
     pub server_name: String,
     /// The version that was agreed upon.
     pub version: &'static str,
+    /// The certificate that the client has shown, verified.
+    pub certificate: Option<ClientCertificate>,
 }
 
 impl Tls {
@@ -69,6 +72,10 @@ impl Tls {
                 Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
                 _ => "",
             },
+            certificate: connection
+                .peer_certificates()
+                .and_then(<[_]>::first)
+                .map(|certificate| ClientCertificate::of(certificate)),
         }
     }
 }

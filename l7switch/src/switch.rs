@@ -176,6 +176,7 @@ impl Switch {
             renewal: OnceLock::new(),
         });
         switch.follow(sockets)?;
+        warn_of_certificates(&switch.generation());
         let renewal = renew(Arc::downgrade(&switch), switch.names.changed());
         let _ = switch.renewal.set(Task::start(renewal));
         tokio::spawn(prune(Arc::downgrade(&switch.core)));
@@ -263,7 +264,9 @@ impl Switch {
             Ok(_) => {
                 status.succeeded = status.succeeded.saturating_add(1);
                 status.last_error = None;
-                tracing::info!(generation = self.generation().number, "rules reloaded");
+                let generation = self.generation();
+                tracing::info!(generation = generation.number, "rules reloaded");
+                warn_of_certificates(&generation);
             }
             Err(error) => {
                 status.refused = status.refused.saturating_add(1);
@@ -337,7 +340,7 @@ impl Switch {
         if self.core.shutdown.is_draining() {
             return Err(SetError::Draining);
         }
-        let warnings = warnings(&rules.warnings);
+        let mut warnings = warnings(&rules.warnings);
         let mut stats = self.core.stats();
         let before = self.generation();
         let next = build::build(rules, Some(&before), &mut stats)?;
@@ -357,6 +360,7 @@ impl Switch {
             kernel.wake();
         }
         self.follow(sockets)?;
+        warnings.extend(self.generation().certificate_warnings());
         Ok(warnings)
     }
 
@@ -440,6 +444,13 @@ fn warnings(report: &Report) -> Vec<String> {
         .iter()
         .map(|diagnostic| diagnostic.message.clone())
         .collect()
+}
+
+/// Logs what is to be said of the certificates that are shown from now on.
+fn warn_of_certificates(generation: &Generation) {
+    for warning in generation.certificate_warnings() {
+        tracing::warn!("{warning}");
+    }
 }
 
 /// Opens the listening sockets that a generation needs beside those that there are.

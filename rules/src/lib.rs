@@ -64,7 +64,12 @@ pub fn load_text(name: &str, text: &str) -> Result<RuleSet, Report> {
 ///
 /// A report of everything that is wrong.
 pub fn load_sources(sources: Sources) -> Result<RuleSet, Report> {
-    let (model, mut diagnostics, mut cache) = check::check(&sources);
+    let check::Checked {
+        model,
+        mut diagnostics,
+        files,
+        mut cache,
+    } = check::check(&sources);
     if model.services.is_empty() && diagnostics.is_empty() {
         let span = text::source::Span::default();
         diagnostics.push(
@@ -72,7 +77,7 @@ pub fn load_sources(sources: Sources) -> Result<RuleSet, Report> {
                 .help("add a table [service.NAME] with `listen` and a route"),
         );
     }
-    let report = Report::new(sources, diagnostics);
+    let report = Report::new(sources, diagnostics).naming(files);
     if report.has_errors() {
         return Err(report);
     }

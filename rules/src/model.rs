@@ -7,7 +7,6 @@
 
 use std::net::IpAddr;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::names::Lookup;
@@ -24,6 +23,7 @@ mod limits;
 mod pages;
 mod pool;
 mod rewrite;
+mod tls;
 
 pub use limits::Limits;
 pub use limits::RateKey;
@@ -52,6 +52,10 @@ pub use pool::ServerTls;
 pub use rewrite::PathRewrite;
 pub use rewrite::RegexRewrite;
 pub use rewrite::Substitute;
+pub use tls::Certificate;
+pub use tls::ClientCertificates;
+pub use tls::ServiceTls;
+pub use tls::TlsVersion;
 
 /// Everything that a rule file says.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -77,6 +81,8 @@ pub struct Service {
     pub allow: AllowPath,
     /// Certificates; not empty for [`Protocol::Https`], empty otherwise.
     pub certificates: Vec<Certificate>,
+    /// How it speaks TLS; for [`Protocol::Https`].
+    pub tls: ServiceTls,
     /// Bounds on what a client may do.
     pub limits: Limits,
     /// Proxies in front of the switch whose X-Forwarded-* and Forwarded fields are believed.
@@ -160,15 +166,6 @@ impl Default for AllowPath {
             bad_escape: false,
         }
     }
-}
-
-/// A certificate chain and its key, PEM files.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Certificate {
-    /// Chain, leaf first. Relative paths were resolved against the rule file's folder.
-    pub cert: PathBuf,
-    /// Private key (PKCS#8, PKCS#1 or SEC1).
-    pub key: PathBuf,
 }
 
 /// A route: conditions, filters and an action.

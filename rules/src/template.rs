@@ -53,6 +53,12 @@ variables! {
     ServerName = "server_name",
     /// `TLSv1.2` or `TLSv1.3`; empty without TLS.
     TlsVersion = "tls_version",
+    /// Subject of the client's certificate (RFC 4514); empty without one.
+    ClientSubject = "client_subject",
+    /// SHA-256 of the client's certificate, in hexadecimal digits; empty without one.
+    ClientFingerprint = "client_fingerprint",
+    /// `yes` or `no`: whether the client has shown a certificate.
+    ClientVerified = "client_verified",
     /// The request's identifier: that of X-Request-Id where a trusted proxy has sent it, otherwise a new one.
     RequestId = "request_id",
     /// `traceparent` (W3C Trace Context, level 1): a trusted proxy's trace with a new parent, otherwise a new trace.

@@ -15,6 +15,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use l7switch_rules::load_text;
+use l7switch_rules::model::Maintenance;
+use l7switch_rules::model::TlsVersion;
 use l7switch_rules::text::diagnostic::Report;
 
 fn report(name: &str, text: &str) -> Report {
@@ -131,6 +133,32 @@ fn a_service_may_stand_in_several_files() {
         "{}",
         report.render(false)
     );
+}
+
+/// `maintenance` and `error_pages` of a later file had no effect.
+#[test]
+fn keys_of_a_service_may_stand_in_its_second_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("10-routes.toml", "[[service.web.route]]\npool = \"a\"\n");
+    write(
+        "20-web.toml",
+        "[service.web]\nlisten = \"0.0.0.0:443\"\nprotocol = \"https\"\nmaintenance = true\n\
+         certificates = { cert = \"c\", key = \"k\" }\nclient_certificates = { ca = \"ca\", required = false }\n\
+         tls = { min_version = \"1.3\" }\nerror_pages = { \"404\" = { body = \"none\" } }\n\
+         [pool.a]\nservers = [\"10.0.0.1:80\"]\n",
+    );
+    let rules = l7switch_rules::load(folder.path()).unwrap();
+    let service = &rules.model.services[0];
+    assert_eq!(service.maintenance, Maintenance::Except(Vec::new()));
+    assert_eq!(service.error_pages.len(), 1);
+    assert_eq!(service.tls.min_version, TlsVersion::V13);
+    let clients = service.tls.client_certificates.as_ref().unwrap();
+    assert_eq!(
+        (clients.required, &clients.ca),
+        (false, &folder.path().join("ca"))
+    );
+    assert!(rules.model.files().contains(&clients.ca));
 }
 
 #[test]

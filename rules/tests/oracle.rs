@@ -120,6 +120,7 @@ fn model(services: Vec<Vec<Route>>) -> Model {
         datapath: Datapath::Auto,
         allow: AllowPath::default(),
         certificates: Vec::new(),
+        tls: ServiceTls::default(),
         limits: Limits::default(),
         trusted: Vec::new(),
         accept_proxy: Vec::new(),

@@ -38,6 +38,9 @@ pub(crate) enum Command {
     Check {
         /// Rule file, or folder of *.toml files
         rules: PathBuf,
+        /// Do not read the certificates and keys that the rules name
+        #[arg(long)]
+        no_files: bool,
         /// Print JSON: { ok, errors, warnings, … }
         #[arg(long)]
         json: bool,

@@ -63,7 +63,11 @@ fn print_json(out: &mut impl io::Write, value: &impl serde::Serialize) -> Result
 
 fn run(cli: Cli, out: &mut impl io::Write) -> Outcome {
     match cli.command {
-        Command::Check { rules, json } => rules::check(&rules, json, out),
+        Command::Check {
+            rules,
+            no_files,
+            json,
+        } => rules::check(&rules, !no_files, json, out),
         Command::Compile { rules, output } => rules::compile(&rules, &output, out),
         Command::Kernel(command) => kernel::run(command, out),
         Command::Explain(explain) => rules::explain(explain, out),

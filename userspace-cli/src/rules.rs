@@ -5,6 +5,7 @@ use std::io;
 use std::io::IsTerminal as _;
 use std::io::Write as _;
 use std::path::Path;
+use std::time::SystemTime;
 
 use l7switch_rules::RuleSet;
 use l7switch_rules::explain::Question;
@@ -40,8 +41,18 @@ fn by_severity(report: &Report, severity: Severity) -> Vec<serde_json::Value> {
         .collect()
 }
 
-pub(crate) fn check(path: &Path, as_json: bool, out: &mut impl io::Write) -> Outcome {
-    match l7switch_rules::load(path) {
+/// Checks rules, and with `files` the certificates and keys that they name.
+pub(crate) fn check(path: &Path, files: bool, as_json: bool, out: &mut impl io::Write) -> Outcome {
+    let checked = l7switch_rules::load(path).and_then(|mut rules| {
+        if files {
+            rules.warnings = l7switch_certificates::check(&rules, SystemTime::now());
+        }
+        match rules.warnings.has_errors() {
+            true => Err(rules.warnings),
+            false => Ok(rules),
+        }
+    });
+    match checked {
         Ok(rules) => {
             let (services, routes, pools) = count(&rules.model);
             let bytes = rules.table.as_bytes().len();

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use l7switch_admin_api::Health;
 use l7switch_admin_api::KernelState;
@@ -179,12 +180,30 @@ pub(crate) fn status(status: &Status) -> String {
             );
         }
     }
-    for list in [routes, refused] {
+    for list in [routes, refused, certificates(status)] {
         if list.len() > 1 {
             let _ = write!(text, "\n{}", table(&list));
         }
     }
     text
+}
+
+/// The certificates of services, and when they expire.
+fn certificates(status: &Status) -> Vec<Vec<String>> {
+    let mut rows = vec![cells(["SERVICE", "CERTIFICATE", "EXPIRES"])];
+    for (name, service) in &status.services {
+        rows.extend(service.certificates.iter().map(|certificate| {
+            let end = certificate
+                .not_after
+                .and_then(|end| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(end)));
+            let end = end.map_or_else(
+                || "-".to_owned(),
+                |end| humantime::format_rfc3339_seconds(end).to_string(),
+            );
+            vec![name.clone(), printable(&certificate.name), end]
+        }));
+    }
+    rows
 }
 
 /// The kernel module, as the front knows it.
@@ -267,6 +286,38 @@ pub(crate) fn servers(servers: &Servers) -> String {
 mod tests {
     use super::*;
     use l7switch_admin_api::PoolStatus;
+
+    #[test]
+    fn certificates_have_the_day_they_expire() {
+        use l7switch_admin_api::CertificateStatus;
+        use l7switch_admin_api::ServiceStatus;
+        let ends = [Some(0), Some(253_402_300_799), Some(u64::MAX), None];
+        let certificates = ends.map(|not_after| CertificateStatus {
+            name: "a\u{1b}.example".to_owned(),
+            not_after,
+            ..CertificateStatus::default()
+        });
+        let service = ServiceStatus {
+            certificates: certificates.into(),
+            ..ServiceStatus::default()
+        };
+        let status = Status {
+            services: [("web".to_owned(), service)].into(),
+            ..Status::default()
+        };
+        let rows = super::certificates(&status);
+        let ends: Vec<&str> = rows.iter().map(|row| row[2].as_str()).collect();
+        let expected = [
+            "EXPIRES",
+            "1970-01-01T00:00:00Z",
+            "9999-12-31T23:59:59Z",
+            "-",
+            "-",
+        ];
+        assert_eq!(ends, expected);
+        assert_eq!(rows[1][1], "a\\u{1b}.example");
+        assert!(super::status(&status).contains("CERTIFICATE"));
+    }
 
     #[test]
     fn columns_line_up() {

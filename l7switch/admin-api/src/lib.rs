@@ -176,6 +176,24 @@ pub struct ServiceStatus {
     pub refused: BTreeMap<String, u64>,
     /// Requests by route: the name, or `#n` by position.
     pub routes: BTreeMap<String, u64>,
+    /// Certificates of an `https` service, in the order of the rule file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateStatus>,
+}
+
+/// A certificate that clients are shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// Its first name; its file where it has none.
+    pub name: String,
+    /// All of its DNS names.
+    pub names: Vec<String>,
+    /// The file.
+    pub file: PathBuf,
+    /// From when it is good, Unix time in seconds; absent where that is not known.
+    pub not_before: Option<u64>,
+    /// To when it is good, Unix time in seconds; absent where that is not known.
+    pub not_after: Option<u64>,
 }
 
 /// Answer to `GET /v1/servers` and, with the changed entries, to `PATCH`.

@@ -25,9 +25,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio::time::sleep_until;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::io::poll_read_buf;
 
+use crate::accept::handshake;
 use crate::accept::proxied;
 use crate::client::Client;
 use crate::http::h1;
@@ -92,26 +92,11 @@ async fn secure(
     limits: Limits,
     config: Arc<ServerConfig>,
 ) {
-    let handshake = TlsAcceptor::from(config).accept(stream);
-    let stream = match tokio::time::timeout(limits.head_timeout, handshake).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
-            client.stats.refused(Reason::TlsHandshake);
-            log_limit::hostile(Reason::TlsHandshake, client.peer, &error.to_string());
-            // The alert that tells the client why must not be overtaken by a reset.
-            return handle.linger().await;
-        }
-        Err(_) => {
-            client.stats.refused(Reason::TlsHandshake);
-            log_limit::hostile(
-                Reason::TlsHandshake,
-                client.peer,
-                "the handshake did not finish in time",
-            );
-            return;
-        }
+    let time = limits.head_timeout;
+    let shaken = handshake::shake(&mut client, stream, &handle, config, time).await;
+    let Some(stream) = shaken else {
+        return;
     };
-    client.has_shaken_hands(stream.get_ref().1);
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         Box::pin(http2(client, stream, handle, limits)).await;
     } else {

@@ -2,5 +2,6 @@
 //! Clients' connections, from the listener to the choice of protocol.
 
 pub mod connection;
+mod handshake;
 pub mod listen;
 pub mod proxied;

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
+use l7switch_certificates::ClientCertificate;
 use l7switch_engine::table::Fields;
 use l7switch_rules::model::Filters;
 use l7switch_rules::template::Piece;
@@ -28,6 +29,7 @@ pub struct Values {
     scheme: &'static str,
     server_name: String,
     tls_version: &'static str,
+    certificate: Option<ClientCertificate>,
     service: String,
     route: String,
     pool: String,
@@ -59,6 +61,7 @@ impl Values {
             scheme: asked.scheme,
             server_name: tls.map(|tls| tls.server_name.clone()).unwrap_or_default(),
             tls_version: tls.map_or("", |tls| tls.version),
+            certificate: tls.and_then(|tls| tls.certificate.clone()),
             service: client.service.to_string(),
             route: route.to_owned(),
             pool: String::new(),
@@ -113,6 +116,16 @@ impl Values {
             Variable::Scheme => self.scheme.as_bytes(),
             Variable::ServerName => self.server_name.as_bytes(),
             Variable::TlsVersion => self.tls_version.as_bytes(),
+            Variable::ClientSubject => {
+                let certificate = self.certificate.as_ref();
+                certificate.map_or(b"", |certificate| certificate.subject.as_bytes())
+            }
+            Variable::ClientFingerprint => {
+                let certificate = self.certificate.as_ref();
+                certificate.map_or(b"", |certificate| certificate.fingerprint.as_bytes())
+            }
+            Variable::ClientVerified if self.certificate.is_some() => b"yes",
+            Variable::ClientVerified => b"no",
             Variable::RequestId => self.request_id.as_bytes(),
             Variable::Traceparent => self.traceparent.as_bytes(),
             Variable::Service => self.service.as_bytes(),

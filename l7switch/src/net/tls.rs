@@ -1,176 +1,291 @@
 // SPDX-License-Identifier: MIT
-//! TLS that the switch terminates: certificates, chosen by the name that the client asks for.
+//! TLS that the switch terminates: certificates, chosen by the name that the client asks for and the signatures that it takes, and
+//! sessions that are resumed.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use l7switch_rules::model::Certificate;
+use l7switch_certificates::Pair;
+use l7switch_certificates::verifier;
+use l7switch_rules::model;
+use l7switch_rules::model::TlsVersion;
 use rustls::ServerConfig;
-use rustls::crypto::CryptoProvider;
+use rustls::SignatureScheme;
+use rustls::SupportedProtocolVersion;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::server::ClientHello;
+use rustls::server::NoClientAuth;
+use rustls::server::ProducesTickets;
 use rustls::server::ResolvesServerCert;
+use rustls::server::ServerSessionMemoryCache;
+use rustls::server::StoresServerSessions;
 use rustls::sign::CertifiedKey;
-use thiserror::Error;
-use webpki::EndEntityCert;
+use rustls::version::TLS12;
+use rustls::version::TLS13;
 
-/// Why a certificate cannot be used.
-#[derive(Debug, Error)]
-pub enum TlsError {
-    /// A file cannot be read, or holds no PEM of the kind.
-    #[error("{path}: {why}")]
-    File {
-        /// The file.
-        path: String,
-        /// Why.
-        why: String,
-    },
-    /// Certificate and key do not belong together, or are of a kind that is not known.
-    #[error("{cert} with {key}: {why}")]
-    Pair {
-        /// The certificate's file.
-        cert: String,
-        /// The key's file.
-        key: String,
-        /// Why.
-        why: rustls::Error,
-    },
-    /// rustls refuses the configuration.
-    #[error("{0}")]
-    Config(#[from] rustls::Error),
+pub use l7switch_certificates::TlsError;
+pub use l7switch_certificates::provider;
+pub use l7switch_certificates::read_pair;
+pub use l7switch_certificates::read_roots;
+
+/// Sessions that are kept for clients of TLS 1.2 that take no tickets.
+const SESSIONS: usize = 256;
+
+/// TLS of an `https` service in one generation.
+#[derive(Debug)]
+pub struct ServiceTls {
+    /// For rustls.
+    pub config: Arc<ServerConfig>,
+    /// The certificates, in the order of the rules.
+    pub pairs: Vec<Pair>,
+    sessions: Sessions,
 }
 
-/// The server configuration of an `https` service: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN,
-/// the first certificate for clients that name no name, or one that no certificate has.
-///
-/// # Errors
-///
-/// See [`TlsError`].
-pub fn server_config(certificates: &[Certificate]) -> Result<Arc<ServerConfig>, TlsError> {
-    let provider = provider();
-    let mut resolver = ByName::default();
-    for certificate in certificates {
-        resolver.add(load(certificate, &provider)?)?;
+impl ServiceTls {
+    /// TLS of a service: HTTP/2 and HTTP/1.1 by ALPN, the first certificate for clients that name no name, or one that no certificate
+    /// has. `before`: of the generation before, whose sessions can be resumed.
+    ///
+    /// # Errors
+    ///
+    /// See [`TlsError`].
+    pub fn new(service: &model::Service, before: Option<&Self>) -> Result<Self, TlsError> {
+        let pairs = service
+            .certificates
+            .iter()
+            .map(Pair::read)
+            .collect::<Result<Vec<_>, _>>()?;
+        // Read before the verifier reads them: what changes between is seen by the next generation.
+        let trust = Trust::of(&service.tls)?;
+        let clients = match &service.tls.client_certificates {
+            Some(clients) => verifier(clients)?,
+            None => Arc::new(NoClientAuth),
+        };
+        let sessions = match before.filter(|before| before.sessions.trust == trust) {
+            Some(before) => before.sessions.clone(),
+            None => Sessions::new(trust)?,
+        };
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions(service.tls.min_version))?
+            .with_client_cert_verifier(clients)
+            .with_cert_resolver(Arc::new(Resolver::new(&pairs)));
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
+        config.ticketer = Arc::clone(&sessions.tickets);
+        config.session_storage = Arc::clone(&sessions.storage);
+        Ok(Self {
+            config: Arc::new(config),
+            pairs,
+            sessions,
+        })
     }
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(resolver));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
-    config.ticketer = aws_lc_rs::Ticketer::new()?;
-    Ok(Arc::new(config))
 }
 
-/// The cryptography: aws-lc-rs, whose first key exchange is X25519MLKEM768.
-pub fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
-}
+/// All versions that are spoken.
+static SINCE_12: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 
-/// The certificates of a PEM file; at least one.
-///
-/// # Errors
-///
-/// [`TlsError::File`].
-pub fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let chain = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| file_error(path, &error))?;
-    if chain.is_empty() {
-        return Err(TlsError::File {
-            path: path.display().to_string(),
-            why: "it contains no certificate".to_owned(),
-        });
+/// Those since TLS 1.3.
+static SINCE_13: [&SupportedProtocolVersion; 1] = [&TLS13];
+
+fn versions(least: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    match least {
+        TlsVersion::V12 => &SINCE_12,
+        TlsVersion::V13 => &SINCE_13,
     }
-    Ok(chain)
 }
 
-/// A chain and its key, of two PEM files.
-///
-/// # Errors
-///
-/// [`TlsError::File`].
-pub fn read_pair(
-    cert: &Path,
-    key: &Path,
-) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
-    let chain = read_chain(cert)?;
-    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| file_error(key, &error))?;
-    Ok((chain, key))
+/// What resumes sessions. It lives as long as a service trusts the same certificates of clients, over all its generations: a session that
+/// is resumed has the certificate of its first handshake, which nobody verifies again.
+#[derive(Clone, Debug)]
+struct Sessions {
+    tickets: Arc<dyn ProducesTickets>,
+    storage: Arc<dyn StoresServerSessions>,
+    trust: Trust,
 }
 
-fn load(
-    certificate: &Certificate,
-    provider: &CryptoProvider,
-) -> Result<Arc<CertifiedKey>, TlsError> {
-    let (chain, key) = read_pair(&certificate.cert, &certificate.key)?;
-    let pair_error = |why| TlsError::Pair {
-        cert: certificate.cert.display().to_string(),
-        key: certificate.key.display().to_string(),
-        why,
-    };
-    let pair = CertifiedKey::from_der(chain, key, provider).map_err(pair_error)?;
-    Ok(Arc::new(pair))
+impl Sessions {
+    fn new(trust: Trust) -> Result<Self, TlsError> {
+        Ok(Self {
+            // Its key is replaced every six hours; tickets of the key before are taken, so a session lives for twelve at most.
+            tickets: aws_lc_rs::Ticketer::new()?,
+            storage: ServerSessionMemoryCache::new(SESSIONS),
+            trust,
+        })
+    }
 }
 
-fn file_error(path: &Path, error: &rustls::pki_types::pem::Error) -> TlsError {
-    use rustls::pki_types::pem::Error;
-    let why = match error {
-        Error::Io(error) => error.to_string(),
-        Error::NoItemsFound => "it contains no private key".to_owned(),
-        other => other.to_string(),
-    };
-    TlsError::File {
-        path: path.display().to_string(),
-        why,
+/// Which certificates of clients are believed: whether they are required, authorities, revocation lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Trust(Option<(bool, Vec<u8>, Vec<u8>)>);
+
+impl Trust {
+    fn of(rules: &model::ServiceTls) -> Result<Self, TlsError> {
+        let Some(clients) = &rules.client_certificates else {
+            return Ok(Self(None));
+        };
+        let read = |path: &Path| {
+            std::fs::read(path).map_err(|error| TlsError::File {
+                path: path.display().to_string(),
+                why: error.to_string(),
+            })
+        };
+        let crl = clients.crl.as_deref().map(read).transpose()?;
+        let ca = read(&clients.ca)?;
+        Ok(Self(Some((clients.required, ca, crl.unwrap_or_default()))))
     }
 }
 
 /// Certificates by the names that they have.
 #[derive(Debug, Default)]
-struct ByName {
-    first: Option<Arc<CertifiedKey>>,
-    exact: HashMap<String, Arc<CertifiedKey>>,
+struct Resolver {
+    /// Those that have a name with the first certificate: for clients that name none that is known.
+    first: Vec<Arc<CertifiedKey>>,
+    exact: ByName,
     /// By the name behind `*.`.
-    wildcard: HashMap<String, Arc<CertifiedKey>>,
+    wildcard: ByName,
 }
 
-impl ByName {
-    fn add(&mut self, pair: Arc<CertifiedKey>) -> Result<(), TlsError> {
-        let certificate = EndEntityCert::try_from(pair.end_entity_cert()?)
-            .map_err(|error| rustls::Error::General(error.to_string()))?;
-        for name in certificate.valid_dns_names() {
-            let name = name.to_ascii_lowercase();
-            let (map, key) = match name.strip_prefix("*.") {
-                Some(parent) => (&mut self.wildcard, parent.to_owned()),
-                None => (&mut self.exact, name),
-            };
-            // The first certificate for a name keeps it.
-            map.entry(key).or_insert_with(|| Arc::clone(&pair));
+/// Those of a name in the order of the rules: with keys of several kinds, the first that the client takes is shown.
+type ByName = HashMap<String, Vec<Arc<CertifiedKey>>>;
+
+impl Resolver {
+    fn new(pairs: &[Pair]) -> Self {
+        let mut resolver = Self::default();
+        let first = pairs.first();
+        for (number, pair) in pairs.iter().enumerate() {
+            let is_like_first =
+                first.is_some_and(|first| first.names.iter().any(|name| pair.names.contains(name)));
+            if number == 0 || is_like_first {
+                resolver.first.push(Arc::clone(&pair.certified));
+            }
+            for name in &pair.names {
+                let (map, key) = match name.strip_prefix("*.") {
+                    Some(parent) => (&mut resolver.wildcard, parent),
+                    None => (&mut resolver.exact, name.as_str()),
+                };
+                let known = map.entry(key.to_owned()).or_default();
+                known.push(Arc::clone(&pair.certified));
+            }
         }
-        self.first.get_or_insert(pair);
-        Ok(())
+        resolver
     }
 
-    fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
-        let name = name.trim_end_matches('.').to_ascii_lowercase();
-        self.exact.get(&name).or_else(|| {
-            // A wildcard stands for one label (RFC 6125, 6.4.3).
-            let (_, parent) = name.split_once('.')?;
-            self.wildcard.get(parent)
-        })
+    /// The certificate for a client that asks for this name and takes these signatures. Where it takes none of the name's, it gets
+    /// the first of them, and the handshake fails for the reason that is true.
+    fn find(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let name = name.map(|name| name.trim_end_matches('.').to_ascii_lowercase());
+        let of = |map: &ByName, key: Option<&str>| key.and_then(|key| map.get(key)).cloned();
+        let exact = of(&self.exact, name.as_deref());
+        // A wildcard stands for one label (RFC 6125, 6.4.3).
+        let parent = name.as_deref().and_then(|name| name.split_once('.'));
+        let wildcard = of(&self.wildcard, parent.map(|(_, parent)| parent));
+        let mut known: Vec<_> = exact.into_iter().chain(wildcard).flatten().collect();
+        if known.is_empty() {
+            known.clone_from(&self.first);
+        }
+        let takes = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
+        known.iter().find(takes).or(known.first()).cloned()
     }
 }
 
-impl ResolvesServerCert for ByName {
+impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        hello
-            .server_name()
-            .and_then(|name| self.find(name))
-            .or(self.first.as_ref())
-            .cloned()
+        self.find(hello.server_name(), hello.signature_schemes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::CertificateParams;
+    use rcgen::KeyPair;
+    use rcgen::SignatureAlgorithm;
+
+    const ECDSA: &[SignatureScheme] = &[SignatureScheme::ECDSA_NISTP256_SHA256];
+    const RSA: &[SignatureScheme] = &[SignatureScheme::RSA_PSS_SHA256];
+
+    fn pair(folder: &Path, kind: &'static SignatureAlgorithm, names: &[&str]) -> Pair {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let key = KeyPair::generate_for(kind).unwrap();
+        let made = CertificateParams::new(names).unwrap().self_signed(&key);
+        let rules = model::Certificate {
+            cert: folder.join("cert.pem"),
+            key: folder.join("key.pem"),
+            ocsp: None,
+        };
+        std::fs::write(&rules.cert, made.unwrap().pem()).unwrap();
+        std::fs::write(&rules.key, key.serialize_pem()).unwrap();
+        Pair::read(&rules).unwrap()
+    }
+
+    #[test]
+    fn the_key_is_one_that_the_client_takes() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = |kind, names: &[&str]| pair(folder.path(), kind, names);
+        let (ecdsa, rsa) = (&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_RSA_SHA256);
+        let pairs = [
+            made(ecdsa, &["a.example"]),
+            made(rsa, &["a.example", "b.example"]),
+            made(rsa, &["*.example"]),
+            made(ecdsa, &["c.example"]),
+            made(ecdsa, &["*.example"]),
+        ];
+        let resolver = Resolver::new(&pairs);
+        let number = |name: Option<&str>, schemes: &[SignatureScheme]| {
+            let found = resolver.find(name, schemes).unwrap();
+            let is_found = |pair: &Pair| Arc::ptr_eq(&pair.certified, &found);
+            pairs.iter().position(is_found).unwrap()
+        };
+        let both = [ECDSA, RSA].concat();
+        for (name, schemes, expected) in [
+            (Some("a.example"), ECDSA, 0),
+            (Some("A.Example."), RSA, 1),
+            (Some("a.example"), &both, 0),
+            (Some("b.example"), &both, 1),
+            // The exact name has no key for this client, the wildcard has.
+            (Some("c.example"), &both, 3),
+            (Some("c.example"), RSA, 2),
+            (Some("b.example"), ECDSA, 4),
+            (Some("d.example"), &both, 2),
+            (Some("d.example"), ECDSA, 4),
+            // One label, and no less.
+            (Some("x.d.example"), &both, 0),
+            (Some("example"), &both, 0),
+            (Some("other.test"), RSA, 1),
+            (None, RSA, 1),
+            (None, ECDSA, 0),
+            // None at all: the first of the name.
+            (Some("c.example"), &[SignatureScheme::ED25519], 3),
+        ] {
+            assert_eq!(number(name, schemes), expected, "{name:?} {schemes:?}");
+        }
+    }
+
+    #[test]
+    fn thousands_of_names_are_looked_up_by_hash() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut one = pair(folder.path(), &rcgen::PKCS_ED25519, &["a.example"]);
+        let pairs: Vec<Pair> = (0..5000)
+            .map(|number| {
+                one.names = vec![format!("n{number}.example"), format!("*.n{number}.example")];
+                one.certified = Arc::new(CertifiedKey::clone(&one.certified));
+                one.clone()
+            })
+            .collect();
+        let resolver = Resolver::new(&pairs);
+        assert_eq!(
+            (resolver.exact.len(), resolver.wildcard.len()),
+            (5000, 5000)
+        );
+        for (name, number) in [
+            ("n0.example", 0),
+            ("n4999.example", 4999),
+            ("x.n77.example", 77),
+        ] {
+            let found = resolver
+                .find(Some(name), &[SignatureScheme::ED25519])
+                .unwrap();
+            assert!(Arc::ptr_eq(&found, &pairs[number].certified), "{name}");
+        }
+        assert_eq!(resolver.first.len(), 1);
     }
 }

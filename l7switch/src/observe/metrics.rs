@@ -78,6 +78,7 @@ pub fn render(status: &Status, servers: &[ServerStatus]) -> String {
     names(&mut out, status);
     kernel(&mut out, &status.kernel);
     services(&mut out, status);
+    certificates(&mut out, status);
     real_servers(&mut out, servers);
     out.0
 }
@@ -243,6 +244,29 @@ fn services(out: &mut Text, status: &Status) {
                 out.sample(name, &[("service", service), (label, key)], value);
             }
         }
+    }
+}
+
+/// When certificates expire: of those of a service with the same first name, the first one.
+fn certificates(out: &mut Text, status: &Status) {
+    let mut ends = BTreeMap::<(&str, &str), u64>::new();
+    for (service, of) in &status.services {
+        for certificate in &of.certificates {
+            let Some(end) = certificate.not_after else {
+                continue;
+            };
+            let known = ends.entry((service, &certificate.name)).or_insert(end);
+            *known = end.min(*known);
+        }
+    }
+    if ends.is_empty() {
+        return;
+    }
+    let help = "When a certificate expires, in Unix time.";
+    out.family("certificate_expiry_seconds", "gauge", help);
+    for ((service, name), end) in ends {
+        let labels = [("service", service), ("name", name)];
+        out.sample("certificate_expiry_seconds", &labels, end);
     }
 }
 

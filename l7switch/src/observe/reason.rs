@@ -84,6 +84,10 @@ reasons! {
     BadProxyHeader = "bad_proxy_header",
     /// The TLS handshake failed.
     TlsHandshake = "tls_handshake",
+    /// The client has shown no certificate where one is required, or one that is not to be believed.
+    ClientCertificate = "client_certificate",
+    /// HTTP in clear text came where TLS is spoken.
+    PlainHttp = "plain_http",
     /// What came is no TLS.
     NotTls = "not_tls",
     /// No route takes the TLS server name.

@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use crate::limit::rate::RateLimiter;
 use crate::net::tls;
+use crate::net::tls::ServiceTls;
 use crate::ruleset::filters::Filters;
 use crate::ruleset::generation::Generation;
 use crate::ruleset::generation::Route;
@@ -131,7 +132,7 @@ fn build_service(
     stats: &mut StatsRegistry,
 ) -> Result<Service, BuildError> {
     let tls = (service.protocol == Protocol::Https)
-        .then(|| tls::server_config(&service.certificates))
+        .then(|| ServiceTls::new(service, before.and_then(|before| before.tls.as_ref())))
         .transpose()
         .map_err(|error| BuildError::Certificate {
             service: service.name.clone(),

@@ -7,14 +7,16 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use l7switch_certificates::findings;
 use l7switch_rules::model;
-use rustls::ServerConfig;
 
 use crate::limit::rate::RateLimiter;
 use crate::net::shutdown::Shutdown;
+use crate::net::tls::ServiceTls;
 use crate::observe::access_log::AccessLog;
 use crate::observe::stats::ServiceStats;
 use crate::ruleset::filters::Filters;
@@ -47,7 +49,7 @@ pub struct Service {
     /// Pages in place of errors.
     pub pages: Vec<Page>,
     /// For `https`.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<ServiceTls>,
 }
 
 /// A route in one generation.
@@ -78,6 +80,20 @@ impl Generation {
             self.rules.model.services.get(index)?,
             self.services.get(index)?,
         ))
+    }
+
+    /// What is to be said of certificates: those that expire soon, and those that are never shown.
+    pub fn certificate_warnings(&self) -> Vec<String> {
+        let now = SystemTime::now();
+        let services = self.rules.model.services.iter().zip(&self.services);
+        services
+            .filter_map(|(model, service)| Some((model, service.tls.as_ref()?)))
+            .flat_map(|(model, tls)| {
+                findings(model, &tls.pairs, now)
+                    .into_iter()
+                    .map(|(_, found)| format!("service `{}`: {}", model.name, found.message))
+            })
+            .collect()
     }
 
     /// A pool by name.

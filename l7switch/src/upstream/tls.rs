@@ -107,7 +107,7 @@ impl ClientTls {
         };
         let mut config = match &rules.certificate {
             None => builder.with_no_client_auth(),
-            Some(Certificate { cert, key }) => {
+            Some(Certificate { cert, key, .. }) => {
                 let (chain, key) = tls::read_pair(cert, key)?;
                 builder.with_client_auth_cert(chain, key)?
             }
@@ -156,13 +156,7 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, TlsError> {
         why,
     };
     match file {
-        Some(path) => {
-            for certificate in tls::read_chain(path)? {
-                roots
-                    .add(certificate)
-                    .map_err(|why| error(path, why.to_string()))?;
-            }
-        }
+        Some(path) => return tls::read_roots(path),
         None => {
             let found = rustls_native_certs::load_native_certs();
             // Some systems have a few that are broken: the others count.

@@ -35,6 +35,8 @@ mod strict;
 mod support;
 mod times;
 mod tls;
+mod tls_clients;
+mod tls_sessions;
 mod unix;
 mod variables;
 mod watching;

@@ -38,12 +38,12 @@ use crate::support::soon;
 use crate::support::start;
 use crate::support::until;
 
-fn certificate(names: &[&str]) -> CertifiedKey<KeyPair> {
+pub(crate) fn certificate(names: &[&str]) -> CertifiedKey<KeyPair> {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     generate_simple_self_signed(names).unwrap()
 }
 
-fn write(folder: &Path, name: &str, pair: &CertifiedKey<KeyPair>) -> (String, String) {
+pub(crate) fn write(folder: &Path, name: &str, pair: &CertifiedKey<KeyPair>) -> (String, String) {
     let (cert, key) = (
         folder.join(format!("{name}.pem")),
         folder.join(format!("{name}.key")),
@@ -67,7 +67,7 @@ fn client(trusted: &[&CertifiedKey<KeyPair>], alpn: &[&str]) -> Arc<ClientConfig
     Arc::new(config)
 }
 
-async fn connect(
+pub(crate) async fn connect(
     config: &Arc<ClientConfig>,
     address: SocketAddr,
     name: &str,
@@ -83,7 +83,7 @@ fn peer(stream: &TlsStream<TcpStream>) -> CertificateDer<'static> {
         .into_owned()
 }
 
-fn https(server: SocketAddr, certificates: &[(String, String)]) -> String {
+pub(crate) fn https(server: SocketAddr, certificates: &[(String, String)]) -> String {
     let list: Vec<String> = certificates
         .iter()
         .map(|(cert, key)| format!("{{ cert = \"{cert}\", key = \"{key}\" }}"))
@@ -171,6 +171,43 @@ async fn http_2_by_alpn() {
         response.into_body().collect().await.unwrap().to_bytes(),
         "fine"
     );
+}
+
+#[tokio::test]
+async fn http_in_clear_text_is_told_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = certificate(&["one.example"]);
+    let server = Server::saying("fine").await;
+    let switch = start(&https(
+        server.address,
+        &[write(folder.path(), "first", &pair)],
+    ));
+    let secure = address(&switch, "secure");
+    for request in [
+        "GET / HTTP/1.1\r\nHost: one.example\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "P",
+    ] {
+        let mut plain = Raw::connect(secure).await;
+        plain.send(request).await;
+        let (status, head, body) = plain.response().await;
+        assert_eq!(status, 400, "{request}");
+        assert_eq!(field(&head, "connection").unwrap(), "close");
+        assert!(String::from_utf8(body).unwrap().contains("speaks HTTPS"));
+        assert!(plain.rest().await.unwrap().is_empty());
+    }
+    // What is neither gets an alert.
+    let mut other = Raw::connect(secure).await;
+    other.send("\0\0\0\0\0\0\0\0").await;
+    assert_eq!(other.rest().await.unwrap().first(), Some(&21));
+    until(|| {
+        let refused = &l7switch::admin::status(&switch).services["secure"].refused;
+        refused.get("plain_http") == Some(&3) && refused.get("tls_handshake") == Some(&1)
+    })
+    .await;
+    assert!(server.heads().is_empty());
+    let config = client(&[&pair], &[]);
+    assert!(connect(&config, secure, "one.example").await.is_ok());
 }
 
 #[tokio::test]

@@ -12,9 +12,11 @@ mod route;
 mod servers;
 mod service;
 mod shadow;
+mod tls;
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::path::PathBuf;
 
 use toml::de::DeTable;
 use toml::de::DeValue;
@@ -24,6 +26,7 @@ use crate::automata::AutomatonError;
 use crate::automata::Cache;
 use crate::model::Model;
 use crate::text::diagnostic::Diagnostic;
+use crate::text::diagnostic::Places;
 use crate::text::language::PoolText;
 use crate::text::language::RuleFile;
 use crate::text::language::ServiceText;
@@ -38,16 +41,31 @@ pub(crate) struct Check<'s> {
     sources: &'s Sources,
     diagnostics: Vec<Diagnostic>,
     cache: Cache,
+    /// Where files are named first.
+    files: Places,
     /// Whether every file is TOML: otherwise what is missing may stand where nothing could be read.
     syntax_is_good: bool,
 }
 
+/// What the check has found.
+pub(crate) struct Checked {
+    /// What the rules mean.
+    pub(crate) model: Model,
+    /// What is wrong with them.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+    /// Where they name files.
+    pub(crate) files: Places,
+    /// Automata of their expressions.
+    pub(crate) cache: Cache,
+}
+
 /// Reads and checks rule texts. The model is complete and consistent where no error was noted.
-pub(crate) fn check(sources: &Sources) -> (Model, Vec<Diagnostic>, Cache) {
+pub(crate) fn check(sources: &Sources) -> Checked {
     let mut check = Check {
         sources,
         diagnostics: Vec::new(),
         cache: Cache::default(),
+        files: Places::default(),
         syntax_is_good: true,
     };
     let mut services: HashMap<String, (Span, ServiceText)> = HashMap::new();
@@ -135,7 +153,12 @@ pub(crate) fn check(sources: &Sources) -> (Model, Vec<Diagnostic>, Cache) {
             shadow::check(&mut check, service, routes);
         }
     }
-    (model, check.diagnostics, check.cache)
+    Checked {
+        model,
+        diagnostics: check.diagnostics,
+        files: check.files,
+        cache: check.cache,
+    }
 }
 
 impl Check<'_> {
@@ -287,6 +310,13 @@ impl Check<'_> {
             .unwrap_or_else(|| Path::new(""))
     }
 
+    /// The path of a file that the rules name.
+    fn file(&mut self, given: &At<String>) -> PathBuf {
+        let path = self.folder(given.span).join(&given.value);
+        self.files.entry(path.clone()).or_insert(given.span);
+        path
+    }
+
     /// One service from two files: routes are joined, other keys stand in one of them.
     fn merge(
         &mut self,
@@ -312,10 +342,14 @@ impl Check<'_> {
             allow,
             refuse,
             certificates,
+            client_certificates,
+            tls,
             limits,
             trusted,
             accept_proxy,
-            via
+            via,
+            maintenance,
+            error_pages
         );
         if !twice.is_empty() {
             let message = format!(

@@ -116,7 +116,7 @@ impl Check<'_> {
             self.note(Diagnostic::error("not-one", file.span, message).help("keep one of them"));
         }
         match (body, file) {
-            (None, Some(file)) => Some(Content::File(self.folder(file.span).join(file.value))),
+            (None, Some(file)) => Some(Content::File(self.file(&file))),
             (body, _) => body.map(|body| Content::Text(body.value)),
         }
     }

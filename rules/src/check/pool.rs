@@ -135,29 +135,17 @@ impl Check<'_> {
                 self.note(Diagnostic::error("impossible", ca.span, message));
             }
         }
-        tls.ca = text
-            .ca
-            .as_ref()
-            .map(|ca| self.folder(ca.span).join(&ca.value));
+        tls.ca = text.ca.as_ref().map(|ca| self.file(ca));
         tls.server_name = text
             .server_name
             .as_ref()
             .and_then(|name| self.hostname(name));
-        if let Some(At { value, span }) = &text.certificate {
-            match (&value.cert, &value.key) {
-                (Some(cert), Some(key)) => {
-                    tls.certificate = Some(Certificate {
-                        cert: self.folder(cert.span).join(&cert.value),
-                        key: self.folder(key.span).join(&key.value),
-                    });
-                }
-                _ => self.missing(
-                    value.broken,
-                    *span,
-                    "a certificate needs `cert` and `key`".to_owned(),
-                    "give both as paths of PEM files",
-                ),
+        if let Some(given) = &text.certificate {
+            if let Some(ocsp) = &given.value.ocsp {
+                let message = "an OCSP response is stapled to certificates of services only";
+                self.note(Diagnostic::error("impossible", ocsp.span, message));
             }
+            tls.certificate = self.certificate(given);
         }
         Some(tls)
     }

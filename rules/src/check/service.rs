@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-//! Checking virtual services: listen addresses, protocol, certificates, limits.
+//! Checking virtual services: listen addresses, protocol, what the kernel can serve.
 
 use std::net::SocketAddr;
 
@@ -14,12 +14,10 @@ use crate::front_only;
 use crate::model::*;
 use crate::text::diagnostic::Diagnostic;
 use crate::text::language::AcceptProxyChoice;
-use crate::text::language::CertificateText;
 use crate::text::language::ServiceText;
 use crate::text::source::At;
 use crate::text::source::Span;
 use crate::text::value::Allowed;
-use crate::text::value::OneOrMany;
 use crate::text::value::Refused;
 
 /// A listen address that was seen already.
@@ -102,6 +100,10 @@ impl Check<'_> {
                 .map_or_else(Datapath::default, |d| d.value.0),
             allow: AllowPath::default(),
             certificates: Vec::new(),
+            tls: ServiceTls {
+                min_version: self.tls(protocol, text.tls),
+                client_certificates: self.client_certificates(protocol, text.client_certificates),
+            },
             limits: self.limits(protocol, text.limits),
             trusted: text
                 .trusted
@@ -256,46 +258,5 @@ impl Check<'_> {
             self.note(conflict);
         }
         listens.push(new);
-    }
-
-    fn certificates(
-        &mut self,
-        service: &mut Service,
-        (broken, span): (bool, Span),
-        given: Option<OneOrMany<At<CertificateText>>>,
-    ) {
-        let https = service.protocol == Protocol::Https;
-        let Some(given) = given else {
-            if https {
-                let message = format!("service `{}` has no certificate", service.name);
-                let help = "add: certificates = [{ cert = \"chain.pem\", key = \"key.pem\" }]";
-                self.missing(broken, span, message, help);
-            }
-            return;
-        };
-        for At { value, span } in given.0 {
-            if !https {
-                let message = "certificates are for protocol = \"https\"";
-                self.note(
-                    Diagnostic::error("impossible", span, message).help(
-                        "a tls service passes TLS through; the real server has the certificate",
-                    ),
-                );
-            }
-            let (Some(cert), Some(key)) = (value.cert, value.key) else {
-                let message = "a certificate needs `cert` and `key`".to_owned();
-                self.missing(
-                    value.broken,
-                    span,
-                    message,
-                    "give both as paths of PEM files",
-                );
-                continue;
-            };
-            service.certificates.push(Certificate {
-                cert: self.folder(cert.span).join(cert.value),
-                key: self.folder(key.span).join(key.value),
-            });
-        }
     }
 }

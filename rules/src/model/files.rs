@@ -4,17 +4,22 @@
 use std::path::PathBuf;
 
 use super::Action;
+use super::Certificate;
 use super::Content;
 use super::Model;
 use super::Page;
 
 impl Model {
-    /// Certificates, keys, authorities, pages and contents, in no order; some may be there twice.
+    /// Certificates, keys, what belongs to them, authorities, pages and contents, in no order; some may be there twice.
     pub fn files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         for service in &self.services {
             let certificates = service.certificates.iter();
-            files.extend(certificates.flat_map(|one| [one.cert.clone(), one.key.clone()]));
+            files.extend(certificates.flat_map(Certificate::files).cloned());
+            if let Some(clients) = &service.tls.client_certificates {
+                files.push(clients.ca.clone());
+                files.extend(clients.crl.clone());
+            }
             pages(&service.error_pages, &mut files);
             for route in &service.routes {
                 pages(&route.error_pages, &mut files);
@@ -26,7 +31,7 @@ impl Model {
         for tls in self.pools.iter().filter_map(|pool| pool.tls.as_ref()) {
             files.extend(tls.ca.clone());
             let certificate = tls.certificate.iter();
-            files.extend(certificate.flat_map(|one| [one.cert.clone(), one.key.clone()]));
+            files.extend(certificate.flat_map(Certificate::files).cloned());
         }
         files
     }

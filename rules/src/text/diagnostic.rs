@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 //! What is wrong with a rule file: for a person, with the line and a proposal, and as JSON.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use miette::GraphicalReportHandler;
 use miette::GraphicalTheme;
@@ -86,10 +88,14 @@ impl Diagnostic {
     }
 }
 
+/// Where rules name files: the first place of each.
+pub(crate) type Places = BTreeMap<PathBuf, Span>;
+
 /// Everything that was found in a rule set, in the order of the text.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     sources: Sources,
+    files: Places,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -123,8 +129,30 @@ impl Report {
         diagnostics.sort_by_key(|d| (d.span.is_some(), d.span, d.severity));
         Self {
             sources,
+            files: Places::default(),
             diagnostics,
         }
+    }
+
+    /// Remembers where the rules name files.
+    pub(crate) fn naming(mut self, files: Places) -> Self {
+        self.files = files;
+        self
+    }
+
+    /// The same with more: what was found in files that the rules name, each with its path, at the place where they name it.
+    #[must_use]
+    pub fn with(self, found: impl IntoIterator<Item = (PathBuf, Diagnostic)>) -> Self {
+        let Self {
+            sources,
+            files,
+            mut diagnostics,
+        } = self;
+        diagnostics.extend(found.into_iter().map(|(path, diagnostic)| Diagnostic {
+            span: files.get(&path).copied(),
+            ..diagnostic
+        }));
+        Self::new(sources, diagnostics).naming(files)
     }
 
     /// A report of one mistake that is no place in a file.

@@ -5,6 +5,34 @@
 /// proposed.
 const KEYS: &[(&str, &[&str])] = &[
     ("backup_pool", &["fallback"]),
+    ("ca-file", &["ca", "client_certificates"]),
+    ("cacertificaterefs", &["ca", "client_certificates"]),
+    ("client_auth", &["client_certificates"]),
+    ("clientauth", &["client_certificates"]),
+    ("clientauthtype", &["required"]),
+    ("crl-file", &["crl", "client_certificates"]),
+    ("crl_file", &["crl", "client_certificates"]),
+    ("crt", &["cert", "certificates"]),
+    ("frontendvalidation", &["client_certificates"]),
+    ("minversion", &["min_version"]),
+    ("mode", &["required"]),
+    ("mtls", &["client_certificates"]),
+    ("ocsp_staple", &["ocsp"]),
+    ("ocspstaple", &["ocsp"]),
+    ("protocols", &["min_version"]),
+    ("require_client_certificate", &["client_certificates"]),
+    ("ssl_certificate", &["certificates"]),
+    ("ssl_client_certificate", &["client_certificates"]),
+    ("ssl_crl", &["client_certificates"]),
+    ("ssl_min_ver", &["tls", "min_version"]),
+    ("ssl-min-ver", &["tls", "min_version"]),
+    ("ssl_protocols", &["tls", "min_version"]),
+    ("ssl_stapling_file", &["ocsp"]),
+    ("ssl_verify_client", &["client_certificates"]),
+    ("tls_minimum_protocol_version", &["min_version"]),
+    ("trust_pool", &["ca"]),
+    ("trusted_ca", &["ca"]),
+    ("verify", &["required"]),
     ("backup_servers", &["servers"]),
     ("body", &["body_limit"]),
     ("error_page", &["error_pages"]),
@@ -141,7 +169,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("set_real_ip_from", &["trusted"]),
     ("sni", &["server_name"]),
     ("sourcecriterion", &["key"]),
-    ("ssl", &["tls", "certificates"]),
+    ("ssl", &["certificates", "tls"]),
     ("targets", &["servers"]),
     ("tls", &["certificates"]),
     ("verify_hostname", &["verify"]),
@@ -158,6 +186,8 @@ const KEYS: &[(&str, &[&str])] = &[
 /// The same of values.
 const WORDS: &[(&str, &[&str])] = &[
     ("args", &["query"]),
+    ("client_cert", &["client_subject"]),
+    ("client_dn", &["client_subject"]),
     ("client_ip", &["source", "client_address"]),
     ("client_ip", &["source"]),
     ("conn-failure", &["connect"]),
@@ -204,7 +234,21 @@ const WORDS: &[(&str, &[&str])] = &[
     ("source", &["sh"]),
     ("source_hash", &["sh"]),
     ("src", &["client_address"]),
+    ("ssl_client_fingerprint", &["client_fingerprint"]),
+    ("ssl_client_s_dn", &["client_subject"]),
+    ("ssl_client_verify", &["client_verified"]),
+    ("ssl_c_s_dn", &["client_subject"]),
+    ("ssl_c_sha1", &["client_fingerprint"]),
+    ("ssl_c_verify", &["client_verified"]),
     ("ssl_protocol", &["tls_version"]),
+    ("tls1.2", &["1.2"]),
+    ("tls1.3", &["1.3"]),
+    ("tlsv1.2", &["1.2"]),
+    ("tlsv1.3", &["1.3"]),
+    ("tlsv1_2", &["1.2"]),
+    ("tlsv1_3", &["1.3"]),
+    ("versiontls12", &["1.2"]),
+    ("versiontls13", &["1.3"]),
     ("ssl_server_name", &["server_name"]),
     ("trace_parent", &["traceparent"]),
     ("upstream", &["pool"]),
@@ -227,11 +271,10 @@ fn find(table: &[(&str, &[&'static str])], word: &str, known: &[&str]) -> Option
     let (_, ours) = table
         .iter()
         .find(|(theirs, _)| theirs.eq_ignore_ascii_case(word))?;
-    // Of `limits.body`, `limits` is what has to be known.
+    // Of `limits.body`, `limits` is what has to be known; `1.3` is one word.
     let is_known = |word: &&&str| {
-        word.split('.')
-            .next()
-            .is_some_and(|key| known.contains(&key))
+        let first = word.split('.').next();
+        known.contains(*word) || first.is_some_and(|key| known.contains(&key))
     };
     ours.iter().find(is_known).copied()
 }

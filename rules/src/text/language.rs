@@ -57,6 +57,8 @@ fn wanted(table: &str) -> &'static str {
         "RespondText" => "a table such as { status = 404 }",
         "RedirectText" => "a table such as { scheme = \"https\" }",
         "CertificateText" => "a table such as { cert = \"chain.pem\", key = \"key.pem\" }",
+        "ClientCertificatesText" => "a table such as { ca = \"ca.pem\" }",
+        "TlsText" => "a table such as { min_version = \"1.3\" }",
         "ShareText" => "a table such as { name = \"v1\", weight = 9 }",
         "RateLimitText" => "a table such as { requests = 100, per = \"1s\" }",
         "PageText" => "a file's path or a table such as { file = \"error.html\" }",
@@ -90,6 +92,10 @@ tables! {
         refuse: OneOrMany<RefuseWord>,
         /// Certificates of an https service, chosen by server name; the first one if no name matches.
         certificates: OneOrMany<At<CertificateText>>,
+        /// Certificates that clients of an https service are asked for; default: none.
+        client_certificates: At<ClientCertificatesText>,
+        /// How an https service speaks TLS.
+        tls: At<TlsText>,
         /// Bounds on what a client may do.
         limits: LimitsText,
         /// Proxies in front of the switch whose X-Forwarded-* and Forwarded fields are trusted.
@@ -112,6 +118,24 @@ tables! {
         cert: At<String>,
         /// PEM file of the private key; relative to the rule file.
         key: At<String>,
+        /// File of the OCSP response that is stapled to it, DER; relative to the rule file. For services.
+        ocsp: At<String>,
+    }
+
+    /// Certificates that clients are asked for.
+    ClientCertificatesText {
+        /// PEM file of the authorities that are trusted, relative to the rule file.
+        ca: At<String>,
+        /// Whether clients without a certificate are refused; default: true.
+        required: bool,
+        /// PEM file of the authorities' revocation lists, relative to the rule file; default: none.
+        crl: At<String>,
+    }
+
+    /// How a service speaks TLS.
+    TlsText {
+        /// The oldest version that is spoken: 1.2 (default) or 1.3.
+        min_version: At<TlsVersionWord>,
     }
 
     /// Bounds on what a client may do to a service.

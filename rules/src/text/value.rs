@@ -26,6 +26,7 @@ use crate::model::ProxyVersion;
 use crate::model::Resolve;
 use crate::model::SchedulerKind;
 use crate::model::ServerProtocol;
+use crate::model::TlsVersion;
 
 /// Implements a schema that is written in place.
 macro_rules! inline_schema {
@@ -409,6 +410,11 @@ words! {
     ResolveWord(Resolve) {
         "all" => Resolve::All,
         "one" => Resolve::One,
+    }
+    /// A version of TLS.
+    TlsVersionWord(TlsVersion) {
+        "1.2" => TlsVersion::V12,
+        "1.3" => TlsVersion::V13,
     }
     /// PROXY header.
     SendProxyWord(ProxyVersion) {

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+//! The TLS handshake of a client, and what is said to one that speaks clear text instead.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::io::AsyncWriteExt;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::client::Client;
+use crate::net::stream::SharedStream;
+use crate::net::stream::StreamHandle;
+use crate::observe::log_limit;
+use crate::observe::reason::Reason;
+
+/// The answer to HTTP in clear text. The client's request is not read: it may hold what nobody should see.
+const SAY_HTTPS: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 60\r\n\
+                         Connection: close\r\n\r\nthis port speaks HTTPS, and the request came in clear text.\n";
+
+/// Shakes hands. `None`: it has failed, which is counted and logged, and the client has been told.
+pub(super) async fn shake(
+    client: &mut Client,
+    mut stream: SharedStream,
+    handle: &StreamHandle,
+    config: Arc<ServerConfig>,
+    time: Duration,
+) -> Option<TlsStream<SharedStream>> {
+    let handshake = async {
+        let mut first = [0];
+        let length = poll_fn(|cx| stream.poll_peek(cx, &mut first)).await?;
+        // Methods begin with a letter, and no record of TLS does (RFC 8446, 5.1).
+        if length > 0 && first.iter().all(u8::is_ascii_uppercase) {
+            stream.write_all(SAY_HTTPS.as_bytes()).await?;
+            return Ok(None);
+        }
+        TlsAcceptor::from(config).accept(stream).await.map(Some)
+    };
+    let (reason, detail) = match tokio::time::timeout(time, handshake).await {
+        Ok(Ok(Some(stream))) => {
+            client.has_shaken_hands(stream.get_ref().1);
+            return Some(stream);
+        }
+        Ok(Ok(None)) => (Reason::PlainHttp, "HTTP in clear text came".to_owned()),
+        Ok(Err(error)) => (reason(&error), error.to_string()),
+        Err(_) => {
+            let detail = "the handshake did not finish in time";
+            client.stats.refused(Reason::TlsHandshake);
+            log_limit::hostile(Reason::TlsHandshake, client.peer, detail);
+            return None;
+        }
+    };
+    client.stats.refused(reason);
+    log_limit::hostile(reason, client.peer, &detail);
+    // What tells the client why must not be overtaken by a reset.
+    handle.linger().await;
+    None
+}
+
+/// Why a handshake has failed.
+fn reason(error: &io::Error) -> Reason {
+    let inner = error.get_ref().and_then(|error| error.downcast_ref());
+    match inner {
+        Some(
+            rustls::Error::NoCertificatesPresented
+            | rustls::Error::InvalidCertificate(_)
+            | rustls::Error::InvalidCertRevocationList(_),
+        ) => Reason::ClientCertificate,
+        _ => Reason::TlsHandshake,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_is_as_long_as_it_says() {
+        let (head, body) = SAY_HTTPS.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())));
+    }
+}

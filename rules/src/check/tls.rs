@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+//! Checking what services and pools say of TLS: certificates, versions, certificates of clients. Files are not read.
+
+use super::Check;
+use crate::model::*;
+use crate::text::diagnostic::Diagnostic;
+use crate::text::language::CertificateText;
+use crate::text::language::ClientCertificatesText;
+use crate::text::language::TlsText;
+use crate::text::source::At;
+use crate::text::source::Span;
+use crate::text::value::OneOrMany;
+
+/// Where TLS ends for a service that does not end it itself.
+const ELSEWHERE: &str = "a tls service passes TLS through; the real server has the certificate";
+
+impl Check<'_> {
+    /// The certificates of a service.
+    pub(super) fn certificates(
+        &mut self,
+        service: &mut Service,
+        (broken, span): (bool, Span),
+        given: Option<OneOrMany<At<CertificateText>>>,
+    ) {
+        let https = service.protocol == Protocol::Https;
+        let Some(given) = given else {
+            if https {
+                let message = format!("service `{}` has no certificate", service.name);
+                let help = "add: certificates = [{ cert = \"chain.pem\", key = \"key.pem\" }]";
+                self.missing(broken, span, message, help);
+            }
+            return;
+        };
+        for given in given.0 {
+            if !https {
+                let message = "certificates are for protocol = \"https\"";
+                self.note(Diagnostic::error("impossible", given.span, message).help(ELSEWHERE));
+            }
+            service.certificates.extend(self.certificate(&given));
+        }
+    }
+
+    /// A certificate with its key.
+    pub(super) fn certificate(&mut self, given: &At<CertificateText>) -> Option<Certificate> {
+        let text = &given.value;
+        let (Some(cert), Some(key)) = (&text.cert, &text.key) else {
+            let message = "a certificate needs `cert` and `key`".to_owned();
+            let help = "give both as paths of PEM files";
+            self.missing(text.broken, given.span, message, help);
+            return None;
+        };
+        Some(Certificate {
+            cert: self.file(cert),
+            key: self.file(key),
+            ocsp: text.ocsp.as_ref().map(|ocsp| self.file(ocsp)),
+        })
+    }
+
+    /// The certificates that clients are asked for.
+    pub(super) fn client_certificates(
+        &mut self,
+        protocol: Protocol,
+        given: Option<At<ClientCertificatesText>>,
+    ) -> Option<ClientCertificates> {
+        let At { value: text, span } = given?;
+        if protocol != Protocol::Https {
+            let message = "client certificates are for protocol = \"https\"";
+            self.note(Diagnostic::error("impossible", span, message).help(ELSEWHERE));
+        }
+        let Some(ca) = &text.ca else {
+            let message = "the authority of the client certificates is missing".to_owned();
+            self.missing(text.broken, span, message, "add: ca = \"ca.pem\"");
+            return None;
+        };
+        Some(ClientCertificates {
+            ca: self.file(ca),
+            required: text.required.unwrap_or(true),
+            crl: text.crl.as_ref().map(|crl| self.file(crl)),
+        })
+    }
+
+    /// The oldest version of TLS that a service speaks.
+    pub(super) fn tls(&mut self, protocol: Protocol, given: Option<At<TlsText>>) -> TlsVersion {
+        let Some(At { value, span }) = given else {
+            return TlsVersion::default();
+        };
+        if protocol != Protocol::Https {
+            let message = "`tls` of a service is for protocol = \"https\"";
+            let help = match protocol {
+                Protocol::Tls => ELSEWHERE,
+                _ => "write protocol = \"https\", and give the service `certificates`",
+            };
+            self.note(Diagnostic::error("impossible", span, message).help(help));
+        }
+        value
+            .min_version
+            .map(|word| word.value.0)
+            .unwrap_or_default()
+    }
+}
