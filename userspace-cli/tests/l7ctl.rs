@@ -89,6 +89,42 @@ fn check_tells_good_from_bad() {
     assert!(out(&absent).contains("/nonexistent/rules.toml: No such file"));
 }
 
+/// A key that belongs to another certificate was found out by the front alone, at the start.
+#[test]
+fn check_reads_certificates() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let make = || rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();
+    let (pair, other) = (make(), make());
+    std::fs::write(path("a.pem"), pair.cert.pem()).unwrap();
+    std::fs::write(path("a.key"), other.signing_key.serialize_pem()).unwrap();
+    let text = "[service.web]\nlisten = '127.0.0.1:1'\nprotocol = 'https'\n\
+                certificates = { cert = 'a.pem', key = 'a.key' }\nroute = [{ respond = { status = 204 } }]\n";
+    std::fs::write(path("rules.toml"), text).unwrap();
+    let rules = path("rules.toml").to_string_lossy().into_owned();
+    let wrong = l7ctl(&["check", &rules]);
+    assert_eq!(wrong.status.code(), Some(1));
+    let text = out(&wrong);
+    assert!(
+        text.contains("the key does not belong to the certificate"),
+        "{text}"
+    );
+    assert!(
+        text.contains("rules.toml:4:25") && text.contains("1 error"),
+        "{text}"
+    );
+    let wrong = json(&l7ctl(&["check", "--json", &rules]));
+    assert_eq!(wrong["ok"], false);
+    assert_eq!(wrong["errors"][0]["code"], "bad-certificate");
+    assert_eq!(wrong["errors"][0]["line"], 4);
+    assert_eq!(
+        l7ctl(&["check", "--no-files", &rules]).status.code(),
+        Some(0)
+    );
+    std::fs::write(path("a.key"), pair.signing_key.serialize_pem()).unwrap();
+    assert_eq!(l7ctl(&["check", &rules]).status.code(), Some(0));
+}
+
 #[test]
 fn explain_has_its_keys() {
     let explained = l7ctl(&[

@@ -174,3 +174,6 @@ fn date(time: SystemTime) -> String {
         |date| date.to_string(),
     )
 }
+
+#[cfg(test)]
+mod tests;

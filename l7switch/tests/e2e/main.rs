@@ -31,6 +31,7 @@ mod smuggling;
 mod start;
 mod timeouts;
 mod tls;
+mod tls_certificates;
 mod unix;
 mod upgrade;
 mod uploads;

@@ -17,7 +17,7 @@ use crate::support::switch::Switch;
 use crate::support::switch::list;
 use crate::support::until;
 
-fn rules(pairs: &[(PathBuf, PathBuf)], python: &Python) -> String {
+pub(crate) fn rules(pairs: &[(PathBuf, PathBuf)], python: &Python) -> String {
     let entries: Vec<String> = pairs.iter().map(entry).collect();
     format!(
         "[service.web]\nlisten = '127.0.0.1:0'\nprotocol = 'https'\ncertificates = [{}]\n\
@@ -28,7 +28,7 @@ fn rules(pairs: &[(PathBuf, PathBuf)], python: &Python) -> String {
 }
 
 /// What `openssl s_client` tells of a handshake.
-fn handshake(address: SocketAddr, arguments: &[&str]) -> String {
+pub(crate) fn handshake(address: SocketAddr, arguments: &[&str]) -> String {
     let out = program("openssl", "openssl")
         .args(["s_client", "-connect", &address.to_string()])
         .args(arguments)
@@ -42,7 +42,12 @@ fn handshake(address: SocketAddr, arguments: &[&str]) -> String {
     )
 }
 
-fn ask(switch: &Switch, authority: &Authority, name: &str, arguments: &[&str]) -> Answer {
+pub(crate) fn ask(
+    switch: &Switch,
+    authority: &Authority,
+    name: &str,
+    arguments: &[&str],
+) -> Answer {
     let port = switch.address("web").port();
     curl()
         .arg("--cacert")
@@ -128,7 +133,7 @@ fn versions_and_alpn() {
 }
 
 #[test]
-fn what_is_no_tls_is_ended() {
+fn clear_text_is_refused() {
     let authority = Authority::new();
     let python = Python::start("python");
     let switch = Switch::start(&rules(&[authority.issue(&["a.example"])], &python));
@@ -136,9 +141,8 @@ fn what_is_no_tls_is_ended() {
     client
         .send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
         .unwrap();
-    // An alert or nothing, and the end; a reset would do as well.
-    let rest = client.rest().unwrap_or_default();
-    assert!(rest.first().is_none_or(|first| *first == 0x15), "{rest:?}");
+    let rest = String::from_utf8(client.rest().unwrap()).unwrap();
+    assert!(rest.starts_with("HTTP/1.1 400 "), "{rest}");
     assert!(python.seen().is_empty());
     assert_eq!(ask(&switch, &authority, "a.example", &[]).status, 200);
 }
