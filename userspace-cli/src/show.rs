@@ -193,9 +193,10 @@ fn certificates(status: &Status) -> Vec<Vec<String>> {
     let mut rows = vec![cells(["SERVICE", "CERTIFICATE", "EXPIRES"])];
     for (name, service) in &status.services {
         rows.extend(service.certificates.iter().map(|certificate| {
-            let end = certificate
-                .not_after
-                .and_then(|end| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(end)));
+            // What is later has no date in four digits.
+            let dated = certificate.not_after.filter(|end| *end < 253_402_300_800);
+            let end =
+                dated.and_then(|end| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(end)));
             let end = end.map_or_else(
                 || "-".to_owned(),
                 |end| humantime::format_rfc3339_seconds(end).to_string(),
@@ -291,7 +292,7 @@ mod tests {
     fn certificates_have_the_day_they_expire() {
         use l7switch_admin_api::CertificateStatus;
         use l7switch_admin_api::ServiceStatus;
-        let ends = [Some(0), Some(253_402_300_799), Some(u64::MAX), None];
+        let ends = [Some(0), Some(253_402_300_799), Some(253_402_300_800), None];
         let certificates = ends.map(|not_after| CertificateStatus {
             name: "a\u{1b}.example".to_owned(),
             not_after,

@@ -223,11 +223,11 @@ mod tests {
         let made = |kind, names: &[&str]| pair(folder.path(), kind, names);
         let (ecdsa, rsa) = (&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_RSA_SHA256);
         let pairs = [
-            made(ecdsa, &["a.example"]),
-            made(rsa, &["a.example", "b.example"]),
-            made(rsa, &["*.example"]),
-            made(ecdsa, &["c.example"]),
-            made(ecdsa, &["*.example"]),
+            made(ecdsa, &["a.w.example"]),
+            made(rsa, &["a.w.example", "b.w.example"]),
+            made(rsa, &["*.w.example"]),
+            made(ecdsa, &["c.w.example"]),
+            made(ecdsa, &["*.w.example"]),
         ];
         let resolver = Resolver::new(&pairs);
         let number = |name: Option<&str>, schemes: &[SignatureScheme]| {
@@ -237,24 +237,24 @@ mod tests {
         };
         let both = [ECDSA, RSA].concat();
         for (name, schemes, expected) in [
-            (Some("a.example"), ECDSA, 0),
-            (Some("A.Example."), RSA, 1),
-            (Some("a.example"), &both, 0),
-            (Some("b.example"), &both, 1),
+            (Some("a.w.example"), ECDSA, 0),
+            (Some("A.W.Example."), RSA, 1),
+            (Some("a.w.example"), &both, 0),
+            (Some("b.w.example"), &both, 1),
             // The exact name has no key for this client, the wildcard has.
-            (Some("c.example"), &both, 3),
-            (Some("c.example"), RSA, 2),
-            (Some("b.example"), ECDSA, 4),
-            (Some("d.example"), &both, 2),
-            (Some("d.example"), ECDSA, 4),
+            (Some("c.w.example"), &both, 3),
+            (Some("c.w.example"), RSA, 2),
+            (Some("b.w.example"), ECDSA, 4),
+            (Some("d.w.example"), &both, 2),
+            (Some("d.w.example"), ECDSA, 4),
             // One label, and no less.
-            (Some("x.d.example"), &both, 0),
-            (Some("example"), &both, 0),
+            (Some("x.d.w.example"), &both, 0),
+            (Some("w.example"), &both, 0),
             (Some("other.test"), RSA, 1),
             (None, RSA, 1),
             (None, ECDSA, 0),
             // None at all: the first of the name.
-            (Some("c.example"), &[SignatureScheme::ED25519], 3),
+            (Some("c.w.example"), &[SignatureScheme::ED25519], 3),
         ] {
             assert_eq!(number(name, schemes), expected, "{name:?} {schemes:?}");
         }
