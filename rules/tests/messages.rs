@@ -144,7 +144,7 @@ fn keys_of_a_service_may_stand_in_its_second_file() {
     write(
         "20-web.toml",
         "[service.web]\nlisten = \"0.0.0.0:443\"\nprotocol = \"https\"\nmaintenance = true\n\
-         certificates = { cert = \"c\", key = \"k\" }\nclient_certificates = { ca = \"ca\", required = false }\n\
+         certificates = { cert = \"c\", key = \"k\", ocsp = \"o\" }\nclient_certificates = { ca = \"ca\", crl = \"r\", required = false }\n\
          tls = { min_version = \"1.3\" }\nerror_pages = { \"404\" = { body = \"none\" } }\n\
          [pool.a]\nservers = [\"10.0.0.1:80\"]\n",
     );
@@ -158,7 +158,9 @@ fn keys_of_a_service_may_stand_in_its_second_file() {
         (clients.required, &clients.ca),
         (false, &folder.path().join("ca"))
     );
-    assert!(rules.model.files().contains(&clients.ca));
+    // All of them are watched.
+    let files = ["c", "k", "o", "ca", "r"].map(|name| folder.path().join(name));
+    assert_eq!(rules.model.files(), files);
 }
 
 #[test]

@@ -7,5 +7,6 @@ pub mod diagnostic;
 pub(crate) mod guesses;
 pub mod language;
 pub(crate) mod read;
+mod schema;
 pub mod source;
 pub mod value;
