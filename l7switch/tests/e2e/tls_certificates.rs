@@ -128,3 +128,62 @@ fn a_client_certificate_as_openssl_shows_it() {
     let refused = &switch.status().services["web"].refused;
     assert_eq!(refused.get("client_certificate"), Some(&2));
 }
+
+#[test]
+fn an_ocsp_response_that_openssl_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let python = Python::start("python");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (cert, key) = make(folder.path(), "leaf", P256, "/CN=leaf");
+    let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
+    let serial = openssl(&["x509", "-noout", "-serial", "-in", cert]);
+    let serial = serial.trim_start_matches("serial=");
+    // The index of openssl-ca: status, expiry, revocation, serial, file, subject.
+    let index = format!("V\t491231235959Z\t\t{serial}\tunknown\t/CN=leaf\n");
+    std::fs::write(path("index"), index).unwrap();
+    let ask = [
+        "ocsp",
+        "-no_nonce",
+        "-issuer",
+        cert,
+        "-cert",
+        cert,
+        "-reqout",
+    ];
+    openssl(&[&ask[..], &[&path("ask")]].concat());
+    let answer = [
+        "ocsp", "-ndays", "2", "-CA", cert, "-rsigner", cert, "-rkey", key,
+    ];
+    let files = [
+        "-index",
+        &path("index"),
+        "-reqin",
+        &path("ask"),
+        "-respout",
+        &path("ocsp"),
+    ];
+    openssl(&[&answer[..], &files].concat());
+    let pair = [(cert.into(), key.into())];
+    let text =
+        rules(&pair, &python).replace("key = ", &format!("ocsp = '{}', key = ", path("ocsp")));
+    let switch = Switch::start(&text);
+    for version in ["-tls1_2", "-tls1_3"] {
+        let told = handshake(switch.address("web"), &[version, "-status"]);
+        assert!(told.contains("OCSP Response Status: successful"), "{told}");
+        assert!(told.contains("Cert Status: good"), "{told}");
+    }
+}
+
+#[test]
+fn openssl_resumes_its_session_after_a_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let python = Python::start("python");
+    let text = rules(&[make(folder.path(), "leaf", P256, "/CN=leaf")], &python);
+    let switch = Switch::start(&text);
+    let session = folder.path().join("session").display().to_string();
+    let told = handshake(switch.address("web"), &["-tls1_2", "-sess_out", &session]);
+    assert!(told.contains("New, TLSv1.2"), "{told}");
+    switch.reload(&text);
+    let told = handshake(switch.address("web"), &["-tls1_2", "-sess_in", &session]);
+    assert!(told.contains("Reused, TLSv1.2"), "{told}");
+}
