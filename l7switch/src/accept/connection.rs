@@ -17,7 +17,6 @@ use bytes::BytesMut;
 use l7switch_engine::http1::Preface;
 use l7switch_engine::http1::h2_preface;
 use l7switch_rules::model::Limits;
-use rustls::ServerConfig;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt;
@@ -40,6 +39,7 @@ use crate::net::stream::SharedStream;
 use crate::net::stream::StreamHandle;
 use crate::net::timer::Expired;
 use crate::net::timer::Timer;
+use crate::net::tls::ServiceTls;
 use crate::observe::log_limit;
 use crate::observe::reason::Reason;
 
@@ -64,7 +64,7 @@ pub async fn serve(
     mut client: Box<Client>,
     stream: TcpStream,
     limits: Limits,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<ServiceTls>>,
 ) {
     let (mut stream, handle) = SharedStream::new(stream);
     client.has_socket(&handle);
@@ -79,7 +79,7 @@ pub async fn serve(
     }
     match tls {
         // Apart, as HTTP/2 below: what a connection in clear text does not need is not part of its task.
-        Some(config) => Box::pin(secure(client, stream, handle, limits, config)).await,
+        Some(tls) => Box::pin(secure(client, stream, handle, limits, tls)).await,
         None => clear(client, stream, handle, limits).await,
     }
 }
@@ -90,10 +90,10 @@ async fn secure(
     stream: SharedStream,
     handle: StreamHandle,
     limits: Limits,
-    config: Arc<ServerConfig>,
+    tls: Arc<ServiceTls>,
 ) {
     let time = limits.head_timeout;
-    let shaken = handshake::shake(&mut client, stream, &handle, config, time).await;
+    let shaken = handshake::shake(&mut client, stream, &handle, &tls, time).await;
     let Some(stream) = shaken else {
         return;
     };

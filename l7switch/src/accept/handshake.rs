@@ -6,7 +6,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -14,6 +13,7 @@ use tokio_rustls::server::TlsStream;
 use crate::client::Client;
 use crate::net::stream::SharedStream;
 use crate::net::stream::StreamHandle;
+use crate::net::tls::ServiceTls;
 use crate::observe::log_limit;
 use crate::observe::reason::Reason;
 
@@ -26,7 +26,7 @@ pub(super) async fn shake(
     client: &mut Client,
     mut stream: SharedStream,
     handle: &StreamHandle,
-    config: Arc<ServerConfig>,
+    tls: &ServiceTls,
     time: Duration,
 ) -> Option<TlsStream<SharedStream>> {
     let handshake = async {
@@ -37,13 +37,19 @@ pub(super) async fn shake(
             stream.write_all(SAY_HTTPS.as_bytes()).await?;
             return Ok(None);
         }
-        TlsAcceptor::from(config).accept(stream).await.map(Some)
+        TlsAcceptor::from(Arc::clone(&tls.config))
+            .accept(stream)
+            .await
+            .map(Some)
     };
     let (reason, detail) = match tokio::time::timeout(time, handshake).await {
-        Ok(Ok(Some(stream))) => {
-            client.has_shaken_hands(stream.get_ref().1);
-            return Some(stream);
-        }
+        Ok(Ok(Some(stream))) => match tls.verify_again(stream.get_ref().1) {
+            Ok(()) => {
+                client.has_shaken_hands(stream.get_ref().1);
+                return Some(stream);
+            }
+            Err(error) => (Reason::ClientCertificate, error.to_string()),
+        },
         Ok(Ok(None)) => (Reason::PlainHttp, "HTTP in clear text came".to_owned()),
         Ok(Err(error)) => (reason(&error), error.to_string()),
         Err(_) => {

@@ -213,7 +213,7 @@ fn serve(core: &Arc<Core>, service: &Arc<str>, stream: tokio::net::TcpStream, pe
     let client = Box::new(client);
     // Boxed, too, since a task's future is moved half a dozen times before it is where it stays.
     if model.protocol.is_http() {
-        let tls = state.tls.as_ref().map(|tls| Arc::clone(&tls.config));
+        let tls = state.tls.clone();
         tokio::spawn(Box::pin(connection::serve(
             client,
             stream,

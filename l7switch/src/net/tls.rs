@@ -10,16 +10,20 @@ use l7switch_certificates::Pair;
 use l7switch_certificates::verifier;
 use l7switch_rules::model;
 use l7switch_rules::model::TlsVersion;
+use rustls::HandshakeKind;
 use rustls::ServerConfig;
+use rustls::ServerConnection;
 use rustls::SignatureScheme;
 use rustls::SupportedProtocolVersion;
 use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::UnixTime;
 use rustls::server::ClientHello;
 use rustls::server::NoClientAuth;
 use rustls::server::ProducesTickets;
 use rustls::server::ResolvesServerCert;
 use rustls::server::ServerSessionMemoryCache;
 use rustls::server::StoresServerSessions;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS12;
 use rustls::version::TLS13;
@@ -39,6 +43,7 @@ pub struct ServiceTls {
     pub config: Arc<ServerConfig>,
     /// The certificates, in the order of the rules.
     pub pairs: Vec<Pair>,
+    clients: Arc<dyn ClientCertVerifier>,
     sessions: Sessions,
 }
 
@@ -57,7 +62,7 @@ impl ServiceTls {
             .collect::<Result<Vec<_>, _>>()?;
         // Read before the verifier reads them: what changes between is seen by the next generation.
         let trust = Trust::of(&service.tls)?;
-        let clients = match &service.tls.client_certificates {
+        let clients: Arc<dyn ClientCertVerifier> = match &service.tls.client_certificates {
             Some(clients) => verifier(clients)?,
             None => Arc::new(NoClientAuth),
         };
@@ -67,7 +72,7 @@ impl ServiceTls {
         };
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(versions(service.tls.min_version))?
-            .with_client_cert_verifier(clients)
+            .with_client_cert_verifier(Arc::clone(&clients))
             .with_cert_resolver(Arc::new(Resolver::new(&pairs)));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
         config.ticketer = Arc::clone(&sessions.tickets);
@@ -75,8 +80,33 @@ impl ServiceTls {
         Ok(Self {
             config: Arc::new(config),
             pairs,
+            clients,
             sessions,
         })
+    }
+
+    /// Verifies the certificate of a client whose session was resumed. rustls does so in the first handshake only, and each
+    /// resumption gives new tickets: a certificate that has expired since would be good for as long as its owner comes back.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not to be believed any more.
+    pub fn verify_again(&self, connection: &ServerConnection) -> Result<(), rustls::Error> {
+        let is_resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        if !is_resumed || !self.clients.offer_client_auth() {
+            return Ok(());
+        }
+        let chain = connection.peer_certificates();
+        match chain.and_then(<[_]>::split_first) {
+            Some((leaf, rest)) => {
+                let now = UnixTime::now();
+                self.clients.verify_client_cert(leaf, rest, now).map(drop)
+            }
+            None if self.clients.client_auth_mandatory() => {
+                Err(rustls::Error::NoCertificatesPresented)
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -94,7 +124,7 @@ fn versions(least: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
 }
 
 /// What resumes sessions. It lives as long as a service trusts the same certificates of clients, over all its generations: a session that
-/// is resumed has the certificate of its first handshake, which nobody verifies again.
+/// is resumed has the certificate of its first handshake, and who has got another one since could not show it.
 #[derive(Clone, Debug)]
 struct Sessions {
     tickets: Arc<dyn ProducesTickets>,

@@ -132,7 +132,9 @@ fn build_service(
     stats: &mut StatsRegistry,
 ) -> Result<Service, BuildError> {
     let tls = (service.protocol == Protocol::Https)
-        .then(|| ServiceTls::new(service, before.and_then(|before| before.tls.as_ref())))
+        .then(|| {
+            ServiceTls::new(service, before.and_then(|before| before.tls.as_deref())).map(Arc::new)
+        })
         .transpose()
         .map_err(|error| BuildError::Certificate {
             service: service.name.clone(),

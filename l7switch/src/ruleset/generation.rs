@@ -49,7 +49,7 @@ pub struct Service {
     /// Pages in place of errors.
     pub pages: Vec<Page>,
     /// For `https`.
-    pub tls: Option<ServiceTls>,
+    pub tls: Option<Arc<ServiceTls>>,
 }
 
 /// A route in one generation.

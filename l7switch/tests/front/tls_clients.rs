@@ -4,6 +4,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+use std::time::SystemTime;
 
 use rcgen::BasicConstraints;
 use rcgen::CertificateParams;
@@ -63,8 +65,19 @@ impl Authority {
 
     /// A certificate of a client.
     pub(crate) fn issue(&self, name: &str, serial: u64) -> (CertificateDer<'static>, KeyPair) {
+        self.issue_until(name, serial, SystemTime::now() + Duration::from_secs(3600))
+    }
+
+    /// The same, good until then.
+    pub(crate) fn issue_until(
+        &self,
+        name: &str,
+        serial: u64,
+        end: SystemTime,
+    ) -> (CertificateDer<'static>, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
+        params.not_after = end.into();
         params.serial_number = Some(SerialNumber::from(serial));
         params.distinguished_name = rcgen::DistinguishedName::new();
         let names = &mut params.distinguished_name;

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::time::Duration;
+use std::time::SystemTime;
 
 use rustls::ClientConfig;
 use rustls::DigitallySignedStruct;
@@ -20,6 +22,7 @@ use crate::support::Server;
 use crate::support::address;
 use crate::support::field;
 use crate::support::load;
+use crate::support::soon;
 use crate::support::start;
 use crate::support::until;
 use crate::tls::certificate;
@@ -70,12 +73,47 @@ async fn a_session_is_resumed_after_a_reload() {
         assert_eq!(field(&seen, "x-verified").unwrap(), verified);
         assert_eq!(field(&seen, "x-subject").is_some(), own.is_some());
     }
-    // Nobody verifies the certificate of a session again: it ends with the trust in the authority.
+    // It ends with the trust in the authority.
     let config = client(pair.cert.der(), Some(&alice), &[&rustls::version::TLS13]);
     assert_eq!(kind(&config, secure).await, FULL);
     Authority::new("new").file(folder.path());
     switch.set(load(&rules)).unwrap();
     assert!(ask(&config, secure).await.is_err());
+}
+
+/// Each resumption gives new tickets: who came back often enough was believed for ever.
+#[tokio::test]
+async fn a_certificate_that_has_expired_is_not_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pair, ours) = (certificate(&["one.example"]), Authority::new("ours"));
+    let server = Server::saying("fine").await;
+    let files = write(folder.path(), "first", &pair);
+    let clients = format!("ca = \"{}\"", ours.file(folder.path()));
+    let switch = start(&rules(&server, files, &clients));
+    let secure = address(&switch, "secure");
+    let end = SystemTime::now() + Duration::from_secs(3);
+    let short = ours.issue_until("short", 2, end);
+    let both = [&rustls::version::TLS13, &rustls::version::TLS12];
+    let configs = both.map(|version| client(pair.cert.der(), Some(&short), &[version]));
+    for config in &configs {
+        assert_eq!(kind(config, secure).await, FULL);
+        assert_eq!(kind(config, secure).await, RESUMED);
+    }
+    soon(async {
+        for config in &configs {
+            while let Ok((_, stream)) = ask(config, secure).await {
+                assert_eq!(stream.get_ref().1.handshake_kind(), RESUMED);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            assert!(SystemTime::now() > end - Duration::from_secs(1));
+        }
+    })
+    .await;
+    until(|| {
+        let refused = &l7switch::admin::status(&switch).services["secure"].refused;
+        refused.get("client_certificate") == Some(&2)
+    })
+    .await;
 }
 
 #[tokio::test]
