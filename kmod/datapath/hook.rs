@@ -6,8 +6,6 @@ use kernel::sync::rcu;
 
 use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::flow::segment::Parsed;
-use l7switch_engine::flow::segment::ACK;
-use l7switch_engine::flow::segment::RST;
 use l7switch_engine::flow::segment::SYN;
 
 use super::dispatch::Action;
@@ -111,7 +109,7 @@ impl Datapath {
         let (ip, flows) = (&headers.ip, context.flows);
         let hash = flows.hash(&headers.source(), &headers.destination());
         // It may begin another connection.
-        let opens = headers.flags & (SYN | ACK | RST) == SYN;
+        let opens = headers.flags.control() == SYN;
         let first = flows.candidate(hash).filter(|_| !opens);
         let Some(first) = first else {
             return context.begins(packet, headers, hash, opens);
@@ -181,7 +179,7 @@ impl<'g> PacketContext<'g> {
             return self.sent_by_front(packet, parsed);
         }
         let hash = self.flows.hash(source, destination);
-        let opens = segment.flags & (SYN | ACK | RST) == SYN;
+        let opens = segment.flags.control() == SYN;
         if opens {
             if let Some(service) = self.service(packet, destination, opens) {
                 self.now = clock::now_ns();

@@ -108,7 +108,7 @@ impl<'g> PacketContext<'g> {
                 netfilter::Verdict::Drop
             }
             Fresh::Answer(build) => {
-                if build.flags & SYN != 0 {
+                if build.flags.intersects(SYN) {
                     self.counts.count(Counter::SynsAnswered);
                 }
                 self.answer(&build, packet, hash);
@@ -157,7 +157,7 @@ impl<'g> PacketContext<'g> {
 
     /// The way to a client from elsewhere whose SYN is answered.
     fn way_back(&self, build: &Build, point: Point, vrf: Vrf, hash: u64) -> Option<NextHop<'g>> {
-        if point != Point::Ingress || build.flags & SYN == 0 {
+        if point != Point::Ingress || !build.flags.intersects(SYN) {
             return None;
         }
         let (client, service) = (build.destination, build.source);

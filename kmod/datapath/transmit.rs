@@ -250,7 +250,7 @@ pub(super) fn send(
         }
     };
     let mut build = *build;
-    if build.flags & SYN != 0 {
+    if build.flags.intersects(SYN) {
         let headers = if is_ipv4(&to.address) { 40 } else { 60 };
         // The loopback device's MTU says nothing of the servers' links.
         let mtu = if hop.is_local() {

@@ -38,15 +38,15 @@ use super::environment::SERVICE;
 #[derive(Default)]
 struct Line {
     side: String,
-    flags: u8,
+    flags: TcpFlags,
     seq: u32,
     ack: Option<u32>,
     data: Vec<u8>,
     options: BTreeMap<String, String>,
 }
 
-fn flags(text: &str) -> u8 {
-    text.chars().fold(0, |flags, letter| {
+fn flags(text: &str) -> TcpFlags {
+    text.chars().fold(TcpFlags::NONE, |flags, letter| {
         flags
             | match letter {
                 'S' => segment::SYN,
@@ -60,7 +60,7 @@ fn flags(text: &str) -> u8 {
     })
 }
 
-fn flag_names(flags: u8) -> String {
+fn flag_names(flags: TcpFlags) -> String {
     ["S", "F", "R", "P", "A", "U"]
         .iter()
         .zip([
@@ -71,7 +71,7 @@ fn flag_names(flags: u8) -> String {
             segment::ACK,
             segment::URG,
         ])
-        .filter(|(_, flag)| flags & flag != 0)
+        .filter(|(_, flag)| flags.intersects(*flag))
         .map(|(name, _)| *name)
         .collect()
 }
@@ -128,7 +128,7 @@ fn parse(text: &str) -> Line {
     line.flags = flags(words.next().unwrap());
     line.seq = words.next().unwrap().parse::<i64>().unwrap() as u32;
     let mut rest = words.peekable();
-    if line.flags & segment::ACK != 0 {
+    if line.flags.intersects(segment::ACK) {
         line.ack = Some(rest.next().unwrap().parse::<i64>().unwrap() as u32);
     }
     for word in rest {
@@ -164,10 +164,10 @@ impl Script {
                 // Near where ms wrap.
                 now: 4_294_967_000_000_000,
                 held: Vec::new(),
-                notes: Vec::new(),
+                unacked: Vec::new(),
                 tried: Vec::new(),
                 largest: 0,
-                legs: [None; LEGS],
+                legs: PerLeg::default(),
                 out: Vec::new(),
                 emitted: Vec::new(),
                 events: BTreeMap::new(),
@@ -214,7 +214,7 @@ impl Script {
     fn packet(&mut self, line: &Line) -> Packet {
         let client = line.side == "c";
         let (source, destination, seq0, ack0) = if client {
-            if line.flags & segment::SYN != 0 {
+            if line.flags.intersects(segment::SYN) {
                 // Another connection of the same port.
                 if let Some(isn) = line.options.get("isn") {
                     self.client_isn = self
@@ -232,7 +232,7 @@ impl Script {
                 self.leg_isns.get(side).copied().unwrap_or(0),
             )
         };
-        let syn = line.flags & segment::SYN != 0;
+        let syn = line.flags.intersects(segment::SYN);
         let option = |name: &str| line.options.get(name);
         Packet {
             layout: self.world.setting.layout.unwrap(),
@@ -441,12 +441,9 @@ impl Script {
                 }
             }
         } else if let Some(flow) = &mut self.flow {
-            let leg = self
-                .world
-                .legs
-                .iter()
-                .position(|leg| *leg == Some(s.source));
-            if let Some(leg) = leg {
+            let legs = &self.world.legs;
+            let leads_there = |leg: &LegNumber| *legs.get(*leg) == Some(s.source);
+            if let Some(leg) = LegNumber::ALL.into_iter().find(leads_there) {
                 let verdict = flow.server(leg, &s, packet, &mut self.world);
                 let before = self.world.out.len();
                 self.verdict(packet, verdict);
@@ -468,7 +465,8 @@ impl Script {
         if self.flow.is_some_and(|flow| flow.state() == State::Dead) {
             self.flow = None;
             assert_eq!(
-                self.world.legs, [None; LEGS],
+                self.world.legs,
+                PerLeg::default(),
                 "a flow is gone, and its legs are not"
             );
             assert_eq!(self.world.started, self.world.finished, "requests");
