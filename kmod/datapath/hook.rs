@@ -11,6 +11,7 @@ use l7switch_engine::flow::segment::SYN;
 use super::dispatch::Action;
 use super::dispatch::PacketContext;
 use super::flows::Flows;
+use super::flows::Found;
 use super::flows::Side;
 use super::segment::Headers;
 use super::transmit::Out;
@@ -40,6 +41,18 @@ fn may_concern(flows: &Flows, headers: &Headers) -> bool {
 #[inline(always)]
 fn is_others(flows: &Flows, start: &[u8]) -> bool {
     super::segment::plain(start).is_some_and(|headers| !may_concern(flows, &headers))
+}
+
+/// The connection that was found, if a segment is for it: a SYN (`opens`) begins another where a client's is over.
+#[inline(always)]
+fn owner(found: Option<Found<'_>>, opens: bool) -> Option<Found<'_>> {
+    let (mut shard, location, side) = found?;
+    let is_over = opens
+        && matches!(side, Side::Client)
+        && shard
+            .get(location.slot())
+            .is_none_or(|connection| !connection.flow.is_live());
+    (!is_over).then_some((shard, location, side))
 }
 
 impl Datapath {
@@ -108,10 +121,8 @@ impl Datapath {
         };
         let (ip, flows) = (&headers.ip, context.flows);
         let hash = flows.hash(&headers.source(), &headers.destination());
-        // It may begin another connection.
         let opens = headers.flags.control() == SYN;
-        let first = flows.candidate(hash).filter(|_| !opens);
-        let Some(first) = first else {
+        let Some(first) = flows.candidate(hash) else {
             return context.begins(packet, headers, hash, opens);
         };
         // Used where it is made, and not copied.
@@ -122,8 +133,11 @@ impl Datapath {
         let (source, destination) = (&parsed.segment.source, &parsed.segment.destination);
         let mut out = Out::new();
         let found = flows.find_from(first, hash, source, destination);
-        let Some((mut shard, location, side)) = found else {
-            return netfilter::Verdict::Accept;
+        let Some((mut shard, location, side)) = owner(found, opens) else {
+            return match opens {
+                true => context.begins(packet, headers, hash, opens),
+                false => netfilter::Verdict::Accept,
+            };
         };
         let action = match packet.take() {
             Some(true) => {
@@ -180,34 +194,24 @@ impl<'g> PacketContext<'g> {
         }
         let hash = self.flows.hash(source, destination);
         let opens = segment.flags.control() == SYN;
-        if opens {
-            if let Some(service) = self.service(packet, destination, opens) {
-                self.now = clock::now_ns();
-                return self.fresh(service, packet, parsed, hash);
-            }
-        }
         let mut out = Out::new();
-        let action =
-            self.flows
-                .find(hash, source, destination)
-                .map(|(mut shard, location, side)| {
-                    if packet.point() == Point::PreRouting {
-                        self.counts.count(Counter::IngressMissed);
-                    }
-                    if !self.is_let_in(packet, parsed) {
-                        return Action::Refused;
-                    }
-                    match packet.checksum_valid(parsed.tcp_at) {
-                        true => {
-                            self.now = clock::now_ns();
-                            self.give(&mut shard, location, side, packet, parsed, &mut out)
-                        }
-                        false => self.wrong(),
-                    }
-                });
+        let found = self.flows.find(hash, source, destination);
+        let action = owner(found, opens).map(|(mut shard, location, side)| {
+            if packet.point() == Point::PreRouting {
+                self.counts.count(Counter::IngressMissed);
+            }
+            if !self.is_let_in(packet, parsed) {
+                return Action::Refused;
+            }
+            match packet.checksum_valid(parsed.tcp_at) {
+                true => {
+                    self.now = clock::now_ns();
+                    self.give(&mut shard, location, side, packet, parsed, &mut out)
+                }
+                false => self.wrong(),
+            }
+        });
         let verdict = match &action {
-            // It has been asked above.
-            Some(Action::Fresh) | None if opens => netfilter::Verdict::Accept,
             Some(Action::Fresh) | None => match self.service(packet, destination, opens) {
                 Some(service) => {
                     self.now = clock::now_ns();

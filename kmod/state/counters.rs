@@ -95,6 +95,8 @@ counters! {
     ErrorsPassed = "errors_passed",
     /// A segment was out of its connection's window.
     OutOfWindow = "out_of_window",
+    /// A SYN to a live connection: its sender was told what that one expects.
+    SynsChallenged = "syns_challenged",
     /// A segment had flags that none of an open connection has.
     Malformed = "malformed",
     /// A segment came to a connection that was over.
@@ -131,6 +133,7 @@ impl Counter {
             Event::OutOfWindow => Self::OutOfWindow,
             Event::OldTimestamp => Self::OldTimestamps,
             Event::OutOfOrder => Self::OutOfOrder,
+            Event::Challenge => Self::SynsChallenged,
             Event::Malformed => Self::Malformed,
             Event::Late => Self::Late,
             Event::Absorbed => Self::Absorbed,

@@ -42,8 +42,8 @@ fn absorbed<E: Env>(env: &mut E) -> Verdict {
 }
 
 impl Flow {
-    /// Takes a segment of the client; SYNs are for [`fresh`](super::fresh()), whatever flow there is. The packet's checksum must have been verified: what the server would not take must
-    /// not be read as a request.
+    /// Takes a segment of the client; where the flow [is not live](Flow::is_live), SYNs are for [`fresh`](super::fresh()). The
+    /// packet's checksum must have been verified: what the server would not take must not be read as a request.
     pub fn client<E: Env>(
         &mut self,
         segment: &Segment,
@@ -81,17 +81,13 @@ impl Flow {
     #[inline(never)]
     fn client_slow<E: Env>(&mut self, segment: &Segment, env: &mut E) -> Option<Verdict> {
         if segment.is(SYN) {
-            env.count(Event::Malformed);
-            return Some(Verdict::Drop);
+            return Some(self.client_begins(segment, env));
         }
         let near = self.near(segment);
         // A late copy of what began this very connection begins none, nor a probe that was before it.
         let same = self.first.wrapping_sub(segment.seq) <= 1;
-        if (!near || self.state != State::Open)
-            && !same
-            && !self.earlier(segment)
-            && env.opens(segment)
-        {
+        // Of a live one neither, as of a socket: its client is asked first (RFC 5961, 4), where it begins another.
+        if !self.is_live() && !same && !self.earlier(segment) && env.opens(segment) {
             return Some(Verdict::Reopen);
         }
         if !near {
@@ -117,6 +113,18 @@ impl Flow {
             return Some(Verdict::Drop);
         }
         None
+    }
+
+    /// A SYN of a client whose connection is live. If it has forgotten that one, it answers by a reset, which ends it, and begins
+    /// anew (RFC 5961, 4); a late copy changes nothing.
+    fn client_begins<E: Env>(&self, segment: &Segment, env: &mut E) -> Verdict {
+        if self.is_live() && segment.flags.control() == SYN {
+            env.count(Event::Challenge);
+            env.emit(self.for_client(ACK));
+        } else {
+            env.count(Event::Malformed);
+        }
+        Verdict::Drop
     }
 
     /// Tells the server in use what the client has acknowledged with data that stay here: it may say so in nothing else.

@@ -151,6 +151,8 @@ pub enum Event {
     OldTimestamp,
     /// A segment that came before others whose framing has to be read first.
     OutOfOrder,
+    /// A SYN to a live connection: its sender was told what that one expects.
+    Challenge,
     /// A segment with flags that none of an open connection has.
     Malformed,
     /// A segment to a connection that is over.
@@ -283,6 +285,12 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// Whether it goes on: a SYN of its client's is answered by it then, and begins no other.
+    #[inline]
+    pub const fn is_live(&self) -> bool {
+        matches!(self.state, State::Open)
+    }
+
     /// How far it has come.
     #[inline]
     pub const fn state(&self) -> State {

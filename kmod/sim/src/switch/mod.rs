@@ -313,9 +313,13 @@ impl Switch {
         let mut reopened = false;
         let segment = read.segment;
         let key = (segment.source, segment.destination);
-        if segment.flags.control() != SYN
-            && let Some(&id) = self.by_client.get(&key)
-        {
+        let is_live = |id: &&usize| {
+            let entry = self.flows[**id].as_ref();
+            entry.is_some_and(|entry| entry.flow.is_live())
+        };
+        let begins = segment.flags.control() == SYN;
+        let id = self.by_client.get(&key);
+        if let Some(&id) = id.filter(|id| !begins || is_live(id)) {
             let verdict = self.with(
                 now,
                 id,

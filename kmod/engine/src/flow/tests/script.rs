@@ -6,7 +6,8 @@
 //! request's path names the pool, and `f`, the front. Then come flags, sequence number, acknowledgement (none where
 //! there is no A), data, and options as `name=value`: `win`, `ts` (clock/echo), `ws`, `mss`,
 //! `sack` (one block: left-right, or `none`). Options that are not named in a
-//! line with `<` may be anything. `t 1000` lets so many ms pass; `end` and `abort` call the
+//! line with `<` may be anything. `c> S 0 isn=7` begins another connection of the same port, whose first number is 7 more;
+//! `as -7` goes back to the connection before it. `t 1000` lets so many ms pass; `end` and `abort` call the
 //! methods of those names.
 //!
 //! Numbers are relative, as tcpdump has them: of the client to its first number and to the cookie; of a server to its own
@@ -149,6 +150,8 @@ pub(super) struct Script {
     client_isn: u32,
     /// The latest cookie.
     cookie: u32,
+    /// Cookies by the first numbers of the connections.
+    cookies: BTreeMap<u32, u32>,
     /// First numbers of servers.
     isns: BTreeMap<String, u32>,
     /// First numbers of the connections to them.
@@ -177,6 +180,7 @@ impl Script {
             flow: None,
             client_isn,
             cookie: 0,
+            cookies: BTreeMap::new(),
             isns: ["a", "a2", "b", "f"]
                 .iter()
                 .zip(1u32..)
@@ -312,7 +316,10 @@ impl Script {
         let s = &packet.segment;
         if s.is(segment::SYN) {
             match Self::name_of(packet) {
-                "c" => self.cookie = s.seq,
+                "c" => {
+                    self.cookie = s.seq;
+                    self.cookies.insert(self.client_isn, s.seq);
+                }
                 name => {
                     self.leg_isns.insert(name.to_string(), s.seq);
                 }
@@ -400,7 +407,8 @@ impl Script {
         let mut last = Vec::new();
         if client {
             let mut open = true;
-            if let (Some(flow), false) = (&mut self.flow, s.is(segment::SYN)) {
+            let flow = self.flow.as_mut();
+            if let Some(flow) = flow.filter(|flow| flow.is_live() || !s.is(segment::SYN)) {
                 open = false;
                 match flow.client(&s, packet, &mut self.world) {
                     Verdict::Reopen => {
@@ -497,6 +505,12 @@ impl Script {
                     self.show(&waiting[0])
                 );
                 waiting = self.pass(ms.parse().unwrap());
+                continue;
+            }
+            if let Some(isn) = line.strip_prefix("as ") {
+                let isn = isn.parse::<i64>().unwrap() as u32;
+                self.client_isn = self.client_isn.wrapping_add(isn);
+                self.cookie = self.cookies[&self.client_isn];
                 continue;
             }
             if line == "end" || line == "abort" {
