@@ -390,16 +390,6 @@ impl<'g> PacketContext<'g> {
     }
 
     pub(super) fn send(&self, out: &mut Out<'_>) {
-        let Some(losses) = out.send(self.net) else {
-            return;
-        };
-        for (counter, count) in [
-            (Counter::TxDropped, losses.lost),
-            (Counter::FilteredBehind, losses.filtered),
-        ] {
-            if count > 0 {
-                self.counts.counters.add(counter.index(), count);
-            }
-        }
+        out.send(self.net, self.counts);
     }
 }

@@ -70,6 +70,13 @@ static bool one_looks(const struct nf_hook_entries *entries, int priority)
 	return false;
 }
 
+/* Whether someone looks at packets at a hook that comes behind the module's. */
+bool l7_point_is_watched(const struct net *net, bool ipv4, unsigned int point)
+{
+	return one_looks(ipv4 ? rcu_dereference(net->nf.hooks_ipv4[point]) :
+				rcu_dereference(net->nf.hooks_ipv6[point]), INT_MIN);
+}
+
 static noinline bool hooks_look(const struct nf_hook_entries *before,
 				const struct nf_hook_entries *forward,
 				const struct nf_hook_entries *behind)
