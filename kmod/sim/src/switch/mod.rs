@@ -320,14 +320,7 @@ impl Switch {
         let begins = segment.flags.control() == SYN;
         let id = self.by_client.get(&key);
         if let Some(&id) = id.filter(|id| !begins || is_live(id)) {
-            let verdict = self.with(
-                now,
-                id,
-                out,
-                |flow, env, packet| flow.client(&segment, packet, env),
-                packet,
-                read,
-            );
+            let verdict = self.take(now, id, packet, read, out);
             if verdict == Verdict::Reopen {
                 self.note(|| "  switch: Reopen".into());
                 self.verdict("reopen");
@@ -365,19 +358,31 @@ impl Switch {
                 self.note(|| "  switch: a flow".into());
                 self.verdict("open");
                 let id = self.insert(flow, &segment);
-                let verdict = self.with(
-                    now,
-                    id,
-                    out,
-                    |flow, env, packet| flow.client(&segment, packet, env),
-                    packet,
-                    read,
-                );
+                let verdict = self.take(now, id, packet, read, out);
                 self.apply(now, id, verdict, packet, read, out);
                 self.after(now, id);
             }
         }
         reopened
+    }
+
+    /// Gives a client's packet to its flow.
+    fn take(
+        &mut self,
+        now: u64,
+        id: usize,
+        packet: &[u8],
+        read: &Read,
+        out: &mut Vec<Vec<u8>>,
+    ) -> Verdict {
+        self.with(
+            now,
+            id,
+            out,
+            |flow, env, packet| flow.client(&read.segment, packet, env),
+            packet,
+            read,
+        )
     }
 
     /// Whether what a segment acknowledges is what a SYN of its connection would have been answered with within the last
