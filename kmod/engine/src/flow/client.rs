@@ -120,7 +120,12 @@ impl Flow {
     fn client_begins<E: Env>(&self, segment: &Segment, env: &mut E) -> Verdict {
         if self.is_live() && segment.flags.control() == SYN {
             env.count(Event::Challenge);
-            env.emit(self.for_client(ACK));
+            let mut build = self.for_client(ACK);
+            // It may be a late copy: what was passed on is not yet what the server has.
+            if let Some(leg) = self.active().and_then(|leg| self.leg(leg)) {
+                build.ack = leg.acked;
+            }
+            env.emit(build);
         } else {
             env.count(Event::Malformed);
         }

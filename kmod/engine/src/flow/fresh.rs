@@ -142,7 +142,9 @@ impl Listener {
     fn overtakes(&self, segment: &Segment) -> bool {
         let opening = Self::opening(segment, segment.seq.wrapping_sub(1));
         let cookie = segment.ack.wrapping_sub(1);
-        cookie::overtakes(self.key, &opening, self.epoch, cookie, HOLD_MAX)
+        // A probe may stand behind the last byte of the window.
+        let reach = HOLD_MAX.wrapping_add(1);
+        cookie::overtakes(self.key, &opening, self.epoch, cookie, reach)
     }
 
     /// Whether a segment's acknowledgement is what this service answered its connection's SYN with: the connection's first
