@@ -114,7 +114,7 @@ impl Links for Slots {
 }
 
 /// A connection that was found, in its locked shard.
-pub(super) type Found<'a> = (Guard<'a, Shard, SpinLockBackend>, Location, Side);
+type Found<'a> = (Guard<'a, Shard, SpinLockBackend>, Location, Side);
 
 /// Connections under one lock.
 pub(super) struct Shard {

@@ -11,7 +11,8 @@ use l7switch_engine::flow::segment::SYN;
 use super::dispatch::Action;
 use super::dispatch::PacketContext;
 use super::flows::Flows;
-use super::flows::Found;
+use super::flows::Location;
+use super::flows::Shard;
 use super::flows::Side;
 use super::segment::Headers;
 use super::transmit::Out;
@@ -43,16 +44,12 @@ fn is_others(flows: &Flows, start: &[u8]) -> bool {
     super::segment::plain(start).is_some_and(|headers| !may_concern(flows, &headers))
 }
 
-/// The connection that was found, if a segment is for it: a SYN (`opens`) begins another where a client's is over.
-#[inline(always)]
-fn owner(found: Option<Found<'_>>, opens: bool) -> Option<Found<'_>> {
-    let (mut shard, location, side) = found?;
-    let is_over = opens
-        && matches!(side, Side::Client)
-        && shard
-            .get(location.slot())
-            .is_none_or(|connection| !connection.flow.is_live());
-    (!is_over).then_some((shard, location, side))
+/// Whether a SYN that belongs to a connection begins another: the client's is over.
+#[cold]
+#[inline(never)]
+fn begins_another(shard: &mut Shard, location: Location, side: Side) -> bool {
+    let connection = shard.get(location.slot());
+    matches!(side, Side::Client) && connection.is_none_or(|connection| !connection.flow.is_live())
 }
 
 impl Datapath {
@@ -133,12 +130,16 @@ impl Datapath {
         let (source, destination) = (&parsed.segment.source, &parsed.segment.destination);
         let mut out = Out::new();
         let found = flows.find_from(first, hash, source, destination);
-        let Some((mut shard, location, side)) = owner(found, opens) else {
+        let Some((mut shard, location, side)) = found else {
             return match opens {
                 true => context.begins(packet, headers, hash, opens),
                 false => netfilter::Verdict::Accept,
             };
         };
+        if opens && begins_another(&mut shard, location, side) {
+            drop(shard);
+            return context.begins(packet, headers, hash, opens);
+        }
         let action = match packet.take() {
             Some(true) => {
                 context.now = clock::now_ns();
@@ -196,7 +197,10 @@ impl<'g> PacketContext<'g> {
         let opens = segment.flags.control() == SYN;
         let mut out = Out::new();
         let found = self.flows.find(hash, source, destination);
-        let action = owner(found, opens).map(|(mut shard, location, side)| {
+        let action = found.map(|(mut shard, location, side)| {
+            if opens && begins_another(&mut shard, location, side) {
+                return Action::Fresh;
+            }
             if packet.point() == Point::PreRouting {
                 self.counts.count(Counter::IngressMissed);
             }
