@@ -2,7 +2,7 @@
 //! What was read to know where requests begin and end, byte for byte, until its server has acknowledged it: a client that
 //! sends it again must not send anything else, or the server would read other requests than those that were routed.
 //!
-//! It lies in memory of the environment's ([`Packets::kept`](super::Packets::kept)): the number of bytes used, then the stretches in the order of
+//! It lies in memory of the environment's ([`Packets::unacked`](super::Packets::unacked)): the number of bytes used, then the stretches in the order of
 //! their numbers, each with its sequence number, its length and its bytes. All numbers have four bytes, little-endian.
 
 use super::request::narrow;
