@@ -203,8 +203,22 @@ pub struct Route {
     /// Pages in place of errors, before those of the service.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub error_pages: Vec<Page>,
+    /// By which cookie a client stays at its server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<Sticky>,
     /// What is done with a request.
     pub action: Action,
+}
+
+/// A cookie of the switch's own by which a client stays at its pool and server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Sticky {
+    /// Its name.
+    pub cookie: String,
+    /// File of the keys that its values are made with; absent: one that lives as long as the process. Relative paths were resolved.
+    pub key: Option<PathBuf>,
+    /// How long browsers keep it; absent: as long as they run.
+    pub max_age: Option<Duration>,
 }
 
 impl Route {

@@ -102,6 +102,7 @@ fn route() -> impl Strategy<Value = Route> {
                 rate_limit: None,
                 body_limit: None,
                 error_pages: Vec::new(),
+                sticky: None,
                 filters: Filters::default(),
                 action: Action::Respond(Respond {
                     status: 200,
@@ -286,6 +287,7 @@ fn steps_are_bounded() {
             rate_limit: None,
             body_limit: None,
             error_pages: Vec::new(),
+            sticky: None,
             filters: Filters::default(),
             action: Action::Forward(Vec::new()),
         })

@@ -239,6 +239,9 @@ pub(super) fn response(
     for (name, value) in edit.written() {
         push(out, name.as_str().as_bytes(), value.as_bytes());
     }
+    if let Some(cookie) = &onward.set_cookie {
+        push(out, b"set-cookie", cookie.as_bytes());
+    }
     let dated = present.has(Present::DATE) && !edit.replaces(b"date")
         || edit.written().any(|(name, _)| *name == header::DATE);
     if !dated {

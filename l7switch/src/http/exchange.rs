@@ -283,6 +283,7 @@ impl<C: Codec> Session<'_, C> {
             head: &self.buffers.out,
             is_unnamed: !is_named,
             hash: onward.hash,
+            stays: onward.stays,
             told: onward.pool.config().send_proxy.map(|version| Told {
                 version,
                 ends: Some(self.client.ends(source)),
@@ -312,7 +313,10 @@ impl<C: Codec> Session<'_, C> {
             .await;
             // None of its servers has seen anything of the request: the next pool is asked at once, before checks know.
             match (&sent, onward.next(pool)) {
-                (Err(refusal), Some(next)) if is_unsent(refusal.reason) => pool = next,
+                (Err(refusal), Some(next)) if is_unsent(refusal.reason) => {
+                    pool = next;
+                    message.stays = None;
+                }
                 _ => break sent,
             }
             record.describe(|line| line.pool.clone_from(&pool.config().name));
@@ -326,9 +330,8 @@ impl<C: Codec> Session<'_, C> {
         };
         match sent {
             Ok(answered) => {
-                if let Some(edits) = &mut onward.edits {
-                    let server = answered.lease.server().address().to_string();
-                    edits.answered(answered.lease.pool(), server);
+                if onward.edits.is_some() || onward.state.sticky.is_some() {
+                    onward.answered(answered.lease.pool(), answered.lease.server());
                 }
                 self.respond(request, onward, answered, &mut upload, record)
                     .await

@@ -47,6 +47,7 @@ use crate::ruleset::generation::Generation;
 use crate::ruleset::pages::Pages;
 use crate::upstream::Patience;
 use crate::upstream::Pool;
+use crate::upstream::RealServer;
 
 /// Paths of at most so many bytes are brought into comparison form without an allocation.
 const USUAL_PATH: usize = 256;
@@ -84,6 +85,8 @@ pub enum Step {
     Forward {
         /// By the model's number.
         pool: usize,
+        /// The server at which the client stays, by its position in the pool.
+        server: Option<usize>,
         /// Target in origin form, where the route's filters change it.
         rewritten: Option<String>,
         /// Hash of the key that the pool's scheduler hashes; 0 where it hashes none.
@@ -186,8 +189,19 @@ pub fn plan<F: Fields + ?Sized>(
             }
         }
         Action::Forward(shares) => {
-            let pool = pool_of(generation, shares, route.strict)
-                .ok_or_else(|| Refusal::internal("the route has no pool"))?;
+            let stays = state
+                .sticky
+                .as_ref()
+                .and_then(|sticky| sticky.place(asked.fields));
+            let stays = stays.filter(|(pool, server)| {
+                let pool = generation.pools.get(*pool);
+                pool.is_some_and(|pool| pool.is_available(*server))
+            });
+            let pool = match stays {
+                Some((pool, _)) => Some(pool),
+                None => pool_of(generation, shares, route.strict),
+            };
+            let pool = pool.ok_or_else(|| Refusal::internal("the route has no pool"))?;
             let rewritten = match &state.filters.path {
                 Some(rewrite) if form.path != b"*" => {
                     let path = rewrite.path(&route.paths, text(form.path)?);
@@ -197,6 +211,7 @@ pub fn plan<F: Fields + ?Sized>(
             };
             Step::Forward {
                 pool,
+                server: stays.map(|(_, server)| server),
                 rewritten,
                 hash: generation
                     .pools
@@ -226,6 +241,10 @@ pub struct Onward<'a> {
     pub generation: &'a Generation,
     /// Pages in place of errors.
     pub pages: Pages<'a>,
+    /// The server at which the client stays, by its position in the pool.
+    pub stays: Option<usize>,
+    /// The cookie that the client gets, by which it stays at its server.
+    pub set_cookie: Option<String>,
     /// Target in origin form, where it is not what was sent.
     pub rewritten: Option<String>,
     /// Hash of the scheduler's key.
@@ -240,6 +259,24 @@ fn location_value(location: &[u8]) -> Result<HeaderValue, Refusal> {
 }
 
 impl Onward<'_> {
+    /// This server, at that place in its pool, has answered: a client that has not stayed there gets a cookie for it.
+    pub fn answered(&mut self, pool: &Pool, server: &RealServer) {
+        if let Some(edits) = &mut self.edits {
+            edits.answered(&pool.config().name, server.address().to_string());
+        }
+        let Some(sticky) = &self.state.sticky else {
+            return;
+        };
+        let mut servers = self.pool.servers();
+        let stays = self.stays.and_then(|place| servers.nth(place));
+        if stays.is_none_or(|stays| stays.address() != server.address()) {
+            let name = &pool.config().name;
+            let mut pools = self.generation.pools.iter();
+            let number = pools.position(|pool| pool.config().name == *name);
+            self.set_cookie = number.and_then(|pool| sticky.set_cookie(pool, server.address()));
+        }
+    }
+
     /// What is changed in the request's header fields.
     pub fn request_edit(&self) -> &Edit {
         let made = self.edits.as_deref();
@@ -378,13 +415,14 @@ pub fn onward<'a, F: Fields + ?Sized>(
     let mut response = match (plan.step, &route.action) {
         (
             Step::Forward {
-                pool,
+                pool: number,
+                server,
                 rewritten,
                 hash,
             },
             _,
         ) => {
-            let Some(pool) = generation.pools.get(pool) else {
+            let Some(pool) = generation.pools.get(number) else {
                 return Err(refuse(record, pages, &Refusal::internal("no such pool")));
             };
             if let Some(edits) = &mut edits {
@@ -397,6 +435,8 @@ pub fn onward<'a, F: Fields + ?Sized>(
                 pool,
                 generation,
                 pages,
+                stays: server,
+                set_cookie: None,
                 rewritten,
                 hash,
                 edits,

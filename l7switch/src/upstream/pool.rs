@@ -311,6 +311,20 @@ impl Pool {
         Some((index, Outstanding::new(Arc::clone(&member.0))))
     }
 
+    /// Whether a server takes requests of clients that stay at it: it is not down, whatever its weight.
+    pub fn is_available(&self, index: usize) -> bool {
+        let server = self.members.get(index);
+        server.is_some_and(|member| member.0.sched().available())
+    }
+
+    /// A server for a client that stays at it, and counts the request there; `None` where it is down or full.
+    pub(super) fn take(&self, index: usize) -> Option<Picked> {
+        let _line = self.is_bounded.then(|| self.queue.lock());
+        let is_free = self.is_available(index) && !(self.is_bounded && self.is_full(index));
+        let member = self.members.get(index).filter(|_| is_free)?;
+        Some((index, Outstanding::new(Arc::clone(&member.0))))
+    }
+
     /// Whether there is a server that could be picked.
     pub fn has_server(&self) -> bool {
         self.members.iter().any(|member| member.0.takes_requests())

@@ -49,6 +49,8 @@ pub struct Message<'a> {
     pub is_unnamed: bool,
     /// Hash of the scheduler's key.
     pub hash: u64,
+    /// The server that is asked first, by its position in the pool; no other is asked before it.
+    pub stays: Option<usize>,
     /// What the server is told of the connection: one on which it was told something else is none for this request.
     pub told: Option<Told>,
     /// Content that has come with its head: all of it, or nothing.
@@ -112,7 +114,7 @@ pub async fn send<F: Feed>(
     let rule = config.retries.rule.as_ref();
     let mut tried = Vec::new();
     let mut last = None;
-    let mut next = None;
+    let mut next = message.stays.and_then(|index| pool.take(index));
     let mut repeating = None;
     loop {
         let turn = next
@@ -177,7 +179,7 @@ pub async fn send<F: Feed>(
                     server.succeeded();
                     if let Some(rule) = rule
                         && rule.statuses.contains(&head.status)
-                        && rule_allows(rule, &message, feed)
+                        && rule_allows(rule, message, feed)
                         && may_retry(tried.len().saturating_add(1), config.retries.attempts)
                     {
                         tried.push(index);
@@ -208,7 +210,7 @@ pub async fn send<F: Feed>(
                 Err(Attempt::Spent(refusal))
                     if refusal.reason == Reason::ResponseTimeout
                         && rule.is_some_and(|rule| {
-                            rule.timeout && rule_allows(rule, &message, feed)
+                            rule.timeout && rule_allows(rule, message, feed)
                         }) =>
                 {
                     break (refusal, Some(Fault::Answer));
@@ -225,7 +227,7 @@ pub async fn send<F: Feed>(
                 }
             };
             if !is_reused {
-                if rule.is_some_and(|rule| !(rule.reset && rule_allows(rule, &message, feed))) {
+                if rule.is_some_and(|rule| !(rule.reset && rule_allows(rule, message, feed))) {
                     pool.failed(server, Fault::Answer);
                     return Err(refusal);
                 }

@@ -31,6 +31,7 @@ mod retries;
 mod segments;
 mod server_http2;
 mod slow_start;
+mod sticky;
 mod strict;
 mod support;
 mod times;

@@ -12,6 +12,7 @@ mod route;
 mod servers;
 mod service;
 mod shadow;
+mod sticky;
 
 use std::collections::HashMap;
 use std::path::Path;

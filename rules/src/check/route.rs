@@ -113,6 +113,7 @@ impl Check<'_> {
             rate_limit: text.rate_limit.and_then(|limit| self.rate_limit(limit)),
             body_limit: self.body_limit(text.body_limit),
             error_pages: self.error_pages(text.error_pages),
+            sticky: text.sticky.and_then(|sticky| self.sticky(sticky, &action)),
             strict: text.strict.is_some_and(|strict| strict.value),
             action,
         }
@@ -146,7 +147,8 @@ impl Check<'_> {
             tunnel_timeout,
             rate_limit,
             body_limit,
-            error_pages
+            error_pages,
+            sticky
         );
         if protocol == Protocol::Tcp {
             hide!(host);

@@ -59,6 +59,7 @@ fn wanted(table: &str) -> &'static str {
         "CertificateText" => "a table such as { cert = \"chain.pem\", key = \"key.pem\" }",
         "ShareText" => "a table such as { name = \"v1\", weight = 9 }",
         "RateLimitText" => "a table such as { requests = 100, per = \"1s\" }",
+        "StickyText" => "a table such as { cookie = \"lb\" }",
         "PageText" => "a file's path or a table such as { file = \"error.html\" }",
         "MaintenanceText" => "a table such as { except = [\"192.0.2.0/24\"] }",
         "QueueText" => "a table such as { length = 1024, timeout = \"5s\" }",
@@ -164,6 +165,8 @@ tables! {
         pools: At<Vec<At<ShareText>>>,
         /// With pools: the share of a pool without an available server is refused, not given to the others; default: false.
         strict: At<bool>,
+        /// With pool or pools: a cookie by which a client stays at its pool and server.
+        sticky: At<StickyText>,
         /// Answer from the switch.
         respond: At<RespondText>,
         /// Redirect the client.
@@ -204,6 +207,16 @@ tables! {
         prefix_v4: At<i64>,
         /// How many bits of an IPv6 address tell clients apart; default: 64.
         prefix_v6: At<i64>,
+    }
+
+    /// A cookie by which a client stays at its server.
+    StickyText {
+        /// Name of the cookie, which the switch sets.
+        cookie: At<String>,
+        /// File of the keys that its values are made with, a line each; the first one makes new values. Default: one of the process's own.
+        key: At<String>,
+        /// How long browsers keep the cookie; default: as long as they run.
+        max_age: Time,
     }
 
     /// A path: exactly one of these.
