@@ -192,6 +192,9 @@ pub struct Route {
     pub cookies: Vec<FieldMatch>,
     /// Alternatives; empty: any.
     pub sources: Vec<IpNet>,
+    /// Of those, addresses that it does not take.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_sources: Vec<IpNet>,
     /// Whether the share of a pool without a server stays its own: those requests are refused.
     pub strict: bool,
     /// What is changed on the way.
@@ -270,6 +273,8 @@ pub enum ValueMatch {
     Present(bool),
     /// One of these; not empty.
     Any(Vec<ValueTest>),
+    /// Absent, or none of these; not empty.
+    None(Vec<ValueTest>),
 }
 
 /// One alternative of a value.

@@ -3,6 +3,10 @@
 
 use std::collections::HashMap;
 
+use ipnet::IpNet;
+use ipnet::Ipv4Net;
+use ipnet::Ipv6Net;
+
 use super::Check;
 use super::fields::Kind;
 use super::fields::is_token;
@@ -15,6 +19,8 @@ use crate::text::language::*;
 use crate::text::read::nearest;
 use crate::text::source::At;
 use crate::text::source::Span;
+use crate::text::value::OneOrMany;
+use crate::text::value::SourcePrefix;
 
 /// The pools that routes may name.
 pub(super) struct Pools<'p> {
@@ -74,11 +80,7 @@ impl Check<'_> {
             idle_timeout: text.idle_timeout.map(|t| t.value.0),
             tunnel_timeout: text.tunnel_timeout.map(|t| t.value.0),
         };
-        let mut sources: Vec<_> = text
-            .source
-            .map_or_else(Vec::new, |s| s.value.0.iter().map(|p| p.0).collect());
-        sources.sort_unstable();
-        sources.dedup();
+        let (sources, not_sources) = self.sources(text.source);
         let mut hosts: Vec<_> = text
             .host
             .map_or_else(Vec::new, |h| h.value.0.into_iter().map(|h| h.0).collect());
@@ -109,6 +111,7 @@ impl Check<'_> {
             query: self.conditions(Kind::Query, text.query),
             cookies: self.conditions(Kind::Cookie, text.cookies),
             sources,
+            not_sources,
             filters,
             rate_limit: text.rate_limit.and_then(|limit| self.rate_limit(limit)),
             body_limit: self.body_limit(text.body_limit),
@@ -117,6 +120,33 @@ impl Check<'_> {
             strict: text.strict.is_some_and(|strict| strict.value),
             action,
         }
+    }
+
+    /// The clients' addresses that a route takes, and those of them that it does not.
+    fn sources(&mut self, given: Option<At<OneOrMany<SourcePrefix>>>) -> (Vec<IpNet>, Vec<IpNet>) {
+        let Some(At { value, span }) = given else {
+            return (Vec::new(), Vec::new());
+        };
+        let of = |negated: bool| {
+            let wanted = value.0.iter().filter(|source| source.negated == negated);
+            let mut prefixes: Vec<_> = wanted.map(|source| source.prefix).collect();
+            prefixes.sort_unstable();
+            prefixes.dedup();
+            prefixes
+        };
+        let (mut sources, not_sources) = (of(false), of(true));
+        let is_covered = |net: &IpNet| not_sources.iter().any(|not| not.contains(net));
+        if sources.is_empty() && !not_sources.is_empty() {
+            sources = vec![Ipv4Net::default().into(), Ipv6Net::default().into()];
+        }
+        if !sources.is_empty() && sources.iter().all(is_covered) {
+            let message = "no address is left";
+            self.note(
+                Diagnostic::error("bad-value", span, message)
+                    .help("what stands behind `!` is taken from the other prefixes"),
+            );
+        }
+        (sources, not_sources)
     }
 
     /// Notes conditions and actions that need a request where the protocol shows none.

@@ -34,6 +34,8 @@ const KEYS: &[(&str, &[&str])] = &[
     ("stick", &["sticky"]),
     ("sticky_session", &["sticky"]),
     ("ttl", &["max_age"]),
+    ("invert", &["not"]),
+    ("invert_match", &["not"]),
     ("return", &["respond"]),
     ("stripprefix", &["rewrite"]),
     ("strip_prefix", &["rewrite", "replace_prefix"]),

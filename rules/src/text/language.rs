@@ -157,8 +157,8 @@ tables! {
         query: At<Entries<ValueText>>,
         /// Cookies, all of them.
         cookies: At<Entries<ValueText>>,
-        /// Client addresses, any of them.
-        source: At<OneOrMany<Prefix>>,
+        /// Client addresses, any of them; with `!` before them: none of them.
+        source: At<OneOrMany<SourcePrefix>>,
         /// Forward to this pool.
         pool: At<String>,
         /// Forward to these pools by weight.
@@ -471,6 +471,8 @@ tables! {
         regex: At<String>,
         /// Whether it must be present.
         present: bool,
+        /// Absent, or none of these.
+        not: Box<At<ValueText>>,
     }
 }
 

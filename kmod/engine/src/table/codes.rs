@@ -49,6 +49,8 @@ numbered! {
         Present = 1 "present",
         /// That it is not.
         Absent = 2 "absent",
+        /// That it is not there, or is none of its values.
+        NoneOf = 3 "none of",
     }
     /// How a value is compared ([`ValueRecord::kind`](super::format::ValueRecord::kind)).
     ValueKind: u32 {
