@@ -161,7 +161,7 @@ fn canonical(net: IpNet) -> IpNet {
 impl Read for Prefix {
     fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
         let text = reader.string(node, "an address prefix such as \"10.0.0.0/8\"")?;
-        read_prefix(&text, node, reader).map(Self)
+        read_prefix(text, node, reader).map(Self)
     }
 }
 
@@ -203,7 +203,7 @@ impl Read for SourcePrefix {
         let text = reader.string(node, "an address prefix such as \"10.0.0.0/8\"")?;
         let (text, negated) = match text.strip_prefix('!') {
             Some(rest) => (rest.trim_start(), true),
-            None => (text.as_ref(), false),
+            None => (text, false),
         };
         let prefix = read_prefix(text, node, reader)?;
         Some(Self { prefix, negated })
