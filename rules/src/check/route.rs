@@ -62,6 +62,16 @@ impl Check<'_> {
             self.empty_list(sources.span, "`source`");
         }
         let paths = self.paths(service, text.path);
+        if let Some(limit) = &text.body_limit
+            && text.pool.is_none()
+            && text.pools.is_none()
+        {
+            let message = "`body_limit` is for routes with `pool` or `pools`";
+            self.note(
+                Diagnostic::error("impossible", limit.span, message)
+                    .help("the content of requests that the switch answers itself is not read"),
+            );
+        }
         let filters = Filters {
             request_headers: self.header_edit(text.request_headers),
             response_headers: self.header_edit(text.response_headers),

@@ -94,11 +94,11 @@ tables! {
         /// Bounds on what a client may do.
         limits: LimitsText,
         /// Proxies in front of the switch whose X-Forwarded-* and Forwarded fields are trusted.
-        trusted: OneOrMany<Prefix>,
+        trusted: At<OneOrMany<Prefix>>,
         /// Whether connections begin with a PROXY header (version 1 or 2), or the peers whose connections do; default: false.
         accept_proxy: At<AcceptProxyChoice>,
         /// Whether the front adds Via to requests and responses; default: false.
-        via: bool,
+        via: At<bool>,
         /// Whether all requests are refused (503) for now, or the clients whose requests are not; default: false.
         maintenance: At<MaintenanceChoice>,
         /// Pages in place of errors, by status ("404") or range of statuses ("500-599").
