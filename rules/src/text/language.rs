@@ -329,6 +329,8 @@ tables! {
         tls: At<ServerTlsChoice>,
         /// Real servers.
         servers: At<OneOrMany<At<ServerChoice>>>,
+        /// Whether all servers are drained: they get no new requests; default: false.
+        drain: bool,
         /// Pool that takes the requests while no server of this one is available; default: none.
         fallback: At<String>,
         /// Active checks; default: none.
