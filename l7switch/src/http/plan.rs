@@ -50,7 +50,7 @@ use crate::upstream::Pool;
 use crate::upstream::RealServer;
 
 /// Paths of at most so many bytes are brought into comparison form without an allocation.
-const USUAL_PATH: usize = 256;
+const SHORT_PATH: usize = 256;
 
 /// A request, as far as a plan depends on it.
 #[derive(Debug)]
@@ -115,15 +115,15 @@ pub fn plan<F: Fields + ?Sized>(
     asked: &Asked<'_, F>,
 ) -> Result<Plan, Refusal> {
     let mut host_space;
-    let mut usual_space;
+    let mut short_space;
     let mut long_space;
     let form = match asked.target.normalized() {
         Some(form) => Ok(form),
         None => {
             host_space = [0_u8; uri::MAX_HOST];
-            let path = if asked.target.path.len() <= USUAL_PATH {
-                usual_space = [0_u8; USUAL_PATH];
-                usual_space.as_mut_slice()
+            let path = if asked.target.path.len() <= SHORT_PATH {
+                short_space = [0_u8; SHORT_PATH];
+                short_space.as_mut_slice()
             } else {
                 long_space = vec![0; asked.target.path.len()];
                 long_space.as_mut_slice()

@@ -97,7 +97,7 @@ impl Pool {
             manner,
             members,
             cursor: before.map_or_else(Arc::default, |pool| Arc::clone(&pool.cursor)),
-            lookup: ArcSwap::from_pointee(LookupTable::None),
+            lookup: ArcSwap::from_pointee(LookupTable::empty()),
             is_bounded: config.is_bounded(),
             queue: before.map_or_else(Arc::default, |pool| Arc::clone(&pool.queue)),
             repeats: before.map_or_else(Arc::default, |pool| Arc::clone(&pool.repeats)),
