@@ -19,12 +19,15 @@ use serde::Serialize;
 
 use crate::template::Template;
 
+mod cors;
 mod files;
 mod limits;
 mod pages;
 mod pool;
 mod rewrite;
 
+pub use cors::Cors;
+pub use cors::OriginMatch;
 pub use limits::Limits;
 pub use limits::RateKey;
 pub use limits::RateLimit;
@@ -206,6 +209,9 @@ pub struct Route {
     /// Pages in place of errors, before those of the service.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub error_pages: Vec<Page>,
+    /// Which other origins' pages may send requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
     /// By which cookie a client stays at its server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sticky: Option<Sticky>,

@@ -121,6 +121,7 @@ fn route() -> impl Strategy<Value = Route> {
                     rate_limit: None,
                     body_limit: None,
                     error_pages: Vec::new(),
+                    cors: None,
                     sticky: None,
                     filters: Filters::default(),
                     action: Action::Respond(Respond {
@@ -308,6 +309,7 @@ fn steps_are_bounded() {
             rate_limit: None,
             body_limit: None,
             error_pages: Vec::new(),
+            cors: None,
             sticky: None,
             filters: Filters::default(),
             action: Action::Forward(Vec::new()),

@@ -213,7 +213,7 @@ pub(super) fn response(
     is_changing: bool,
     out: &mut Vec<u8>,
 ) {
-    let edit = onward.response_edit();
+    let edit = &*onward.response_edit();
     let present = fields.present();
     let via = onward.service.via;
     let mut without = Present::HOP_BY_HOP;

@@ -8,6 +8,7 @@
 
 pub mod answer;
 mod buffers;
+mod cors;
 mod edit;
 mod exchange;
 mod fields;

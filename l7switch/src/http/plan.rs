@@ -2,6 +2,7 @@
 //! What is to be done with a request: host and path brought into comparison form, the route that
 //! takes it, and what follows from the route.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -28,6 +29,7 @@ use l7switch_rules::model::Maintenance;
 use l7switch_rules::model::PoolShare;
 use l7switch_rules::model::address_bytes;
 
+use super::cors;
 use super::forwarded;
 use super::variables::Edits;
 use super::variables::Values;
@@ -249,6 +251,8 @@ pub struct Onward<'a> {
     pub rewritten: Option<String>,
     /// Hash of the scheduler's key.
     pub hash: u64,
+    /// What is changed in the response for browsers that show pages of other origins.
+    pub cors: Option<Box<Edit>>,
     /// The route's edits of header fields, where they have variables.
     pub edits: Option<Box<Edits<'a>>>,
 }
@@ -284,9 +288,13 @@ impl Onward<'_> {
     }
 
     /// What is changed in the response's header fields.
-    pub fn response_edit(&self) -> &Edit {
+    pub fn response_edit(&self) -> Cow<'_, Edit> {
         let made = self.edits.as_deref();
-        made.map_or(&self.state.filters.response, |made| &made.response)
+        let own = made.map_or(&self.state.filters.response, |made| &made.response);
+        match &self.cors {
+            Some(cors) => Cow::Owned(own.then(cors)),
+            None => Cow::Borrowed(own),
+        }
     }
 
     /// The pool that a pool falls back on, if it speaks and is told the same.
@@ -392,9 +400,23 @@ pub fn onward<'a, F: Fields + ?Sized>(
         record.describe(|line| values.request_id().clone_into(&mut line.request_id));
         Box::new(Edits::new(&route.filters, values))
     });
-    let response_edit = |edits: &Option<Box<Edits<'_>>>, headers: &mut HeaderMap| match edits {
-        Some(edits) => edits.response.apply(headers),
-        None => state.filters.response.apply(headers),
+    let cors = match &route.cors {
+        Some(rules) => Some(cors::asked(rules, asked.method, asked.fields)),
+        None => None,
+    };
+    let (preflight, cors) = match cors {
+        Some(cors::Asked::Preflight(answer)) => (Some(answer), None),
+        Some(cors::Asked::Request(edit)) => (None, Some(edit)),
+        None => (None, None),
+    };
+    let response_edit = |edits: &Option<Box<Edits<'_>>>, headers: &mut HeaderMap| {
+        match edits {
+            Some(edits) => edits.response.apply(headers),
+            None => state.filters.response.apply(headers),
+        }
+        if let Some(cors) = &cors {
+            cors.apply(headers);
+        }
     };
     if let Some(limiter) = &state.rate_limit {
         let now = ns_of(record.began());
@@ -411,6 +433,10 @@ pub fn onward<'a, F: Fields + ?Sized>(
             response_edit(&edits, headers);
             return Err(response);
         }
+    }
+    if let Some(mut answer) = preflight {
+        response_edit(&edits, answer.headers_mut());
+        return Err(Box::new(answer));
     }
     let mut response = match (plan.step, &route.action) {
         (
@@ -437,6 +463,7 @@ pub fn onward<'a, F: Fields + ?Sized>(
                 pages,
                 stays: server,
                 set_cookie: None,
+                cors,
                 rewritten,
                 hash,
                 edits,

@@ -70,6 +70,34 @@ impl Edit {
         Ok(made)
     }
 
+    /// Takes fields of a name out, too.
+    pub fn remove(&mut self, name: HeaderName) {
+        self.remove.push(name);
+    }
+
+    /// Sets a field, too.
+    pub fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.set.push((name, value));
+    }
+
+    /// Adds a field, too.
+    pub fn add(&mut self, name: HeaderName, value: HeaderValue) {
+        self.add.push((name, value));
+    }
+
+    /// These edits, and then others. Where both set a field, the others do.
+    #[must_use]
+    pub fn then(&self, others: &Self) -> Self {
+        let mut both = self.clone();
+        let is_set = |name: &HeaderName| others.replaces(name.as_str().as_bytes());
+        both.set.retain(|(name, _)| !is_set(name));
+        both.add.retain(|(name, _)| !is_set(name));
+        both.remove.extend(others.remove.iter().cloned());
+        both.set.extend(others.set.iter().cloned());
+        both.add.extend(others.add.iter().cloned());
+        both
+    }
+
     /// Whether there are none.
     pub const fn is_empty(&self) -> bool {
         self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()

@@ -12,6 +12,7 @@
 mod admin;
 mod bounds;
 mod connections;
+mod cors;
 mod demo;
 mod exchanges;
 mod failing;

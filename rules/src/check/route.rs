@@ -126,6 +126,7 @@ impl Check<'_> {
             rate_limit: text.rate_limit.and_then(|limit| self.rate_limit(limit)),
             body_limit: self.body_limit(text.body_limit),
             error_pages: self.error_pages(text.error_pages),
+            cors: text.cors.and_then(|cors| self.cors(cors)),
             sticky: text.sticky.and_then(|sticky| self.sticky(sticky, &action)),
             strict: text.strict.is_some_and(|strict| strict.value),
             action,
@@ -188,6 +189,7 @@ impl Check<'_> {
             rate_limit,
             body_limit,
             error_pages,
+            cors,
             sticky
         );
         if protocol == Protocol::Tcp {

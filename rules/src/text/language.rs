@@ -59,6 +59,7 @@ fn wanted(table: &str) -> &'static str {
         "CertificateText" => "a table such as { cert = \"chain.pem\", key = \"key.pem\" }",
         "ShareText" => "a table such as { name = \"v1\", weight = 9 }",
         "RateLimitText" => "a table such as { requests = 100, per = \"1s\" }",
+        "CorsText" => "a table such as { allow_origins = \"https://app.example.com\" }",
         "StickyText" => "a table such as { cookie = \"lb\" }",
         "PageText" => "a file's path or a table such as { file = \"error.html\" }",
         "MaintenanceText" => "a table such as { except = [\"192.0.2.0/24\"] }",
@@ -165,6 +166,8 @@ tables! {
         pools: At<Vec<At<ShareText>>>,
         /// With pools: the share of a pool without an available server is refused, not given to the others; default: false.
         strict: At<bool>,
+        /// Pages of which other origins may send requests (CORS); default: the servers say it.
+        cors: At<CorsText>,
         /// With pool or pools: a cookie by which a client stays at its pool and server.
         sticky: At<StickyText>,
         /// Answer from the switch.
@@ -207,6 +210,22 @@ tables! {
         prefix_v4: At<i64>,
         /// How many bits of an IPv6 address tell clients apart; default: 64.
         prefix_v6: At<i64>,
+    }
+
+    /// Requests of pages of other origins (CORS).
+    CorsText {
+        /// Origins such as "https://app.example.com" or "https://*.example.com", any of them; or "*".
+        allow_origins: At<OneOrMany<At<String>>>,
+        /// Methods that pages may use; default: GET, HEAD and POST.
+        allow_methods: At<OneOrMany<At<String>>>,
+        /// Header fields that pages may set; "*": all; default: those that need no permission.
+        allow_headers: At<OneOrMany<At<String>>>,
+        /// Header fields of responses that pages may read; default: those that need no permission.
+        expose_headers: At<OneOrMany<At<String>>>,
+        /// Whether requests may have cookies and other credentials; default: false.
+        allow_credentials: At<bool>,
+        /// How long browsers remember the answer; default: as they like.
+        max_age: Time,
     }
 
     /// A cookie by which a client stays at its server.
