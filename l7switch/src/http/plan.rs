@@ -400,10 +400,8 @@ pub fn onward<'a, F: Fields + ?Sized>(
         record.describe(|line| values.request_id().clone_into(&mut line.request_id));
         Box::new(Edits::new(&route.filters, values))
     });
-    let cors = match &route.cors {
-        Some(rules) => Some(cors::asked(rules, asked.method, asked.fields)),
-        None => None,
-    };
+    let cors = route.cors.as_ref();
+    let cors = cors.map(|rules| cors::asked(rules, asked.method, asked.fields));
     let (preflight, cors) = match cors {
         Some(cors::Asked::Preflight(answer)) => (Some(answer), None),
         Some(cors::Asked::Request(edit)) => (None, Some(edit)),
