@@ -21,7 +21,7 @@ use crate::http::forwarded;
 use crate::http::forwarded::Facts;
 use crate::http::headers;
 use crate::http::headers::Present;
-use crate::http::plan::Onward;
+use crate::http::onward::Onward;
 use crate::ruleset::filters::Edit;
 
 /// Bytes of the shortest status line that has the space behind its code (RFC 9112, 4).

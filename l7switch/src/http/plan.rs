@@ -2,11 +2,8 @@
 //! What is to be done with a request: host and path brought into comparison form, the route that
 //! takes it, and what follows from the route.
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use http::HeaderMap;
 use http::HeaderValue;
@@ -31,6 +28,7 @@ use l7switch_rules::model::address_bytes;
 
 use super::cors;
 use super::forwarded;
+use super::onward::Onward;
 use super::variables::Edits;
 use super::variables::Values;
 use crate::client::Client;
@@ -42,14 +40,9 @@ use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
 use crate::record::Record;
 use crate::ruleset::filters;
-use crate::ruleset::filters::Edit;
 use crate::ruleset::filters::RedirectSource;
-use crate::ruleset::generation;
 use crate::ruleset::generation::Generation;
 use crate::ruleset::pages::Pages;
-use crate::upstream::Patience;
-use crate::upstream::Pool;
-use crate::upstream::RealServer;
 
 /// Paths of at most so many bytes are brought into comparison form without an allocation.
 const SHORT_PATH: usize = 256;
@@ -69,6 +62,8 @@ pub struct Asked<'a, F: ?Sized> {
     pub query: Option<&'a [u8]>,
     /// The fields.
     pub fields: &'a F,
+    /// Whether the client can read pages in place of errors.
+    pub reads_pages: bool,
 }
 
 /// What is to be done with a request.
@@ -228,108 +223,9 @@ pub fn plan<F: Fields + ?Sized>(
     })
 }
 
-/// A request that goes on to a pool.
-#[derive(Debug)]
-pub struct Onward<'a> {
-    /// The service, as the rules say.
-    pub service: &'a model::Service,
-    /// The route, as the rules say.
-    pub route: &'a model::Route,
-    /// The route's filters.
-    pub state: &'a generation::Route,
-    /// The pool.
-    pub pool: &'a Arc<Pool>,
-    /// All pools.
-    pub generation: &'a Generation,
-    /// Pages in place of errors.
-    pub pages: Pages<'a>,
-    /// The server at which the client stays, by its position in the pool.
-    pub stays: Option<usize>,
-    /// The cookie that the client gets, by which it stays at its server.
-    pub set_cookie: Option<String>,
-    /// Target in origin form, where it is not what was sent.
-    pub rewritten: Option<String>,
-    /// Hash of the scheduler's key.
-    pub hash: u64,
-    /// What is changed in the response for browsers that show pages of other origins.
-    pub cors: Option<Box<Edit>>,
-    /// The route's edits of header fields, where they have variables.
-    pub edits: Option<Box<Edits<'a>>>,
-}
-
 fn location_value(location: &[u8]) -> Result<HeaderValue, Refusal> {
     HeaderValue::from_bytes(location)
         .map_err(|_| Refusal::bad_request("there is no Location for this request"))
-}
-
-impl Onward<'_> {
-    /// This server, at that place in its pool, has answered: a client that has not stayed there gets a cookie for it.
-    pub fn answered(&mut self, pool: &Pool, server: &RealServer) {
-        if let Some(edits) = &mut self.edits {
-            edits.answered(&pool.config().name, server.address().to_string());
-        }
-        let Some(sticky) = &self.state.sticky else {
-            return;
-        };
-        let mut servers = self.pool.servers();
-        let stays = self.stays.and_then(|place| servers.nth(place));
-        if stays.is_none_or(|stays| stays.address() != server.address()) {
-            let name = &pool.config().name;
-            let mut pools = self.generation.pools.iter();
-            let number = pools.position(|pool| pool.config().name == *name);
-            self.set_cookie = number.and_then(|pool| sticky.set_cookie(pool, server.address()));
-        }
-    }
-
-    /// What is changed in the request's header fields.
-    pub fn request_edit(&self) -> &Edit {
-        let made = self.edits.as_deref();
-        made.map_or(&self.state.filters.request, |made| &made.request)
-    }
-
-    /// What is changed in the response's header fields.
-    pub fn response_edit(&self) -> Cow<'_, Edit> {
-        let made = self.edits.as_deref();
-        let own = made.map_or(&self.state.filters.response, |made| &made.response);
-        match &self.cors {
-            Some(cors) => Cow::Owned(own.then(cors)),
-            None => Cow::Borrowed(own),
-        }
-    }
-
-    /// The pool that a pool falls back on, if it speaks and is told the same.
-    pub fn next(&self, pool: &Pool) -> Option<&Arc<Pool>> {
-        let next = self.generation.pools.get(pool.config().fallback?)?;
-        let (one, other) = (pool.config(), next.config());
-        (one.protocol == other.protocol && one.send_proxy == other.send_proxy).then_some(next)
-    }
-
-    /// How long is waited for the server and for the client.
-    pub fn patience(&self) -> Patience {
-        let own = self.route.filters.response_timeout;
-        Patience {
-            response: own.unwrap_or(self.pool.config().response_timeout),
-            client: self.idle_timeout(),
-        }
-    }
-
-    /// Longest silence of the client within the exchange.
-    pub fn idle_timeout(&self) -> Duration {
-        let own = self.route.filters.idle_timeout;
-        own.unwrap_or(self.service.limits.idle_timeout)
-    }
-
-    /// Longest silence of a tunnel; absent: it may be silent for ever.
-    pub fn tunnel_timeout(&self) -> Option<Duration> {
-        let own = self.route.filters.tunnel_timeout;
-        own.or(self.service.limits.tunnel_timeout)
-    }
-
-    /// Longest content of a request; without a limit, no content is longer.
-    pub fn longest(&self) -> u64 {
-        let own = self.route.body_limit;
-        own.or(self.service.limits.body).unwrap_or(u64::MAX)
-    }
 }
 
 /// What becomes of a request by the rules in force: it goes on to a pool.
@@ -362,7 +258,7 @@ pub fn onward<'a, F: Fields + ?Sized>(
     let mut pages = Pages([&[], &service.pages]);
     let refuse = |record: &mut Record, pages: Pages<'_>, refusal: &Refusal| {
         let response = refuse(record, refusal);
-        match pages.of(response.status()) {
+        match pages.of(response.status()).filter(|_| asked.reads_pages) {
             Some(page) => Box::new(answer::page(page, &response, method)),
             None => response,
         }

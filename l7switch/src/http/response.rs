@@ -32,7 +32,7 @@ use super::session::Session;
 use super::upload::From;
 use super::upload::Upload;
 use crate::http::headers::Present;
-use crate::http::plan::Onward;
+use crate::http::onward::Onward;
 use crate::net::content::Decoder;
 use crate::net::splice::Pipe;
 use crate::net::stream::MaybeRaw;
