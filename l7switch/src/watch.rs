@@ -112,6 +112,7 @@ impl Watch {
                     }
                     // The outcome is logged and counted there.
                     let _ = switch.reload().await;
+                    tokio::time::sleep(QUIET).await;
                 }
             }
         });
@@ -213,7 +214,10 @@ impl Ways {
                 }
                 _ => continue,
             }
-            if links < MOST_LINKS
+            if fs::symlink_metadata(&at).is_err() {
+                // What is missing may come.
+                self.steps.insert(at.clone());
+            } else if links < MOST_LINKS
                 && let Ok(target) = fs::read_link(&at)
             {
                 links = links.saturating_add(1);
@@ -327,6 +331,7 @@ mod tests {
         );
         assert_eq!(steps("releases/link"), format!("{file} releases/link"));
         assert_eq!(steps("current/none.toml"), "current releases/1/none.toml");
+        assert_eq!(steps("none/none.toml"), "none none/none.toml");
         assert!(steps("loop").starts_with("loop"));
     }
 }

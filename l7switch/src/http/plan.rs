@@ -177,6 +177,7 @@ pub fn plan<F: Fields + ?Sized>(
                 None => {
                     let rewrite = state.redirect_path.as_ref();
                     let location = filters::location(redirect, &source, rewrite, &route.paths);
+                    let location = location.ok_or_else(dot_segments)?;
                     Some(location_value(location.as_bytes())?)
                 }
             };
@@ -202,6 +203,7 @@ pub fn plan<F: Fields + ?Sized>(
             let rewritten = match &state.filters.path {
                 Some(rewrite) if form.path != b"*" => {
                     let path = rewrite.path(&route.paths, text(form.path)?);
+                    let path = path.ok_or_else(dot_segments)?;
                     Some(filters::target(&path, query()?))
                 }
                 _ => None,
@@ -221,6 +223,15 @@ pub fn plan<F: Fields + ?Sized>(
         route: position,
         step,
     })
+}
+
+/// An expression has made a path of which nobody can say where it leads.
+fn dot_segments() -> Refusal {
+    Refusal::new(
+        Reason::BadPath,
+        StatusCode::BAD_REQUEST,
+        "the rewritten path has dot segments",
+    )
 }
 
 fn location_value(location: &[u8]) -> Result<HeaderValue, Refusal> {

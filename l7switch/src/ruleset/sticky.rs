@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::fs;
 use std::io;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -20,8 +20,13 @@ use l7switch_rules::model::PoolShare;
 use l7switch_rules::model::ServerAddress;
 use thiserror::Error;
 
+use crate::net::file;
+
 /// Bytes of what HMAC makes that are used.
 const LENGTH: usize = 16;
+
+/// Longest file of keys, bytes.
+const MOST: u64 = 64 * 1024;
 
 /// Shortest key, bytes.
 const SHORTEST: usize = 16;
@@ -127,11 +132,12 @@ impl Sticky {
     }
 }
 
-fn read(path: &PathBuf) -> Result<Vec<hmac::Key>, KeyError> {
-    let text = fs::read_to_string(path).map_err(|error| KeyError::Unreadable {
-        path: path.clone(),
+fn read(path: &Path) -> Result<Vec<hmac::Key>, KeyError> {
+    let bytes = file::read(path, MOST).map_err(|error| KeyError::Unreadable {
+        path: path.to_owned(),
         error,
     })?;
+    let text = String::from_utf8_lossy(&bytes);
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let keys: Vec<_> = lines
         .map(|line| {
@@ -139,9 +145,9 @@ fn read(path: &PathBuf) -> Result<Vec<hmac::Key>, KeyError> {
             is_long.then(|| hmac::Key::new(hmac::HMAC_SHA256, line.as_bytes()))
         })
         .collect::<Option<_>>()
-        .ok_or_else(|| KeyError::Short(path.clone()))?;
+        .ok_or_else(|| KeyError::Short(path.to_owned()))?;
     if keys.is_empty() {
-        return Err(KeyError::Empty(path.clone()));
+        return Err(KeyError::Empty(path.to_owned()));
     }
     Ok(keys)
 }
@@ -164,7 +170,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys");
         if let Some(keys) = keys {
-            fs::write(&path, keys).unwrap();
+            std::fs::write(&path, keys).unwrap();
         }
         let rules = l7switch_rules::load_text(
             "t",

@@ -4,6 +4,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -19,7 +20,6 @@ use super::connect::Told;
 use super::feed::Broke;
 use super::feed::Feed;
 use super::feed::Patience;
-use super::feed::WaitsFor;
 use super::idle::Link;
 use super::idle::Own;
 use super::lease::Lease;
@@ -39,6 +39,9 @@ use crate::net::stream::poll_write_both;
 use crate::net::timer::Timer;
 use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
+
+/// A server that has not taken a connection for so long could have: where the time of the exchange leaves less, it is not blamed.
+const FAIR: Duration = Duration::from_millis(200);
 
 /// A request that is to be sent.
 #[derive(Clone, Copy, Debug)]
@@ -117,6 +120,9 @@ pub async fn send<F: Feed>(
     let mut next = message.stays.and_then(|index| pool.take(index));
     let mut repeating = None;
     loop {
+        if timer.is_over() {
+            return Err(Broke::Over.refusal());
+        }
         let turn = next
             .take()
             .map_or_else(|| pool.ask(message.hash, &tried), Turn::Now);
@@ -150,6 +156,9 @@ pub async fn send<F: Feed>(
                     match Box::pin(server.connect(message.told, patience)).await {
                         Ok(connection) => Link::new(connection, message.told.as_ref()),
                         Err(error) => {
+                            if timer.is_over() && patience < FAIR.min(config.connect_timeout) {
+                                return Err(Broke::Over.refusal());
+                            }
                             server.log_connect(&error);
                             let refusal = connect_refusal(&error);
                             if rule.is_some_and(|rule| !rule.connect) {
@@ -273,8 +282,11 @@ async fn attempt<F: Feed>(
     while !head.is_empty() || !content.is_empty() {
         let written = timer
             .within(|cx| poll_write_both(Pin::new(&mut *stream), cx, &mut head, &mut content))
-            .await
-            .map_err(|_| Attempt::Spent(Broke::Expired(WaitsFor::Server).refusal()))?;
+            .await;
+        let written = match written {
+            Ok(written) => written,
+            Err(_) => return Err(Attempt::Spent(Broke::expired(timer).refusal())),
+        };
         // A server that answers before it has read the whole request and closes resets the connection when more comes: what
         // is read next tells.
         if written.is_err() {
@@ -283,10 +295,12 @@ async fn attempt<F: Feed>(
     }
     // A socket holds nothing back.
     if stream.raw().is_none() {
-        timer
+        let flushed = timer
             .within(|cx| Pin::new(&mut *stream).poll_flush(cx).map(drop))
-            .await
-            .map_err(|_| Attempt::Spent(Broke::Expired(WaitsFor::Server).refusal()))?;
+            .await;
+        if flushed.is_err() {
+            return Err(Attempt::Spent(Broke::expired(timer).refusal()));
+        }
     }
     match read_head(feed, stream, timer, message.patience, buffer).await {
         Ok(read) => Ok(read),
@@ -338,7 +352,11 @@ async fn wait_turn<F: Feed>(
         feed.poll_gone(cx).map(|()| Err(Broke::Gone.refusal()))
     });
     let turn = turn.await;
-    turn.unwrap_or_else(|_| Err(queue_refusal(Reason::QueueTimeout)))
+    match turn {
+        Ok(turn) => turn,
+        Err(_) if timer.is_over() => Err(Broke::Over.refusal()),
+        Err(_) => Err(queue_refusal(Reason::QueueTimeout)),
+    }
 }
 
 /// There is no room at any server.
