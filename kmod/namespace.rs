@@ -19,6 +19,7 @@ use crate::datapath::segment::Headers;
 use crate::datapath::Datapath;
 use crate::shell::clock;
 use crate::shell::net::netfilter;
+use crate::shell::net::netfilter::Filter;
 use crate::shell::net::netfilter::PacketHook;
 use crate::shell::net::pernet::Namespace;
 use crate::shell::net::pernet::Slot;
@@ -232,8 +233,8 @@ impl PacketHook for Switch {
         self.datapath.arrive(packet, headers)
     }
 
-    fn dropped_behind(&self) {
-        self.count(Counter::FilteredBehind);
+    fn dropped_behind(&self, at: Filter) {
+        self.datapath.counts.filtered(at);
     }
 
     fn farewell(&self, net: &Net) {

@@ -5,7 +5,7 @@
 use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::ends_filter::Role;
 use l7switch_engine::flow::Flow;
-use l7switch_engine::flow::LEGS;
+use l7switch_engine::flow::LegNumber;
 use l7switch_engine::netlink::FlowState;
 
 use super::env::new_state;
@@ -46,7 +46,10 @@ impl Connection {
     /// Adds what its packets are known by.
     pub(crate) fn add_ends(&self, ends: &Ends) {
         ends.add(Role::Service, &self.flow.service);
-        for leg in (0..LEGS).filter_map(|leg| self.flow.leg(leg)) {
+        for leg in LegNumber::ALL
+            .into_iter()
+            .filter_map(|leg| self.flow.leg(leg))
+        {
             ends.add(Role::Server, &leg.peer);
         }
     }

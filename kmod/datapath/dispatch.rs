@@ -91,8 +91,8 @@ impl<'g> PacketContext<'g> {
             Side::Client => {
                 let mut view = View::new(packet, parsed);
                 if view.is_scattered(parsed) {
-                    let (held, noted) = (!state.held.is_empty(), state.has_notes());
-                    let reads = flow.reads_of_client(&parsed.segment, held, noted);
+                    let (held, unacked) = (!state.held.is_empty(), state.has_unacked());
+                    let reads = flow.reads_of_client(&parsed.segment, held, unacked);
                     if reads && !self.make_own(packet) {
                         return Action::Drop;
                     }
@@ -310,7 +310,7 @@ impl<'g> PacketContext<'g> {
                 if flow.leg(active)?.peer != *to {
                     return None;
                 }
-                state.routes.to_server.get_mut(active)?
+                state.routes.to_server.get_mut(active)
             }
         };
         let way = find_way(way, self.guard, self.net, vrf, from, to)?;
@@ -390,16 +390,6 @@ impl<'g> PacketContext<'g> {
     }
 
     pub(super) fn send(&self, out: &mut Out<'_>) {
-        let Some(losses) = out.send(self.net) else {
-            return;
-        };
-        for (counter, count) in [
-            (Counter::TxDropped, losses.lost),
-            (Counter::FilteredBehind, losses.filtered),
-        ] {
-            if count > 0 {
-                self.counts.counters.add(counter.index(), count);
-            }
-        }
+        out.send(self.net, self.counts);
     }
 }

@@ -15,19 +15,20 @@ use l7switch_engine::environment::Buffers;
 use l7switch_engine::environment::Exchange;
 use l7switch_engine::environment::FlowEnv;
 use l7switch_engine::environment::Kept;
-use l7switch_engine::environment::Notes;
 use l7switch_engine::environment::Peek;
 use l7switch_engine::environment::Queue;
 use l7switch_engine::environment::Tally;
+use l7switch_engine::environment::UnackedBytes;
 use l7switch_engine::fingerprint;
 use l7switch_engine::flow::cookie;
 use l7switch_engine::flow::segment::Parsed;
 use l7switch_engine::flow::Build;
 use l7switch_engine::flow::Event;
 use l7switch_engine::flow::Flow;
+use l7switch_engine::flow::LegNumber;
 use l7switch_engine::flow::Listener;
+use l7switch_engine::flow::PerLeg;
 use l7switch_engine::flow::Rewrite;
-use l7switch_engine::flow::LEGS;
 use l7switch_engine::policy::Host;
 
 use super::dispatch::PacketContext;
@@ -63,7 +64,7 @@ pub(crate) enum Module {}
 
 impl Kept for Module {
     type Queue = Held;
-    type Notes = NoteMemory;
+    type Unacked = UnackedMemory;
     type Server = Handle;
     type Routes = CachedRoutes;
 }
@@ -76,19 +77,19 @@ pub(crate) struct CachedRoutes {
     /// The routing domain in which the client's connection was opened.
     pub(super) vrf: Vrf,
     pub(super) to_client: CachedRoute,
-    pub(super) to_server: [CachedRoute; LEGS],
+    pub(super) to_server: PerLeg<CachedRoute>,
 }
 
-/// A flow's notes, which few have: a pointer is smaller.
-pub(crate) struct NoteMemory(Option<KBox<KVec<u8>>>);
+/// Unacknowledged bytes of a flow, which few have: a pointer is smaller.
+pub(crate) struct UnackedMemory(Option<KBox<KVec<u8>>>);
 
-impl Notes for NoteMemory {
+impl UnackedBytes for UnackedMemory {
     fn bytes(&self) -> &[u8] {
-        self.0.as_ref().map_or(&[], |notes| notes)
+        self.0.as_ref().map_or(&[], |bytes| bytes)
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
-        self.0.as_mut().map_or(&mut [], |notes| notes)
+        self.0.as_mut().map_or(&mut [], |bytes| bytes)
     }
 
     fn grow(&mut self, len: usize) {
@@ -163,9 +164,9 @@ pub(super) const fn new_state(vrf: Vrf, to_client: CachedRoute) -> ConnState {
     let ways = CachedRoutes {
         vrf,
         to_client,
-        to_server: [CachedRoute::unknown(), CachedRoute::unknown()],
+        to_server: PerLeg::new(CachedRoute::unknown(), CachedRoute::unknown()),
     };
-    ConnState::new(Held::new(), NoteMemory(None), ways)
+    ConnState::new(Held::new(), UnackedMemory(None), ways)
 }
 
 /// Carries a flow's environment.
@@ -281,15 +282,13 @@ impl<'e, 'g> environment::Platform for KernelPlatform<'e, 'g> {
         PORTS
     }
 
-    fn insert(&self, leg: usize, peer: &Endpoint, local: &Endpoint) -> bool {
+    fn insert(&self, leg: LegNumber, peer: &Endpoint, local: &Endpoint) -> bool {
         self.context.flows.reserve(self.location, leg, peer, local)
     }
 
-    fn remove(&self, leg: usize, peer: &Endpoint, local: &Endpoint, ways: &mut CachedRoutes) {
+    fn remove(&self, leg: LegNumber, peer: &Endpoint, local: &Endpoint, ways: &mut CachedRoutes) {
         self.context.flows.free(self.location, leg, peer, local);
-        if let Some(way) = ways.to_server.get_mut(leg) {
-            way.forget();
-        }
+        ways.to_server.get_mut(leg).forget();
     }
 
     fn send_built(&mut self, client: &Endpoint, state: &mut ConnState, build: Build) -> bool {
@@ -389,7 +388,7 @@ fn way<'g>(
     let way = if client.address == to.address {
         &mut ways.to_client
     } else {
-        let mut legs = state.servers.iter().zip(&mut ways.to_server);
+        let mut legs = state.servers.iter().zip(ways.to_server.iter_mut());
         let (_, way) = legs.find(|(bound, _)| {
             bound
                 .as_ref()

@@ -23,6 +23,7 @@ use l7switch_engine::ends_filter;
 use l7switch_engine::ends_filter::EndsFilter;
 use l7switch_engine::fingerprint;
 use l7switch_engine::flow::seq;
+use l7switch_engine::flow::LegNumber;
 use l7switch_engine::netlink::FlowState;
 use l7switch_engine::wheel::Link;
 use l7switch_engine::wheel::Links;
@@ -47,23 +48,23 @@ pub(super) enum Side {
     /// The client's.
     Client,
     /// A leg's server's.
-    Server(usize),
+    Server(LegNumber),
 }
 
 impl Side {
     const fn number(self) -> u32 {
         match self {
             Self::Client => 0,
-            Self::Server(0) => 1,
-            Self::Server(_) => 2,
+            Self::Server(LegNumber::First) => 1,
+            Self::Server(LegNumber::Second) => 2,
         }
     }
 
     const fn of(number: u32) -> Self {
         match number {
             0 => Self::Client,
-            1 => Self::Server(0),
-            _ => Self::Server(1),
+            1 => Self::Server(LegNumber::First),
+            _ => Self::Server(LegNumber::Second),
         }
     }
 }
@@ -415,7 +416,7 @@ impl Flows {
     pub(super) fn reserve(
         &self,
         location: Location,
-        leg: usize,
+        leg: LegNumber,
         peer: &Endpoint,
         local: &Endpoint,
     ) -> bool {
@@ -424,7 +425,13 @@ impl Flows {
     }
 
     /// Undoes that.
-    pub(super) fn free(&self, location: Location, leg: usize, peer: &Endpoint, local: &Endpoint) {
+    pub(super) fn free(
+        &self,
+        location: Location,
+        leg: LegNumber,
+        peer: &Endpoint,
+        local: &Endpoint,
+    ) {
         let hash = self.hash(peer, local);
         self.index.remove(hash, location.place(Side::Server(leg)));
     }

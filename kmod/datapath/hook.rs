@@ -6,13 +6,13 @@ use kernel::sync::rcu;
 
 use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::flow::segment::Parsed;
-use l7switch_engine::flow::segment::ACK;
-use l7switch_engine::flow::segment::RST;
 use l7switch_engine::flow::segment::SYN;
 
 use super::dispatch::Action;
 use super::dispatch::PacketContext;
 use super::flows::Flows;
+use super::flows::Location;
+use super::flows::Shard;
 use super::flows::Side;
 use super::segment::Headers;
 use super::transmit::Out;
@@ -42,6 +42,14 @@ fn may_concern(flows: &Flows, headers: &Headers) -> bool {
 #[inline(always)]
 fn is_others(flows: &Flows, start: &[u8]) -> bool {
     super::segment::plain(start).is_some_and(|headers| !may_concern(flows, &headers))
+}
+
+/// Whether a SYN that belongs to a connection begins another: the client's is over.
+#[cold]
+#[inline(never)]
+fn begins_another(shard: &mut Shard, location: Location, side: Side) -> bool {
+    let connection = shard.get(location.slot());
+    matches!(side, Side::Client) && connection.is_none_or(|connection| !connection.flow.is_live())
 }
 
 impl Datapath {
@@ -110,10 +118,8 @@ impl Datapath {
         };
         let (ip, flows) = (&headers.ip, context.flows);
         let hash = flows.hash(&headers.source(), &headers.destination());
-        // It may begin another connection.
-        let opens = headers.flags & (SYN | ACK | RST) == SYN;
-        let first = flows.candidate(hash).filter(|_| !opens);
-        let Some(first) = first else {
+        let opens = headers.flags.control() == SYN;
+        let Some(first) = flows.candidate(hash) else {
             return context.begins(packet, headers, hash, opens);
         };
         // Used where it is made, and not copied.
@@ -125,8 +131,15 @@ impl Datapath {
         let mut out = Out::new();
         let found = flows.find_from(first, hash, source, destination);
         let Some((mut shard, location, side)) = found else {
-            return netfilter::Verdict::Accept;
+            return match opens {
+                true => context.begins(packet, headers, hash, opens),
+                false => netfilter::Verdict::Accept,
+            };
         };
+        if opens && begins_another(&mut shard, location, side) {
+            drop(shard);
+            return context.begins(packet, headers, hash, opens);
+        }
         let action = match packet.take() {
             Some(true) => {
                 context.now = clock::now_ns();
@@ -181,35 +194,28 @@ impl<'g> PacketContext<'g> {
             return self.sent_by_front(packet, parsed);
         }
         let hash = self.flows.hash(source, destination);
-        let opens = segment.flags & (SYN | ACK | RST) == SYN;
-        if opens {
-            if let Some(service) = self.service(packet, destination, opens) {
-                self.now = clock::now_ns();
-                return self.fresh(service, packet, parsed, hash);
-            }
-        }
+        let opens = segment.flags.control() == SYN;
         let mut out = Out::new();
-        let action =
-            self.flows
-                .find(hash, source, destination)
-                .map(|(mut shard, location, side)| {
-                    if packet.point() == Point::PreRouting {
-                        self.counts.count(Counter::IngressMissed);
-                    }
-                    if !self.is_let_in(packet, parsed) {
-                        return Action::Refused;
-                    }
-                    match packet.checksum_valid(parsed.tcp_at) {
-                        true => {
-                            self.now = clock::now_ns();
-                            self.give(&mut shard, location, side, packet, parsed, &mut out)
-                        }
-                        false => self.wrong(),
-                    }
-                });
+        let found = self.flows.find(hash, source, destination);
+        let action = found.map(|(mut shard, location, side)| {
+            if opens && begins_another(&mut shard, location, side) {
+                return Action::Fresh;
+            }
+            if packet.point() == Point::PreRouting {
+                self.counts.count(Counter::IngressMissed);
+            }
+            if !self.is_let_in(packet, parsed) {
+                return Action::Refused;
+            }
+            match packet.checksum_valid(parsed.tcp_at) {
+                true => {
+                    self.now = clock::now_ns();
+                    self.give(&mut shard, location, side, packet, parsed, &mut out)
+                }
+                false => self.wrong(),
+            }
+        });
         let verdict = match &action {
-            // It has been asked above.
-            Some(Action::Fresh) | None if opens => netfilter::Verdict::Accept,
             Some(Action::Fresh) | None => match self.service(packet, destination, opens) {
                 Some(service) => {
                     self.now = clock::now_ns();

@@ -26,7 +26,6 @@ use super::transmit::Out;
 use crate::shell::net::fast_path::CachedRoute;
 use crate::shell::net::netfilter;
 use crate::shell::net::route::NextHop;
-use crate::shell::net::route::Sent;
 use crate::shell::net::route::Vrf;
 use crate::shell::packet::Buffer;
 use crate::shell::packet::Packet;
@@ -108,7 +107,7 @@ impl<'g> PacketContext<'g> {
                 netfilter::Verdict::Drop
             }
             Fresh::Answer(build) => {
-                if build.flags & SYN != 0 {
+                if build.flags.intersects(SYN) {
                     self.counts.count(Counter::SynsAnswered);
                 }
                 self.answer(&build, packet, hash);
@@ -148,16 +147,13 @@ impl<'g> PacketContext<'g> {
     fn answer(&self, build: &Build, packet: &mut Packet<'_>, hash: u64) {
         let vrf = packet.vrf();
         let way = self.way_back(build, packet.point(), vrf, hash);
-        match transmit::send(self.net, vrf, build, way, Some(packet)) {
-            Sent::Gone => {}
-            Sent::Filtered => self.counts.count(Counter::FilteredBehind),
-            Sent::Lost => self.counts.count(Counter::TxDropped),
-        }
+        let sent = transmit::send(self.net, vrf, build, way, Some(packet));
+        self.counts.sent(sent);
     }
 
     /// The way to a client from elsewhere whose SYN is answered.
     fn way_back(&self, build: &Build, point: Point, vrf: Vrf, hash: u64) -> Option<NextHop<'g>> {
-        if point != Point::Ingress || build.flags & SYN == 0 {
+        if point != Point::Ingress || !build.flags.intersects(SYN) {
             return None;
         }
         let (client, service) = (build.destination, build.source);

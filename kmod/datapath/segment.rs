@@ -5,6 +5,7 @@
 use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::flow::segment::Parsed;
 use l7switch_engine::flow::Payload;
+use l7switch_engine::flow::TcpFlags;
 use l7switch_engine::packet;
 use l7switch_engine::packet::Ip;
 use l7switch_engine::packet::HEADER;
@@ -51,7 +52,7 @@ pub(crate) struct Headers {
     source: u16,
     destination: u16,
     /// As in [`Segment::flags`](l7switch_engine::flow::Segment::flags).
-    pub(super) flags: u8,
+    pub(super) flags: TcpFlags,
 }
 
 impl Headers {
@@ -98,7 +99,7 @@ pub(super) fn plain(start: &[u8]) -> Option<Headers> {
         ip,
         source: u16::from_be_bytes([s0, s1]),
         destination: u16::from_be_bytes([d0, d1]),
-        flags,
+        flags: TcpFlags::of(flags),
     })
 }
 

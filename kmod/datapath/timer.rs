@@ -122,7 +122,7 @@ fn abort(counts: &Counts, ruleset: &Ruleset, flows: &Flows, net: &Net) {
                 }
                 flows.remove(&mut shard, location, true);
             }
-            out.send(net);
+            out.send(net, counts);
         }
     }
 }

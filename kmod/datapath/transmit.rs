@@ -33,25 +33,6 @@ const BUILDS: usize = 8;
 /// What a path from a local client is taken to have: an Ethernet's.
 const LOCAL_MTU: u32 = 1500;
 
-/// Packets that could not be sent.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Losses {
-    /// For want of a route or memory.
-    pub(super) lost: u64,
-    /// Rules of netfilter dropped them.
-    pub(super) filtered: u64,
-}
-
-impl Losses {
-    fn add(&mut self, sent: Sent) {
-        match sent {
-            Sent::Gone => {}
-            Sent::Filtered => self.filtered = self.filtered.wrapping_add(1),
-            Sent::Lost => self.lost = self.lost.wrapping_add(1),
-        }
-    }
-}
-
 /// What is to be sent: nothing, mostly.
 pub(super) struct Out<'g>(Option<Added<'g>>);
 
@@ -181,10 +162,12 @@ impl<'g> Out<'g> {
         true
     }
 
-    /// Sends everything. With no lock held. Gives how many could not be sent; `None`: there was nothing to send.
+    /// Sends everything. With no lock held.
     #[inline]
-    pub(super) fn send(&mut self, net: &Net) -> Option<Losses> {
-        self.0.as_mut().map(|added| added.send(net))
+    pub(super) fn send(&mut self, net: &Net, counts: &Counts) {
+        if let Some(added) = &mut self.0 {
+            added.send(net, counts);
+        }
     }
 }
 
@@ -196,28 +179,21 @@ impl<'g> Added<'g> {
     }
 
     #[inline(never)]
-    fn send(&mut self, net: &Net) -> Losses {
-        let mut losses = Losses::default();
+    fn send(&mut self, net: &Net, counts: &Counts) {
         let builds = self.builds.get(..self.len).unwrap_or_default();
         for build in builds.iter().flatten() {
-            losses.add(send(
-                net,
-                self.vrf,
-                build,
-                self.way(&build.destination.address),
-                None,
-            ));
+            let way = self.way(&build.destination.address);
+            counts.sent(send(net, self.vrf, build, way, None));
         }
         self.len = 0;
         while let Some(packet) = self.packets.pop() {
             let ends = super::segment::outer(&packet, packet.start().0)
                 .map(|outer| (outer.ip.destination, outer.ip.source));
-            losses.add(match ends {
+            counts.sent(match ends {
                 Some((to, from)) => packet.send(net, self.vrf, to, from, self.way(&to)),
                 None => Sent::Lost,
             });
         }
-        losses
     }
 }
 
@@ -250,7 +226,7 @@ pub(super) fn send(
         }
     };
     let mut build = *build;
-    if build.flags & SYN != 0 {
+    if build.flags.intersects(SYN) {
         let headers = if is_ipv4(&to.address) { 40 } else { 60 };
         // The loopback device's MTU says nothing of the servers' links.
         let mtu = if hop.is_local() {

@@ -3,6 +3,7 @@
 #include <linux/bottom_half.h>
 #include <linux/kmemleak.h>
 #include <linux/mm.h>
+#include <linux/module.h>
 #include <linux/netdevice.h>
 #include <linux/percpu.h>
 #include <linux/sched/signal.h>
@@ -16,6 +17,9 @@
 #include <net/sock.h>
 
 #include "helpers.h"
+
+/* For modinfo, and /sys/module/l7switch/version: the macro of Rust's modules has no field for it. */
+MODULE_VERSION(L7SWITCH_VERSION);
 
 struct net *l7_genl_info_net(const struct genl_info *info)
 {

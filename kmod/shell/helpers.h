@@ -134,6 +134,7 @@ bool l7_way_fits_at_ingress(struct sk_buff *skb, const struct dst_entry *dst);
 bool l7_way_go(struct sk_buff *skb, struct dst_entry *dst);
 bool l7_way_send(struct net *net, struct sk_buff *skb, int *said);
 bool l7_hook_looks(const struct nf_hook_ops *ops);
+bool l7_point_is_watched(const struct net *net, bool ipv4, unsigned int point);
 
 /* net/ingress.c */
 int l7_ingress_register(struct net *net,
@@ -144,7 +145,7 @@ void l7_ingress_unregister(struct l7_ingress *ingress);
 bool l7_ingress_is_plain(struct sk_buff *skb, const struct nf_hook_state *state,
 			 const void *priv);
 int l7_ingress_take(struct sk_buff *skb);
-bool l7_ingress_finish(struct sk_buff *skb);
+int l7_ingress_finish(struct sk_buff *skb);
 int l7_hook_finish(struct sk_buff *skb, const struct nf_hook_state *state, const void *priv);
 
 #endif

@@ -5,6 +5,8 @@
 use l7switch_engine::environment::Tally;
 use l7switch_engine::flow::Event;
 
+use crate::shell::net::netfilter::Filter;
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
         /// Something counted.
@@ -91,10 +93,20 @@ counters! {
     SegmentsCut = "segments_cut",
     /// A packet of a connection was dropped by rules of netfilter that saw it behind the module: a firewall's.
     FilteredBehind = "filtered_behind",
+    /// One of these was dropped at `PRE_ROUTING`.
+    FilteredPrerouting = "filtered_prerouting",
+    /// One was dropped at `LOCAL_IN`.
+    FilteredInput = "filtered_input",
+    /// One was dropped at `FORWARD`.
+    FilteredForward = "filtered_forward",
+    /// One was dropped at `POST_ROUTING`.
+    FilteredPostrouting = "filtered_postrouting",
     /// An ICMP error about a segment of the switch's was passed on to the host that it is for.
     ErrorsPassed = "errors_passed",
     /// A segment was out of its connection's window.
     OutOfWindow = "out_of_window",
+    /// A SYN to a live connection: its sender was told what that one expects.
+    SynsChallenged = "syns_challenged",
     /// A segment had flags that none of an open connection has.
     Malformed = "malformed",
     /// A segment came to a connection that was over.
@@ -131,6 +143,7 @@ impl Counter {
             Event::OutOfWindow => Self::OutOfWindow,
             Event::OldTimestamp => Self::OldTimestamps,
             Event::OutOfOrder => Self::OutOfOrder,
+            Event::Challenge => Self::SynsChallenged,
             Event::Malformed => Self::Malformed,
             Event::Late => Self::Late,
             Event::Absorbed => Self::Absorbed,
@@ -143,6 +156,17 @@ impl Counter {
             Event::NoFront => Self::NoFront,
             Event::Replay => Self::Replays,
             Event::Idle => Self::Idle,
+        }
+    }
+
+    /// What a packet is counted as besides that rules of netfilter dropped there; `None`: which hook's is not known.
+    pub(crate) const fn of_filter(at: Filter) -> Option<Self> {
+        match at {
+            Filter::PreRouting => Some(Self::FilteredPrerouting),
+            Filter::Input => Some(Self::FilteredInput),
+            Filter::Forward => Some(Self::FilteredForward),
+            Filter::PostRouting => Some(Self::FilteredPostrouting),
+            Filter::Behind => None,
         }
     }
 

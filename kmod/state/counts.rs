@@ -12,6 +12,8 @@ use super::counters::Counter;
 use super::events;
 use super::histogram::Histogram;
 use super::ruleset::Ruleset;
+use crate::shell::net::netfilter::Filter;
+use crate::shell::net::route::Sent;
 use crate::shell::net::Net;
 use crate::shell::sync::per_cpu::Counters;
 
@@ -51,6 +53,23 @@ impl Counts {
     /// Counts.
     pub(crate) fn count(&self, counter: Counter) {
         self.counters.add(counter.index(), 1);
+    }
+
+    /// Rules of netfilter dropped a packet of a connection behind the module.
+    pub(crate) fn filtered(&self, at: Filter) {
+        self.count(Counter::FilteredBehind);
+        if let Some(counter) = Counter::of_filter(at) {
+            self.count(counter);
+        }
+    }
+
+    /// What has become of a packet that was sent.
+    pub(crate) fn sent(&self, sent: Sent) {
+        match sent {
+            Sent::Gone => {}
+            Sent::Filtered(at) => self.filtered(at),
+            Sent::Lost => self.count(Counter::TxDropped),
+        }
     }
 
     /// A segment to a service has come that is not the switch's, at a time in ms.

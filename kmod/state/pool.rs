@@ -6,20 +6,27 @@ use kernel::prelude::*;
 use kernel::sync::rcu;
 
 use l7switch_engine::sched;
-use l7switch_engine::sched::maglev;
-use l7switch_engine::sched::ring;
 use l7switch_engine::sched::Cursor;
 use l7switch_engine::sched::Kind;
+use l7switch_engine::sched::LayoutError;
 use l7switch_engine::sched::Lookup;
+use l7switch_engine::sched::LookupTable;
+use l7switch_engine::sched::Memory;
 use l7switch_engine::table::format::PoolRecord;
 
 use crate::shell::sync::rcu_box::RcuBox;
 use crate::state::real_server::Member;
 
-/// What a hashing scheduler looks keys up in.
-enum LookupTable {
-    Maglev(KVVec<u16>),
-    Ring(KVVec<ring::Point>),
+/// The kernel's memory, charged to who asks for it.
+pub(crate) enum Charged {}
+
+impl Memory for Charged {
+    type List<T> = KVVec<T>;
+    type Error = Error;
+
+    fn filled<T: Copy>(value: T, len: usize) -> Result<KVVec<T>> {
+        Ok(KVVec::from_elem(value, len, GFP_KERNEL_ACCOUNT)?)
+    }
 }
 
 /// A pool's scheduler.
@@ -30,11 +37,11 @@ pub(crate) struct Pool {
     pub(crate) kind: Kind,
     /// What it remembers from pick to pick.
     pub(crate) cursor: Cursor,
-    lookup: RcuBox<LookupTable>,
+    lookup: RcuBox<LookupTable<Charged>>,
 }
 
 /// What a pool's scheduler looks keys up in, if it is one that does, before it does.
-pub(crate) struct Layout(Option<KBox<LookupTable>>);
+pub(crate) struct Layout(Option<KBox<LookupTable<Charged>>>);
 
 impl Pool {
     /// The pool of a record, with `members` its servers.
@@ -59,26 +66,14 @@ impl Pool {
     ///
     /// `ENOMEM`.
     pub(crate) fn lay_out(&self, members: &[Member]) -> Result<Layout> {
-        let table = match self.kind {
-            _ if members.is_empty() => return Ok(Layout(None)),
-            Kind::Mh => {
-                let slots = maglev::size_for(members.len());
-                let mut table = KVVec::from_elem(0u16, slots, GFP_KERNEL_ACCOUNT)?;
-                let mut scratch =
-                    KVVec::from_elem(maglev::Turn::default(), members.len(), GFP_KERNEL_ACCOUNT)?;
-                maglev::fill(&mut table, &mut scratch, members).map_err(|_| EINVAL)?;
-                LookupTable::Maglev(table)
-            }
-            Kind::Ch => {
-                let points = ring::points_needed(members);
-                let mut points =
-                    KVVec::from_elem(ring::Point::default(), points, GFP_KERNEL_ACCOUNT)?;
-                ring::fill(&mut points, members).map_err(|_| EINVAL)?;
-                LookupTable::Ring(points)
-            }
-            _ => return Ok(Layout(None)),
-        };
-        Ok(Layout(Some(KBox::new(table, GFP_KERNEL_ACCOUNT)?)))
+        let table = LookupTable::lay_out(self.kind, members).map_err(|error| match error {
+            LayoutError::Memory(error) => error,
+            LayoutError::Servers => EINVAL,
+        })?;
+        Ok(Layout(match table {
+            LookupTable::None => None,
+            table => Some(KBox::new(table, GFP_KERNEL_ACCOUNT)?),
+        }))
     }
 
     /// Puts a layout of this pool in the place of the one before. May sleep for a grace period.
@@ -91,11 +86,7 @@ impl Pool {
     /// Bytes of what the scheduler looks keys up in.
     pub(crate) fn lookup_len(&self) -> usize {
         let guard = rcu::read_lock();
-        match self.lookup.read(&guard) {
-            None => 0,
-            Some(LookupTable::Maglev(table)) => core::mem::size_of_val(table.as_slice()),
-            Some(LookupTable::Ring(points)) => core::mem::size_of_val(points.as_slice()),
-        }
+        self.lookup.read(&guard).map_or(0, LookupTable::memory)
     }
 
     /// Index of the server that the scheduler picks, with the memory that `cursor` holds.
@@ -107,11 +98,8 @@ impl Pool {
         skip: impl Fn(usize) -> bool,
     ) -> Option<usize> {
         let guard = rcu::read_lock();
-        let lookup = match self.lookup.read(&guard) {
-            None => Lookup::None,
-            Some(LookupTable::Maglev(table)) => Lookup::Maglev(table),
-            Some(LookupTable::Ring(points)) => Lookup::Ring(points),
-        };
+        let lookup = self.lookup.read(&guard);
+        let lookup = lookup.map_or(Lookup::None, LookupTable::as_lookup);
         let pool = sched::Pool {
             kind: self.kind,
             load_percent: self.record.load_percent,

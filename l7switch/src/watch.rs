@@ -98,20 +98,24 @@ impl Watch {
                         tracing::warn!(%error, "changes of files may not be seen");
                     }
                     let now = self::stamps(&files);
-                    // What the rules have named just now is as it was read.
-                    let is_same = |(path, stamp)| stamps.get(path).is_none_or(|old| old == stamp);
-                    let of_rules = |stamps: &Stamps| {
-                        let is_own = |path: &&PathBuf| path.starts_with(&rules);
-                        stamps.keys().filter(is_own).cloned().collect::<Vec<_>>()
-                    };
-                    let is_unchanged =
-                        now.iter().all(is_same) && of_rules(&now) == of_rules(&stamps);
+                    // One that the rules name no more is not missed.
+                    let is_missed =
+                        |path: &PathBuf| path.starts_with(&rules) && !now.contains_key(path);
+                    let is_unchanged = now
+                        .iter()
+                        .all(|(path, stamp)| stamps.get(path) == Some(stamp))
+                        && !stamps.keys().any(is_missed);
                     stamps = now;
                     if is_unchanged {
                         break;
                     }
                     // The outcome is logged and counted there.
                     let _ = switch.reload().await;
+                    // What the rules have named just now is as it was read.
+                    for (path, stamp) in self::stamps(&named(&switch)) {
+                        stamps.entry(path).or_insert(stamp);
+                    }
+                    tokio::time::sleep(QUIET).await;
                 }
             }
         });
@@ -141,14 +145,17 @@ fn stamps(files: &BTreeSet<PathBuf>) -> Stamps {
         .collect()
 }
 
+/// The files that the rules in force name.
+fn named(switch: &Switch) -> BTreeSet<PathBuf> {
+    let files = switch.generation().rules.model.files().into_iter();
+    files
+        .filter_map(|path| std::path::absolute(path).ok())
+        .collect()
+}
+
 /// The rule files, and the files that the rules in force name.
 fn files_of(switch: &Switch, rules: &Path) -> BTreeSet<PathBuf> {
-    let model = &switch.generation().rules.model;
-    let named = model
-        .files()
-        .into_iter()
-        .filter_map(|path| std::path::absolute(path).ok());
-    let mut files: BTreeSet<_> = named.collect();
+    let mut files = named(switch);
     match fs::read_dir(rules) {
         Ok(entries) => files.extend(
             entries
@@ -213,7 +220,10 @@ impl Ways {
                 }
                 _ => continue,
             }
-            if links < MOST_LINKS
+            if fs::symlink_metadata(&at).is_err() {
+                // What is missing may come.
+                self.steps.insert(at.clone());
+            } else if links < MOST_LINKS
                 && let Ok(target) = fs::read_link(&at)
             {
                 links = links.saturating_add(1);
@@ -327,6 +337,7 @@ mod tests {
         );
         assert_eq!(steps("releases/link"), format!("{file} releases/link"));
         assert_eq!(steps("current/none.toml"), "current releases/1/none.toml");
+        assert_eq!(steps("none/none.toml"), "none none/none.toml");
         assert!(steps("loop").starts_with("loop"));
     }
 }

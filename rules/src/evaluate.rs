@@ -166,11 +166,17 @@ fn value_matches(
     match (value, found_value) {
         (ValueMatch::Present(wanted), found) => *wanted == found.is_some(),
         (ValueMatch::Any(_), None) => false,
-        (ValueMatch::Any(tests), Some(text)) => tests.iter().any(|test| match test {
-            ValueTest::Exact(wanted) => wanted.as_bytes() == text,
-            ValueTest::Regex(pattern) => found(cache, pattern, alphabet, text),
-        }),
+        (ValueMatch::None(_), None) => true,
+        (ValueMatch::Any(tests), Some(text)) => is_one_of(tests, text, alphabet, cache),
+        (ValueMatch::None(tests), Some(text)) => !is_one_of(tests, text, alphabet, cache),
     }
+}
+
+fn is_one_of(tests: &[ValueTest], text: &[u8], alphabet: Alphabet, cache: &mut Cache) -> bool {
+    tests.iter().any(|test| match test {
+        ValueTest::Exact(wanted) => wanted.as_bytes() == text,
+        ValueTest::Regex(pattern) => found(cache, pattern, alphabet, text),
+    })
 }
 
 fn describe_host(host: &HostMatch) -> String {
@@ -195,16 +201,15 @@ fn describe_value(value: &ValueMatch) -> String {
     match value {
         ValueMatch::Present(true) => "present".to_owned(),
         ValueMatch::Present(false) => "absent".to_owned(),
-        ValueMatch::Any(tests) => {
-            let words: Vec<String> = tests
-                .iter()
-                .map(|test| match test {
-                    ValueTest::Exact(text) => format!("\"{text}\""),
-                    ValueTest::Regex(pattern) => format!("regex {pattern}"),
-                })
-                .collect();
-            words.join(" or ")
-        }
+        ValueMatch::Any(tests) => list(tests, describe_test),
+        ValueMatch::None(tests) => format!("not {}", list(tests, describe_test)),
+    }
+}
+
+fn describe_test(test: &ValueTest) -> String {
+    match test {
+        ValueTest::Exact(text) => format!("\"{text}\""),
+        ValueTest::Regex(pattern) => format!("regex {pattern}"),
     }
 }
 
@@ -277,9 +282,16 @@ pub fn evaluate(route: &Route, position: usize, ask: &Ask, cache: &mut Cache) ->
         .iter()
         .filter(|net| net.contains(&ask.source.to_canonical()))
         .map(ipnet::IpNet::prefix_len)
-        .max();
+        .max()
+        .filter(|_| {
+            let address = ask.source.to_canonical();
+            !route.not_sources.iter().any(|net| net.contains(&address))
+        });
     if source.is_none() && !route.sources.is_empty() {
-        let wants = list(&route.sources, ToString::to_string);
+        let mut wants = list(&route.sources, ToString::to_string);
+        for not in &route.not_sources {
+            wants.push_str(&format!(", not {not}"));
+        }
         fail("source".into(), wants, Some(ask.source.to_string()));
     }
     let rank = (

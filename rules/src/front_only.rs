@@ -47,6 +47,12 @@ pub(crate) fn route(model: &Model, route: &Route) -> Option<&'static str> {
         Action::Forward(_) if route.rate_limit.is_some() => {
             Some("the front limits the rate of requests")
         }
+        Action::Forward(_) if route.cors.is_some() => {
+            Some("the front says what pages of other origins may do")
+        }
+        Action::Forward(_) if route.sticky.is_some() => {
+            Some("the front sets the cookie by which clients stay")
+        }
         Action::Forward(_) if route.body_limit.is_some() => {
             Some("the front limits the content of requests")
         }

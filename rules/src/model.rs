@@ -7,6 +7,7 @@
 
 use std::net::IpAddr;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::names::Lookup;
@@ -18,6 +19,7 @@ use serde::Serialize;
 
 use crate::template::Template;
 
+mod cors;
 mod files;
 mod limits;
 mod pages;
@@ -25,6 +27,8 @@ mod pool;
 mod rewrite;
 mod tls;
 
+pub use cors::Cors;
+pub use cors::OriginMatch;
 pub use limits::Limits;
 pub use limits::RateKey;
 pub use limits::RateLimit;
@@ -189,6 +193,9 @@ pub struct Route {
     pub cookies: Vec<FieldMatch>,
     /// Alternatives; empty: any.
     pub sources: Vec<IpNet>,
+    /// Of those, addresses that it does not take.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_sources: Vec<IpNet>,
     /// Whether the share of a pool without a server stays its own: those requests are refused.
     pub strict: bool,
     /// What is changed on the way.
@@ -200,8 +207,25 @@ pub struct Route {
     /// Pages in place of errors, before those of the service.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub error_pages: Vec<Page>,
+    /// Which other origins' pages may send requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
+    /// By which cookie a client stays at its server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<Sticky>,
     /// What is done with a request.
     pub action: Action,
+}
+
+/// A cookie of the switch's own by which a client stays at its pool and server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Sticky {
+    /// Its name.
+    pub cookie: String,
+    /// File of the keys that its values are made with; absent: one that lives as long as the process. Relative paths were resolved.
+    pub key: Option<PathBuf>,
+    /// How long browsers keep it; absent: as long as they run.
+    pub max_age: Option<Duration>,
 }
 
 impl Route {
@@ -253,6 +277,8 @@ pub enum ValueMatch {
     Present(bool),
     /// One of these; not empty.
     Any(Vec<ValueTest>),
+    /// Absent, or none of these; not empty.
+    None(Vec<ValueTest>),
 }
 
 /// One alternative of a value.

@@ -177,6 +177,7 @@ impl Pool {
             );
         }
         self.servers.sort_by_key(|server| server.backup);
+        self.drain();
     }
 }
 
@@ -267,6 +268,22 @@ mod tests {
         );
         let rules = rules.with_addresses(&Answers::new()).unwrap();
         assert_eq!(servers(&rules), ["10.0.0.9:80 1 false"]);
+    }
+
+    #[test]
+    fn a_drained_pool_has_no_weights() {
+        let pool =
+            "[pool.p]\ndrain = true\nservers = ['10.0.0.9:80', { address = 'app:80', weight = 2 }]";
+        let rules = load_text("r", &format!("{RULES}{pool}")).unwrap();
+        assert!(rules.warnings.is_empty());
+        assert_eq!(servers(&rules), ["10.0.0.9:80 0 false"]);
+        let app = Lookup::Host("app".to_owned());
+        let answers = Answers::from([(app, vec![found("10.0.0.1")])]);
+        let rules = rules.with_addresses(&answers).unwrap();
+        assert_eq!(
+            servers(&rules),
+            ["10.0.0.9:80 0 false", "10.0.0.1:80 0 false"]
+        );
     }
 
     #[test]

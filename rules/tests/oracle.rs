@@ -47,6 +47,11 @@ fn paths() -> impl Strategy<Value = Vec<PathMatch>> {
 fn fields() -> impl Strategy<Value = Vec<FieldMatch>> {
     let value = prop_oneof![
         proptest::bool::ANY.prop_map(ValueMatch::Present),
+        select(vec!["1", "2", ""]).prop_map(|v| ValueMatch::None(vec![ValueTest::Exact(v.into())])),
+        select(vec!["^1", "2$"]).prop_map(|v| ValueMatch::None(vec![
+            ValueTest::Regex(v.into()),
+            ValueTest::Exact("3".into())
+        ])),
         select(vec!["1", "2", "1, 2", ""])
             .prop_map(|v| ValueMatch::Any(vec![ValueTest::Exact(v.into())])),
         select(vec!["^1", "2$", "1.*2"]).prop_map(|v| ValueMatch::Any(vec![
@@ -77,6 +82,15 @@ fn route() -> impl Strategy<Value = Route> {
         ]),
         0..3,
     );
+    let not_sources = proptest::collection::vec(
+        select(vec![
+            "10.1.0.0/16",
+            "10.1.2.3/32",
+            "2001:db8::/32",
+            "0.0.0.0/0",
+        ]),
+        0..2,
+    );
     (
         prop_oneof![4 => Just(0), 1 => -1..2i32],
         hosts(),
@@ -85,29 +99,37 @@ fn route() -> impl Strategy<Value = Route> {
         fields(),
         fields(),
         fields(),
-        sources,
+        (sources, not_sources),
     )
         .prop_map(
-            |(priority, hosts, paths, methods, headers, query, cookies, sources)| Route {
-                name: None,
-                priority,
-                hosts,
-                paths,
-                methods: methods.into_iter().map(String::from).collect(),
-                headers,
-                query,
-                cookies,
-                sources: sources.into_iter().map(|s| s.parse().unwrap()).collect(),
-                strict: false,
-                rate_limit: None,
-                body_limit: None,
-                error_pages: Vec::new(),
-                filters: Filters::default(),
-                action: Action::Respond(Respond {
-                    status: 200,
-                    body: Content::Text(String::new()),
-                    content_type: String::new(),
-                }),
+            |(priority, hosts, paths, methods, headers, query, cookies, (sources, not_sources))| {
+                Route {
+                    name: None,
+                    priority,
+                    hosts,
+                    paths,
+                    methods: methods.into_iter().map(String::from).collect(),
+                    headers,
+                    query,
+                    cookies,
+                    sources: sources.into_iter().map(|s| s.parse().unwrap()).collect(),
+                    not_sources: not_sources
+                        .into_iter()
+                        .map(|s| s.parse().unwrap())
+                        .collect(),
+                    strict: false,
+                    rate_limit: None,
+                    body_limit: None,
+                    error_pages: Vec::new(),
+                    cors: None,
+                    sticky: None,
+                    filters: Filters::default(),
+                    action: Action::Respond(Respond {
+                        status: 200,
+                        body: Content::Text(String::new()),
+                        content_type: String::new(),
+                    }),
+                }
             },
         )
 }
@@ -283,10 +305,13 @@ fn steps_are_bounded() {
             query: Vec::new(),
             cookies: Vec::new(),
             sources: Vec::new(),
+            not_sources: Vec::new(),
             strict: false,
             rate_limit: None,
             body_limit: None,
             error_pages: Vec::new(),
+            cors: None,
+            sticky: None,
             filters: Filters::default(),
             action: Action::Forward(Vec::new()),
         })

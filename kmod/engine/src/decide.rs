@@ -184,15 +184,15 @@ fn http<'a, B: Deref<Target = [u8]>>(
         Preface::Maybe => return Decision::of(Verdict::Incomplete),
         Preface::No => {}
     }
-    let usual = HeadParser::usual(limits, bytes);
-    let unusual;
+    let fast = HeadParser::fast(limits, bytes);
+    let slow;
     // Not copied before it is where it stays.
-    let head = match &usual {
+    let head = match &fast {
         Some(head) => head,
-        None => match HeadParser::unusual(limits, bytes) {
+        None => match HeadParser::slow(limits, bytes) {
             Ok(Some(head)) => {
-                unusual = head;
-                &unusual
+                slow = head;
+                &slow
             }
             Ok(None) => return Decision::of(Verdict::Incomplete),
             Err(error) => return Decision::of(unread(error)),

@@ -70,6 +70,13 @@ static bool one_looks(const struct nf_hook_entries *entries, int priority)
 	return false;
 }
 
+/* Whether someone looks at packets at a hook that comes behind the module's. */
+bool l7_point_is_watched(const struct net *net, bool ipv4, unsigned int point)
+{
+	return one_looks(ipv4 ? rcu_dereference(net->nf.hooks_ipv4[point]) :
+				rcu_dereference(net->nf.hooks_ipv6[point]), INT_MIN);
+}
+
 static noinline bool hooks_look(const struct nf_hook_entries *before,
 				const struct nf_hook_entries *forward,
 				const struct nf_hook_entries *behind)
@@ -85,7 +92,7 @@ static const struct nf_hook_ops *last(const struct nf_hook_entries *entries)
 
 /* Whether someone has asked to see what is forwarded: a firewall's rules, other balancers, IPsec. */
 static __always_inline bool is_watched(const struct net *net, bool ipv4, bool at_ingress,
-				       bool usual)
+				       bool fast)
 {
 	struct nf_hook_entries __rcu *const *hooks =
 		ipv4 ? net->nf.hooks_ipv4 : net->nf.hooks_ipv6;
@@ -102,7 +109,7 @@ static __always_inline bool is_watched(const struct net *net, bool ipv4, bool at
 			 last(behind)->priority == NF_IP_PRI_SELINUX_FIRST &&
 			 last(behind)->hook_ops_type == NF_HOOK_OP_UNDEFINED)))
 		return false;
-	return usual || hooks_look(at_ingress ? NULL : before, forward, behind);
+	return fast || hooks_look(at_ingress ? NULL : before, forward, behind);
 }
 
 /* Whether it is what it was. */
@@ -133,20 +140,20 @@ static noinline bool is_short(const struct sk_buff *skb, const struct dst_entry 
 	       (skb_is_gso(skb) && skb_gso_validate_network_len(skb, mtu));
 }
 
-/* At ingress l7_ingress_is_plain() has looked at some of it already. usual: what would take a call does not fit. */
+/* At ingress l7_ingress_is_plain() has looked at some of it already. fast: what would take a call does not fit. */
 static __always_inline bool fits(struct sk_buff *skb, const struct dst_entry *dst,
-				 unsigned int tcp_at, bool at_ingress, bool usual)
+				 unsigned int tcp_at, bool at_ingress, bool fast)
 {
 	struct net *net = dev_net_rcu(skb->dev);
 	bool ipv4 = is_ipv4(skb);
 	/* What it takes where neither the route nor an ICMP error says anything else. */
 	unsigned int plain = IPV6_MIN_MTU;
 
-	if (is_watched(net, ipv4, at_ingress, usual))
+	if (is_watched(net, ipv4, at_ingress, fast))
 		return false;
 	if (!at_ingress && (skb->pkt_type != PACKET_HOST || skb->sk))
 		return false;
-	if (skb_has_extensions(skb) || (usual ? is_lro(skb) : skb_warn_if_lro(skb)))
+	if (skb_has_extensions(skb) || (fast ? is_lro(skb) : skb_warn_if_lro(skb)))
 		return false;
 	/* Options and extension headers are for a router to read; fragments are sent on as they came. */
 	if (ipv4) {
@@ -163,7 +170,7 @@ static __always_inline bool fits(struct sk_buff *skb, const struct dst_entry *ds
 			return false;
 	}
 	return (skb->len <= plain && !dst_metric_raw(dst, RTAX_MTU)) ||
-	       (!usual && is_short(skb, dst, ipv4));
+	       (!fast && is_short(skb, dst, ipv4));
 }
 
 /* Whether a packet can go a way without the stack. */
@@ -172,7 +179,7 @@ bool l7_way_fits(struct sk_buff *skb, const struct dst_entry *dst, unsigned int 
 	return fits(skb, dst, tcp_at, false, false);
 }
 
-static noinline bool unusual_fits(struct sk_buff *skb, const struct dst_entry *dst)
+static noinline bool slow_fits(struct sk_buff *skb, const struct dst_entry *dst)
 {
 	return fits(skb, dst, 0, true, false);
 }
@@ -181,7 +188,7 @@ static noinline bool unusual_fits(struct sk_buff *skb, const struct dst_entry *d
 bool l7_way_fits_at_ingress(struct sk_buff *skb, const struct dst_entry *dst)
 {
 	/* Alone, what is usual saves no register. */
-	return fits(skb, dst, 0, true, true) || unusual_fits(skb, dst);
+	return fits(skb, dst, 0, true, true) || slow_fits(skb, dst);
 }
 
 /* Does with a packet what a router does. */
@@ -226,7 +233,7 @@ static __always_inline struct neighbour *known_neighbour(struct sk_buff *skb,
 	return NULL;
 }
 
-static noinline bool unusual_go(struct sk_buff *skb, struct dst_entry *dst)
+static noinline bool slow_go(struct sk_buff *skb, struct dst_entry *dst)
 {
 	struct neighbour *neigh;
 	bool is_v6gw = false;
@@ -258,7 +265,7 @@ bool l7_way_go(struct sk_buff *skb, struct dst_entry *dst)
 	/* Alone, what is usual needs no stack guard. */
 	if (unlikely(!neigh || skb_header_cloned(skb) || skb->_skb_refdst ||
 		     skb_headroom(skb) < LL_RESERVED_SPACE(dst_dev_rcu(dst))))
-		return unusual_go(skb, dst);
+		return slow_go(skb, dst);
 	forward(skb, dst);
 	neigh_output(neigh, skb, false);
 	return true;

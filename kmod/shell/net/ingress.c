@@ -292,29 +292,45 @@ int l7_ingress_take(struct sk_buff *skb)
 	return taken(skb, sizeof(*iph), AF_INET);
 }
 
-/* Gives a packet that was taken and rewritten to the stack behind PRE_ROUTING, as ip_rcv_finish() and ip6_rcv_finish() do. False
- * where rules of netfilter that are still to come (FORWARD, POST_ROUTING, LOCAL_IN) dropped it. */
-bool l7_ingress_finish(struct sk_buff *skb)
+/* Which hook's rules dropped a packet that was forwarded: NF_INET_NUMHOOKS where both have some. */
+static noinline unsigned int dropped_at(const struct net *net, bool ipv4)
 {
+	bool forward = l7_point_is_watched(net, ipv4, NF_INET_FORWARD);
+	bool behind = l7_point_is_watched(net, ipv4, NF_INET_POST_ROUTING);
+
+	if (forward == behind)
+		return NF_INET_NUMHOOKS;
+	return forward ? NF_INET_FORWARD : NF_INET_POST_ROUTING;
+}
+
+/* Gives a packet that was taken and rewritten to the stack behind PRE_ROUTING, as ip_rcv_finish() and ip6_rcv_finish() do. Gives 0,
+ * or 1 + the number of the hook still to come (LOCAL_IN, FORWARD, POST_ROUTING) whose rules dropped it; NF_INET_NUMHOOKS is one of
+ * the last two. */
+int l7_ingress_finish(struct sk_buff *skb)
+{
+	struct net *net = dev_net_rcu(skb->dev);
+	bool ipv4 = is_ipv4(skb), local;
 	enum skb_drop_reason reason;
 
-	if (!skb_valid_dst(skb) && is_ipv4(skb)) {
+	if (!skb_valid_dst(skb) && ipv4) {
 		const struct iphdr *iph = ip_hdr(skb);
 
 		reason = ip_route_input_noref(skb, iph->daddr, iph->saddr, ip4h_dscp(iph),
 					      skb->dev);
 		if (reason) {
 			if (reason == SKB_DROP_REASON_IP_RPFILTER)
-				__NET_INC_STATS(dev_net_rcu(skb->dev),
-						LINUX_MIB_IPRPFILTER);
+				__NET_INC_STATS(net, LINUX_MIB_IPRPFILTER);
 			kfree_skb_reason(skb, reason);
-			return true;
+			return 0;
 		}
 	} else if (!skb_valid_dst(skb)) {
 		ip6_route_input(skb);
 	}
+	local = l7_route_is_local(skb_dst(skb));
 	/* What nf_hook_slow() says of NF_DROP; the stack's own reasons to drop a packet say something else. */
-	return skb_dst(skb)->input(skb) != -EPERM;
+	if (likely(skb_dst(skb)->input(skb) != -EPERM))
+		return 0;
+	return 1 + (local ? NF_INET_LOCAL_IN : dropped_at(net, ipv4));
 }
 
 /* Whether br_netfilter calls the hooks, ahead of the stack. Kernels without it do not declare what tells. */
@@ -328,7 +344,7 @@ static bool l7_on_bridge(const struct sk_buff *skb)
 }
 
 /* The same for one that was rewritten at PRE_ROUTING by the hook that has this priv: who is behind that hook sees it first. Negative:
- * it has to go on by the hook's verdict, and was not touched.
+ * it has to go on by the hook's verdict, and has no socket any more, but is as it was else.
  *
  * A bridge with br_netfilter calls the hooks before it knows where a packet goes, and would route it by the addresses that it has then:
  * a source of this host's is a martian, and a server on the same bridge gets it with the client's hardware address. So what the
@@ -341,6 +357,9 @@ int l7_hook_finish(struct sk_buff *skb, const struct nf_hook_state *state, const
 	unsigned int i;
 	int said;
 
+	/* A socket that somebody before the hook has given it (TPROXY) is not where it goes, and the stack forwards nothing that has
+	 * one. */
+	skb_orphan(skb);
 	/* Options are read behind PRE_ROUTING, but by br_netfilter before. */
 	if (ipv4 && ip_hdr(skb)->ihl != 5 && !l7_on_bridge(skb))
 		return -EINVAL;
@@ -354,10 +373,10 @@ int l7_hook_finish(struct sk_buff *skb, const struct nf_hook_state *state, const
 		return -EINVAL;
 	said = nf_hook_slow(skb, &behind, hooks, i + 1);
 	if (said != 1)
-		return said != -EPERM;
+		return said == -EPERM ? 1 + NF_INET_PRE_ROUTING : 0;
 #if IS_ENABLED(CONFIG_BRIDGE_NETFILTER)
 	skb_ext_del(skb, SKB_EXT_BRIDGE_NF);
 #endif
 	skb = ipv4 ? l3mdev_ip_rcv(skb) : l3mdev_ip6_rcv(skb);
-	return !skb || l7_ingress_finish(skb);
+	return skb ? l7_ingress_finish(skb) : 0;
 }

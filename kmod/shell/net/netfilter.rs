@@ -51,6 +51,34 @@ pub(crate) enum Verdict {
     Finish,
 }
 
+/// Where rules of netfilter dropped a packet behind the module's hook.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Filter {
+    /// At `PRE_ROUTING`.
+    PreRouting,
+    /// At `LOCAL_IN`.
+    Input,
+    /// At `FORWARD`.
+    Forward,
+    /// At `POST_ROUTING`.
+    PostRouting,
+    /// At one of the last two: both have rules.
+    Behind,
+}
+
+impl Filter {
+    /// What a helper says: 1 + the number of the hook. `None`: none dropped it.
+    pub(in crate::shell) fn of(said: c_int) -> Option<Self> {
+        match c_uint::try_from(said).ok()?.checked_sub(1)? {
+            bindings::nf_inet_hooks_NF_INET_PRE_ROUTING => Some(Self::PreRouting),
+            bindings::nf_inet_hooks_NF_INET_LOCAL_IN => Some(Self::Input),
+            bindings::nf_inet_hooks_NF_INET_FORWARD => Some(Self::Forward),
+            bindings::nf_inet_hooks_NF_INET_POST_ROUTING => Some(Self::PostRouting),
+            _ => Some(Self::Behind),
+        }
+    }
+}
+
 /// What is done with packets.
 pub(crate) trait PacketHook: Send + Sync {
     /// What is read of a packet first.
@@ -76,7 +104,7 @@ pub(crate) trait PacketHook: Send + Sync {
     fn ingress(&self, packet: &mut Packet<'_>, headers: &Self::Headers) -> Verdict;
 
     /// What the hook let on by [`Verdict::Finish`] was dropped by rules of netfilter behind it.
-    fn dropped_behind(&self);
+    fn dropped_behind(&self, at: Filter);
 
     /// No packet comes any more. In process context, while the namespace is still there.
     fn farewell(&self, net: &Net);
@@ -111,10 +139,11 @@ unsafe fn call<T: PacketHook>(
         (Verdict::Finish, Point::PreRouting) => {
             // SAFETY: the buffer is the hook's; the kernel does not use it after `NF_STOLEN`, and goes on with it otherwise.
             let said = unsafe { bindings::l7_hook_finish(buffer.as_ptr(), state.as_ptr(), from) };
-            match said {
-                ..0 => return bindings::NF_ACCEPT,
-                0 => target.dropped_behind(),
-                _ => {}
+            if said < 0 {
+                return bindings::NF_ACCEPT;
+            }
+            if let Some(at) = Filter::of(said) {
+                target.dropped_behind(at);
             }
             bindings::NF_STOLEN
         }
@@ -184,8 +213,8 @@ unsafe extern "C" fn ingress<T: PacketHook>(
         Verdict::Drop => bindings::NF_DROP,
         Verdict::Finish => {
             // SAFETY: the buffer is the hook's; the kernel does not use it after `NF_STOLEN`.
-            if !unsafe { bindings::l7_ingress_finish(buffer.as_ptr()) } {
-                to.dropped_behind();
+            if let Some(at) = Filter::of(unsafe { bindings::l7_ingress_finish(buffer.as_ptr()) }) {
+                to.dropped_behind(at);
             }
             bindings::NF_STOLEN
         }

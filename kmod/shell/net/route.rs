@@ -7,11 +7,11 @@ use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
-use kernel::error::code::EPERM;
 use kernel::ffi::c_int;
 use kernel::ffi::c_uint;
 
 use crate::shell::bindings;
+use crate::shell::net::netfilter::Filter;
 use crate::shell::net::Net;
 use crate::shell::packet::Owned;
 use crate::shell::packet::Packet;
@@ -115,17 +115,17 @@ pub(crate) enum Sent {
     /// It is on its way.
     Gone,
     /// Rules of netfilter dropped it.
-    Filtered,
+    Filtered(Filter),
     /// It was dropped: no route, no memory, or whoever was asked to send it said so.
     Lost,
 }
 
 impl Sent {
     fn of(said: c_int) -> Self {
-        match said {
-            0 => Self::Gone,
-            said if said == EPERM.to_errno() => Self::Filtered,
-            _ => Self::Lost,
+        match Filter::of(said) {
+            Some(at) => Self::Filtered(at),
+            None if said == 0 => Self::Gone,
+            None => Self::Lost,
         }
     }
 }

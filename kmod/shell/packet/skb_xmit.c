@@ -217,8 +217,8 @@ static bool pass_router(struct sk_buff *skb)
 }
 
 /* Shows what came from another host to rules at PRE_ROUTING behind the module's hook and at FORWARD, with the device that it came by,
- * as the packets of the connection that follow are shown to them. Gives what nf_hook() does. */
-static int pass_firewall(struct net *net, struct sk_buff *skb)
+ * as the packets of the connection that follow are shown to them. Gives what nf_hook() does, and whose word that is. */
+static int pass_firewall(struct net *net, struct sk_buff *skb, unsigned int *hook)
 {
 	bool ipv4 = is_ipv4(skb);
 	const struct nf_hook_entries *before;
@@ -245,19 +245,30 @@ static int pass_firewall(struct net *net, struct sk_buff *skb)
 	while (before && i < before->num_hook_entries &&
 	       nf_hook_entries_get_hook_ops(before)[i]->priority <= L7_HOOK_PRIORITY)
 		i++;
+	*hook = NF_INET_PRE_ROUTING;
 	if (before)
 		said = nf_hook_slow(skb, &state, before, i);
 	if (said != 1)
 		return said;
+	*hook = NF_INET_FORWARD;
 	return nf_hook(state.pf, NF_INET_FORWARD, net, NULL, skb, in, skb_dst_dev_rcu(skb),
 		       state.okfn);
 }
 
-/* Sends a packet of ours by a route, behind LOCAL_OUT. Takes the packet. 0: it was sent. -EPERM: rules of netfilter dropped it. Else it
- * was lost. Under RCU. */
+/* What l7_skb_send() says where a device or the stack has said something. */
+static int sent(int said)
+{
+	/* net_xmit_eval is a macro that asks twice. */
+	said = net_xmit_eval(said);
+	return said > 0 ? -ENOBUFS : said;
+}
+
+/* Sends a packet of ours by a route, behind LOCAL_OUT. Takes the packet. 0: it was sent. Above: 1 + the number of the hook whose rules
+ * dropped it. Below: it was lost. Under RCU. */
 int l7_skb_send(struct net *net, struct sk_buff *skb, struct dst_entry *dst)
 {
 	bool ipv4 = dst->ops->family == AF_INET;
+	unsigned int hook;
 	int said;
 
 	if (ipv4 != is_ipv4(skb)) {
@@ -272,13 +283,12 @@ int l7_skb_send(struct net *net, struct sk_buff *skb, struct dst_entry *dst)
 			return -EHOSTUNREACH;
 		}
 		if (l7_way_send(net, skb, &said))
-			return net_xmit_eval(said);
-		said = pass_firewall(net, skb);
+			return sent(said);
+		said = pass_firewall(net, skb, &hook);
 		/* 0: a program has it. */
 		if (said != 1)
-			return said;
+			return said == -EPERM ? 1 + hook : said;
 	}
-	/* net_xmit_eval is a macro that asks twice. */
 	said = dst_output(net, NULL, skb);
-	return net_xmit_eval(said);
+	return said == -EPERM ? 1 + NF_INET_POST_ROUTING : sent(said);
 }

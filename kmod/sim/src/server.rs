@@ -452,16 +452,24 @@ impl Server {
         self.answers.push(answer);
     }
 
+    /// Compares what has come on an opaque connection that has begun; `false`: it has not begun.
+    fn goes_on(&mut self, ledger: &mut Ledger) -> bool {
+        let Some(expected) = &self.opaque else {
+            return false;
+        };
+        let checked = std::mem::replace(&mut self.checked, self.got.len());
+        if let Err(at) = matches_from(checked, &self.got, expected) {
+            ledger.error(format!(
+                "s{:02}: byte {at} of an opaque connection is wrong: {}",
+                self.server,
+                text(&self.got[at..])
+            ));
+        }
+        true
+    }
+
     fn tls(&mut self, now: u64, ledger: &mut Ledger) {
-        if let Some(expected) = &self.opaque {
-            let checked = std::mem::replace(&mut self.checked, self.got.len());
-            if let Err(at) = matches_from(checked, &self.got, expected) {
-                ledger.error(format!(
-                    "s{:02}: byte {at} of an opaque connection is wrong: {}",
-                    self.server,
-                    text(&self.got[at..])
-                ));
-            }
+        if self.goes_on(ledger) {
             return;
         }
         if self.got.len() < 43 {
@@ -511,15 +519,7 @@ impl Server {
             self.greeted = true;
             self.speak(now, plan::banner(self.server));
         }
-        if let Some(expected) = &self.opaque {
-            let checked = std::mem::replace(&mut self.checked, self.got.len());
-            if let Err(at) = matches_from(checked, &self.got, expected) {
-                ledger.error(format!(
-                    "s{:02}: byte {at} of an opaque connection is wrong: {}",
-                    self.server,
-                    text(&self.got[at..])
-                ));
-            }
+        if self.goes_on(ledger) {
             return;
         }
         if self.got.len() < 10 {

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::endpoint::is_ipv4;
 use l7switch_engine::flow::Segment;
+use l7switch_engine::flow::TcpFlags;
 use l7switch_engine::flow::segment::ACK;
 use l7switch_engine::flow::segment::FIN;
 use l7switch_engine::flow::segment::PSH;
@@ -130,7 +131,7 @@ pub fn segments(packet: &[u8], read: &Read, most: u16) -> Vec<Vec<u8>> {
             let seq = read.segment.seq.wrapping_add(from);
             part[read.tcp + 4..read.tcp + 8].copy_from_slice(&seq.to_be_bytes());
             if to < data {
-                part[read.tcp + 13] &= !(FIN | PSH);
+                part[read.tcp + 13] &= !(FIN | PSH).byte();
             }
             finish(&mut part, read.tcp);
             part
@@ -150,7 +151,7 @@ pub struct Header {
     /// Acknowledgement.
     pub ack: u32,
     /// Flags.
-    pub flags: u8,
+    pub flags: TcpFlags,
     /// Window, not scaled.
     pub window: u16,
     /// Options, a multiple of four bytes.
@@ -176,7 +177,7 @@ impl Header {
         packet.extend_from_slice(&self.seq.to_be_bytes());
         packet.extend_from_slice(&self.ack.to_be_bytes());
         packet.push(((20 + self.options.len()) as u8 / 4) << 4);
-        packet.push(self.flags);
+        packet.push(self.flags.byte());
         packet.extend_from_slice(&self.window.to_be_bytes());
         packet.extend_from_slice(&[0; 4]);
         packet.extend_from_slice(&self.options);
@@ -217,10 +218,10 @@ pub fn sack_blocks(packet: &[u8], read: &Read) -> Vec<(u32, u32)> {
 }
 
 /// Flags as a word.
-pub fn flags(flags: u8) -> String {
+pub fn flags(flags: TcpFlags) -> String {
     [(SYN, 'S'), (FIN, 'F'), (RST, 'R'), (PSH, 'P'), (ACK, '.')]
         .iter()
-        .filter(|(flag, _)| flags & flag != 0)
+        .filter(|(flag, _)| flags.intersects(*flag))
         .map(|(_, name)| *name)
         .collect()
 }

@@ -296,7 +296,7 @@ impl World {
             None => format!("{way}: {} bytes that are no right packet", packet.len()),
             Some(read) => {
                 let s = &read.segment;
-                if s.flags & SYN != 0 {
+                if s.is(SYN) {
                     self.isns.insert((s.source, s.destination), s.seq);
                 }
                 let seq0 = self.isns.get(&(s.source, s.destination)).copied();

@@ -133,7 +133,7 @@ fn seeds_that_were_run_before() {
         "reopen",
         "pass",
         "server-part",
-        "note",
+        "unacked",
         "reload",
     ] {
         assert!(total.stats.verdicts.contains_key(verdict), "no {verdict}");

@@ -117,6 +117,11 @@ pub fn page(page: &Page, error: &Answer, method: &Method) -> Answer {
     response
 }
 
+/// A response without content.
+pub fn empty(status: StatusCode) -> Answer {
+    respond(status, "", Bytes::new(), &Method::GET)
+}
+
 /// A redirect.
 pub fn redirect(status: StatusCode, location: HeaderValue, method: &Method) -> Answer {
     let mut text = b"see ".to_vec();

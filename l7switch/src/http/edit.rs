@@ -21,7 +21,7 @@ use crate::http::forwarded;
 use crate::http::forwarded::Facts;
 use crate::http::headers;
 use crate::http::headers::Present;
-use crate::http::plan::Onward;
+use crate::http::onward::Onward;
 use crate::ruleset::filters::Edit;
 
 /// Bytes of the shortest status line that has the space behind its code (RFC 9112, 4).
@@ -213,7 +213,7 @@ pub(super) fn response(
     is_changing: bool,
     out: &mut Vec<u8>,
 ) {
-    let edit = onward.response_edit();
+    let edit = &*onward.response_edit();
     let present = fields.present();
     let via = onward.service.via;
     let mut without = Present::HOP_BY_HOP;
@@ -238,6 +238,9 @@ pub(super) fn response(
     }
     for (name, value) in edit.written() {
         push(out, name.as_str().as_bytes(), value.as_bytes());
+    }
+    if let Some(cookie) = &onward.set_cookie {
+        push(out, b"set-cookie", cookie.as_bytes());
     }
     let dated = present.has(Present::DATE) && !edit.replaces(b"date")
         || edit.written().any(|(name, _)| *name == header::DATE);

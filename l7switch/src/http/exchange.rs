@@ -4,16 +4,13 @@
 
 use std::net::SocketAddr;
 use std::time::Duration;
-use std::time::Instant;
 
 use bytes::Buf;
 use bytes::Bytes;
 use bytes::BytesMut;
-use http::HeaderMap;
 use http::Method;
 use http::StatusCode;
 use http::Version;
-use http::header;
 use l7switch_engine::form::SentTarget;
 use l7switch_engine::http1::Framing;
 use l7switch_engine::http1::Head;
@@ -21,33 +18,26 @@ use l7switch_engine::http1::Target;
 use l7switch_rules::model::ServerProtocol;
 
 use super::Codec;
-use super::NotTaken;
-use super::Sends;
 use super::edit;
 use super::edit::Request;
 use super::fields::Fields;
-use super::fields::push_map;
 use super::session::Session;
 use super::upload::From;
 use super::upload::Upload;
 use super::upload::too_long;
 use crate::client;
 use crate::http::answer;
-use crate::http::answer::Answer;
 use crate::http::forwarded;
 use crate::http::forwarded::version_word;
 use crate::http::headers;
 use crate::http::headers::Present;
+use crate::http::onward::Onward;
 use crate::http::plan;
 use crate::http::plan::Asked;
-use crate::http::plan::Onward;
-use crate::observe::log_limit;
 use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
 use crate::record::Record;
-use crate::ruleset::filters::Edit;
 use crate::ruleset::generation::Generation;
-use crate::ruleset::pages::Pages;
 use crate::upstream;
 use crate::upstream::Answered;
 use crate::upstream::Broke;
@@ -142,6 +132,7 @@ impl<C: Codec> Session<'_, C> {
             target: SentTarget::of(head),
             query: head.query(),
             fields: head,
+            reads_pages: !self.is_grpc,
         };
         let mut onward = match plan::onward(self.client, &generation, &asked, &method, &mut record)
         {
@@ -181,58 +172,6 @@ impl<C: Codec> Session<'_, C> {
             }
             _ => peer,
         }
-    }
-
-    /// Answers with an error, edited as the route's responses are. For callers to whom it is rare.
-    pub(super) async fn refuse(
-        &mut self,
-        refusal: &Refusal,
-        method: &Method,
-        mut record: Box<Record>,
-        onward: &Onward<'_>,
-    ) -> Next {
-        record.refused(refusal.reason);
-        let mut answer = self.page(answer::refuse(refusal, method), onward.pages, method);
-        onward.response_edit().apply(answer.headers_mut());
-        Box::pin(self.answer(answer, record)).await
-    }
-
-    /// The same where no route has taken the request.
-    async fn refuse_unrouted(
-        &mut self,
-        refusal: &Refusal,
-        method: &Method,
-        mut record: Box<Record>,
-    ) -> Next {
-        record.refused(refusal.reason);
-        let generation = self.client.core.active.load_full();
-        let pages = generation.service(&self.client.service);
-        let pages = pages.map_or_else(Pages::default, |(_, _, service)| {
-            Pages([&[], &service.pages])
-        });
-        let answer = self.page(answer::refuse(refusal, method), pages, method);
-        Box::pin(self.answer(answer, record)).await
-    }
-
-    /// The page that is sent in place of an error. Who calls by gRPC reads none.
-    fn page(&self, error: Answer, pages: Pages<'_>, method: &Method) -> Answer {
-        match pages.of(error.status()) {
-            Some(page) if !self.is_grpc => answer::page(page, &error, method),
-            _ => error,
-        }
-    }
-
-    /// Answers what is no request: `describe` fills in what is known of it.
-    pub(super) async fn reject(
-        &mut self,
-        refusal: &Refusal,
-        describe: impl FnOnce(&mut crate::observe::access_log::Line),
-    ) -> Next {
-        log_limit::hostile(refusal.reason, self.client.peer, &refusal.detail);
-        self.is_persistent = true;
-        self.may_go_on = false;
-        let record = Record::begin(self.client, describe);
-        self.refuse_unrouted(refusal, &Method::GET, record).await
     }
 
     /// The protocol to which the client would change, if it may be asked of a server.
@@ -283,6 +222,7 @@ impl<C: Codec> Session<'_, C> {
             head: &self.buffers.out,
             is_unnamed: !is_named,
             hash: onward.hash,
+            stays: onward.stays,
             told: onward.pool.config().send_proxy.map(|version| Told {
                 version,
                 ends: Some(self.client.ends(source)),
@@ -312,7 +252,10 @@ impl<C: Codec> Session<'_, C> {
             .await;
             // None of its servers has seen anything of the request: the next pool is asked at once, before checks know.
             match (&sent, onward.next(pool)) {
-                (Err(refusal), Some(next)) if is_unsent(refusal.reason) => pool = next,
+                (Err(refusal), Some(next)) if is_unsent(refusal.reason) => {
+                    pool = next;
+                    message.stays = None;
+                }
                 _ => break sent,
             }
             record.describe(|line| line.pool.clone_from(&pool.config().name));
@@ -326,9 +269,8 @@ impl<C: Codec> Session<'_, C> {
         };
         match sent {
             Ok(answered) => {
-                if let Some(edits) = &mut onward.edits {
-                    let server = answered.lease.server().address().to_string();
-                    edits.answered(answered.lease.pool(), server);
+                if onward.edits.is_some() || onward.state.sticky.is_some() {
+                    onward.answered(answered.lease.pool(), answered.lease.server());
                 }
                 self.respond(request, onward, answered, &mut upload, record)
                     .await
@@ -410,52 +352,6 @@ impl<C: Codec> Session<'_, C> {
             }
         }
         Ok(answered)
-    }
-
-    /// Sends a response of the switch's own. For callers to box: a connection's task has no room for what is rare.
-    pub(super) async fn answer(&mut self, mut answer: Answer, mut record: Box<Record>) -> Next {
-        if self.is_grpc && answer.status().as_u16() >= 400 {
-            answer = answer::for_grpc(&answer);
-        }
-        let (parts, content) = answer.into_parts();
-        record.responded(parts.status, Instant::now());
-        let says_last = parts.headers.contains_key(header::CONNECTION);
-        let last = says_last || !self.may_go_on || self.client.core.shutdown.is_draining();
-        let out = self.codec.head();
-        out.extend_from_slice(b"HTTP/1.1 ");
-        out.extend_from_slice(parts.status.as_str().as_bytes());
-        out.push(b' ');
-        out.extend_from_slice(
-            parts
-                .status
-                .canonical_reason()
-                .unwrap_or_default()
-                .as_bytes(),
-        );
-        out.extend_from_slice(b"\r\n");
-        let mut fields: HeaderMap = parts.headers;
-        fields.remove(header::CONNECTION);
-        push_map(out, &fields, &Edit::default());
-        if !fields.contains_key(header::DATE) {
-            edit::push_date(out);
-        }
-        let sends = if content.is_empty() {
-            Sends::Nothing
-        } else {
-            Sends::Length
-        };
-        self.codec.begin(sends, last);
-        self.buffers.from_server.clear();
-        self.buffers.from_server.extend_from_slice(&content);
-        self.codec.data(content.len());
-        self.codec.end(b"");
-        record.sent(wide(content.len()));
-        record.close(None);
-        match self.send().await {
-            Err(NotTaken(_)) => Next::Cut,
-            Ok(()) if last => Next::Last,
-            Ok(()) => Next::Request,
-        }
     }
 }
 

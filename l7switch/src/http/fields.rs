@@ -182,8 +182,8 @@ impl Fields {
     /// Whether Connection names no field, in all lines that it has.
     pub(super) fn names_none(&self, head: &[u8]) -> bool {
         !self.present.has(Present::CONNECTION)
-            || self.values(head, Present::CONNECTION).all(is_usual)
-            || self.options(head).all(is_usual)
+            || self.values(head, Present::CONNECTION).all(names_no_field)
+            || self.options(head).all(names_no_field)
     }
 
     /// What Connection lists.
@@ -212,7 +212,7 @@ fn clean(line: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Whether an option of Connection names no field of which others might hear.
-fn is_usual(option: &[u8]) -> bool {
+fn names_no_field(option: &[u8]) -> bool {
     option.eq_ignore_ascii_case(b"keep-alive") || option.eq_ignore_ascii_case(b"close")
 }
 

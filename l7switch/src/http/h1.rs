@@ -187,8 +187,15 @@ impl<S: AsyncRead + AsyncWrite + MaybeRaw + Unpin> Session<'_, Http1<'_, S>> {
                 }
                 Ok(None) => self.codec.received = received,
                 Err(error) => {
+                    let refusal = if is_proxy_header(&received) {
+                        Refusal::bad_request(
+                            "the connection begins with a PROXY header, which the service does not accept",
+                        )
+                    } else {
+                        refusal_of(error)
+                    };
                     self.codec.received = received;
-                    return self.reject_head(&refusal_of(error)).await;
+                    return self.reject_head(&refusal).await;
                 }
             }
             if !begun {
@@ -232,6 +239,11 @@ impl<S: AsyncRead + AsyncWrite + MaybeRaw + Unpin> Session<'_, Http1<'_, S>> {
         self.codec.version = Version::HTTP_11;
         Box::pin(self.reject(refusal, |_| ())).await
     }
+}
+
+/// Whether what is no request is a PROXY header, of version 1 or 2.
+fn is_proxy_header(received: &[u8]) -> bool {
+    received.starts_with(b"PROXY ") || received.starts_with(b"\r\n\r\n\0\r\nQUIT\n")
 }
 
 /// The client's end of an exchange in HTTP/1.

@@ -8,6 +8,7 @@
 
 pub mod answer;
 mod buffers;
+mod cors;
 mod edit;
 mod exchange;
 mod fields;
@@ -15,6 +16,8 @@ pub mod forwarded;
 pub mod h1;
 pub mod h2;
 pub mod headers;
+mod onward;
+mod own;
 pub mod plan;
 mod response;
 mod scan;

@@ -3,9 +3,7 @@
 //! takes it, and what follows from the route.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use http::HeaderMap;
 use http::HeaderValue;
@@ -28,7 +26,9 @@ use l7switch_rules::model::Maintenance;
 use l7switch_rules::model::PoolShare;
 use l7switch_rules::model::address_bytes;
 
+use super::cors;
 use super::forwarded;
+use super::onward::Onward;
 use super::variables::Edits;
 use super::variables::Values;
 use crate::client::Client;
@@ -40,16 +40,12 @@ use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
 use crate::record::Record;
 use crate::ruleset::filters;
-use crate::ruleset::filters::Edit;
 use crate::ruleset::filters::RedirectSource;
-use crate::ruleset::generation;
 use crate::ruleset::generation::Generation;
 use crate::ruleset::pages::Pages;
-use crate::upstream::Patience;
-use crate::upstream::Pool;
 
 /// Paths of at most so many bytes are brought into comparison form without an allocation.
-const USUAL_PATH: usize = 256;
+const SHORT_PATH: usize = 256;
 
 /// A request, as far as a plan depends on it.
 #[derive(Debug)]
@@ -66,6 +62,8 @@ pub struct Asked<'a, F: ?Sized> {
     pub query: Option<&'a [u8]>,
     /// The fields.
     pub fields: &'a F,
+    /// Whether the client can read pages in place of errors.
+    pub reads_pages: bool,
 }
 
 /// What is to be done with a request.
@@ -84,6 +82,8 @@ pub enum Step {
     Forward {
         /// By the model's number.
         pool: usize,
+        /// The server at which the client stays, by its position in the pool.
+        server: Option<usize>,
         /// Target in origin form, where the route's filters change it.
         rewritten: Option<String>,
         /// Hash of the key that the pool's scheduler hashes; 0 where it hashes none.
@@ -112,15 +112,15 @@ pub fn plan<F: Fields + ?Sized>(
     asked: &Asked<'_, F>,
 ) -> Result<Plan, Refusal> {
     let mut host_space;
-    let mut usual_space;
+    let mut short_space;
     let mut long_space;
     let form = match asked.target.normalized() {
         Some(form) => Ok(form),
         None => {
             host_space = [0_u8; uri::MAX_HOST];
-            let path = if asked.target.path.len() <= USUAL_PATH {
-                usual_space = [0_u8; USUAL_PATH];
-                usual_space.as_mut_slice()
+            let path = if asked.target.path.len() <= SHORT_PATH {
+                short_space = [0_u8; SHORT_PATH];
+                short_space.as_mut_slice()
             } else {
                 long_space = vec![0; asked.target.path.len()];
                 long_space.as_mut_slice()
@@ -177,6 +177,7 @@ pub fn plan<F: Fields + ?Sized>(
                 None => {
                     let rewrite = state.redirect_path.as_ref();
                     let location = filters::location(redirect, &source, rewrite, &route.paths);
+                    let location = location.ok_or_else(dot_segments)?;
                     Some(location_value(location.as_bytes())?)
                 }
             };
@@ -186,17 +187,30 @@ pub fn plan<F: Fields + ?Sized>(
             }
         }
         Action::Forward(shares) => {
-            let pool = pool_of(generation, shares, route.strict)
-                .ok_or_else(|| Refusal::internal("the route has no pool"))?;
+            let stays = state
+                .sticky
+                .as_ref()
+                .and_then(|sticky| sticky.place(asked.fields));
+            let stays = stays.filter(|(pool, server)| {
+                let pool = generation.pools.get(*pool);
+                pool.is_some_and(|pool| pool.is_available(*server))
+            });
+            let pool = match stays {
+                Some((pool, _)) => Some(pool),
+                None => pool_of(generation, shares, route.strict),
+            };
+            let pool = pool.ok_or_else(|| Refusal::internal("the route has no pool"))?;
             let rewritten = match &state.filters.path {
                 Some(rewrite) if form.path != b"*" => {
                     let path = rewrite.path(&route.paths, text(form.path)?);
+                    let path = path.ok_or_else(dot_segments)?;
                     Some(filters::target(&path, query()?))
                 }
                 _ => None,
             };
             Step::Forward {
                 pool,
+                server: stays.map(|(_, server)| server),
                 rewritten,
                 hash: generation
                     .pools
@@ -211,80 +225,18 @@ pub fn plan<F: Fields + ?Sized>(
     })
 }
 
-/// A request that goes on to a pool.
-#[derive(Debug)]
-pub struct Onward<'a> {
-    /// The service, as the rules say.
-    pub service: &'a model::Service,
-    /// The route, as the rules say.
-    pub route: &'a model::Route,
-    /// The route's filters.
-    pub state: &'a generation::Route,
-    /// The pool.
-    pub pool: &'a Arc<Pool>,
-    /// All pools.
-    pub generation: &'a Generation,
-    /// Pages in place of errors.
-    pub pages: Pages<'a>,
-    /// Target in origin form, where it is not what was sent.
-    pub rewritten: Option<String>,
-    /// Hash of the scheduler's key.
-    pub hash: u64,
-    /// The route's edits of header fields, where they have variables.
-    pub edits: Option<Box<Edits<'a>>>,
+/// An expression has made a path of which nobody can say where it leads.
+fn dot_segments() -> Refusal {
+    Refusal::new(
+        Reason::BadPath,
+        StatusCode::BAD_REQUEST,
+        "the rewritten path has dot segments",
+    )
 }
 
 fn location_value(location: &[u8]) -> Result<HeaderValue, Refusal> {
     HeaderValue::from_bytes(location)
         .map_err(|_| Refusal::bad_request("there is no Location for this request"))
-}
-
-impl Onward<'_> {
-    /// What is changed in the request's header fields.
-    pub fn request_edit(&self) -> &Edit {
-        let made = self.edits.as_deref();
-        made.map_or(&self.state.filters.request, |made| &made.request)
-    }
-
-    /// What is changed in the response's header fields.
-    pub fn response_edit(&self) -> &Edit {
-        let made = self.edits.as_deref();
-        made.map_or(&self.state.filters.response, |made| &made.response)
-    }
-
-    /// The pool that a pool falls back on, if it speaks and is told the same.
-    pub fn next(&self, pool: &Pool) -> Option<&Arc<Pool>> {
-        let next = self.generation.pools.get(pool.config().fallback?)?;
-        let (one, other) = (pool.config(), next.config());
-        (one.protocol == other.protocol && one.send_proxy == other.send_proxy).then_some(next)
-    }
-
-    /// How long is waited for the server and for the client.
-    pub fn patience(&self) -> Patience {
-        let own = self.route.filters.response_timeout;
-        Patience {
-            response: own.unwrap_or(self.pool.config().response_timeout),
-            client: self.idle_timeout(),
-        }
-    }
-
-    /// Longest silence of the client within the exchange.
-    pub fn idle_timeout(&self) -> Duration {
-        let own = self.route.filters.idle_timeout;
-        own.unwrap_or(self.service.limits.idle_timeout)
-    }
-
-    /// Longest silence of a tunnel; absent: it may be silent for ever.
-    pub fn tunnel_timeout(&self) -> Option<Duration> {
-        let own = self.route.filters.tunnel_timeout;
-        own.or(self.service.limits.tunnel_timeout)
-    }
-
-    /// Longest content of a request; without a limit, no content is longer.
-    pub fn longest(&self) -> u64 {
-        let own = self.route.body_limit;
-        own.or(self.service.limits.body).unwrap_or(u64::MAX)
-    }
 }
 
 /// What becomes of a request by the rules in force: it goes on to a pool.
@@ -317,7 +269,7 @@ pub fn onward<'a, F: Fields + ?Sized>(
     let mut pages = Pages([&[], &service.pages]);
     let refuse = |record: &mut Record, pages: Pages<'_>, refusal: &Refusal| {
         let response = refuse(record, refusal);
-        match pages.of(response.status()) {
+        match pages.of(response.status()).filter(|_| asked.reads_pages) {
             Some(page) => Box::new(answer::page(page, &response, method)),
             None => response,
         }
@@ -355,9 +307,21 @@ pub fn onward<'a, F: Fields + ?Sized>(
         record.describe(|line| values.request_id().clone_into(&mut line.request_id));
         Box::new(Edits::new(&route.filters, values))
     });
-    let response_edit = |edits: &Option<Box<Edits<'_>>>, headers: &mut HeaderMap| match edits {
-        Some(edits) => edits.response.apply(headers),
-        None => state.filters.response.apply(headers),
+    let cors = route.cors.as_ref();
+    let cors = cors.map(|rules| cors::asked(rules, asked.method, asked.fields));
+    let (preflight, cors) = match cors {
+        Some(cors::Asked::Preflight(answer)) => (Some(answer), None),
+        Some(cors::Asked::Request(edit)) => (None, Some(edit)),
+        None => (None, None),
+    };
+    let response_edit = |edits: &Option<Box<Edits<'_>>>, headers: &mut HeaderMap| {
+        match edits {
+            Some(edits) => edits.response.apply(headers),
+            None => state.filters.response.apply(headers),
+        }
+        if let Some(cors) = &cors {
+            cors.apply(headers);
+        }
     };
     if let Some(limiter) = &state.rate_limit {
         let now = ns_of(record.began());
@@ -375,16 +339,21 @@ pub fn onward<'a, F: Fields + ?Sized>(
             return Err(response);
         }
     }
+    if let Some(mut answer) = preflight {
+        response_edit(&edits, answer.headers_mut());
+        return Err(Box::new(answer));
+    }
     let mut response = match (plan.step, &route.action) {
         (
             Step::Forward {
-                pool,
+                pool: number,
+                server,
                 rewritten,
                 hash,
             },
             _,
         ) => {
-            let Some(pool) = generation.pools.get(pool) else {
+            let Some(pool) = generation.pools.get(number) else {
                 return Err(refuse(record, pages, &Refusal::internal("no such pool")));
             };
             if let Some(edits) = &mut edits {
@@ -397,6 +366,9 @@ pub fn onward<'a, F: Fields + ?Sized>(
                 pool,
                 generation,
                 pages,
+                stays: server,
+                set_cookie: None,
+                cors,
                 rewritten,
                 hash,
                 edits,

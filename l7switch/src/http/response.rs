@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::Buf;
 use bytes::BytesMut;
+use http::HeaderValue;
 use http::Method;
 use http::StatusCode;
 use http::Version;
@@ -32,7 +33,7 @@ use super::session::Session;
 use super::upload::From;
 use super::upload::Upload;
 use crate::http::headers::Present;
-use crate::http::plan::Onward;
+use crate::http::onward::Onward;
 use crate::net::content::Decoder;
 use crate::net::splice::Pipe;
 use crate::net::stream::MaybeRaw;
@@ -97,6 +98,10 @@ impl<C: Codec> Session<'_, C> {
             let error = kept_fields(status, fields, bytes);
             let mut answer = answer::page(page, &error, request.method);
             onward.response_edit().apply(answer.headers_mut());
+            let cookie = onward.set_cookie.as_deref().map(HeaderValue::from_str);
+            if let Some(Ok(cookie)) = cookie {
+                answer.headers_mut().append(header::SET_COOKIE, cookie);
+            }
             record.received(upload.bytes());
             self.replaced(request, answered, follows, upload);
             return Box::pin(self.answer(answer, record)).await;
@@ -385,6 +390,7 @@ impl<C: Codec> Session<'_, C> {
         match sent.await {
             Ok(sent) => sent,
             Err(Broke::Gone) => Err(NotTaken(Reason::ClientGone)),
+            Err(Broke::Over) => Err(NotTaken(Reason::RequestTimeout)),
             Err(Broke::Expired(_)) => Err(NotTaken(Reason::IdleTimeout)),
             Err(Broke::Content(refusal)) => Err(NotTaken(refusal.reason)),
         }

@@ -111,6 +111,7 @@ impl<'a, C: Codec> Session<'a, C> {
             match sent {
                 Ok(Some(sent)) => return sent,
                 Ok(None) => (),
+                Err(Expired) if timer.is_over() => return Err(NotTaken(Reason::RequestTimeout)),
                 Err(Expired) => return Err(NotTaken(Reason::IdleTimeout)),
             }
         }

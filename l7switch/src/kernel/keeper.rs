@@ -24,6 +24,7 @@ use l7switch_netlink::WeightChange;
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
+use super::concerns::Logged;
 use super::connection::Connection;
 use super::connection::Held;
 use super::connection::Staged;
@@ -45,6 +46,8 @@ pub struct Keeper<C: Connect> {
     followed: u64,
     /// Connections so far.
     connections: u64,
+    /// What has been said of this host.
+    logged: Logged,
     status: KernelStatus,
 }
 
@@ -57,6 +60,7 @@ impl<C: Connect> Keeper<C> {
             told,
             followed: 0,
             connections: 0,
+            logged: Logged::default(),
             status: KernelStatus {
                 state: KernelState::Absent,
                 ..KernelStatus::default()
@@ -249,14 +253,17 @@ impl<C: Connect> Keeper<C> {
     /// Asks whether the module is there and has the table that it was given, if it was given one.
     fn is_in_place(&mut self) -> Result<bool, Error> {
         let there = self.there()?;
-        let (now, _) = there.module.generation()?;
-        Ok(there.in_force().is_none_or(|ours| ours == now))
+        let standing = there.module.standing()?;
+        let in_force = there.in_force();
+        self.logged.log(&standing.concerns);
+        Ok(in_force.is_none_or(|ours| ours == standing.generation))
     }
 
     /// Asks the same, and notes what has become of the table.
     fn look(&mut self) -> Result<(), Error> {
         let there = self.there()?;
-        let (now, is_table) = there.module.generation()?;
+        let standing = there.module.standing()?;
+        let (now, is_table) = (standing.generation, standing.has_table);
         match there.in_force() {
             Some(ours) if ours != now && is_table => {
                 let why = "another program loaded a table".to_owned();

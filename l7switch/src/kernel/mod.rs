@@ -5,6 +5,7 @@
 //! here says when: after a reload, when the standing of a server changes, when the module tells something, and every
 //! few seconds, since nobody is told when the module goes or comes.
 
+mod concerns;
 mod connection;
 pub mod keeper;
 pub mod metrics;

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 
 use l7switch_netlink::Client;
+use l7switch_netlink::Concern;
 use l7switch_netlink::Error;
 use l7switch_netlink::Event;
 use l7switch_netlink::Events;
@@ -25,16 +26,27 @@ pub trait Connect: Debug + Send + 'static {
     fn connect(&mut self) -> Result<Self::Module, Error>;
 }
 
+/// How the module stands.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// The generation.
+    pub generation: u64,
+    /// Whether a table is in force.
+    pub has_table: bool,
+    /// What has to be set right on this host.
+    pub concerns: Vec<Concern>,
+}
+
 /// A connection to one loading of the module. Every call may block for as long as the kernel works.
 pub trait Module: Debug + Send + 'static {
     /// Netlink port of what this connection asks.
     fn port(&self) -> u32;
-    /// The generation, and whether a table is in force.
+    /// How the module stands.
     ///
     /// # Errors
     ///
     /// See [`Client`]; so for all that follow.
-    fn generation(&mut self) -> Result<(u64, bool), Error>;
+    fn standing(&mut self) -> Result<Standing, Error>;
     /// Sends a table without putting it in force. Gives the transaction.
     ///
     /// # Errors
@@ -107,9 +119,13 @@ impl Module for NetlinkModule {
         self.client.port()
     }
 
-    fn generation(&mut self) -> Result<(u64, bool), Error> {
+    fn standing(&mut self) -> Result<Standing, Error> {
         let module = self.client.module()?;
-        Ok((module.generation, module.table_len.is_some()))
+        Ok(Standing {
+            generation: module.generation,
+            has_table: module.table_len.is_some(),
+            concerns: module.concerns(),
+        })
     }
 
     fn stage(&mut self, table: &[u8]) -> Result<u32, Error> {

@@ -51,6 +51,11 @@ impl Timer {
         self.limit = limit.map(Instant::from_std);
     }
 
+    /// Whether the limit has passed.
+    pub fn is_over(&self) -> bool {
+        self.limit.is_some_and(|limit| limit <= Instant::now())
+    }
+
     /// How much of this time the limit leaves.
     pub fn within_limit(&self, patience: Duration) -> Duration {
         match self.limit {
@@ -139,7 +144,9 @@ mod tests {
         timer.set_limit(Some((Instant::now() + 3 * second).into_std()));
         timer.start(60 * second);
         assert_eq!(timer.within_limit(60 * second), 3 * second);
+        assert!(!timer.is_over());
         assert_eq!(wait(&mut timer).await.as_secs(), 3);
+        assert!(timer.is_over());
         timer.start(second);
         assert_eq!(wait(&mut timer).await.as_secs(), 0);
         timer.set_limit(None);

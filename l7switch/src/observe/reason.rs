@@ -42,6 +42,8 @@ reasons! {
     HeadTimeout = "head_timeout",
     /// The client stopped sending in the middle of the content.
     BodyTimeout = "body_timeout",
+    /// The exchange took longer than the route allows.
+    RequestTimeout = "request_timeout",
     /// The client broke off in the middle of the content.
     BodyBroken = "body_broken",
     /// The client's content is longer than the rules allow.

@@ -24,6 +24,8 @@ use crate::ruleset::pages::Page;
 use crate::ruleset::pages::PageError;
 use crate::ruleset::rewrite::Rewrite;
 use crate::ruleset::routing::Rules;
+use crate::ruleset::sticky::KeyError;
+use crate::ruleset::sticky::Sticky;
 use crate::upstream::Pool;
 
 /// Why a rule set that the check has passed cannot be put in force.
@@ -52,6 +54,14 @@ pub enum BuildError {
         service: String,
         /// Why.
         error: PageError,
+    },
+    /// The key of a cookie cannot be used.
+    #[error("service `{service}`: {error}")]
+    Sticky {
+        /// The service.
+        service: String,
+        /// Why.
+        error: KeyError,
     },
     /// A filter cannot be applied.
     #[error("service `{service}`, route `{route}`: {error}")]
@@ -82,7 +92,12 @@ pub fn build(
         .iter()
         .map(|service| {
             let known = before.and_then(|before| before.service(&service.name));
-            build_service(service, known.map(|(_, _, known)| known), stats)
+            build_service(
+                service,
+                &rules.model.pools,
+                known.map(|(_, _, known)| known),
+                stats,
+            )
         })
         .collect::<Result<_, _>>()?;
     let pools = rules
@@ -128,6 +143,7 @@ fn has_substitute(model: &model::Model, number: usize) -> bool {
 
 fn build_service(
     service: &model::Service,
+    pools: &[model::Pool],
     before: Option<&Service>,
     stats: &mut StatsRegistry,
 ) -> Result<Service, BuildError> {
@@ -159,6 +175,17 @@ fn build_service(
                 error,
             };
             let filters = Filters::new(&route.filters).map_err(filter_error)?;
+            let sticky_error = |error| BuildError::Sticky {
+                service: service.name.clone(),
+                error,
+            };
+            let is_https = service.protocol == Protocol::Https;
+            let sticky = match (&route.sticky, &route.action) {
+                (Some(rules), model::Action::Forward(shares)) => {
+                    Some(Sticky::new(rules, shares, pools, is_https))
+                }
+                _ => None,
+            };
             let redirect_path = match &route.action {
                 model::Action::Redirect(redirect) => redirect.path.as_ref().map(Rewrite::new),
                 model::Action::Forward(_) | model::Action::Respond(_) => None,
@@ -174,6 +201,7 @@ fn build_service(
                 label,
                 filters,
                 redirect_path,
+                sticky: sticky.transpose().map_err(sticky_error)?,
                 pages: Page::all(&route.error_pages).map_err(page_error)?,
                 content: match &route.action {
                     model::Action::Respond(fixed) => {

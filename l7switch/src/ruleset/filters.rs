@@ -70,6 +70,34 @@ impl Edit {
         Ok(made)
     }
 
+    /// Takes fields of a name out, too.
+    pub fn remove(&mut self, name: HeaderName) {
+        self.remove.push(name);
+    }
+
+    /// Sets a field, too.
+    pub fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.set.push((name, value));
+    }
+
+    /// Adds a field, too.
+    pub fn add(&mut self, name: HeaderName, value: HeaderValue) {
+        self.add.push((name, value));
+    }
+
+    /// These edits, and then others. Where both set a field, the others do.
+    #[must_use]
+    pub fn then(&self, others: &Self) -> Self {
+        let mut both = self.clone();
+        let is_set = |name: &HeaderName| others.replaces(name.as_str().as_bytes());
+        both.set.retain(|(name, _)| !is_set(name));
+        both.add.retain(|(name, _)| !is_set(name));
+        both.remove.extend(others.remove.iter().cloned());
+        both.set.extend(others.set.iter().cloned());
+        both.add.extend(others.add.iter().cloned());
+        both
+    }
+
     /// Whether there are none.
     pub const fn is_empty(&self) -> bool {
         self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
@@ -156,13 +184,13 @@ pub fn target(path: &str, query: Option<&str>) -> String {
 ///
 /// `authority` is the request's host with its port, as sent; a port that is the scheme's own is
 /// left out. Where a scheme is named, the port is that scheme's own, as in the Gateway API: the port of the request belongs
-/// to the other one.
+/// to the other one. `None` where the path cannot be made.
 pub fn location(
     redirect: &model::Redirect,
     request: &RedirectSource<'_>,
     rewrite: Option<&Rewrite>,
     paths: &[PathMatch],
-) -> String {
+) -> Option<String> {
     let scheme = redirect.scheme.as_deref().unwrap_or(request.scheme);
     let (own_name, own_port) = split_authority(request.authority);
     let name = redirect.hostname.as_deref().unwrap_or(own_name);
@@ -175,13 +203,13 @@ pub fn location(
         .filter(|port| *port != default)
         .map_or_else(String::new, |p| format!(":{p}"));
     let path = match rewrite {
-        Some(rewrite) => rewrite.path(paths, request.normalised),
+        Some(rewrite) => rewrite.path(paths, request.normalised)?,
         None => request.path.to_owned(),
     };
     let query = request
         .query
         .map_or_else(String::new, |query| format!("?{query}"));
-    format!("{scheme}://{name}{port}{path}{query}")
+    Some(format!("{scheme}://{name}{port}{path}{query}"))
 }
 
 /// What a redirect takes from the request.
@@ -279,7 +307,7 @@ mod tests {
             location: None,
             status: 302,
         };
-        let go = |r: model::Redirect| location(&r, &request, None, &[]);
+        let go = |r: model::Redirect| location(&r, &request, None, &[]).unwrap();
         assert_eq!(
             go(redirect(Some("https"), None, None)),
             "https://a.example/p?q=1"

@@ -23,6 +23,7 @@ use crate::ruleset::filters::Filters;
 use crate::ruleset::pages::Page;
 use crate::ruleset::rewrite::Rewrite;
 use crate::ruleset::routing::Rules;
+use crate::ruleset::sticky::Sticky;
 use crate::upstream::Pool;
 
 /// One generation of the rules, complete and unchanging, in force or still used by a request that
@@ -61,6 +62,8 @@ pub struct Route {
     pub requests: Arc<AtomicU64>,
     /// Filters, ready to be applied.
     pub filters: Filters,
+    /// The cookie by which clients stay at their servers.
+    pub sticky: Option<Sticky>,
     /// Path of its redirect.
     pub redirect_path: Option<Rewrite>,
     /// Pages in place of errors, before the service's.

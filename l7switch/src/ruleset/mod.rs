@@ -7,3 +7,4 @@ pub mod generation;
 pub mod pages;
 pub mod rewrite;
 pub mod routing;
+pub mod sticky;

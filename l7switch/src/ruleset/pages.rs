@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Content that the switch itself sends, read from its files when rules come into force.
 
-use std::fs::File;
 use std::io;
-use std::io::Read;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -12,23 +10,19 @@ use l7switch_rules::model;
 use l7switch_rules::model::Content;
 use thiserror::Error;
 
+use crate::net::file;
+
 /// Longest content, bytes: it is held in memory as long as the rules are in force.
 const MOST: u64 = 1024 * 1024;
 
 /// Why content cannot be used.
 #[derive(Debug, Error)]
-pub enum PageError {
-    /// Its file cannot be read.
-    #[error("{path}: {error}", path = path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// It is longer than [`MOST`].
-    #[error("{path}: more than {MOST} bytes", path = .0.display())]
-    TooLong(PathBuf),
+#[error("{path}: {error}", path = path.display())]
+pub struct PageError {
+    /// Its file.
+    path: PathBuf,
+    /// Why it cannot be read.
+    error: io::Error,
 }
 
 /// Content with all of its bytes.
@@ -41,17 +35,11 @@ pub fn content(content: &Content) -> Result<Bytes, PageError> {
         Content::Text(text) => return Ok(Bytes::copy_from_slice(text.as_bytes())),
         Content::File(path) => path,
     };
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MOST.saturating_add(1)).read_to_end(&mut bytes))
-        .map_err(|error| PageError::Unreadable {
-            path: path.clone(),
-            error,
-        })?;
-    match u64::try_from(bytes.len()) {
-        Ok(..=MOST) => Ok(bytes.into()),
-        _ => Err(PageError::TooLong(path.clone())),
-    }
+    let read = file::read(path, MOST);
+    read.map(Bytes::from).map_err(|error| PageError {
+        path: path.clone(),
+        error,
+    })
 }
 
 /// What is sent in place of an error.
@@ -107,24 +95,5 @@ impl<'a> Pages<'a> {
     fn find(self, status: StatusCode, is_wanted: impl Fn(&Page) -> bool) -> Option<&'a Page> {
         let mut pages = self.0.into_iter().flatten();
         pages.find(|page| page.rules.is_for(status.as_u16()) && is_wanted(page))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_are_bounded() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("page");
-        let file = Content::File(path.clone());
-        assert!(matches!(content(&file), Err(PageError::Unreadable { .. })));
-        let most = usize::try_from(MOST).unwrap();
-        std::fs::write(&path, vec![b'a'; most]).unwrap();
-        assert_eq!(content(&file).unwrap().len(), most);
-        std::fs::write(&path, vec![b'a'; most + 1]).unwrap();
-        assert!(matches!(content(&file), Err(PageError::TooLong(_))));
-        assert!(content(&Content::File("/dev/zero".into())).is_err());
     }
 }

@@ -34,12 +34,13 @@ impl Rewrite {
         })
     }
 
-    /// The new path, without query.
+    /// The new path, without query; `None` where an expression has made one of which nobody can say where it leads: with dot
+    /// segments.
     ///
     /// `normalised` is the request's path in comparison form. Where the whole of it is replaced nothing of it is left; where a part
     /// is, the rest is taken from the comparison form, because in the form that was sent nobody can say where the part ends.
-    pub fn path(&self, paths: &[PathMatch], normalised: &str) -> String {
-        match &self.rules {
+    pub fn path(&self, paths: &[PathMatch], normalised: &str) -> Option<String> {
+        Some(match &self.rules {
             PathRewrite::ReplaceFull(path) => path.clone(),
             PathRewrite::ReplacePrefix(replacement) => {
                 let rest = behind_prefix(paths, normalised);
@@ -50,10 +51,17 @@ impl Rewrite {
                     joined
                 }
             }
-            PathRewrite::ReplaceRegex(rewrite) => self
-                .replaced(&rewrite.with, normalised)
-                .unwrap_or_else(|| normalised.to_owned()),
-        }
+            PathRewrite::ReplaceRegex(rewrite) => {
+                let Some(path) = self.replaced(&rewrite.with, normalised) else {
+                    return Some(normalised.to_owned());
+                };
+                let is_dots = |segment: &str| matches!(segment, "." | "..");
+                if path.split('/').any(is_dots) {
+                    return None;
+                }
+                path
+            }
+        })
     }
 
     /// The path with what the expression finds first replaced; `None` where it finds nothing.
@@ -119,10 +127,11 @@ mod tests {
             ("/foo", "/xyz/", "/foo/", "/xyz/"),
             ("", "/api", "/a", "/api/a"),
         ] {
-            assert_eq!(rewrite(to).path(&prefixes(&[prefix]), path), wanted);
+            let made = rewrite(to).path(&prefixes(&[prefix]), path);
+            assert_eq!(made.as_deref(), Some(wanted));
         }
         let longest = rewrite("/n").path(&prefixes(&["/a", "/a/b"]), "/a/b/c");
-        assert_eq!(longest, "/n/c");
+        assert_eq!(longest.as_deref(), Some("/n/c"));
     }
 
     #[test]
@@ -159,7 +168,27 @@ mod tests {
                 with,
             });
             let rewrite = Rewrite::new(&rewrite).unwrap();
-            assert_eq!(rewrite.path(&[], path), wanted, "{pattern}");
+            let made = rewrite.path(&[], path);
+            assert_eq!(made.as_deref(), Some(wanted), "{pattern}");
         }
+    }
+
+    #[test]
+    fn no_expression_makes_dot_segments() {
+        let rewrite = PathRewrite::ReplaceRegex(RegexRewrite {
+            pattern: "-[0-9a-f]{4}".to_owned(),
+            with: Vec::new(),
+        });
+        let rewrite = Rewrite::new(&rewrite).unwrap();
+        for path in [
+            "/static/.-beef./x",
+            "/static/.-beef",
+            "/-beef..",
+            "/a/.-beef/b",
+        ] {
+            assert_eq!(rewrite.path(&[], path), None, "{path}");
+        }
+        let made = rewrite.path(&[], "/a-beef.b/..c");
+        assert_eq!(made.as_deref(), Some("/a.b/..c"));
     }
 }

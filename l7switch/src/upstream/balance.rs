@@ -2,13 +2,15 @@
 //! The engine's schedulers over a pool's servers.
 
 use std::borrow::Borrow;
+use std::convert::Infallible;
+use std::fmt;
 use std::sync::Arc;
 
 use l7switch_engine::sched;
 use l7switch_engine::sched::Kind;
+use l7switch_engine::sched::LayoutError;
 use l7switch_engine::sched::Lookup;
-use l7switch_engine::sched::maglev;
-use l7switch_engine::sched::ring;
+use l7switch_engine::sched::Memory;
 
 use super::server::RealServer;
 
@@ -22,49 +24,48 @@ impl Borrow<sched::Server> for Member {
     }
 }
 
-/// What a hashing scheduler looks keys up in.
+/// The process's memory, of which there is enough.
 #[derive(Debug)]
-pub(super) enum LookupTable {
-    None,
-    Maglev(Vec<u16>),
-    Ring(Vec<ring::Point>),
+pub(super) struct Heap;
+
+impl Memory for Heap {
+    type List<T> = Vec<T>;
+    type Error = Infallible;
+
+    fn filled<T: Copy>(value: T, len: usize) -> Result<Vec<T>, Infallible> {
+        Ok(vec![value; len])
+    }
+}
+
+/// What a hashing scheduler looks keys up in.
+pub(super) struct LookupTable(sched::LookupTable<Heap>);
+
+impl fmt::Debug for LookupTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LookupTable").finish_non_exhaustive()
+    }
 }
 
 impl LookupTable {
+    /// One in which nothing is found.
+    pub(super) const fn empty() -> Self {
+        Self(sched::LookupTable::None)
+    }
+
     /// The table for these servers with the weights that they have now.
     pub(super) fn build(scheduler: Kind, servers: &[Member]) -> Self {
-        match scheduler {
-            Kind::Mh => {
-                let mut table = vec![0; maglev::size_for(servers.len())];
-                let mut scratch = vec![maglev::Turn::default(); servers.len()];
-                match maglev::fill(&mut table, &mut scratch, servers) {
-                    Ok(()) => Self::Maglev(table),
-                    Err(error) => {
-                        tracing::error!(?error, "the Maglev table was not filled");
-                        Self::None
-                    }
-                }
+        match sched::LookupTable::lay_out(scheduler, servers) {
+            Ok(table) => Self(table),
+            Err(LayoutError::Servers) => {
+                tracing::error!("a pool has more servers than a table has numbers for");
+                Self::empty()
             }
-            Kind::Ch => {
-                let mut points = vec![ring::Point::default(); ring::points_needed(servers)];
-                match ring::fill(&mut points, servers) {
-                    Ok(()) => Self::Ring(points),
-                    Err(error) => {
-                        tracing::error!(?error, "the ring was not filled");
-                        Self::None
-                    }
-                }
-            }
-            _ => Self::None,
+            Err(LayoutError::Memory(never)) => match never {},
         }
     }
 
     pub(super) fn as_lookup(&self) -> Lookup<'_> {
-        match self {
-            Self::None => Lookup::None,
-            Self::Maglev(table) => Lookup::Maglev(table),
-            Self::Ring(points) => Lookup::Ring(points),
-        }
+        self.0.as_lookup()
     }
 }
 

@@ -60,9 +60,21 @@ pub enum Broke {
     Gone,
     /// Nobody moved in time; it was for these to do so.
     Expired(WaitsFor),
+    /// The exchange has taken as long as it may, while the server was waited for. That is no fault of the server, which may have had
+    /// no time.
+    Over,
 }
 
 impl Broke {
+    /// The server has not done in time what it was waited for.
+    pub fn expired(timer: &Timer) -> Self {
+        if timer.is_over() {
+            Self::Over
+        } else {
+            Self::Expired(WaitsFor::Server)
+        }
+    }
+
     /// What a client is told that can still be told something.
     pub fn refusal(self) -> Refusal {
         match self {
@@ -71,6 +83,11 @@ impl Broke {
                 Reason::ClientGone,
                 http::StatusCode::BAD_REQUEST,
                 "the client has gone",
+            ),
+            Self::Over => Refusal::new(
+                Reason::RequestTimeout,
+                http::StatusCode::GATEWAY_TIMEOUT,
+                "the request took longer than it may",
             ),
             Self::Expired(WaitsFor::Client) => Refusal::new(
                 Reason::BodyTimeout,
@@ -117,7 +134,12 @@ pub(super) async fn wait<F: Feed, T>(
                 WaitsFor::Server => patience.response,
             });
         }
-        timer.poll_expired(cx).map(|()| Err(Broke::Expired(now.1)))
+        timer.poll_expired(cx).map(|()| {
+            Err(match now.1 {
+                WaitsFor::Server => Broke::expired(timer),
+                WaitsFor::Client => Broke::Expired(now.1),
+            })
+        })
     })
     .await
 }

@@ -82,9 +82,9 @@ impl Lease {
         self.outstanding.server()
     }
 
-    /// The name of the server's pool.
-    pub fn pool(&self) -> &str {
-        &self.pool.config().name
+    /// The server's pool.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     /// Whether the kernel can move its bytes.

@@ -97,7 +97,7 @@ impl Pool {
             manner,
             members,
             cursor: before.map_or_else(Arc::default, |pool| Arc::clone(&pool.cursor)),
-            lookup: ArcSwap::from_pointee(LookupTable::None),
+            lookup: ArcSwap::from_pointee(LookupTable::empty()),
             is_bounded: config.is_bounded(),
             queue: before.map_or_else(Arc::default, |pool| Arc::clone(&pool.queue)),
             repeats: before.map_or_else(Arc::default, |pool| Arc::clone(&pool.repeats)),
@@ -308,6 +308,20 @@ impl Pool {
             None => pick(backups, Lookup::None, primaries.len())?,
         };
         let member = self.members.get(index)?;
+        Some((index, Outstanding::new(Arc::clone(&member.0))))
+    }
+
+    /// Whether a server takes requests of clients that stay at it: it is not down, whatever its weight.
+    pub fn is_available(&self, index: usize) -> bool {
+        let server = self.members.get(index);
+        server.is_some_and(|member| member.0.sched().available())
+    }
+
+    /// A server for a client that stays at it, and counts the request there; `None` where it is down or full.
+    pub(super) fn take(&self, index: usize) -> Option<Picked> {
+        let _line = self.is_bounded.then(|| self.queue.lock());
+        let is_free = self.is_available(index) && !(self.is_bounded && self.is_full(index));
+        let member = self.members.get(index).filter(|_| is_free)?;
         Some((index, Outstanding::new(Arc::clone(&member.0))))
     }
 

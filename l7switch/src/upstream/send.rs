@@ -4,6 +4,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -19,7 +20,6 @@ use super::connect::Told;
 use super::feed::Broke;
 use super::feed::Feed;
 use super::feed::Patience;
-use super::feed::WaitsFor;
 use super::idle::Link;
 use super::idle::Own;
 use super::lease::Lease;
@@ -40,6 +40,9 @@ use crate::net::timer::Timer;
 use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
 
+/// A server that has not taken a connection for so long could have: where the time of the exchange leaves less, it is not blamed.
+const FAIR: Duration = Duration::from_millis(200);
+
 /// A request that is to be sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
@@ -49,6 +52,8 @@ pub struct Message<'a> {
     pub is_unnamed: bool,
     /// Hash of the scheduler's key.
     pub hash: u64,
+    /// The server that is asked first, by its position in the pool; no other is asked before it.
+    pub stays: Option<usize>,
     /// What the server is told of the connection: one on which it was told something else is none for this request.
     pub told: Option<Told>,
     /// Content that has come with its head: all of it, or nothing.
@@ -112,9 +117,12 @@ pub async fn send<F: Feed>(
     let rule = config.retries.rule.as_ref();
     let mut tried = Vec::new();
     let mut last = None;
-    let mut next = None;
+    let mut next = message.stays.and_then(|index| pool.take(index));
     let mut repeating = None;
     loop {
+        if timer.is_over() {
+            return Err(Broke::Over.refusal());
+        }
         let turn = next
             .take()
             .map_or_else(|| pool.ask(message.hash, &tried), Turn::Now);
@@ -148,6 +156,9 @@ pub async fn send<F: Feed>(
                     match Box::pin(server.connect(message.told, patience)).await {
                         Ok(connection) => Link::new(connection, message.told.as_ref()),
                         Err(error) => {
+                            if timer.is_over() && patience < FAIR.min(config.connect_timeout) {
+                                return Err(Broke::Over.refusal());
+                            }
                             server.log_connect(&error);
                             let refusal = connect_refusal(&error);
                             if rule.is_some_and(|rule| !rule.connect) {
@@ -177,7 +188,7 @@ pub async fn send<F: Feed>(
                     server.succeeded();
                     if let Some(rule) = rule
                         && rule.statuses.contains(&head.status)
-                        && rule_allows(rule, &message, feed)
+                        && rule_allows(rule, message, feed)
                         && may_retry(tried.len().saturating_add(1), config.retries.attempts)
                     {
                         tried.push(index);
@@ -208,7 +219,7 @@ pub async fn send<F: Feed>(
                 Err(Attempt::Spent(refusal))
                     if refusal.reason == Reason::ResponseTimeout
                         && rule.is_some_and(|rule| {
-                            rule.timeout && rule_allows(rule, &message, feed)
+                            rule.timeout && rule_allows(rule, message, feed)
                         }) =>
                 {
                     break (refusal, Some(Fault::Answer));
@@ -225,7 +236,7 @@ pub async fn send<F: Feed>(
                 }
             };
             if !is_reused {
-                if rule.is_some_and(|rule| !(rule.reset && rule_allows(rule, &message, feed))) {
+                if rule.is_some_and(|rule| !(rule.reset && rule_allows(rule, message, feed))) {
                     pool.failed(server, Fault::Answer);
                     return Err(refusal);
                 }
@@ -271,8 +282,11 @@ async fn attempt<F: Feed>(
     while !head.is_empty() || !content.is_empty() {
         let written = timer
             .within(|cx| poll_write_both(Pin::new(&mut *stream), cx, &mut head, &mut content))
-            .await
-            .map_err(|_| Attempt::Spent(Broke::Expired(WaitsFor::Server).refusal()))?;
+            .await;
+        let written = match written {
+            Ok(written) => written,
+            Err(_) => return Err(Attempt::Spent(Broke::expired(timer).refusal())),
+        };
         // A server that answers before it has read the whole request and closes resets the connection when more comes: what
         // is read next tells.
         if written.is_err() {
@@ -281,10 +295,12 @@ async fn attempt<F: Feed>(
     }
     // A socket holds nothing back.
     if stream.raw().is_none() {
-        timer
+        let flushed = timer
             .within(|cx| Pin::new(&mut *stream).poll_flush(cx).map(drop))
-            .await
-            .map_err(|_| Attempt::Spent(Broke::Expired(WaitsFor::Server).refusal()))?;
+            .await;
+        if flushed.is_err() {
+            return Err(Attempt::Spent(Broke::expired(timer).refusal()));
+        }
     }
     match read_head(feed, stream, timer, message.patience, buffer).await {
         Ok(read) => Ok(read),
@@ -336,7 +352,11 @@ async fn wait_turn<F: Feed>(
         feed.poll_gone(cx).map(|()| Err(Broke::Gone.refusal()))
     });
     let turn = turn.await;
-    turn.unwrap_or_else(|_| Err(queue_refusal(Reason::QueueTimeout)))
+    match turn {
+        Ok(turn) => turn,
+        Err(_) if timer.is_over() => Err(Broke::Over.refusal()),
+        Err(_) => Err(queue_refusal(Reason::QueueTimeout)),
+    }
 }
 
 /// There is no room at any server.

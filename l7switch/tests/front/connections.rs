@@ -362,7 +362,7 @@ async fn a_silent_tunnel_ends() {
         let _ = conn.rest().await;
     })
     .await;
-    let limits = "limits = { idle_timeout = \"200ms\" }";
+    let limits = "limits = { tunnel_timeout = \"200ms\" }";
     let switch = start(&simple(&[server.address], limits, ""));
     let mut client = Raw::connect(address(&switch, "web")).await;
     client

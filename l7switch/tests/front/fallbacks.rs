@@ -174,3 +174,26 @@ async fn a_pool_of_a_split_that_refuses_is_passed_over_soon() {
     }
     assert_eq!(failed, 3);
 }
+
+/// A pool that its rules drain, as one part of a split and alone.
+#[tokio::test]
+async fn a_drained_pool_leaves_its_requests_to_others() {
+    let (one, two) = (Server::saying("one").await, Server::saying("two").await);
+    for (action, expected) in [
+        ("pools = [{ name = \"one\" }, { name = \"two\" }]", "two"),
+        ("pool = \"one\"", "two"),
+        ("pool = \"alone\"", "503"),
+    ] {
+        let rules = format!(
+            "[service.web]\nlisten = \"127.0.0.1:1\"\n[[service.web.route]]\n{action}\n\
+             [[service.web.route]]\npath = {{ exact = \"/unused\" }}\npools = [{{ name = \"one\" }}, {{ name = \"alone\" }}]\n\
+             [pool.one]\ndrain = true\nfallback = \"two\"\nservers = \"{0}\"\n\
+             [pool.alone]\ndrain = true\nservers = \"{0}\"\n\
+             [pool.two]\nservers = \"{1}\"\n",
+            one.address, two.address
+        );
+        let switch = start(&rules);
+        assert_eq!(answers(address(&switch, "web"), 10).await, [expected]);
+    }
+    assert_eq!(one.connection_count(), 0);
+}

@@ -12,6 +12,7 @@
 mod admin;
 mod bounds;
 mod connections;
+mod cors;
 mod demo;
 mod exchanges;
 mod failing;
@@ -31,6 +32,7 @@ mod retries;
 mod segments;
 mod server_http2;
 mod slow_start;
+mod sticky;
 mod strict;
 mod support;
 mod times;

@@ -93,9 +93,15 @@ async fn headers_are_read_from_those_who_send_them() {
     let mut conn = Raw::connect(address(&switch, "web")).await;
     conn.send(GET).await;
     assert_eq!(conn.response().await.2, b"outer");
-    let mut conn = Raw::connect(address(&switch, "web")).await;
-    conn.send([V1, GET].concat()).await;
-    assert_eq!(conn.response().await.0, 400);
+    let binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\x01\x7f\0\0\x01\0\x50\0\x51";
+    for header in [V1, binary.as_slice()] {
+        let mut conn = Raw::connect(address(&switch, "web")).await;
+        conn.send([header, GET].concat()).await;
+        let (status, _, body) = conn.response().await;
+        let body = String::from_utf8(body).unwrap();
+        assert_eq!(status, 400);
+        assert!(body.contains("a PROXY header, which"), "{body}");
+    }
 }
 
 #[tokio::test]

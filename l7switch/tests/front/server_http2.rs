@@ -182,29 +182,45 @@ async fn trailers_pass_in_both_directions() {
     assert_eq!((&body[..], &trailers[..]), (&b"body"[..], "x-sum: 7\r\n"));
 }
 
-/// An answer of the switch to gRPC, by HTTP/2; to others it stays what it was.
+/// An answer of the switch to gRPC, by HTTP/2; to others it stays what it was, or is a page.
 #[tokio::test]
 async fn errors_are_told_as_each_client_reads_them() {
     let nobody = crate::support::closed_port().await;
-    let switch = start(&simple(&[nobody], "", HTTP2));
+    let service = "error_pages = { 400-599 = { body = \"page\" } }\n\
+                   [[service.web.route]]\npath = { prefix = \"/closed\" }\n\
+                   rate_limit = { requests = 1, per = \"1h\", burst = 1 }\npool = \"p\"\n";
+    let switch = start(&simple(&[nobody], service, HTTP2));
     let stream = tokio::net::TcpStream::connect(address(&switch, "web"))
         .await
         .unwrap();
     let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
-    for (kind, status, code) in [
-        ("application/grpc", 200, Some("14")),
-        ("application/grpc+proto", 200, Some("14")),
-        ("application/grpc-web", 502, None),
-        ("application/json", 502, None),
+    for (kind, path, status, code) in [
+        ("application/grpc", "/x.Y/Z", 200, Some("14")),
+        ("application/grpc+proto", "/closed", 200, Some("14")),
+        ("application/grpc+proto", "/closed", 200, Some("14")),
+        ("application/grpc-web", "/x.Y/Z", 502, None),
+        ("application/json", "/x.Y/Z", 502, None),
+        ("application/json", "/closed", 429, None),
     ] {
-        let request = Request::post("http://a.example/x.Y/Z").header("content-type", kind);
+        let request = Request::post(format!("http://a.example{path}")).header("content-type", kind);
         let request = request.body(()).unwrap();
         let (response, _) = client.send_request(request, true).unwrap();
-        let response = response.await.unwrap();
+        let mut response = response.await.unwrap();
         assert_eq!(response.status(), status, "{kind}");
-        let found = response.headers().get("grpc-status");
+        let headers = response.headers();
+        let found = headers.get("grpc-status");
         assert_eq!(found.map(|code| code.to_str().unwrap()), code, "{kind}");
+        let message = headers
+            .get("grpc-message")
+            .map(|message| message.to_str().unwrap());
+        assert!(
+            message.is_none_or(|message| message.contains(": ")),
+            "{message:?}"
+        );
+        let content = response.body_mut().data().await.map(Result::unwrap);
+        let expected = code.is_none().then_some(&b"page"[..]);
+        assert_eq!(content.as_deref(), expected, "{kind}");
     }
 }
 

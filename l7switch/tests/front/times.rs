@@ -174,3 +174,99 @@ async fn a_route_has_its_own_silence() {
         assert_eq!(client.response().await.0, expected, "{service} {route}");
     }
 }
+
+/// Who is ejected, and how often each server was blamed.
+fn blamed(switch: &l7switch::Switch) -> Vec<(u64, bool)> {
+    let servers = l7switch::admin::servers(switch);
+    let state = |s: &l7switch_admin_api::ServerStatus| {
+        let is_up = s.state == l7switch_admin_api::ServerState::Up;
+        (s.failures, !is_up)
+    };
+    servers.iter().map(state).collect()
+}
+
+/// Once the time of the exchange has passed, nobody else is asked, and nobody is blamed who had no time.
+#[tokio::test]
+async fn nobody_is_blamed_for_the_time_of_the_exchange() {
+    let slow = || async {
+        Server::start(|mut conn, _, seen| async move {
+            while let Some(head) = conn.head().await {
+                conn.body(&head).await;
+                seen.lock().unwrap().push(head);
+                sleep(Duration::from_millis(400)).await;
+                conn.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                    .await;
+            }
+        })
+        .await
+    };
+    let servers = [slow().await, slow().await, slow().await];
+    let list = servers.each_ref().map(|s| format!("\"{}\"", s.address));
+    let switch = start(&format!(
+        "[service.web]\nlisten = \"127.0.0.1:1\"\n\
+         [[service.web.route]]\npool = \"p\"\nrequest_timeout = \"200ms\"\n\
+         [pool.p]\nservers = [{}]\npassive = {{ failures = 1 }}\n\
+         retries = {{ attempts = 2, on = [\"connect\", \"timeout\"] }}\n",
+        list.join(", ")
+    ));
+    let mut client = Raw::connect(address(&switch, "web")).await;
+    for _ in 0..3 {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let (status, _, body) = client.response().await;
+        assert_eq!(status, 504);
+        let body = String::from_utf8(body).unwrap();
+        assert!(body.contains("longer than it may"), "{body}");
+    }
+    assert_eq!(servers.iter().map(|s| s.heads().len()).sum::<usize>(), 3);
+    assert_eq!(blamed(&switch), [(0, false); 3]);
+    let status = l7switch::admin::status(&switch);
+    assert_eq!(status.services["web"].refused["request_timeout"], 3);
+}
+
+/// One that takes no connection uses up the time; the others are not asked with none left.
+#[tokio::test]
+async fn who_had_no_time_is_not_asked() {
+    // A listener whose queue is full takes no further connection.
+    let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+    full.bind(&any.into()).unwrap();
+    full.listen(0).unwrap();
+    let dead = full.local_addr().unwrap().as_socket().unwrap();
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        let stream = tokio::time::timeout(
+            Duration::from_millis(100),
+            tokio::net::TcpStream::connect(dead),
+        );
+        waiting.push(stream.await);
+    }
+    let server = Server::saying("fine").await;
+    let switch = start(&format!(
+        "[service.web]\nlisten = \"127.0.0.1:1\"\n\
+         [[service.web.route]]\npool = \"p\"\nrequest_timeout = \"300ms\"\n\
+         [pool.p]\nscheduler = \"rr\"\nservers = [\"{dead}\", \"{}\"]\npassive = {{ failures = 2 }}\n",
+        server.address
+    ));
+    let mut client = Raw::connect(address(&switch, "web")).await;
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        client
+            .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na")
+            .await;
+        seen.push(client.response().await.0);
+    }
+    let answered = seen.iter().filter(|status| **status == 200).count();
+    assert!(answered >= 2 && seen.contains(&504), "{seen:?}");
+    assert_eq!(server.heads().len(), answered, "{seen:?}");
+    // The one that had all of the time is blamed, and nobody else.
+    let blamed = blamed(&switch);
+    assert!(
+        blamed.iter().filter(|(failures, _)| *failures > 0).count() <= 1,
+        "{blamed:?}"
+    );
+    let served = l7switch::admin::servers(&switch);
+    let served = served
+        .iter()
+        .find(|s| s.address == server.address.to_string());
+    assert_eq!(served.unwrap().failures, 0);
+}

@@ -133,3 +133,35 @@ async fn files_that_the_rules_name_are_seen() {
     until_reloaded(&switch, 4).await;
     assert_eq!(get(web, "/").await.2, b"the last");
 }
+
+/// The folder of a file is taken away, and comes back.
+#[tokio::test]
+async fn a_folder_that_comes_back_is_watched_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("pages");
+    let page = pages.join("page.html");
+    fs::create_dir(&pages).unwrap();
+    fs::write(&page, "first").unwrap();
+    let rules = saying("x").await;
+    let path = folder.path().join("rules.toml");
+    fs::write(
+        &path,
+        rules.replace("body = \"x\"", &format!("file = {page:?}")),
+    )
+    .unwrap();
+    let (switch, _watch) = watched(&path);
+    let web = address(&switch, "web");
+    for text in ["second", "third"] {
+        let refused = switch.reload_status().refused;
+        fs::remove_dir_all(&pages).unwrap();
+        until(|| switch.reload_status().refused > refused).await;
+        fs::create_dir(&pages).unwrap();
+        fs::write(&page, text).unwrap();
+        crate::support::soon(async {
+            while get(web, "/").await.2 != text.as_bytes() {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+}

@@ -101,6 +101,22 @@ pub(super) const CROSSINGS: &[Crossing] = &[
         ..NEIGHBOUR
     },
     Crossing {
+        name: "TPROXY ahead of the module",
+        modules: &["nft_tproxy"],
+        make: Make::With(tproxy_ahead),
+        proof: Some("nft list chain inet f p | grep 'packets [1-9]'"),
+        note: "a chain before raw gives the service's packets to a transparent socket; the module takes them from it",
+        ..NEIGHBOUR
+    },
+    Crossing {
+        name: "NFQUEUE",
+        modules: &["nfnetlink_queue", "nft_queue"],
+        make: Make::With(queue),
+        proof: Some("nft list chain inet f c | grep 'packets [1-9]'"),
+        note: "a program accepts every packet that is forwarded",
+        ..NEIGHBOUR
+    },
+    Crossing {
         name: "tc: ingress redirected to ifb",
         places: &[Place::Ingress, Place::Egress],
         modules: &["ifb numifbs=0", "act_mirred", "cls_matchall"],
@@ -247,6 +263,75 @@ pub(super) const CROSSINGS: &[Crossing] = &[
         ..NEIGHBOUR
     },
 ];
+
+/// Listens on transparent sockets.
+const TRANSPARENT: &str = r#"
+import socket, time
+sockets = []
+for family, level, option, address in [(socket.AF_INET, 0, 19, "0.0.0.0"), (socket.AF_INET6, 41, 75, "::")]:
+    listener = socket.socket(family)
+    if family == socket.AF_INET6:
+        listener.setsockopt(41, socket.IPV6_V6ONLY, 1)
+    listener.setsockopt(level, option, 1)
+    listener.bind((address, 3129))
+    listener.listen()
+    sockets.append(listener)
+print("listens", flush=True)
+time.sleep(1000)
+"#;
+
+fn tproxy_ahead(site: &mut Site, _: Place) {
+    program(site, TRANSPARENT, "listens");
+    site.script(
+        "nft 'table inet f { chain p { type filter hook prerouting priority -350;
+         meta nfproto ipv4 tcp dport { 80, 81 } counter tproxy ip to :3129 accept;
+         meta nfproto ipv6 tcp dport { 80, 81 } counter tproxy ip6 to :3129 accept; }; }'",
+    )
+    .unwrap();
+}
+
+/// Accepts what comes by queue 7 of nfnetlink_queue.
+const ACCEPTS: &str = r#"
+import socket, struct
+queue = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
+queue.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+queue.bind((0, 0))
+def say(kind, attribute, data, flags):
+    data = struct.pack("HH", len(data) + 4, attribute) + data
+    data += bytes(-len(data) % 4)
+    queue.send(struct.pack("=IHHIIBB", 20 + len(data), 0x300 | kind, flags, 0, 0, 0, 0) + struct.pack(">H", 7) + data)
+def ask(attribute, data):
+    say(2, attribute, data, 5)
+    error = struct.unpack_from("=i", queue.recv(65536), 16)[0]
+    if error:
+        raise OSError(-error, "nfnetlink_queue")
+ask(1, struct.pack(">BxH", 1, 0))
+ask(2, struct.pack(">IB", 0, 1))
+print("accepts", flush=True)
+while True:
+    message = queue.recv(65536)
+    at = 20
+    while at + 4 <= len(message):
+        length, kind = struct.unpack_from("HH", message, at)
+        if kind & 0x3fff == 1:
+            number = struct.unpack_from(">I", message, at + 4)[0]
+            say(1, 2, struct.pack(">II", 1, number), 1)
+        at += (length + 3) & ~3
+"#;
+
+fn queue(site: &mut Site, _: Place) {
+    program(site, ACCEPTS, "accepts");
+    let rules = "nft 'table inet f { chain c { type filter hook forward priority 0; meta l4proto tcp counter queue num 7; }; }'";
+    site.script(rules).unwrap();
+}
+
+/// Runs a program of Python's on the switch as long as the crossing is, and waits until it says a word.
+fn program(site: &mut Site, text: &str, word: &str) {
+    fs::write("/tmp/beside.py", text).unwrap();
+    let mut program = site.network.switch.start("python3 -IS /tmp/beside.py");
+    program.wait_for_output(word);
+    site.keep.push(Box::new(program));
+}
 
 /// The address that is translated to the service's.
 fn translated(family: Family, forward: Forward) -> SocketAddr {

@@ -116,6 +116,23 @@ pub(super) const CROSSINGS: &[Crossing] = &[
         ..DEVICE
     },
     Crossing {
+        name: "team (round robin)",
+        modules: &["team", "team_mode_roundrobin"],
+        make: Make::With(team),
+        ..DEVICE
+    },
+    Crossing {
+        name: "one device for all (one-armed)",
+        places: &[Place::Whole],
+        modules: &["bridge"],
+        make: Make::With(one_armed),
+        proof: Some(
+            "ip route show dev lan | grep 10.0.1.0 && ip route show dev lan | grep 10.0.2.3",
+        ),
+        note: "packets go out by the device that they came by: client and servers are on one network, which is a bridge",
+        ..DEVICE
+    },
+    Crossing {
         name: "macvlan",
         modules: &["macvlan"],
         make: here("link add link {dev} name {new} type macvlan mode bridge"),
@@ -152,14 +169,14 @@ pub(super) const CROSSINGS: &[Crossing] = &[
     Crossing {
         name: "tun",
         modules: &["tun"],
-        make: Make::With(|site, place| pumps(site, place, false)),
+        make: Make::With(|site, place| carried(site, place, false)),
         note: "a program carries packets from one end to the other",
         ..DEVICE
     },
     Crossing {
         name: "tap",
         modules: &["tun"],
-        make: Make::With(|site, place| pumps(site, place, true)),
+        make: Make::With(|site, place| carried(site, place, true)),
         note: "a program carries frames from one end to the other",
         ..DEVICE
     },
@@ -296,6 +313,59 @@ fn filtered_bridge(site: &mut Site, place: Place) {
     }
 }
 
+/// Sets the mode of a team's device by generic netlink: `ip` has no word for it.
+const ROUND_ROBIN: &str = r#"
+import socket, struct, sys
+link = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16)
+link.bind((0, 0))
+def attribute(kind, data):
+    data = struct.pack("HH", len(data) + 4, kind) + data
+    return data + bytes(-len(data) % 4)
+def ask(family, command, attributes):
+    link.send(struct.pack("=IHHIIBBxx", 20 + len(attributes), family, 5, 1, 0, command, 1) + attributes)
+    answer = link.recv(65536)
+    error = -struct.unpack_from("=i", answer, 16)[0] if struct.unpack_from("H", answer, 4)[0] == 2 else 0
+    # ESRCH: nobody listens to what has changed.
+    if error not in (0, 3):
+        raise OSError(error, "team")
+    return answer
+found = ask(16, 3, attribute(2, b"team\0"))
+at, family = 20, None
+while at + 4 <= len(found):
+    length, kind = struct.unpack_from("HH", found, at)
+    if kind == 1:
+        family = struct.unpack_from("H", found, at + 4)[0]
+        break
+    at += (length + 3) & ~3
+link.recv(65536)
+option = attribute(1, b"mode\0") + attribute(3, b"\5") + attribute(4, b"roundrobin\0")
+options = attribute(0x8002, attribute(0x8001, option))
+ask(family, 1, attribute(1, struct.pack("=I", socket.if_nametoindex(sys.argv[1]))) + options)
+"#;
+
+fn team(site: &mut Site, place: Place) {
+    fs::write("/tmp/team.py", ROUND_ROBIN).unwrap();
+    for link in site.links(place) {
+        let (device, new) = (&link.device, &link.new);
+        let line = format!("ip link add {new} type team; python3 -IS /tmp/team.py {new}");
+        sh(&site.network.switch, &line).unwrap();
+        let port = format!("link set {device} down\nlink set {device} master {new}");
+        site.stack(&link, &port, "").unwrap();
+    }
+}
+
+/// Every link of the switch's is a port of one bridge, which has all of its addresses.
+fn one_armed(site: &mut Site, place: Place) {
+    let mut lines = "link add lan type bridge\nlink set lan up\n".to_owned();
+    for link in site.links(place) {
+        let device = &link.device;
+        lines += &format!("addr flush dev {device} scope global\nlink set {device} master lan\n");
+        // Both servers' links have the same address.
+        lines += &link.at_switch("lan").replace("addr add", "addr replace");
+    }
+    ip(&site.network.switch, &lines).unwrap();
+}
+
 /// A VRF, with these devices in it. Their addresses of IPv6 go with that, and so do their routes.
 fn enslave(site: &Site, links: &[Link<'_>]) {
     let switch = &site.network.switch;
@@ -336,7 +406,7 @@ fn clients_vrf(site: &mut Site, _: Place) {
 }
 
 /// Carries what one device sends to another, in two namespaces, both ways.
-const PUMP: &str = r#"
+const CARRY: &str = r#"
 import fcntl, os, struct, sys, threading
 mode = {"tun": 0x0001, "tap": 0x0002}[sys.argv[1]] | 0x1000
 def device(namespace, name):
@@ -344,7 +414,7 @@ def device(namespace, name):
     tun = os.open("/dev/net/tun", os.O_RDWR)
     fcntl.ioctl(tun, 0x400454ca, struct.pack("16sH22x", name.encode(), mode))
     return tun
-def pump(one, other):
+def carry(one, other):
     while True:
         data = os.read(one, 65536)
         try:
@@ -352,18 +422,18 @@ def pump(one, other):
         except OSError:
             pass
 ends = [device(*sys.argv[2:4]), device(*sys.argv[4:6])]
-threading.Thread(target=pump, args=ends, daemon=True).start()
+threading.Thread(target=carry, args=ends, daemon=True).start()
 print("carries", flush=True)
-pump(*ends[::-1])
+carry(*ends[::-1])
 "#;
 
-fn pumps(site: &mut Site, place: Place, tap: bool) {
-    fs::write("/tmp/pump.py", PUMP).unwrap();
+fn carried(site: &mut Site, place: Place, tap: bool) {
+    fs::write("/tmp/carry.py", CARRY).unwrap();
     let mut carriers = Vec::new();
     for link in site.links(place) {
         let (kind, new, host) = (if tap { "tap" } else { "tun" }, &link.new, link.host.name());
         let mut carrier = site.network.switch.start(&format!(
-            "python3 -IS /tmp/pump.py {kind} switch {new} {host} x0"
+            "python3 -IS /tmp/carry.py {kind} switch {new} {host} x0"
         ));
         carrier.wait_for_output("carries");
         carriers.push(carrier);

@@ -192,6 +192,8 @@ pub const TESTS: &[Test] = &[
         .timeout(180),
     guest_test!(splice::clear_text_that_ipsec_refuses_is_not_taken).needs_module(),
     guest_test!(splice::known_heads_go_where_the_rules_say_now).needs_module(),
+    guest_test!(splice::a_client_that_has_forgotten_its_connection_begins_another_from_its_port)
+        .needs_module(),
     guest_test!(splice::one_connection_goes_to_many_servers).needs_module(),
     guest_test!(splice::pipelined_requests_are_answered_in_order)
         .needs_module()

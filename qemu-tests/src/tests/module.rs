@@ -17,6 +17,8 @@ pub(super) fn says_what_it_is() {
     let _module = Module::try_load("max_table_len=1000000 max_flows=512").unwrap();
     let module = Client::open().unwrap().module().unwrap();
     assert_eq!(module.version, env!("CARGO_PKG_VERSION"));
+    let told = std::fs::read_to_string("/sys/module/l7switch/version").unwrap();
+    assert_eq!(told.trim_end(), module.version);
     assert_eq!(module.table_layout, l7switch_engine::table::format::VERSION);
     assert_eq!((module.max_table_len, module.max_flows), (1_000_000, 512));
     assert_eq!((module.generation, module.table_len), (0, None));

@@ -158,23 +158,35 @@ impl Check<'_> {
     }
 
     fn value(&mut self, kind: Kind, name: &At<String>, text: ValueText) -> Option<ValueMatch> {
-        let choices = match text {
-            ValueText::One(ValueChoice::Table(At {
-                value:
-                    ValueTable {
-                        present: Some(present),
-                        exact,
-                        regex,
-                        ..
-                    },
-                span,
-            })) => {
-                if exact.is_some() || regex.is_some() {
-                    self.exactly_one(span, "exact, regex or present");
-                    return None;
-                }
-                return Some(ValueMatch::Present(present));
+        let ValueText::One(ValueChoice::Table(At { value, span })) = text else {
+            return self.tests(kind, name, text).map(ValueMatch::Any);
+        };
+        match value {
+            ValueTable {
+                present: Some(present),
+                exact: None,
+                regex: None,
+                not: None,
+                ..
+            } => Some(ValueMatch::Present(present)),
+            ValueTable {
+                present: None,
+                exact: None,
+                regex: None,
+                not: Some(not),
+                ..
+            } => self.tests(kind, name, not.value).map(ValueMatch::None),
+            value => {
+                let choice = ValueChoice::Table(At { value, span });
+                let tests = self.tests(kind, name, ValueText::One(choice));
+                tests.map(ValueMatch::Any)
             }
+        }
+    }
+
+    /// Alternatives.
+    fn tests(&mut self, kind: Kind, name: &At<String>, text: ValueText) -> Option<Vec<ValueTest>> {
+        let choices = match text {
             ValueText::One(choice) => vec![choice],
             ValueText::Many(At { value, span }) => {
                 if value.is_empty() {
@@ -190,6 +202,14 @@ impl Check<'_> {
                 ValueChoice::Exact(text) => tests.push(self.exact(kind, text)?),
                 ValueChoice::Table(At { value, span }) => {
                     match (value.exact, value.regex, value.present) {
+                        _ if value.not.is_some() => {
+                            let message = "`not` cannot be combined with others";
+                            self.note(
+                                Diagnostic::error("bad-value", span, message)
+                                    .help("write it alone: { not = [\"one\", \"two\"] }"),
+                            );
+                            return None;
+                        }
                         (Some(text), None, None) => tests.push(self.exact(kind, text)?),
                         (None, Some(pattern), None) => {
                             let alphabet = if kind == Kind::Query {
@@ -209,14 +229,14 @@ impl Check<'_> {
                             return None;
                         }
                         _ => {
-                            self.exactly_one(span, "exact, regex or present");
+                            self.exactly_one(span, "exact, regex, present or not");
                             return None;
                         }
                     }
                 }
             }
         }
-        Some(ValueMatch::Any(tests))
+        Some(tests)
     }
 
     fn exact(&mut self, kind: Kind, text: At<String>) -> Option<ValueTest> {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! The check: from text to the model, with every mistake that can be known from the text.
 
+mod cors;
 mod fields;
 mod health;
 mod limits;
@@ -12,6 +13,7 @@ mod route;
 mod servers;
 mod service;
 mod shadow;
+mod sticky;
 mod tls;
 
 use std::collections::HashMap;

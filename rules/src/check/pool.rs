@@ -64,7 +64,7 @@ impl Check<'_> {
         let queue = self.queue(given.queue.as_ref(), is_bounded);
         let scheduler = self.scheduler(given.scheduler.as_ref());
         let slow_start = self.slow_start(given.slow_start.as_ref(), scheduler.kind);
-        Pool {
+        let mut pool = Pool {
             name: name.to_owned(),
             scheduler,
             forward: given.forward.map_or_else(Forward::default, |f| f.0),
@@ -73,6 +73,7 @@ impl Check<'_> {
             tls,
             servers,
             names,
+            drain: given.drain.unwrap_or_default(),
             fallback: None,
             health: self.health_of(given, protocol),
             passive: given.passive.as_ref().map_or(passive, |p| Passive {
@@ -86,7 +87,9 @@ impl Check<'_> {
             slow_start,
             keepalive: usize::try_from(number(self, &given.keepalive, 100_000, 128)).unwrap_or(128),
             keepalive_timeout: time(given.keepalive_timeout.as_ref(), Duration::from_secs(30)),
-        }
+        };
+        pool.drain();
+        pool
     }
 
     fn server_protocol(&mut self, given: &PoolText) -> ServerProtocol {

@@ -3,6 +3,10 @@
 
 use std::collections::HashMap;
 
+use ipnet::IpNet;
+use ipnet::Ipv4Net;
+use ipnet::Ipv6Net;
+
 use super::Check;
 use super::fields::Kind;
 use super::fields::is_token;
@@ -15,6 +19,8 @@ use crate::text::language::*;
 use crate::text::read::nearest;
 use crate::text::source::At;
 use crate::text::source::Span;
+use crate::text::value::OneOrMany;
+use crate::text::value::SourcePrefix;
 
 /// The pools that routes may name.
 pub(super) struct Pools<'p> {
@@ -56,6 +62,16 @@ impl Check<'_> {
             self.empty_list(sources.span, "`source`");
         }
         let paths = self.paths(service, text.path);
+        if let Some(limit) = &text.body_limit
+            && text.pool.is_none()
+            && text.pools.is_none()
+        {
+            let message = "`body_limit` is for routes with `pool` or `pools`";
+            self.note(
+                Diagnostic::error("impossible", limit.span, message)
+                    .help("the content of requests that the switch answers itself is not read"),
+            );
+        }
         let filters = Filters {
             request_headers: self.header_edit(text.request_headers),
             response_headers: self.header_edit(text.response_headers),
@@ -74,11 +90,7 @@ impl Check<'_> {
             idle_timeout: text.idle_timeout.map(|t| t.value.0),
             tunnel_timeout: text.tunnel_timeout.map(|t| t.value.0),
         };
-        let mut sources: Vec<_> = text
-            .source
-            .map_or_else(Vec::new, |s| s.value.0.iter().map(|p| p.0).collect());
-        sources.sort_unstable();
-        sources.dedup();
+        let (sources, not_sources) = self.sources(text.source);
         let mut hosts: Vec<_> = text
             .host
             .map_or_else(Vec::new, |h| h.value.0.into_iter().map(|h| h.0).collect());
@@ -109,13 +121,43 @@ impl Check<'_> {
             query: self.conditions(Kind::Query, text.query),
             cookies: self.conditions(Kind::Cookie, text.cookies),
             sources,
+            not_sources,
             filters,
             rate_limit: text.rate_limit.and_then(|limit| self.rate_limit(limit)),
             body_limit: self.body_limit(text.body_limit),
             error_pages: self.error_pages(text.error_pages),
+            cors: text.cors.and_then(|cors| self.cors(cors)),
+            sticky: text.sticky.and_then(|sticky| self.sticky(sticky, &action)),
             strict: text.strict.is_some_and(|strict| strict.value),
             action,
         }
+    }
+
+    /// The clients' addresses that a route takes, and those of them that it does not.
+    fn sources(&mut self, given: Option<At<OneOrMany<SourcePrefix>>>) -> (Vec<IpNet>, Vec<IpNet>) {
+        let Some(At { value, span }) = given else {
+            return (Vec::new(), Vec::new());
+        };
+        let of = |negated: bool| {
+            let wanted = value.0.iter().filter(|source| source.negated == negated);
+            let mut prefixes: Vec<_> = wanted.map(|source| source.prefix).collect();
+            prefixes.sort_unstable();
+            prefixes.dedup();
+            prefixes
+        };
+        let (mut sources, not_sources) = (of(false), of(true));
+        let is_covered = |net: &IpNet| not_sources.iter().any(|not| not.contains(net));
+        if sources.is_empty() && !not_sources.is_empty() {
+            sources = vec![Ipv4Net::default().into(), Ipv6Net::default().into()];
+        }
+        if !sources.is_empty() && sources.iter().all(is_covered) {
+            let message = "no address is left";
+            self.note(
+                Diagnostic::error("bad-value", span, message)
+                    .help("what stands behind `!` is taken from the other prefixes"),
+            );
+        }
+        (sources, not_sources)
     }
 
     /// Notes conditions and actions that need a request where the protocol shows none.
@@ -146,7 +188,9 @@ impl Check<'_> {
             tunnel_timeout,
             rate_limit,
             body_limit,
-            error_pages
+            error_pages,
+            cors,
+            sticky
         );
         if protocol == Protocol::Tcp {
             hide!(host);

@@ -18,6 +18,8 @@ use crate::text::language::ServiceText;
 use crate::text::source::At;
 use crate::text::source::Span;
 use crate::text::value::Allowed;
+use crate::text::value::OneOrMany;
+use crate::text::value::Prefix;
 use crate::text::value::Refused;
 
 /// A listen address that was seen already.
@@ -33,17 +35,6 @@ fn overlaps(a: SocketAddr, b: SocketAddr) -> bool {
     let (x, y) = (a.ip(), b.ip());
     let one_is_all = x.is_ipv4() == y.is_ipv4() && (x.is_unspecified() || y.is_unspecified());
     a.port() == b.port() && (x == y || one_is_all)
-}
-
-/// The peers whose connections begin with a PROXY header.
-fn accept_proxy(given: Option<&At<AcceptProxyChoice>>) -> Vec<IpNet> {
-    match given.map(|given| &given.value) {
-        None | Some(AcceptProxyChoice::All(false)) => Vec::new(),
-        Some(AcceptProxyChoice::All(true)) => {
-            vec![Ipv4Net::default().into(), Ipv6Net::default().into()]
-        }
-        Some(AcceptProxyChoice::From(peers)) => peers.0.iter().map(|peer| peer.0).collect(),
-    }
 }
 
 /// What is wrong with two addresses that overlap.
@@ -90,6 +81,7 @@ impl Check<'_> {
         listens: &mut Vec<Listen>,
     ) -> (Service, Vec<Span>) {
         let protocol = text.protocol.as_ref().map_or(Protocol::Http, |p| p.value.0);
+        let pages_at = text.error_pages.as_ref().map(|given| given.span);
         let mut service = Service {
             name: name.to_owned(),
             listen: Vec::new(),
@@ -105,15 +97,20 @@ impl Check<'_> {
                 client_certificates: self.client_certificates(protocol, text.client_certificates),
             },
             limits: self.limits(protocol, text.limits),
-            trusted: text
-                .trusted
-                .map_or_else(Vec::new, |t| t.0.iter().map(|p| p.0).collect()),
-            accept_proxy: accept_proxy(text.accept_proxy.as_ref()),
-            via: text.via.unwrap_or_default(),
+            trusted: self.trusted(text.trusted.as_ref()),
+            accept_proxy: self.accept_proxy(text.accept_proxy.as_ref()),
+            via: text.via.as_ref().is_some_and(|via| via.value),
             maintenance: self.maintenance(protocol, text.maintenance),
             error_pages: self.error_pages(text.error_pages),
             routes: Vec::new(),
         };
+        self.bytes_only(
+            protocol,
+            &[
+                ("via", text.via.as_ref().map(|given| given.span)),
+                ("error_pages", pages_at),
+            ],
+        );
         match &text.listen {
             Some(addresses) => {
                 for address in &addresses.0 {
@@ -230,6 +227,62 @@ impl Check<'_> {
                 let message = format!("the kernel cannot serve this route: {why}");
                 let help = "use datapath = \"auto\": the front then serves this route, the kernel the others";
                 self.note(Diagnostic::error("impossible", *place, message).help(help));
+            }
+        }
+    }
+
+    /// Notes keys that say what is done with requests where there are none to be seen.
+    fn bytes_only(&mut self, protocol: Protocol, keys: &[(&str, Option<Span>)]) {
+        if protocol.is_http() {
+            return;
+        }
+        let word = protocol.as_str();
+        for (key, span) in keys {
+            if let Some(span) = span {
+                let message = format!("`{key}` cannot be used with protocol = \"{word}\"");
+                self.note(
+                    Diagnostic::error("impossible", *span, message)
+                        .help("there are no requests to be seen, only bytes"),
+                );
+            }
+        }
+    }
+
+    /// The proxies whose fields are believed.
+    fn trusted(&mut self, given: Option<&At<OneOrMany<Prefix>>>) -> Vec<IpNet> {
+        let Some(At { value, span }) = given else {
+            return Vec::new();
+        };
+        let trusted: Vec<_> = value.0.iter().map(|prefix| prefix.0).collect();
+        if trusted.iter().any(|prefix| prefix.prefix_len() == 0) {
+            let message = "everybody is trusted: any client can say that it is another one";
+            self.note(
+                Diagnostic::warning("trusts-all", *span, message)
+                    .help("give the addresses of the proxies in front of the switch"),
+            );
+        }
+        trusted
+    }
+
+    /// The peers whose connections begin with a PROXY header.
+    fn accept_proxy(&mut self, given: Option<&At<AcceptProxyChoice>>) -> Vec<IpNet> {
+        let Some(At { value, span }) = given else {
+            return Vec::new();
+        };
+        match value {
+            AcceptProxyChoice::All(false) => Vec::new(),
+            AcceptProxyChoice::All(true) => {
+                vec![Ipv4Net::default().into(), Ipv6Net::default().into()]
+            }
+            AcceptProxyChoice::From(peers) => {
+                if peers.0.is_empty() {
+                    let message = "`accept_proxy` names no peer";
+                    self.note(
+                        Diagnostic::error("empty-list", *span, message)
+                            .help("write true, or the addresses of those whose connections begin with a PROXY header"),
+                    );
+                }
+                peers.0.iter().map(|peer| peer.0).collect()
             }
         }
     }

@@ -7,6 +7,8 @@
 
 use std::collections::HashMap;
 
+use ipnet::IpNet;
+
 use super::Check;
 use crate::automata::Alphabet;
 use crate::automata::Cache;
@@ -82,6 +84,14 @@ fn value_implied(outer: &ValueMatch, inner: &ValueMatch) -> bool {
     match (outer, inner) {
         (ValueMatch::Present(true), ValueMatch::Any(_)) => true,
         (ValueMatch::Any(outer), ValueMatch::Any(inner)) => inner.iter().all(|t| outer.contains(t)),
+        (ValueMatch::None(_), ValueMatch::Present(false)) => true,
+        (ValueMatch::None(outer), ValueMatch::None(inner)) => {
+            outer.iter().all(|t| inner.contains(t))
+        }
+        (ValueMatch::None(outer), ValueMatch::Any(inner)) => {
+            let is_exact = |test: &ValueTest| matches!(test, ValueTest::Exact(_));
+            outer.iter().chain(inner).all(is_exact) && !inner.iter().any(|t| outer.contains(t))
+        }
         (outer, inner) => outer == inner,
     }
 }
@@ -114,8 +124,14 @@ fn dominates(a: &Candidate<'_>, b: &Candidate<'_>) -> bool {
         // The longer prefix wins, so only the very same ones do not lose.
         inner.sources.iter().all(|s| outer.sources.contains(s))
     };
+    let takes_all = outer.not_sources.iter().all(|not| {
+        let is_outside = |source: &IpNet| !not.contains(source) && !source.contains(not);
+        inner.not_sources.iter().any(|other| other.contains(not))
+            || !inner.sources.is_empty() && inner.sources.iter().all(is_outside)
+    });
     (by_class || a.class == b.class && a.position < b.position)
         && methods
+        && takes_all
         && sources
         && fields_implied(&outer.headers, &inner.headers)
         && fields_implied(&outer.query, &inner.query)

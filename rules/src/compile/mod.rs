@@ -332,7 +332,7 @@ fn route_record(
     let conditions_len = to_u32(conditions.len());
     let conditions = writer.extend(conditions.into_iter());
 
-    let (sources, max_source) = source_prefixes::write(&route.sources, writer);
+    let (sources, max_source) = source_prefixes::write(&route.sources, &route.not_sources, writer);
     let shares: &[PoolShare] = match &route.action {
         Action::Forward(shares) => shares,
         Action::Respond(_) | Action::Redirect(_) => &[],
@@ -377,6 +377,7 @@ fn condition(
     };
     let (test, tests): (_, &[ValueTest]) = match &field.value {
         ValueMatch::Any(tests) => (ConditionTest::AnyOf, tests),
+        ValueMatch::None(tests) => (ConditionTest::NoneOf, tests),
         ValueMatch::Present(true) => (ConditionTest::Present, &[]),
         ValueMatch::Present(false) => (ConditionTest::Absent, &[]),
     };

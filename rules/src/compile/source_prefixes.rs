@@ -111,13 +111,36 @@ fn both(prefixes: &[IpNet]) -> Vec<(u128, u32)> {
     out
 }
 
-/// Writes a route's prefixes: index + 1 of its [`SourcesRecord`], or 0, and its longest prefix + 1, or 0.
-pub(super) fn write(prefixes: &[IpNet], writer: &mut Writer) -> (u32, u32) {
+/// Intervals of prefixes, without the addresses that others hold.
+fn without(prefixes: &[IpNet], others: &[IpNet]) -> Vec<(u128, u32)> {
+    let (wanted, taken) = (both(prefixes), both(others));
+    let mut starts: Vec<u128> = wanted
+        .iter()
+        .chain(&taken)
+        .map(|&(start, _)| start)
+        .collect();
+    starts.sort_unstable();
+    starts.dedup();
+    let mut out: Vec<(u128, u32)> = Vec::with_capacity(starts.len());
+    for start in starts {
+        let matched = match at(&taken, start) {
+            0 => at(&wanted, start),
+            _ => 0,
+        };
+        if out.last().is_none_or(|&(_, before)| before != matched) {
+            out.push((start, matched));
+        }
+    }
+    out
+}
+
+/// Writes a route's prefixes, without the addresses that others hold: index + 1 of its [`SourcesRecord`], or 0, and its longest prefix + 1, or 0.
+pub(super) fn write(prefixes: &[IpNet], others: &[IpNet], writer: &mut Writer) -> (u32, u32) {
     if prefixes.is_empty() {
         return (0, 0);
     }
     let longest = prefixes.iter().map(|p| mapped(p).1 + 1).max().unwrap_or(0);
-    let intervals = both(prefixes);
+    let intervals = without(prefixes, others);
     let intervals_len = to_u32(intervals.len());
     let intervals = writer.extend(intervals.into_iter().map(|(start, matched)| {
         let [a0, a1, a2, a3] = number_words(start);
@@ -161,6 +184,7 @@ mod tests {
             v4 in proptest::collection::vec((0u32..64, 24u8..=32), 0..8),
             v6 in proptest::collection::vec((0u128..64, 120u8..=128), 0..4),
             all in proptest::bool::ANY,
+            not in proptest::collection::vec((0u32..64, 24u8..=32), 0..4),
             probe in 0u32..70,
         ) {
             let mut prefixes: Vec<IpNet> = v4.iter().map(|&(a, len)| {
@@ -172,7 +196,10 @@ mod tests {
             if all {
                 prefixes.push("::/0".parse().unwrap());
             }
-            let both = both(&prefixes);
+            let others: Vec<IpNet> = not.iter().map(|&(a, len)| {
+                IpNet::new(Ipv4Addr::from(0x0a00_0000 + a).into(), len).unwrap().trunc()
+            }).collect();
+            let both = without(&prefixes, &others);
             for address in [
                 IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + probe)),
                 IpAddr::V4(Ipv4Addr::from(0x0a00_0000u32.wrapping_sub(probe))),
@@ -181,7 +208,11 @@ mod tests {
                 IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
             ] {
                 let number = u128::from_be_bytes(address_bytes(address));
-                prop_assert_eq!(at(&both, number), longest(&prefixes, address), "{}", address);
+                let wanted = match longest(&others, address) {
+                    0 => longest(&prefixes, address),
+                    _ => 0,
+                };
+                prop_assert_eq!(at(&both, number), wanted, "{}", address);
             }
         }
     }

@@ -114,6 +114,9 @@ pub struct Explanation {
     pub rate_limit: Option<RateLimit>,
     /// Longest content of a request that is forwarded.
     pub body_limit: Option<u64>,
+    /// The cookie by which the client stays at its server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<String>,
     /// Details of a redirect.
     pub redirect: Option<Redirect>,
     /// Which data path serves it where the kernel module is loaded.
@@ -161,6 +164,7 @@ pub fn explain(rules: &RuleSet, question: &Question) -> Result<Explanation, Ques
         filters: Filters::default(),
         rate_limit: None,
         body_limit: None,
+        sticky: None,
         redirect: None,
         datapath: Path::Front,
         datapath_why: "the front answers requests that are not forwarded",
@@ -206,6 +210,7 @@ pub fn explain(rules: &RuleSet, question: &Question) -> Result<Explanation, Ques
         Action::Forward(shares) => {
             explanation.action = Outcome::Forward;
             explanation.body_limit = route.body_limit.or(service.limits.body);
+            explanation.sticky = route.sticky.as_ref().map(|sticky| sticky.cookie.clone());
             explanation.pools = shares.iter().filter_map(|s| share(model, s)).collect();
             let heaviest = shares.iter().rev().max_by_key(|s| s.weight);
             explanation.pool = heaviest

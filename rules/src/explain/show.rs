@@ -177,6 +177,9 @@ impl Explanation {
                 RateKey::Cookie(name) => writeln!(f, "cookie {name}")?,
             }
         }
+        if let Some(cookie) = &self.sticky {
+            writeln!(f, "sticky   by cookie {cookie}")?;
+        }
         if let Some(length) = self.body_limit {
             writeln!(f, "limit    {length} bytes of content")?;
         }

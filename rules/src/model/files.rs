@@ -23,6 +23,7 @@ impl Model {
             pages(&service.error_pages, &mut files);
             for route in &service.routes {
                 pages(&route.error_pages, &mut files);
+                files.extend(route.sticky.as_ref().and_then(|sticky| sticky.key.clone()));
                 if let Action::Respond(respond) = &route.action {
                     content(&respond.body, &mut files);
                 }

@@ -36,6 +36,9 @@ pub struct Pool {
     /// Names of servers, which are resolved where the rules are in force; no name with its port twice.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<NamedServer>,
+    /// Whether all servers are drained: their weight is 0.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub drain: bool,
     /// The pool that takes the requests while none of the servers can: index in [`super::Model::pools`].
     pub fallback: Option<usize>,
     /// Active checks.
@@ -262,6 +265,15 @@ pub struct RetryRule {
 }
 
 impl Pool {
+    /// Takes the weights from the servers where the pool is drained.
+    pub(crate) fn drain(&mut self) {
+        if self.drain {
+            for server in &mut self.servers {
+                server.weight = 0;
+            }
+        }
+    }
+
     /// How many of the servers are no backups: the first ones.
     pub fn primaries(&self) -> usize {
         self.servers.iter().filter(|server| !server.backup).count()

@@ -62,6 +62,8 @@ fn wanted(table: &str) -> &'static str {
         "TlsText" => "a table such as { min_version = \"1.3\" }",
         "ShareText" => "a table such as { name = \"v1\", weight = 9 }",
         "RateLimitText" => "a table such as { requests = 100, per = \"1s\" }",
+        "CorsText" => "a table such as { allow_origins = \"https://app.example.com\" }",
+        "StickyText" => "a table such as { cookie = \"lb\" }",
         "PageText" => "a file's path or a table such as { file = \"error.html\" }",
         "MaintenanceText" => "a table such as { except = [\"192.0.2.0/24\"] }",
         "QueueText" => "a table such as { length = 1024, timeout = \"5s\" }",
@@ -100,11 +102,11 @@ tables! {
         /// Bounds on what a client may do.
         limits: LimitsText,
         /// Proxies in front of the switch whose X-Forwarded-* and Forwarded fields are trusted.
-        trusted: OneOrMany<Prefix>,
+        trusted: At<OneOrMany<Prefix>>,
         /// Whether connections begin with a PROXY header (version 1 or 2), or the peers whose connections do; default: false.
         accept_proxy: At<AcceptProxyChoice>,
         /// Whether the front adds Via to requests and responses; default: false.
-        via: bool,
+        via: At<bool>,
         /// Whether all requests are refused (503) for now, or the clients whose requests are not; default: false.
         maintenance: At<MaintenanceChoice>,
         /// Pages in place of errors, by status ("404") or range of statuses ("500-599").
@@ -181,14 +183,18 @@ tables! {
         query: At<Entries<ValueText>>,
         /// Cookies, all of them.
         cookies: At<Entries<ValueText>>,
-        /// Client addresses, any of them.
-        source: At<OneOrMany<Prefix>>,
+        /// Client addresses, any of them; with `!` before them: none of them.
+        source: At<OneOrMany<SourcePrefix>>,
         /// Forward to this pool.
         pool: At<String>,
         /// Forward to these pools by weight.
         pools: At<Vec<At<ShareText>>>,
         /// With pools: the share of a pool without an available server is refused, not given to the others; default: false.
         strict: At<bool>,
+        /// Pages of which other origins may send requests (CORS); default: the servers say it.
+        cors: At<CorsText>,
+        /// With pool or pools: a cookie by which a client stays at its pool and server.
+        sticky: At<StickyText>,
         /// Answer from the switch.
         respond: At<RespondText>,
         /// Redirect the client.
@@ -229,6 +235,32 @@ tables! {
         prefix_v4: At<i64>,
         /// How many bits of an IPv6 address tell clients apart; default: 64.
         prefix_v6: At<i64>,
+    }
+
+    /// Requests of pages of other origins (CORS).
+    CorsText {
+        /// Origins such as "https://app.example.com" or "https://*.example.com", any of them; or "*".
+        allow_origins: At<OneOrMany<At<String>>>,
+        /// Methods that pages may use; default: GET, HEAD and POST.
+        allow_methods: At<OneOrMany<At<String>>>,
+        /// Header fields that pages may set; "*": all; default: those that need no permission.
+        allow_headers: At<OneOrMany<At<String>>>,
+        /// Header fields of responses that pages may read; default: those that need no permission.
+        expose_headers: At<OneOrMany<At<String>>>,
+        /// Whether requests may have cookies and other credentials; default: false.
+        allow_credentials: At<bool>,
+        /// How long browsers remember the answer; default: as they like.
+        max_age: Time,
+    }
+
+    /// A cookie by which a client stays at its server.
+    StickyText {
+        /// Name of the cookie, which the switch sets.
+        cookie: At<String>,
+        /// File of the keys that its values are made with, a line each; the first one makes new values. Default: one of the process's own.
+        key: At<String>,
+        /// How long browsers keep the cookie; default: as long as they run.
+        max_age: Time,
     }
 
     /// A path: exactly one of these.
@@ -341,6 +373,8 @@ tables! {
         tls: At<ServerTlsChoice>,
         /// Real servers.
         servers: At<OneOrMany<At<ServerChoice>>>,
+        /// Whether all servers are drained: they get no new requests; default: false.
+        drain: bool,
         /// Pool that takes the requests while no server of this one is available; default: none.
         fallback: At<String>,
         /// Active checks; default: none.
@@ -483,5 +517,7 @@ tables! {
         regex: At<String>,
         /// Whether it must be present.
         present: bool,
+        /// Absent, or none of these.
+        not: Box<At<ValueText>>,
     }
 }

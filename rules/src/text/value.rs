@@ -162,22 +162,52 @@ fn canonical(net: IpNet) -> IpNet {
 impl Read for Prefix {
     fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
         let text = reader.string(node, "an address prefix such as \"10.0.0.0/8\"")?;
-        if let Ok(address) = text.parse::<IpAddr>() {
-            return Some(Self(address.to_canonical().into()));
+        read_prefix(text, node, reader).map(Self)
+    }
+}
+
+fn read_prefix(text: &str, node: &Node<'_>, reader: &mut Reader<'_>) -> Option<IpNet> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(address.to_canonical().into());
+    }
+    match text.parse::<IpNet>() {
+        Ok(net) if net == net.trunc() => Some(canonical(net)),
+        Ok(net) => {
+            let help = format!("write \"{}\"", net.trunc());
+            reader.invalid(node, "the prefix has bits set beyond its length", &help);
+            None
         }
-        match text.parse::<IpNet>() {
-            Ok(net) if net == net.trunc() => Some(Self(canonical(net))),
-            Ok(net) => {
-                let help = format!("write \"{}\"", net.trunc());
-                reader.invalid(node, "the prefix has bits set beyond its length", &help);
-                None
-            }
-            Err(_) => {
-                let help = "write it as \"10.0.0.0/8\" or \"2001:db8::/32\"";
-                reader.invalid(node, "this is not an address prefix", help);
-                None
-            }
+        Err(_) => {
+            let help = "write it as \"10.0.0.0/8\" or \"2001:db8::/32\"";
+            reader.invalid(node, "this is not an address prefix", help);
+            None
         }
+    }
+}
+
+/// An address prefix that clients' addresses are in, or are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourcePrefix {
+    /// The prefix.
+    pub prefix: IpNet,
+    /// Whether they are not.
+    pub negated: bool,
+}
+
+inline_schema!(SourcePrefix, "SourcePrefix", generator => json_schema!({
+    "type": "string",
+    "description": "An address prefix, \"10.0.0.0/8\" or \"2001:db8::/32\"; with an exclamation mark before it, all other addresses.",
+}));
+
+impl Read for SourcePrefix {
+    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = reader.string(node, "an address prefix such as \"10.0.0.0/8\"")?;
+        let (text, negated) = match text.strip_prefix('!') {
+            Some(rest) => (rest.trim_start(), true),
+            None => (text, false),
+        };
+        let prefix = read_prefix(text, node, reader)?;
+        Some(Self { prefix, negated })
     }
 }
 

@@ -72,25 +72,11 @@ pub(super) fn status(module: &Module, services: &[Service]) -> String {
     if counters.len() > 1 {
         let _ = write!(text, "\n{}", table(&counters));
     }
-    for (name, means) in CONCERNS {
-        if module.counter(name).is_some_and(|count| count > 0) {
-            let _ = write!(text, "\n{name}: {means}\n");
-        }
+    for concern in module.concerns() {
+        let _ = write!(text, "\n{}: {}\n", concern.counter, concern.text);
     }
     text
 }
-
-/// Counters that tell of what an administrator has to set right on this host, with what that is.
-const CONCERNS: [(&str, &str); 2] = [
-    (
-        "forwarding_off",
-        "this host does not forward packets (net.ipv4.ip_forward, net.ipv6.conf.all.forwarding): requests go through the front",
-    ),
-    (
-        "filtered_behind",
-        "netfilter rules on this host drop packets of connections: docs/datapath.md, \"Firewalls\", shows what to allow",
-    ),
-];
 
 /// The classes from the first to the last one that has something.
 fn histogram(times: &Histogram) -> String {

@@ -6,6 +6,7 @@
 
 use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::flow::segment::Parsed;
+use l7switch_engine::flow::segment::URG;
 use l7switch_engine::flow::Checksum;
 use l7switch_engine::flow::Rewrite;
 use l7switch_engine::packet;
@@ -62,7 +63,7 @@ fuzz_target!(|data: &[u8]| {
         },
         seq: word(16),
         ack: word(20),
-        flags: before.segment.flags & !32,
+        flags: before.segment.flags.difference(URG),
         window: word(24) as u16,
         clock: word(28),
         echo: word(32),

@@ -16,6 +16,7 @@ use crate::endpoint::Endpoint;
 use crate::fingerprint::Fingerprint;
 use crate::flow::Ask;
 use crate::flow::Choice;
+use crate::flow::LegNumber;
 use crate::flow::Message;
 use crate::flow::Method;
 use crate::flow::Packets;
@@ -103,7 +104,7 @@ impl<P: Platform> FlowEnv<'_, P> {
     fn ask(
         &self,
         service: Option<u32>,
-        active: Option<usize>,
+        active: Option<LegNumber>,
         bytes: &[u8],
         buffers: form::Buffers<'_>,
         key: Option<&Key>,
@@ -148,7 +149,7 @@ impl<P: Platform> FlowEnv<'_, P> {
         &self,
         route: u32,
         request: &Request<'_, F>,
-        active: Option<usize>,
+        active: Option<LegNumber>,
         message: Message,
     ) -> Chosen<<P::Kept as Kept>::Server> {
         let rules = self.platform.rules();
@@ -185,8 +186,8 @@ impl<P: Platform> FlowEnv<'_, P> {
 
     fn go_to_front(&mut self, ask: &Ask, message: Message) -> Choice {
         self.state.chosen = None;
-        let active = ask.active.and_then(|leg| self.state.servers.get(leg));
-        if active.is_some_and(Option::is_none) {
+        let is_front = |leg| self.state.server(leg).is_none();
+        if ask.active.is_some_and(is_front) {
             return Choice::Stay(message);
         }
         self.platform.tally(Tally::ToFront);

@@ -7,7 +7,7 @@ use crate::flow::Segment;
 
 /// Most memory that waiting packets of one connection may take, bytes.
 pub const HELD_MAX: u32 = 256 * 1024;
-/// Most memory that waiting packets and notes of all connections may take, bytes.
+/// Most memory that waiting packets and unacknowledged bytes of all connections may take, bytes.
 pub const HELD_ALL_MAX: u64 = 64 << 20;
 
 /// A packet in a queue, to be read for as long as the queue is borrowed.

@@ -13,8 +13,8 @@ pub use held::HELD_ALL_MAX;
 pub use held::HELD_MAX;
 pub use state::ConnState;
 pub use state::Kept;
-pub use state::Notes;
 pub use state::RealServer;
+pub use state::UnackedBytes;
 
 use core::ops::Range;
 
@@ -29,6 +29,7 @@ use crate::flow::Event;
 use crate::flow::Failure;
 use crate::flow::Leg;
 use crate::flow::LegEvent;
+use crate::flow::LegNumber;
 use crate::flow::Legs;
 use crate::flow::Listener;
 use crate::flow::Method;
@@ -107,7 +108,7 @@ pub trait Platform: Host {
     fn fingerprint_key(&self) -> fingerprint::Key;
     /// How the service answers.
     fn listener(&self) -> Listener;
-    /// Bytes of memory that packets and notes of all connections take.
+    /// Bytes of memory that packets and unacknowledged bytes of all connections take.
     fn memory(&self) -> u64;
     /// Calls `with` with memory to read a request in; `None` where there is none now.
     fn with_buffers<T>(&self, with: impl FnOnce(Buffers<'_>) -> T) -> Option<T>;
@@ -119,11 +120,11 @@ pub trait Platform: Host {
     /// The switch's ports for connections to servers.
     fn own_ports(&self) -> Range<u16>;
     /// Makes packets from a server lead to a leg; `false` where they lead elsewhere already.
-    fn insert(&self, leg: usize, peer: &Endpoint, local: &Endpoint) -> bool;
+    fn insert(&self, leg: LegNumber, peer: &Endpoint, local: &Endpoint) -> bool;
     /// Undoes that, and forgets the way to the leg's server.
     fn remove(
         &self,
-        leg: usize,
+        leg: LegNumber,
         peer: &Endpoint,
         local: &Endpoint,
         routes: &mut <Self::Kept as Kept>::Routes,
@@ -182,7 +183,7 @@ fn scheduled<S: RealServer>(server: &S) -> &sched::Server {
 
 impl<P: Platform> FlowEnv<'_, P> {
     /// Takes a port of the switch's to reach a server by.
-    fn own_end(&self, leg: usize, peer: &Endpoint) -> Option<Endpoint> {
+    fn own_end(&self, leg: LegNumber, peer: &Endpoint) -> Option<Endpoint> {
         let Some(address) = self.platform.own_address(&peer.address) else {
             self.platform.tally(Tally::NoRoute);
             return None;
@@ -221,7 +222,7 @@ impl<P: Platform> FlowEnv<'_, P> {
         }
     }
 
-    fn failed(&mut self, leg: usize, failure: Failure) {
+    fn failed(&mut self, leg: LegNumber, failure: Failure) {
         let service = self.state.service(self.platform.rules(), &self.service);
         let Some(bound) = self.state.server(leg) else {
             return;
@@ -263,7 +264,7 @@ impl<P: Platform> Env for FlowEnv<'_, P> {
 }
 
 impl<P: Platform> Legs for FlowEnv<'_, P> {
-    fn reserve(&mut self, leg: usize, target: &Target) -> Option<Endpoint> {
+    fn reserve(&mut self, leg: LegNumber, target: &Target) -> Option<Endpoint> {
         let local = match target.method {
             // Its packets come by the client's own index entry.
             Method::Front => Some(self.client),
@@ -279,9 +280,7 @@ impl<P: Platform> Legs for FlowEnv<'_, P> {
         let chosen = self.state.chosen.take();
         match local {
             Some(local) => {
-                if let Some(place) = self.state.servers.get_mut(leg) {
-                    *place = chosen;
-                }
+                *self.state.servers.get_mut(leg) = chosen;
                 Some(local)
             }
             None => {
@@ -293,18 +292,16 @@ impl<P: Platform> Legs for FlowEnv<'_, P> {
         }
     }
 
-    fn free(&mut self, leg: usize, was: &Leg) {
+    fn free(&mut self, leg: LegNumber, was: &Leg) {
         if was.method != Method::Front {
             let routes = &mut self.state.routes;
             self.platform.remove(leg, &was.peer, &was.local, routes);
         }
-        if let Some(place) = self.state.servers.get_mut(leg) {
-            *place = None;
-        }
+        *self.state.servers.get_mut(leg) = None;
     }
 
     #[inline]
-    fn event(&mut self, leg: usize, event: LegEvent) {
+    fn event(&mut self, leg: LegNumber, event: LegEvent) {
         match event {
             LegEvent::Requested => {
                 if let Some(bound) = self.state.server(leg) {
@@ -409,16 +406,16 @@ impl<P: Platform> Packets for FlowEnv<'_, P> {
         }
     }
 
-    fn notes(&self) -> &[u8] {
-        self.state.notes.bytes()
+    fn unacked(&self) -> &[u8] {
+        self.state.unacked.bytes()
     }
 
-    fn notes_mut(&mut self, len: usize) -> &mut [u8] {
+    fn unacked_mut(&mut self, len: usize) -> &mut [u8] {
         let spare = self.platform.memory() <= HELD_ALL_MAX;
-        self.state.notes_mut(len, spare)
+        self.state.unacked_mut(len, spare)
     }
 
-    fn forget_notes(&mut self) {
-        self.state.notes.clear();
+    fn forget_unacked(&mut self) {
+        self.state.unacked.clear();
     }
 }

@@ -7,19 +7,20 @@ use super::held::HeldPackets;
 use super::held::Queue;
 use crate::endpoint::Endpoint;
 use crate::flow::Flow;
+use crate::flow::LegNumber;
 use crate::flow::OutstandingRoutes;
+use crate::flow::PerLeg;
 use crate::flow::State;
-use crate::flow::LEGS;
 use crate::policy::Bound;
 use crate::policy::RulesetView;
 use crate::policy::Tried;
 use crate::policy::NOWHERE;
 use crate::sched;
 
-/// Least bytes of one connection's notes, if there are some.
-const NOTES_MIN: usize = 1024;
+/// Least memory for one connection's [`UnackedBytes`], if there are some, bytes.
+const UNACKED_MIN: usize = 1024;
 /// Most bytes of them: the longest head that is held, and some chunks' sizes.
-const NOTES_MAX: usize = 40 * 1024;
+const UNACKED_MAX: usize = 40 * 1024;
 
 /// A real server, as connections to it see it.
 pub trait RealServer: Borrow<sched::Server> + Clone {
@@ -31,9 +32,9 @@ pub trait RealServer: Borrow<sched::Server> + Clone {
     fn fails(&self, now: u64) -> bool;
 }
 
-/// Memory for a flow's notes.
-pub trait Notes {
-    /// What is noted.
+/// Bytes that a client has sent, that were read, and that their server has not acknowledged.
+pub trait UnackedBytes {
+    /// What is kept.
     fn bytes(&self) -> &[u8];
     /// The same, to be changed.
     fn bytes_mut(&mut self) -> &mut [u8];
@@ -47,8 +48,8 @@ pub trait Notes {
 pub trait Kept {
     /// Packets that wait.
     type Queue: Queue;
-    /// A flow's notes.
-    type Notes: Notes;
+    /// What was read and is not acknowledged.
+    type Unacked: UnackedBytes;
     /// A real server.
     type Server: RealServer;
     /// Where packets go: to the client, and to each leg's server.
@@ -59,12 +60,12 @@ pub trait Kept {
 pub struct ConnState<K: Kept> {
     /// Packets that wait.
     pub held: HeldPackets<K::Queue>,
-    /// The flow's notes.
-    pub notes: K::Notes,
+    /// What was read and is not acknowledged.
+    pub unacked: K::Unacked,
     /// Where its packets go.
     pub routes: K::Routes,
     /// The servers of the legs; none: the front.
-    pub servers: [Option<Bound<K::Server>>; LEGS],
+    pub servers: PerLeg<Option<Bound<K::Server>>>,
     /// The server that was chosen last, for the leg to come.
     pub(super) chosen: Option<Bound<K::Server>>,
     /// The slots of the routes by which outstanding requests came here.
@@ -78,12 +79,12 @@ pub struct ConnState<K: Kept> {
 
 impl<K: Kept> ConnState<K> {
     /// Of a new connection.
-    pub const fn new(queue: K::Queue, notes: K::Notes, routes: K::Routes) -> Self {
+    pub const fn new(queue: K::Queue, unacked: K::Unacked, routes: K::Routes) -> Self {
         Self {
             held: HeldPackets::new(queue),
-            notes,
+            unacked,
             routes,
-            servers: [const { None }; LEGS],
+            servers: PerLeg::new(None, None),
             chosen: None,
             outstanding: OutstandingRoutes::new(),
             service: None,
@@ -137,29 +138,29 @@ impl<K: Kept> ConnState<K> {
 
     /// The server of a leg.
     #[inline]
-    pub fn server(&self, leg: usize) -> Option<&Bound<K::Server>> {
-        self.servers.get(leg)?.as_ref()
+    pub fn server(&self, leg: LegNumber) -> Option<&Bound<K::Server>> {
+        self.servers.get(leg).as_ref()
     }
 
-    /// Whether the flow has noted something.
+    /// Whether something that was read is not acknowledged, and kept.
     #[inline]
-    pub fn has_notes(&self) -> bool {
-        !self.notes.bytes().is_empty()
+    pub fn has_unacked(&self) -> bool {
+        !self.unacked.bytes().is_empty()
     }
 
-    /// Bytes of memory that packets and notes take.
+    /// Bytes of memory that packets and unacknowledged bytes take.
     pub fn memory(&self) -> u32 {
-        let notes = u32::try_from(self.notes.bytes().len()).unwrap_or(u32::MAX);
-        self.held.memory().saturating_add(notes)
+        let unacked = u32::try_from(self.unacked.bytes().len()).unwrap_or(u32::MAX);
+        self.held.memory().saturating_add(unacked)
     }
 
-    /// Memory for so many bytes of notes, or for less where memory is short. `spare`: whether there may be more than there is.
-    pub(super) fn notes_mut(&mut self, len: usize, spare: bool) -> &mut [u8] {
-        if len > self.notes.bytes().len() && len <= NOTES_MAX && spare {
+    /// Memory for so many unacknowledged bytes, or for less where memory is short. `spare`: whether there may be more than there is.
+    pub(super) fn unacked_mut(&mut self, len: usize, spare: bool) -> &mut [u8] {
+        if len > self.unacked.bytes().len() && len <= UNACKED_MAX && spare {
             let size = len.checked_next_power_of_two().unwrap_or(len);
-            self.notes.grow(size.clamp(NOTES_MIN, NOTES_MAX));
+            self.unacked.grow(size.clamp(UNACKED_MIN, UNACKED_MAX));
         }
-        self.notes.bytes_mut()
+        self.unacked.bytes_mut()
     }
 
     /// What must hold of a connection between packets: what does not, if something does not.
@@ -167,7 +168,10 @@ impl<K: Kept> ConnState<K> {
         if let Some(broken) = flow.broken().or_else(|| self.held.broken()) {
             return Some(broken);
         }
-        if (0..LEGS).any(|leg| self.server(leg).is_some() && flow.leg(leg).is_none()) {
+        if LegNumber::ALL
+            .into_iter()
+            .any(|leg| self.server(leg).is_some() && flow.leg(leg).is_none())
+        {
             return Some("a server without a leg");
         }
         if flow.state() == State::Dead {

@@ -3,6 +3,7 @@
 
 use super::checksum::Sum;
 use super::segment::Offer;
+use super::segment::TcpFlags;
 use super::segment::Timestamps;
 use super::segment::SYN;
 use crate::endpoint::is_ipv4;
@@ -25,7 +26,7 @@ pub struct Build {
     /// Acknowledgement.
     pub ack: u32,
     /// Flags.
-    pub flags: u8,
+    pub flags: TcpFlags,
     /// Window.
     pub window: u16,
     /// Timestamps, if the connection uses them.
@@ -115,10 +116,10 @@ impl Build {
         writer.put(self.seq.to_be_bytes());
         writer.put(self.ack.to_be_bytes());
         let offset = u8::try_from(len >> 2).unwrap_or(5);
-        writer.put([offset << 4, self.flags]);
+        writer.put([offset << 4, self.flags.byte()]);
         writer.put(self.window.to_be_bytes());
         writer.put([0; 4]);
-        if self.flags & SYN != 0 {
+        if self.flags.intersects(SYN) {
             if self.offer.mss != 0 {
                 let [a, b] = self.offer.mss.to_be_bytes();
                 writer.put([2, 4, a, b]);
@@ -138,7 +139,7 @@ impl Build {
     }
 
     fn options_len(&self) -> usize {
-        let syn = self.flags & SYN != 0;
+        let syn = self.flags.intersects(SYN);
         let options = [
             (syn && self.offer.mss != 0, 4usize),
             (syn && self.offer.window_scale.is_some(), 4),

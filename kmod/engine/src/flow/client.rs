@@ -4,7 +4,7 @@
 use super::leg::ENDED;
 use super::leg::SPOILED;
 use super::milliseconds;
-use super::pump::Pass;
+use super::parse::Pass;
 use super::request::Reading;
 use super::segment::ACK;
 use super::segment::FIN;
@@ -16,13 +16,13 @@ use super::Build;
 use super::Env;
 use super::Event;
 use super::Flow;
+use super::LegNumber;
 use super::Segment;
 use super::State;
 use super::Verdict;
 use super::CLIENT_FIN;
 use super::EAGER;
 use super::FIRST;
-use super::NO_LEG;
 use super::OWN_FIN;
 use super::RESET;
 use super::SERVER_FIN;
@@ -42,20 +42,19 @@ fn absorbed<E: Env>(env: &mut E) -> Verdict {
 }
 
 impl Flow {
-    /// Takes a segment of the client; SYNs are for [`fresh`](super::fresh()), whatever flow there is. The packet's checksum must have been verified: what the server would not take must
-    /// not be read as a request.
+    /// Takes a segment of the client; where the flow [is not live](Flow::is_live), SYNs are for [`fresh`](super::fresh()). The
+    /// packet's checksum must have been verified: what the server would not take must not be read as a request.
     pub fn client<E: Env>(
         &mut self,
         segment: &Segment,
         packet: &E::Packet,
         env: &mut E,
     ) -> Verdict {
-        let usual = segment.flags & (SYN | RST | ACK) == ACK
-            && self.state == State::Open
-            && self.near(segment);
-        if usual {
+        let fast =
+            segment.flags.control() == ACK && self.state == State::Open && self.near(segment);
+        if fast {
             self.seen = milliseconds(env.now());
-        } else if let Some(verdict) = self.client_unusual(segment, env) {
+        } else if let Some(verdict) = self.client_slow(segment, env) {
             return verdict;
         }
         self.client_clock(segment);
@@ -80,19 +79,15 @@ impl Flow {
     /// since only the connection is not open any more.
     #[cold]
     #[inline(never)]
-    fn client_unusual<E: Env>(&mut self, segment: &Segment, env: &mut E) -> Option<Verdict> {
+    fn client_slow<E: Env>(&mut self, segment: &Segment, env: &mut E) -> Option<Verdict> {
         if segment.is(SYN) {
-            env.count(Event::Malformed);
-            return Some(Verdict::Drop);
+            return Some(self.client_begins(segment, env));
         }
         let near = self.near(segment);
         // A late copy of what began this very connection begins none, nor a probe that was before it.
         let same = self.first.wrapping_sub(segment.seq) <= 1;
-        if (!near || self.state != State::Open)
-            && !same
-            && !self.earlier(segment)
-            && env.opens(segment)
-        {
+        // Of a live one neither, as of a socket: its client is asked first (RFC 5961, 4), where it begins another.
+        if !self.is_live() && !same && !self.earlier(segment) && env.opens(segment) {
             return Some(Verdict::Reopen);
         }
         if !near {
@@ -118,6 +113,23 @@ impl Flow {
             return Some(Verdict::Drop);
         }
         None
+    }
+
+    /// A SYN of a client whose connection is live. If it has forgotten that one, it answers by a reset, which ends it, and begins
+    /// anew (RFC 5961, 4); a late copy changes nothing.
+    fn client_begins<E: Env>(&self, segment: &Segment, env: &mut E) -> Verdict {
+        if self.is_live() && segment.flags.control() == SYN {
+            env.count(Event::Challenge);
+            let mut build = self.for_client(ACK);
+            // It may be a late copy: what was passed on is not yet what the server has.
+            if let Some(leg) = self.active().and_then(|leg| self.leg(leg)) {
+                build.ack = leg.acked;
+            }
+            env.emit(build);
+        } else {
+            env.count(Event::Malformed);
+        }
+        Verdict::Drop
     }
 
     /// Tells the server in use what the client has acknowledged with data that stay here: it may say so in nothing else.
@@ -171,7 +183,8 @@ impl Flow {
             self.acked = segment.ack;
             self.window = segment.window;
             let acked = self.acked;
-            if let Some(leg) = self.active().and_then(|leg| self.leg_mut(leg)) {
+            if let Some(leg) = self.active() {
+                let leg = self.leg_mut(leg);
                 leg.floor = seq::follow(leg.floor, acked);
             }
         }
@@ -242,7 +255,7 @@ impl Flow {
         };
         // It may have been the proof that a request waited for.
         if env.held_end().is_some() {
-            self.pump(None, false, env);
+            self.parse_requests(None, false, env);
         }
         verdict
     }
@@ -254,7 +267,7 @@ impl Flow {
         env: &mut E,
     ) -> Verdict {
         let end = segment.data_end();
-        if !self.as_noted(segment, packet, env) {
+        if !self.is_as_unacked(segment, packet, env) {
             self.inconsistent(env);
             return Verdict::Drop;
         }
@@ -314,7 +327,7 @@ impl Flow {
             env.count(Event::HoldRefused);
             return Verdict::Drop;
         }
-        let pass = self.pump(Some((segment, packet)), segment.is(FIN), env);
+        let pass = self.parse_requests(Some((segment, packet)), segment.is(FIN), env);
         if self.state != State::Open {
             return Verdict::Drop;
         }
@@ -341,7 +354,7 @@ impl Flow {
     #[cold]
     #[inline(never)]
     fn is_as_read<E: Env>(&mut self, segment: &Segment, packet: &E::Packet, env: &mut E) -> bool {
-        if !self.as_noted(segment, packet, env) {
+        if !self.is_as_unacked(segment, packet, env) {
             self.inconsistent(env);
             return false;
         }
@@ -372,10 +385,10 @@ impl Flow {
     }
 
     /// Whether a segment's data may have to be read: they may begin a request, or have to be what was read before. `held`:
-    /// something is held; `noted`: something is noted.
+    /// something is held; `unacked`: bytes of framing are kept.
     #[must_use]
-    pub fn reads_of_client(&self, segment: &Segment, held: bool, noted: bool) -> bool {
-        let again = seq::before(segment.seq, self.high) && (noted || self.head_len > 0);
+    pub fn reads_of_client(&self, segment: &Segment, held: bool, unacked: bool) -> bool {
+        let again = seq::before(segment.seq, self.high) && (unacked || self.head_len > 0);
         let framing = seq::before(self.requests.at, segment.data_end());
         held || again || (framing && !self.requests.is_opaque())
     }
@@ -413,7 +426,7 @@ impl Flow {
             self.high = segment.data_end().wrapping_add(1);
             self.flags |= CLIENT_FIN;
             self.end_to_client(env);
-            for leg in 0..super::LEGS {
+            for leg in LegNumber::ALL {
                 self.drop_leg(leg, true, env);
             }
         } else if self.has(OWN_FIN) && self.acked != self.to_client {
@@ -428,7 +441,7 @@ impl Flow {
     #[inline]
     pub(super) fn settle<E: Env>(&mut self, env: &mut E) {
         let leg = self.active().and_then(|leg| self.leg(leg));
-        if self.flags & (CLIENT_FIN | SERVER_FIN) != 0 || leg.is_some_and(|leg| leg.is(ENDED)) {
+        if self.has(CLIENT_FIN | SERVER_FIN) || leg.is_some_and(|leg| leg.is(ENDED)) {
             self.settle_ended(env);
         }
     }
@@ -454,8 +467,10 @@ impl Flow {
         if heard && self.acked == self.to_client {
             self.state = State::Closing;
             let active = self.active();
-            for leg in (0..super::LEGS).filter(|&leg| active != Some(leg)) {
-                self.drop_leg(leg, true, env);
+            for leg in LegNumber::ALL {
+                if active != Some(leg) {
+                    self.drop_leg(leg, true, env);
+                }
             }
         }
     }
@@ -478,7 +493,7 @@ impl Flow {
             return;
         }
         let receive_next = self.to_client.wrapping_sub(leg.to_client).wrapping_add(1);
-        self.active = NO_LEG;
+        self.active = None;
         self.end_leg(index, receive_next, env);
     }
 

@@ -7,6 +7,7 @@ use super::Choice;
 use super::Event;
 use super::Failure;
 use super::Leg;
+use super::LegNumber;
 use super::Payload;
 use super::Rewrite;
 use super::Segment;
@@ -33,12 +34,13 @@ pub trait Packets {
     /// Lets go of what is held.
     fn discard(&mut self);
 
-    /// Memory in which the flow notes what its servers may only see as it was read. Empty where nothing is noted.
-    fn notes(&self) -> &[u8];
+    /// Memory in which the flow keeps what its servers have not acknowledged, and may only see as it was read. Empty where nothing
+    /// is kept.
+    fn unacked(&self) -> &[u8];
     /// The same with room for `len` bytes, or for less where memory is short; what was there stays.
-    fn notes_mut(&mut self, len: usize) -> &mut [u8];
+    fn unacked_mut(&mut self, len: usize) -> &mut [u8];
     /// Gives the memory back.
-    fn forget_notes(&mut self);
+    fn forget_unacked(&mut self);
 }
 
 /// The rules.
@@ -55,11 +57,11 @@ pub trait Rules: Packets {
 pub trait Legs {
     /// Takes the addresses and ports of a leg to the target that was chosen last, and gives the switch's end; `None` where
     /// they are taken.
-    fn reserve(&mut self, leg: usize, target: &Target) -> Option<Endpoint>;
+    fn reserve(&mut self, leg: LegNumber, target: &Target) -> Option<Endpoint>;
     /// Gives them back, and forgets the leg's server.
-    fn free(&mut self, leg: usize, was: &Leg);
+    fn free(&mut self, leg: LegNumber, was: &Leg);
     /// Says what has happened on a leg.
-    fn event(&mut self, leg: usize, event: LegEvent);
+    fn event(&mut self, leg: LegNumber, event: LegEvent);
 }
 
 /// What happens on a leg.

@@ -9,19 +9,18 @@ use super::request::Requests;
 use super::response::Responses;
 use super::segment::Offer;
 use super::segment::Segment;
+use super::segment::TcpFlags;
 use super::segment::Timestamps;
 use super::segment::ACK;
 use super::segment::FIN;
 use super::segment::MSS_DEFAULT;
-use super::segment::RST;
 use super::segment::SYN;
 use super::Flow;
+use super::PerLeg;
 use super::State;
 use super::EAGER;
 use super::FIRST;
 use super::HOLD_MAX;
-use super::LEGS;
-use super::NO_LEG;
 use super::NO_SCALE;
 use super::SACK;
 use super::TIMESTAMPS;
@@ -120,7 +119,7 @@ impl Listener {
     }
 
     /// An answer to a segment of a connection that has no flow: from where it acknowledged to what it has sent.
-    fn reply(&self, segment: &Segment, offer: &Offer, ack: u32, flags: u8) -> Build {
+    fn reply(&self, segment: &Segment, offer: &Offer, ack: u32, flags: TcpFlags) -> Build {
         let scale = offer
             .window_scale
             .map_or(0, |_| u32::from(self.window_scale));
@@ -143,13 +142,15 @@ impl Listener {
     fn overtakes(&self, segment: &Segment) -> bool {
         let opening = Self::opening(segment, segment.seq.wrapping_sub(1));
         let cookie = segment.ack.wrapping_sub(1);
-        cookie::overtakes(self.key, &opening, self.epoch, cookie, HOLD_MAX)
+        // A probe may stand behind the last byte of the window.
+        let reach = HOLD_MAX.wrapping_add(1);
+        cookie::overtakes(self.key, &opening, self.epoch, cookie, reach)
     }
 
     /// Whether a segment's acknowledgement is what this service answered its connection's SYN with: the connection's first
     /// segments, or a keep-alive probe before them.
     pub fn opens(&self, segment: &Segment) -> bool {
-        segment.flags & (SYN | ACK | RST) == ACK
+        segment.flags.control() == ACK
             && (self
                 .check(
                     segment,
@@ -171,7 +172,7 @@ impl Listener {
 
 /// Decides about a segment to a service that belongs to no flow.
 pub fn fresh(listener: &Listener, segment: &Segment) -> Fresh {
-    match segment.flags & (SYN | ACK | RST) {
+    match segment.flags.control() {
         // No cookie has so small a segment.
         SYN if (1..MSS_DEFAULT).contains(&segment.offer.mss) => return Fresh::Pass,
         SYN => return Fresh::Answer(listener.answer(segment)),
@@ -229,9 +230,9 @@ impl Flow {
             service: segment.destination,
             state: State::Open,
             flags,
-            active: NO_LEG,
-            binding: NO_LEG,
-            latest: NO_LEG,
+            active: None,
+            binding: None,
+            latest: None,
             tries: 0,
             client_scale: scaled.unwrap_or(NO_SCALE),
             offered_scale: scaled.map_or(NO_SCALE, |_| listener.window_scale),
@@ -251,7 +252,7 @@ impl Flow {
             asked: 0,
             requests: Requests::new(segment.seq),
             responses: Responses::new(segment.ack),
-            legs: [Leg::NONE; LEGS],
+            legs: PerLeg::new(Leg::NONE, Leg::NONE),
         }
     }
 }

@@ -5,6 +5,7 @@
 use super::checksum::Change;
 use super::rewrite::v4;
 use super::Flow;
+use super::LegNumber;
 use crate::endpoint::Endpoint;
 
 /// What an error becomes.
@@ -20,7 +21,7 @@ pub struct ErrorRewrite {
 
 impl Flow {
     /// An error about a segment that went to a leg's server is the client's.
-    pub fn error_to_client(&self, leg: usize) -> Option<ErrorRewrite> {
+    pub fn error_to_client(&self, leg: LegNumber) -> Option<ErrorRewrite> {
         let leg = self.leg(leg)?;
         Some(ErrorRewrite {
             source: self.client,

@@ -2,10 +2,11 @@
 //! A leg: the connection to one real server, and what leads from its numbers to the client's.
 
 use super::build::Build;
-use super::number;
+use super::flags::flags;
 use super::rewrite::Rewrite;
 use super::segment::Offer;
 use super::segment::Segment;
+use super::segment::TcpFlags;
 use super::segment::Timestamps;
 use super::segment::ACK;
 use super::segment::FIN;
@@ -19,29 +20,33 @@ use super::Env;
 use super::Event;
 use super::Flow;
 use super::LegEvent;
+use super::LegNumber;
 use super::Method;
 use super::Target;
 use super::Verdict;
 use super::EAGER;
 use super::FIRST;
-use super::LEGS;
-use super::NO_LEG;
 use super::NO_SCALE;
 use super::SACK;
 use super::TIMESTAMPS;
 use crate::endpoint::Endpoint;
 
-/// The first packet of the server after the leg came into use sets its clock.
-pub(super) const RESYNC: u8 = 1;
-/// A response has begun on it.
-pub(super) const USED: u8 = 2;
-/// Its server has ended it while nobody wanted anything of it: it is not to be used again.
-pub(super) const ENDED: u8 = 4;
-/// The same, since what the server said last was for nobody.
-pub(super) const SPOILED: u8 = 8;
-/// Its server has taken or sent data. Before that it may not have a socket for it, and Linux takes only what echoes the clock
-/// of its SYN-ACK then (tcp_check_req).
-pub(super) const HEARD: u8 = 16;
+flags! {
+    /// What is so of a leg.
+    pub(super) Marks {
+        /// The first packet of the server after the leg came into use sets its clock.
+        RESYNC = 1,
+        /// A response has begun on it.
+        USED = 2,
+        /// Its server has ended it while nobody wanted anything of it: it is not to be used again.
+        ENDED = 4,
+        /// The same, since what the server said last was for nobody.
+        SPOILED = 8,
+        /// Its server has taken or sent data. Before that it may not have a socket for it, and Linux takes only what echoes the clock
+        /// of its SYN-ACK then (tcp_check_req).
+        HEARD = 16,
+    }
+}
 
 /// Least hop limit of what goes to a server.
 const HOP_LIMIT: u8 = 64;
@@ -71,8 +76,7 @@ pub struct Leg {
     pub(super) phase: Phase,
     /// Shift of the server's windows.
     pub(super) scale: u8,
-    /// [`RESYNC`], [`USED`], [`ENDED`], [`SPOILED`], [`HEARD`].
-    marks: u8,
+    marks: Marks,
     /// From the client's sequence numbers to the leg's.
     pub(super) to_server: u32,
     /// From the server's sequence numbers to those that the client sees.
@@ -99,7 +103,7 @@ impl Leg {
         method: Method::Nat,
         phase: Phase::None,
         scale: NO_SCALE,
-        marks: 0,
+        marks: Marks(0),
         to_server: 0,
         to_client: 0,
         clock: 0,
@@ -119,12 +123,12 @@ impl Leg {
     }
 
     /// Whether a mark is set.
-    pub(super) const fn is(&self, mark: u8) -> bool {
-        self.marks & mark != 0
+    pub(super) const fn is(&self, mark: Marks) -> bool {
+        self.marks.intersects(mark)
     }
 
     /// Sets marks.
-    pub(super) const fn mark(&mut self, marks: u8) {
+    pub(super) fn mark(&mut self, marks: Marks) {
         self.marks |= marks;
     }
 
@@ -148,8 +152,8 @@ const NOBODY: Endpoint = Endpoint {
 #[derive(Clone, Copy)]
 pub(super) struct ToServer<'f> {
     leg: &'f Leg,
-    /// Flags that stay.
-    flags: u8,
+    /// Flags that do not stay.
+    cleared: TcpFlags,
     /// Largest segment that servers take.
     limit: u16,
     client_scale: u8,
@@ -211,9 +215,9 @@ impl ToServer<'_> {
     #[inline]
     pub(super) fn rewrite(&self, segment: &Segment, from: u32, to: u32) -> Rewrite {
         let leg = self.leg;
-        let mut flags = segment.flags & self.flags;
+        let mut flags = segment.flags.difference(self.cleared);
         if to < segment.payload {
-            flags &= !(FIN | PSH);
+            flags = flags.difference(FIN | PSH);
         }
         let (ack, window) = if segment.is(ACK) {
             self.acknowledge(segment.ack, segment.window)
@@ -246,24 +250,24 @@ impl ToServer<'_> {
 }
 
 impl Flow {
-    /// Flags of segments that stay. A receiver takes an urgent byte out of the stream, unless it asked not to (RFC 6093), and
+    /// Flags of segments that do not stay. A receiver takes an urgent byte out of the stream, unless it asked not to (RFC 6093), and
     /// what was read with it would not be what arrives: where something is read, there are no urgent bytes.
     #[inline]
-    const fn kept_flags(&self) -> u8 {
+    const fn cleared_flags(&self) -> TcpFlags {
         if self.has(EAGER) {
-            u8::MAX
+            TcpFlags::NONE
         } else {
-            !URG
+            URG
         }
     }
 
     /// How segments go to a leg.
     #[inline]
-    pub(super) fn toward_server(&self, leg: usize) -> Option<ToServer<'_>> {
-        let leg = self.legs.get(leg)?;
+    pub(super) fn toward_server(&self, leg: LegNumber) -> Option<ToServer<'_>> {
+        let leg = self.legs.get(leg);
         leg.is_open().then_some(ToServer {
             leg,
-            flags: self.kept_flags(),
+            cleared: self.cleared_flags(),
             limit: self.limit,
             client_scale: self.client_scale,
             client_clock: self.client_clock,
@@ -278,16 +282,13 @@ impl Flow {
     #[inline]
     pub(super) fn toward_client(
         &mut self,
-        leg: usize,
+        leg: LegNumber,
         segment: &Segment,
-        flags: u8,
+        flags: TcpFlags,
         part: Option<u32>,
     ) -> Verdict {
-        let kept = self.kept_flags();
-        let Some(leg) = self.legs.get_mut(leg) else {
-            return Verdict::Drop;
-        };
-        let flags = flags & kept;
+        let flags = flags.difference(self.cleared_flags());
+        let leg = self.legs.get_mut(leg);
         let ack = segment.ack.wrapping_sub(leg.to_server);
         let offered = shift(self.offered_scale);
         let bytes = u32::from(segment.window).wrapping_shl(shift(leg.scale));
@@ -304,7 +305,7 @@ impl Flow {
         } else {
             self.edge = edge;
         }
-        if let (Some(timestamps), true) = (segment.timestamps, self.flags & TIMESTAMPS != 0) {
+        if let (Some(timestamps), true) = (segment.timestamps, self.flags.intersects(TIMESTAMPS)) {
             let shown = timestamps.value.wrapping_add(leg.clock);
             if segment.payload > 0 {
                 leg.mark(HEARD);
@@ -313,7 +314,7 @@ impl Flow {
                 leg.told = seq::max(leg.told, timestamps.value);
             }
             if leg.is(RESYNC) {
-                leg.marks &= !RESYNC;
+                leg.marks = leg.marks.difference(RESYNC);
                 if seq::before(shown, self.shown_clock) {
                     leg.clock = self.shown_clock.wrapping_sub(timestamps.value);
                 }
@@ -342,14 +343,14 @@ impl Flow {
     }
 
     /// A segment to a leg's server, at `seq` and `ack` of the leg's numbers.
-    pub(super) fn for_leg(&self, leg: &Leg, seq: u32, ack: u32, flags: u8) -> Build {
+    pub(super) fn for_leg(&self, leg: &Leg, seq: u32, ack: u32, flags: TcpFlags) -> Build {
         let bytes = u32::from(self.window).wrapping_shl(shift(self.client_scale));
-        let window = if flags & SYN != 0 || leg.scale == NO_SCALE {
+        let window = if flags.intersects(SYN) || leg.scale == NO_SCALE {
             u16::try_from(bytes).unwrap_or(u16::MAX)
         } else {
             self.window
         };
-        let echo = if flags & ACK == 0 { 0 } else { leg.told };
+        let echo = if flags.intersects(ACK) { leg.told } else { 0 };
         Build {
             source: leg.local,
             destination: leg.peer,
@@ -357,20 +358,20 @@ impl Flow {
             ack,
             flags,
             window,
-            timestamps: (self.flags & TIMESTAMPS != 0).then_some(Timestamps {
+            timestamps: self.has(TIMESTAMPS).then_some(Timestamps {
                 value: self.client_clock,
                 echo,
             }),
             offer: Offer {
                 mss: self.mss,
                 window_scale: (self.client_scale != NO_SCALE).then_some(self.client_scale),
-                sack: self.flags & SACK != 0,
+                sack: self.has(SACK),
             },
         }
     }
 
     /// The number behind everything that went to a leg, its own: of the one in use and of one that is not.
-    fn sent_to(&self, index: usize, leg: &Leg) -> u32 {
+    fn sent_to(&self, index: LegNumber, leg: &Leg) -> u32 {
         if self.active() == Some(index) {
             self.high.wrapping_add(leg.to_server)
         } else {
@@ -385,11 +386,11 @@ impl Flow {
         target: &Target,
         start: u32,
         env: &mut E,
-    ) -> Option<usize> {
+    ) -> Option<LegNumber> {
         // A leg of this very connection that has ended: the server may not have forgotten it. It began before this one by
         // less than a window of numbers.
         let mut to_server = 0;
-        for index in 0..LEGS {
+        for index in LegNumber::ALL {
             let same = |leg: &&Leg| leg.peer == target.peer && leg.method == target.method;
             if let Some(leg) = self.leg(index).filter(same) {
                 to_server = leg.to_server.wrapping_add(1 << 17);
@@ -399,8 +400,7 @@ impl Flow {
         let index = self.place();
         self.drop_leg(index, true, env);
         let local = env.reserve(index, target)?;
-        let leg = self.legs.get_mut(index)?;
-        *leg = Leg {
+        *self.legs.get_mut(index) = Leg {
             peer: target.peer,
             local,
             method: target.method,
@@ -410,7 +410,7 @@ impl Flow {
             acked: start,
             ..Leg::NONE
         };
-        self.binding = number(index);
+        self.binding = Some(index);
         self.tries = 0;
         env.count(Event::Connect);
         self.send_syn(index, env);
@@ -418,22 +418,21 @@ impl Flow {
     }
 
     /// The place for another leg: an empty one, or that of the leg whose use is longest ago.
-    fn place(&self) -> usize {
-        let empty = |leg: &Leg| leg.phase == Phase::None;
-        let [first, second] = &self.legs;
-        if empty(first) {
-            return 0;
+    fn place(&self) -> LegNumber {
+        let is_empty = |leg| self.leg(leg).is_none();
+        let first_was_latest = self.latest == Some(LegNumber::First);
+        if !is_empty(LegNumber::First) && (is_empty(LegNumber::Second) || first_was_latest) {
+            LegNumber::Second
+        } else {
+            LegNumber::First
         }
-        usize::from(empty(second) || self.latest == 0)
     }
 
     /// Sends the SYN of a leg that is being opened.
-    pub(super) fn send_syn<E: Env>(&mut self, index: usize, env: &mut E) {
+    pub(super) fn send_syn<E: Env>(&mut self, index: LegNumber, env: &mut E) {
         let now = super::milliseconds(env.now());
         self.tries = self.tries.saturating_add(1);
-        let Some(leg) = self.legs.get_mut(index) else {
-            return;
-        };
+        let leg = self.legs.get_mut(index);
         leg.since = now;
         let leg = *leg;
         let isn = leg.start.wrapping_add(leg.to_server).wrapping_sub(1);
@@ -444,31 +443,28 @@ impl Flow {
     /// server sends from `receive_next` on.
     pub(super) fn put_to_use(
         &mut self,
-        index: usize,
+        index: LegNumber,
         start: u32,
         send_next: u32,
         receive_next: u32,
     ) {
         let floor = self.to_client;
-        if let Some(leg) = self.legs.get_mut(index) {
-            leg.start = start;
-            leg.acked = start;
-            leg.to_server = send_next.wrapping_sub(start);
-            leg.floor = floor;
-            leg.to_client = floor.wrapping_sub(receive_next);
-        }
-        self.active = number(index);
-        self.latest = number(index);
-        self.flags &= !FIRST;
+        let leg = self.legs.get_mut(index);
+        leg.start = start;
+        leg.acked = start;
+        leg.to_server = send_next.wrapping_sub(start);
+        leg.floor = floor;
+        leg.to_client = floor.wrapping_sub(receive_next);
+        self.active = Some(index);
+        self.latest = Some(index);
+        self.flags = self.flags.difference(FIRST);
         // Of the server before it may be farther than this one can take.
         self.edge = start;
     }
 
     /// Uses a leg again that was in use before. Everything that had been sent on it was acknowledged then.
-    pub(super) fn use_again(&mut self, index: usize, start: u32) {
-        let Some(leg) = self.legs.get_mut(index) else {
-            return;
-        };
+    pub(super) fn use_again(&mut self, index: LegNumber, start: u32) {
+        let leg = self.legs.get_mut(index);
         leg.mark(RESYNC);
         let send_next = leg.acked.wrapping_add(leg.to_server);
         // What was in use before ends where the client has everything.
@@ -481,11 +477,9 @@ impl Flow {
         let Some(index) = self.active() else {
             return;
         };
-        self.active = NO_LEG;
+        self.active = None;
         let receive_next = self.to_client;
-        let Some(leg) = self.legs.get_mut(index) else {
-            return;
-        };
+        let leg = self.legs.get_mut(index);
         // From now on it is the server's number behind what it sent.
         leg.since = receive_next.wrapping_sub(leg.to_client);
         let leg = *leg;
@@ -500,10 +494,8 @@ impl Flow {
     }
 
     /// Answers the FIN of a leg that is not in use, before `receive_next` of its server's numbers, by one.
-    pub(super) fn end_leg<E: Env>(&mut self, index: usize, receive_next: u32, env: &mut E) {
-        let Some(leg) = self.legs.get_mut(index) else {
-            return;
-        };
+    pub(super) fn end_leg<E: Env>(&mut self, index: LegNumber, receive_next: u32, env: &mut E) {
+        let leg = self.legs.get_mut(index);
         leg.phase = Phase::Lingering;
         leg.since = receive_next;
         let leg = *leg;
@@ -512,13 +504,10 @@ impl Flow {
     }
 
     /// Forgets a leg; `reset`: its server is told.
-    pub(super) fn drop_leg<E: Env>(&mut self, index: usize, reset: bool, env: &mut E) {
-        let Some(&leg) = self.legs.get(index) else {
+    pub(super) fn drop_leg<E: Env>(&mut self, index: LegNumber, reset: bool, env: &mut E) {
+        let Some(&leg) = self.leg(index) else {
             return;
         };
-        if leg.phase == Phase::None {
-            return;
-        }
         if reset && matches!(leg.phase, Phase::Opening | Phase::Open) {
             let seq = if leg.phase == Phase::Opening {
                 leg.start.wrapping_add(leg.to_server)
@@ -533,17 +522,15 @@ impl Flow {
             for _ in 0..self.responses.outstanding() {
                 env.event(index, LegEvent::Finished);
             }
-            env.forget_notes();
+            env.forget_unacked();
         }
         env.free(index, &leg);
         if self.active() == Some(index) {
-            self.active = NO_LEG;
+            self.active = None;
         }
         if self.binding() == Some(index) {
-            self.binding = NO_LEG;
+            self.binding = None;
         }
-        if let Some(leg) = self.legs.get_mut(index) {
-            *leg = Leg::NONE;
-        }
+        *self.legs.get_mut(index) = Leg::NONE;
     }
 }

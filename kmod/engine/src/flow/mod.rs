@@ -18,12 +18,13 @@ mod checksum;
 mod client;
 pub mod cookie;
 mod env;
+mod flags;
 mod fresh;
 mod icmp;
 mod leg;
-mod notes;
+mod legs;
 mod outstanding;
-mod pump;
+mod parse;
 mod request;
 mod response;
 mod rewrite;
@@ -31,6 +32,7 @@ pub mod segment;
 pub mod seq;
 mod server;
 mod timing;
+mod unacked;
 
 pub use build::Build;
 pub use build::LEN_MAX;
@@ -44,27 +46,27 @@ pub use fresh::Fresh;
 pub use fresh::Listener;
 pub use icmp::ErrorRewrite;
 pub use leg::Leg;
+pub use legs::LegNumber;
+pub use legs::PerLeg;
 pub use outstanding::OutstandingRoutes;
 pub use request::Message;
 pub use rewrite::Checksum;
 pub use rewrite::Rewrite;
 pub use segment::Offer;
 pub use segment::Segment;
+pub use segment::TcpFlags;
 pub use segment::Timestamps;
 
 #[cfg(test)]
 mod tests;
 
+use flags::flags;
 use leg::Phase;
 use request::Requests;
 use response::Responses;
 
 use crate::endpoint::Endpoint;
 
-/// Legs of a flow: the one in use, and one that was.
-pub const LEGS: usize = 2;
-/// In place of a leg's index: none.
-const NO_LEG: u8 = 0xff;
 /// In place of a window scale: the option was not used.
 pub(crate) const NO_SCALE: u8 = 0xff;
 /// Segments that are held of a request before the front has to wait for the rest of it: a client whose bytes nobody
@@ -116,7 +118,7 @@ pub struct Ask {
     /// Sequence number of the request's first byte.
     pub from: u32,
     /// The leg in use, if a request may stay there.
-    pub active: Option<usize>,
+    pub active: Option<LegNumber>,
     /// The client can send no more than there is, or may not: what is incomplete goes to the front.
     pub last: bool,
 }
@@ -149,6 +151,8 @@ pub enum Event {
     OldTimestamp,
     /// A segment that came before others whose framing has to be read first.
     OutOfOrder,
+    /// A SYN to a live connection: its sender was told what that one expects.
+    Challenge,
     /// A segment with flags that none of an open connection has.
     Malformed,
     /// A segment to a connection that is over.
@@ -207,22 +211,27 @@ pub enum State {
     Dead,
 }
 
-/// Both ends use timestamps.
-const TIMESTAMPS: u8 = 1;
-/// The client was told that selective acknowledgements are understood.
-const SACK: u8 = 2;
-/// The client's FIN has been passed on.
-const CLIENT_FIN: u8 = 4;
-/// A server's FIN has been passed on.
-const SERVER_FIN: u8 = 8;
-/// The FIN that the client was sent is the switch's own, not a server's.
-const OWN_FIN: u8 = 16;
-/// Nothing has been bound yet.
-const FIRST: u8 = 32;
-/// A server is chosen before there are data.
-const EAGER: u8 = 64;
-/// It was reset: whoever does not know it yet is told.
-const RESET: u8 = 128;
+flags! {
+    /// What is so of a flow.
+    FlowFlags {
+        /// Both ends use timestamps.
+        TIMESTAMPS = 1,
+        /// The client was told that selective acknowledgements are understood.
+        SACK = 2,
+        /// The client's FIN has been passed on.
+        CLIENT_FIN = 4,
+        /// A server's FIN has been passed on.
+        SERVER_FIN = 8,
+        /// The FIN that the client was sent is the switch's own, not a server's.
+        OWN_FIN = 16,
+        /// Nothing has been bound yet.
+        FIRST = 32,
+        /// A server is chosen before there are data.
+        EAGER = 64,
+        /// It was reset: whoever does not know it yet is told.
+        RESET = 128,
+    }
+}
 
 /// A client's connection.
 #[derive(Clone, Copy, Debug)]
@@ -232,11 +241,11 @@ pub struct Flow {
     /// The service's address.
     pub service: Endpoint,
     state: State,
-    flags: u8,
-    active: u8,
-    binding: u8,
+    flags: FlowFlags,
+    active: Option<LegNumber>,
+    binding: Option<LegNumber>,
     /// The leg that was in use last.
-    latest: u8,
+    latest: Option<LegNumber>,
     /// SYNs sent for the leg that is being opened.
     tries: u8,
     /// Shift of the client's windows, and of those advertised to it.
@@ -272,10 +281,16 @@ pub struct Flow {
     asked: u64,
     requests: Requests,
     responses: Responses,
-    legs: [Leg; LEGS],
+    legs: PerLeg<Leg>,
 }
 
 impl Flow {
+    /// Whether it goes on: a SYN of its client's is answered by it then, and begins no other.
+    #[inline]
+    pub const fn is_live(&self) -> bool {
+        matches!(self.state, State::Open)
+    }
+
     /// How far it has come.
     #[inline]
     pub const fn state(&self) -> State {
@@ -284,25 +299,28 @@ impl Flow {
 
     /// The leg in use.
     #[inline]
-    pub fn active(&self) -> Option<usize> {
-        index(self.active)
+    pub const fn active(&self) -> Option<LegNumber> {
+        self.active
     }
 
     /// The leg that is being opened.
     #[inline]
-    pub fn binding(&self) -> Option<usize> {
-        index(self.binding)
+    pub const fn binding(&self) -> Option<LegNumber> {
+        self.binding
     }
 
     /// A leg, if it is there.
     #[inline]
-    pub fn leg(&self, leg: usize) -> Option<&Leg> {
-        self.legs.get(leg).filter(|leg| leg.phase != Phase::None)
+    pub fn leg(&self, leg: LegNumber) -> Option<&Leg> {
+        Some(self.legs.get(leg)).filter(|leg| leg.phase != Phase::None)
     }
 
     /// The leg that leads to the front.
-    pub fn front_leg(&self) -> Option<usize> {
-        (0..LEGS).find(|&leg| self.leg(leg).is_some_and(|leg| leg.method == Method::Front))
+    pub fn front_leg(&self) -> Option<LegNumber> {
+        let is_front = |leg: &Leg| leg.method == Method::Front;
+        LegNumber::ALL
+            .into_iter()
+            .find(|&leg| self.leg(leg).is_some_and(is_front))
     }
 
     /// Requests that have no whole response yet.
@@ -338,11 +356,11 @@ impl Flow {
             .then_some("the client has acknowledged more than it was sent")
     }
 
-    const fn has(&self, flag: u8) -> bool {
-        self.flags & flag != 0
+    const fn has(&self, flag: FlowFlags) -> bool {
+        self.flags.intersects(flag)
     }
 
-    fn leg_mut(&mut self, leg: usize) -> Option<&mut Leg> {
+    fn leg_mut(&mut self, leg: LegNumber) -> &mut Leg {
         self.legs.get_mut(leg)
     }
 
@@ -355,7 +373,7 @@ impl Flow {
     }
 
     /// A segment to the client with what it has been sent and what it has sent.
-    fn for_client(&self, flags: u8) -> Build {
+    fn for_client(&self, flags: TcpFlags) -> Build {
         Build {
             source: self.service,
             destination: self.client,
@@ -386,16 +404,16 @@ impl Flow {
 
     /// Ends every leg by a reset, and the client's connection too where `client` says so.
     fn reset<E: Env>(&mut self, client: bool, env: &mut E) {
-        for leg in 0..LEGS {
+        for leg in LegNumber::ALL {
             self.drop_leg(leg, true, env);
         }
         if client {
             env.emit(self.for_client(segment::RST | segment::ACK));
         }
         env.discard();
-        env.forget_notes();
+        env.forget_unacked();
         self.responses.forget();
-        self.flags = self.flags & !CLIENT_FIN | RESET;
+        self.flags = self.flags.difference(CLIENT_FIN) | RESET;
         self.seen = milliseconds(env.now());
         self.state = State::Closing;
     }
@@ -424,14 +442,6 @@ const fn shift(scale: u8) -> u32 {
     } else {
         scale as u32
     }
-}
-
-fn index(leg: u8) -> Option<usize> {
-    (usize::from(leg) < LEGS).then_some(usize::from(leg))
-}
-
-fn number(leg: usize) -> u8 {
-    u8::try_from(leg).unwrap_or(NO_LEG)
 }
 
 /// Milliseconds, modulo 2³², of a time in ns.

@@ -7,6 +7,7 @@ use super::segment::HEADER;
 use super::segment::OPTION_SACK;
 use super::segment::OPTION_TIMESTAMPS;
 use super::segment::URG;
+use super::TcpFlags;
 use crate::endpoint::Endpoint;
 
 /// The headers of a segment after the switch. Numbers are in host order.
@@ -21,7 +22,7 @@ pub struct Rewrite {
     /// Acknowledgement.
     pub ack: u32,
     /// Flags. Where the segment had [`URG`] and these have not, its urgent pointer is cleared.
-    pub flags: u8,
+    pub flags: TcpFlags,
     /// Window.
     pub window: u16,
     /// Added to the sender's clock.
@@ -155,9 +156,9 @@ impl Rewrite {
         replace::<FULL>(change, ack, self.ack);
         let [offset, flags, ..] = *window;
         let [high, low] = self.window.to_be_bytes();
-        let new = u32::from_be_bytes([offset, self.flags, high, low]);
+        let new = u32::from_be_bytes([offset, self.flags.byte(), high, low]);
         replace::<FULL>(change, window, new);
-        if flags & !self.flags & URG != 0 {
+        if TcpFlags::of(flags).difference(self.flags).intersects(URG) {
             no_pointer::<FULL>(header, change)?;
         }
         Some(offset)

@@ -1,21 +1,50 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! A TCP segment, as its header says (RFC 9293, 3.1; options: RFC 7323, RFC 2018).
 
+use super::flags::flags;
 use crate::endpoint::Endpoint;
 use crate::packet::Ip;
 
-/// No more data from the sender.
-pub const FIN: u8 = 1;
-/// Synchronise sequence numbers.
-pub const SYN: u8 = 2;
-/// Reset the connection.
-pub const RST: u8 = 4;
-/// Push.
-pub const PSH: u8 = 8;
-/// The acknowledgement field is significant.
-pub const ACK: u8 = 16;
-/// The urgent pointer is significant.
-pub const URG: u8 = 32;
+flags! {
+    /// The flags of a TCP header.
+    pub TcpFlags {
+        /// No more data from the sender.
+        FIN = 1,
+        /// Synchronise sequence numbers.
+        SYN = 2,
+        /// Reset the connection.
+        RST = 4,
+        /// Push.
+        PSH = 8,
+        /// The acknowledgement field is significant.
+        ACK = 16,
+        /// The urgent pointer is significant.
+        URG = 32,
+    }
+}
+
+impl TcpFlags {
+    /// No flag.
+    pub const NONE: Self = Self(0);
+
+    /// The flags of a byte of the header.
+    #[inline]
+    pub const fn of(byte: u8) -> Self {
+        Self(byte)
+    }
+
+    /// The byte that they are written as.
+    #[inline]
+    pub const fn byte(self) -> u8 {
+        self.0
+    }
+
+    /// Those that say what a segment is to a connection: SYN, RST and ACK.
+    #[inline]
+    pub fn control(self) -> Self {
+        self & (SYN | RST | ACK)
+    }
+}
 
 /// Length of a header without options, bytes.
 pub const HEADER: usize = 20;
@@ -86,7 +115,7 @@ pub struct Segment {
     /// What is expected next, if [`ACK`] is set.
     pub ack: u32,
     /// Flags.
-    pub flags: u8,
+    pub flags: TcpFlags,
     /// Window, not scaled.
     pub window: u16,
     /// Bytes of data.
@@ -194,6 +223,7 @@ impl Segment {
         let (fixed, options) = header.split_first_chunk::<HEADER>()?;
         let [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, w0, w1, _, _, _, _] =
             *fixed;
+        let flags = TcpFlags::of(flags);
         let mut rest = Rest::default();
         match options.first_chunk::<12>() {
             Some(&[o0, o1, o2, o3, v0, v1, v2, v3, e0, e1, e2, e3])
@@ -204,7 +234,7 @@ impl Segment {
                     echo: u32::from_be_bytes([e0, e1, e2, e3]),
                 });
             }
-            _ => rest = Rest::read(options, flags & SYN != 0)?,
+            _ => rest = Rest::read(options, flags.intersects(SYN))?,
         }
         // Made where it stays, and not copied.
         Some(Self {
@@ -230,8 +260,8 @@ impl Segment {
 
     /// Whether a flag is set.
     #[inline]
-    pub const fn is(&self, flag: u8) -> bool {
-        self.flags & flag != 0
+    pub const fn is(&self, flag: TcpFlags) -> bool {
+        self.flags.intersects(flag)
     }
 
     /// Sequence number behind its data.
@@ -326,16 +356,35 @@ mod tests {
 
     use std::vec::Vec;
 
-    fn header(flags: u8, options: &[u8]) -> Vec<u8> {
+    fn header(flags: TcpFlags, options: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::from([
-            0x1f, 0x90, 0, 80, 0, 0, 0, 7, 0, 0, 0, 9, 0, flags, 1, 0, 0, 0, 0, 0,
+            0x1f,
+            0x90,
+            0,
+            80,
+            0,
+            0,
+            0,
+            7,
+            0,
+            0,
+            0,
+            9,
+            0,
+            flags.byte(),
+            1,
+            0,
+            0,
+            0,
+            0,
+            0,
         ]);
         bytes.extend_from_slice(options);
         bytes[12] = u8::try_from(bytes.len() / 4).unwrap() << 4;
         bytes
     }
 
-    fn read(flags: u8, options: &[u8]) -> Option<Segment> {
+    fn read(flags: TcpFlags, options: &[u8]) -> Option<Segment> {
         Segment::read([1; 16], [2; 16], &header(flags, options), 5)
     }
 

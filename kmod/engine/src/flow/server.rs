@@ -8,20 +8,22 @@ use super::leg::HEARD;
 use super::leg::SPOILED;
 use super::leg::USED;
 use super::milliseconds;
-use super::notes;
 use super::response::Read;
+use super::segment::TcpFlags;
 use super::segment::ACK;
 use super::segment::FIN;
 use super::segment::PSH;
 use super::segment::RST;
 use super::segment::SYN;
 use super::seq;
+use super::unacked;
 use super::Env;
 use super::Event;
 use super::Failure;
 use super::Flow;
 use super::Leg;
 use super::LegEvent;
+use super::LegNumber;
 use super::Method;
 use super::Payload;
 use super::Segment;
@@ -29,7 +31,6 @@ use super::Verdict;
 use super::CLIENT_FIN;
 use super::EAGER;
 use super::HOLD_MAX;
-use super::NO_LEG;
 use super::NO_SCALE;
 use super::SERVER_FIN;
 use super::TIMESTAMPS;
@@ -39,7 +40,7 @@ impl Flow {
     /// Takes a segment of a leg's server.
     pub fn server<E: Env>(
         &mut self,
-        leg: usize,
+        leg: LegNumber,
         segment: &Segment,
         packet: &E::Packet,
         env: &mut E,
@@ -58,7 +59,7 @@ impl Flow {
     /// A segment of a leg's server that is not connected, or not the one in use.
     #[cold]
     #[inline(never)]
-    fn server_not_in_use<E: Env>(&mut self, leg: usize, segment: &Segment, env: &mut E) {
+    fn server_not_in_use<E: Env>(&mut self, leg: LegNumber, segment: &Segment, env: &mut E) {
         let Some(&found) = self.leg(leg) else {
             return;
         };
@@ -81,28 +82,33 @@ impl Flow {
     }
 
     /// The answer to a SYN (RFC 9293, 3.10.7.3).
-    fn server_answers<E: Env>(&mut self, index: usize, leg: &Leg, segment: &Segment, env: &mut E) {
+    fn server_answers<E: Env>(
+        &mut self,
+        index: LegNumber,
+        leg: &Leg,
+        segment: &Segment,
+        env: &mut E,
+    ) {
         let sent = leg.start.wrapping_add(leg.to_server);
         let acknowledges = segment.is(ACK) && segment.ack == sent;
-        match segment.flags & (SYN | ACK | RST) {
-            flags if flags & RST != 0 && acknowledges => {
+        match segment.flags.control() {
+            flags if flags.intersects(RST) && acknowledges => {
                 self.bind_failed(Failure::Refused, env);
             }
-            flags if flags & RST != 0 => env.count(Event::OutOfWindow),
+            flags if flags.intersects(RST) => env.count(Event::OutOfWindow),
             flags if flags == SYN | ACK && acknowledges => {
                 self.server_connects(index, segment, env);
             }
-            flags if flags & ACK != 0 && !acknowledges => {
+            flags if flags.intersects(ACK) && !acknowledges => {
                 // It holds an older connection of the same addresses and ports: that one is reset, and this one begun
                 // again, from another number where it has been tried.
                 let mut build = self.for_leg(leg, segment.ack, 0, RST);
                 build.timestamps = None;
                 env.emit(build);
                 let (again, tries) = (self.tries > 1, self.tries);
-                if let Some(leg) = self.leg_mut(index) {
-                    if again {
-                        leg.to_server = segment.ack.wrapping_add(1 << 17).wrapping_sub(leg.start);
-                    }
+                if again {
+                    let leg = self.leg_mut(index);
+                    leg.to_server = segment.ack.wrapping_add(1 << 17).wrapping_sub(leg.start);
                 }
                 if tries < 4 {
                     self.send_syn(index, env);
@@ -112,15 +118,13 @@ impl Flow {
         }
     }
 
-    fn server_connects<E: Env>(&mut self, index: usize, segment: &Segment, env: &mut E) {
+    fn server_connects<E: Env>(&mut self, index: LegNumber, segment: &Segment, env: &mut E) {
         if self.has(TIMESTAMPS) && segment.timestamps.is_none() {
             self.bind_failed(Failure::Options, env);
             return;
         }
         let shown = self.shown_clock;
-        let Some(leg) = self.leg_mut(index) else {
-            return;
-        };
+        let leg = self.leg_mut(index);
         leg.phase = Phase::Open;
         leg.scale = segment.offer.window_scale.unwrap_or(NO_SCALE);
         if let Some(timestamps) = segment.timestamps {
@@ -128,13 +132,11 @@ impl Flow {
             leg.told = timestamps.value;
         }
         let (start, send_next) = (leg.start, leg.start.wrapping_add(leg.to_server));
-        self.binding = NO_LEG;
+        self.binding = None;
         self.put_to_use(index, start, send_next, segment.seq.wrapping_add(1));
         if self.client_scale == NO_SCALE {
             // Nobody scales: the option was not sent.
-            if let Some(leg) = self.leg_mut(index) {
-                leg.scale = NO_SCALE;
-            }
+            self.leg_mut(index).scale = NO_SCALE;
         }
         self.responses.begin(self.to_client);
         self.asked = env.now();
@@ -148,7 +150,7 @@ impl Flow {
         }
         env.event(index, LegEvent::Connected(largest));
         if env.held_end().is_some() {
-            self.pump(None, false, env);
+            self.parse_requests(None, false, env);
             return;
         }
         if !self.has(EAGER) {
@@ -164,7 +166,13 @@ impl Flow {
     }
 
     /// A server whose leg is not in use: it has everything, and sends again what it thinks lost.
-    fn server_parked<E: Env>(&mut self, index: usize, leg: &Leg, segment: &Segment, env: &mut E) {
+    fn server_parked<E: Env>(
+        &mut self,
+        index: LegNumber,
+        leg: &Leg,
+        segment: &Segment,
+        env: &mut E,
+    ) {
         if segment.is(RST) {
             if segment.seq == leg.since {
                 self.drop_leg(index, false, env);
@@ -191,7 +199,7 @@ impl Flow {
     #[inline(never)]
     fn server_begins_or_resets<E: Env>(
         &mut self,
-        index: usize,
+        index: LegNumber,
         segment: &Segment,
         env: &mut E,
     ) -> Verdict {
@@ -212,12 +220,12 @@ impl Flow {
 
     fn server_speaks<E: Env>(
         &mut self,
-        index: usize,
+        index: LegNumber,
         segment: &Segment,
         packet: &E::Packet,
         env: &mut E,
     ) -> Verdict {
-        if segment.flags & (SYN | RST) != 0 {
+        if segment.is(SYN | RST) {
             return self.server_begins_or_resets(index, segment, env);
         }
         self.seen = milliseconds(env.now());
@@ -235,17 +243,16 @@ impl Flow {
             return Verdict::Drop;
         }
         if seq::before(leg.acked, ack) {
-            if let Some(leg) = self.leg_mut(index) {
-                leg.acked = ack;
-                leg.start = seq::follow(leg.start, ack);
-                leg.mark(HEARD);
-            }
+            let leg = self.leg_mut(index);
+            leg.acked = ack;
+            leg.start = seq::follow(leg.start, ack);
+            leg.mark(HEARD);
             self.responses.follow(ack);
             if self.head_len > 0 && self.unproven().is_none() {
                 self.head_len = 0;
             }
-            if !env.notes().is_empty() {
-                notes::trim(env, ack);
+            if !env.unacked().is_empty() {
+                unacked::trim(env, ack);
             }
         }
         let end = start.wrapping_add(segment.payload);
@@ -266,7 +273,7 @@ impl Flow {
         };
         // Proof, or an acknowledgement, that a request waited for.
         if env.held_end().is_some() {
-            self.pump(None, false, env);
+            self.parse_requests(None, false, env);
         }
         verdict
     }
@@ -274,12 +281,17 @@ impl Flow {
     /// Passes the first bytes of a segment's data on to the client.
     #[cold]
     #[inline(never)]
-    fn forward_part(&mut self, leg: usize, segment: &Segment, bytes: u32) -> Verdict {
-        self.toward_client(leg, segment, segment.flags & !(FIN | PSH), Some(bytes))
+    fn forward_part(&mut self, leg: LegNumber, segment: &Segment, bytes: u32) -> Verdict {
+        self.toward_client(
+            leg,
+            segment,
+            segment.flags.difference(FIN | PSH),
+            Some(bytes),
+        )
     }
 
     #[inline]
-    fn forward(&mut self, leg: usize, segment: &Segment, flags: u8) -> Verdict {
+    fn forward(&mut self, leg: LegNumber, segment: &Segment, flags: TcpFlags) -> Verdict {
         self.toward_client(leg, segment, flags, None)
     }
 
@@ -287,7 +299,7 @@ impl Flow {
     /// ends.
     fn read_response<E: Env>(
         &mut self,
-        index: usize,
+        index: LegNumber,
         segment: &Segment,
         packet: &E::Packet,
         start: u32,
@@ -333,15 +345,13 @@ impl Flow {
             }
             self.reach(index, end, env);
         }
-        if let Some(leg) = self.leg_mut(index) {
-            leg.mark(USED);
-        }
+        self.leg_mut(index).mark(USED);
         end
     }
 
     /// Whether the data of a segment of a leg's server may have to be read: a response may begin or end there.
     #[must_use]
-    pub fn reads_of_server(&self, leg: usize, segment: &Segment) -> bool {
+    pub fn reads_of_server(&self, leg: LegNumber, segment: &Segment) -> bool {
         let in_use = self.leg(leg).filter(|_| self.active() == Some(leg));
         in_use.is_some_and(|leg| {
             let end = segment.data_end().wrapping_add(leg.to_client);
@@ -351,7 +361,7 @@ impl Flow {
 
     /// Whether data of such a segment have to be read that are not among `own`, the first of them.
     #[must_use]
-    pub fn reads_of_server_behind(&self, leg: usize, segment: &Segment, own: &[u8]) -> bool {
+    pub fn reads_of_server_behind(&self, leg: LegNumber, segment: &Segment, own: &[u8]) -> bool {
         let Some(found) = self.leg(leg) else {
             return false;
         };
@@ -374,22 +384,20 @@ impl Flow {
     /// What comes where no response is waited for, in a segment whose data begin at `start`. Gives where what may pass ends.
     #[cold]
     #[inline(never)]
-    fn unsolicited<E: Env>(&mut self, index: usize, start: u32, env: &mut E) -> u32 {
+    fn unsolicited<E: Env>(&mut self, index: LegNumber, start: u32, env: &mut E) -> u32 {
         let to = self.responses.at;
         env.count(Event::Unsolicited);
         // The leg is needed until the client has what came before.
         if to == start && self.client_has_all() {
             self.replay_elsewhere(index, env);
         } else if self.responses.outstanding() == 0 {
-            if let Some(leg) = self.leg_mut(index) {
-                leg.mark(ENDED | SPOILED);
-            }
+            self.leg_mut(index).mark(ENDED | SPOILED);
         }
         to
     }
 
     /// Data before `end` pass to the client: responses may have ended.
-    fn reach<E: Env>(&mut self, index: usize, end: u32, env: &mut E) {
+    fn reach<E: Env>(&mut self, index: LegNumber, end: u32, env: &mut E) {
         self.responses.reach(end);
         let ended = self.responses.take_ended();
         for _ in 0..ended {
@@ -403,7 +411,7 @@ impl Flow {
 
     /// Whether the leg's server has seen something of the request that the next response answers.
     #[inline]
-    fn solicited(&self, leg: usize) -> bool {
+    fn solicited(&self, leg: LegNumber) -> bool {
         match (self.responses.unanswered(), self.leg(leg)) {
             (Some(start), Some(leg)) => seq::before(start, leg.acked),
             // Behind an interim response.
@@ -425,7 +433,7 @@ impl Flow {
     #[inline(never)]
     fn server_ends<E: Env>(
         &mut self,
-        index: usize,
+        index: LegNumber,
         segment: &Segment,
         end: u32,
         env: &mut E,
@@ -439,7 +447,7 @@ impl Flow {
             return if segment.payload == 0 {
                 Verdict::Drop
             } else {
-                self.forward(index, segment, segment.flags & !FIN)
+                self.forward(index, segment, segment.flags.difference(FIN))
             };
         };
         let idle = self.responses.idle()
@@ -451,18 +459,16 @@ impl Flow {
             let verdict = if segment.payload == 0 {
                 Verdict::Drop
             } else {
-                self.forward(index, segment, segment.flags & !FIN)
+                self.forward(index, segment, segment.flags.difference(FIN))
             };
-            if let Some(leg) = self.leg_mut(index) {
-                leg.mark(ENDED);
-            }
+            self.leg_mut(index).mark(ENDED);
             return verdict;
         }
         if self.untaken(&leg) {
             // It closed while the request was on its way. It says so again if the client has not everything yet.
             if segment.payload != 0 {
                 env.count(Event::OutOfOrder);
-                return self.forward(index, segment, segment.flags & !FIN);
+                return self.forward(index, segment, segment.flags.difference(FIN));
             }
             if self.client_has_all() {
                 env.count(Event::Replay);
@@ -478,7 +484,7 @@ impl Flow {
     }
 
     /// Gives a leg up. What was sent to it and has no answer is the client's still, and goes elsewhere.
-    fn replay_elsewhere<E: Env>(&mut self, index: usize, env: &mut E) {
+    fn replay_elsewhere<E: Env>(&mut self, index: LegNumber, env: &mut E) {
         if self.leg(index).is_some_and(|leg| !leg.is(USED)) {
             env.event(index, LegEvent::Failed(Failure::Refused));
         }
@@ -490,7 +496,7 @@ impl Flow {
 
     fn server_resets<E: Env>(
         &mut self,
-        index: usize,
+        index: LegNumber,
         leg: &Leg,
         segment: &Segment,
         start: u32,

@@ -8,6 +8,7 @@ use super::Env;
 use super::Event;
 use super::Failure;
 use super::Flow;
+use super::LegNumber;
 use super::State;
 use super::CLIENT_FIN;
 use super::OWN_FIN;
@@ -85,7 +86,7 @@ impl Flow {
         }
         if env.held_end().is_some() && self.responses.idle() {
             // A head that is too slow. What the front makes of it is the front's.
-            self.pump(None, true, env);
+            self.parse_requests(None, true, env);
             if self.binding().is_none() && self.state == State::Open {
                 // It waits for proof that the response before is complete: the client sends it again if it is there.
                 env.discard();
@@ -112,7 +113,7 @@ impl Flow {
     /// Forgets a flow that both sides have ended, and tells the servers of legs that are not in use.
     fn finish<E: Env>(&mut self, env: &mut E) {
         let active = self.active();
-        for index in 0..super::LEGS {
+        for index in LegNumber::ALL {
             let told = active == Some(index)
                 || self
                     .leg(index)

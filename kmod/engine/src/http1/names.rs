@@ -28,7 +28,7 @@ const HOST: u64 = eight(b"Host: \0\0");
 
 /// What comes after the colon of a request's Host field that starts a line. `None`: it is not written as usual.
 #[inline(always)]
-pub(super) fn usual_host(line: &[u8]) -> Option<&[u8]> {
+pub(super) fn known_host(line: &[u8]) -> Option<&[u8]> {
     let start = line.first_chunk::<8>()?;
     (eight(start) & SIX == HOST).then(|| line.get(5..))?
 }
@@ -36,7 +36,7 @@ pub(super) fn usual_host(line: &[u8]) -> Option<&[u8]> {
 /// The name that starts a line of a response, if it matters, and what comes after its colon. `None`: it is none of those that are known
 /// here.
 #[inline(always)]
-pub(super) fn usual(line: &[u8]) -> Option<(Option<Word>, &[u8])> {
+pub(super) fn known(line: &[u8]) -> Option<(Option<Word>, &[u8])> {
     let (start, rest) = line.split_first_chunk::<8>()?;
     let (word, value) = match eight(start) {
         SERVER => (None, line.get(7..)),
@@ -80,23 +80,23 @@ mod tests {
             ("Vary", None),
         ] {
             let line = std::format!("{name}: 12\r\n\r\n");
-            assert_eq!(usual(line.as_bytes()), Some((word, &b" 12\r\n\r\n"[..])));
+            assert_eq!(known(line.as_bytes()), Some((word, &b" 12\r\n\r\n"[..])));
             for at in 0..=name.len() {
-                assert_eq!(usual(&line.as_bytes()[..at]), None, "{line} {at}");
+                assert_eq!(known(&line.as_bytes()[..at]), None, "{line} {at}");
                 for byte in 0..=u8::MAX {
                     let mut other = line.clone().into_bytes();
                     if other[at] == byte {
                         continue;
                     }
                     other[at] = byte;
-                    assert_eq!(usual(&other), None, "{line} {at} {byte}");
+                    assert_eq!(known(&other), None, "{line} {at} {byte}");
                 }
             }
         }
-        assert_eq!(usual(b"Server:x\r\n\r\n"), None, "it is not usual");
-        assert_eq!(usual_host(b"Host: a\r\n"), Some(&b" a\r\n"[..]));
+        assert_eq!(known(b"Server:x\r\n\r\n"), None, "it is not known");
+        assert_eq!(known_host(b"Host: a\r\n"), Some(&b" a\r\n"[..]));
         for other in ["host: a\r\n", "Host:ab\r\n", "Hosts: a\r\n", "Host: a"] {
-            assert_eq!(usual_host(other.as_bytes()), None, "{other}");
+            assert_eq!(known_host(other.as_bytes()), None, "{other}");
         }
     }
 }

@@ -134,14 +134,14 @@ impl HeadParser {
 
     /// What a new reader's first [`parse`](Self::parse) gives for a usual head that is whole in `buf`.
     #[inline]
-    pub(crate) fn usual(limits: Limits, buf: &[u8]) -> Option<Head<'_>> {
+    pub(crate) fn fast(limits: Limits, buf: &[u8]) -> Option<Head<'_>> {
         let window = buf.get(..wide(clamp(limits.head))).unwrap_or(buf);
         whole::read(window, clamp(limits.target), clamp(limits.fields))
     }
 
     /// What it gives for any other.
     #[inline(never)]
-    pub(crate) fn unusual(limits: Limits, buf: &[u8]) -> Result<Option<Head<'_>>, HeadError> {
+    pub(crate) fn slow(limits: Limits, buf: &[u8]) -> Result<Option<Head<'_>>, HeadError> {
         Self::new(limits).parse_on(buf)
     }
 

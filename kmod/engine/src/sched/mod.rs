@@ -27,6 +27,7 @@
 mod candidates;
 mod failures;
 mod fastest;
+mod layout;
 mod least;
 pub mod maglev;
 mod p2c;
@@ -47,6 +48,9 @@ pub(crate) use candidates::below;
 use candidates::Candidates;
 
 pub use failures::Failures;
+pub use layout::LayoutError;
+pub use layout::LookupTable;
+pub use layout::Memory;
 pub use server::Cursor;
 pub use server::Server;
 pub use server::MAX_WEIGHT;

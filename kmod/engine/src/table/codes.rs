@@ -49,6 +49,8 @@ numbered! {
         Present = 1 "present",
         /// That it is not.
         Absent = 2 "absent",
+        /// That it is not there, or is none of its values.
+        NoneOf = 3 "none of",
     }
     /// How a value is compared ([`ValueRecord::kind`](super::format::ValueRecord::kind)).
     ValueKind: u32 {
@@ -88,7 +90,7 @@ mod tests {
                 assert_eq!(ConditionOn::of(on.with(test)), Some((on, test)));
             }
         }
-        for word in [3, 0x300, 0x1_0000, u32::MAX] {
+        for word in [3, 0x400, 0x1_0000, u32::MAX] {
             assert_eq!(ConditionOn::of(word), None);
         }
     }

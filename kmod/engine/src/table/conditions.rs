@@ -158,9 +158,12 @@ impl<B: Deref<Target = [u8]>> Table<B> {
             (ConditionTest::Present, value) => value.is_some(),
             (ConditionTest::Absent, value) => value.is_none(),
             (ConditionTest::AnyOf, None) => false,
-            (ConditionTest::AnyOf, Some(value)) => self
-                .records::<ValueRecord>(condition.values, condition.values_len)
-                .any(|test| self.value_matches(&value, &test)),
+            (ConditionTest::NoneOf, None) => true,
+            (ConditionTest::AnyOf | ConditionTest::NoneOf, Some(value)) => {
+                let mut tests = self.records::<ValueRecord>(condition.values, condition.values_len);
+                let found = tests.any(|test| self.value_matches(&value, &test));
+                found == matches!(test, ConditionTest::AnyOf)
+            }
         })
     }
 

@@ -183,6 +183,7 @@ pub(crate) mod tests {
     use l7switch_engine::netlink::Command;
 
     use super::*;
+    use crate::request;
 
     /// A kernel that has its answers written down.
     #[derive(Debug, Default)]
@@ -217,15 +218,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn message(kind: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
-        let mut bytes = u32::try_from(16 + payload.len())
-            .unwrap()
-            .to_ne_bytes()
-            .to_vec();
-        bytes.extend(kind.to_ne_bytes());
-        bytes.extend(flags.to_ne_bytes());
-        bytes.extend(sequence.to_ne_bytes());
-        bytes.extend([0; 4]);
-        bytes.extend(payload);
+        let mut bytes = request::message(kind, flags, sequence, payload);
         bytes.resize(bytes.len().next_multiple_of(4), 0);
         bytes
     }

@@ -12,8 +12,10 @@ use crate::attribute::Encode;
 use crate::attribute::Nest;
 use crate::error::Error;
 
-/// Where the attributes begin, bytes: a netlink header (16) and generic netlink's (4) stand before them.
-pub(crate) const ATTRIBUTES: usize = 20;
+/// Bytes of a netlink header.
+const HEADER: usize = 16;
+/// Where the attributes begin, bytes: a netlink header and generic netlink's (4) stand before them.
+pub(crate) const ATTRIBUTES: usize = HEADER + 4;
 
 /// The attributes of a request or of a nest.
 #[derive(Debug, Default)]
@@ -117,20 +119,25 @@ impl Request {
 
     /// The whole message. `flags` go with `NLM_F_REQUEST`.
     pub(crate) fn finish(&self, flags: u16, sequence: u32) -> Vec<u8> {
-        let attributes = &self.attributes.bytes;
-        // Attributes are shorter than 64 KiB each and few.
-        let length = u32::try_from(ATTRIBUTES + attributes.len()).unwrap_or(u32::MAX);
-        let mut message = Vec::with_capacity(ATTRIBUTES + attributes.len());
-        message.extend_from_slice(&length.to_ne_bytes());
-        message.extend_from_slice(&self.family.to_ne_bytes());
-        message.extend_from_slice(&(NLM_F_REQUEST | flags).to_ne_bytes());
-        message.extend_from_slice(&sequence.to_ne_bytes());
-        // The port: the kernel fills it in.
-        message.extend_from_slice(&[0; 4]);
-        message.extend_from_slice(&[self.command, self.version, 0, 0]);
-        message.extend_from_slice(attributes);
-        message
+        let head = [self.command, self.version, 0, 0];
+        let payload = [&head, self.attributes.bytes.as_slice()].concat();
+        message(self.family, NLM_F_REQUEST | flags, sequence, &payload)
     }
+}
+
+/// A message of netlink.
+pub(crate) fn message(kind: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
+    // Attributes are shorter than 64 KiB each and few.
+    let length = u32::try_from(HEADER + payload.len()).unwrap_or(u32::MAX);
+    let mut message = Vec::with_capacity(HEADER + payload.len());
+    message.extend_from_slice(&length.to_ne_bytes());
+    message.extend_from_slice(&kind.to_ne_bytes());
+    message.extend_from_slice(&flags.to_ne_bytes());
+    message.extend_from_slice(&sequence.to_ne_bytes());
+    // The port: the kernel fills it in.
+    message.extend_from_slice(&[0; 4]);
+    message.extend_from_slice(payload);
+    message
 }
 
 #[cfg(test)]

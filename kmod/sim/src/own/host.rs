@@ -162,7 +162,7 @@ impl Own {
             return false;
         };
         let (rcv, max, recent) = (tcb.rcv, tcb.max, tcb.ts_recent);
-        if segment.flags & (SYN | ACK | RST) == SYN {
+        if segment.flags.control() == SYN {
             let newer = match (tcb.timestamps, segment.timestamps) {
                 (true, Some(t)) => before(recent, t.value),
                 _ => false,
@@ -232,9 +232,7 @@ impl Stack for Own {
             }
             self.index.remove(&key);
         }
-        if segment.flags & (SYN | ACK | RST) == SYN
-            && self.listening.contains(&segment.destination.port)
-        {
+        if segment.flags.control() == SYN && self.listening.contains(&segment.destination.port) {
             self.listen_to(now, &segment, None);
         } else {
             self.refuse(&segment);

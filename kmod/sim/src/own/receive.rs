@@ -70,7 +70,7 @@ impl Tcb {
             return;
         }
         // A SYN is another connection's, which has agreed on nothing yet.
-        if self.timestamps && segment.flags & (RST | SYN) == 0 {
+        if self.timestamps && !segment.is(RST | SYN) {
             let Some(t) = segment.timestamps else {
                 errors.push("a segment without the timestamps that were agreed on".into());
                 return;

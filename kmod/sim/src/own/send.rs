@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! What a connection sends, and when.
 
+use l7switch_engine::flow::TcpFlags;
 use l7switch_engine::flow::segment::ACK;
 use l7switch_engine::flow::segment::FIN;
 use l7switch_engine::flow::segment::PSH;
@@ -26,9 +27,9 @@ pub(super) struct Out<'a> {
 }
 
 impl Tcb {
-    fn options(&self, flags: u8, out: &Out<'_>) -> Vec<u8> {
+    fn options(&self, flags: TcpFlags, out: &Out<'_>) -> Vec<u8> {
         let mut options = Vec::new();
-        if flags & SYN != 0 {
+        if flags.intersects(SYN) {
             let header = if l7switch_engine::endpoint::is_ipv4(&self.local.address) {
                 40
             } else {
@@ -46,15 +47,19 @@ impl Tcb {
         } else if self.timestamps {
             options.extend_from_slice(&[1, 1]);
         }
-        if self.timestamps && flags & RST == 0 {
+        if self.timestamps && !flags.intersects(RST) {
             options.extend_from_slice(&[8, 10]);
             options.extend_from_slice(&out.clock.to_be_bytes());
-            let echo = if flags & ACK != 0 { self.ts_recent } else { 0 };
+            let echo = if flags.intersects(ACK) {
+                self.ts_recent
+            } else {
+                0
+            };
             options.extend_from_slice(&echo.to_be_bytes());
-        } else if flags & RST != 0 {
+        } else if flags.intersects(RST) {
             options.clear();
         }
-        if flags & SYN != 0 {
+        if flags.intersects(SYN) {
             let scale = match self.state {
                 State::SynSent => out.config.scale,
                 _ => out.config.scale.filter(|_| self.receive_scale != 255),
@@ -62,7 +67,7 @@ impl Tcb {
             if let Some(scale) = scale {
                 options.extend_from_slice(&[1, 3, 3, scale]);
             }
-        } else if self.sack && flags & RST == 0 {
+        } else if self.sack && !flags.intersects(RST) {
             let mut blocks: Vec<(u32, u32)> = self.dsack.into_iter().collect();
             for (seq, data) in &self.later {
                 let end = seq.wrapping_add(data.len() as u32);
@@ -84,8 +89,8 @@ impl Tcb {
     }
 
     /// Sends a segment.
-    pub(super) fn emit(&mut self, seq: u32, flags: u8, data: &[u8], out: &mut Out<'_>) {
-        let scale = if flags & SYN != 0 || self.receive_scale == 255 {
+    pub(super) fn emit(&mut self, seq: u32, flags: TcpFlags, data: &[u8], out: &mut Out<'_>) {
+        let scale = if flags.intersects(SYN) || self.receive_scale == 255 {
             0
         } else {
             self.receive_scale
@@ -96,7 +101,7 @@ impl Tcb {
             self.edge = edge;
         }
         let window = (self.edge.wrapping_sub(self.rcv) >> scale).min(0xffff);
-        if flags & ACK != 0 {
+        if flags.intersects(ACK) {
             self.ack_at = None;
             self.unacked = 0;
             self.wup = self.rcv;
@@ -105,7 +110,7 @@ impl Tcb {
             source: self.local,
             destination: self.remote,
             seq,
-            ack: if flags & ACK != 0 { self.rcv } else { 0 },
+            ack: if flags.intersects(ACK) { self.rcv } else { 0 },
             flags,
             window: window as u16,
             options: self.options(flags, out),
@@ -201,7 +206,7 @@ impl Tcb {
             let seq = self.nxt;
             self.nxt = seq
                 .wrapping_add(len)
-                .wrapping_add(u32::from(flags & FIN != 0));
+                .wrapping_add(u32::from(flags.intersects(FIN)));
             self.emit(seq, flags, &data, out);
             if before(self.max, self.nxt) {
                 self.max = self.nxt;
@@ -242,7 +247,7 @@ impl Tcb {
         if self.fin_sent() && len == data && data == self.buffer.len() as u32 {
             flags |= FIN;
         }
-        if len > 0 || flags & FIN != 0 {
+        if len > 0 || flags.intersects(FIN) {
             self.emit(self.una, flags, &bytes, out);
         }
     }

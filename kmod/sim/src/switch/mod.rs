@@ -38,9 +38,9 @@ use crate::plan::Plan;
 use crate::wire;
 use crate::wire::Read;
 
-use packet::NoteMemory;
 use packet::Owned;
 use packet::Packet;
+use packet::UnackedMemory;
 use packet::Waiting;
 use platform::Carrier;
 pub use platform::Counted;
@@ -313,17 +313,14 @@ impl Switch {
         let mut reopened = false;
         let segment = read.segment;
         let key = (segment.source, segment.destination);
-        if segment.flags & (SYN | ACK | RST) != SYN
-            && let Some(&id) = self.by_client.get(&key)
-        {
-            let verdict = self.with(
-                now,
-                id,
-                out,
-                |flow, env, packet| flow.client(&segment, packet, env),
-                packet,
-                read,
-            );
+        let is_live = |id: &&usize| {
+            let entry = self.flows[**id].as_ref();
+            entry.is_some_and(|entry| entry.flow.is_live())
+        };
+        let begins = segment.flags.control() == SYN;
+        let id = self.by_client.get(&key);
+        if let Some(&id) = id.filter(|id| !begins || is_live(id)) {
+            let verdict = self.take(now, id, packet, read, out);
             if verdict == Verdict::Reopen {
                 self.note(|| "  switch: Reopen".into());
                 self.verdict("reopen");
@@ -350,7 +347,7 @@ impl Switch {
             }
             Fresh::Answer(build) => {
                 self.note(|| "  switch: answers".into());
-                if build.flags & SYN != 0 {
+                if build.flags.intersects(SYN) {
                     let isn = build.ack.wrapping_sub(1);
                     self.answered.insert((key.0, key.1, isn, build.seq));
                 }
@@ -361,14 +358,7 @@ impl Switch {
                 self.note(|| "  switch: a flow".into());
                 self.verdict("open");
                 let id = self.insert(flow, &segment);
-                let verdict = self.with(
-                    now,
-                    id,
-                    out,
-                    |flow, env, packet| flow.client(&segment, packet, env),
-                    packet,
-                    read,
-                );
+                let verdict = self.take(now, id, packet, read, out);
                 self.apply(now, id, verdict, packet, read, out);
                 self.after(now, id);
             }
@@ -376,10 +366,29 @@ impl Switch {
         reopened
     }
 
+    /// Gives a client's packet to its flow.
+    fn take(
+        &mut self,
+        now: u64,
+        id: usize,
+        packet: &[u8],
+        read: &Read,
+        out: &mut Vec<Vec<u8>>,
+    ) -> Verdict {
+        self.with(
+            now,
+            id,
+            out,
+            |flow, env, packet| flow.client(&read.segment, packet, env),
+            packet,
+            read,
+        )
+    }
+
     /// Whether what a segment acknowledges is what a SYN of its connection would have been answered with within the last
     /// epochs, and none was.
     fn by_chance(&self, listener: &Listener, segment: &Segment) -> bool {
-        if segment.flags & (SYN | ACK | RST) != ACK {
+        if segment.flags.control() != ACK {
             return false;
         }
         // As fresh() looks at it: of the first data, of a probe before them, of the last acknowledgement.
@@ -422,7 +431,7 @@ impl Switch {
             .pick(&[7, 512, 4096, usize::MAX / 4]);
         self.flows[id] = Some(Entry {
             flow,
-            state: platform::State::new(Waiting::default(), NoteMemory::default(), ()),
+            state: platform::State::new(Waiting::default(), UnackedMemory::default(), ()),
             client: segment.source,
             service: segment.destination,
             piece,
@@ -498,8 +507,8 @@ impl Switch {
             let shared = &mut *self.shared.borrow_mut();
             shared.counted.entry(ends).or_default().unread = true;
         }
-        if entry.state.has_notes() {
-            self.shared.borrow_mut().verdict("note");
+        if entry.state.has_unacked() {
+            self.shared.borrow_mut().verdict("unacked");
         }
         for build in emitted {
             write(&build, out);

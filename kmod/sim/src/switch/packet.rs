@@ -3,9 +3,9 @@
 
 use std::collections::VecDeque;
 
-use l7switch_engine::environment::Notes;
 use l7switch_engine::environment::Peek;
 use l7switch_engine::environment::Queue;
+use l7switch_engine::environment::UnackedBytes;
 use l7switch_engine::flow::Payload;
 use l7switch_engine::flow::segment::Parsed;
 
@@ -103,11 +103,11 @@ impl Queue for Waiting {
     }
 }
 
-/// What a flow has noted.
+/// What a flow has read, and its server has not acknowledged.
 #[derive(Debug, Default)]
-pub(super) struct NoteMemory(Vec<u8>);
+pub(super) struct UnackedMemory(Vec<u8>);
 
-impl Notes for NoteMemory {
+impl UnackedBytes for UnackedMemory {
     fn bytes(&self) -> &[u8] {
         &self.0
     }

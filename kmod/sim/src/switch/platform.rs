@@ -20,6 +20,7 @@ use l7switch_engine::flow::Build;
 use l7switch_engine::flow::Checksum;
 use l7switch_engine::flow::Event;
 use l7switch_engine::flow::HOLD_MAX;
+use l7switch_engine::flow::LegNumber;
 use l7switch_engine::flow::Listener;
 use l7switch_engine::flow::Rewrite;
 use l7switch_engine::flow::cookie::EPOCH_SECONDS;
@@ -28,9 +29,9 @@ use l7switch_engine::flow::segment::Parsed;
 use l7switch_engine::policy::Host;
 use l7switch_engine::uri::MAX_HOST;
 
-use super::packet::NoteMemory;
 use super::packet::Owned;
 use super::packet::Packet;
+use super::packet::UnackedMemory;
 use super::packet::Waiting;
 use super::rules::Handle;
 use super::rules::SimRules;
@@ -49,7 +50,7 @@ pub(super) enum Simulated {}
 
 impl Kept for Simulated {
     type Queue = Waiting;
-    type Notes = NoteMemory;
+    type Unacked = UnackedMemory;
     type Server = Handle;
     type Routes = ();
 }
@@ -73,7 +74,7 @@ pub(super) struct Shared {
     pub(super) plan: Plan,
     pub(super) snat: [u8; 16],
     /// Legs, by the ends of their servers' packets: flow and leg.
-    pub(super) by_leg: HashMap<(Endpoint, Endpoint), (usize, usize)>,
+    pub(super) by_leg: HashMap<(Endpoint, Endpoint), (usize, LegNumber)>,
     /// The largest segments that servers take, as they said on connections.
     pub(super) takes: HashMap<(Endpoint, Endpoint), u16>,
     pub(super) rng: Rng,
@@ -262,7 +263,7 @@ impl<'a> environment::Platform for Carrier<'a> {
         32_768..32_768 + self.shared.borrow().plan.ports
     }
 
-    fn insert(&self, leg: usize, peer: &Endpoint, local: &Endpoint) -> bool {
+    fn insert(&self, leg: LegNumber, peer: &Endpoint, local: &Endpoint) -> bool {
         let mut shared = self.shared.borrow_mut();
         if shared.by_leg.contains_key(&(*peer, *local)) {
             shared.note(|| format!("    {peer:?} {local:?} is taken"));
@@ -273,7 +274,7 @@ impl<'a> environment::Platform for Carrier<'a> {
         true
     }
 
-    fn remove(&self, leg: usize, peer: &Endpoint, local: &Endpoint, _: &mut ()) {
+    fn remove(&self, leg: LegNumber, peer: &Endpoint, local: &Endpoint, _: &mut ()) {
         let mut shared = self.shared.borrow_mut();
         if shared.by_leg.remove(&(*peer, *local)) != Some((self.id, leg)) {
             shared.error("a leg is freed that was not reserved");

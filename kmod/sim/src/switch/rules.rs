@@ -3,6 +3,7 @@
 
 use std::borrow::Borrow;
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::net::Ipv6Addr;
@@ -17,9 +18,8 @@ use l7switch_engine::sched;
 use l7switch_engine::sched::Cursor;
 use l7switch_engine::sched::Failures;
 use l7switch_engine::sched::Kind;
-use l7switch_engine::sched::Lookup;
-use l7switch_engine::sched::maglev;
-use l7switch_engine::sched::ring;
+use l7switch_engine::sched::LookupTable;
+use l7switch_engine::sched::Memory;
 use l7switch_engine::table::Table;
 use l7switch_engine::table::format::PoolRecord;
 use l7switch_engine::table::format::RouteRecord;
@@ -74,10 +74,16 @@ impl RealServer for Handle {
     }
 }
 
-enum LookupTable {
-    None,
-    Maglev(Vec<u16>),
-    Ring(Vec<ring::Point>),
+/// Memory of the standard library's, which is never short.
+enum Plenty {}
+
+impl Memory for Plenty {
+    type List<T> = Vec<T>;
+    type Error = Infallible;
+
+    fn filled<T: Copy>(value: T, len: usize) -> Result<Vec<T>, Infallible> {
+        Ok(vec![value; len])
+    }
 }
 
 struct Pool {
@@ -85,7 +91,7 @@ struct Pool {
     kind: Kind,
     members: Vec<Handle>,
     cursor: Cursor,
-    lookup: LookupTable,
+    lookup: LookupTable<Plenty>,
 }
 
 /// Rules in force.
@@ -250,8 +256,11 @@ impl SimRules {
             let Some(kind) = Kind::from_number(record.scheduler) else {
                 panic!("a verified table has an unknown scheduler")
             };
+            let Ok(lookup) = LookupTable::lay_out(kind, &members) else {
+                panic!("a verified table has too many servers")
+            };
             rules.pools.push(Pool {
-                lookup: lookup(kind, &members),
+                lookup,
                 record,
                 kind,
                 members,
@@ -320,27 +329,6 @@ impl SimRules {
     }
 }
 
-fn lookup(kind: Kind, members: &[Handle]) -> LookupTable {
-    match kind {
-        Kind::Mh => {
-            let mut table = vec![0; maglev::size_for(members.len())];
-            let mut turns = vec![maglev::Turn::default(); members.len()];
-            match maglev::fill(&mut table, &mut turns, members) {
-                Ok(()) => LookupTable::Maglev(table),
-                Err(error) => panic!("Maglev: {error:?}"),
-            }
-        }
-        Kind::Ch => {
-            let mut points = vec![ring::Point::default(); ring::points_needed(members)];
-            match ring::fill(&mut points, members) {
-                Ok(()) => LookupTable::Ring(points),
-                Err(error) => panic!("ring: {error:?}"),
-            }
-        }
-        _ => LookupTable::None,
-    }
-}
-
 impl RulesetView for SimRules {
     type Bytes = Vec<u8>;
     type Server = Handle;
@@ -378,11 +366,7 @@ impl RulesetView for SimRules {
             load_percent: pool.record.load_percent,
             servers: &pool.members,
             cursor: &pool.cursor,
-            lookup: match &pool.lookup {
-                LookupTable::None => Lookup::None,
-                LookupTable::Maglev(table) => Lookup::Maglev(table),
-                LookupTable::Ring(points) => Lookup::Ring(points),
-            },
+            lookup: pool.lookup.as_lookup(),
         };
         view.pick(ask, skip)
     }

@@ -21,6 +21,7 @@ use l7switch_netlink::WeightChange;
 
 use crate::kernel::module::Connect;
 use crate::kernel::module::Module;
+use crate::kernel::module::Standing;
 
 /// Port of the front's client.
 const OWN: u32 = 7;
@@ -220,12 +221,16 @@ impl Module for FakeModule {
         OWN
     }
 
-    fn generation(&mut self) -> Result<(u64, bool), Error> {
+    fn standing(&mut self) -> Result<Standing, Error> {
         let mut world = self.ask("generation")?;
         if let Some(table) = world.late.take() {
             world.load(table, OTHER);
         }
-        Ok((world.generation, world.table.is_some()))
+        Ok(Standing {
+            generation: world.generation,
+            has_table: world.table.is_some(),
+            concerns: Vec::new(),
+        })
     }
 
     fn stage(&mut self, table: &[u8]) -> Result<u32, Error> {

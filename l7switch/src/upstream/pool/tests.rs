@@ -32,6 +32,7 @@ pub(in crate::upstream) fn config(kind: SchedulerKind, servers: &[(&str, u32)]) 
             })
             .collect(),
         names: Vec::new(),
+        drain: false,
         fallback: None,
         health: None,
         passive: Passive::default(),

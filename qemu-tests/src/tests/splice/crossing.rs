@@ -256,37 +256,46 @@ pub(in super::super) fn firewalls_see_connections_from_the_first_request_on() {
 
     setup.load(&rules_with("nat"));
     let blocks = [
-        ("forward priority 0; policy drop", ""),
+        ("forward priority 0; policy drop", "", "forward"),
         (
             "forward priority 0",
             "ip saddr 10.0.1.2 drop; ip6 saddr fd00:1::2 drop;",
+            "forward",
         ),
-        ("forward priority 0", "iifname client oifname server1 drop;"),
+        (
+            "forward priority 0",
+            "iifname client oifname server1 drop;",
+            "forward",
+        ),
         (
             "prerouting priority -150",
             "ip saddr 10.0.1.2 drop; ip6 saddr fd00:1::2 drop;",
+            "prerouting",
         ),
         (
             "postrouting priority 0",
             "ip saddr 10.0.1.2 tcp flags & (syn|psh) == psh drop; ip6 saddr fd00:1::2 tcp flags & (syn|psh) == psh drop;",
+            "postrouting",
         ),
     ];
-    for (hook, rules) in blocks {
+    for (hook, rules, at) in blocks {
+        let at = format!("filtered_{at}");
         setup.network.switch.run(&format!(
             "nft 'table inet block {{ chain c {{ type filter hook {hook}; {rules} }}; }}'"
         ));
         for address in addresses() {
             let served: String = setup.nginx.iter().map(Nginx::log).collect();
-            let before = setup.counter("filtered_behind");
+            let before = ["filtered_behind", &at].map(|name| setup.counter(name));
             let mut stream = setup.network.client.connect(address);
             ask(&mut stream);
             assert!(is_silent(&mut stream), "{hook} {rules}: {address}");
             let now: String = setup.nginx.iter().map(Nginx::log).collect();
             assert_eq!(served, now, "{hook} {rules}: {address}");
-            assert!(
-                setup.counter("filtered_behind") > before,
-                "{hook} {rules}: {address}"
-            );
+            let after = ["filtered_behind", &at].map(|name| setup.counter(name));
+            assert!(after[0] > before[0], "{hook} {rules}: {address}");
+            // Every one is at that hook.
+            let [all, there] = [0, 1].map(|number| after[number] - before[number]);
+            assert_eq!(all, there, "{hook} {rules}: {address}");
         }
         setup.network.switch.run("nft delete table inet block");
     }
@@ -301,14 +310,12 @@ pub(in super::super) fn firewalls_see_connections_from_the_first_request_on() {
              tcp dport 80 accept; }}; {also} }}'"
         ));
         for address in addresses() {
-            let before = setup.counter("filtered_behind");
+            let before = setup.counter("filtered_forward");
             let mut stream = setup.network.client.connect(address);
             ask(&mut stream);
             assert!(is_silent(&mut stream), "{address}");
-            assert!(
-                setup.counter("filtered_behind") > before,
-                "{also} {address}"
-            );
+            let after = setup.counter("filtered_forward");
+            assert!(after > before, "{also} {address}");
         }
         setup.network.switch.run("nft delete table inet block");
     }
@@ -375,7 +382,9 @@ pub(in super::super) fn a_host_that_does_not_forward_leaves_requests_to_the_fron
     assert!(status.contains("net.ipv4.ip_forward"), "{status}");
 
     for forward in ["nat", "fullnat"] {
-        let _front = front(&setup, &rules_with(forward));
+        let mut front = front(&setup, &rules_with(forward));
+        // It has found what the module counted before.
+        front.wait_for_output("does not forward packets");
         for address in addresses() {
             set_forwarding(&setup, "0");
             let before = setup.counter("to_front");

@@ -86,8 +86,8 @@ pub(super) struct Setting {
     pub(super) sticky: bool,
     /// What is held is let go of at once.
     pub(super) forgets: bool,
-    /// Bytes that may be noted.
-    pub(super) notes: usize,
+    /// Unacknowledged bytes that may be kept.
+    pub(super) unacked: usize,
     /// Servers are reached from an address and port of the switch's.
     pub(super) fullnat: bool,
     /// How the data of the packets lie that come; `None`: the script runs with each layout.
@@ -102,7 +102,7 @@ impl Default for Setting {
             scale: 7,
             sticky: true,
             forgets: false,
-            notes: 4096,
+            unacked: 4096,
             fullnat: false,
             layout: None,
         }
@@ -113,11 +113,11 @@ pub(super) struct World {
     pub(super) setting: Setting,
     pub(super) now: u64,
     pub(super) held: Vec<Held>,
-    pub(super) notes: Vec<u8>,
+    pub(super) unacked: Vec<u8>,
     pub(super) tried: Vec<Endpoint>,
     /// What the server that connected last takes.
     pub(super) largest: u16,
-    pub(super) legs: [Option<Endpoint>; LEGS],
+    pub(super) legs: PerLeg<Option<Endpoint>>,
     pub(super) out: Vec<Packet>,
     pub(super) emitted: Vec<Build>,
     pub(super) events: BTreeMap<String, u32>,
@@ -285,7 +285,7 @@ impl Rules for World {
             b"/b" => &["b"],
             _ => &[],
         };
-        let active = ask.active.and_then(|leg| self.legs[leg]);
+        let active = ask.active.and_then(|leg| *self.legs.get(leg));
         let mut pool = pool.iter().map(|name| server(name));
         if self.setting.sticky && active.is_some_and(|peer| pool.clone().any(|one| one == peer)) {
             return Choice::Stay(head);
@@ -304,17 +304,18 @@ impl Rules for World {
 }
 
 impl Legs for World {
-    fn reserve(&mut self, leg: usize, target: &Target) -> Option<Endpoint> {
-        assert!(self.legs[leg].is_none(), "a leg that was not freed");
-        self.legs[leg] = Some(target.peer);
+    fn reserve(&mut self, leg: LegNumber, target: &Target) -> Option<Endpoint> {
+        let place = self.legs.get_mut(leg);
+        assert!(place.is_none(), "a leg that was not freed");
+        *place = Some(target.peer);
         Some(self.local(target.method))
     }
 
-    fn free(&mut self, leg: usize, was: &Leg) {
-        assert_eq!(self.legs[leg].take(), Some(was.peer), "freed twice");
+    fn free(&mut self, leg: LegNumber, was: &Leg) {
+        assert_eq!(self.legs.get_mut(leg).take(), Some(was.peer), "freed twice");
     }
 
-    fn event(&mut self, leg: usize, event: LegEvent) {
+    fn event(&mut self, leg: LegNumber, event: LegEvent) {
         match event {
             LegEvent::Requested => self.started += 1,
             LegEvent::Finished => self.finished += 1,
@@ -324,7 +325,7 @@ impl Legs for World {
                 self.tried.clear();
             }
             LegEvent::Failed(failure) => {
-                self.tried.extend(self.legs[leg]);
+                self.tried.extend(*self.legs.get(leg));
                 *self
                     .events
                     .entry(format!("failed {failure:?}"))
@@ -380,17 +381,17 @@ impl Packets for World {
         self.held.clear();
     }
 
-    fn notes(&self) -> &[u8] {
-        &self.notes
+    fn unacked(&self) -> &[u8] {
+        &self.unacked
     }
 
-    fn notes_mut(&mut self, len: usize) -> &mut [u8] {
-        let len = len.min(self.setting.notes).max(self.notes.len());
-        self.notes.resize(len, 0xaa);
-        &mut self.notes
+    fn unacked_mut(&mut self, len: usize) -> &mut [u8] {
+        let len = len.min(self.setting.unacked).max(self.unacked.len());
+        self.unacked.resize(len, 0xaa);
+        &mut self.unacked
     }
 
-    fn forget_notes(&mut self) {
-        self.notes.clear();
+    fn forget_unacked(&mut self) {
+        self.unacked.clear();
     }
 }

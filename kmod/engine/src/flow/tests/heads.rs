@@ -20,12 +20,12 @@ fn the_same_bytes_go_to_the_server_again() {
 
 #[test]
 fn other_bytes_do_not() {
-    let noteless = Setting {
-        notes: 0,
+    let roomless = Setting {
+        unacked: 0,
         ..Setting::default()
     };
     check(
-        &noteless,
+        &roomless,
         "c> S 0
          c< SA 0 1
          c> PA 1 1 POST/a:8
@@ -146,7 +146,7 @@ fn the_framing_of_a_body_stays_as_it_was_read() {
         .concat(),
         |script| {
             assert_eq!(script.world.events["Inconsistent"], 2);
-            assert!(!script.world.notes.is_empty());
+            assert!(!script.world.unacked.is_empty());
         },
     );
 }
@@ -197,9 +197,9 @@ fn nor_does_it_change_before_a_head_that_is_compared() {
 
 /// There is room for the first line. Each piece of it takes room of its own.
 #[test]
-fn what_cannot_be_noted_waits_for_its_server() {
+fn what_cannot_be_kept_waits_for_its_server() {
     let little = Setting {
-        notes: 27,
+        unacked: 27,
         layout: Some(&[7]),
         ..Setting::default()
     };

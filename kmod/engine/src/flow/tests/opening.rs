@@ -42,6 +42,8 @@ fn data_that_overtook_the_first_are_dropped() {
          c< SA 0 1
          c> PA 15 1 GET/a[14..]
          c> A 29 1
+         # Behind all that the window takes.
+         c> A 32769 1
          c> FA 29 1",
         |script| assert!(script.flow.is_none()),
     );
@@ -122,18 +124,67 @@ fn a_service_whose_server_speaks_first_needs_no_data() {
     );
 }
 
+/// RFC 5961, 4: the client that has forgotten a connection answers what does not fit by a reset, and begins again.
 #[test]
-fn a_port_that_is_used_again_begins_anew_at_its_first_bare_acknowledgement() {
+fn a_port_that_is_used_again_begins_anew_when_its_client_has_denied_the_connection_before() {
     sent(
         "a> A 1 29
          c< A 1 29
          # The client has forgotten it, and opens another from the same port.
          c> S 0 isn=100000000
+         c< A 1 -99999971
+         c> R -99999971
+         a< R 29
+         c> S 0
          c< SA 0 1
          c> A 1 1
-         a< R 29
          c> PA 1 1 GET/a
          a< S 0",
+    );
+}
+
+#[test]
+fn a_late_copy_of_a_syn_is_answered_and_ends_nothing() {
+    check(
+        &Setting::default(),
+        "c> S 0
+         c< SA 0 1
+         c> PA 1 1 GET/a
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 GET/a
+         # The server has not acknowledged the request.
+         c> S 0
+         c< A 1 1
+         a> PA 1 29 OK:5
+         c< PA 1 29 OK:5
+         c> S 0
+         c< A 44 29",
+        |script| assert_eq!(script.world.events["Challenge"], 2),
+    );
+}
+
+/// What is outside of a live connection's window ends it as little as it would a socket's, however good its cookie is.
+#[test]
+fn a_late_handshake_of_an_earlier_connection_ends_nothing_that_is_live() {
+    check(
+        &Setting::default(),
+        "c> S 0
+         c< SA 0 1
+         c> S 0 isn=100000000
+         c< SA 0 1
+         c> PA 1 1 GET/a
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 GET/a
+         as -100000000
+         c> A 1 1
+         c> PA 1 1 GET/b
+         c> FA 1 1
+         as 100000000
+         a> PA 1 29 OK:5
+         c< PA 1 29 OK:5",
+        |script| assert_eq!(script.world.events["OutOfWindow"], 3),
     );
 }
 
@@ -148,13 +199,20 @@ fn a_late_acknowledgement_of_an_earlier_connection_begins_nothing() {
          a< S 0
          a> SA 0 1 ts=70/1001
          a< PA 1 1 GET/a
-         c> S 0 isn=-100000000 ts=500/0
-         c< SA 0 1
-         c> A 1 1 ts=501/9000
-         c> S 0 isn=100000000 ts=1000/0
-         c< SA 0 1
          a> PA 1 29 OK:5 ts=80/1001
-         c< PA 1 29 OK:5");
+         c< PA 1 29 OK:5
+         c> FA 29 44 ts=1002/9010
+         a< FA 29 44
+         a> FA 44 30 ts=81/1002
+         c< FA 44 30
+         c> A 30 45 ts=1003/9011
+         a< A 30 45
+         # Both sides have ended.
+         as -100000000
+         c> A 1 1 ts=501/9000
+         as 100000000
+         c> A 30 45 ts=1004/9011
+         a< A 30 45");
 }
 
 /// Some hosts' clocks begin anew with every connection.
@@ -167,9 +225,13 @@ fn a_port_that_is_used_again_with_another_clock_begins_anew() {
          a> SA 0 1 ts=70/900001
          a< PA 1 1 GET/a
          c> S 0 isn=100000000 ts=500/0
+         c< A 1 -99999999
+         c> R -99999999
+         a< R 1
+         c> S 0 ts=501/0
          c< SA 0 1
-         c> A 1 1 ts=501/9000
-         a< R 29");
+         c> PA 1 1 GET/b ts=502/9000
+         b< S 0");
 }
 
 #[test]

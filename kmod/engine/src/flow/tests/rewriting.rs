@@ -381,7 +381,7 @@ fn rewrite(v6: bool) -> Rewrite {
         },
         seq: 0xffff_fff0,
         ack: 5,
-        flags: 0x18,
+        flags: segment::PSH | segment::ACK,
         window: 7,
         clock: 0xffff_ff00,
         echo: 9,
@@ -432,7 +432,7 @@ fn an_urgent_pointer_goes_with_its_flag() {
     for v6 in [false, true] {
         for kept in [false, true] {
             let (mut bytes, tcp) = packet(v6, TIMESTAMPS_ALIGNED, b"data");
-            bytes[tcp + 13] |= segment::URG;
+            bytes[tcp + 13] |= segment::URG.byte();
             bytes[tcp + 18..tcp + 20].copy_from_slice(&[0x12, 3]);
             bytes[tcp + 16..tcp + 18].fill(0);
             let check = tcp_check(&bytes, tcp).to_be_bytes();
@@ -445,8 +445,8 @@ fn an_urgent_pointer_goes_with_its_flag() {
             assert_eq!(tcp_check(&bytes, tcp), 0);
             let pointer: &[u8] = if kept { &[0x12, 3] } else { &[0, 0] };
             assert_eq!(&bytes[tcp + 18..tcp + 20], pointer);
-            assert_eq!(bytes[tcp + 13], rewrite.flags);
-            rewrite.flags = 0x18;
+            assert_eq!(bytes[tcp + 13], rewrite.flags.byte());
+            rewrite.flags = segment::PSH | segment::ACK;
             rewrite.apply(&mut bytes, tcp, Checksum::Partial).unwrap();
             assert_eq!(bytes[tcp + 18..tcp + 20], [0, 0]);
         }

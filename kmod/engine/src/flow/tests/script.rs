@@ -6,7 +6,8 @@
 //! request's path names the pool, and `f`, the front. Then come flags, sequence number, acknowledgement (none where
 //! there is no A), data, and options as `name=value`: `win`, `ts` (clock/echo), `ws`, `mss`,
 //! `sack` (one block: left-right, or `none`). Options that are not named in a
-//! line with `<` may be anything. `t 1000` lets so many ms pass; `end` and `abort` call the
+//! line with `<` may be anything. `c> S 0 isn=7` begins another connection of the same port, whose first number is 7 more;
+//! `as -7` goes back to the connection before it. `t 1000` lets so many ms pass; `end` and `abort` call the
 //! methods of those names.
 //!
 //! Numbers are relative, as tcpdump has them: of the client to its first number and to the cookie; of a server to its own
@@ -38,15 +39,15 @@ use super::environment::SERVICE;
 #[derive(Default)]
 struct Line {
     side: String,
-    flags: u8,
+    flags: TcpFlags,
     seq: u32,
     ack: Option<u32>,
     data: Vec<u8>,
     options: BTreeMap<String, String>,
 }
 
-fn flags(text: &str) -> u8 {
-    text.chars().fold(0, |flags, letter| {
+fn flags(text: &str) -> TcpFlags {
+    text.chars().fold(TcpFlags::NONE, |flags, letter| {
         flags
             | match letter {
                 'S' => segment::SYN,
@@ -60,7 +61,7 @@ fn flags(text: &str) -> u8 {
     })
 }
 
-fn flag_names(flags: u8) -> String {
+fn flag_names(flags: TcpFlags) -> String {
     ["S", "F", "R", "P", "A", "U"]
         .iter()
         .zip([
@@ -71,7 +72,7 @@ fn flag_names(flags: u8) -> String {
             segment::ACK,
             segment::URG,
         ])
-        .filter(|(_, flag)| flags & flag != 0)
+        .filter(|(_, flag)| flags.intersects(*flag))
         .map(|(name, _)| *name)
         .collect()
 }
@@ -128,7 +129,7 @@ fn parse(text: &str) -> Line {
     line.flags = flags(words.next().unwrap());
     line.seq = words.next().unwrap().parse::<i64>().unwrap() as u32;
     let mut rest = words.peekable();
-    if line.flags & segment::ACK != 0 {
+    if line.flags.intersects(segment::ACK) {
         line.ack = Some(rest.next().unwrap().parse::<i64>().unwrap() as u32);
     }
     for word in rest {
@@ -149,6 +150,8 @@ pub(super) struct Script {
     client_isn: u32,
     /// The latest cookie.
     cookie: u32,
+    /// Cookies by the first numbers of the connections.
+    cookies: BTreeMap<u32, u32>,
     /// First numbers of servers.
     isns: BTreeMap<String, u32>,
     /// First numbers of the connections to them.
@@ -164,10 +167,10 @@ impl Script {
                 // Near where ms wrap.
                 now: 4_294_967_000_000_000,
                 held: Vec::new(),
-                notes: Vec::new(),
+                unacked: Vec::new(),
                 tried: Vec::new(),
                 largest: 0,
-                legs: [None; LEGS],
+                legs: PerLeg::default(),
                 out: Vec::new(),
                 emitted: Vec::new(),
                 events: BTreeMap::new(),
@@ -177,6 +180,7 @@ impl Script {
             flow: None,
             client_isn,
             cookie: 0,
+            cookies: BTreeMap::new(),
             isns: ["a", "a2", "b", "f"]
                 .iter()
                 .zip(1u32..)
@@ -214,7 +218,7 @@ impl Script {
     fn packet(&mut self, line: &Line) -> Packet {
         let client = line.side == "c";
         let (source, destination, seq0, ack0) = if client {
-            if line.flags & segment::SYN != 0 {
+            if line.flags.intersects(segment::SYN) {
                 // Another connection of the same port.
                 if let Some(isn) = line.options.get("isn") {
                     self.client_isn = self
@@ -232,7 +236,7 @@ impl Script {
                 self.leg_isns.get(side).copied().unwrap_or(0),
             )
         };
-        let syn = line.flags & segment::SYN != 0;
+        let syn = line.flags.intersects(segment::SYN);
         let option = |name: &str| line.options.get(name);
         Packet {
             layout: self.world.setting.layout.unwrap(),
@@ -312,7 +316,10 @@ impl Script {
         let s = &packet.segment;
         if s.is(segment::SYN) {
             match Self::name_of(packet) {
-                "c" => self.cookie = s.seq,
+                "c" => {
+                    self.cookie = s.seq;
+                    self.cookies.insert(self.client_isn, s.seq);
+                }
                 name => {
                     self.leg_isns.insert(name.to_string(), s.seq);
                 }
@@ -400,7 +407,8 @@ impl Script {
         let mut last = Vec::new();
         if client {
             let mut open = true;
-            if let (Some(flow), false) = (&mut self.flow, s.is(segment::SYN)) {
+            let flow = self.flow.as_mut();
+            if let Some(flow) = flow.filter(|flow| flow.is_live() || !s.is(segment::SYN)) {
                 open = false;
                 match flow.client(&s, packet, &mut self.world) {
                     Verdict::Reopen => {
@@ -441,12 +449,9 @@ impl Script {
                 }
             }
         } else if let Some(flow) = &mut self.flow {
-            let leg = self
-                .world
-                .legs
-                .iter()
-                .position(|leg| *leg == Some(s.source));
-            if let Some(leg) = leg {
+            let legs = &self.world.legs;
+            let leads_there = |leg: &LegNumber| *legs.get(*leg) == Some(s.source);
+            if let Some(leg) = LegNumber::ALL.into_iter().find(leads_there) {
                 let verdict = flow.server(leg, &s, packet, &mut self.world);
                 let before = self.world.out.len();
                 self.verdict(packet, verdict);
@@ -468,7 +473,8 @@ impl Script {
         if self.flow.is_some_and(|flow| flow.state() == State::Dead) {
             self.flow = None;
             assert_eq!(
-                self.world.legs, [None; LEGS],
+                self.world.legs,
+                PerLeg::default(),
                 "a flow is gone, and its legs are not"
             );
             assert_eq!(self.world.started, self.world.finished, "requests");
@@ -499,6 +505,12 @@ impl Script {
                     self.show(&waiting[0])
                 );
                 waiting = self.pass(ms.parse().unwrap());
+                continue;
+            }
+            if let Some(isn) = line.strip_prefix("as ") {
+                let isn = isn.parse::<i64>().unwrap() as u32;
+                self.client_isn = self.client_isn.wrapping_add(isn);
+                self.cookie = self.cookies[&self.client_isn];
                 continue;
             }
             if line == "end" || line == "abort" {

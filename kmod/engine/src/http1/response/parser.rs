@@ -110,7 +110,7 @@ impl ResponseParser {
     /// The rule that was broken; again by every later call.
     pub fn consume(&mut self, buf: &[u8]) -> Result<ResponseProgress, ResponseError> {
         let window = buf.get(..self.left as usize).unwrap_or(buf);
-        let rest = match self.usual(window) {
+        let rest = match self.fast(window) {
             Ok(rest) if self.phase == Phase::Done => Ok(rest),
             Ok(rest) => self.advance(rest),
             Err(error) => Err(error),
@@ -138,7 +138,7 @@ impl ResponseParser {
     /// Goes through what is usual at the start of a head: all of it, if it is whole in `buf`. Gives what is
     /// left.
     #[inline]
-    fn usual<'a>(&mut self, buf: &'a [u8]) -> Result<&'a [u8], ResponseError> {
+    fn fast<'a>(&mut self, buf: &'a [u8]) -> Result<&'a [u8], ResponseError> {
         let mut rest = buf;
         if self.phase == Phase::StatusLine && self.count == 0 {
             rest = self.whole_status_line(rest);
@@ -281,7 +281,7 @@ impl ResponseParser {
                 continue;
             }
             self.phase = self.field(name)?;
-            line = self.usual_value(value)?;
+            line = self.fast_value(value)?;
             if self.phase != Phase::Line {
                 return Ok(line);
             }
@@ -290,20 +290,20 @@ impl ResponseParser {
 
     /// Goes past a value of a field that matters, and past the end of its line, if it is whole and
     /// one that servers usually send.
-    fn usual_value<'a>(&mut self, buf: &'a [u8]) -> Result<&'a [u8], ResponseError> {
+    fn fast_value<'a>(&mut self, buf: &'a [u8]) -> Result<&'a [u8], ResponseError> {
         let [b' ', value @ ..] = buf else {
             return Ok(buf);
         };
         let next = match self.phase {
             Phase::LengthStart => {
-                let Some((length, next)) = usual_length(value) else {
+                let Some((length, next)) = fast_length(value) else {
                     return Ok(buf);
                 };
                 self.length = length;
                 next
             }
             Phase::ElementStart(list) => {
-                let Some((word, next)) = usual_element(value) else {
+                let Some((word, next)) = fast_element(value) else {
                     return Ok(buf);
                 };
                 self.element(list, Some(word))?;
@@ -523,8 +523,8 @@ impl ResponseParser {
 /// or not right.
 #[inline]
 fn whole_name(buf: &[u8]) -> Option<(Option<Word>, &[u8])> {
-    if let Some(usual) = names::usual(buf) {
-        return Some(usual);
+    if let Some(known) = names::known(buf) {
+        return Some(known);
     }
     let [b':', value @ ..] = bytes::after_token(buf) else {
         return None;
@@ -545,7 +545,7 @@ fn whole_name(buf: &[u8]) -> Option<(Option<Word>, &[u8])> {
 }
 
 /// A number of at most 19 digits, which fits, and what comes after its line.
-fn usual_length(value: &[u8]) -> Option<(u64, &[u8])> {
+fn fast_length(value: &[u8]) -> Option<(u64, &[u8])> {
     let mut length: u64 = 0;
     let mut rest = value;
     while let Some((digit @ b'0'..=b'9', tail)) = rest.split_first() {
@@ -561,7 +561,7 @@ fn usual_length(value: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 /// The only element of a list, and what comes after its line.
-fn usual_element(value: &[u8]) -> Option<(Word, &[u8])> {
+fn fast_element(value: &[u8]) -> Option<(Word, &[u8])> {
     for (word, text) in [
         (Word::KeepAlive, &b"keep-alive\r\n"[..]),
         (Word::Chunked, b"chunked\r\n"),

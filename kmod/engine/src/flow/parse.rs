@@ -2,13 +2,13 @@
 //! What of the client's bytes may go on: requests are read where they begin, routed, and bound to a leg.
 
 use super::leg::ENDED;
-use super::notes;
-use super::notes::Piece;
 use super::request::narrow;
 use super::request::Message;
 use super::request::Reading;
 use super::segment::MSS_DEFAULT;
 use super::seq;
+use super::unacked;
+use super::unacked::Piece;
 use super::Ask;
 use super::Choice;
 use super::Env;
@@ -16,6 +16,7 @@ use super::Event;
 use super::Failure;
 use super::Flow;
 use super::LegEvent;
+use super::LegNumber;
 use super::Method;
 use super::Payload;
 use super::Segment;
@@ -49,7 +50,7 @@ pub(super) enum Pass {
 impl Flow {
     /// Reads what the client has sent, held and `current` behind it, as far as it can be decided about, and sends what is
     /// held and may go. What of `current` may go is answered.
-    pub(super) fn pump<E: Env>(
+    pub(super) fn parse_requests<E: Env>(
         &mut self,
         current: Option<(&Segment, &E::Packet)>,
         last: bool,
@@ -187,7 +188,7 @@ impl Flow {
     /// Notes a request that goes to a leg.
     fn take<E: Env>(
         &mut self,
-        leg: usize,
+        leg: LegNumber,
         message: &Message,
         current: Option<(&Segment, &E::Packet)>,
         end: u32,
@@ -217,8 +218,8 @@ impl Flow {
             .active()
             .and_then(|leg| self.leg(leg))
             .is_some_and(|leg| leg.method == Method::Front);
-        // Where there is no room it waits until the server has some of what is noted.
-        if framing.is_empty() || !(front || notes::add(env, at, framing)) {
+        // Where there is no room it waits until the server has some of what is kept.
+        if framing.is_empty() || !(front || unacked::add(env, at, framing)) {
             return false;
         }
         self.requests = after;
@@ -229,7 +230,7 @@ impl Flow {
     /// again, and nobody has what it sent before. The front routes by itself.
     fn remember<E: Env>(
         &mut self,
-        leg: usize,
+        leg: LegNumber,
         message: &Message,
         current: Option<(&Segment, &E::Packet)>,
         end: u32,
@@ -252,7 +253,7 @@ impl Flow {
             || env.held_end().is_some()
             || behind;
         let end = start.wrapping_add(len);
-        if several && self.note(start, end, current, env) {
+        if several && self.keep_unacked(start, end, current, env) {
             return;
         }
         let Ok(len) = u16::try_from(len) else {
@@ -278,8 +279,8 @@ impl Flow {
         self.head_print = print.value();
     }
 
-    /// Notes a stretch of what came. Whether there was room for all of it.
-    fn note<E: Env>(
+    /// Keeps a stretch of what came. Whether there was room for all of it.
+    fn keep_unacked<E: Env>(
         &self,
         start: u32,
         end: u32,
@@ -291,7 +292,7 @@ impl Flow {
             let run = env.run(at, current);
             let left = usize::try_from(end.wrapping_sub(at)).unwrap_or(0);
             let piece = Piece::of(run.get(..left).unwrap_or(run));
-            if piece.bytes().is_empty() || !notes::add(env, at, piece.bytes()) {
+            if piece.bytes().is_empty() || !unacked::add(env, at, piece.bytes()) {
                 return false;
             }
             at = at.wrapping_add(narrow(piece.bytes().len()));
@@ -344,17 +345,22 @@ impl Flow {
         false
     }
 
-    /// Whether what is sent again of what is noted is the same.
+    /// Whether what is sent again of what is kept is the same.
     #[inline]
-    pub(super) fn as_noted<E: Env>(&self, segment: &Segment, packet: &E::Packet, env: &E) -> bool {
-        let notes = env.notes();
-        if notes.is_empty() || !seq::before(segment.seq, self.high) {
+    pub(super) fn is_as_unacked<E: Env>(
+        &self,
+        segment: &Segment,
+        packet: &E::Packet,
+        env: &E,
+    ) -> bool {
+        let unacked = env.unacked();
+        if unacked.is_empty() || !seq::before(segment.seq, self.high) {
             return true;
         }
         let Some(leg) = self.active().and_then(|leg| self.leg(leg)) else {
             return true;
         };
-        notes::agree(notes, segment, packet, leg.acked)
+        unacked::agree(unacked, segment, packet, leg.acked)
     }
 
     /// What came again is not passed on.
@@ -379,9 +385,8 @@ impl Flow {
             env.count(Event::Rebind);
         }
         self.park(env);
-        if let Some(leg) =
-            (0..super::LEGS).find(|&leg| self.leg(leg).is_some_and(|l| l.leads_to(target)))
-        {
+        let leads_there = |leg: &LegNumber| self.leg(*leg).is_some_and(|leg| leg.leads_to(target));
+        if let Some(leg) = LegNumber::ALL.into_iter().find(leads_there) {
             self.use_again(leg, from);
             self.responses.begin(self.to_client);
             // The environment knows the leg's server by now: it is the same one.
@@ -422,7 +427,7 @@ impl Flow {
         if self.has(EAGER) && env.held_end().is_none() {
             self.begin(env);
         } else {
-            self.pump(None, false, env);
+            self.parse_requests(None, false, env);
         }
     }
 
@@ -436,8 +441,8 @@ impl Flow {
         self.responses.begin(self.to_client);
         self.high = start;
         self.head_len = 0;
-        env.forget_notes();
-        self.flags &= !CLIENT_FIN;
+        env.forget_unacked();
+        self.flags = self.flags.difference(CLIENT_FIN);
         true
     }
 }

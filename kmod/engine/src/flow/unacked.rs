@@ -2,7 +2,7 @@
 //! What was read to know where requests begin and end, byte for byte, until its server has acknowledged it: a client that
 //! sends it again must not send anything else, or the server would read other requests than those that were routed.
 //!
-//! It lies in memory of the environment's ([`Packets::notes`](super::Packets::notes)): the number of bytes used, then the stretches in the order of
+//! It lies in memory of the environment's ([`Packets::unacked`](super::Packets::unacked)): the number of bytes used, then the stretches in the order of
 //! their numbers, each with its sequence number, its length and its bytes. All numbers have four bytes, little-endian.
 
 use super::request::narrow;
@@ -18,39 +18,39 @@ const HEADER: usize = 2 * NUMBER;
 /// Bytes of a [`Piece`]: a line of chunked coding has less.
 const PIECE: usize = 64;
 
-fn number(notes: &[u8], at: usize) -> Option<u32> {
-    let bytes = notes.get(at..)?.first_chunk::<NUMBER>()?;
+fn number(kept: &[u8], at: usize) -> Option<u32> {
+    let bytes = kept.get(at..)?.first_chunk::<NUMBER>()?;
     Some(u32::from_le_bytes(*bytes))
 }
 
-fn set_number(notes: &mut [u8], at: usize, value: u32) {
-    let rest = notes.get_mut(at..).unwrap_or_default();
+fn set_number(kept: &mut [u8], at: usize, value: u32) {
+    let rest = kept.get_mut(at..).unwrap_or_default();
     if let Some(place) = rest.first_chunk_mut::<NUMBER>() {
         *place = value.to_le_bytes();
     }
 }
 
 /// Bytes that are used, with their number.
-fn used(notes: &[u8]) -> usize {
-    number(notes, 0)
+fn used(kept: &[u8]) -> usize {
+    number(kept, 0)
         .and_then(|used| usize::try_from(used).ok())
-        .filter(|&used| used >= NUMBER && used <= notes.len())
+        .filter(|&used| used >= NUMBER && used <= kept.len())
         .unwrap_or(NUMBER)
 }
 
 /// A stretch: its number, its bytes, and where the next one is.
-fn stretch(notes: &[u8], at: usize) -> Option<(u32, &[u8], usize)> {
-    if at >= used(notes) {
+fn stretch(kept: &[u8], at: usize) -> Option<(u32, &[u8], usize)> {
+    if at >= used(kept) {
         return None;
     }
-    let start = number(notes, at)?;
-    let len = usize::try_from(number(notes, at.checked_add(NUMBER)?)?).ok()?;
+    let start = number(kept, at)?;
+    let len = usize::try_from(number(kept, at.checked_add(NUMBER)?)?).ok()?;
     let from = at.checked_add(HEADER)?;
     let to = from.checked_add(len)?;
-    Some((start, notes.get(from..to)?, to))
+    Some((start, kept.get(from..to)?, to))
 }
 
-/// A few bytes, copied: what a packet of the environment's holds cannot be read while its notes are written.
+/// A few bytes, copied: what a packet of the environment's holds cannot be read while what is kept is written.
 pub(super) struct Piece {
     bytes: [u8; PIECE],
     len: usize,
@@ -80,67 +80,67 @@ pub(super) fn add<E: Env>(env: &mut E, at: u32, bytes: &[u8]) -> bool {
     if bytes.is_empty() {
         return true;
     }
-    let used = used(env.notes());
+    let used = used(env.unacked());
     let from = used.wrapping_add(HEADER);
     let to = from.wrapping_add(bytes.len());
-    let notes = env.notes_mut(to);
-    let Some(place) = notes.get_mut(from..to) else {
+    let kept = env.unacked_mut(to);
+    let Some(place) = kept.get_mut(from..to) else {
         return false;
     };
     for (place, byte) in place.iter_mut().zip(bytes) {
         *place = *byte;
     }
-    set_number(notes, used, at);
-    set_number(notes, used.wrapping_add(NUMBER), narrow(bytes.len()));
-    set_number(notes, 0, narrow(to));
+    set_number(kept, used, at);
+    set_number(kept, used.wrapping_add(NUMBER), narrow(bytes.len()));
+    set_number(kept, 0, narrow(to));
     true
 }
 
 /// Forgets what ends at or before a number, if it is half of everything.
 pub(super) fn trim<E: Env>(env: &mut E, acked: u32) {
-    let notes = env.notes();
-    let end = used(notes);
+    let kept = env.unacked();
+    let end = used(kept);
     let mut from = NUMBER;
-    while let Some((start, bytes, next)) = stretch(notes, from) {
+    while let Some((start, bytes, next)) = stretch(kept, from) {
         if seq::before(acked, start.wrapping_add(narrow(bytes.len()))) {
             break;
         }
         from = next;
     }
     if from >= end {
-        env.forget_notes();
+        env.forget_unacked();
     } else if from > end / 2 {
         let left = end.wrapping_sub(from);
-        let notes = env.notes_mut(end);
+        let kept = env.unacked_mut(end);
         for offset in 0..left {
-            let byte = notes.get(from.wrapping_add(offset)).copied();
-            if let Some(place) = notes.get_mut(NUMBER.wrapping_add(offset)) {
+            let byte = kept.get(from.wrapping_add(offset)).copied();
+            if let Some(place) = kept.get_mut(NUMBER.wrapping_add(offset)) {
                 *place = byte.unwrap_or_default();
             }
         }
-        set_number(notes, 0, narrow(NUMBER.wrapping_add(left)));
+        set_number(kept, 0, narrow(NUMBER.wrapping_add(left)));
     }
 }
 
-/// Whether a segment's data, as far as they are behind `acked`, are what is noted of them.
+/// Whether a segment's data, as far as they are behind `acked`, are what is kept of them.
 #[inline(never)]
-pub(super) fn agree<P: Payload>(notes: &[u8], segment: &Segment, packet: &P, acked: u32) -> bool {
+pub(super) fn agree<P: Payload>(kept: &[u8], segment: &Segment, packet: &P, acked: u32) -> bool {
     let first = seq::max(segment.seq, acked);
     let last = segment.data_end();
     let mut next = NUMBER;
-    while let Some((start, bytes, after)) = stretch(notes, next) {
+    while let Some((start, bytes, after)) = stretch(kept, next) {
         next = after;
         let mut at = seq::max(start, first);
         let end = seq::min(start.wrapping_add(narrow(bytes.len())), last);
         while seq::before(at, end) {
             let sent = packet.run(at.wrapping_sub(segment.seq));
-            let noted = usize::try_from(at.wrapping_sub(start))
+            let known = usize::try_from(at.wrapping_sub(start))
                 .ok()
                 .and_then(|offset| bytes.get(offset..))
                 .unwrap_or_default();
             let left = usize::try_from(end.wrapping_sub(at)).unwrap_or(0);
-            let len = sent.len().min(noted.len()).min(left);
-            if len == 0 || sent.get(..len) != noted.get(..len) {
+            let len = sent.len().min(known.len()).min(left);
+            if len == 0 || sent.get(..len) != known.get(..len) {
                 return false;
             }
             at = at.wrapping_add(narrow(len));

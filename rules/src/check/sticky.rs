@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+//! Checking cookies by which clients stay at their servers.
+
+use super::Check;
+use super::fields::is_token;
+use crate::model::*;
+use crate::text::diagnostic::Diagnostic;
+use crate::text::language::StickyText;
+use crate::text::source::At;
+
+impl Check<'_> {
+    pub(super) fn sticky(&mut self, given: At<StickyText>, action: &Action) -> Option<Sticky> {
+        let At { value, span } = given;
+        if !matches!(action, Action::Forward(_)) {
+            let message = "`sticky` is for routes with `pool` or `pools`";
+            self.note(Diagnostic::error("impossible", span, message));
+        }
+        let Some(cookie) = value.cookie else {
+            self.missing(
+                value.broken,
+                span,
+                "the cookie has no name".to_owned(),
+                "add: cookie = \"lb\"",
+            );
+            return None;
+        };
+        if !is_token(&cookie.value) {
+            let message = format!("`{}` is not a cookie name", cookie.value);
+            self.note(
+                Diagnostic::error("bad-name", cookie.span, message)
+                    .help("names are tokens (RFC 6265, 4.1.1)"),
+            );
+        }
+        Some(Sticky {
+            cookie: cookie.value,
+            key: value.key.map(|key| self.folder(key.span).join(key.value)),
+            max_age: value.max_age.map(|time| time.0),
+        })
+    }
+}
