@@ -13,6 +13,8 @@ use thiserror::Error;
 use x509_cert::der::Reader;
 use x509_cert::der::SliceReader;
 
+use crate::file;
+
 /// Why a certificate cannot be used.
 #[derive(Debug, Error)]
 pub enum TlsError {
@@ -137,7 +139,7 @@ fn response_status(content: &[u8]) -> Result<u8, x509_cert::der::Error> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|error| TlsError::file(path, error))
+    file::read(path, file::MOST_PEM).map_err(|error| TlsError::file(path, error))
 }
 
 fn read_all<T: PemObject>(path: &Path, none: &str) -> Result<Vec<T>, TlsError> {

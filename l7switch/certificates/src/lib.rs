@@ -16,6 +16,7 @@
 
 mod check;
 mod client;
+pub mod file;
 mod files;
 mod pair;
 

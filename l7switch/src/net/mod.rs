@@ -3,7 +3,6 @@
 
 pub mod clock;
 pub mod content;
-pub mod file;
 pub mod proxy_header;
 pub mod shutdown;
 pub mod splice;

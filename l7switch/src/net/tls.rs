@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use l7switch_certificates::Pair;
+use l7switch_certificates::file;
 use l7switch_certificates::verifier;
 use l7switch_rules::model;
 use l7switch_rules::model::TlsVersion;
@@ -153,7 +154,7 @@ impl Trust {
             return Ok(Self(None));
         };
         let read = |path: &Path| {
-            std::fs::read(path).map_err(|error| TlsError::File {
+            file::read(path, file::MOST_PEM).map_err(|error| TlsError::File {
                 path: path.display().to_string(),
                 why: error.to_string(),
             })

@@ -6,11 +6,10 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use http::StatusCode;
+use l7switch_certificates::file;
 use l7switch_rules::model;
 use l7switch_rules::model::Content;
 use thiserror::Error;
-
-use crate::net::file;
 
 /// Longest content, bytes: it is held in memory as long as the rules are in force.
 const MOST: u64 = 1024 * 1024;

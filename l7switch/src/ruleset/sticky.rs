@@ -13,14 +13,13 @@ use std::sync::LazyLock;
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand;
+use l7switch_certificates::file;
 use l7switch_engine::table;
 use l7switch_engine::table::Fields;
 use l7switch_rules::model;
 use l7switch_rules::model::PoolShare;
 use l7switch_rules::model::ServerAddress;
 use thiserror::Error;
-
-use crate::net::file;
 
 /// Bytes of what HMAC makes that are used.
 const LENGTH: usize = 16;

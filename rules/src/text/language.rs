@@ -239,7 +239,7 @@ tables! {
 
     /// Requests of pages of other origins (CORS).
     CorsText {
-        /// Origins such as "https://app.example.com" or "https://*.example.com", any of them; or "*".
+        /// Origins such as `https://app.example.com` or `https://*.example.com`, any of them; or `*`.
         allow_origins: At<OneOrMany<At<String>>>,
         /// Methods that pages may use; default: GET, HEAD and POST.
         allow_methods: At<OneOrMany<At<String>>>,

@@ -7,6 +7,9 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+/// Longest file of certificates, keys or revocation lists, bytes.
+pub const MOST_PEM: u64 = 64 * 1024 * 1024;
+
 /// Reads a file of at most so many bytes. Nobody is waited for: what is no regular file (a FIFO, a device, a folder) is an error.
 ///
 /// # Errors
