@@ -117,17 +117,16 @@ fn a_file_that_cannot_be_used_is_named() {
     let authority = Authority::new();
     let nginx = Nginx::start("nginx");
     let switch = Switch::start(&simple(&[nginx.address], "", ""));
-    for (pool, why) in [
-        (
-            "tls = { ca = \"/nowhere/ca.pem\" }",
-            "/nowhere/ca.pem: No such file",
-        ),
-        (
-            "tls = { ca = \"/dev/null\" }",
-            "/dev/null: it contains no certificate",
-        ),
+    let empty = switch.folder().join("empty.pem");
+    std::fs::write(&empty, "").unwrap();
+    let empty = empty.to_str().unwrap();
+    for (ca, why) in [
+        ("/nowhere/ca.pem", "/nowhere/ca.pem: No such file"),
+        ("/dev/null", "/dev/null: not a regular file"),
+        (empty, "empty.pem: it contains no certificate"),
     ] {
-        switch.overwrite_rules(&simple(&[nginx.address], "", pool));
+        let pool = format!("tls = {{ ca = {ca:?} }}");
+        switch.overwrite_rules(&simple(&[nginx.address], "", &pool));
         let (status, answer) = switch.admin("POST", "/v1/reload", "");
         assert_eq!(status, 422, "{answer}");
         assert!(answer.contains(why), "{answer}");
