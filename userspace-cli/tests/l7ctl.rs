@@ -89,6 +89,37 @@ fn check_tells_good_from_bad() {
     assert!(out(&absent).contains("/nonexistent/rules.toml: No such file"));
 }
 
+#[test]
+fn check_reads_pages_and_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let text = "[service.web]\nlisten = '127.0.0.1:1'\nerror_pages = { 404 = 'none.html' }\n\
+                [[service.web.route]]\npool = 'p'\nsticky = { cookie = 'lb', key = 'key' }\n\
+                [pool.p]\nservers = '10.0.0.1:80'\n";
+    std::fs::write(path("rules.toml"), text).unwrap();
+    std::fs::create_dir(path("key")).unwrap();
+    let rules = path("rules.toml").to_string_lossy().into_owned();
+    let wrong = l7ctl(&["check", &rules]);
+    let text = out(&wrong);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(
+        text.contains("No such file") && text.contains("rules.toml:3:23"),
+        "{text}"
+    );
+    assert!(
+        text.contains("not a regular file") && text.contains("rules.toml:6:33"),
+        "{text}"
+    );
+    assert_eq!(
+        l7ctl(&["check", "--no-files", &rules]).status.code(),
+        Some(0)
+    );
+    std::fs::remove_dir(path("key")).unwrap();
+    std::fs::write(path("key"), "a key that is long enough").unwrap();
+    std::fs::write(path("none.html"), "none").unwrap();
+    assert_eq!(l7ctl(&["check", &rules]).status.code(), Some(0));
+}
+
 /// A key that belongs to another certificate was found out by the front alone, at the start.
 #[test]
 fn check_reads_certificates() {

@@ -20,6 +20,7 @@ use x509_cert::der::DateTime;
 use x509_cert::der::Decode;
 
 use crate::client;
+use crate::file;
 use crate::files::TlsError;
 use crate::files::read_crls;
 use crate::files::read_roots;
@@ -58,7 +59,22 @@ pub fn check(rules: &RuleSet, now: SystemTime) -> Report {
     {
         towards_servers(tls, now, &mut found);
     }
+    others(rules, &mut found);
     rules.warnings.clone().with(found)
+}
+
+/// Pages, contents and keys of cookies: that they can be read.
+fn others(rules: &RuleSet, found: &mut Vec<Finding>) {
+    for path in rules.model.files() {
+        if found.iter().any(|(known, _)| *known == path) {
+            continue;
+        }
+        if let Err(error) = file::read(&path, file::MOST_PEM) {
+            let message = format!("{}: {error}", path.display());
+            let diagnostic = Diagnostic::error("unreadable", Span::default(), message);
+            found.push((path, diagnostic));
+        }
+    }
 }
 
 fn towards_servers(tls: &ServerTls, now: SystemTime, found: &mut Vec<Finding>) {

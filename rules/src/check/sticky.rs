@@ -33,7 +33,7 @@ impl Check<'_> {
         }
         Some(Sticky {
             cookie: cookie.value,
-            key: value.key.map(|key| self.folder(key.span).join(key.value)),
+            key: value.key.map(|key| self.file(&key)),
             max_age: value.max_age.map(|time| time.0),
         })
     }
