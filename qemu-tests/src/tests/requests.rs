@@ -406,7 +406,8 @@ pub(super) fn l7ctl_loads_every_example() {
     for entry in fs::read_dir("/l7/share/examples").unwrap() {
         let path = entry.unwrap().path();
         let path = path.display();
-        host.run(&format!("l7ctl check {path}"));
+        // The certificates of an example are nowhere.
+        host.run(&format!("l7ctl check --no-files {path}"));
         println!("{}", host.run(&format!("l7ctl kernel load {path}")));
     }
     println!("{}", host.run("l7ctl kernel status"));
