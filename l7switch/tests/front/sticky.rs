@@ -158,3 +158,27 @@ async fn nobody_sets_no_cookie() {
     let (status, head, _) = client.response().await;
     assert_eq!((status, field(&head, "set-cookie")), (502, None));
 }
+
+/// The client stays though its first response was replaced by a page.
+#[tokio::test]
+async fn a_page_in_place_of_a_response_has_the_cookie() {
+    let server = Server::start(|mut conn, _, _| async move {
+        while conn.head().await.is_some() {
+            conn.send("HTTP/1.1 500 X\r\nContent-Length: 1\r\n\r\nx")
+                .await;
+        }
+    })
+    .await;
+    let switch = start(&format!(
+        "[service.web]\nlisten = \"127.0.0.1:1\"\n\
+         [[service.web.route]]\npool = \"p\"\nsticky = {{ cookie = \"lb\" }}\n\
+         error_pages = {{ 500 = {{ body = \"page\", intercept = true }} }}\n\
+         [pool.p]\nservers = \"{}\"\n",
+        server.address
+    ));
+    let mut client = Raw::connect(address(&switch, "web")).await;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let (status, head, body) = client.response().await;
+    assert_eq!((status, body.as_slice()), (500, &b"page"[..]));
+    assert!(field(&head, "set-cookie").unwrap().starts_with("lb="));
+}

@@ -270,3 +270,30 @@ async fn who_had_no_time_is_not_asked() {
         .find(|s| s.address == server.address.to_string());
     assert_eq!(served.unwrap().failures, 0);
 }
+
+/// The time in the queue is part of the exchange's.
+#[tokio::test]
+async fn who_waits_for_too_long_gets_504() {
+    let server = Server::start(|mut conn, _, seen| async move {
+        while let Some(head) = conn.head().await {
+            seen.lock().unwrap().push(head);
+            sleep(Duration::from_secs(60)).await;
+        }
+    })
+    .await;
+    let switch = start(&format!(
+        "[service.web]\nlisten = \"127.0.0.1:1\"\n\
+         [[service.web.route]]\npath = {{ prefix = \"/short\" }}\npool = \"p\"\nrequest_timeout = \"200ms\"\n\
+         [[service.web.route]]\npool = \"p\"\n\
+         [pool.p]\nservers = \"{}\"\nmax_connections = 1\nqueue = {{ length = 9, timeout = \"1h\" }}\n",
+        server.address
+    ));
+    let mut first = Raw::connect(address(&switch, "web")).await;
+    first.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    crate::support::until(|| server.heads().len() == 1).await;
+    let mut second = Raw::connect(address(&switch, "web")).await;
+    second.send("GET /short HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(second.response().await.0, 504);
+    let status = l7switch::admin::status(&switch);
+    assert_eq!(status.services["web"].refused["request_timeout"], 1);
+}
