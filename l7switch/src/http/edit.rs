@@ -65,7 +65,7 @@ pub(super) fn request(
     out: &mut Vec<u8>,
 ) -> bool {
     let filters = &onward.state.filters;
-    let edit = onward.request_edit();
+    let edit = &*onward.request_edit();
     let head = request.head;
     let present = fields.present();
     let host = head.host();

@@ -65,18 +65,22 @@ impl Onward<'_> {
     }
 
     /// What is changed in the request's header fields.
-    pub fn request_edit(&self) -> &Edit {
-        let made = self.edits.as_deref();
-        made.map_or(&self.state.filters.request, |made| &made.request)
+    pub fn request_edit(&self) -> Cow<'_, Edit> {
+        match &self.edits {
+            Some(edits) => Cow::Owned(edits.request()),
+            None => Cow::Borrowed(&self.state.filters.request),
+        }
     }
 
     /// What is changed in the response's header fields.
     pub fn response_edit(&self) -> Cow<'_, Edit> {
-        let made = self.edits.as_deref();
-        let own = made.map_or(&self.state.filters.response, |made| &made.response);
+        let own = match &self.edits {
+            Some(edits) => Cow::Owned(edits.response()),
+            None => Cow::Borrowed(&self.state.filters.response),
+        };
         match &self.cors {
             Some(cors) => Cow::Owned(own.then(cors)),
-            None => Cow::Borrowed(own),
+            None => own,
         }
     }
 

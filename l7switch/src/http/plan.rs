@@ -298,12 +298,14 @@ pub fn onward<'a, F: Fields + ?Sized>(
     pages = Pages([&state.pages, &service.pages]);
     state.requests.fetch_add(1, Relaxed);
     record.describe(|line| line.route.clone_from(&state.label));
-    let values = || {
-        let is_trusted = forwarded::is_trusted(&model.trusted, client.peer.ip());
-        Values::new(client, asked, is_trusted, &state.label)
+    let location_template = match &route.action {
+        Action::Redirect(redirect) => redirect.location.as_ref(),
+        Action::Forward(_) | Action::Respond(_) => None,
     };
-    let mut edits = (state.filters.has_variables).then(|| {
-        let values = values();
+    let has_variables = state.filters.has_variables || location_template.is_some();
+    let mut edits = has_variables.then(|| {
+        let is_trusted = forwarded::is_trusted(&model.trusted, client.peer.ip());
+        let values = Values::new(client, asked, is_trusted, &state.label);
         record.describe(|line| values.request_id().clone_into(&mut line.request_id));
         Box::new(Edits::new(&route.filters, values))
     });
@@ -316,7 +318,7 @@ pub fn onward<'a, F: Fields + ?Sized>(
     };
     let response_edit = |edits: &Option<Box<Edits<'_>>>, headers: &mut HeaderMap| {
         match edits {
-            Some(edits) => edits.response.apply(headers),
+            Some(edits) => edits.response().apply(headers),
             None => state.filters.response.apply(headers),
         }
         if let Some(cors) = &cors {
@@ -374,14 +376,13 @@ pub fn onward<'a, F: Fields + ?Sized>(
                 edits,
             });
         }
-        (Step::Redirect { status, location }, action) => {
-            let location = match (location, action) {
-                (Some(location), _) => Ok(location),
-                (None, Action::Redirect(redirect)) => {
-                    let template = redirect.location.clone().unwrap_or_default();
-                    location_value(&values().fill(&template))
+        (Step::Redirect { status, location }, _) => {
+            let location = match (location, location_template, &edits) {
+                (Some(location), ..) => Ok(location),
+                (None, Some(template), Some(edits)) => {
+                    location_value(&edits.values().fill(template))
                 }
-                (None, _) => Err(Refusal::internal("no location")),
+                (None, ..) => Err(Refusal::internal("no location")),
             };
             match location {
                 Ok(location) => answer::redirect(status, location, method),

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use l7switch_certificates::ClientCertificate;
 use l7switch_engine::table::Fields;
 use l7switch_rules::model::Filters;
+use l7switch_rules::model::HeaderEdit;
 use l7switch_rules::template::Piece;
 use l7switch_rules::template::Template;
 use l7switch_rules::template::Variable;
@@ -137,51 +138,48 @@ impl Values {
     }
 }
 
-/// What is known of an exchange, and a route's edits made with it.
+/// What is known of an exchange, and the route's edits to be made with it.
 #[derive(Debug)]
 pub struct Edits<'a> {
     rules: &'a Filters,
     values: Values,
-    /// Of the request.
-    pub request: Edit,
-    /// Of the response.
-    pub response: Edit,
 }
 
 impl<'a> Edits<'a> {
-    /// The edits of a route before it is known where the request goes.
-    pub fn new(rules: &'a Filters, values: Values) -> Self {
-        let mut edits = Self {
-            rules,
-            values,
-            request: Edit::default(),
-            response: Edit::default(),
-        };
-        edits.make();
-        edits
+    /// The edits of a route, of a request that goes to no pool yet.
+    pub const fn new(rules: &'a Filters, values: Values) -> Self {
+        Self { rules, values }
+    }
+
+    /// What is known.
+    pub const fn values(&self) -> &Values {
+        &self.values
     }
 
     /// The request goes to this pool.
     pub fn chosen(&mut self, pool: &str) {
         pool.clone_into(&mut self.values.pool);
-        self.make();
     }
 
     /// This server of this pool has answered.
     pub fn answered(&mut self, pool: &str, server: String) {
-        pool.clone_into(&mut self.values.pool);
+        self.chosen(pool);
         self.values.server = server;
-        self.make();
     }
 
-    fn make(&mut self) {
+    /// The edits of the request.
+    pub fn request(&self) -> Edit {
+        self.make(&self.rules.request_headers)
+    }
+
+    /// The edits of the response, with what is known by now.
+    pub fn response(&self) -> Edit {
+        self.make(&self.rules.response_headers)
+    }
+
+    fn make(&self, edit: &HeaderEdit) -> Edit {
         // A value that no message can have leaves all of the edits out: what is known of a request has none.
-        let edit = |edit| {
-            let fill = |template: &Template| self.values.fill(template);
-            Edit::new(edit, fill).unwrap_or_default()
-        };
-        self.request = edit(&self.rules.request_headers);
-        self.response = edit(&self.rules.response_headers);
+        Edit::new(edit, |template| self.values.fill(template)).unwrap_or_default()
     }
 }
 

@@ -107,8 +107,8 @@ async fn a_redirect_leads_where_variables_say() {
     let switch = start(
         "[service.web]\nlisten = \"127.0.0.1:1\"\n\
          [[service.web.route]]\npath = { prefix = \"/in\" }\n\
-         redirect = { location = \"https://login.example/?back=$scheme://$host$uri\", status = 303 }\n\
-         response_headers = { set = { X-Path = \"$path\" } }\n\
+         redirect = { location = \"https://login.example/?id=$request_id&back=$scheme://$host$uri\", status = 303 }\n\
+         response_headers = { set = { X-Path = \"$path\", X-Id = \"$request_id\" } }\n\
          [[service.web.route]]\nrespond = { status = 404 }\n\
          response_headers = { add = { X-Path = \"$path$pool$server\" } }\n",
     );
@@ -118,9 +118,12 @@ async fn a_redirect_leads_where_variables_say() {
         .await;
     let (status, head, _) = client.response().await;
     assert_eq!(status, 303);
+    // One request has one identifier.
+    let id = field(&head, "x-id").unwrap();
+    assert!(is_hex(&id, 32), "{id}");
     assert_eq!(
         field(&head, "location").unwrap(),
-        "https://login.example/?back=http://w.example/in/a?b"
+        format!("https://login.example/?id={id}&back=http://w.example/in/a?b")
     );
     assert_eq!(field(&head, "x-path").unwrap(), "/in/a");
     client
