@@ -3,9 +3,13 @@
 
 use std::time::Instant;
 
+use bytes::Buf;
 use http::HeaderMap;
+use http::HeaderValue;
 use http::Method;
+use http::StatusCode;
 use http::header;
+use l7switch_engine::http1::ResponseBody as Follows;
 
 use super::Codec;
 use super::NotTaken;
@@ -13,16 +17,23 @@ use super::Sends;
 use super::answer;
 use super::answer::Answer;
 use super::edit;
+use super::edit::Request;
 use super::exchange::Next;
 use super::exchange::wide;
+use super::fields::Fields;
 use super::fields::push_map;
 use super::onward::Onward;
+use super::response::ending;
 use super::session::Session;
+use super::upload::Upload;
+use crate::net::content::Decoder;
 use crate::observe::log_limit;
 use crate::observe::reason::Refusal;
 use crate::record::Record;
 use crate::ruleset::filters::Edit;
+use crate::ruleset::pages::Page;
 use crate::ruleset::pages::Pages;
+use crate::upstream::Answered;
 
 impl<C: Codec> Session<'_, C> {
     /// Answers with an error, edited as the route's responses are. For callers to whom it is rare.
@@ -122,4 +133,63 @@ impl<C: Codec> Session<'_, C> {
             Ok(()) => Next::Request,
         }
     }
+
+    /// Sends a page in place of a server's error, of which this is to be said all the same.
+    pub(super) async fn page_instead(
+        &mut self,
+        page: &Page,
+        error: &Answer,
+        request: &Request<'_>,
+        onward: &Onward<'_>,
+        record: Box<Record>,
+    ) -> Next {
+        let mut answer = answer::page(page, error, request.method);
+        let headers = answer.headers_mut();
+        onward.response_edit().apply(headers);
+        let cookie = onward.set_cookie.as_deref().map(HeaderValue::from_str);
+        if let Some(Ok(cookie)) = cookie {
+            headers.append(header::SET_COOKIE, cookie);
+        }
+        self.answer(answer, record).await
+    }
+
+    /// Another response is sent in place of a server's. Its connection is kept where all of its content has come already, as that of
+    /// an error often has.
+    pub(super) fn replaced(
+        &mut self,
+        request: &Request<'_>,
+        answered: Answered,
+        follows: Follows,
+        upload: &Upload,
+    ) {
+        let Answered {
+            head,
+            length,
+            lease,
+            ..
+        } = answered;
+        let buffer = &mut self.buffers.from_server;
+        buffer.advance(length);
+        let mut decoder = Decoder::of_response(follows);
+        let Ok(decoded) = decoder.decode(buffer) else {
+            return lease.failed();
+        };
+        let is_whole = decoded.ended && decoded.length == buffer.len();
+        if is_whole && upload.is_done() && head.persistent {
+            // What it says of its length is not looked at: it counts as the least that it may be.
+            let ending = ending(request.method, &head, false);
+            lease.completed(ending, Instant::now());
+        }
+    }
+}
+
+/// What of a server's error is said with the page in its place.
+pub(super) fn kept_fields(status: StatusCode, fields: &Fields, bytes: &[u8]) -> Answer {
+    let mut error = Answer::default();
+    *error.status_mut() = status;
+    *error.headers_mut() = fields.of(
+        bytes,
+        &[header::WWW_AUTHENTICATE, header::RETRY_AFTER, header::ALLOW],
+    );
+    error
 }

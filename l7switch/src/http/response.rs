@@ -8,11 +8,9 @@ use std::time::Instant;
 
 use bytes::Buf;
 use bytes::BytesMut;
-use http::HeaderValue;
 use http::Method;
 use http::StatusCode;
 use http::Version;
-use http::header;
 use l7switch_engine::http1::RequestKind;
 use l7switch_engine::http1::ResponseBody as Follows;
 use l7switch_engine::http1::ResponseHead;
@@ -21,14 +19,13 @@ use super::Codec;
 use super::NotTaken;
 use super::SPLICED;
 use super::Sends;
-use super::answer;
-use super::answer::Answer;
 use super::edit;
 use super::edit::Request;
 use super::exchange::Next;
 use super::exchange::Tunnel;
 use super::exchange::wide;
 use super::fields::Fields;
+use super::own::kept_fields;
 use super::session::Session;
 use super::upload::From;
 use super::upload::Upload;
@@ -96,15 +93,9 @@ impl<C: Codec> Session<'_, C> {
             && !self.is_grpc
         {
             let error = kept_fields(status, fields, bytes);
-            let mut answer = answer::page(page, &error, request.method);
-            onward.response_edit().apply(answer.headers_mut());
-            let cookie = onward.set_cookie.as_deref().map(HeaderValue::from_str);
-            if let Some(Ok(cookie)) = cookie {
-                answer.headers_mut().append(header::SET_COOKIE, cookie);
-            }
             record.received(upload.bytes());
             self.replaced(request, answered, follows, upload);
-            return Box::pin(self.answer(answer, record)).await;
+            return Box::pin(self.page_instead(page, &error, request, onward, record)).await;
         }
         record.responded(status, answered.now);
         let says_empty = {
@@ -144,35 +135,6 @@ impl<C: Codec> Session<'_, C> {
             Err(NotTaken(_)) => Next::Cut,
             Ok(true) => Next::Last,
             Ok(false) => Next::Request,
-        }
-    }
-
-    /// Another response is sent in place of a server's. Its connection is kept where all of its content has come already, as that of
-    /// an error often has.
-    fn replaced(
-        &mut self,
-        request: &Request<'_>,
-        answered: Answered,
-        follows: Follows,
-        upload: &Upload,
-    ) {
-        let Answered {
-            head,
-            length,
-            lease,
-            ..
-        } = answered;
-        let buffer = &mut self.buffers.from_server;
-        buffer.advance(length);
-        let mut decoder = Decoder::of_response(follows);
-        let Ok(decoded) = decoder.decode(buffer) else {
-            return lease.failed();
-        };
-        let is_whole = decoded.ended && decoded.length == buffer.len();
-        if is_whole && upload.is_done() && head.persistent {
-            // What it says of its length is not looked at: it counts as the least that it may be.
-            let ending = ending(request.method, &head, false);
-            lease.completed(ending, Instant::now());
         }
     }
 
@@ -438,17 +400,6 @@ impl<C: Codec> Session<'_, C> {
     }
 }
 
-/// What of a server's error is said with the page in its place.
-fn kept_fields(status: StatusCode, fields: &Fields, bytes: &[u8]) -> Answer {
-    let mut error = Answer::default();
-    *error.status_mut() = status;
-    *error.headers_mut() = fields.of(
-        bytes,
-        &[header::WWW_AUTHENTICATE, header::RETRY_AFTER, header::ALLOW],
-    );
-    error
-}
-
 /// Records that the client has not got its response.
 fn record_end(record: &mut Record, upload: &Upload, reason: Reason) -> NotTaken {
     record.received(upload.bytes());
@@ -491,7 +442,7 @@ fn check(
 }
 
 /// How a response ends. `says_empty`: it says that there is no content.
-fn ending(method: &Method, head: &ResponseHead, says_empty: bool) -> Ending {
+pub(super) fn ending(method: &Method, head: &ResponseHead, says_empty: bool) -> Ending {
     if *method == Method::HEAD && !says_empty {
         Ending::Withheld
     } else if [204, 304].contains(&head.status) {
