@@ -42,27 +42,31 @@ pub(super) async fn shake(
             .await
             .map(Some)
     };
-    let (reason, detail) = match tokio::time::timeout(time, handshake).await {
+    let (reason, detail, is_told) = match tokio::time::timeout(time, handshake).await {
         Ok(Ok(Some(stream))) => match tls.verify_again(stream.get_ref().1) {
             Ok(()) => {
                 client.has_shaken_hands(stream.get_ref().1);
                 return Some(stream);
             }
-            Err(error) => (Reason::ClientCertificate, error.to_string()),
+            Err(error) => (Reason::ClientCertificate, error.to_string(), true),
         },
-        Ok(Ok(None)) => (Reason::PlainHttp, "HTTP in clear text came".to_owned()),
-        Ok(Err(error)) => (reason(&error), error.to_string()),
+        Ok(Ok(None)) => (
+            Reason::PlainHttp,
+            "HTTP in clear text came".to_owned(),
+            true,
+        ),
+        Ok(Err(error)) => (reason(&error), error.to_string(), true),
         Err(_) => {
-            let detail = "the handshake did not finish in time";
-            client.stats.refused(Reason::TlsHandshake);
-            log_limit::hostile(Reason::TlsHandshake, client.peer, detail);
-            return None;
+            let detail = "the handshake did not finish in time".to_owned();
+            (Reason::TlsHandshake, detail, false)
         }
     };
     client.stats.refused(reason);
     log_limit::hostile(reason, client.peer, &detail);
-    // What tells the client why must not be overtaken by a reset.
-    handle.linger().await;
+    if is_told {
+        // What tells the client why must not be overtaken by a reset.
+        handle.linger().await;
+    }
     None
 }
 
