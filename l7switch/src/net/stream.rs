@@ -378,3 +378,24 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_silent_peer_is_probed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (_stream, handle) = SharedStream::new(stream);
+        let socket = SockRef::from(&*handle.0);
+        assert!(!socket.keepalive().unwrap());
+        handle.probe();
+        assert!(socket.keepalive().unwrap());
+        let times = (socket.tcp_keepalive_time(), socket.tcp_keepalive_interval());
+        assert_eq!(times.0.unwrap(), KEEPALIVE);
+        assert_eq!(times.1.unwrap(), KEEPALIVE / 3);
+    }
+}
