@@ -6,6 +6,7 @@ FUZZ_SECONDS ?= 8
 CACHE = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/l7switch
 DENY = $(CACHE)/tools/bin/cargo-deny
 RIG = cargo run --quiet --locked --package l7switch-qemu-tests --
+BENCH = cargo run --quiet --locked --package l7switch-bench --
 
 .PHONY: run test build needs style format lint doc deny no-panic module check-module unit test-debug-kernel test-servers test-grpc \
 	test-crossing test-programs segments bench-rules bench-gate bench bench-full bench-host bench-locks bench-memory profile fuzz install
@@ -91,33 +92,33 @@ test-programs: needs
 
 # What the module adds to a request, compared with docs/measurements/guest.json.
 bench-gate: needs
-	$(RIG) gate
+	$(BENCH) gate
 
 # The module beside the others in a guest that counts instructions; writes docs/measurements/. The short form, and all.
 bench: needs
-	$(RIG) bench
+	$(BENCH) measure
 
 bench-full: needs
-	$(RIG) bench --full
+	$(BENCH) measure --full
 
 # The front beside HAProxy, nginx, Envoy and Traefik on this machine, where nothing else may run: rates, processor time,
 # latency. It writes docs/measurements/host.md.
 bench-host:
 	@.ci/install bench
-	$(RIG) bench-host
+	$(BENCH) host
 
 # Locks that are waited for where two processors switch, in a guest; nothing else may run. It writes
 # docs/measurements/locks.md.
 bench-locks: needs
-	$(RIG) bench-locks
+	$(BENCH) locks
 
 # What the module's connections take of memory. It writes docs/measurements/memory.md.
 bench-memory: needs
-	$(RIG) bench-memory
+	$(BENCH) memory
 
 # Where the instructions of a request go: target/profile/.
 profile: needs
-	$(RIG) profile module-nat keepalive-128B
+	$(BENCH) profile module-nat keepalive-128B
 
 fuzz: needs
 	.ci/fuzz $(FUZZ_SECONDS)

@@ -3,10 +3,10 @@
 //!
 //! One executable plays both sides. On the host it builds what the guest needs, boots it and asks it for one test
 //! after the other ([`host`]); in the guest it is the first process and runs them ([`guest`]). Both sides speak in
-//! lines of JSON ([`protocol`]), and know the same list of tests ([`tests`]).
+//! lines of JSON ([`protocol`]), and know the same list of tests ([`tests`]). What measures in such guests is a crate of its
+//! own, `l7switch-bench`.
 #![forbid(unsafe_code)]
 
-pub mod bench;
 pub mod complaints;
 pub mod crossing;
 pub mod error;

@@ -8,11 +8,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::Subcommand;
-use l7switch_qemu_tests::bench::commands;
-use l7switch_qemu_tests::bench::contender::Contender;
-use l7switch_qemu_tests::bench::guest::Order;
-use l7switch_qemu_tests::bench::guest::What;
-use l7switch_qemu_tests::bench::host::Plan;
 use l7switch_qemu_tests::crossing::command as crossing;
 use l7switch_qemu_tests::error::Doing as _;
 use l7switch_qemu_tests::error::Result;
@@ -20,6 +15,7 @@ use l7switch_qemu_tests::guest;
 use l7switch_qemu_tests::host::artifacts::Image;
 use l7switch_qemu_tests::host::shell;
 use l7switch_qemu_tests::test::Machine;
+use l7switch_qemu_tests::tests;
 
 /// Guests in which l7switch is tested.
 #[derive(Debug, Parser)]
@@ -51,39 +47,8 @@ enum Command {
         #[arg(long)]
         programs: bool,
     },
-    /// Measures what the contenders add to a request, and records it in docs/measurements/
-    Bench(commands::Bench),
-    /// Compares what the module adds with the record
-    Gate,
-    /// Measures the front beside other proxies on this machine, and records it in docs/measurements/
-    BenchHost {
-        #[command(flatten)]
-        plan: Plan,
-        /// Do not record it
-        #[arg(long)]
-        dry: bool,
-    },
-    /// Measures locks that wait for one another on two processors, and records it in docs/measurements/
-    BenchLocks(commands::Wanted),
-    /// Measures what the module's connections take of memory, and records it in docs/measurements/
-    BenchMemory {
-        /// Do not record it
-        #[arg(long)]
-        dry: bool,
-    },
     /// Makes the module pass on requests between each kind of device and beside each kind of neighbour; writes docs/crossing.md
     Crossing(crossing::Wanted),
-    /// Says where the instructions of a request go, by function of the kernel's
-    Profile {
-        /// Who stands between client and server
-        contender: Contender,
-        /// The name of a case
-        #[arg(default_value = "keepalive-128B")]
-        case: String,
-        /// Folder for the table and the flame graph
-        #[arg(long, default_value = "target/profile")]
-        out: PathBuf,
-    },
     /// What the guest starts
     #[command(hide = true)]
     Guest {
@@ -124,26 +89,8 @@ fn run(command: Command) -> Result<ExitCode> {
             };
             shell::run(&kernel, machine, image, &init()?)
         }
-        Command::Bench(arguments) => commands::bench(&arguments, &init()?),
-        Command::BenchHost { plan, dry } => commands::bench_host(plan, dry),
-        Command::BenchLocks(arguments) => commands::bench_locks(&arguments, &init()?),
-        Command::BenchMemory { dry } => commands::bench_memory(dry, &init()?),
         Command::Crossing(wanted) => crossing::run(&wanted, &init()?),
-        Command::Gate => commands::gate(&init()?),
-        Command::Profile {
-            contender,
-            case,
-            out,
-        } => commands::profile(
-            &Order {
-                contender,
-                case,
-                what: What::Profile,
-            },
-            &out,
-            &init()?,
-        ),
-        Command::Guest { role } => guest::main(&role),
+        Command::Guest { role } => guest::main(&role, &tests::job),
     }
 }
 

@@ -10,6 +10,9 @@ use crate::error::Error;
 /// The name of the virtio port on which they speak.
 pub const PORT: &str = "l7.results";
 
+/// The name of the virtio port that takes the kernel's symbols, where a profile is wanted.
+pub const SYMBOLS: &str = "l7.symbols";
+
 /// What the host asks of the guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

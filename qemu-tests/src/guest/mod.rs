@@ -18,7 +18,7 @@ use crate::test;
 pub mod kernel_log;
 mod leaks;
 mod one_test;
-pub(crate) mod port;
+pub mod port;
 mod serve;
 mod setup;
 mod shell;
@@ -50,14 +50,20 @@ pub enum Role {
     },
 }
 
-/// Does what the role says. The first process ends the guest when it is done.
+/// What the guest runs: a test, a crossing, a measurement. It fails by panicking.
+pub type Job = Box<dyn FnOnce()>;
+
+/// Gives what a name stands for, as the host sends it; none where nothing has that name.
+pub type Find = dyn Fn(&str) -> Option<Job>;
+
+/// Does what the role says; `find` tells what a test's process runs. The first process ends the guest when it is done.
 ///
 /// # Errors
 ///
 /// Those of a test's process; the first process writes its own to the kernel's log and ends the guest.
-pub fn main(role: &Role) -> Result<ExitCode> {
+pub fn main(role: &Role, find: &Find) -> Result<ExitCode> {
     let done = match role {
-        Role::Test { name } => return one_test::main(name),
+        Role::Test { name } => return one_test::main(name, find),
         Role::BeginLoad { len } => return begin_load(*len),
         Role::Serve { settle_seconds } => setup::run().and_then(|()| serve::run(*settle_seconds)),
         Role::Shell { rows, columns } => setup::run().and_then(|()| shell::run(*rows, *columns)),

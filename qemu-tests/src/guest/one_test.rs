@@ -1,30 +1,26 @@
 // SPDX-License-Identifier: MIT
 //! The process of one test: the first of its namespaces of processes, mounts and network.
 
+use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 use rustix::mount::MountFlags;
 use rustix::mount::mount;
 
-use crate::bench::guest::Order;
-use crate::crossing;
+use super::Find;
 use crate::error::Doing as _;
 use crate::error::Error;
 use crate::error::Result;
 use crate::kit::links::Links;
-use crate::tests;
 
 /// The exit code of a test that panicked.
 pub(super) const PANICKED: u8 = 101;
 
-pub(super) fn main(name: &str) -> Result<ExitCode> {
-    let order = Order::parse(name);
-    let test = tests::find(name);
-    let crossing = crossing::Order::parse(name);
-    if order.is_none() && test.is_none() && crossing.is_none() {
+pub(super) fn main(name: &str, find: &Find) -> Result<ExitCode> {
+    let Some(job) = find(name) else {
         return Err(Error::Message(format!("no test {name}")));
-    }
+    };
     // The images of processes, devices and sockets of these namespaces, not of the guest's.
     for (kind, place) in [
         ("proc", "/proc"),
@@ -43,16 +39,9 @@ pub(super) fn main(name: &str) -> Result<ExitCode> {
         let _ = mount(kind, place, kind, MountFlags::empty(), None);
     }
     Links::open().set_up("lo");
-    Ok(
-        match catch_unwind(|| match (order, crossing, test) {
-            (Some(order), _, _) => order.run(),
-            (None, Some(crossing), _) => crossing::run(&crossing),
-            (None, None, Some(test)) => (test.run)(),
-            (None, None, None) => {}
-        }) {
-            Ok(()) => ExitCode::SUCCESS,
-            // The panic's message is printed already.
-            Err(_) => ExitCode::from(PANICKED),
-        },
-    )
+    Ok(match catch_unwind(AssertUnwindSafe(job)) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The panic's message is printed already.
+        Err(_) => ExitCode::from(PANICKED),
+    })
 }

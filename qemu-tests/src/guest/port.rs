@@ -5,7 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 
 /// The port that has this name.
-pub(crate) fn find(name: &str) -> Option<PathBuf> {
+#[must_use]
+pub fn find(name: &str) -> Option<PathBuf> {
     let ports = fs::read_dir("/sys/class/virtio-ports").ok()?;
     let named = |port: &fs::DirEntry| {
         fs::read_to_string(port.path().join("name")).is_ok_and(|found| found.trim() == name)

@@ -89,7 +89,11 @@ fn module(kernel: &Kernel) -> Result<Option<PathBuf>> {
 }
 
 /// The front and `l7ctl`, as they are shipped, or by the profile that `L7_PROFILE` names (`dev` builds in seconds).
-pub(crate) fn programs() -> Result<(PathBuf, PathBuf)> {
+///
+/// # Errors
+///
+/// Where they cannot be built.
+pub fn programs() -> Result<(PathBuf, PathBuf)> {
     let profile = env::var_os("L7_PROFILE").unwrap_or_else(|| "release".into());
     let packages = ["--package", "l7switch", "--package", "l7ctl", "--bins"];
     let printed = cargo_build(&profile, &packages)?;

@@ -128,7 +128,7 @@ impl Guest {
         }
     }
 
-    /// Has it run a test, or what a [`crate::bench::guest::Order`] names, for so long by its own clock.
+    /// Has it run a test, a crossing or a measurement, for so long by its own clock.
     ///
     /// # Errors
     ///

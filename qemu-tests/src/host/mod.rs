@@ -11,4 +11,4 @@ pub mod runs;
 pub mod session;
 pub mod shell;
 pub mod suite;
-pub(crate) mod tool;
+pub mod tool;

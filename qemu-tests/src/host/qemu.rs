@@ -17,7 +17,6 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::kernel::Kernel;
-use crate::bench::guest::SYMBOLS;
 use crate::error::Doing as _;
 use crate::error::Result;
 use crate::protocol;
@@ -212,7 +211,7 @@ impl Start<'_> {
                 "-chardev",
                 &format!("file,id=symbols,path={}", profiling.symbols.display()),
                 "-device",
-                &format!("virtserialport,chardev=symbols,name={SYMBOLS}"),
+                &format!("virtserialport,chardev=symbols,name={}", protocol::SYMBOLS),
                 "-plugin",
                 &format!(
                     "{},out={}",

@@ -100,7 +100,8 @@ pub fn main(suite: Suite, tests: impl Iterator<Item = &'static Test>, init: &Pat
 }
 
 /// How many guests run at once: each takes a processor where it is emulated.
-pub(crate) fn guests() -> usize {
+#[must_use]
+pub fn guests() -> usize {
     let said = env::var("L7_GUESTS")
         .ok()
         .and_then(|said| said.parse().ok());

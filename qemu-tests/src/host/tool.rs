@@ -12,13 +12,18 @@ use crate::error::Error;
 use crate::error::Result;
 
 /// The project's folder.
-pub(crate) fn repository() -> PathBuf {
+#[must_use]
+pub fn repository() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.parent().unwrap_or(package).to_owned()
 }
 
 /// Runs a tool; gives what it prints on standard output. What it prints on the other one is shown where it fails.
-pub(crate) fn output(command: &mut Command) -> Result<String> {
+///
+/// # Errors
+///
+/// Where it cannot be run, or ends with an exit code other than 0.
+pub fn output(command: &mut Command) -> Result<String> {
     let shown = shown(command);
     let output = command
         .stdin(Stdio::null())
@@ -39,7 +44,11 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 }
 
 /// Runs one of the project's scripts, which prints a path on its last line and what it does on standard error.
-pub(crate) fn script(path: &str, arguments: &[&Path]) -> Result<PathBuf> {
+///
+/// # Errors
+///
+/// Where it cannot be run, or ends with an exit code other than 0, or prints no path.
+pub fn script(path: &str, arguments: &[&Path]) -> Result<PathBuf> {
     let mut command = Command::new(repository().join(path));
     command
         .args(arguments)
@@ -58,7 +67,7 @@ pub(crate) fn script(path: &str, arguments: &[&Path]) -> Result<PathBuf> {
 }
 
 /// Says something to whoever runs the tests.
-pub(crate) fn say(message: &str) {
+pub fn say(message: &str) {
     // Nothing is lost where nobody listens.
     let _ = writeln!(std::io::stderr(), "qemu-tests: {message}");
 }

@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+use crate::guest::Job;
 use crate::guest_test;
 use crate::test::Test;
 use splice::crossing;
@@ -328,6 +329,16 @@ pub const SELFTESTS: &[Test] = &[
     guest_test!(selftest::finds_nothing_left_behind),
     guest_test!(selftest::kills_the_kernel),
 ];
+
+/// What a name stands for: a test, or a crossing as its order names it.
+#[must_use]
+pub fn job(name: &str) -> Option<Job> {
+    if let Some(test) = find(name) {
+        return Some(Box::new(test.run));
+    }
+    let order = crate::crossing::Order::parse(name)?;
+    Some(Box::new(move || crate::crossing::run(&order)))
+}
 
 /// The test of this name.
 #[must_use]
