@@ -273,6 +273,11 @@ pub fn status(switch: &Switch) -> Status {
                     .iter()
                     .map(|route| (route.label.clone(), route.requests.load(Relaxed)))
                     .collect(),
+                mirrored: stats
+                    .mirrored
+                    .outcomes()
+                    .map(|(word, n)| (word.to_owned(), n))
+                    .collect(),
                 certificates: service
                     .tls
                     .iter()

@@ -50,6 +50,11 @@ pub(crate) fn route(model: &Model, route: &Route) -> Option<&'static str> {
         Action::Forward(_) if route.cors.is_some() => {
             Some("the front says what pages of other origins may do")
         }
+        Action::Forward(_) if route.basic_auth.is_some() => Some("the front asks for passwords"),
+        Action::Forward(_) if route.external_auth.is_some() => {
+            Some("the front asks other servers whether a request goes on")
+        }
+        Action::Forward(_) if route.mirror.is_some() => Some("the front copies requests"),
         Action::Forward(_) if route.sticky.is_some() => {
             Some("the front sets the cookie by which clients stay")
         }

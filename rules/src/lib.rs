@@ -13,6 +13,7 @@ pub mod explain;
 mod front_only;
 pub mod model;
 pub mod names;
+pub mod rewrite;
 pub mod template;
 pub mod text;
 

@@ -19,20 +19,25 @@ use serde::Serialize;
 
 use crate::template::Template;
 
+mod auth;
 mod cors;
 mod files;
 mod limits;
+mod mirror;
 mod pages;
 mod pool;
 mod rewrite;
 mod tls;
 
+pub use auth::BasicAuth;
+pub use auth::ExternalAuth;
 pub use cors::Cors;
 pub use cors::OriginMatch;
 pub use limits::Limits;
 pub use limits::RateKey;
 pub use limits::RateLimit;
 pub use limits::SourcePrefix;
+pub use mirror::Mirror;
 pub use pages::Content;
 pub use pages::Maintenance;
 pub use pages::Page;
@@ -210,6 +215,15 @@ pub struct Route {
     /// Which other origins' pages may send requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
+    /// Users and passwords that requests must have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub basic_auth: Option<BasicAuth>,
+    /// Servers that are asked whether a request goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_auth: Option<ExternalAuth>,
+    /// The pool that gets copies of requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<Mirror>,
     /// By which cookie a client stays at its server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sticky: Option<Sticky>,

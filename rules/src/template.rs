@@ -71,6 +71,8 @@ variables! {
     Pool = "pool",
     /// Address of the real server; empty where there is none (yet).
     Server = "server",
+    /// The user whose password the request has (`basic_auth`); empty where none is asked for.
+    User = "user",
 }
 
 impl fmt::Display for Variable {

@@ -176,6 +176,9 @@ pub struct ServiceStatus {
     pub refused: BTreeMap<String, u64>,
     /// Requests by route: the name, or `#n` by position.
     pub routes: BTreeMap<String, u64>,
+    /// Copies of requests to mirrors by what became of them: `sent`, `failed`, `skipped`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mirrored: BTreeMap<String, u64>,
     /// Certificates of an `https` service, in the order of the rule file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<CertificateStatus>,

@@ -25,6 +25,7 @@ use crate::files::TlsError;
 use crate::files::read_crls;
 use crate::files::read_roots;
 use crate::pair::Pair;
+use crate::passwords::Passwords;
 
 /// A certificate that expires within this time is told of.
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -32,7 +33,7 @@ const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Something that was found in a file, with the file.
 pub type Finding = (PathBuf, Diagnostic);
 
-/// Reads the certificates, keys, authorities and revocation lists that rules name. Gives their report with what was found: what the
+/// Reads the certificates, keys, authorities, revocation lists and users that rules name. Gives their report with what was found: what the
 /// front would refuse is an error.
 pub fn check(rules: &RuleSet, now: SystemTime) -> Report {
     let mut found = Vec::new();
@@ -59,8 +60,24 @@ pub fn check(rules: &RuleSet, now: SystemTime) -> Report {
     {
         towards_servers(tls, now, &mut found);
     }
+    users(rules, &mut found);
     others(rules, &mut found);
     rules.warnings.clone().with(found)
+}
+
+/// Files of users and passwords.
+fn users(rules: &RuleSet, found: &mut Vec<Finding>) {
+    let routes = rules
+        .model
+        .services
+        .iter()
+        .flat_map(|service| &service.routes);
+    for auth in routes.filter_map(|route| route.basic_auth.as_ref()) {
+        if let Err(error) = Passwords::read(&auth.file) {
+            let diagnostic = Diagnostic::error("bad-users", Span::default(), error.to_string());
+            found.push((auth.file.clone(), diagnostic));
+        }
+    }
 }
 
 /// Pages, contents and keys of cookies: that they can be read.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-//! Certificates, keys and what belongs to them, as the rules name them: read from their files, checked, described.
+//! Certificates, keys and what belongs to them, and passwords, as the rules name them: read from their files, checked, described.
 //!
 //! The front serves with what it reads here, and `l7ctl check` tells what the front would say.
 #![forbid(unsafe_code)]
@@ -19,6 +19,7 @@ mod client;
 pub mod file;
 mod files;
 mod pair;
+pub mod passwords;
 
 use std::sync::Arc;
 

@@ -2,6 +2,7 @@
 //! Responses of the switch's own.
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::HeaderValue;
 use http::Method;
 use http::Response;
@@ -113,6 +114,16 @@ pub fn page(page: &Page, error: &Answer, method: &Method) -> Answer {
         if ![header::CONTENT_LENGTH, header::CONTENT_TYPE].contains(name) {
             headers.append(name, value.clone());
         }
+    }
+    response
+}
+
+/// A response that another server has given, with these fields.
+pub fn of_server(status: StatusCode, fields: HeaderMap, content: Bytes, method: &Method) -> Answer {
+    let mut response = respond(status, "", content, method);
+    let headers = response.headers_mut();
+    for (name, value) in &fields {
+        headers.append(name, value.clone());
     }
     response
 }

@@ -32,8 +32,8 @@ use crate::http::forwarded::version_word;
 use crate::http::headers;
 use crate::http::headers::Present;
 use crate::http::onward::Onward;
-use crate::http::plan;
 use crate::http::plan::Asked;
+use crate::http::routed;
 use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
 use crate::record::Record;
@@ -134,8 +134,18 @@ impl<C: Codec> Session<'_, C> {
             fields: head,
             reads_pages: !self.is_grpc,
         };
-        let mut onward = match plan::onward(self.client, &generation, &asked, &method, &mut record)
-        {
+        let mut routed =
+            match routed::routed(self.client, &generation, &asked, &method, &mut record) {
+                Ok(routed) => routed,
+                Err(answer) => return Box::pin(self.answer(*answer, record)).await,
+            };
+        if routed.needs_permission() {
+            let asked = self.authorize(&request, source, &mut routed, &mut record);
+            if let Err(answer) = Box::pin(asked).await {
+                return Box::pin(self.answer(*answer, record)).await;
+            }
+        }
+        let mut onward = match routed.onward(&method, &mut record) {
             Ok(onward) => onward,
             Err(answer) => return Box::pin(self.answer(*answer, record)).await,
         };
@@ -209,6 +219,10 @@ impl<C: Codec> Session<'_, C> {
         } else {
             Upload::nothing()
         };
+        let mut mirror = match onward.mirror {
+            Some(_) => self.mirror(request, onward, source, &mut upload),
+            None => None,
+        };
         let patience = onward.patience();
         let is_named = edit::request(
             request,
@@ -267,13 +281,19 @@ impl<C: Codec> Session<'_, C> {
             Ok(answered) => Ok(answered),
             Err(refusal) => Err(refusal),
         };
+        mirror = mirror.and_then(|mirror| mirror.send_whole(&mut upload));
         match sent {
             Ok(answered) => {
                 if onward.edits.is_some() || onward.state.sticky.is_some() {
                     onward.answered(answered.lease.pool(), answered.lease.server());
                 }
-                self.respond(request, onward, answered, &mut upload, record)
-                    .await
+                let next = self
+                    .respond(request, onward, answered, &mut upload, record)
+                    .await;
+                if let Some(mirror) = mirror {
+                    let _ = mirror.send_whole(&mut upload);
+                }
+                next
             }
             Err(refusal) => {
                 record.received(upload.bytes());

@@ -105,6 +105,15 @@ impl Fields {
         self.filtered(head, |line| what.has(line.what))
     }
 
+    /// The fields as a map, but for those of these kinds and those that Connection names.
+    pub(super) fn without(&self, head: &[u8], kinds: Present) -> HeaderMap {
+        let named: Vec<&[u8]> = self.options(head).collect();
+        self.filtered(head, |line| {
+            let name = name(head, line);
+            !kinds.has(line.what) && !named.iter().any(|option| option.eq_ignore_ascii_case(name))
+        })
+    }
+
     /// The fields of these names as a map.
     pub(super) fn of(&self, head: &[u8], names: &[HeaderName]) -> HeaderMap {
         self.filtered(head, |line| {

@@ -7,6 +7,7 @@
 //! record.
 
 pub mod answer;
+mod auth;
 mod buffers;
 mod cors;
 mod edit;
@@ -16,10 +17,12 @@ pub mod forwarded;
 pub mod h1;
 pub mod h2;
 pub mod headers;
+mod mirror;
 mod onward;
 mod own;
 pub mod plan;
 mod response;
+pub mod routed;
 mod scan;
 mod session;
 mod upload;

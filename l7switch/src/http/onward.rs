@@ -39,6 +39,10 @@ pub struct Onward<'a> {
     pub rewritten: Option<String>,
     /// Hash of the scheduler's key.
     pub hash: u64,
+    /// Where a copy goes to the route's other pool: hash of that one's key.
+    pub mirror: Option<u64>,
+    /// What goes with the request because who was asked for it has said so.
+    pub granted: Option<Box<Edit>>,
     /// What is changed in the response for browsers that show pages of other origins.
     pub cors: Option<Box<Edit>>,
     /// The route's edits of header fields, where they have variables.
@@ -66,9 +70,13 @@ impl Onward<'_> {
 
     /// What is changed in the request's header fields.
     pub fn request_edit(&self) -> Cow<'_, Edit> {
-        match &self.edits {
+        let own = match &self.edits {
             Some(edits) => Cow::Owned(edits.request()),
             None => Cow::Borrowed(&self.state.filters.request),
+        };
+        match &self.granted {
+            Some(granted) => Cow::Owned(granted.then(&own)),
+            None => own,
         }
     }
 

@@ -3,13 +3,9 @@
 //! takes it, and what follows from the route.
 
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering::Relaxed;
 
-use http::HeaderMap;
 use http::HeaderValue;
-use http::Method;
 use http::StatusCode;
-use http::header;
 use l7switch_engine::form::Buffers;
 use l7switch_engine::form::FormError;
 use l7switch_engine::form::SentTarget;
@@ -22,27 +18,14 @@ use l7switch_rules::compile::allow;
 use l7switch_rules::model;
 use l7switch_rules::model::Action;
 use l7switch_rules::model::HashKey;
-use l7switch_rules::model::Maintenance;
 use l7switch_rules::model::PoolShare;
 use l7switch_rules::model::address_bytes;
 
-use super::cors;
-use super::forwarded;
-use super::onward::Onward;
-use super::variables::Edits;
-use super::variables::Values;
-use crate::client::Client;
-use crate::http::answer;
-use crate::http::answer::Answer;
-use crate::net::clock::ns_of;
-use crate::observe::log_limit;
 use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
-use crate::record::Record;
 use crate::ruleset::filters;
 use crate::ruleset::filters::RedirectSource;
 use crate::ruleset::generation::Generation;
-use crate::ruleset::pages::Pages;
 
 /// Paths of at most so many bytes are brought into comparison form without an allocation.
 const SHORT_PATH: usize = 256;
@@ -88,6 +71,8 @@ pub enum Step {
         rewritten: Option<String>,
         /// Hash of the key that the pool's scheduler hashes; 0 where it hashes none.
         hash: u64,
+        /// Where a copy goes to another pool: hash of the key that its scheduler hashes.
+        mirror: Option<u64>,
     },
     /// Answer as the route says.
     Respond,
@@ -216,6 +201,11 @@ pub fn plan<F: Fields + ?Sized>(
                     .pools
                     .get(pool)
                     .map_or(0, |pool| key_hash(&pool.config().scheduler, &request)),
+                mirror: route
+                    .mirror
+                    .filter(|mirror| mirror.percent >= 100 || fastrand::u32(..100) < mirror.percent)
+                    .and_then(|mirror| generation.pools.get(mirror.pool))
+                    .map(|pool| key_hash(&pool.config().scheduler, &request)),
             }
         }
     };
@@ -234,166 +224,9 @@ fn dot_segments() -> Refusal {
     )
 }
 
-fn location_value(location: &[u8]) -> Result<HeaderValue, Refusal> {
+pub(super) fn location_value(location: &[u8]) -> Result<HeaderValue, Refusal> {
     HeaderValue::from_bytes(location)
         .map_err(|_| Refusal::bad_request("there is no Location for this request"))
-}
-
-/// What becomes of a request by the rules in force: it goes on to a pool.
-///
-/// # Errors
-///
-/// It has its answer already.
-pub fn onward<'a, F: Fields + ?Sized>(
-    client: &Client,
-    generation: &'a Generation,
-    asked: &Asked<'_, F>,
-    method: &Method,
-    record: &mut Record,
-) -> Result<Onward<'a>, Box<Answer>> {
-    let refuse = |record: &mut Record, refusal: &Refusal| {
-        record.refused(refusal.reason);
-        Box::new(answer::refuse(refusal, method))
-    };
-    let Some((index, model, service)) = generation.service(&client.service) else {
-        let refusal = Refusal::new(
-            Reason::Draining,
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the service was removed from the rules",
-        );
-        let mut response = refuse(record, &refusal);
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(header::CONNECTION, close);
-        return Err(response);
-    };
-    let mut pages = Pages([&[], &service.pages]);
-    let refuse = |record: &mut Record, pages: Pages<'_>, refusal: &Refusal| {
-        let response = refuse(record, refusal);
-        match pages.of(response.status()).filter(|_| asked.reads_pages) {
-            Some(page) => Box::new(answer::page(page, &response, method)),
-            None => response,
-        }
-    };
-    if let Maintenance::Except(who) = &model.maintenance
-        && !who.iter().any(|prefix| prefix.contains(&asked.source.ip()))
-    {
-        let refusal = Refusal::new(
-            Reason::Maintenance,
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the service is closed for maintenance",
-        );
-        return Err(refuse(record, pages, &refusal));
-    }
-    let plan = plan(generation, index, model, asked).map_err(|refusal| {
-        if refusal.reason != Reason::NoRoute {
-            log_limit::hostile(refusal.reason, asked.source, &refusal.detail);
-        }
-        refuse(record, pages, &refusal)
-    })?;
-    let (Some(route), Some(state)) = (model.routes.get(plan.route), service.routes.get(plan.route))
-    else {
-        let refusal = Refusal::internal("no such route");
-        return Err(refuse(record, pages, &refusal));
-    };
-    pages = Pages([&state.pages, &service.pages]);
-    state.requests.fetch_add(1, Relaxed);
-    record.describe(|line| line.route.clone_from(&state.label));
-    let location_template = match &route.action {
-        Action::Redirect(redirect) => redirect.location.as_ref(),
-        Action::Forward(_) | Action::Respond(_) => None,
-    };
-    let has_variables = state.filters.has_variables || location_template.is_some();
-    let mut edits = has_variables.then(|| {
-        let is_trusted = forwarded::is_trusted(&model.trusted, client.peer.ip());
-        let values = Values::new(client, asked, is_trusted, &state.label);
-        record.describe(|line| values.request_id().clone_into(&mut line.request_id));
-        Box::new(Edits::new(&route.filters, values))
-    });
-    let cors = route.cors.as_ref();
-    let cors = cors.map(|rules| cors::asked(rules, asked.method, asked.fields));
-    let (preflight, cors) = match cors {
-        Some(cors::Asked::Preflight(answer)) => (Some(answer), None),
-        Some(cors::Asked::Request(edit)) => (None, Some(edit)),
-        None => (None, None),
-    };
-    let response_edit = |edits: &Option<Box<Edits<'_>>>, headers: &mut HeaderMap| {
-        match edits {
-            Some(edits) => edits.response().apply(headers),
-            None => state.filters.response.apply(headers),
-        }
-        if let Some(cors) = &cors {
-            cors.apply(headers);
-        }
-    };
-    if let Some(limiter) = &state.rate_limit {
-        let now = ns_of(record.began());
-        if let Err(seconds) = limiter.take(asked.source.ip(), asked.fields, now) {
-            let refusal = Refusal::new(
-                Reason::RateLimited,
-                StatusCode::TOO_MANY_REQUESTS,
-                "more requests than the rate limit allows",
-            );
-            log_limit::hostile(refusal.reason, asked.source, &refusal.detail);
-            let mut response = refuse(record, pages, &refusal);
-            let headers = response.headers_mut();
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-            response_edit(&edits, headers);
-            return Err(response);
-        }
-    }
-    if let Some(mut answer) = preflight {
-        response_edit(&edits, answer.headers_mut());
-        return Err(Box::new(answer));
-    }
-    let mut response = match (plan.step, &route.action) {
-        (
-            Step::Forward {
-                pool: number,
-                server,
-                rewritten,
-                hash,
-            },
-            _,
-        ) => {
-            let Some(pool) = generation.pools.get(number) else {
-                return Err(refuse(record, pages, &Refusal::internal("no such pool")));
-            };
-            if let Some(edits) = &mut edits {
-                edits.chosen(&pool.config().name);
-            }
-            return Ok(Onward {
-                service: model,
-                route,
-                state,
-                pool,
-                generation,
-                pages,
-                stays: server,
-                set_cookie: None,
-                cors,
-                rewritten,
-                hash,
-                edits,
-            });
-        }
-        (Step::Redirect { status, location }, _) => {
-            let location = match (location, location_template, &edits) {
-                (Some(location), ..) => Ok(location),
-                (None, Some(template), Some(edits)) => {
-                    location_value(&edits.values().fill(template))
-                }
-                (None, ..) => Err(Refusal::internal("no location")),
-            };
-            match location {
-                Ok(location) => answer::redirect(status, location, method),
-                Err(refusal) => return Err(refuse(record, pages, &refusal)),
-            }
-        }
-        (Step::Respond, Action::Respond(fixed)) => answer::fixed(fixed, &state.content, method),
-        (Step::Respond, _) => return Err(refuse(record, pages, &Refusal::internal("no response"))),
-    };
-    response_edit(&edits, response.headers_mut());
-    Err(Box::new(response))
 }
 
 /// The pool of a weighted split, or the one that it falls back on. Where it has no server, nor has what it falls back on, the

@@ -57,6 +57,15 @@ pub(super) struct Upload {
     moved: u64,
     waits_for: WaitsFor,
     expects: Expects,
+    copy: Option<Box<Copied>>,
+}
+
+/// Content that is kept for a copy of the request.
+#[derive(Debug)]
+struct Copied {
+    data: Vec<u8>,
+    most: u64,
+    is_whole: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +108,37 @@ impl Upload {
             moved: 0,
             waits_for: WaitsFor::Server,
             expects: Expects::Nothing,
+            copy: None,
         }
+    }
+
+    /// Keeps what passes, for a copy of the request: at most so many bytes.
+    pub(super) fn copy(&mut self, most: u64) {
+        self.copy = Some(Box::new(Copied {
+            data: Vec::new(),
+            most,
+            is_whole: false,
+        }));
+    }
+
+    /// Whether something is still kept.
+    pub(super) const fn is_copying(&self) -> bool {
+        self.copy.is_some()
+    }
+
+    /// Whether all of the content was kept.
+    pub(super) fn is_copied(&self) -> bool {
+        self.copy.as_ref().is_some_and(|copy| copy.is_whole)
+    }
+
+    /// What was kept.
+    pub(super) fn take_copy(&mut self) -> Option<Vec<u8>> {
+        self.copy.take().map(|copy| copy.data)
+    }
+
+    /// Whether content came behind the head.
+    pub(super) const fn was_streamed(&self) -> bool {
+        self.is_streamed
     }
 
     /// Of one whose content is still to come, at most so many bytes. `expects`: the client waits for 100 (Continue).
@@ -182,9 +221,19 @@ impl Upload {
                     // A vector takes everything.
                     let _ = write!(self.framing, "{end}{:x}\r\n", data.len());
                 }
+                if let Some(copy) = &mut self.copy {
+                    if self.bytes <= copy.most {
+                        copy.data.extend_from_slice(&data);
+                    } else {
+                        self.copy = None;
+                    }
+                }
                 self.data = data;
             }
             Piece::End(trailers) => {
+                if let Some(copy) = &mut self.copy {
+                    copy.is_whole = true;
+                }
                 self.state = State::Ended;
                 if self.chunked {
                     let end: &[u8] = if self.bytes > 0 {
@@ -239,7 +288,8 @@ impl Upload {
             let Some((left, stream)) = codec.unread() else {
                 return Poll::Ready(Ok(false));
             };
-            if self.chunked || left < SPLICED || server.raw().is_none() {
+            let is_seen = self.chunked || self.copy.is_some();
+            if is_seen || left < SPLICED || server.raw().is_none() {
                 return Poll::Ready(Ok(false));
             }
             if self.pipe.is_none() {

@@ -35,6 +35,7 @@ pub struct Values {
     route: String,
     pool: String,
     server: String,
+    user: String,
     request_id: String,
     traceparent: String,
 }
@@ -67,6 +68,7 @@ impl Values {
             route: route.to_owned(),
             pool: String::new(),
             server: String::new(),
+            user: String::new(),
             request_id: told(b"x-request-id")
                 .filter(|id| is_id(id))
                 .map_or_else(|| format!("{:032x}", fastrand::u128(..)), str::to_owned),
@@ -133,6 +135,7 @@ impl Values {
             Variable::Route => self.route.as_bytes(),
             Variable::Pool => self.pool.as_bytes(),
             Variable::Server => self.server.as_bytes(),
+            Variable::User => self.user.as_bytes(),
         };
         out.extend_from_slice(value);
     }
@@ -154,6 +157,11 @@ impl<'a> Edits<'a> {
     /// What is known.
     pub const fn values(&self) -> &Values {
         &self.values
+    }
+
+    /// The request is this user's.
+    pub fn has_user(&mut self, user: &str) {
+        user.clone_into(&mut self.values.user);
     }
 
     /// The request goes to this pool.

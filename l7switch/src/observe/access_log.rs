@@ -84,6 +84,9 @@ pub struct Line {
     /// Seconds from the head of the request to the head of the response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_byte: Option<f64>,
+    /// The user whose password the request has.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub user: String,
     /// How it ended: `ok`, or a [reason](crate::observe::reason::Reason).
     pub end: &'static str,
     /// The request's identifier, where the route says `$request_id` or another variable.
@@ -130,9 +133,11 @@ impl Line {
         }
         out.push_str(" end=");
         out.push_str(self.end);
-        if !self.request_id.is_empty() {
-            out.push_str(" request_id=");
-            escape(&self.request_id, &mut out);
+        for (key, value) in [("user", &self.user), ("request_id", &self.request_id)] {
+            if !value.is_empty() {
+                let _ = write!(out, " {key}=");
+                escape(value, &mut out);
+            }
         }
         out
     }

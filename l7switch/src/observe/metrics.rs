@@ -220,7 +220,7 @@ fn services(out: &mut Text, status: &Status) {
         }
     }
     type Keyed = for<'a> fn(&'a ServiceStatus) -> &'a BTreeMap<String, u64>;
-    let keyed: [(&str, &str, &str, Keyed); 3] = [
+    let keyed: [(&str, &str, &str, Keyed); 4] = [
         (
             "responses_total",
             "class",
@@ -236,6 +236,12 @@ fn services(out: &mut Text, status: &Status) {
         ("route_requests_total", "route", "Requests by route.", |s| {
             &s.routes
         }),
+        (
+            "mirrored_total",
+            "outcome",
+            "Copies of requests by what became of them.",
+            |s| &s.mirrored,
+        ),
     ];
     for (name, label, help, values) in keyed {
         out.family(name, "counter", help);

@@ -50,6 +50,14 @@ reasons! {
     BodyTooLarge = "body_too_large",
     /// The service is closed for maintenance.
     Maintenance = "maintenance",
+    /// The request has no user and password that the route takes.
+    Unauthorized = "unauthorized",
+    /// Too many passwords are compared already.
+    AuthBusy = "auth_busy",
+    /// A server that was asked has not let the request go on.
+    AuthDenied = "auth_denied",
+    /// No server could be asked whether the request goes on.
+    AuthFailed = "auth_failed",
     /// More requests came than the route's rate limit allows.
     RateLimited = "rate_limited",
     /// The client has more connections than the service allows.

@@ -34,8 +34,24 @@ pub struct ServiceStats {
     classes: [AtomicU64; 5],
     refused: Vec<AtomicU64>,
     routes: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
+    /// Copies of requests.
+    pub mirrored: Mirrored,
     /// Connections of each client, where they are limited.
     pub sources: Arc<Sources>,
+}
+
+impl Mirrored {
+    /// Copies by what became of them, those that did not occur left out.
+    pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        [
+            ("sent", &self.sent),
+            ("failed", &self.failed),
+            ("skipped", &self.skipped),
+        ]
+        .into_iter()
+        .map(|(word, count)| (word, count.load(Relaxed)))
+        .filter(|(_, count)| *count > 0)
+    }
 }
 
 impl Default for ServiceStats {
@@ -50,6 +66,7 @@ impl Default for ServiceStats {
             classes: Default::default(),
             refused: Reason::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
             routes: Mutex::default(),
+            mirrored: Mirrored::default(),
             sources: Arc::default(),
         }
     }
@@ -139,6 +156,81 @@ impl Drop for Connected {
     fn drop(&mut self) {
         self.0.active.fetch_sub(1, Relaxed);
         self.0.freed.notify_waiters();
+    }
+}
+
+/// Copies at a time of a service's requests, at most: a pool that answers none must not fill the memory.
+const MOST_COPIES: u64 = 1024;
+
+/// Bytes of content that are kept for them, at most.
+const MOST_COPIED: u64 = 64 << 20;
+
+/// Copies of requests.
+#[derive(Debug, Default)]
+pub struct Mirrored {
+    /// Sent, and answered somehow.
+    pub sent: AtomicU64,
+    /// Not answered.
+    pub failed: AtomicU64,
+    /// Not made: the content is too long or has not come as a whole, there is an upgrade, or too many are under way.
+    pub skipped: AtomicU64,
+    active: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// What became of a copy.
+#[derive(Clone, Copy, Debug)]
+enum Outcome {
+    Skipped,
+    Sent,
+    Failed,
+}
+
+/// A copy that is under way.
+#[derive(Debug)]
+pub struct Copying {
+    stats: Arc<ServiceStats>,
+    bytes: u64,
+    outcome: Outcome,
+}
+
+impl Copying {
+    /// Begins one with at most so many bytes of content; `None`: too many are under way, and it is counted as skipped.
+    pub fn begin(stats: &Arc<ServiceStats>, bytes: u64) -> Option<Self> {
+        let mirrored = &stats.mirrored;
+        let active = mirrored.active.fetch_add(1, Relaxed);
+        let kept = mirrored.bytes.fetch_add(bytes, Relaxed);
+        let copying = Self {
+            stats: Arc::clone(stats),
+            bytes,
+            outcome: Outcome::Skipped,
+        };
+        let is_room = active < MOST_COPIES && kept.saturating_add(bytes) <= MOST_COPIED;
+        is_room.then_some(copying)
+    }
+
+    /// The request has come as a whole, and goes.
+    pub const fn sends(&mut self) {
+        self.outcome = Outcome::Sent;
+    }
+
+    /// There was no answer.
+    pub const fn failed(&mut self) {
+        self.outcome = Outcome::Failed;
+    }
+}
+
+impl Drop for Copying {
+    fn drop(&mut self) {
+        let mirrored = &self.stats.mirrored;
+        mirrored.active.fetch_sub(1, Relaxed);
+        mirrored.bytes.fetch_sub(self.bytes, Relaxed);
+        let counter = match self.outcome {
+            Outcome::Skipped => &mirrored.skipped,
+            Outcome::Sent => &mirrored.sent,
+            Outcome::Failed => &mirrored.failed,
+        };
+        counter.fetch_add(1, Relaxed);
     }
 }
 

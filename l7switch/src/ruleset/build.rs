@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::HeaderValue;
+use l7switch_certificates::passwords::UsersError;
 use l7switch_rules::RuleSet;
 use l7switch_rules::model;
 use l7switch_rules::model::Protocol;
@@ -15,6 +17,7 @@ use crate::limit::rate::RateLimiter;
 use crate::net::tls;
 use crate::net::tls::ServiceTls;
 use crate::ruleset::filters::Filters;
+use crate::ruleset::generation::BasicAuth;
 use crate::ruleset::generation::Generation;
 use crate::ruleset::generation::Route;
 use crate::ruleset::generation::Service;
@@ -22,11 +25,12 @@ use crate::ruleset::generation::StatsRegistry;
 use crate::ruleset::pages;
 use crate::ruleset::pages::Page;
 use crate::ruleset::pages::PageError;
-use crate::ruleset::rewrite::Rewrite;
 use crate::ruleset::routing::Rules;
 use crate::ruleset::sticky::KeyError;
 use crate::ruleset::sticky::Sticky;
+use crate::ruleset::users::Users;
 use crate::upstream::Pool;
+use l7switch_rules::rewrite::Rewrite;
 
 /// Why a rule set that the check has passed cannot be put in force.
 #[derive(Debug, Error)]
@@ -54,6 +58,14 @@ pub enum BuildError {
         service: String,
         /// Why.
         error: PageError,
+    },
+    /// A file of users cannot be used.
+    #[error("service `{service}`: {error}")]
+    Users {
+        /// The service.
+        service: String,
+        /// Why.
+        error: UsersError,
     },
     /// The key of a cookie cannot be used.
     #[error("service `{service}`: {error}")]
@@ -163,6 +175,7 @@ fn build_service(
     let pages = Page::all(&service.error_pages).map_err(page_error)?;
     let stats = stats.service(&service.name);
     let limiters = before.map(limiters).unwrap_or_default();
+    let users = before.map(users).unwrap_or_default();
     let routes = service
         .routes
         .iter()
@@ -191,8 +204,18 @@ fn build_service(
                 model::Action::Forward(_) | model::Action::Respond(_) => None,
             };
             let redirect_path = redirect_path.transpose().map_err(filter_error)?;
+            let users = route.basic_auth.as_ref().map(|rules| {
+                let known = users.get(label.as_str()).copied();
+                let users = Users::read(&rules.file, known)?;
+                let challenge = challenge(&rules.realm);
+                Ok(BasicAuth { users, challenge })
+            });
             Ok(Route {
                 requests: stats.route(&label),
+                users: users.transpose().map_err(|error| BuildError::Users {
+                    service: service.name.clone(),
+                    error,
+                })?,
                 rate_limit: route.rate_limit.as_ref().map(|rules| {
                     let known = limiters.get(label.as_str()).copied();
                     let same = known.filter(|known| known.rules() == rules);
@@ -226,6 +249,23 @@ fn limiters(service: &Service) -> HashMap<&str, &Arc<RateLimiter>> {
     routes
         .filter_map(|route| Some((route.label.as_str(), route.rate_limit.as_ref()?)))
         .collect()
+}
+
+/// The users of a service's routes, by their labels.
+fn users(service: &Service) -> HashMap<&str, &Arc<Users>> {
+    let routes = service.routes.iter();
+    routes
+        .filter_map(|route| Some((route.label.as_str(), &route.users.as_ref()?.users)))
+        .collect()
+}
+
+/// What who has no password is told (RFC 7617, 2 and 2.1).
+fn challenge(realm: &str) -> HeaderValue {
+    let quoted = realm.replace('\\', "\\\\").replace('"', "\\\"");
+    let text = format!("Basic realm=\"{quoted}\", charset=\"UTF-8\"");
+    // A realm has no control characters: the check has seen to it.
+    HeaderValue::try_from(text)
+        .unwrap_or_else(|_| HeaderValue::from_static("Basic realm=\"l7switch\""))
 }
 
 /// Does what has to be done when a generation comes into force: the servers that it shares with the

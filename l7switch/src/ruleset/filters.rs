@@ -10,7 +10,7 @@ use l7switch_rules::model::HeaderEdit;
 use l7switch_rules::model::PathMatch;
 use l7switch_rules::template::Template;
 
-use crate::ruleset::rewrite::Rewrite;
+use l7switch_rules::rewrite::Rewrite;
 
 /// Header edits with names and values in the form in which messages have them.
 #[derive(Clone, Debug, Default)]

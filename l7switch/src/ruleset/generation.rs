@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use http::HeaderValue;
 use l7switch_certificates::findings;
 use l7switch_rules::model;
 
@@ -21,10 +22,11 @@ use crate::observe::access_log::AccessLog;
 use crate::observe::stats::ServiceStats;
 use crate::ruleset::filters::Filters;
 use crate::ruleset::pages::Page;
-use crate::ruleset::rewrite::Rewrite;
 use crate::ruleset::routing::Rules;
 use crate::ruleset::sticky::Sticky;
+use crate::ruleset::users::Users;
 use crate::upstream::Pool;
+use l7switch_rules::rewrite::Rewrite;
 
 /// One generation of the rules, complete and unchanging, in force or still used by a request that
 /// began under it.
@@ -70,6 +72,8 @@ pub struct Route {
     pub pages: Vec<Page>,
     /// Content of its fixed response; empty where it has none.
     pub content: Bytes,
+    /// Users and passwords that its requests must have.
+    pub users: Option<BasicAuth>,
     /// Its rate limit, shared with the generation before where that has the same.
     pub rate_limit: Option<Arc<RateLimiter>>,
 }
@@ -103,6 +107,15 @@ impl Generation {
     pub fn pool(&self, name: &str) -> Option<&Arc<Pool>> {
         self.pools.iter().find(|pool| pool.config().name == name)
     }
+}
+
+/// Users of a route.
+#[derive(Clone, Debug)]
+pub struct BasicAuth {
+    /// Shared with the generation before where that has the same.
+    pub users: Arc<Users>,
+    /// What who has no password is told (RFC 7617, 2).
+    pub challenge: HeaderValue,
 }
 
 /// What the parts of a running switch share.

@@ -5,6 +5,6 @@ pub mod build;
 pub mod filters;
 pub mod generation;
 pub mod pages;
-pub mod rewrite;
 pub mod routing;
 pub mod sticky;
+pub mod users;

@@ -3,6 +3,7 @@
 //! on them.
 
 mod balance;
+mod call;
 mod connect;
 mod feed;
 pub mod health;
@@ -20,6 +21,8 @@ mod server;
 mod stream;
 mod tls;
 
+pub use call::Nobody;
+pub use call::call;
 pub use connect::ConnectError;
 pub use connect::Told;
 pub use feed::Broke;

@@ -10,6 +10,7 @@
 )]
 
 mod admin;
+mod auth;
 mod bounds;
 mod connections;
 mod cors;
@@ -23,6 +24,7 @@ mod http2;
 mod kept;
 mod limits;
 mod messages;
+mod mirror;
 mod names;
 mod pages;
 mod proxied;

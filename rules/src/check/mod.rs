@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! The check: from text to the model, with every mistake that can be known from the text.
 
+mod auth;
 mod cors;
 mod fields;
 mod health;

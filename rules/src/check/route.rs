@@ -127,6 +127,15 @@ impl Check<'_> {
             body_limit: self.body_limit(text.body_limit),
             error_pages: self.error_pages(text.error_pages),
             cors: text.cors.and_then(|cors| self.cors(cors)),
+            basic_auth: text
+                .basic_auth
+                .and_then(|auth| self.basic_auth(auth, &service.name)),
+            external_auth: text
+                .external_auth
+                .and_then(|auth| self.external_auth(auth, pools)),
+            mirror: text
+                .mirror
+                .and_then(|mirror| self.mirror(mirror, &action, pools)),
             sticky: text.sticky.and_then(|sticky| self.sticky(sticky, &action)),
             strict: text.strict.is_some_and(|strict| strict.value),
             action,
@@ -190,6 +199,9 @@ impl Check<'_> {
             body_limit,
             error_pages,
             cors,
+            basic_auth,
+            external_auth,
+            mirror,
             sticky
         );
         if protocol == Protocol::Tcp {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! The explanation of a match: which service and route take a request, why, and what fails in the others.
 
+mod pool;
 mod question;
 mod show;
 
@@ -9,12 +10,14 @@ use serde::Serialize;
 
 use crate::RuleSet;
 use crate::automata::Cache;
+use crate::evaluate::Ask;
 use crate::evaluate::Failure;
 use crate::evaluate::Verdict;
 use crate::evaluate::describe_path;
 use crate::evaluate::evaluate_all;
 use crate::front_only;
 use crate::model::*;
+use crate::rewrite::Rewrite;
 
 pub use question::Question;
 pub use question::QuestionError;
@@ -66,6 +69,36 @@ pub struct Share {
     pub names: Vec<NamedServer>,
     /// The pool that takes the requests while none of them can.
     pub fallback: Option<String>,
+    /// HTTP towards the servers.
+    pub protocol: ServerProtocol,
+    /// Whether it is encrypted.
+    pub tls: bool,
+    /// The PROXY header that servers get.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub send_proxy: Option<ProxyVersion>,
+    /// Active checks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// Who may wait, where servers have a bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<Queue>,
+    /// When a request is sent to another server.
+    pub retries: Retries,
+    /// How long the weight of a server rises that comes up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<std::time::Duration>,
+}
+
+/// Another pool that has to do with a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Aside {
+    /// Pool.
+    pub pool: String,
+    /// Path that its servers are asked for, where it is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// How many of a hundred requests it gets.
+    pub percent: u32,
 }
 
 /// One route and how it fared.
@@ -117,6 +150,22 @@ pub struct Explanation {
     /// The cookie by which the client stays at its server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sticky: Option<String>,
+    /// Path and query that the server gets, where they are not those that were sent. `None` too where the rewritten path would be
+    /// refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rewritten: Option<String>,
+    /// What browsers show when they ask for the password, where one is needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub basic_auth: Option<String>,
+    /// Who is asked whether the request goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_auth: Option<Aside>,
+    /// Who gets copies of requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<Aside>,
+    /// Pages in place of errors: the first one that is for a status counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub error_pages: Vec<Page>,
     /// Details of a redirect.
     pub redirect: Option<Redirect>,
     /// Which data path serves it where the kernel module is loaded.
@@ -165,11 +214,27 @@ pub fn explain(rules: &RuleSet, question: &Question) -> Result<Explanation, Ques
         rate_limit: None,
         body_limit: None,
         sticky: None,
+        rewritten: None,
+        basic_auth: None,
+        external_auth: None,
+        mirror: None,
+        error_pages: Vec::new(),
         redirect: None,
         datapath: Path::Front,
         datapath_why: "the front answers requests that are not forwarded",
         considered: Vec::new(),
     };
+    if let Maintenance::Except(who) = &service.maintenance
+        && !who.iter().any(|prefix| prefix.contains(&ask.source))
+    {
+        explanation.action = Outcome::Refuse;
+        explanation.status = Some(503);
+        let why = format!("closed for maintenance to {}", ask.source);
+        explanation.why = format!("refused before any route is tried: {why}");
+        explanation.refused = Some(why);
+        explanation.error_pages.clone_from(&service.error_pages);
+        return Ok(explanation);
+    }
     if let Some(why) = refused {
         explanation.action = Outcome::Refuse;
         explanation.status = Some(400);
@@ -206,9 +271,28 @@ pub fn explain(rules: &RuleSet, question: &Question) -> Result<Explanation, Ques
     explanation.filters = route.filters.clone();
     explanation.rate_limit.clone_from(&route.rate_limit);
     (explanation.datapath, explanation.datapath_why) = datapath(model, service, route);
+    let pool = |number| model.pools.get(number).map(|pool: &Pool| pool.name.clone());
+    explanation.basic_auth = route.basic_auth.as_ref().map(|auth| auth.realm.clone());
+    explanation.external_auth = route.external_auth.as_ref().and_then(|auth| {
+        Some(Aside {
+            pool: pool(auth.pool)?,
+            path: Some(auth.path.clone()),
+            percent: 100,
+        })
+    });
+    explanation.mirror = route.mirror.as_ref().and_then(|mirror| {
+        Some(Aside {
+            pool: pool(mirror.pool)?,
+            path: None,
+            percent: mirror.percent,
+        })
+    });
+    let pages = route.error_pages.iter().chain(&service.error_pages);
+    explanation.error_pages = pages.cloned().collect();
     match &route.action {
         Action::Forward(shares) => {
             explanation.action = Outcome::Forward;
+            explanation.rewritten = rewritten(route, &ask);
             explanation.body_limit = route.body_limit.or(service.limits.body);
             explanation.sticky = route.sticky.as_ref().map(|sticky| sticky.cookie.clone());
             explanation.pools = shares.iter().filter_map(|s| share(model, s)).collect();
@@ -228,6 +312,16 @@ pub fn explain(rules: &RuleSet, question: &Question) -> Result<Explanation, Ques
         }
     }
     Ok(explanation)
+}
+
+/// Path and query that the server gets, where the route changes the path.
+fn rewritten(route: &Route, ask: &Ask) -> Option<String> {
+    let rewrite = Rewrite::new(route.filters.rewrite_path.as_ref()?).ok()?;
+    let path = rewrite.path(&route.paths, &ask.path)?;
+    Some(match ask.query.is_empty() {
+        true => path,
+        false => format!("{path}?{}", ask.query),
+    })
 }
 
 /// Which data path serves a route's requests, and why.
@@ -290,6 +384,13 @@ fn share(model: &Model, share: &PoolShare) -> Option<Share> {
             .fallback
             .and_then(|number| model.pools.get(number))
             .map(|pool| pool.name.clone()),
+        protocol: pool.protocol,
+        tls: pool.tls.is_some(),
+        send_proxy: pool.send_proxy,
+        health: pool.health.clone(),
+        queue: pool.is_bounded().then_some(pool.queue),
+        retries: pool.retries.clone(),
+        slow_start: pool.slow_start,
     })
 }
 

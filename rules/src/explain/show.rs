@@ -6,26 +6,9 @@ use std::fmt;
 use super::Explanation;
 use super::Outcome;
 use super::Path;
-use super::Share;
+use crate::model::Content;
 use crate::model::PathRewrite;
 use crate::model::RateKey;
-
-/// The servers of a pool, with their weights.
-fn servers(pool: &Share) -> impl Iterator<Item = String> {
-    let known = pool.servers.iter().map(|server| match server.backup {
-        true => format!("{} backup", server.address),
-        false => format!("{} weight {}", server.address, server.weight),
-    });
-    let named = pool
-        .names
-        .iter()
-        .map(|named| match (named.backup, named.port) {
-            (true, _) => format!("{named} backup"),
-            (false, Some(_)) => format!("{named} weight {}", named.weight),
-            (false, None) => named.to_string(),
-        });
-    known.chain(named)
-}
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,16 +24,7 @@ impl fmt::Display for Explanation {
             (Outcome::Forward, ..) => {
                 let total: u64 = self.pools.iter().map(|p| u64::from(p.weight)).sum();
                 for pool in &self.pools {
-                    write!(f, "pool     {}", pool.name)?;
-                    if self.pools.len() > 1 {
-                        write!(f, "  {} of {total} requests", pool.weight)?;
-                    }
-                    let servers: Vec<String> = servers(pool).collect();
-                    write!(f, "  scheduler {}: {}", pool.scheduler, servers.join(", "))?;
-                    match &pool.fallback {
-                        Some(name) => writeln!(f, "; otherwise pool {name}")?,
-                        None => writeln!(f)?,
-                    }
+                    pool.fmt(f, (self.pools.len() > 1).then_some(total))?;
                 }
             }
             (Outcome::Redirect, Some(status), Some(redirect)) => {
@@ -85,6 +59,7 @@ impl fmt::Display for Explanation {
             Path::Front => "front",
         };
         writeln!(f, "path     {datapath}: {}", self.datapath_why)?;
+        self.fmt_permission(f)?;
         self.fmt_filters(f)?;
         self.fmt_limits(f)?;
         const SHOWN: usize = 20;
@@ -151,6 +126,9 @@ impl Explanation {
             }
             None => {}
         }
+        if let Some(target) = &self.rewritten {
+            writeln!(f, "         the server gets {target}")?;
+        }
         for (what, time) in [
             ("response", filters.response_timeout),
             ("request", filters.request_timeout),
@@ -163,6 +141,42 @@ impl Explanation {
         }
         Ok(())
     }
+
+    fn fmt_permission(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(realm) = &self.basic_auth {
+            writeln!(f, "auth     user and password for {realm:?}")?;
+        }
+        if let Some(asked) = &self.external_auth {
+            let path = asked.path.as_deref().unwrap_or_default();
+            writeln!(f, "auth     pool {} is asked for {path}", asked.pool)?;
+        }
+        if let Some(mirror) = &self.mirror {
+            writeln!(
+                f,
+                "mirror   pool {} gets {} % of the requests",
+                mirror.pool, mirror.percent
+            )?;
+        }
+        for page in &self.error_pages {
+            match page.statuses {
+                (first, last) if first == last => write!(f, "page     {first}: ")?,
+                (first, last) => write!(f, "page     {first}-{last}: ")?,
+            }
+            match &page.content {
+                Content::File(path) => write!(f, "{}", path.display())?,
+                Content::Text(text) => write!(f, "{} bytes of the rules", text.len())?,
+            }
+            if let Some(status) = page.status {
+                write!(f, ", sent with {status}")?;
+            }
+            if page.intercept {
+                write!(f, ", also for servers' errors")?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+
     fn fmt_limits(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(limit) = &self.rate_limit {
             write!(

@@ -10,7 +10,7 @@ use super::Model;
 use super::Page;
 
 impl Model {
-    /// Certificates, keys, what belongs to them, authorities, pages and contents, in no order; some may be there twice.
+    /// Certificates, keys, what belongs to them, authorities, users, pages and contents, in no order; some may be there twice.
     pub fn files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         for service in &self.services {
@@ -24,6 +24,7 @@ impl Model {
             for route in &service.routes {
                 pages(&route.error_pages, &mut files);
                 files.extend(route.sticky.as_ref().and_then(|sticky| sticky.key.clone()));
+                files.extend(route.basic_auth.as_ref().map(|auth| auth.file.clone()));
                 if let Action::Respond(respond) = &route.action {
                     content(&respond.body, &mut files);
                 }

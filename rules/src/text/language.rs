@@ -7,7 +7,6 @@
 use schemars::JsonSchema;
 
 use super::address::Address;
-use super::address::ServerAddress;
 pub use super::choice::*;
 use super::read::Node;
 use super::read::Read;
@@ -50,6 +49,10 @@ macro_rules! tables {
     )*};
 }
 
+mod pool;
+
+pub use pool::*;
+
 /// What a table of the language looks like, for those whose place invites a plain value.
 fn wanted(table: &str) -> &'static str {
     match table {
@@ -63,6 +66,9 @@ fn wanted(table: &str) -> &'static str {
         "ShareText" => "a table such as { name = \"v1\", weight = 9 }",
         "RateLimitText" => "a table such as { requests = 100, per = \"1s\" }",
         "CorsText" => "a table such as { allow_origins = \"https://app.example.com\" }",
+        "BasicAuthText" => "a table such as { file = \"users.htpasswd\" }",
+        "ExternalAuthText" => "a table such as { pool = \"auth\", path = \"/verify\" }",
+        "MirrorText" => "a table such as { pool = \"shadow\", percent = 10 }",
         "StickyText" => "a table such as { cookie = \"lb\" }",
         "PageText" => "a file's path or a table such as { file = \"error.html\" }",
         "MaintenanceText" => "a table such as { except = [\"192.0.2.0/24\"] }",
@@ -193,6 +199,12 @@ tables! {
         strict: At<bool>,
         /// Pages of which other origins may send requests (CORS); default: the servers say it.
         cors: At<CorsText>,
+        /// Users and passwords that requests must have (the Basic scheme).
+        basic_auth: At<BasicAuthText>,
+        /// A pool whose servers say whether a request goes on.
+        external_auth: At<ExternalAuthText>,
+        /// With pool or pools: another pool that gets copies of requests; its responses go to nobody.
+        mirror: At<MirrorText>,
         /// With pool or pools: a cookie by which a client stays at its pool and server.
         sticky: At<StickyText>,
         /// Answer from the switch.
@@ -251,6 +263,38 @@ tables! {
         allow_credentials: At<bool>,
         /// How long browsers remember the answer; default: as they like.
         max_age: Time,
+    }
+
+    /// Users and passwords (the Basic scheme).
+    BasicAuthText {
+        /// File of users and hashed passwords, as htpasswd writes it, relative to the rule file.
+        file: At<String>,
+        /// What the browser shows when it asks for the password; default: the service's name.
+        realm: At<String>,
+    }
+
+    /// Servers that say whether a request goes on.
+    ExternalAuthText {
+        /// Pool of these servers.
+        pool: At<String>,
+        /// Path of the request that they get.
+        path: At<String>,
+        /// Header fields of the client's request that they get; default: all.
+        request_headers: At<OneOrMany<At<String>>>,
+        /// Header fields of their response that go on with the client's request; default: none.
+        response_headers: At<OneOrMany<At<String>>>,
+        /// Time for the whole; default: 5s.
+        timeout: Time,
+    }
+
+    /// Copies of requests.
+    MirrorText {
+        /// Pool that gets them.
+        pool: At<String>,
+        /// How many of a hundred requests are copied; default: 100.
+        percent: At<i64>,
+        /// Longest content of a request that is copied; default: 64KiB.
+        body_limit: At<Size>,
     }
 
     /// A cookie by which a client stays at its server.
@@ -357,156 +401,6 @@ tables! {
         replace_regex: At<String>,
         /// What stands there; $1 is what the first group has found.
         with: At<String>,
-    }
-
-    /// A pool of real servers.
-    PoolText {
-        /// How a server is chosen: a scheduler's name or a table; default: wlc.
-        scheduler: SchedulerChoice,
-        /// Forwarding method of the kernel's data path: nat (default) or fullnat.
-        forward: ForwardWord,
-        /// PROXY header that connections to the servers begin with: v1 or v2; default: none.
-        send_proxy: SendProxyWord,
-        /// HTTP towards the servers: http1 (default), http2, or auto (http2 if the server offers it by ALPN).
-        protocol: At<ServerProtocolWord>,
-        /// TLS towards the servers: true, or a table; default: false.
-        tls: At<ServerTlsChoice>,
-        /// Real servers.
-        servers: At<OneOrMany<At<ServerChoice>>>,
-        /// Whether all servers are drained: they get no new requests; default: false.
-        drain: bool,
-        /// Pool that takes the requests while no server of this one is available; default: none.
-        fallback: At<String>,
-        /// Active checks; default: none.
-        health: At<HealthText>,
-        /// Passive checks.
-        passive: PassiveText,
-        /// Time for a connection to a server; default: 2s.
-        connect_timeout: Time,
-        /// Time for the response to begin; default: 60s.
-        response_timeout: Time,
-        /// Other servers tried when one cannot be reached, or a table that says when and how often; default: 2.
-        retries: At<RetriesChoice>,
-        /// Requests (connections, for tls and tcp services) that each server has at a time, at most; default: no bound.
-        max_connections: At<i64>,
-        /// Who may wait while all servers have as many as they may.
-        queue: At<QueueText>,
-        /// How long the weight of a server that comes up rises to its value; default: it has it at once.
-        slow_start: At<Time>,
-        /// Idle connections kept per server; default: 128.
-        keepalive: At<i64>,
-        /// How long an idle connection is kept; default: 30s.
-        keepalive_timeout: Time,
-    }
-
-    /// The queue of a pool whose servers have a bound.
-    QueueText {
-        /// Requests that may wait; default: 1024.
-        length: At<i64>,
-        /// How long each may; default: 5s.
-        timeout: Time,
-    }
-
-    /// When requests without content are sent to another server.
-    RetriesText {
-        /// Other servers tried; default: 2.
-        attempts: At<i64>,
-        /// After what: connect, reset, timeout, and statuses such as 503; default: connect and reset.
-        on: At<OneOrMany<At<RetryChoice>>>,
-        /// Methods of requests that may be sent again after they may have reached a server; default: the idempotent ones.
-        methods: At<OneOrMany<At<String>>>,
-        /// Requests that may be sent again at a time, in percent of those that the pool has, and at least 3; default: 20.
-        budget: At<i64>,
-    }
-
-    /// TLS towards servers.
-    ServerTlsText {
-        /// PEM file of the authorities that are believed, relative to the rule file; default: those of the system.
-        ca: At<String>,
-        /// Name that the servers' certificates must have, also sent as server name; default: each server's name or address.
-        server_name: At<String>,
-        /// Whether certificates are verified; default: true.
-        verify: At<bool>,
-        /// Certificate that the switch shows the servers; default: none.
-        certificate: At<CertificateText>,
-    }
-
-    /// A scheduler with its settings.
-    SchedulerText {
-        /// Which scheduler.
-        name: At<SchedulerWord>,
-        /// What is hashed by sh, mh and ch; default: the source.
-        key: At<KeyChoice>,
-        /// ch: no server gets more than this many percent of its fair share; default: 125, 0: no bound.
-        load: At<i64>,
-    }
-
-    /// A header field or cookie as a key: exactly one of these.
-    KeyText {
-        /// Name of a header field.
-        header: At<String>,
-        /// Name of a cookie.
-        cookie: At<String>,
-    }
-
-    /// A real server with its weight.
-    ServerText {
-        /// Address or host name, and port; or srv: and the name of SRV records; or unix: and the path of a socket.
-        address: At<ServerAddress>,
-        /// Weight, 0 to 65535; default: 1.
-        weight: At<i64>,
-        /// Which addresses of a host name are servers: all (default), or one, the first.
-        resolve: At<ResolveWord>,
-        /// Whether it gets requests only while no other server of the pool is available; default: false.
-        backup: bool,
-        /// Port that active checks try; default: the pool's health.port, or the server's own.
-        health_port: At<i64>,
-        /// Requests that it has at a time, at most; default: the pool's max_connections.
-        max_connections: At<i64>,
-    }
-
-    /// Active checks: http, tcp or grpc.
-    HealthText {
-        /// Path of a request that must be answered.
-        http: At<String>,
-        /// Whether an accepted connection is enough.
-        tcp: bool,
-        /// Name of a gRPC service that must be serving, by grpc.health.v1; empty: the server as a whole.
-        grpc: At<String>,
-        /// Port that is tried; default: the server's own.
-        port: At<i64>,
-        /// Method of the request; default: GET.
-        method: At<String>,
-        /// Host field of the request; default: the server's name or address, with its port.
-        host: At<String>,
-        /// Further header fields of the request.
-        headers: At<Entries<At<String>>>,
-        /// Text, or { regex = "…" }, that is found in the first 64 KiB of a healthy server's response.
-        body: At<BodyChoice>,
-        /// Status, or range such as "200-399", of a healthy server; default: 200-399.
-        status: At<StatusChoice>,
-        /// Time between two checks; default: 2s.
-        interval: Time,
-        /// Time for a check; default: 1s.
-        timeout: Time,
-        /// Successes in a row that bring a server up; default: 2.
-        rise: At<i64>,
-        /// Failures in a row that take it down; default: 3.
-        fall: At<i64>,
-    }
-
-    /// A regular expression.
-    RegexText {
-        /// The expression.
-        regex: At<String>,
-    }
-
-    /// Passive checks: what clients' requests show.
-    PassiveText {
-        /// Failures in a row after which a server is ejected; default: 3; 0: never.
-        failures: At<i64>,
-        /// How long it is ejected; default: 10s.
-        eject: Time,
     }
 
     /// Conditions on a value in the form of a table: exactly one of these.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //! New paths, of forwarded requests and of redirects.
 
-use l7switch_rules::model::PathMatch;
-use l7switch_rules::model::PathRewrite;
-use l7switch_rules::model::Substitute;
+use crate::model::PathMatch;
+use crate::model::PathRewrite;
+use crate::model::Substitute;
 use regex::bytes::Regex;
 
 /// A rewrite, ready to be applied.
@@ -108,7 +108,7 @@ fn behind_prefix<'a>(paths: &[PathMatch], normalised: &'a str) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use l7switch_rules::model::RegexRewrite;
+    use crate::model::RegexRewrite;
 
     fn prefixes(list: &[&str]) -> Vec<PathMatch> {
         list.iter()
