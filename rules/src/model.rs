@@ -63,6 +63,7 @@ pub use rewrite::RegexRewrite;
 pub use rewrite::Substitute;
 pub use tls::Certificate;
 pub use tls::ClientCertificates;
+pub use tls::Curve;
 pub use tls::ServiceTls;
 pub use tls::TlsVersion;
 

@@ -10,13 +10,16 @@ use l7switch_certificates::Pair;
 use l7switch_certificates::file;
 use l7switch_certificates::verifier;
 use l7switch_rules::model;
+use l7switch_rules::model::Curve;
 use l7switch_rules::model::TlsVersion;
 use rustls::HandshakeKind;
 use rustls::ServerConfig;
 use rustls::ServerConnection;
 use rustls::SignatureScheme;
 use rustls::SupportedProtocolVersion;
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
+use rustls::crypto::aws_lc_rs::kx_group;
 use rustls::pki_types::UnixTime;
 use rustls::server::ClientHello;
 use rustls::server::NoClientAuth;
@@ -71,7 +74,7 @@ impl ServiceTls {
             Some(before) => before.sessions.clone(),
             None => Sessions::new(trust)?,
         };
-        let mut config = ServerConfig::builder_with_provider(provider())
+        let mut config = ServerConfig::builder_with_provider(with_curves(&service.tls.curves))
             .with_protocol_versions(versions(service.tls.min_version))?
             .with_client_cert_verifier(Arc::clone(&clients))
             .with_cert_resolver(Arc::new(Resolver::new(&pairs)));
@@ -109,6 +112,20 @@ impl ServiceTls {
             None => Ok(()),
         }
     }
+}
+
+/// The cryptography with these groups for the key exchange.
+fn with_curves(curves: &[Curve]) -> Arc<CryptoProvider> {
+    let group = |curve: &Curve| match curve {
+        Curve::X25519MlKem768 => kx_group::X25519MLKEM768,
+        Curve::P256MlKem768 => kx_group::SECP256R1MLKEM768,
+        Curve::X25519 => kx_group::X25519,
+        Curve::P256 => kx_group::SECP256R1,
+        Curve::P384 => kx_group::SECP384R1,
+    };
+    let mut provider = CryptoProvider::clone(&provider());
+    provider.kx_groups = curves.iter().map(group).collect();
+    Arc::new(provider)
 }
 
 /// All versions that are spoken.

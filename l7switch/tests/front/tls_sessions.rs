@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use rustls::ClientConfig;
 use rustls::DigitallySignedStruct;
 use rustls::HandshakeKind;
+use rustls::NamedGroup;
 use rustls::SignatureScheme;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::client::danger::ServerCertVerified;
@@ -140,6 +141,39 @@ async fn the_least_version_is_that_of_the_rules() {
     .await;
     switch.set(load(&rules.replace("1.3", "1.2"))).unwrap();
     assert!(ask(&old, secure).await.is_ok());
+}
+
+/// Of those, the client's first choice is taken.
+#[tokio::test]
+async fn the_curves_are_those_of_the_rules() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = certificate(&["one.example"]);
+    let server = Server::saying("fine").await;
+    let rules = https(server.address, &[write(folder.path(), "first", &pair)]);
+    let with = |curves: &str| {
+        rules.replace(
+            "protocol = \"https\"\n",
+            &format!("protocol = \"https\"\ntls = {{ curves = {curves} }}\n"),
+        )
+    };
+    let switch = start(&rules);
+    let secure = address(&switch, "secure");
+    let all = client(pair.cert.der(), None, &[&rustls::version::TLS13]);
+    for (curves, expected) in [
+        ("[\"P-384\", \"X25519\"]", NamedGroup::X25519),
+        (
+            "[\"X25519MLKEM768\", \"X25519\"]",
+            NamedGroup::X25519MLKEM768,
+        ),
+        // None for which the client has sent a key: it is asked for another one.
+        ("\"P-384\"", NamedGroup::secp384r1),
+        ("\"P-256\"", NamedGroup::secp256r1),
+    ] {
+        switch.set(load(&with(curves))).unwrap();
+        let stream = connect(&all, secure, "one.example").await.unwrap();
+        let group = stream.get_ref().1.negotiated_key_exchange_group();
+        assert_eq!(group.unwrap().name(), expected, "{curves}");
+    }
 }
 
 /// Believes everybody, and notes what was stapled.

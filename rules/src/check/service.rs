@@ -93,8 +93,8 @@ impl Check<'_> {
             allow: AllowPath::default(),
             certificates: Vec::new(),
             tls: ServiceTls {
-                min_version: self.tls(protocol, text.tls),
                 client_certificates: self.client_certificates(protocol, text.client_certificates),
+                ..self.tls(protocol, text.tls)
             },
             limits: self.limits(protocol, text.limits),
             trusted: self.trusted(text.trusted.as_ref()),

@@ -79,10 +79,11 @@ impl Check<'_> {
         })
     }
 
-    /// The oldest version of TLS that a service speaks.
-    pub(super) fn tls(&mut self, protocol: Protocol, given: Option<At<TlsText>>) -> TlsVersion {
+    /// How a service speaks TLS, but for certificates of clients.
+    pub(super) fn tls(&mut self, protocol: Protocol, given: Option<At<TlsText>>) -> ServiceTls {
+        let mut tls = ServiceTls::default();
         let Some(At { value, span }) = given else {
-            return TlsVersion::default();
+            return tls;
         };
         if protocol != Protocol::Https {
             let message = "`tls` of a service is for protocol = \"https\"";
@@ -92,9 +93,35 @@ impl Check<'_> {
             };
             self.note(Diagnostic::error("impossible", span, message).help(help));
         }
-        value
-            .min_version
-            .map(|word| word.value.0)
-            .unwrap_or_default()
+        if let Some(version) = value.min_version {
+            tls.min_version = version.value.0;
+        }
+        if let Some(curves) = value.curves {
+            if curves.value.0.is_empty() {
+                let message = "without a curve there is no key exchange";
+                self.note(
+                    Diagnostic::error("empty-list", curves.span, message)
+                        .help("name some, or leave `curves` out"),
+                );
+            }
+            tls.curves.clear();
+            for At { value: word, span } in curves.value.0 {
+                if tls.curves.contains(&word.0) {
+                    let message = "the curve was named before";
+                    self.note(Diagnostic::error("duplicate", span, message));
+                } else {
+                    tls.curves.push(word.0);
+                }
+            }
+            let is_common = tls.curves.iter().any(|curve| curve.is_for_12());
+            if tls.min_version == TlsVersion::V12 && !is_common && !tls.curves.is_empty() {
+                let message = "no client of TLS 1.2 has one of these curves";
+                self.note(
+                    Diagnostic::error("impossible", curves.span, message)
+                        .help("add \"X25519\", or write min_version = \"1.3\""),
+                );
+            }
+        }
+        tls
     }
 }

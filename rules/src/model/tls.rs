@@ -25,13 +25,54 @@ impl Certificate {
 }
 
 /// How an `https` service speaks TLS.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ServiceTls {
     /// The oldest version that is spoken.
     pub min_version: TlsVersion,
+    /// Groups for the key exchange; not empty. Of them, the client's first choice is taken.
+    pub curves: Vec<Curve>,
     /// Whose certificates clients show; absent: they are not asked for any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_certificates: Option<ClientCertificates>,
+}
+
+impl Default for ServiceTls {
+    fn default() -> Self {
+        Self {
+            min_version: TlsVersion::default(),
+            curves: Curve::USUAL.to_vec(),
+            client_certificates: None,
+        }
+    }
+}
+
+/// A group for the key exchange (RFC 8446, 4.2.7), by its name in the registry of TLS's named groups, or as NIST names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Curve {
+    /// ML-KEM-768 with X25519.
+    #[serde(rename = "X25519MLKEM768")]
+    X25519MlKem768,
+    /// ML-KEM-768 with P-256 (SecP256r1MLKEM768).
+    #[serde(rename = "P-256MLKEM768")]
+    P256MlKem768,
+    /// RFC 7748.
+    X25519,
+    /// NIST's (secp256r1).
+    #[serde(rename = "P-256")]
+    P256,
+    /// NIST's (secp384r1).
+    #[serde(rename = "P-384")]
+    P384,
+}
+
+impl Curve {
+    /// Those of a service that names none.
+    pub const USUAL: [Self; 4] = [Self::X25519MlKem768, Self::X25519, Self::P256, Self::P384];
+
+    /// Whether TLS 1.2 has it.
+    pub const fn is_for_12(self) -> bool {
+        !matches!(self, Self::X25519MlKem768 | Self::P256MlKem768)
+    }
 }
 
 /// A version of TLS.

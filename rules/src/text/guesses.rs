@@ -26,6 +26,12 @@ const KEYS: &[(&str, &[&str])] = &[
     ("externalauth", &["external_auth"]),
     ("forward_auth", &["external_auth"]),
     ("forwardauth", &["external_auth"]),
+    ("curve_preferences", &["curves"]),
+    ("curvepreferences", &["curves"]),
+    ("ecdh_curves", &["curves"]),
+    ("ecdhe", &["curves"]),
+    ("groups", &["curves"]),
+    ("ssl_ecdh_curve", &["tls", "curves"]),
     ("fraction", &["percent"]),
     ("htpasswd", &["file", "basic_auth"]),
     ("maxbodysize", &["body_limit"]),
@@ -245,6 +251,8 @@ const WORDS: &[(&str, &[&str])] = &[
     ("connect-failure", &["connect"]),
     ("connect_failure", &["connect"]),
     ("consistent", &["ch"]),
+    ("curvep256", &["P-256"]),
+    ("curvep384", &["P-384"]),
     ("empty-response", &["reset"]),
     ("error", &["connect"]),
     ("grpc", &["http2", "http"]),
@@ -266,6 +274,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("leastconn", &["wlc"]),
     ("maglev", &["mh"]),
     ("passthrough", &["tls"]),
+    ("prime256v1", &["P-256"]),
     ("random", &["p2c"]),
     ("query_string", &["query"]),
     ("remote_addr", &["source", "client_address"]),
@@ -282,6 +291,8 @@ const WORDS: &[(&str, &[&str])] = &[
     ("round-robin", &["rr"]),
     ("round_robin", &["rr"]),
     ("roundrobin", &["rr"]),
+    ("secp256r1", &["P-256"]),
+    ("secp384r1", &["P-384"]),
     ("sni", &["server_name"]),
     ("source", &["sh"]),
     ("source_hash", &["sh"]),
@@ -331,6 +342,9 @@ fn find(table: &[(&str, &[&'static str])], word: &str, known: &[&str]) -> Option
     ours.iter().find(is_known).copied()
 }
 
+const CIPHERS: &str =
+    "cipher suites cannot be chosen: only AEAD suites with forward secrecy are spoken";
+
 /// What cannot be had here at all, with the reason: no word is proposed that only looks alike.
 const ABSENT: &[(&str, &str)] = &[
     (
@@ -349,6 +363,10 @@ const ABSENT: &[(&str, &str)] = &[
     ("compression", "the switch does not compress"),
     ("sctp", "SCTP is not supported"),
     ("udp", "UDP is not supported"),
+    ("ciphers", CIPHERS),
+    ("cipher_suites", CIPHERS),
+    ("ciphersuites", CIPHERS),
+    ("ssl_ciphers", CIPHERS),
 ];
 
 /// Why a word has no counterpart.

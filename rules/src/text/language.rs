@@ -145,6 +145,8 @@ tables! {
     TlsText {
         /// The oldest version that is spoken: 1.2 (default) or 1.3.
         min_version: At<TlsVersionWord>,
+        /// Groups for the key exchange; default: X25519MLKEM768, X25519, P-256, P-384.
+        curves: At<OneOrMany<At<CurveWord>>>,
     }
 
     /// Bounds on what a client may do to a service.

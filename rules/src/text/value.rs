@@ -18,6 +18,7 @@ use super::read::Node;
 use super::read::Read;
 use super::read::Reader;
 use super::source::At;
+use crate::model::Curve;
 use crate::model::Datapath;
 use crate::model::Forward;
 use crate::model::HostMatch;
@@ -445,6 +446,14 @@ words! {
     TlsVersionWord(TlsVersion) {
         "1.2" => TlsVersion::V12,
         "1.3" => TlsVersion::V13,
+    }
+    /// A group for the key exchange of TLS.
+    CurveWord(Curve) {
+        "X25519MLKEM768" => Curve::X25519MlKem768,
+        "P-256MLKEM768" => Curve::P256MlKem768,
+        "X25519" => Curve::X25519,
+        "P-256" => Curve::P256,
+        "P-384" => Curve::P384,
     }
     /// PROXY header.
     SendProxyWord(ProxyVersion) {
