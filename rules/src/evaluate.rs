@@ -239,6 +239,14 @@ pub fn evaluate(route: &Route, position: usize, ask: &Ask, cache: &mut Cache) ->
         let shown = (!ask.host.is_empty()).then(|| ask.host.clone());
         fail("host".into(), list(&route.hosts, describe_host), shown);
     }
+    let mut is_found = |pattern: &String| {
+        !ask.host.is_empty() && found(cache, pattern, Alphabet::Ascii, ask.host.as_bytes())
+    };
+    if !route.host_regexes.is_empty() && !route.host_regexes.iter().any(&mut is_found) {
+        let shown = (!ask.host.is_empty()).then(|| ask.host.clone());
+        let wants = list(&route.host_regexes, |pattern| format!("regex {pattern}"));
+        fail("host".into(), wants, shown);
+    }
     let path = route
         .paths
         .iter()

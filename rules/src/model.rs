@@ -185,8 +185,11 @@ pub struct Route {
     pub name: Option<String>,
     /// Greater wins; 0 unless given.
     pub priority: i32,
-    /// Alternatives; empty: any host.
+    /// Alternatives; empty: any host, or one in which one of `host_regexes` is found.
     pub hosts: Vec<HostMatch>,
+    /// Regular expressions, one of which is found in the host; alternatives. Not beside `hosts`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub host_regexes: Vec<String>,
     /// Alternatives; empty: any path.
     pub paths: Vec<PathMatch>,
     /// Alternatives, in capitals as sent (methods have case); empty: any.

@@ -33,6 +33,11 @@ fn hosts() -> impl Strategy<Value = Vec<HostMatch>> {
     proptest::collection::vec(host, 0..3)
 }
 
+fn host_regexes() -> impl Strategy<Value = Vec<String>> {
+    let pattern = select(vec!["^a", "b$", "^x\\.", "", "^(x|y)\\..*b$"]).prop_map(String::from);
+    prop_oneof![3 => Just(Vec::new()), 1 => proptest::collection::vec(pattern, 1..3)]
+}
+
 fn paths() -> impl Strategy<Value = Vec<PathMatch>> {
     let path = prop_oneof![
         select(vec!["/", "/a", "/a/", "/a/b", "/a/b/c", "//", "/b"])
@@ -93,7 +98,7 @@ fn route() -> impl Strategy<Value = Route> {
     );
     (
         prop_oneof![4 => Just(0), 1 => -1..2i32],
-        hosts(),
+        (hosts(), host_regexes()),
         paths(),
         methods,
         fields(),
@@ -102,10 +107,25 @@ fn route() -> impl Strategy<Value = Route> {
         (sources, not_sources),
     )
         .prop_map(
-            |(priority, hosts, paths, methods, headers, query, cookies, (sources, not_sources))| {
+            |(
+                priority,
+                (hosts, host_regexes),
+                paths,
+                methods,
+                headers,
+                query,
+                cookies,
+                (sources, not_sources),
+            )| {
                 Route {
                     name: None,
                     priority,
+                    // Names and expressions are not given together.
+                    host_regexes: if hosts.is_empty() {
+                        host_regexes
+                    } else {
+                        Vec::new()
+                    },
                     hosts,
                     paths,
                     methods: methods.into_iter().map(String::from).collect(),
@@ -299,6 +319,7 @@ fn steps_are_bounded() {
             name: None,
             priority: 0,
             hosts: Vec::new(),
+            host_regexes: Vec::new(),
             paths: Vec::new(),
             methods: Vec::new(),
             headers: vec![FieldMatch {

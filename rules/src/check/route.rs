@@ -91,11 +91,7 @@ impl Check<'_> {
             tunnel_timeout: text.tunnel_timeout.map(|t| t.value.0),
         };
         let (sources, not_sources) = self.sources(text.source);
-        let mut hosts: Vec<_> = text
-            .host
-            .map_or_else(Vec::new, |h| h.value.0.into_iter().map(|h| h.0).collect());
-        hosts.sort_unstable();
-        hosts.dedup();
+        let (hosts, host_regexes) = self.hosts(text.host);
         if let Some(strict) = &text.strict
             && text.pools.is_none()
         {
@@ -115,6 +111,7 @@ impl Check<'_> {
                 .and_then(|p| self.number(&p, i64::from(i32::MIN), i64::from(i32::MAX)))
                 .unwrap_or(0),
             hosts,
+            host_regexes,
             paths,
             methods: self.methods(text.method),
             headers: self.conditions(Kind::Header, text.headers),
@@ -140,6 +137,45 @@ impl Check<'_> {
             strict: text.strict.is_some_and(|strict| strict.value),
             action,
         }
+    }
+
+    /// The hosts of a route, and the expressions that are found in its hosts.
+    fn hosts(
+        &mut self,
+        given: Option<At<OneOrMany<At<HostChoice>>>>,
+    ) -> (Vec<HostMatch>, Vec<String>) {
+        let (mut hosts, mut regexes) = (Vec::new(), Vec::new());
+        let Some(At { value, span }) = given else {
+            return (hosts, regexes);
+        };
+        for choice in value.0 {
+            match choice.value {
+                HostChoice::Name(host) => hosts.push(host.0),
+                HostChoice::Table(RegexText {
+                    regex: Some(pattern),
+                    ..
+                }) => {
+                    self.regex(&pattern, Alphabet::Ascii);
+                    regexes.push(pattern.value);
+                }
+                HostChoice::Table(text) => {
+                    let message = "the expression is missing".to_owned();
+                    self.missing(text.broken, choice.span, message, "add: regex = \"…\"");
+                }
+            }
+        }
+        hosts.sort_unstable();
+        hosts.dedup();
+        regexes.sort_unstable();
+        regexes.dedup();
+        if !hosts.is_empty() && !regexes.is_empty() {
+            let message = "names and expressions are of different precedence";
+            self.note(
+                Diagnostic::error("impossible", span, message)
+                    .help("write two routes: one with the names, one with the expressions"),
+            );
+        }
+        (hosts, regexes)
     }
 
     /// The clients' addresses that a route takes, and those of them that it does not.

@@ -110,6 +110,12 @@ fn dominates(a: &Candidate<'_>, b: &Candidate<'_>) -> bool {
     let (outer, inner) = (a.route, b.route);
     let methods = outer.methods.is_empty()
         || !inner.methods.is_empty() && inner.methods.iter().all(|m| outer.methods.contains(m));
+    let hosts = outer.host_regexes.is_empty()
+        || !inner.host_regexes.is_empty()
+            && inner
+                .host_regexes
+                .iter()
+                .all(|pattern| outer.host_regexes.contains(pattern));
     let by_class = a.class < b.class;
     let sources = if by_class {
         outer.sources.is_empty()
@@ -131,6 +137,7 @@ fn dominates(a: &Candidate<'_>, b: &Candidate<'_>) -> bool {
     });
     (by_class || a.class == b.class && a.position < b.position)
         && methods
+        && hosts
         && takes_all
         && sources
         && fields_implied(&outer.headers, &inner.headers)

@@ -64,6 +64,7 @@ pub(crate) struct ClassKey {
 enum HostRank {
     Exact,
     Wildcard(Reverse<usize>),
+    Regex(Reverse<usize>),
     Any,
 }
 
@@ -88,7 +89,12 @@ impl ClassKey {
             host: match host {
                 Some(HostMatch::Exact(_)) => HostRank::Exact,
                 Some(HostMatch::Wildcard(name)) => HostRank::Wildcard(Reverse(labels(name))),
-                None => HostRank::Any,
+                None => {
+                    let lengths = route.host_regexes.iter().map(|p| p.chars().count());
+                    lengths
+                        .max()
+                        .map_or(HostRank::Any, |length| HostRank::Regex(Reverse(length)))
+                }
             },
             path: match path {
                 Some(PathMatch::Exact(_)) => PathRank::Exact,
@@ -173,6 +179,7 @@ pub(crate) fn compile_with(model: &Model, cache: &mut Cache) -> Result<Vec<u8>, 
             let index = first_route + to_u32(position);
             let max_source = route_record(model, number, route, &mut writer, &mut automata)?;
             let conditional = !(route.methods.is_empty()
+                && route.host_regexes.is_empty()
                 && route.headers.is_empty()
                 && route.query.is_empty()
                 && route.cookies.is_empty()
@@ -329,6 +336,14 @@ fn route_record(
             conditions.push(condition(on, field, writer, automata)?);
         }
     }
+    if !route.host_regexes.is_empty() {
+        let tests = route.host_regexes.iter().cloned().map(ValueTest::Regex);
+        let host = FieldMatch {
+            name: String::new(),
+            value: ValueMatch::Any(tests.collect()),
+        };
+        conditions.push(condition(ConditionOn::Host, &host, writer, automata)?);
+    }
     let conditions_len = to_u32(conditions.len());
     let conditions = writer.extend(conditions.into_iter());
 
@@ -370,10 +385,9 @@ fn condition(
     writer: &mut Writer,
     automata: &mut automata::Automata<'_>,
 ) -> Result<ConditionRecord, CompileError> {
-    let alphabet = if on == ConditionOn::Query {
-        Alphabet::Ascii
-    } else {
-        Alphabet::Bytes
+    let alphabet = match on {
+        ConditionOn::Query | ConditionOn::Host => Alphabet::Ascii,
+        ConditionOn::Field | ConditionOn::Cookie => Alphabet::Bytes,
     };
     let (test, tests): (_, &[ValueTest]) = match &field.value {
         ValueMatch::Any(tests) => (ConditionTest::AnyOf, tests),

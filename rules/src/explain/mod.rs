@@ -267,7 +267,7 @@ pub fn explain(rules: &RuleSet, question: &Question) -> Result<Explanation, Ques
         return Ok(explanation);
     };
     explanation.route = Some(label(service, winning.position));
-    explanation.why = why(winning, &explanation.considered);
+    explanation.why = why(route, winning, &explanation.considered);
     explanation.filters = route.filters.clone();
     explanation.rate_limit.clone_from(&route.rate_limit);
     (explanation.datapath, explanation.datapath_why) = datapath(model, service, route);
@@ -394,12 +394,13 @@ fn share(model: &Model, share: &PoolShare) -> Option<Share> {
     })
 }
 
-fn why(winning: &Verdict, considered: &[Considered]) -> String {
+fn why(route: &Route, winning: &Verdict, considered: &[Considered]) -> String {
     let mut by = Vec::new();
     match &winning.host {
         Some(HostMatch::Exact(name)) => by.push(format!("host {name}")),
         Some(HostMatch::Wildcard(domain)) => by.push(format!("host *.{domain}")),
-        None => {}
+        None if route.host_regexes.is_empty() => {}
+        None => by.push(format!("host regex {}", route.host_regexes.join(" or "))),
     }
     by.extend(
         winning

@@ -126,6 +126,12 @@ choices! {
         Table(RegexText) = DeValue::Table(_),
     } else "a text or { regex = \"…\" }"
 
+    /// A host.
+    HostChoice {
+        Name(Host) = DeValue::String(_),
+        Table(RegexText) = DeValue::Table(_),
+    } else "a host name or { regex = \"…\" }"
+
     /// Status codes.
     StatusChoice {
         Code(i64) = DeValue::Integer(_),

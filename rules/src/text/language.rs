@@ -179,8 +179,8 @@ tables! {
         name: At<String>,
         /// The greater one wins before all other rules; default: 0.
         priority: At<i64>,
-        /// Hosts (TLS server names for protocol tls), any of them.
-        host: At<OneOrMany<Host>>,
+        /// Hosts (TLS server names for protocol tls), or regular expressions that are found in them; any of them.
+        host: At<OneOrMany<At<HostChoice>>>,
         /// Paths, any of them.
         path: At<OneOrMany<At<PathText>>>,
         /// Methods, any of them.

@@ -40,6 +40,8 @@ numbered! {
         Query = 1 "query",
         /// A cookie.
         Cookie = 2 "cookie",
+        /// The host, in comparison form; of TLS the server name. Its condition has no name.
+        Host = 3 "host",
     }
     /// What a condition asks for (the bits above).
     ConditionTest: u32 {

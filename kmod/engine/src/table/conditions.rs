@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Conditions other than host and path: method, header fields, query parameters, cookies, source.
+//! Conditions other than host and path: method, header fields, query parameters, cookies, source, and hosts by regular
+//! expressions.
 
 use core::ops::Deref;
 
@@ -153,6 +154,7 @@ impl<B: Deref<Target = [u8]>> Table<B> {
             ConditionOn::Field => header(request.fields, name),
             ConditionOn::Query => query(request.query, name),
             ConditionOn::Cookie => cookie(request.fields, name).map(Value::Plain),
+            ConditionOn::Host => (!request.host.is_empty()).then_some(Value::Plain(request.host)),
         };
         Ok(match (test, value) {
             (ConditionTest::Present, value) => value.is_some(),

@@ -197,7 +197,7 @@ records! {
         /// Longest source prefix + 1 (as IPv4-mapped), or 0, in the lower 16 bits; flags above.
         flags_max_source,
     }
-    /// A route's conditions other than host and path, and its action.
+    /// A route's conditions other than host and path (and hosts by regular expressions), and its action.
     RouteRecord = 13, 12 {
         /// Service.
         service,
@@ -216,7 +216,7 @@ records! {
         /// Range of [`ShareRecord`]s.
         shares, shares_len,
     }
-    /// A condition on a header field, query parameter or cookie.
+    /// A condition on a header field, query parameter, cookie, or the host.
     ConditionRecord = 14, 5 {
         /// [`ConditionOn`](super::codes::ConditionOn) in the lower 8 bits, [`ConditionTest`](super::codes::ConditionTest) above.
         kind_test,
