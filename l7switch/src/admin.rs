@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::fs::Permissions;
 use std::io;
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -27,17 +28,22 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
+use ipnet::IpNet;
 use l7switch_admin_api::CertificateStatus;
 use l7switch_admin_api::Failure;
+use l7switch_admin_api::Maintenance;
 use l7switch_admin_api::Reloaded;
 use l7switch_admin_api::ServerChange;
 use l7switch_admin_api::ServerStatus;
 use l7switch_admin_api::Servers;
+use l7switch_admin_api::ServiceChange;
 use l7switch_admin_api::ServiceStatus;
 use l7switch_admin_api::Status;
 use l7switch_admin_api::WantedState;
 use l7switch_certificates::Pair;
+use l7switch_rules::model;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
 
@@ -180,7 +186,9 @@ async fn dispatch(switch: &Arc<Switch>, request: Request<Incoming>) -> Result<An
     let (allowed, known) = match segments.as_slice() {
         ["v1", "status" | "servers"] | ["metrics"] => (Method::GET, true),
         ["v1", "reload"] => (Method::POST, true),
-        ["v1", "servers", _] | ["v1", "servers", _, _] => (Method::PATCH, true),
+        ["v1", "servers", _] | ["v1", "servers", _, _] | ["v1", "services", _] => {
+            (Method::PATCH, true)
+        }
         _ => (Method::GET, false),
     };
     if !known {
@@ -220,6 +228,7 @@ async fn dispatch(switch: &Arc<Switch>, request: Request<Incoming>) -> Result<An
         }
         ["v1", "reload"] => reload(switch).await,
         ["v1", "servers", address] => change(switch, None, address, request).await,
+        ["v1", "services", service] => change_service(switch, service, request).await,
         ["v1", "servers", pool, address] => change(switch, Some(pool), address, request).await,
         _ => Err(Problem::new(StatusCode::NOT_FOUND, "not found")),
     }
@@ -232,6 +241,7 @@ fn endpoints() -> Vec<String> {
         "POST /v1/reload",
         "PATCH /v1/servers/{pool}/{address}",
         "PATCH /v1/servers/{address}",
+        "PATCH /v1/services/{name}",
         "GET /metrics",
     ]
     .map(str::to_owned)
@@ -244,6 +254,7 @@ pub fn status(switch: &Switch) -> Status {
     let generation = switch.generation();
     let reloads = switch.reload_status();
     let mut bound = switch.bound();
+    let told = switch.told();
     let services = generation
         .rules
         .model
@@ -278,6 +289,8 @@ pub fn status(switch: &Switch) -> Status {
                     .outcomes()
                     .map(|(word, n)| (word.to_owned(), n))
                     .collect(),
+                maintenance: maintenance(&model.maintenance),
+                maintenance_told: told.has_told(&model.name),
                 certificates: service
                     .tls
                     .iter()
@@ -305,6 +318,17 @@ pub fn status(switch: &Switch) -> Status {
             .collect(),
         names: switch.names(),
         kernel: switch.kernel_status(),
+    }
+}
+
+/// Whether a service is closed for maintenance; `None`: it is not.
+fn maintenance(rules: &model::Maintenance) -> Option<Maintenance> {
+    match rules {
+        model::Maintenance::Off => None,
+        model::Maintenance::Except(who) if who.is_empty() => Some(Maintenance::Closed(true)),
+        model::Maintenance::Except(who) => Some(Maintenance::Except {
+            except: who.iter().map(ToString::to_string).collect(),
+        }),
     }
 }
 
@@ -367,19 +391,73 @@ async fn reload(switch: &Arc<Switch>) -> Result<Answer, Problem> {
     }
 }
 
+/// Reads a request's content.
+async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Problem> {
+    let bad = |error: String| Problem::new(StatusCode::BAD_REQUEST, error);
+    let content = Limited::new(request.into_body(), CONTENT_MAX)
+        .collect()
+        .await
+        .map_err(|error| bad(error.to_string()))?
+        .to_bytes();
+    serde_json::from_slice(&content).map_err(|error| bad(error.to_string()))
+}
+
+async fn change_service(
+    switch: &Arc<Switch>,
+    name: &str,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let change: ServiceChange = body(request).await?;
+    let generation = switch.generation();
+    let Some((_, service, _)) = generation.service(name) else {
+        let services = generation.rules.model.services.iter();
+        let known = services.map(|service| service.name.clone()).collect();
+        let error = format!("there is no service `{name}`");
+        return Err(Problem::unknown(error, known));
+    };
+    let bad = |error: String| Problem::new(StatusCode::BAD_REQUEST, error);
+    if let Some(wanted) = change.maintenance {
+        if !service.protocol.is_http() {
+            let protocol = service.protocol.as_str();
+            return Err(bad(format!(
+                "service `{name}` has protocol {protocol}: maintenance is for http and https"
+            )));
+        }
+        let wanted = match wanted {
+            None => None,
+            Some(Maintenance::Closed(false)) => Some(model::Maintenance::Off),
+            Some(Maintenance::Closed(true)) => Some(model::Maintenance::Except(Vec::new())),
+            Some(Maintenance::Except { except }) => {
+                let read = |text: &String| {
+                    let prefix = text.parse::<IpNet>();
+                    let prefix = prefix.or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+                    prefix.map_err(|_| bad(format!("`{text}` is not an address or prefix")))
+                };
+                let except = except.iter().map(read).collect::<Result<_, _>>()?;
+                Some(model::Maintenance::Except(except))
+            }
+        };
+        let changed = switch.maintain(name, wanted).await;
+        changed.map_err(|error| {
+            let status = match error {
+                SetError::Draining => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::UNPROCESSABLE_ENTITY,
+            };
+            Problem::new(status, error.to_string())
+        })?;
+    }
+    let mut services = status(switch).services;
+    let changed = services.remove(name).unwrap_or_default();
+    Ok(json(StatusCode::OK, &changed))
+}
+
 async fn change(
     switch: &Arc<Switch>,
     pool: Option<&str>,
     address: &str,
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
-    let content = Limited::new(request.into_body(), CONTENT_MAX)
-        .collect()
-        .await
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?
-        .to_bytes();
-    let change: ServerChange = serde_json::from_slice(&content)
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+    let change: ServerChange = body(request).await?;
     if let Some(Some(weight)) = change.weight
         && weight > l7switch_engine::sched::MAX_WEIGHT
     {

@@ -17,6 +17,8 @@ use std::time::Duration;
 use l7switch_admin_api::KernelStatus;
 use l7switch_admin_api::NameStatus;
 use l7switch_rules::RuleSet;
+use l7switch_rules::model::Maintenance;
+use l7switch_rules::model::Model;
 use l7switch_rules::names::Answers;
 use l7switch_rules::text::diagnostic::Report;
 use thiserror::Error;
@@ -37,6 +39,7 @@ use crate::ruleset::build::BuildError;
 use crate::ruleset::generation::Core;
 use crate::ruleset::generation::Generation;
 use crate::ruleset::generation::StatsRegistry;
+use crate::ruleset::told::Told;
 use crate::upstream::health::Checks;
 
 /// How often idle connections to servers are looked through.
@@ -116,6 +119,7 @@ pub struct Switch {
     reloading: tokio::sync::Mutex<()>,
     kernel: OnceLock<Kernel>,
     names: Arc<Names>,
+    told: Mutex<Told>,
     /// Makes the generations that follow from names.
     renewal: OnceLock<Task>,
 }
@@ -157,7 +161,8 @@ impl Switch {
         names: Arc<Names>,
     ) -> Result<Arc<Self>, SetError> {
         names.add(&rules.model);
-        let rules = resolved(rules, &names.answers())?;
+        let mut told = Told::default();
+        let rules = resolved(rules, &names.answers(), &mut told)?;
         let mut stats = StatsRegistry::default();
         let first = build::build(rules, None, &mut stats)?;
         let sockets = open(&first, &[])?;
@@ -173,6 +178,7 @@ impl Switch {
             reloading: tokio::sync::Mutex::default(),
             kernel: OnceLock::new(),
             names,
+            told: Mutex::new(told),
             renewal: OnceLock::new(),
         });
         switch.follow(sockets)?;
@@ -285,9 +291,13 @@ impl Switch {
         let rules = rules.await?;
         self.names.first(&rules.model).await;
         let answers = self.names.answers();
-        let rules = blocking(move || resolved(rules, &answers)).await;
-        let result = match rules {
-            Ok(rules) => self.put(rules).await,
+        let mut told = self.told();
+        let rules = blocking(move || {
+            let rules = resolved(rules, &answers, &mut told)?;
+            Ok((rules, told))
+        });
+        let result = match rules.await {
+            Ok((rules, told)) => self.put_told(rules, told).await,
             Err(error) => Err(error),
         };
         self.names.keep(&self.generation().rules.model);
@@ -301,13 +311,47 @@ impl Switch {
         if !model.put_addresses(&self.names.answers()) {
             return Ok(());
         }
-        let rules = blocking(move || {
-            l7switch_rules::compile_model(model, Report::default())
-                .map_err(|report| SetError::Rules(Box::new(report)))
-        });
+        let rules = blocking(move || compiled(model, Report::default()));
         self.put(rules.await?).await?;
         tracing::info!(generation = self.generation().number, "servers renewed");
         Ok(())
+    }
+
+    /// Closes a service for maintenance, or opens it, whatever the rules say; `None`: as they say. It stays so over reloads.
+    ///
+    /// # Errors
+    ///
+    /// See [`SetError`].
+    pub async fn maintain(
+        &self,
+        service: &str,
+        maintenance: Option<Maintenance>,
+    ) -> Result<(), SetError> {
+        let _one = self.reloading.lock().await;
+        let mut told = self.told();
+        told.tell(service, maintenance);
+        let mut model = self.generation().rules.model.clone();
+        if !told.apply(&mut model) {
+            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
+            return Ok(());
+        }
+        let rules = blocking(move || compiled(model, Report::default()));
+        self.put_told(rules.await?, told).await?;
+        tracing::info!(service, "maintenance changed");
+        Ok(())
+    }
+
+    /// What administrators have told.
+    pub fn told(&self) -> Told {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.clone()
+    }
+
+    /// Puts rules in force that follow from what administrators have told.
+    async fn put_told(&self, rules: RuleSet, told: Told) -> Result<Vec<String>, SetError> {
+        let warnings = self.put(rules).await?;
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
+        Ok(warnings)
     }
 
     /// Puts rules in force in the front and in the kernel.
@@ -330,7 +374,12 @@ impl Switch {
     /// See [`SetError`].
     pub fn set(&self, rules: RuleSet) -> Result<Vec<String>, SetError> {
         self.names.add(&rules.model);
-        let result = resolved(rules, &self.names.answers()).and_then(|rules| self.replace(rules));
+        let mut told = self.told();
+        let rules = resolved(rules, &self.names.answers(), &mut told);
+        let result = rules.and_then(|rules| self.replace(rules));
+        if result.is_ok() {
+            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
+        }
         self.names.keep(&self.generation().rules.model);
         result
     }
@@ -420,10 +469,28 @@ impl Switch {
     }
 }
 
-/// The rules with the servers that are known of their names.
-fn resolved(rules: RuleSet, answers: &Answers) -> Result<RuleSet, SetError> {
-    let resolved = rules.with_addresses(answers);
-    resolved.map_err(|report| SetError::Rules(Box::new(report)))
+/// The rules of a file with the servers that are known of their names, and what administrators have told.
+fn resolved(rules: RuleSet, answers: &Answers, told: &mut Told) -> Result<RuleSet, SetError> {
+    let RuleSet {
+        mut model,
+        table,
+        warnings,
+    } = rules;
+    told.learn(&model);
+    let has_told = told.apply(&mut model);
+    if model.put_addresses(answers) || has_told {
+        return compiled(model, warnings);
+    }
+    Ok(RuleSet {
+        model,
+        table,
+        warnings,
+    })
+}
+
+fn compiled(model: Model, warnings: Report) -> Result<RuleSet, SetError> {
+    l7switch_rules::compile_model(model, warnings)
+        .map_err(|report| SetError::Rules(Box::new(report)))
 }
 
 /// Does what takes its time beside the tasks.

@@ -15,9 +15,12 @@ use http_body_util::Limited;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use l7switch_admin_api::Failure;
+use l7switch_admin_api::Maintenance;
 use l7switch_admin_api::Reloaded;
 use l7switch_admin_api::ServerChange;
 use l7switch_admin_api::Servers;
+use l7switch_admin_api::ServiceChange;
+use l7switch_admin_api::ServiceStatus;
 use l7switch_admin_api::Status;
 use l7switch_admin_api::WantedState;
 use serde::de::DeserializeOwned;
@@ -25,6 +28,7 @@ use tokio::net::UnixStream;
 
 use crate::Outcome;
 use crate::cli::Running;
+use crate::cli::Wanted;
 use crate::print;
 use crate::print_json;
 use crate::server::ServerName;
@@ -166,6 +170,32 @@ pub(crate) fn run(socket: &Path, command: Running, out: &mut impl io::Write) -> 
                 out,
             )?;
         }
+        Running::Maintenance {
+            service,
+            wanted,
+            except,
+        } => {
+            let except = except.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let maintenance = match (wanted, except.is_empty()) {
+                (Wanted::On, true) => Some(Maintenance::Closed(true)),
+                (Wanted::On, false) => Some(Maintenance::Except { except }),
+                (_, false) => return Err("--except is for \"on\"".to_owned()),
+                (Wanted::Off, true) => Some(Maintenance::Closed(false)),
+                (Wanted::Default, true) => None,
+            };
+            let change = ServiceChange {
+                maintenance: Some(maintenance),
+            };
+            let body = serde_json::to_vec(&change).map_err(|error| error.to_string())?;
+            let target = format!("/v1/services/{}", escaped(&service));
+            let now: ServiceStatus = parse(&ask(socket, Method::PATCH, &target, body)?)?;
+            let name = show::printable(&service);
+            let line = match show::maintenance(&now) {
+                Some(line) => format!("{name}: {line}\n"),
+                None => format!("{name}: open\n"),
+            };
+            print(out, &line)?;
+        }
         Running::Weight { server, weight } => {
             change(
                 socket,
@@ -216,15 +246,20 @@ fn unix_target(server: &str) -> Option<String> {
     if !is_pool || !path.starts_with('/') {
         return None;
     }
-    let mut target = format!("/v1/servers/{pool}{UNIX_PREFIX}");
-    for byte in path.bytes() {
+    Some(format!("/v1/servers/{pool}{UNIX_PREFIX}{}", escaped(path)))
+}
+
+/// A segment of a path (RFC 3986, 3.3).
+fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            target.push(char::from(byte));
+            out.push(char::from(byte));
         } else {
-            target.push_str(&format!("%{byte:02X}"));
+            out.push_str(&format!("%{byte:02X}"));
         }
     }
-    Some(target)
+    out
 }
 
 #[cfg(test)]

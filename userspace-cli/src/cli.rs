@@ -136,6 +136,27 @@ pub(crate) enum Running {
         #[arg(value_parser = weight)]
         weight: Weight,
     },
+    /// Close a service for maintenance, or open it, whatever the rule file says
+    Maintenance {
+        /// Service
+        service: String,
+        /// What is wanted
+        wanted: Wanted,
+        /// With "on": clients that are served all the same
+        #[arg(long, value_name = "PREFIX")]
+        except: Vec<ipnet::IpNet>,
+    },
+}
+
+/// What is wanted of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Wanted {
+    /// Close it: requests get 503
+    On,
+    /// Open it
+    Off,
+    /// As the rule file says
+    Default,
 }
 
 /// A weight, or the rule file's.

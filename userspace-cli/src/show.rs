@@ -8,7 +8,9 @@ use std::time::SystemTime;
 use l7switch_admin_api::Health;
 use l7switch_admin_api::KernelState;
 use l7switch_admin_api::KernelStatus;
+use l7switch_admin_api::Maintenance;
 use l7switch_admin_api::Servers;
+use l7switch_admin_api::ServiceStatus;
 use l7switch_admin_api::Status;
 
 /// Lines of cells as columns; the first line is the heading, numbers stand to the right.
@@ -89,6 +91,24 @@ fn duration(time: Duration) -> String {
     }
 }
 
+/// That a service is closed for maintenance, if it is, or that an administrator has opened it.
+pub(crate) fn maintenance(service: &ServiceStatus) -> Option<String> {
+    let by = if service.maintenance_told {
+        " by an administrator"
+    } else {
+        ""
+    };
+    match &service.maintenance {
+        None if service.maintenance_told => Some("opened by an administrator".to_owned()),
+        None | Some(Maintenance::Closed(false)) => None,
+        Some(Maintenance::Closed(true)) => Some(format!("closed for maintenance{by}")),
+        Some(Maintenance::Except { except }) => {
+            let except = printable(&except.join(", "));
+            Some(format!("closed for maintenance{by}, but to {except}"))
+        }
+    }
+}
+
 pub(crate) fn status(status: &Status) -> String {
     let mut text = String::new();
     let up = Duration::try_from_secs_f64(status.uptime).unwrap_or_default();
@@ -130,6 +150,11 @@ pub(crate) fn status(status: &Status) -> String {
     for (name, pool) in status.pools.iter().filter(|(_, pool)| pool.queued > 0) {
         let (name, queued) = (printable(name), pool.queued);
         let _ = writeln!(text, "pool {name}: {queued} wait for a server");
+    }
+    for (name, service) in &status.services {
+        if let Some(line) = maintenance(service) {
+            let _ = writeln!(text, "service {}: {line}", printable(name));
+        }
     }
     text.push_str(&kernel(&status.kernel));
     let heading = cells([

@@ -422,6 +422,40 @@ fn a_running_switch_is_shown_and_changed() {
 }
 
 #[test]
+fn a_service_is_closed_for_maintenance() {
+    let switch = running();
+    let status = json(&switch.l7ctl(&["status", "--json"]));
+    let services = status["services"].as_object().unwrap();
+    let name = services.keys().next().unwrap().as_str();
+    let maintain = |rest: &[&str]| switch.l7ctl(&[&["maintenance", name], rest].concat());
+    let said = |rest: &[&str]| out(&maintain(rest));
+    let closed = format!("{name}: closed for maintenance by an administrator");
+    assert_eq!(said(&["on"]), format!("{closed}\n"));
+    assert!(out(&switch.l7ctl(&["status"])).contains(&format!("service {closed}\n")));
+    let but = ["on", "--except", "192.0.2.0/24", "--except", "::1/128"];
+    assert_eq!(
+        said(&but),
+        format!("{closed}, but to 192.0.2.0/24, ::1/128\n")
+    );
+    assert_eq!(
+        said(&["off"]),
+        format!("{name}: opened by an administrator\n")
+    );
+    assert_eq!(said(&["default"]), format!("{name}: open\n"));
+    for wrong in [
+        &["off", "--except", "::1/128"][..],
+        &["on", "--except", "x"],
+        &["maybe"],
+    ] {
+        assert_eq!(maintain(wrong).status.code(), Some(2), "{wrong:?}");
+    }
+    assert_eq!(
+        switch.l7ctl(&["maintenance", "none", "on"]).status.code(),
+        Some(2)
+    );
+}
+
+#[test]
 fn a_refused_reload_says_why() {
     let switch = running();
     std::fs::write(&switch.rules, "[service.web]\nlisten = 5\n").unwrap();

@@ -179,6 +179,12 @@ pub struct ServiceStatus {
     /// Copies of requests to mirrors by what became of them: `sent`, `failed`, `skipped`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub mirrored: BTreeMap<String, u64>,
+    /// Whether it is closed for maintenance; absent where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
+    /// Whether an administrator has said so, and not the rule file.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub maintenance_told: bool,
     /// Certificates of an `https` service, in the order of the rule file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<CertificateStatus>,
@@ -294,11 +300,38 @@ pub struct ServerChange {
 }
 
 /// Tells `null` from an absent key.
-fn present<'de, D>(deserializer: D) -> Result<Option<Option<u32>>, D::Error>
+fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
 where
     D: Deserializer<'de>,
+    T: Deserialize<'de>,
 {
-    Option::<u32>::deserialize(deserializer).map(Some)
+    Option::<T>::deserialize(deserializer).map(Some)
+}
+
+/// Body of `PATCH /v1/services/{name}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceChange {
+    /// Whether it is closed for maintenance, in place of what the rule file says; `null` gives that back; absent leaves it.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub maintenance: Option<Option<Maintenance>>,
+}
+
+/// Whether a service is closed for maintenance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Maintenance {
+    /// To everybody, or to nobody.
+    Closed(bool),
+    /// To all but some.
+    Except {
+        /// Prefixes of their addresses.
+        except: Vec<String>,
+    },
 }
 
 /// What an administrator wants of a server.

@@ -243,6 +243,15 @@ fn services(out: &mut Text, status: &Status) {
             |s| &s.mirrored,
         ),
     ];
+    out.family(
+        "maintenance",
+        "gauge",
+        "Whether a service is closed for maintenance.",
+    );
+    for (service, counts) in &status.services {
+        let closed = u64::from(counts.maintenance.is_some());
+        out.sample("maintenance", &[("service", service)], closed);
+    }
     for (name, label, help, values) in keyed {
         out.family(name, "counter", help);
         for (service, counts) in &status.services {

@@ -7,4 +7,5 @@ pub mod generation;
 pub mod pages;
 pub mod routing;
 pub mod sticky;
+pub mod told;
 pub mod users;

@@ -176,3 +176,78 @@ async fn a_dead_socket_is_replaced_and_a_living_one_is_not() {
     drop(admin);
     assert!(!path.exists());
 }
+
+/// What an administrator says of a service holds over reloads, until it is taken back.
+#[tokio::test]
+async fn a_service_is_closed_and_opened_at_run_time() {
+    let server = Server::saying("fine").await;
+    let other = closed_port().await;
+    let rules = simple(&[server.address], "", "")
+        + &format!(
+            "\n[service.bytes]\nlisten = \"{other}\"\nprotocol = \"tcp\"\nroute = [{{ pool = \"p\" }}]\n"
+        );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rules.toml");
+    let text = placed(&rules).await;
+    std::fs::write(&file, &text).unwrap();
+    let loaded = l7switch_rules::load(&file).unwrap();
+    let options = l7switch::Options::default();
+    let switch = l7switch::Switch::start(loaded, Some(file.clone()), &options).unwrap();
+    let path = folder.path().join("admin.sock");
+    let _admin = Admin::start(Arc::clone(&switch), &path).await.unwrap();
+    let web = address(&switch, "web");
+    let tell = async |body: &str| ask_json(&path, "PATCH", "/v1/services/web", body).await;
+
+    let (code, said) = tell(r#"{"maintenance": true}"#).await;
+    assert_eq!((code, &said["maintenance"]), (200, &json!(true)));
+    assert_eq!(said["maintenance_told"], true);
+    assert_eq!(get(web, "/").await.0, 503);
+    switch.reload().await.unwrap();
+    assert_eq!(get(web, "/").await.0, 503);
+    let (_, metrics) = ask(&path, "GET", "/metrics", "").await;
+    assert!(
+        metrics.contains("l7switch_maintenance{service=\"web\"} 1\n"),
+        "{metrics}"
+    );
+
+    let but = r#"{"maintenance": {"except": ["127.0.0.0/8", "::1"]}}"#;
+    let (code, said) = tell(but).await;
+    assert_eq!(code, 200);
+    assert_eq!(
+        said["maintenance"]["except"],
+        json!(["127.0.0.0/8", "::1/128"])
+    );
+    assert_eq!(get(web, "/").await.0, 200);
+
+    // The rule file closes it, and the administrator opens it.
+    let closed = text.replace("[service.web]", "[service.web]\nmaintenance = true");
+    std::fs::write(&file, closed).unwrap();
+    assert_eq!(tell(r#"{"maintenance": false}"#).await.0, 200);
+    switch.reload().await.unwrap();
+    assert_eq!(get(web, "/").await.0, 200);
+    let (code, said) = tell(r#"{"maintenance": null}"#).await;
+    assert_eq!((code, &said["maintenance"]), (200, &json!(true)));
+    assert_eq!(said.get("maintenance_told"), None);
+    assert_eq!(get(web, "/").await.0, 503);
+    std::fs::write(&file, &text).unwrap();
+    switch.reload().await.unwrap();
+    assert_eq!(get(web, "/").await.0, 200);
+
+    for (target, body, code) in [
+        ("/v1/services/none", r#"{"maintenance": true}"#, 404),
+        ("/v1/services/bytes", r#"{"maintenance": true}"#, 400),
+        (
+            "/v1/services/web",
+            r#"{"maintenance": {"except": ["x"]}}"#,
+            400,
+        ),
+        ("/v1/services/web", r#"{"maintenance": 7}"#, 400),
+        ("/v1/services/web", r#"{"open": true}"#, 400),
+        ("/v1/services/web", "", 400),
+    ] {
+        let (found, said) = ask(&path, "PATCH", target, body).await;
+        assert_eq!(found, code, "{target} {body}: {said}");
+    }
+    assert_eq!(ask(&path, "GET", "/v1/services/web", "").await.0, 405);
+    assert_eq!(tell("{}").await.0, 200);
+}
