@@ -15,7 +15,7 @@ use crate::table::Table;
 pub(super) const CLIENT: Endpoint = endpoint(1, 40_000);
 pub(super) const SERVICE: Endpoint = endpoint(2, 80);
 pub(super) const SWITCH: u8 = 3;
-pub(super) const NOW: u64 = 1_000_000_000_000;
+pub(super) const NOW: u64 = 10_000_000_000;
 
 pub(super) const fn endpoint(host: u8, port: u16) -> Endpoint {
     let mut address = [0; 16];
