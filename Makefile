@@ -9,7 +9,8 @@ RIG = cargo run --quiet --locked --package l7switch-qemu-tests --
 BENCH = cargo run --quiet --locked --package l7switch-bench --
 
 .PHONY: run test build needs style format lint doc deny no-panic module check-module unit test-debug-kernel test-servers test-grpc \
-	test-crossing test-programs segments bench-rules bench-gate bench bench-full bench-host bench-locks bench-memory profile fuzz install
+	test-crossing test-programs test-mutations segments bench-rules bench-gate bench bench-full bench-host bench-locks \
+	bench-memory profile fuzz install
 
 run:
 	@.ci/install run
@@ -89,6 +90,10 @@ test-crossing: needs
 # docs/programs.md.
 test-programs: needs
 	cargo test --locked --package l7switch-qemu-tests --test programs
+
+# Faults put into the policy and the flows' environment on purpose, one by one, in a copy: tests must find each.
+test-mutations:
+	python3 kmod/sim/mutations.py
 
 # What the module adds to a request, compared with docs/measurements/guest.json.
 bench-gate: needs

@@ -377,6 +377,7 @@ pub fn plan(seed: u64, size: Size) -> Plan {
         rules: rules(seed, rng.percent(60), level),
         ports: rng.pick(&[3, 20, 1_000]),
         forget: rng.pick(&[0, 0, 0, 5_000, 30_000]),
+        forwards: [true; 2],
         base_ms: rng.pick(&[1_000, 4_294_967_000, 4_294_000_000, 12_345_678]),
         clients: Vec::new(),
         servers: Vec::new(),

@@ -231,6 +231,7 @@ impl Ledger {
         plan.grade == 0
             && !plan.rules.split
             && plan.forget == 0
+            && plan.forwards == [true; 2]
             && plan.ports > MANY_PORTS
             && conn.trickle.is_none()
             && !plan.conns.iter().any(twin)

@@ -7,6 +7,7 @@
 //! they must get.
 
 pub mod client;
+mod counted;
 pub mod generate;
 pub mod ledger;
 pub mod lost;

@@ -261,6 +261,8 @@ pub struct Plan {
     pub ports: u16,
     /// Segments that the switch holds are lost in so many of a million cases.
     pub forget: u32,
+    /// Whether the switch's host forwards packets: of IPv4, of IPv6.
+    pub forwards: [bool; 2],
     /// Clock of the switch at the start, ms.
     pub base_ms: u64,
     /// Hosts of clients.

@@ -10,11 +10,13 @@ use l7switch_engine::flow::Segment;
 use l7switch_engine::flow::segment::SYN;
 
 use crate::client::Client;
+use crate::counted;
 use crate::ledger::Ledger;
 use crate::ledger::Outcome;
 use crate::net::Link;
 use crate::own::Own;
 use crate::plan::ALSO;
+use crate::plan::Conn;
 use crate::plan::EAGER;
 use crate::plan::FRONT;
 use crate::plan::HTTP;
@@ -468,26 +470,9 @@ impl World {
         } else if !self.switch.left().is_empty() {
             errors.push(format!("legs are left: {:?}", self.switch.left()));
         }
-        // A client's ports are used again.
-        let mut answered = HashMap::new();
-        for (conn, stream) in self.ledger.plan.conns.iter().zip(&self.ledger.streams) {
-            let ends = (conn.host, conn.port, conn.service);
-            *answered.entry(ends).or_default() += stream.answered;
-        }
-        for ((host, port, service), answered) in answered {
-            let counted = self.switch.counted(
-                client_end(&self.ledger.plan, host, port),
-                Endpoint {
-                    address: self.service,
-                    port: service,
-                },
-            );
-            if !counted.unread && counted.requests.min(counted.responses) < answered {
-                errors.push(format!(
-                    "{answered} responses to port {port} of c{host}, but {counted:?}"
-                ));
-            }
-        }
+        errors.extend(counted::wrong(&self.ledger, &self.switch, |conn| {
+            self.ends(conn)
+        }));
         let stats = self.switch.stats();
         if stats.reserved != stats.freed {
             errors.push(format!(
@@ -495,6 +480,15 @@ impl World {
                 stats.reserved, stats.freed
             ));
         }
+    }
+
+    /// The ends of a connection: the client's and the service's.
+    fn ends(&self, conn: &Conn) -> (Endpoint, Endpoint) {
+        let service = Endpoint {
+            address: self.service,
+            port: conn.service,
+        };
+        (client_end(&self.ledger.plan, conn.host, conn.port), service)
     }
 
     /// Sends what comes out of the switch.

@@ -10,6 +10,7 @@ use l7switch_sim::generate::plan;
 use l7switch_sim::last_lines;
 use l7switch_sim::plan::Exchange;
 use l7switch_sim::plan::FRONT;
+use l7switch_sim::plan::Plan;
 use l7switch_sim::plan::What;
 use l7switch_sim::run;
 use l7switch_sim::world::Report;
@@ -176,11 +177,17 @@ fn fresh_seeds() {
     );
 }
 
-/// One clean connection, with the exchanges that `change` makes of its first.
-fn exchanges(change: impl FnOnce(&Exchange) -> Vec<Exchange>) -> Report {
+/// A plan of one clean connection.
+fn clean() -> Plan {
     let mut plan = plan(1, size(0));
     plan.conns.truncate(1);
     plan.mss = 1460;
+    plan
+}
+
+/// One clean connection, with the exchanges that `change` makes of its first.
+fn exchanges(change: impl FnOnce(&Exchange) -> Vec<Exchange>) -> Report {
+    let mut plan = clean();
     let What::Http(list, _) = &plan.conns[0].what else {
         panic!("{:?}", plan.conns[0].what)
     };
@@ -216,6 +223,28 @@ fn a_connection_that_the_front_has_goes_on_to_a_server() {
     assert_eq!((report.exchanges, report.stats.requests), (3, 3));
     assert_eq!(report.stats.events.get("ToFront"), Some(&2));
     assert_eq!(report.stats.events.get("Rebind"), Some(&2));
+}
+
+#[test]
+fn where_the_host_forwards_no_packets_the_front_has_all_requests() {
+    for (v6, forwards) in [
+        (false, [true, false]),
+        (false, [false, true]),
+        (true, [false, true]),
+        (true, [true, false]),
+    ] {
+        let plan = Plan {
+            v6,
+            forwards,
+            ..clean()
+        };
+        let report = World::new(plan, false).run();
+        assert!(report.errors.is_empty(), "{:?}", report.errors);
+        let to_front = (!forwards[usize::from(v6)]).then_some(&1);
+        for event in ["ForwardingOff", "ToFront"] {
+            assert_eq!(report.stats.events.get(event), to_front, "{event}");
+        }
+    }
 }
 
 #[test]

@@ -201,3 +201,174 @@ impl<Q: Queue> HeldPackets<Q> {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "tests compute with numbers that they know"
+)]
+pub(super) mod tests {
+    use super::*;
+
+    use std::collections::VecDeque;
+    use std::vec::Vec;
+
+    use crate::endpoint::Endpoint;
+    use crate::flow::segment::ACK;
+    use crate::flow::segment::FIN;
+    use crate::flow::Offer;
+
+    /// What every packet's data are from: the byte at a sequence number is that of the number less 1000.
+    const DATA: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
+    const MEMORY: u32 = 1000;
+
+    /// Packets, each of so much memory.
+    #[derive(Default)]
+    pub(in crate::environment) struct List(VecDeque<(Segment, u32)>);
+
+    impl<'a> Peek<'a> for Segment {
+        fn parsed(&self) -> Option<Parsed> {
+            Some(Parsed {
+                segment: *self,
+                tcp_at: 20,
+                payload_at: 40,
+            })
+        }
+
+        fn bytes(&self, offset: u32) -> &'a [u8] {
+            DATA.get((self.seq - 1000 + offset - 40) as usize..)
+                .unwrap_or_default()
+        }
+    }
+
+    impl Queue for List {
+        type Packet = (Segment, u32);
+        type Peek<'a> = Segment;
+
+        fn is_empty(&self) -> bool {
+            self.0.is_empty()
+        }
+
+        fn count(&self) -> u32 {
+            self.0.len() as u32
+        }
+
+        fn memory(&self) -> u32 {
+            self.0.iter().map(Self::memory_of).sum()
+        }
+
+        fn memory_of(packet: &Self::Packet) -> u32 {
+            packet.1
+        }
+
+        fn iter(&self) -> impl Iterator<Item = Segment> {
+            self.0.iter().map(|packet| packet.0)
+        }
+
+        fn push(&mut self, packet: Self::Packet) {
+            self.0.push_back(packet);
+        }
+
+        fn pop(&mut self) -> Option<Self::Packet> {
+            self.0.pop_front()
+        }
+
+        fn copy_first(&self) -> Option<Self::Packet> {
+            self.0.front().copied()
+        }
+    }
+
+    fn segment(seq: u32, payload: u32, fin: bool) -> Segment {
+        Segment {
+            source: Endpoint::default(),
+            destination: Endpoint::default(),
+            seq,
+            ack: 0,
+            flags: if fin { FIN | ACK } else { ACK },
+            window: 0,
+            payload,
+            header_len: 20,
+            timestamps: None,
+            offer: Offer::default(),
+            has_sack: false,
+        }
+    }
+
+    /// Ten bytes of which four have gone, and ten more.
+    fn held() -> HeldPackets<List> {
+        let mut held = HeldPackets::<List>::default();
+        for (seq, from) in [(1000, 1004), (1010, 1010)] {
+            let segment = segment(seq, 10, false);
+            assert!(held.hold((segment, MEMORY), &segment, from, 0));
+        }
+        held
+    }
+
+    /// What goes before a sequence number: first bytes of packets, which of their data, whether it is the last.
+    fn released(held: &mut HeldPackets<List>, to: u32) -> Vec<(u32, (u32, u32), bool)> {
+        let parts = core::iter::from_fn(|| held.release(to)).take(9);
+        let parts = parts.map(|part| {
+            let (_, parsed) = part.packet.unwrap();
+            (parsed.segment.seq, part.data, part.last)
+        });
+        parts.collect()
+    }
+
+    #[test]
+    fn bytes_are_read_where_they_wait_and_nowhere_else() {
+        let held = held();
+        assert_eq!((held.count(), held.end()), (2, Some(1020)));
+        for (at, run) in [
+            (1003, None),
+            (1004, Some(&b"efghij"[..])),
+            (1009, Some(b"j")),
+            (1010, Some(b"klmnopqrst")),
+            (1019, Some(b"t")),
+            (1020, None),
+        ] {
+            assert_eq!(held.run(at), run, "{at}");
+        }
+    }
+
+    #[test]
+    fn each_byte_goes_once() {
+        let mut held = held();
+        assert_eq!(released(&mut held, 1004), []);
+        assert_eq!(released(&mut held, 1007), [(1000, (4, 7), true)]);
+        assert_eq!(held.run(1006), None);
+        assert_eq!(
+            released(&mut held, 1013),
+            [(1000, (7, 10), false), (1010, (0, 3), true)]
+        );
+        assert_eq!((held.count(), held.broken()), (1, None));
+        assert_eq!(released(&mut held, 1020), [(1010, (3, 10), false)]);
+        assert!(held.is_empty() && held.end().is_none());
+    }
+
+    #[test]
+    fn an_end_without_data_goes_with_what_is_before_it() {
+        let mut held = held();
+        let end = segment(1020, 0, true);
+        assert!(held.hold((end, MEMORY), &end, 1020, 0));
+        assert_eq!(released(&mut held, 1019).len(), 2);
+        assert_eq!(held.count(), 2);
+        assert_eq!(
+            released(&mut held, 1020),
+            [(1010, (9, 10), false), (1020, (0, 0), false)]
+        );
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let segment = segment(1000, 10, false);
+        let hold = |memory, all| {
+            let mut held = HeldPackets::<List>::default();
+            held.hold((segment, 1), &segment, 1000, 0)
+                && held.hold((segment, memory), &segment, 1000, all)
+        };
+        assert!(hold(HELD_MAX - 1, HELD_ALL_MAX));
+        assert!(!hold(HELD_MAX, 0), "one connection's");
+        assert!(!hold(1, HELD_ALL_MAX + 1), "all connections'");
+    }
+}

@@ -5,6 +5,8 @@
 mod choosing;
 mod held;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use held::HeldPackets;
 pub use held::Peek;

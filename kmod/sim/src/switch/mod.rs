@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The switch of the simulation: what the kernel's shell is to the flow engine.
 
+#[cfg(test)]
+mod choosing_tests;
 mod packet;
 mod platform;
 mod rules;
@@ -196,6 +198,20 @@ impl Switch {
             .get(&(client, service))
             .copied()
             .unwrap_or_default()
+    }
+
+    /// Requests that were counted for a server's host.
+    pub fn requests(&self, host: u8) -> u64 {
+        self.rules.requests(host)
+    }
+
+    /// Requests that servers have, as flows see it.
+    fn outstanding(&self) -> u32 {
+        let entries = self.flows.iter().flatten().filter(|entry| {
+            let leg = entry.flow.active().or(entry.flow.binding());
+            leg.is_some_and(|leg| entry.state.server(leg).is_some())
+        });
+        entries.map(|entry| entry.flow.outstanding()).sum()
     }
 
     /// Flows that have been given up since the last call because nothing came: client and service.
@@ -572,6 +588,12 @@ impl Switch {
 
     /// Forgets a flow that is dead, or sees that it is looked at in time.
     fn after(&mut self, now: u64, id: usize) {
+        let (servers, flows) = (self.rules.active(), self.outstanding());
+        if servers != flows {
+            self.error(format!(
+                "servers have {servers} requests, but flows wait for {flows}"
+            ));
+        }
         let Some(entry) = &mut self.flows[id] else {
             return;
         };

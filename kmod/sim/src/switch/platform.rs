@@ -65,6 +65,8 @@ pub struct Counted {
     pub requests: u64,
     /// Final responses.
     pub responses: u64,
+    /// Requests that were counted for a route.
+    pub routed: u64,
     /// Something passed that was not read.
     pub unread: bool,
 }
@@ -251,8 +253,8 @@ impl<'a> environment::Platform for Carrier<'a> {
         Some(result)
     }
 
-    fn forwards(&self, _: bool) -> bool {
-        true
+    fn forwards(&self, ipv4: bool) -> bool {
+        self.shared.borrow().plan.forwards[usize::from(!ipv4)]
     }
 
     fn own_address(&self, _: &[u8; 16]) -> Option<[u8; 16]> {
@@ -339,6 +341,11 @@ impl<'a> environment::Platform for Carrier<'a> {
 
     fn count_route(&self, slot: u32, what: Exchange) {
         self.note(|| format!("    {what:?} of route {slot}"));
+        if what == Exchange::Request {
+            let mut shared = self.shared.borrow_mut();
+            let counted = shared.counted.entry((self.client, self.service));
+            counted.or_default().routed += 1;
+        }
         // The response is counted for the route by which its request came to this server.
         if let (Exchange::Response(_), Some(host)) = (what, self.from)
             && !self.rules.leads(slot, host)

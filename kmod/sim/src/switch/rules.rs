@@ -223,7 +223,18 @@ impl SimRules {
         before: Option<&Self>,
     ) -> Self {
         let text = text(plan, service, servers, generation);
-        let table = match l7switch_rules::load_text("sim", &text) {
+        Self::of(&text, service, servers, generation, before)
+    }
+
+    /// The rules of a file.
+    fn of(
+        text: &str,
+        service: [u8; 16],
+        servers: &[[u8; 16]],
+        generation: u64,
+        before: Option<&Self>,
+    ) -> Self {
+        let table = match l7switch_rules::load_text("sim", text) {
             Ok(rules) => rules.table,
             Err(report) => panic!("the simulation's rules: {report:?}\n{text}"),
         };
@@ -322,6 +333,13 @@ impl SimRules {
         })
     }
 
+    /// Requests that were passed to a host.
+    pub(super) fn requests(&self, host: u8) -> u64 {
+        let servers = self.pools.iter().flat_map(|pool| &pool.members);
+        let servers = servers.filter(|server| server.0.host == host);
+        servers.map(|server| server.0.requests.get()).sum()
+    }
+
     /// Requests that servers count as outstanding.
     pub(super) fn active(&self) -> u32 {
         let servers = self.pools.iter().flat_map(|pool| &pool.members);
@@ -395,4 +413,4 @@ impl RulesetView for SimRules {
 
 #[cfg(test)]
 #[path = "rules_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -4,7 +4,11 @@
 use std::borrow::Borrow;
 use std::cell::Cell;
 
+use l7switch_engine::decide::Verdict;
+use l7switch_engine::decide::decide;
+use l7switch_engine::endpoint::is_loopback;
 use l7switch_engine::environment::RealServer as _;
+use l7switch_engine::form::Buffers;
 use l7switch_engine::policy;
 use l7switch_engine::policy::Bound;
 use l7switch_engine::policy::Forward;
@@ -18,6 +22,7 @@ use l7switch_engine::sched::Server;
 use l7switch_engine::table::Request;
 use l7switch_engine::table::codes::Forwarding;
 use l7switch_engine::table::format::RouteRecord;
+use l7switch_engine::uri::MAX_HOST;
 
 use super::Handle;
 use super::SimRules;
@@ -27,9 +32,10 @@ use crate::plan::Plan;
 use crate::plan::SchedulerPlan;
 use crate::plan::ServerHost;
 
-const SERVICE: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1];
+pub(in crate::switch) const SERVICE: [u8; 16] =
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1];
 
-/// A host whose random numbers are counted up, in steps that take every place of a split.
+/// A host whose random numbers are counted up, in steps that take every place of a split. Its address is the service's.
 struct Counting(Cell<u64>);
 
 impl Host for Counting {
@@ -38,13 +44,13 @@ impl Host for Counting {
         self.0.get()
     }
 
-    fn is_here(&self, _: &[u8; 16]) -> bool {
-        false
+    fn is_here(&self, address: &[u8; 16]) -> bool {
+        *address == SERVICE || is_loopback(address)
     }
 }
 
 /// The plan of a seed with three servers in every pool.
-fn plan(kind: Kind, key: &'static str, split: bool) -> Plan {
+pub(in crate::switch) fn plan(kind: Kind, key: &'static str, split: bool) -> Plan {
     let size = Size {
         connections: 1,
         level: 0,
@@ -74,13 +80,18 @@ fn addresses() -> Vec<[u8; 16]> {
         .collect()
 }
 
-fn rules(plan: &Plan, generation: u64, before: Option<&SimRules>) -> SimRules {
+pub(in crate::switch) fn rules(
+    plan: &Plan,
+    generation: u64,
+    before: Option<&SimRules>,
+) -> SimRules {
     SimRules::new(plan, SERVICE, &addresses(), generation, before)
 }
 
 struct Asking<'a> {
     rules: &'a SimRules,
     host: Counting,
+    client: [u8; 16],
     active: Option<Bound<Handle>>,
     places_hold: bool,
     tried: Tried,
@@ -88,9 +99,12 @@ struct Asking<'a> {
 
 impl<'a> Asking<'a> {
     fn new(rules: &'a SimRules) -> Self {
+        let mut client = SERVICE;
+        client[13] = 1;
         Self {
             rules,
             host: Counting(Cell::new(7)),
+            client,
             active: None,
             places_hold: true,
             tried: Tried::new(),
@@ -105,15 +119,13 @@ impl<'a> Asking<'a> {
             .map(|l| l.1)
             .next();
         let path = format!("/p{pool}/{end}");
-        let mut client = SERVICE;
-        client[13] = 1;
         let no_fields: &[(&[u8], &[u8])] = &[];
         let request = Request {
             host: b"x.test",
             method: b"GET",
             path: path.as_bytes(),
             query: b"",
-            source: client,
+            source: self.client,
             fields: no_fields,
         };
         let table = self.rules.table();
@@ -332,4 +344,82 @@ fn servers_are_the_same_in_the_next_rules() {
     assert_eq!(second.active(), 1);
     let drained = &second.pools[pool as usize].members[1];
     assert_eq!(scheduled(drained).weight(), 0);
+}
+
+#[test]
+fn a_server_at_a_loopback_address_is_for_this_hosts_clients() {
+    let plan = plan(Kind::Rr, "source", false);
+    let mut addresses = addresses();
+    for address in &mut addresses {
+        address[12] = 127;
+    }
+    let rules = SimRules::new(&plan, SERVICE, &addresses, 1, None);
+    let mut asking = Asking::new(&rules);
+    assert!(asking.ask(0, "").is_none(), "another host's client");
+    asking.client = SERVICE;
+    assert!(matches!(asking.ask(0, ""), Some(Forward::Go(..))));
+}
+
+/// Rules whose only service has these routes, by three pools of one server each: two by turns, one by path.
+fn small(routes: &str) -> SimRules {
+    let text = format!(
+        "[service.b-http]\nlisten = \"10.0.0.1:80\"\n{routes}\n\
+         [pool.turns]\nservers = [\"10.2.0.1:80\"]\n\
+         [pool.more]\nservers = [\"10.2.0.2:80\"]\n\
+         [pool.paths]\nscheduler = {{ name = \"mh\", key = \"path\" }}\nservers = [\"10.2.0.3:80\"]\n"
+    );
+    SimRules::of(&text, SERVICE, &addresses(), 1, None)
+}
+
+#[test]
+fn a_head_is_known_again_where_nothing_else_says_where_it_goes() {
+    for (routes, known) in [
+        ("route = [{ pool = \"turns\" }]", true),
+        (
+            "route = [{ pools = [{ name = \"turns\", weight = 1 }, { name = \"more\", weight = 1 }] }]",
+            true,
+        ),
+        ("route = [{ pool = \"paths\" }]", false),
+        (
+            "route = [{ pools = [{ name = \"turns\", weight = 1 }, { name = \"paths\", weight = 1 }] }]",
+            false,
+        ),
+        (
+            "route = [{ pool = \"turns\", source = [\"10.0.0.0/8\"] }]",
+            false,
+        ),
+    ] {
+        let rules = small(routes);
+        assert_eq!(policy::is_by_head_alone(&rules, 0), known, "{routes}");
+    }
+}
+
+#[test]
+fn all_of_a_head_decides() {
+    let rules = small(
+        "[[service.b-http.route]]\nhost = \"a.test\"\npool = \"turns\"\n\
+         [[service.b-http.route]]\nquery = { v = \"2\" }\npool = \"more\"\n\
+         [[service.b-http.route]]\nheaders = { v = \"3\" }\npool = \"more\"\n\
+         [[service.b-http.route]]\nmethod = [\"DELETE\"]\npool = \"more\"\n\
+         [[service.b-http.route]]\nsource = [\"10.1.0.9/32\"]\npool = \"more\"\n",
+    );
+    let verdict = |head: &str, client: u8| {
+        let mut source = SERVICE;
+        (source[13], source[15]) = (1, client);
+        let buffers = Buffers {
+            host: &mut [0; MAX_HOST],
+            path: &mut [0; 64],
+        };
+        decide(rules.table(), 0, source, head.as_bytes(), buffers).verdict
+    };
+    let takes = |head: &str, client| matches!(verdict(head, client), Verdict::Route(_));
+    assert!(takes("GET / HTTP/1.1\r\nHost: A.test\r\n\r\n", 1));
+    assert!(!takes("GET / HTTP/1.1\r\nHost: b.test\r\n\r\n", 1));
+    assert!(takes("GET /?v=2 HTTP/1.1\r\nHost: b.test\r\n\r\n", 1));
+    assert!(takes("GET / HTTP/1.1\r\nHost: b.test\r\nV: 3\r\n\r\n", 1));
+    assert!(takes("DELETE / HTTP/1.1\r\nHost: b.test\r\n\r\n", 1));
+    assert!(takes("GET / HTTP/1.1\r\nHost: b.test\r\n\r\n", 9));
+    for part in ["P", "PRI", "POST / HTTP/1.1\r\n"] {
+        assert_eq!(verdict(part, 1), Verdict::Incomplete, "{part}");
+    }
 }

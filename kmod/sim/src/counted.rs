@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! What the switch must have counted when everything is over, by what clients and servers have seen.
+
+use std::collections::BTreeMap;
+
+use l7switch_engine::endpoint::Endpoint;
+
+use crate::ledger::Ledger;
+use crate::plan::Conn;
+use crate::plan::FRONT;
+use crate::switch::Switch;
+
+/// What applications have seen of the connections between two ends: a client's ports are used again.
+#[derive(Default)]
+struct Seen {
+    /// Responses that clients have whole.
+    answered: u64,
+    /// Requests whose heads real servers have whole.
+    had: u64,
+}
+
+/// What is not counted, of requests that were read.
+pub(crate) fn wrong(
+    ledger: &Ledger,
+    switch: &Switch,
+    ends: impl Fn(&Conn) -> (Endpoint, Endpoint),
+) -> Vec<String> {
+    let mut errors = Vec::new();
+    let mut by_ends: BTreeMap<_, Seen> = BTreeMap::new();
+    let mut by_server = BTreeMap::new();
+    for (conn, stream) in ledger.plan.conns.iter().zip(&ledger.streams) {
+        by_ends.entry(ends(conn)).or_default().answered += stream.answered;
+    }
+    for (&(conn, _), delivery) in &ledger.deliveries {
+        let ends = ends(&ledger.plan.conns[conn as usize]);
+        if switch.counted(ends.0, ends.1).unread {
+            continue;
+        }
+        for &server in delivery.heads.iter().filter(|&&server| server != FRONT) {
+            by_ends.entry(ends).or_default().had += 1;
+            *by_server.entry(server).or_default() += 1u64;
+        }
+    }
+    for ((client, service), seen) in by_ends {
+        let counted = switch.counted(client, service);
+        if counted.unread {
+            continue;
+        }
+        if counted.requests.min(counted.responses) < seen.answered {
+            errors.push(format!(
+                "{} responses of {service:?} to {client:?}, but {counted:?}",
+                seen.answered
+            ));
+        }
+        // Where rules are replaced before a request is passed on, its route is not known any more.
+        if ledger.plan.rules.reloads.is_empty() && counted.routed < seen.had {
+            errors.push(format!(
+                "servers had {} requests of {client:?} to {service:?}, but {counted:?}",
+                seen.had
+            ));
+        }
+    }
+    for (server, had) in by_server {
+        let counted = switch.requests(server);
+        if counted < had {
+            errors.push(format!(
+                "s{server:02} had {had} requests, but {counted} are counted"
+            ));
+        }
+    }
+    errors
+}
