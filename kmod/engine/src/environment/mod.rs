@@ -241,7 +241,6 @@ impl<P: Platform> FlowEnv<'_, P> {
                     self.platform.server_lacks_timestamps(service);
                 }
             }
-            Failure::Taken => {}
         }
         let (pool, position) = (bound.pool, bound.position);
         self.state.tried.add(pool, position);

@@ -186,7 +186,6 @@ fn a_failure_is_the_servers_where_it_is_its_fault() {
         (Failure::Refused, 1),
         (Failure::Timeout, 1),
         (Failure::Options, 0),
-        (Failure::Taken, 0),
     ] {
         let mut state = state();
         let mut env = env(Fake::new(), &mut state);

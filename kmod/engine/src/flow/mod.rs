@@ -130,8 +130,6 @@ pub enum Failure {
     Refused,
     /// It did not answer.
     Timeout,
-    /// Its connection's addresses and ports are taken, or there is no port left.
-    Taken,
     /// It does not do what was promised to the client (timestamps).
     Options,
 }

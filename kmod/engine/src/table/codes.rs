@@ -92,7 +92,7 @@ mod tests {
                 assert_eq!(ConditionOn::of(on.with(test)), Some((on, test)));
             }
         }
-        for word in [3, 0x400, 0x1_0000, u32::MAX] {
+        for word in [4, 0x400, 0x1_0000, u32::MAX] {
             assert_eq!(ConditionOn::of(word), None);
         }
     }
