@@ -205,6 +205,7 @@ where
     let client = Arc::<Client>::from(client);
     let mut builder = server::Builder::new();
     builder
+        .enable_connect_protocol()
         .max_concurrent_streams(MAX_STREAMS)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(STREAM_WINDOW.saturating_mul(MAX_STREAMS))

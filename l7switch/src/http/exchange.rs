@@ -114,7 +114,8 @@ impl<C: Codec> Session<'_, C> {
         };
         // Behind content, both sides would have to agree where the other protocol begins.
         let has_content = !matches!(head.framing(), Framing::None | Framing::Length(0));
-        if present.has(Present::UPGRADE) && version == Version::HTTP_11 && !has_content {
+        let may_upgrade = version == Version::HTTP_11 || self.codec.wanted_accept().is_some();
+        if present.has(Present::UPGRADE) && may_upgrade && !has_content {
             request.upgrade = self.upgrade(head, bytes);
         }
         if let Some(refusal) = unwanted(head, &self.buffers.fields, bytes) {
@@ -203,6 +204,14 @@ impl<C: Codec> Session<'_, C> {
         let changed;
         let mut request = request;
         if request.upgrade.is_some() && onward.pool.config().protocol != ServerProtocol::Http1 {
+            if self.codec.wanted_accept().is_some() {
+                let refusal = Refusal::new(
+                    Reason::NotImplemented,
+                    StatusCode::NOT_IMPLEMENTED,
+                    "servers that are spoken to in HTTP/2 are not asked for WebSockets",
+                );
+                return self.refuse(&refusal, request.method, record, onward).await;
+            }
             changed = Request {
                 upgrade: None,
                 ..*request

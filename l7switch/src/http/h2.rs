@@ -11,6 +11,7 @@ use bytes::Bytes;
 use bytes::BytesMut;
 use h2::RecvStream;
 use h2::SendStream;
+use h2::ext::Protocol;
 use h2::server::SendResponse;
 use http::HeaderMap;
 use http::HeaderValue;
@@ -31,14 +32,19 @@ use super::Piece;
 use super::Sends;
 use super::buffers::Buffers;
 use super::exchange::Next;
+use super::exchange::Tunnel;
 use super::fields::push;
 use super::h1;
 use super::session::Session;
+use super::websocket::Handshake;
+use super::websocket::Stream;
 use crate::client::Client;
 use crate::http::headers;
 use crate::net::content::field;
 use crate::net::stream::LINGER;
+use crate::net::stream::Prefixed;
 use crate::net::timer::Timer;
+use crate::net::tunnel;
 use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
 
@@ -50,10 +56,15 @@ pub async fn serve(
     respond: SendResponse<Bytes>,
 ) {
     let (parts, content) = request.into_parts();
-    let codec = Http2::new(content, respond);
+    let protocol = parts.extensions.get::<Protocol>();
+    let handshake = protocol.map(|_| Handshake::new());
+    let codec = Http2::new(content, respond, handshake);
     let mut session = Session::new(&client, &limits, codec, Timer::default());
     session.buffers = Buffers::take();
     let next = Box::pin(session.stream(&parts)).await;
+    if let Next::Tunnel(through) = next {
+        return Box::pin(session.tunnel(*through)).await;
+    }
     if !matches!(next, Next::Request | Next::Last) {
         match session.is_grpc {
             true => session.codec.end_unavailable(),
@@ -73,7 +84,8 @@ impl Session<'_, Http2> {
             target: self.limits.head,
             fields: self.limits.fields,
         });
-        let outcome = match head(parts, self.codec.is_read(), &mut bytes) {
+        let handshake = self.codec.handshake.as_ref();
+        let outcome = match head(parts, self.codec.is_read(), handshake, &mut bytes) {
             Ok(()) => self.really_empty(parts).await,
             Err(refusal) => Err(refusal),
         };
@@ -106,6 +118,23 @@ impl Session<'_, Http2> {
             line.version = "2";
         };
         self.reject(&refusal, describe).await
+    }
+
+    /// Passes bytes between the client's stream and the server.
+    async fn tunnel(self, mut through: Tunnel) {
+        let Some(stream) = self.codec.stream else {
+            return through.record.close(Some(Reason::Internal));
+        };
+        self.buffers.leave();
+        let mut stream = Stream::new(self.codec.content, stream);
+        let server = Prefixed::new(through.received, through.server);
+        let outcome = tunnel::join(&mut stream, server, through.idle).await;
+        if outcome.reason.is_some() {
+            stream.reset();
+        }
+        through.record.received(outcome.forth);
+        through.record.sent(outcome.back);
+        through.record.close(outcome.reason);
     }
 
     /// Reads and forgets for a while what the client still sends. Some clients that are reset while they send do not look at
@@ -144,19 +173,30 @@ impl Session<'_, Http2> {
 }
 
 /// Writes a request as a head of HTTP/1.
-fn head(parts: &Parts, is_read: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    malformed(parts)?;
-    out.extend_from_slice(parts.method.as_str().as_bytes());
+fn head(
+    parts: &Parts,
+    is_read: bool,
+    handshake: Option<&Handshake>,
+    out: &mut Vec<u8>,
+) -> Result<(), Refusal> {
+    let is_connect = parts.method == Method::CONNECT && handshake.is_none();
+    malformed(parts, is_connect)?;
+    let method = match handshake {
+        Some(_) => "GET",
+        None => parts.method.as_str(),
+    };
+    out.extend_from_slice(method.as_bytes());
     out.push(b' ');
     let target = match parts.uri.path_and_query() {
-        Some(target) if parts.method != Method::CONNECT => target.as_str(),
+        Some(target) if !is_connect => target.as_str(),
         _ => parts.uri.authority().map_or("", |host| host.as_str()),
     };
     out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     push(out, b"host", authority(parts)?);
     for (name, value) in &parts.headers {
-        if ![header::HOST, header::COOKIE].contains(name) {
+        let is_own = handshake.is_some() && *name == header::SEC_WEBSOCKET_KEY;
+        if !is_own && ![header::HOST, header::COOKIE].contains(name) {
             push(out, name.as_str().as_bytes(), value.as_bytes());
         }
     }
@@ -170,6 +210,11 @@ fn head(parts: &Parts, is_read: bool, out: &mut Vec<u8>) -> Result<(), Refusal> 
     if !cookies.is_empty() {
         push(out, b"cookie", &cookies.join(&b"; "[..]));
     }
+    if let Some(handshake) = handshake {
+        push(out, b"connection", b"upgrade");
+        push(out, b"upgrade", b"websocket");
+        push(out, b"sec-websocket-key", handshake.key.as_bytes());
+    }
     if !is_read && !parts.headers.contains_key(header::CONTENT_LENGTH) {
         push(out, b"transfer-encoding", b"chunked");
     }
@@ -178,7 +223,21 @@ fn head(parts: &Parts, is_read: bool, out: &mut Vec<u8>) -> Result<(), Refusal> 
 }
 
 /// What makes a request malformed, could not be seen in HTTP/1 any more, and the library lets pass.
-fn malformed(parts: &Parts) -> Result<(), Refusal> {
+fn malformed(parts: &Parts, is_connect: bool) -> Result<(), Refusal> {
+    if let Some(protocol) = parts.extensions.get::<Protocol>() {
+        if protocol.as_str() != "websocket" {
+            return Err(Refusal::new(
+                Reason::NotImplemented,
+                StatusCode::NOT_IMPLEMENTED,
+                "the only protocol of an extended CONNECT is websocket (RFC 8441)",
+            ));
+        }
+        if parts.headers.contains_key(header::CONTENT_LENGTH) {
+            return Err(Refusal::bad_request(
+                "a CONNECT has no content (RFC 9110, 9.3.6)",
+            ));
+        }
+    }
     if !parts.headers.values().all(headers::is_well_formed) {
         return Err(Refusal::bad_request(
             "white space around a field value (RFC 9113, 8.2.1)",
@@ -192,7 +251,7 @@ fn malformed(parts: &Parts) -> Result<(), Refusal> {
     }
     let path = parts.uri.path();
     let is_asterisk = path == "*" && parts.method == Method::OPTIONS;
-    if !path.starts_with('/') && !is_asterisk && parts.method != Method::CONNECT {
+    if !path.starts_with('/') && !is_asterisk && !is_connect {
         return Err(Refusal::bad_request(
             "the path does not begin with / (RFC 9113, 8.3.1)",
         ));
@@ -244,7 +303,10 @@ fn is_same_host(one: &[u8], other: &[u8], scheme: Option<&str>) -> bool {
 /// The client's end of an exchange in HTTP/2.
 pub(super) struct Http2 {
     content: RecvStream,
+    /// All of the request's content was read. A stream that is to be a WebSocket has none: what comes belongs to that.
     is_read: bool,
+    /// The stream is to be a WebSocket.
+    handshake: Option<Handshake>,
     respond: SendResponse<Bytes>,
     /// Absent before the final response.
     stream: Option<SendStream<Bytes>>,
@@ -257,9 +319,14 @@ pub(super) struct Http2 {
 }
 
 impl Http2 {
-    fn new(content: RecvStream, respond: SendResponse<Bytes>) -> Self {
+    fn new(
+        content: RecvStream,
+        respond: SendResponse<Bytes>,
+        handshake: Option<Handshake>,
+    ) -> Self {
         Self {
-            is_read: content.is_end_stream(),
+            is_read: content.is_end_stream() || handshake.is_some(),
+            handshake,
             content,
             respond,
             stream: None,
@@ -378,6 +445,29 @@ impl Codec for Http2 {
         if self.stream.is_none() {
             // Where the stream is gone, that is found with the next one.
             let _ = self.respond.send_informational(response);
+        }
+    }
+
+    fn wanted_accept(&self) -> Option<&str> {
+        let handshake = self.handshake.as_ref()?;
+        Some(&handshake.accept)
+    }
+
+    /// The server's 101 is a 200 here, without what only HTTP/1 needs (RFC 8441, 5).
+    fn change(&mut self) {
+        let mut response = self.response();
+        *response.status_mut() = StatusCode::OK;
+        let headers = response.headers_mut();
+        for name in [
+            header::CONNECTION,
+            header::UPGRADE,
+            header::SEC_WEBSOCKET_ACCEPT,
+        ] {
+            headers.remove(name);
+        }
+        match self.respond.send_response(response, false) {
+            Ok(stream) => self.stream = Some(stream),
+            Err(_) => self.is_broken = true,
         }
     }
 

@@ -27,6 +27,7 @@ mod scan;
 mod session;
 mod upload;
 pub mod variables;
+mod websocket;
 
 use std::task::Context;
 use std::task::Poll;
@@ -93,6 +94,16 @@ pub trait Codec {
 
     /// The head that was written is whole, and one of an interim response.
     fn interim(&mut self);
+
+    /// What a WebSocket's server must answer, where the client's stream is to become one.
+    fn wanted_accept(&self) -> Option<&str> {
+        None
+    }
+
+    /// The head that was written is whole, and with it the protocol changes.
+    fn change(&mut self) {
+        self.interim();
+    }
 
     /// The head that was written is whole. `last`: the connection ends behind the response.
     fn begin(&mut self, sends: Sends, last: bool);

@@ -28,6 +28,7 @@ use super::session::Session;
 use super::upload::Upload;
 use crate::net::content::Decoder;
 use crate::observe::log_limit;
+use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
 use crate::record::Record;
 use crate::ruleset::filters::Edit;
@@ -90,6 +91,15 @@ impl<C: Codec> Session<'_, C> {
 
     /// Sends a response of the switch's own. For callers to box: a connection's task has no room for what is rare.
     pub(super) async fn answer(&mut self, mut answer: Answer, mut record: Box<Record>) -> Next {
+        // To a client that opens a WebSocket, every 2xx would say that it is open.
+        if self.codec.wanted_accept().is_some() && answer.status().is_success() {
+            let refusal = Refusal::new(
+                Reason::NotImplemented,
+                StatusCode::NOT_IMPLEMENTED,
+                "there is no WebSocket here",
+            );
+            answer = answer::refuse(&refusal, &Method::GET);
+        }
         if self.is_grpc && answer.status().as_u16() >= 400 {
             answer = answer::for_grpc(&answer);
         }

@@ -11,6 +11,7 @@ use bytes::BytesMut;
 use http::Method;
 use http::StatusCode;
 use http::Version;
+use http::header;
 use l7switch_engine::http1::RequestKind;
 use l7switch_engine::http1::ResponseBody as Follows;
 use l7switch_engine::http1::ResponseHead;
@@ -82,7 +83,12 @@ impl<C: Codec> Session<'_, C> {
         let fields = &self.buffers.fields;
         let is_changing = follows == Follows::Opaque && request.upgrade.is_some();
         let asked = request.upgrade.filter(|_| is_changing);
-        if let Err(what) = check(fields, bytes, follows, asked) {
+        let checked = check(fields, bytes, follows, asked);
+        let checked = checked.and_then(|()| match self.codec.wanted_accept() {
+            Some(wanted) => check_websocket(&answered.head, fields, bytes, wanted),
+            None => Ok(()),
+        });
+        if let Err(what) = checked {
             answered.lease.failed();
             record.received(upload.bytes());
             let refusal = Refusal::new(Reason::BadResponse, StatusCode::BAD_GATEWAY, what);
@@ -145,7 +151,7 @@ impl<C: Codec> Session<'_, C> {
         onward: &Onward<'_>,
         mut record: Box<Record>,
     ) -> Next {
-        self.codec.interim();
+        self.codec.change();
         let received = self.buffers.from_server.split().freeze();
         if let Err(NotTaken(reason)) = self.send().await {
             record.close(Some(reason));
@@ -437,6 +443,27 @@ fn check(
         if !is_chunked || codings.next().is_some() {
             return Err("the server used a transfer coding that was not requested");
         }
+    }
+    Ok(())
+}
+
+/// Whether a server's response may answer an extended CONNECT, for which every 2xx is a tunnel (RFC 8441, 5; RFC 6455, 4.1).
+fn check_websocket(
+    head: &ResponseHead,
+    fields: &Fields,
+    bytes: &[u8],
+    wanted: &str,
+) -> Result<(), &'static str> {
+    if head.status == 101 {
+        let said = fields.of(bytes, &[header::SEC_WEBSOCKET_ACCEPT]);
+        let mut said = said.get_all(header::SEC_WEBSOCKET_ACCEPT).iter();
+        let is_right = said.next().is_some_and(|accept| accept == wanted) && said.next().is_none();
+        return is_right
+            .then_some(())
+            .ok_or("the server's Sec-WebSocket-Accept is wrong");
+    }
+    if (200..300).contains(&head.status) {
+        return Err("the server did not change to the WebSocket protocol");
     }
     Ok(())
 }

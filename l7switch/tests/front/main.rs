@@ -44,3 +44,4 @@ mod tls_sessions;
 mod unix;
 mod variables;
 mod watching;
+mod websocket;
