@@ -16,6 +16,7 @@ mod fields;
 pub mod forwarded;
 pub mod h1;
 pub mod h2;
+mod h2_head;
 pub mod headers;
 mod mirror;
 mod onward;
