@@ -67,7 +67,7 @@ fn all_that_is_done_is_said() {
         "         servers get HTTP/2, TLS, a PROXY header (v2)\n",
         "         checked every 2s by GET /up: 200-399, port 81\n",
         "         where all have as many requests as they may, 3 wait for 2s\n",
-        "         sent to 2 more after reset, 503 (GET), 20 % at a time\n",
+        "         sent to 2 more after reset, 503 (GET), 20 % at a time, with at most 65536 bytes of content\n",
         "         servers that come up start slowly: 30s\n",
         "auth     user and password for \"Staff\"\n",
         "auth     pool auth is asked for /verify\n",

@@ -232,6 +232,16 @@ impl<C: Codec> Session<'_, C> {
             Some(_) => self.mirror(request, onward, source, &mut upload),
             None => None,
         };
+        if let Some(rule) = &onward.pool.config().retries.rule
+            && request.is_streamed
+            && rule
+                .methods
+                .iter()
+                .any(|method| request.method == method.as_str())
+            && !matches!(request.head.framing(), Framing::Length(length) if length > rule.body_limit)
+        {
+            upload.copy(rule.body_limit);
+        }
         let patience = onward.patience();
         let is_named = edit::request(
             request,

@@ -12,6 +12,7 @@ use l7switch_engine::http1::Framing;
 use super::Codec;
 use super::edit;
 use super::edit::Request;
+use super::exchange;
 use super::onward::Onward;
 use super::session::Session;
 use super::upload::Upload;
@@ -40,6 +41,8 @@ pub(super) struct Mirror {
     method: Method,
     is_chunked: bool,
     content: Vec<u8>,
+    /// Longest content that is copied.
+    most: u64,
     copying: Copying,
 }
 
@@ -95,6 +98,7 @@ impl<C: Codec> Session<'_, C> {
             method: request.method.clone(),
             is_chunked: request.is_chunked,
             content: request.content.to_vec(),
+            most,
             copying,
         }))
     }
@@ -104,13 +108,17 @@ impl Mirror {
     /// Sends the copy, if the request has come as a whole by now. Gives it back otherwise.
     pub(super) fn send_whole(mut self: Box<Self>, upload: &mut Upload) -> Option<Box<Self>> {
         if upload.is_copied() {
-            let copy = upload.take_copy()?;
+            let copy = upload.copied();
+            // More may be kept for another server.
+            if exchange::wide(copy.len()) > self.most {
+                return None;
+            }
             self.content = match (self.is_chunked, copy.is_empty()) {
-                (false, _) => copy,
+                (false, _) => copy.to_vec(),
                 (true, true) => b"0\r\n\r\n".to_vec(),
                 (true, false) => {
                     let mut framed = format!("{:x}\r\n", copy.len()).into_bytes();
-                    framed.extend_from_slice(&copy);
+                    framed.extend_from_slice(copy);
                     framed.extend_from_slice(b"\r\n0\r\n\r\n");
                     framed
                 }

@@ -58,14 +58,17 @@ pub(super) struct Upload {
     waits_for: WaitsFor,
     expects: Expects,
     copy: Option<Box<Copied>>,
+    /// What comes behind data that were kept: the end, with the lines of its trailer section.
+    end_again: Option<Vec<u8>>,
 }
 
-/// Content that is kept for a copy of the request.
+/// Content that is kept, for a copy of the request or another server.
 #[derive(Debug)]
 struct Copied {
     data: Vec<u8>,
     most: u64,
-    is_whole: bool,
+    /// The lines of the trailer section, where all has come.
+    end: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,16 +112,20 @@ impl Upload {
             waits_for: WaitsFor::Server,
             expects: Expects::Nothing,
             copy: None,
+            end_again: None,
         }
     }
 
-    /// Keeps what passes, for a copy of the request: at most so many bytes.
+    /// Keeps what passes: at most so many bytes, or as many as were wanted before.
     pub(super) fn copy(&mut self, most: u64) {
-        self.copy = Some(Box::new(Copied {
-            data: Vec::new(),
-            most,
-            is_whole: false,
-        }));
+        let copy = self.copy.get_or_insert_with(|| {
+            Box::new(Copied {
+                data: Vec::new(),
+                most,
+                end: None,
+            })
+        });
+        copy.most = copy.most.max(most);
     }
 
     /// Whether something is still kept.
@@ -128,12 +135,29 @@ impl Upload {
 
     /// Whether all of the content was kept.
     pub(super) fn is_copied(&self) -> bool {
-        self.copy.as_ref().is_some_and(|copy| copy.is_whole)
+        self.copy.as_ref().is_some_and(|copy| copy.end.is_some())
     }
 
     /// What was kept.
-    pub(super) fn take_copy(&mut self) -> Option<Vec<u8>> {
-        self.copy.take().map(|copy| copy.data)
+    pub(super) fn copied(&self) -> &[u8] {
+        self.copy.as_ref().map_or(&[], |copy| &copy.data)
+    }
+
+    /// Begins anew with what was kept.
+    fn repeat(&mut self) {
+        let Some(copy) = self.copy.as_ref().filter(|_| self.is_streamed) else {
+            return;
+        };
+        self.framing.clear();
+        self.written = 0;
+        self.data = Bytes::copy_from_slice(&copy.data);
+        if self.chunked && !copy.data.is_empty() {
+            // A vector takes everything.
+            let _ = write!(self.framing, "{:x}\r\n", copy.data.len());
+        }
+        self.end_again.clone_from(&copy.end);
+        self.state = State::Open;
+        self.has_moved();
     }
 
     /// Whether content came behind the head.
@@ -232,7 +256,7 @@ impl Upload {
             }
             Piece::End(trailers) => {
                 if let Some(copy) = &mut self.copy {
-                    copy.is_whole = true;
+                    copy.end = Some(trailers.clone());
                 }
                 self.state = State::Ended;
                 if self.chunked {
@@ -350,6 +374,10 @@ impl Upload {
                 self.state = State::Done;
                 continue;
             }
+            if let Some(trailers) = self.end_again.take() {
+                self.frame(Piece::End(trailers));
+                continue;
+            }
             self.waits_for = WaitsFor::Client;
             if self.poll_continue(codec, cx).is_pending() {
                 return Poll::Pending;
@@ -417,5 +445,13 @@ impl<C: Codec> Feed for From<'_, C> {
 
     fn is_untouched(&self) -> bool {
         !self.upload.is_streamed
+    }
+
+    fn can_repeat(&self) -> bool {
+        !self.upload.is_streamed || self.upload.is_copying()
+    }
+
+    fn repeat(&mut self) {
+        self.upload.repeat();
     }
 }

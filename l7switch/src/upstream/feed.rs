@@ -49,6 +49,14 @@ pub trait Feed {
 
     /// Whether there is no content but what was sent with the head.
     fn is_untouched(&self) -> bool;
+
+    /// Whether all content that has gone is kept, and can go again.
+    fn can_repeat(&self) -> bool {
+        self.is_untouched()
+    }
+
+    /// Begins with the content anew.
+    fn repeat(&mut self) {}
 }
 
 /// Why a wait ended without what it was for.

@@ -119,6 +119,7 @@ pub async fn send<F: Feed>(
     let mut last = None;
     let mut next = message.stays.and_then(|index| pool.take(index));
     let mut repeating = None;
+    let mut was_sent = false;
     loop {
         if timer.is_over() {
             return Err(Broke::Over.refusal());
@@ -179,6 +180,9 @@ pub async fn send<F: Feed>(
                 Instant::now()
             };
             timer.set_now(began);
+            if std::mem::replace(&mut was_sent, true) {
+                feed.repeat();
+            }
             let sent = attempt(server, stream, message, rule, feed, timer, buffer).await;
             let refusal = match sent {
                 Ok((head, length)) => {
@@ -321,10 +325,14 @@ fn has_no_content<F: Feed>(message: &Message<'_>, feed: &F) -> bool {
     !message.is_upgrade && message.content.is_empty() && feed.is_untouched()
 }
 
-/// Whether the pool's rule lets a request be sent again that may have reached a server.
+/// Whether the pool's rule lets a request be sent again that may have reached a server. What of its content has gone must be kept.
 fn rule_allows<F: Feed>(rule: &RetryRule, message: &Message<'_>, feed: &F) -> bool {
     let mut methods = rule.methods.iter();
-    has_no_content(message, feed) && methods.any(|method| message.method == method.as_str())
+    let is_short = u64::try_from(message.content.len()).is_ok_and(|had| had <= rule.body_limit);
+    !message.is_upgrade
+        && is_short
+        && feed.can_repeat()
+        && methods.any(|method| message.method == method.as_str())
 }
 
 /// Whether a request may be sent again whose server has ended the connection.

@@ -125,12 +125,18 @@ async fn only_requests_that_may_be_repeated_are() {
             true,
         ),
         ("GET /", "\r\n", ", methods = \"POST\"", false),
-        ("PUT /", "Content-Length: 2\r\n\r\nhi", "", false),
+        ("PUT /", "Content-Length: 2\r\n\r\nhi", "", true),
+        (
+            "PUT /",
+            "Content-Length: 2\r\n\r\nhi",
+            ", body_limit = 1",
+            false,
+        ),
         (
             "PUT /",
             "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             "",
-            false,
+            true,
         ),
         (
             "GET /",
@@ -217,4 +223,103 @@ async fn the_budget_bounds_repeated_requests() {
         "{:?}",
         retries(&switch)
     );
+}
+
+/// A server that notes requests with their content and trailers, and answers this; nothing: it ends the connection after so many
+/// bytes of content.
+async fn noting(answer: &'static str, most: usize) -> Server {
+    Server::start(move |mut conn, _, seen| async move {
+        while let Some(head) = conn.head().await {
+            if answer.is_empty() {
+                conn.exactly(most).await;
+                seen.lock().unwrap().push(head);
+                return;
+            }
+            let is_chunked = head.contains("chunked");
+            let (body, trailers) = match is_chunked {
+                true => conn.chunks().await,
+                false => (conn.body(&head).await, String::new()),
+            };
+            let body = String::from_utf8(body).unwrap();
+            seen.lock().unwrap().push(format!("{body}|{trailers}"));
+            conn.send(answer).await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn content_is_kept_for_another_server() {
+    for (framing, expected) in [
+        ("Content-Length: 5\r\n\r\nhello", "hello|"),
+        ("Content-Length: 0\r\n\r\n", "|"),
+        (
+            "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nX-T: 1\r\n\r\n",
+            "abcde|x-t: 1\r\n",
+        ),
+        ("Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "|"),
+    ] {
+        let (busy, good) = (noting(BUSY, 0).await, noting(GOOD, 0).await);
+        let switch = start(&rules(&[&busy, &good], "{ on = 503 }"));
+        for _ in 0..2 {
+            let answer = request(&switch, "PUT /", framing).await;
+            assert_eq!(answer, (200, b"good".to_vec()), "{framing}");
+        }
+        let seen: Vec<_> = good.heads().iter().map(|one| one.to_lowercase()).collect();
+        assert_eq!(seen, [expected, expected]);
+        assert!(!busy.heads().is_empty());
+        // No rule for POST.
+        let (busy, good) = (noting(BUSY, 0).await, noting(GOOD, 0).await);
+        let switch = start(&rules(&[&busy, &good], "{ on = 503 }"));
+        let one = request(&switch, "POST /", framing).await.0;
+        let other = request(&switch, "POST /", framing).await.0;
+        assert_eq!([one, other].iter().filter(|code| **code == 503).count(), 1);
+    }
+}
+
+/// The first server has seen a part of what comes piece by piece, and the second gets all.
+#[tokio::test]
+async fn content_that_is_under_way_begins_anew() {
+    let (gone, good) = (noting("", 4).await, noting(GOOD, 0).await);
+    let switch = start(&rules(&[&gone, &good], "{ on = [\"reset\"] }"));
+    for (framing, pieces) in [
+        ("Content-Length: 12", ["abcd", "efgh", "ijkl"]),
+        (
+            "Transfer-Encoding: chunked",
+            ["4\r\nabcd\r\n", "4\r\nefgh\r\n", "4\r\nijkl\r\n0\r\n\r\n"],
+        ),
+    ] {
+        let mut client = Raw::connect(address(&switch, "web")).await;
+        let head = format!("PUT / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n");
+        client.send(head).await;
+        for piece in pieces {
+            client.send(piece).await;
+            tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        }
+        let (code, _, body) = client.response().await;
+        assert_eq!((code, body), (200, b"good".to_vec()), "{framing}");
+        assert_eq!(good.heads().pop().unwrap(), "abcdefghijkl|");
+    }
+    assert!(!gone.heads().is_empty());
+}
+
+#[tokio::test]
+async fn content_that_is_too_long_is_sent_once() {
+    let (busy, good) = (noting(BUSY, 0).await, noting(GOOD, 0).await);
+    let switch = start(&rules(&[&busy, &good], "{ on = 503, body_limit = 4 }"));
+    for framing in [
+        "Content-Length: 5\r\n\r\nhello",
+        "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+    ] {
+        let mut codes = Vec::new();
+        for _ in 0..2 {
+            codes.push(request(&switch, "PUT /", framing).await.0);
+        }
+        codes.sort_unstable();
+        assert_eq!(codes, [200, 503], "{framing}");
+    }
+    for _ in 0..2 {
+        let answer = request(&switch, "PUT /", "Content-Length: 4\r\n\r\nfine").await;
+        assert_eq!(answer.0, 200);
+    }
 }

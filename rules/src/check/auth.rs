@@ -13,6 +13,7 @@ use crate::text::language::ExternalAuthText;
 use crate::text::language::MirrorText;
 use crate::text::source::At;
 use crate::text::value::OneOrMany;
+use crate::text::value::Size;
 
 /// Fields that belong to a connection or tell where a message ends (RFC 9110, 7.6.1), and the host: none of them goes from one
 /// message to another.
@@ -28,8 +29,8 @@ const OF_THE_MESSAGE: [&str; 9] = [
     "upgrade",
 ];
 
-/// Longest content of a request of which a copy is kept, bytes.
-const MOST_COPIED: usize = 16 << 20;
+/// Longest content of a request that is kept, bytes.
+const MOST_KEPT: usize = 16 << 20;
 
 impl Check<'_> {
     pub(super) fn basic_auth(
@@ -123,6 +124,19 @@ impl Check<'_> {
         names
     }
 
+    /// Longest content of a request that is kept in memory.
+    pub(super) fn kept_content(&mut self, given: Option<&At<Size>>) -> u64 {
+        let limit = given.map_or(64 << 10, |limit| limit.value.0);
+        if let Some(given) = given.filter(|_| limit > MOST_KEPT) {
+            let message = format!("{limit} bytes is out of range");
+            self.note(
+                Diagnostic::error("out-of-range", given.span, message)
+                    .help("it is kept in memory: at most 16MiB"),
+            );
+        }
+        u64::try_from(limit).unwrap_or(u64::MAX)
+    }
+
     pub(super) fn mirror(
         &mut self,
         given: At<MirrorText>,
@@ -154,20 +168,11 @@ impl Check<'_> {
             );
         }
         let percent = value.percent.map_or(Some(100), |p| self.number(&p, 1, 100));
-        let body_limit = value.body_limit.map_or(64 << 10, |limit| {
-            if limit.value.0 > MOST_COPIED {
-                let message = format!("{} bytes is out of range", limit.value.0);
-                self.note(
-                    Diagnostic::error("out-of-range", limit.span, message)
-                        .help("copies are kept in memory: at most 16MiB"),
-                );
-            }
-            limit.value.0
-        });
+        let body_limit = self.kept_content(value.body_limit.as_ref());
         Some(Mirror {
             pool: number?,
             percent: percent?,
-            body_limit: u64::try_from(body_limit).unwrap_or(u64::MAX),
+            body_limit,
         })
     }
 }

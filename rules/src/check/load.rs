@@ -114,6 +114,7 @@ impl Check<'_> {
             timeout: false,
             statuses: Vec::new(),
             methods: Vec::new(),
+            body_limit: self.kept_content(text.body_limit.as_ref()),
             budget: text
                 .budget
                 .as_ref()

@@ -113,11 +113,12 @@ impl Share {
             .collect();
         writeln!(
             f,
-            "         sent to {} more after {} ({}), {} % at a time",
+            "         sent to {} more after {} ({}), {} % at a time, with at most {} bytes of content",
             self.retries.attempts,
             after.join(", "),
             rule.methods.join(", "),
-            rule.budget
+            rule.budget,
+            rule.body_limit
         )
     }
 }

@@ -260,6 +260,8 @@ pub struct RetryRule {
     pub statuses: Vec<u16>,
     /// Methods of requests that may have reached a server and are sent again all the same.
     pub methods: Vec<String>,
+    /// Longest content of a request that is sent again after a server may have seen some of it, bytes.
+    pub body_limit: u64,
     /// Requests that may be sent again at a time, in percent of those that the pool has.
     pub budget: u32,
 }

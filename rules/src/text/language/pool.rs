@@ -62,7 +62,7 @@ tables! {
         timeout: Time,
     }
 
-    /// When requests without content are sent to another server.
+    /// When requests are sent to another server.
     RetriesText {
         /// Other servers tried; default: 2.
         attempts: At<i64>,
@@ -70,6 +70,8 @@ tables! {
         on: At<OneOrMany<At<RetryChoice>>>,
         /// Methods of requests that may be sent again after they may have reached a server; default: the idempotent ones.
         methods: At<OneOrMany<At<String>>>,
+        /// Longest content of a request that is sent again after it may have reached a server; default: 64KiB.
+        body_limit: At<Size>,
         /// Requests that may be sent again at a time, in percent of those that the pool has, and at least 3; default: 20.
         budget: At<i64>,
     }
