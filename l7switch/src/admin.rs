@@ -269,6 +269,7 @@ pub fn status(switch: &Switch) -> Status {
                 active: u64::try_from(stats.active()).unwrap_or(u64::MAX),
                 connections: stats.connections.load(Relaxed),
                 requests: stats.requests.load(Relaxed),
+                interim_dropped: stats.interim_dropped.load(Relaxed),
                 bytes_in: stats.bytes_in.load(Relaxed),
                 bytes_out: stats.bytes_out.load(Relaxed),
                 responses: stats

@@ -107,6 +107,15 @@ pub struct ReloadStatus {
     pub last_error: Option<String>,
 }
 
+/// Where rules come from.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    /// They were loaded.
+    Loaded,
+    /// They are those in force with other addresses of names, or other maintenance.
+    Renewed,
+}
+
 /// A running switch.
 #[derive(Debug)]
 pub struct Switch {
@@ -297,7 +306,7 @@ impl Switch {
             Ok((rules, told))
         });
         let result = match rules.await {
-            Ok((rules, told)) => self.put_told(rules, told).await,
+            Ok((rules, told)) => self.put_told(rules, Source::Loaded, told).await,
             Err(error) => Err(error),
         };
         self.names.keep(&self.generation().rules.model);
@@ -312,7 +321,7 @@ impl Switch {
             return Ok(());
         }
         let rules = blocking(move || compiled(model, Report::default()));
-        self.put(rules.await?).await?;
+        self.put(rules.await?, Source::Renewed).await?;
         tracing::info!(generation = self.generation().number, "servers renewed");
         Ok(())
     }
@@ -336,7 +345,7 @@ impl Switch {
             return Ok(());
         }
         let rules = blocking(move || compiled(model, Report::default()));
-        self.put_told(rules.await?, told).await?;
+        self.put_told(rules.await?, Source::Renewed, told).await?;
         tracing::info!(service, "maintenance changed");
         Ok(())
     }
@@ -348,21 +357,26 @@ impl Switch {
     }
 
     /// Puts rules in force that follow from what administrators have told.
-    async fn put_told(&self, rules: RuleSet, told: Told) -> Result<Vec<String>, SetError> {
-        let warnings = self.put(rules).await?;
+    async fn put_told(
+        &self,
+        rules: RuleSet,
+        source: Source,
+        told: Told,
+    ) -> Result<Vec<String>, SetError> {
+        let warnings = self.put(rules, source).await?;
         *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
         Ok(warnings)
     }
 
     /// Puts rules in force in the front and in the kernel.
-    async fn put(&self, rules: RuleSet) -> Result<Vec<String>, SetError> {
+    async fn put(&self, rules: RuleSet, source: Source) -> Result<Vec<String>, SetError> {
         let Some(kernel) = self.kernel.get() else {
-            return self.replace(rules);
+            return self.replace(rules, source);
         };
         // The kernel has the table before the front swaps and puts it in force right after, so that the two disagree
         // for no longer than a commit takes. The front goes first: its rules can still be refused here.
         let rules = kernel.stage(rules).await.ok_or(SetError::Draining)?;
-        let result = self.replace(rules);
+        let result = self.replace(rules, source);
         kernel.follow(&self.core).await;
         result
     }
@@ -376,7 +390,7 @@ impl Switch {
         self.names.add(&rules.model);
         let mut told = self.told();
         let rules = resolved(rules, &self.names.answers(), &mut told);
-        let result = rules.and_then(|rules| self.replace(rules));
+        let result = rules.and_then(|rules| self.replace(rules, Source::Loaded));
         if result.is_ok() {
             *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
         }
@@ -385,14 +399,17 @@ impl Switch {
     }
 
     /// Makes rules the next generation.
-    fn replace(&self, rules: RuleSet) -> Result<Vec<String>, SetError> {
+    fn replace(&self, rules: RuleSet, source: Source) -> Result<Vec<String>, SetError> {
         if self.core.shutdown.is_draining() {
             return Err(SetError::Draining);
         }
         let mut warnings = warnings(&rules.warnings);
         let mut stats = self.core.stats();
         let before = self.generation();
-        let next = build::build(rules, Some(&before), &mut stats)?;
+        let next = match source {
+            Source::Loaded => build::build(rules, Some(&before), &mut stats)?,
+            Source::Renewed => build::renew(rules, &before),
+        };
         // New listeners are bound before anything changes: if one cannot be, nothing has.
         let have: Vec<SocketAddr> = {
             let listeners = self

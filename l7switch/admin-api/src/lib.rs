@@ -166,6 +166,9 @@ pub struct ServiceStatus {
     pub connections: u64,
     /// Requests (connections, for `tls` and `tcp`).
     pub requests: u64,
+    /// Interim responses of servers that were not passed on: a request had more than 100.
+    #[serde(default)]
+    pub interim_dropped: u64,
     /// Content bytes from clients.
     pub bytes_in: u64,
     /// Content bytes to clients.

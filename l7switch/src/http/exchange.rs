@@ -3,6 +3,7 @@
 //! came of it is recorded.
 
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Buf;
@@ -360,6 +361,7 @@ impl<C: Codec> Session<'_, C> {
                     return Err(Broke::Gone.refusal());
                 }
             } else if passed == MOST_INTERIM {
+                self.client.stats.interim_dropped.fetch_add(1, Relaxed);
                 let server = answered.lease.server().address();
                 tracing::debug!(%server, status = answered.head.status, "too many interim responses");
             }

@@ -184,7 +184,7 @@ fn kernel(out: &mut Text, kernel: &KernelStatus) {
 
 fn services(out: &mut Text, status: &Status) {
     type Value = fn(&ServiceStatus) -> u64;
-    let plain: [(&str, &str, &str, Value); 5] = [
+    let plain: [(&str, &str, &str, Value); 6] = [
         (
             "connections_active",
             "gauge",
@@ -199,6 +199,12 @@ fn services(out: &mut Text, status: &Status) {
             "counter",
             "Requests; for tls and tcp, connections.",
             |s| s.requests,
+        ),
+        (
+            "interim_dropped_total",
+            "counter",
+            "Interim responses beyond 100 of a request, which are not passed on.",
+            |s| s.interim_dropped,
         ),
         (
             "received_bytes_total",

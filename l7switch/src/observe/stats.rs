@@ -27,6 +27,8 @@ pub struct ServiceStats {
     pub connections: AtomicU64,
     /// Requests; connections where they cannot be seen.
     pub requests: AtomicU64,
+    /// Interim responses of servers that were not passed on, since there were too many for one request.
+    pub interim_dropped: AtomicU64,
     /// Content bytes from clients.
     pub bytes_in: AtomicU64,
     /// Content bytes to clients.
@@ -61,6 +63,7 @@ impl Default for ServiceStats {
             freed: Notify::new(),
             connections: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            interim_dropped: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             classes: Default::default(),

@@ -135,6 +135,35 @@ pub fn build(
     })
 }
 
+/// Makes the generation that follows `before` with the same rules, but for servers of names and maintenance of services. No file is
+/// read: what one holds that is being changed has to do with neither.
+pub fn renew(rules: RuleSet, before: &Generation) -> Generation {
+    let rules = Rules::from(rules);
+    let model = &rules.model;
+    let mut services = before.services.clone();
+    for (service, of) in services.iter_mut().zip(&model.services) {
+        for (route, of) in service.routes.iter_mut().zip(&of.routes) {
+            if let model::Action::Forward(shares) = &of.action {
+                let sticky = route.sticky.as_ref();
+                route.sticky = sticky.map(|sticky| sticky.with(shares, &model.pools));
+            }
+        }
+    }
+    let pools = model.pools.iter().zip(&before.pools).enumerate();
+    let pools = pools
+        .map(|(number, (pool, before))| {
+            let substitute = has_substitute(model, number);
+            Arc::new(Pool::renewed(pool.clone(), substitute, before))
+        })
+        .collect();
+    Generation {
+        number: before.number.wrapping_add(1),
+        services,
+        pools,
+        rules,
+    }
+}
+
 /// Whether another pool takes a pool's requests while it has no server: the one that it falls back on, or in each route that has
 /// it the others of a split.
 fn has_substitute(model: &model::Model, number: usize) -> bool {

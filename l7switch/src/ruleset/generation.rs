@@ -43,7 +43,7 @@ pub struct Generation {
 }
 
 /// A virtual service in one generation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Service {
     /// Counts, shared with the generations before and after.
     pub stats: Arc<ServiceStats>,
@@ -56,7 +56,7 @@ pub struct Service {
 }
 
 /// A route in one generation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Route {
     /// Name, or `#n`.
     pub label: String,

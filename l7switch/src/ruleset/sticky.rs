@@ -62,6 +62,7 @@ pub type Place = (usize, usize);
 /// The cookie of a route, with the values for all of its servers.
 #[derive(Clone, Debug)]
 pub struct Sticky {
+    keys: Vec<hmac::Key>,
     cookie: String,
     /// Where each value leads.
     places: HashMap<String, Place>,
@@ -94,14 +95,26 @@ impl Sticky {
         if let Some(time) = rules.max_age {
             let _ = write!(attributes, "; Max-Age={}", time.as_secs());
         }
-        let mut sticky = Self {
+        let sticky = Self {
+            keys,
             cookie: rules.cookie.clone(),
             places: HashMap::new(),
             values: HashMap::new(),
             attributes,
         };
+        Ok(sticky.with(shares, pools))
+    }
+
+    /// The same cookie, where its pools have these servers.
+    #[must_use]
+    pub fn with(&self, shares: &[PoolShare], pools: &[model::Pool]) -> Self {
+        let mut sticky = Self {
+            places: HashMap::new(),
+            values: HashMap::new(),
+            ..self.clone()
+        };
         // The last key first: where two make the same value, that of the first one counts.
-        for key in keys.iter().rev() {
+        for key in self.keys.iter().rev() {
             for share in shares {
                 let Some(pool) = pools.get(share.pool) else {
                     continue;
@@ -114,7 +127,7 @@ impl Sticky {
                 }
             }
         }
-        Ok(sticky)
+        sticky
     }
 
     /// The server that a client's cookie names.

@@ -46,7 +46,7 @@ pub struct Pool {
     /// Whether another pool takes the requests while no server of this one can.
     has_substitute: bool,
     /// How its servers are spoken to.
-    manner: Manner,
+    manner: Arc<Manner>,
     members: Vec<Member>,
     cursor: Arc<Cursor>,
     lookup: ArcSwap<LookupTable>,
@@ -68,7 +68,23 @@ impl Pool {
         has_substitute: bool,
         before: Option<&Self>,
     ) -> Result<Self, TlsError> {
-        let manner = Manner::new(&config)?;
+        let manner = Arc::new(Manner::new(&config)?);
+        Ok(Self::with(config, has_substitute, manner, before))
+    }
+
+    /// The same pool with other servers. Files are not read.
+    #[must_use]
+    pub fn renewed(config: model::Pool, has_substitute: bool, before: &Self) -> Self {
+        let manner = Arc::clone(&before.manner);
+        Self::with(config, has_substitute, manner, Some(before))
+    }
+
+    fn with(
+        config: model::Pool,
+        has_substitute: bool,
+        manner: Arc<Manner>,
+        before: Option<&Self>,
+    ) -> Self {
         let known: HashMap<&ServerAddress, &Arc<RealServer>> = before
             .iter()
             .flat_map(|pool| &pool.members)
@@ -92,7 +108,7 @@ impl Pool {
                 })
             })
             .collect();
-        Ok(Self {
+        Self {
             has_substitute,
             manner,
             members,
@@ -102,7 +118,7 @@ impl Pool {
             queue: before.map_or_else(Arc::default, |pool| Arc::clone(&pool.queue)),
             repeats: before.map_or_else(Arc::default, |pool| Arc::clone(&pool.repeats)),
             config,
-        })
+        }
     }
 
     /// Puts the rules' weights in force: for the generation that becomes the one in force.

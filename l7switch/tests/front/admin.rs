@@ -188,7 +188,13 @@ async fn a_service_is_closed_and_opened_at_run_time() {
         );
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("rules.toml");
-    let text = placed(&rules).await;
+    let page = folder.path().join("page.html");
+    std::fs::write(&page, "back at noon").unwrap();
+    let pages = format!(
+        "[service.web]\nerror_pages = {{ 503 = \"{}\" }}",
+        page.display()
+    );
+    let text = placed(&rules.replace("[service.web]", &pages)).await;
     std::fs::write(&file, &text).unwrap();
     let loaded = l7switch_rules::load(&file).unwrap();
     let options = l7switch::Options::default();
@@ -209,6 +215,14 @@ async fn a_service_is_closed_and_opened_at_run_time() {
         metrics.contains("l7switch_maintenance{service=\"web\"} 1\n"),
         "{metrics}"
     );
+
+    // Files are another matter: one that cannot be read now stops nothing of this.
+    std::fs::remove_file(&page).unwrap();
+    assert_eq!(tell(r#"{"maintenance": false}"#).await.0, 200);
+    assert_eq!(get(web, "/").await.0, 200);
+    assert_eq!(tell(r#"{"maintenance": true}"#).await.0, 200);
+    assert_eq!(get(web, "/").await.2, b"back at noon");
+    std::fs::write(&page, "soon").unwrap();
 
     let but = r#"{"maintenance": {"except": ["127.0.0.0/8", "::1"]}}"#;
     let (code, said) = tell(but).await;

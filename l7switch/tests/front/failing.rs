@@ -247,6 +247,8 @@ async fn interim_responses_without_end_are_not_all_passed_on() {
         interim += 1;
     }
     assert_eq!(interim, 100);
+    let web = &l7switch::admin::status(&switch).services["web"];
+    assert_eq!(web.interim_dropped, 900);
 }
 
 #[tokio::test]
