@@ -12,6 +12,7 @@ use webpki::EndEntityCert;
 use x509_cert::certificate::CertificateInner;
 use x509_cert::certificate::Raw;
 use x509_cert::der::Decode;
+use x509_cert::ext::pkix::AuthorityKeyIdentifier;
 
 use crate::files::TlsError;
 use crate::files::read_ocsp;
@@ -95,6 +96,19 @@ impl Pair {
             .iter()
             .all(|scheme| self.signs(&[*scheme]) == other.signs(&[*scheme]))
     }
+}
+
+/// What identifies a certificate (RFC 9773, 4.1): the key identifier of its authority, and the content of its serial number's DER.
+/// `None`: it does not say both.
+pub fn identifier(der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let parsed = CertificateInner::<Raw>::from_der(der).ok()?;
+    let certificate = parsed.tbs_certificate();
+    let (_, authority) = certificate
+        .get_extension::<AuthorityKeyIdentifier>()
+        .ok()
+        .flatten()?;
+    let authority = authority.key_identifier?.as_bytes().to_vec();
+    Some((authority, certificate.serial_number().as_bytes().to_vec()))
 }
 
 fn pair_error(rules: &Certificate, error: &rustls::Error) -> TlsError {
