@@ -29,8 +29,8 @@ pub(crate) fn service(model: &Model, service: &Service) -> Option<&'static str> 
     }
 }
 
-/// The name of the route that leaves HTTP-01 challenges (RFC 8555, 8.3) to the front, in the kernel's table.
-const CHALLENGE_ROUTE: &str = "acme-challenge";
+/// The name of the route that leaves HTTP-01 challenges (RFC 8555, 8.3) to the front, in the kernel's table. No route of the rules can have it.
+const CHALLENGE_ROUTE: &str = "#acme-challenge";
 
 /// Whether a request's path is one that the front answers before all routes, and why.
 pub(crate) fn own_path(model: &Model, service: &Service, path: &str) -> Option<&'static str> {

@@ -96,6 +96,7 @@ impl Acme {
         slots.retain(|_, slot| slot.strong_count() > 0);
         let key = (folder.clone(), sorted);
         if let Some(slot) = slots.get(&key).and_then(Weak::upgrade) {
+            slot.look_again(SystemTime::now());
             return Ok(slot);
         }
         let slot = Arc::new(Slot::open(folder.clone(), names, SystemTime::now())?);

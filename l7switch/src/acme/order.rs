@@ -56,7 +56,7 @@ const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
 /// What it calls a nonce that it does not take.
 const BAD_NONCE: &str = "urn:ietf:params:acme:error:badNonce";
 
-/// Orders that are made one after the other for want of a good nonce.
+/// Orders that are made one after the other, for want of a good nonce or of an account.
 const ATTEMPTS: u32 = 3;
 
 /// Why there is no certificate.
@@ -194,18 +194,20 @@ pub(super) async fn order(
     client: Client,
     challenges: &Arc<Challenges>,
 ) -> Result<(String, String), OrderError> {
-    let mut result = ordered(wanted, client.clone(), challenges).await;
-    // A request is sent again three times with another nonce. With some authorities that is not enough.
-    for _ in 1..ATTEMPTS {
-        if !is_problem(&result, BAD_NONCE) {
-            break;
+    let mut attempts = 1..ATTEMPTS;
+    loop {
+        let result = ordered(wanted, client.clone(), challenges).await;
+        let has_no_account = is_problem(&result, NO_ACCOUNT);
+        if has_no_account {
+            // The next order makes another.
+            wanted.folder.forget_account()?;
         }
-        result = ordered(wanted, client.clone(), challenges).await;
+        // A request is sent again three times with another nonce. With some authorities that is not enough.
+        let is_worth_it = has_no_account || is_problem(&result, BAD_NONCE);
+        if !is_worth_it || attempts.next().is_none() {
+            return result;
+        }
     }
-    if is_problem(&result, NO_ACCOUNT) {
-        wanted.folder.forget_account()?;
-    }
-    result
 }
 
 /// Whether an order has failed for this reason.
@@ -356,5 +358,30 @@ pub(super) async fn window(
         }
         Err(instant_acme::Error::Unsupported(_)) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_accounts_are_read_as_authorities_write_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            external_key(&path).map_err(|error| error.to_string())
+        };
+        for good in ["-_8A", "-_8A\n", " -_8A \r\n"] {
+            assert_eq!(read(good).unwrap(), [0xfb, 0xff, 0], "{good:?}");
+        }
+        assert_eq!(read("-_8=\n").unwrap(), [0xfb, 0xff]);
+        for bad in ["", "=", "\n", "+/8A", "not a key", "-"] {
+            let error = read(bad).unwrap_err();
+            assert!(error.contains("it holds no key"), "{bad:?}: {error}");
+        }
+        assert!(read(&"A".repeat(20_000)).unwrap_err().contains("more than"));
+        assert!(external_key(Path::new("/none")).is_err());
     }
 }

@@ -219,6 +219,14 @@ impl Slot {
         is_new
     }
 
+    /// Takes the pause from its file again: whoever has removed the file does not want to wait.
+    pub(super) fn look_again(&self, now: SystemTime) {
+        let mut progress = self.progress();
+        if progress.retry.failures > 0 {
+            progress.retry = state::retry(&self.path, now);
+        }
+    }
+
     /// How it stands.
     pub fn status(&self) -> OrderStatus {
         let due = state::unix(self.due());
@@ -318,8 +326,16 @@ mod tests {
         assert_eq!(seconds(again.due()), due);
         assert!(again.fail("down", Some(Duration::from_secs(7000)), now()));
         assert_eq!(seconds(again.due()), 7000);
+        again.look_again(now());
+        assert_eq!(seconds(again.due()), 7000);
+        // Removed by hand.
+        state::keep_retry(&again.path, None).unwrap();
+        again.look_again(now());
+        assert!(again.due() < now());
+        again.fail("down", None, now());
         let (key, chain) = made(&["a.example"], (2030, 2033));
         again.install(&key, &chain, now()).unwrap();
+        again.look_again(now());
         assert_eq!(again.status().error, None);
         let third = Slot::open(folder, &names, now()).unwrap();
         assert!(seconds(third.due()) > 24 * 3600);
