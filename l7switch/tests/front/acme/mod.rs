@@ -307,12 +307,30 @@ async fn a_certificate_is_renewed_without_a_reload() {
     assert_ne!(first, second);
     assert_eq!(switch.generation().number, generation);
     // Another key.
-    let old = rustls_key(&first);
-    assert_ne!(old, rustls_key(&second));
+    let old = public_key(&first);
+    assert_ne!(old, public_key(&second));
 }
 
-/// The public key of a certificate: the last uncompressed point of P-256 in it that an OID of the curve precedes.
-fn rustls_key(der: &[u8]) -> Vec<u8> {
+#[tokio::test]
+async fn an_account_that_the_authority_has_forgotten_is_made_anew() {
+    let place = Place::new();
+    let names = ["a.acme.test"];
+    let pebble = place.pebble(QUIET).await;
+    let switch = place.start(&names, "");
+    until_ordered(&switch, 1).await;
+    switch.drain(Duration::from_secs(5)).await;
+    drop(switch);
+    drop(pebble);
+    // Pebble keeps nothing.
+    let _pebble = place.pebble(QUIET).await;
+    write_private(&place.certificate(), with_days(&names, 10, &place));
+    until_ordered(&place.start(&names, ""), 1).await;
+    let old = place.certificate().with_file_name("account.old.json");
+    assert!(old.exists());
+}
+
+/// The public key of a certificate, with what stands before it in its DER: the point of P-256 that the curve's OID precedes.
+fn public_key(der: &[u8]) -> Vec<u8> {
     let curve = [6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
     let at = der.windows(curve.len()).position(|part| part == curve);
     der[at.expect("not P-256") + curve.len()..][..68].to_vec()
@@ -321,7 +339,7 @@ fn rustls_key(der: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn an_authority_that_is_down_or_refuses_is_left_alone_and_what_is_there_is_shown() {
     let place = Place::new();
-    let ca = rustls_root(&place);
+    let ca = root_of_directory(&place);
     let names = ["a.acme.test"];
     // Nobody is there, and neither is a certificate.
     let switch = place.start(&names, "");
@@ -360,7 +378,7 @@ async fn an_authority_that_is_down_or_refuses_is_left_alone_and_what_is_there_is
     assert!(place.shown(&ca, "a.acme.test").await.is_some());
 }
 
-fn rustls_root(place: &Place) -> CertificateDer<'static> {
+fn root_of_directory(place: &Place) -> CertificateDer<'static> {
     use rustls::pki_types::pem::PemObject;
     CertificateDer::from_pem_file(place.folder.path().join("ca.pem")).unwrap()
 }
