@@ -2,7 +2,6 @@
 //! Authorities that are not what they should be, and what they say of renewals.
 
 use std::path::Path;
-use std::time::Duration;
 
 use super::Place;
 use super::authority::DIRECTORY;
@@ -70,8 +69,7 @@ async fn a_hostile_directory_does_no_harm() {
             let wait = order(&switch).order.unwrap().next - now;
             assert!((86_000..=86_400).contains(&wait), "{wait}");
         }
-        switch.drain(Duration::from_secs(5)).await;
-        drop(switch);
+        place.stop(switch).await;
         std::fs::remove_dir_all(place.folder.path().join("state")).unwrap();
     }
 }
@@ -88,8 +86,7 @@ async fn the_authority_says_when_to_renew() {
     // Makes the folder.
     let switch = place.start(&names, "");
     until_failed(&switch, 1).await;
-    switch.drain(Duration::from_secs(5)).await;
-    drop(switch);
+    place.stop(switch).await;
     let retry = place.files().pop().unwrap();
     std::fs::remove_file(&retry).unwrap();
     let certificate = retry.to_str().unwrap().replace(".retry.json", ".pem");

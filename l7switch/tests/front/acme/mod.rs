@@ -94,6 +94,16 @@ impl Place {
         Switch::start(rules, None, &Options::default()).unwrap()
     }
 
+    /// Ends a switch, so that the next one finds its addresses free.
+    async fn stop(&self, switch: Arc<Switch>) {
+        assert!(switch.drain(Duration::from_secs(5)).await);
+        drop(switch);
+        for port in [HTTP, HTTPS] {
+            // A connection's task may hold what is left of it a little longer.
+            until(|| std::net::TcpListener::bind((self.address, port)).is_ok()).await;
+        }
+    }
+
     /// The certificate that a client of this name is shown, verified by a root.
     async fn shown(&self, root: &CertificateDer<'static>, name: &str) -> Option<Vec<u8>> {
         let stream = connect(&believing(root), self.at(HTTPS), name).await.ok()?;
@@ -258,8 +268,7 @@ async fn a_restart_orders_nothing_and_a_reload_neither() {
     switch.set(load(&place.rules(&names, ""))).unwrap();
     assert_eq!(order(&switch).order.unwrap().orders, 1);
     assert_eq!(place.shown(&root, "a.acme.test").await.unwrap(), shown);
-    assert!(switch.drain(Duration::from_secs(5)).await);
-    drop(switch);
+    place.stop(switch).await;
     drop(pebble);
     // There is no authority any more.
     let switch = place.start(&names, "");
@@ -296,8 +305,7 @@ async fn a_certificate_is_renewed_without_a_reload() {
     let switch = place.start(&names, "");
     until_ordered(&switch, 1).await;
     let first = place.shown(&root, "a.acme.test").await.unwrap();
-    assert!(switch.drain(Duration::from_secs(5)).await);
-    drop(switch);
+    place.stop(switch).await;
     // As if 80 of 90 days had passed.
     write_private(&place.certificate(), with_days(&names, 10, &place));
     let switch = place.start(&names, "");
@@ -318,8 +326,7 @@ async fn an_account_that_the_authority_has_forgotten_is_made_anew() {
     let pebble = place.pebble(QUIET).await;
     let switch = place.start(&names, "");
     until_ordered(&switch, 1).await;
-    switch.drain(Duration::from_secs(5)).await;
-    drop(switch);
+    place.stop(switch).await;
     drop(pebble);
     // Pebble keeps nothing.
     let _pebble = place.pebble(QUIET).await;
@@ -353,15 +360,13 @@ async fn an_authority_that_is_down_or_refuses_is_left_alone_and_what_is_there_is
     let metrics = l7switch::observe::metrics::render(&status(&switch), &[]);
     let failing = "l7switch_certificate_order_failing{name=\"a.acme.test\"} 1\n";
     assert!(metrics.contains(failing), "{metrics}");
-    switch.drain(Duration::from_secs(5)).await;
-    drop(switch);
+    place.stop(switch).await;
     // The next process makes no other order before its time.
     let switch = place.start(&names, "");
     tokio::time::sleep(Duration::from_millis(300)).await;
     let told = order(&switch).order.unwrap();
     assert_eq!((told.failures, told.next), (0, next));
-    switch.drain(Duration::from_secs(5)).await;
-    drop(switch);
+    place.stop(switch).await;
     // An old certificate is shown, while an authority is there and finds no answers.
     let retry = place.files().pop().unwrap();
     let name = retry.to_str().unwrap().replace(".retry.json", ".pem");
@@ -402,8 +407,7 @@ async fn a_state_folder_that_cannot_be_used_is_told_of() {
     std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o700)).unwrap();
     let switch = start().unwrap();
     until_failed(&switch, 1).await;
-    switch.drain(Duration::from_secs(5)).await;
-    drop(switch);
+    place.stop(switch).await;
     // A certificate that was written by half is told of, and ordered anew.
     let retry = place.files().pop().unwrap();
     let name = retry.to_str().unwrap().replace(".retry.json", ".pem");
@@ -411,8 +415,7 @@ async fn a_state_folder_that_cannot_be_used_is_told_of() {
     let switch = start().unwrap();
     let error = order(&switch).order.unwrap().error.unwrap();
     assert!(error.contains("a.acme.test-"), "{error}");
-    switch.drain(Duration::from_secs(5)).await;
-    drop(switch);
+    place.stop(switch).await;
     write_private(&retry.with_file_name("account.json"), "{\"contact\": [");
     let error = start().unwrap_err().to_string();
     assert!(
