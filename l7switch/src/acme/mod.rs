@@ -2,7 +2,7 @@
 //! Certificates that the front orders itself, by ACME (RFC 8555).
 //!
 //! A [`Slot`] is a certificate that the rules want; services show what it has. One task for the process orders and renews
-//! ([`keeper`]): a reload orders nothing anew. What it needs to know outlives the process in the state folder.
+//! (`keeper.rs`): a reload orders nothing anew. What it needs to know outlives the process in the state folder.
 
 mod challenge;
 mod client;
