@@ -11,7 +11,6 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -29,7 +28,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
 use ipnet::IpNet;
-use l7switch_admin_api::CertificateStatus;
 use l7switch_admin_api::Failure;
 use l7switch_admin_api::Maintenance;
 use l7switch_admin_api::Reloaded;
@@ -40,7 +38,6 @@ use l7switch_admin_api::ServiceChange;
 use l7switch_admin_api::ServiceStatus;
 use l7switch_admin_api::Status;
 use l7switch_admin_api::WantedState;
-use l7switch_certificates::Pair;
 use l7switch_rules::model;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -49,6 +46,7 @@ use tokio::net::UnixStream;
 
 use crate::kernel::metrics as kernel_metrics;
 use crate::kernel::numbers;
+use crate::net::shown::Shown;
 use crate::observe::metrics;
 use crate::switch::SetError;
 use crate::switch::Switch;
@@ -295,7 +293,7 @@ pub fn status(switch: &Switch) -> Status {
                 certificates: service
                     .tls
                     .iter()
-                    .flat_map(|tls| tls.pairs.iter().map(certificate))
+                    .flat_map(|tls| tls.shown.iter().map(Shown::status))
                     .collect(),
             };
             (model.name.clone(), counts)
@@ -330,20 +328,6 @@ fn maintenance(rules: &model::Maintenance) -> Option<Maintenance> {
         model::Maintenance::Except(who) => Some(Maintenance::Except {
             except: who.iter().map(ToString::to_string).collect(),
         }),
-    }
-}
-
-fn certificate(pair: &Pair) -> CertificateStatus {
-    let unix = |time: SystemTime| {
-        let since = time.duration_since(SystemTime::UNIX_EPOCH);
-        since.unwrap_or_default().as_secs()
-    };
-    CertificateStatus {
-        name: pair.label(),
-        names: pair.names.clone(),
-        file: pair.rules.cert.clone(),
-        not_before: pair.validity.map(|(from, _)| unix(from)),
-        not_after: pair.validity.map(|(_, to)| unix(to)),
     }
 }
 

@@ -5,6 +5,7 @@
 //! | Folder | Has |
 //! |---|---|
 //! | [`accept`] | listeners, and clients' connections up to the choice of protocol |
+//! | [`acme`] | certificates that are ordered of an authority |
 //! | [`http`] | an exchange: one request and its response |
 //! | [`passthrough`] | connections that are joined unopened |
 //! | [`upstream`] | pools of real servers, and their health |
@@ -15,6 +16,7 @@
 //! | [`net`] | streams, times and the end |
 
 pub mod accept;
+pub mod acme;
 pub mod admin;
 pub mod cli;
 pub mod client;

@@ -26,6 +26,8 @@ use tokio::net::TcpListener;
 
 use crate::accept::listen::Listener;
 use crate::accept::listen::bind;
+use crate::acme::Acme;
+use crate::acme::keeper;
 use crate::kernel::Kernel;
 use crate::kernel::Mode;
 use crate::kernel::module::Connect;
@@ -173,13 +175,14 @@ impl Switch {
         let mut told = Told::default();
         let rules = resolved(rules, &names.answers(), &mut told)?;
         let mut stats = StatsRegistry::default();
-        let first = build::build(rules, None, &mut stats)?;
+        let acme = Arc::<Acme>::default();
+        let first = build::build(rules, None, &mut stats, &acme)?;
         let sockets = open(&first, &[])?;
         let log = AccessLog::open(&options.access_log, options.log_format)
             .map_err(SetError::AccessLog)?;
         build::activate(&first);
         let switch = Arc::new(Self {
-            core: Arc::new(Core::new(first, stats, log)),
+            core: Arc::new(Core::new(first, stats, log, acme)),
             rules_path,
             listeners: Mutex::default(),
             checks: Mutex::default(),
@@ -194,6 +197,8 @@ impl Switch {
         warn_of_certificates(&switch.generation());
         let renewal = renew(Arc::downgrade(&switch), switch.names.changed());
         let _ = switch.renewal.set(Task::start(renewal));
+        let (core, acme) = (Arc::downgrade(&switch.core), Arc::clone(&switch.core.acme));
+        tokio::spawn(keeper::keep(core, acme));
         tokio::spawn(prune(Arc::downgrade(&switch.core)));
         Ok(switch)
     }
@@ -407,7 +412,7 @@ impl Switch {
         let mut stats = self.core.stats();
         let before = self.generation();
         let next = match source {
-            Source::Loaded => build::build(rules, Some(&before), &mut stats)?,
+            Source::Loaded => build::build(rules, Some(&before), &mut stats, &self.core.acme)?,
             Source::Renewed => build::renew(rules, &before),
         };
         // New listeners are bound before anything changes: if one cannot be, nothing has.
@@ -422,6 +427,7 @@ impl Switch {
         build::activate(&next);
         self.core.keep_stats(stats);
         self.core.active.store(Arc::new(next));
+        self.core.acme.changed();
         if let Some(kernel) = self.kernel.get() {
             kernel.wake();
         }
@@ -487,22 +493,13 @@ impl Switch {
 }
 
 /// The rules of a file with the servers that are known of their names, and what administrators have told.
-fn resolved(rules: RuleSet, answers: &Answers, told: &mut Told) -> Result<RuleSet, SetError> {
-    let RuleSet {
-        mut model,
-        table,
-        warnings,
-    } = rules;
-    told.learn(&model);
-    let has_told = told.apply(&mut model);
-    if model.put_addresses(answers) || has_told {
-        return compiled(model, warnings);
+fn resolved(mut rules: RuleSet, answers: &Answers, told: &mut Told) -> Result<RuleSet, SetError> {
+    told.learn(&rules.model);
+    let has_told = told.apply(&mut rules.model);
+    if rules.model.put_addresses(answers) || has_told {
+        return compiled(rules.model, rules.warnings);
     }
-    Ok(RuleSet {
-        model,
-        table,
-        warnings,
-    })
+    Ok(rules)
 }
 
 fn compiled(model: Model, warnings: Report) -> Result<RuleSet, SetError> {

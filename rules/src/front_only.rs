@@ -29,6 +29,34 @@ pub(crate) fn service(model: &Model, service: &Service) -> Option<&'static str> 
     }
 }
 
+/// The name of the route that leaves HTTP-01 challenges (RFC 8555, 8.3) to the front, in the kernel's table. No route of the rules can have it.
+const CHALLENGE_ROUTE: &str = "#acme-challenge";
+
+/// Whether a request's path is one that the front answers before all routes, and why.
+pub(crate) fn own_path(model: &Model, service: &Service, path: &str) -> Option<&'static str> {
+    (model.answers_challenges(service) && path.starts_with(CHALLENGE_PREFIX)).then_some(
+        "the front answers the challenges of ACME that are pending; for others, this route is taken",
+    )
+}
+
+/// The rules as the kernel has to see them, where the front answers paths of its own: a route for them goes before all others.
+/// It is the last in number, so that those of all others stay. `None`: there are no such paths.
+pub(crate) fn with_own_paths(model: &Model) -> Option<Model> {
+    let has_own = |service: &Service| model.answers_challenges(service);
+    if !model.services.iter().any(has_own) {
+        return None;
+    }
+    let mut with = model.clone();
+    for (service, given) in with.services.iter_mut().zip(&model.services) {
+        if has_own(given) {
+            service
+                .routes
+                .push(Route::answered_at(CHALLENGE_ROUTE, CHALLENGE_PREFIX));
+        }
+    }
+    Some(with)
+}
+
 /// Whether a request's route or server depends on its client's address.
 fn goes_by_source(model: &Model, service: &Service) -> bool {
     service.protocol.is_http()
@@ -97,4 +125,113 @@ fn pools<'m>(model: &'m Model, route: &Route) -> impl Iterator<Item = &'m Pool> 
     shares
         .iter()
         .filter_map(|share| model.pools.get(share.pool))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "tests"
+    )]
+
+    use l7switch_engine::table::Request;
+
+    use crate::RuleSet;
+    use crate::explain::Path;
+    use crate::explain::Question;
+    use crate::explain::explain;
+    use crate::load_text;
+
+    const RULES: &str = "
+[service.clear]
+listen = \"10.0.0.9:80\"
+[[service.clear.route]]
+name = \"host\"
+host = \"a.example\"
+path = { exact = \"/.well-known/acme-challenge/x\" }
+priority = 1000
+pool = \"p\"
+[[service.clear.route]]
+name = \"all\"
+pool = \"p\"
+[service.other]
+listen = \"10.0.0.9:81\"
+protocol = \"tcp\"
+route = [{ pool = \"p\" }]
+[service.secure]
+listen = \"10.0.0.9:443\"
+protocol = \"https\"
+certificates = { acme = \"a.example\" }
+route = [{ pool = \"p\" }]
+[pool.p]
+servers = [\"10.0.0.1:80\"]
+[acme]
+terms_agreed = true
+state = \"/s\"
+";
+
+    fn rules(challenge: &str) -> RuleSet {
+        let text = format!("{RULES}challenge = \"{challenge}\"\n");
+        load_text("test.toml", &text).unwrap_or_else(|report| panic!("{report}"))
+    }
+
+    #[test]
+    fn the_kernel_leaves_challenges_to_the_front_and_counts_the_routes_as_before() {
+        let rules = rules("http");
+        let route = |table: &l7switch_engine::table::Table<Vec<u8>>, host: &str, path: &str| {
+            table.route(
+                0,
+                &Request::<[(&[u8], &[u8])]> {
+                    host: host.as_bytes(),
+                    method: b"GET",
+                    path: path.as_bytes(),
+                    query: b"",
+                    source: [0; 16],
+                    fields: &[][..],
+                },
+            )
+        };
+        let (front, kernel) = (&rules.table, rules.for_kernel());
+        for (host, path, in_front, in_kernel) in [
+            ("a.example", "/.well-known/acme-challenge/x", 0, 2),
+            ("b.example", "/.well-known/acme-challenge/x", 1, 2),
+            ("b.example", "/.well-known/acme-challenge", 1, 2),
+            ("b.example", "/.well-known/acme-challenges", 1, 1),
+            ("a.example", "/", 1, 1),
+        ] {
+            assert_eq!(route(front, host, path), Some(in_front), "{host}{path}");
+            assert_eq!(route(kernel, host, path), Some(in_kernel), "{host}{path}");
+        }
+    }
+
+    #[test]
+    fn without_challenges_there_the_tables_are_one() {
+        let rules = rules("tls-alpn");
+        assert!(rules.kernel_table.is_none());
+        assert_eq!(rules.for_kernel().as_bytes(), rules.table.as_bytes());
+    }
+
+    #[test]
+    fn explain_tells_who_serves_challenges() {
+        let path_of = |rules: &RuleSet, path: &str| {
+            let question = Question {
+                url: format!("http://10.0.0.9{path}"),
+                method: None,
+                headers: Vec::new(),
+                source: None,
+                sni: None,
+                service: None,
+            };
+            explain(rules, &question).unwrap()
+        };
+        let challenge = path_of(&rules("http"), "/.well-known/acme-challenge/t");
+        assert_eq!(challenge.datapath, Path::Front);
+        assert!(challenge.datapath_why.contains("challenges of ACME"));
+        assert_eq!(challenge.route.unwrap(), "all");
+        assert_eq!(path_of(&rules("http"), "/x").datapath, Path::Kernel);
+        let other = path_of(&rules("tls-alpn"), "/.well-known/acme-challenge/t");
+        assert_eq!(other.datapath, Path::Kernel);
+    }
 }

@@ -21,7 +21,7 @@ use std::path::Path;
 
 use l7switch_engine::table::Table;
 
-use compile::CompileError;
+use automata::Cache;
 use model::Model;
 use text::diagnostic::Diagnostic;
 use text::diagnostic::Report;
@@ -35,6 +35,8 @@ pub struct RuleSet {
     pub model: Model,
     /// The compiled table.
     pub table: Table<Vec<u8>>,
+    /// The kernel's table where it is another: with a route more in some services, for the front's own paths.
+    pub kernel_table: Option<Table<Vec<u8>>>,
     /// What was noticed without being an error.
     pub warnings: Report,
 }
@@ -82,7 +84,7 @@ pub fn load_sources(sources: Sources) -> Result<RuleSet, Report> {
     if report.has_errors() {
         return Err(report);
     }
-    verified(compile::compile_with(&model, &mut cache), model, report)
+    verified(model, report, &mut cache)
 }
 
 /// Compiles a model that was checked, and changed after that without becoming wrong.
@@ -91,21 +93,31 @@ pub fn load_sources(sources: Sources) -> Result<RuleSet, Report> {
 ///
 /// The table would be too large.
 pub fn compile_model(model: Model, warnings: Report) -> Result<RuleSet, Report> {
-    verified(compile::compile(&model), model, warnings)
+    verified(model, warnings, &mut Cache::default())
 }
 
-fn verified(
-    compiled: Result<Vec<u8>, CompileError>,
-    model: Model,
-    warnings: Report,
-) -> Result<RuleSet, Report> {
-    let bytes = compiled.map_err(|error| Report::of_file("too-large", error.to_string()))?;
-    let table = Table::verify(bytes).map_err(|error| {
-        Report::of_file("internal", format!("a bug of the rule compiler: {error}"))
-    })?;
+impl RuleSet {
+    /// The table that the kernel matches against.
+    pub fn for_kernel(&self) -> &Table<Vec<u8>> {
+        self.kernel_table.as_ref().unwrap_or(&self.table)
+    }
+}
+
+fn verified(model: Model, warnings: Report, cache: &mut Cache) -> Result<RuleSet, Report> {
+    let mut compiled = |model: &Model| {
+        let bytes = compile::compile_with(model, cache)
+            .map_err(|error| Report::of_file("too-large", error.to_string()))?;
+        Table::verify(bytes).map_err(|error| {
+            Report::of_file("internal", format!("a bug of the rule compiler: {error}"))
+        })
+    };
+    let table = compiled(&model)?;
+    let for_kernel = front_only::with_own_paths(&model);
+    let kernel_table = for_kernel.map(|model| compiled(&model)).transpose()?;
     Ok(RuleSet {
         model,
         table,
+        kernel_table,
         warnings,
     })
 }

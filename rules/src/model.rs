@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use crate::template::Template;
 
+mod acme;
 mod auth;
 mod cors;
 mod files;
@@ -29,6 +30,11 @@ mod pool;
 mod rewrite;
 mod tls;
 
+pub use acme::Acme;
+pub use acme::CHALLENGE_PREFIX;
+pub use acme::Challenge;
+pub use acme::ExternalAccount;
+pub use acme::OrderedCertificate;
 pub use auth::BasicAuth;
 pub use auth::ExternalAuth;
 pub use cors::Cors;
@@ -64,6 +70,7 @@ pub use rewrite::Substitute;
 pub use tls::Certificate;
 pub use tls::ClientCertificates;
 pub use tls::Curve;
+pub use tls::ServiceCertificate;
 pub use tls::ServiceTls;
 pub use tls::TlsVersion;
 
@@ -74,6 +81,18 @@ pub struct Model {
     pub services: Vec<Service>,
     /// Pools of real servers, sorted by name; indices in [`PoolShare`] point here.
     pub pools: Vec<Pool>,
+    /// Where certificates are ordered; present where a service has one that is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acme: Option<Acme>,
+}
+
+impl Model {
+    /// Whether requests of a service may be an authority's, which looks for the answer to an HTTP-01 challenge.
+    pub fn answers_challenges(&self, service: &Service) -> bool {
+        let acme = self.acme.as_ref();
+        service.protocol == Protocol::Http
+            && acme.is_some_and(|acme| acme.challenge == Challenge::Http)
+    }
 }
 
 /// A virtual service: what clients connect to.
@@ -90,7 +109,7 @@ pub struct Service {
     /// What in a path is let through that is refused by default.
     pub allow: AllowPath,
     /// Certificates; not empty for [`Protocol::Https`], empty otherwise.
-    pub certificates: Vec<Certificate>,
+    pub certificates: Vec<ServiceCertificate>,
     /// How it speaks TLS; for [`Protocol::Https`].
     pub tls: ServiceTls,
     /// Bounds on what a client may do.
@@ -247,6 +266,38 @@ pub struct Sticky {
 }
 
 impl Route {
+    /// A route before all others, for a path and those below it: the switch answers.
+    pub(crate) fn answered_at(name: &str, path: &str) -> Self {
+        Self {
+            name: Some(name.to_owned()),
+            priority: i32::MAX,
+            hosts: Vec::new(),
+            host_regexes: Vec::new(),
+            paths: vec![PathMatch::Prefix(path.trim_end_matches('/').to_owned())],
+            methods: Vec::new(),
+            headers: Vec::new(),
+            query: Vec::new(),
+            cookies: Vec::new(),
+            sources: Vec::new(),
+            not_sources: Vec::new(),
+            strict: false,
+            filters: Filters::default(),
+            rate_limit: None,
+            body_limit: None,
+            error_pages: Vec::new(),
+            cors: None,
+            basic_auth: None,
+            external_auth: None,
+            mirror: None,
+            sticky: None,
+            action: Action::Respond(Respond {
+                status: 404,
+                body: Content::Text(String::new()),
+                content_type: String::new(),
+            }),
+        }
+    }
+
     /// The name, or `#n` with the route's position in its service, counted from 1.
     pub fn label(&self, position: usize) -> String {
         match &self.name {

@@ -177,6 +177,7 @@ fn model(services: Vec<Vec<Route>>) -> Model {
     Model {
         services: services.collect(),
         pools: Vec::new(),
+        acme: None,
     }
 }
 

@@ -55,7 +55,7 @@ pub(crate) fn check(path: &Path, files: bool, as_json: bool, out: &mut impl io::
     match checked {
         Ok(rules) => {
             let (services, routes, pools) = count(&rules.model);
-            let bytes = rules.table.as_bytes().len();
+            let bytes = rules.for_kernel().as_bytes().len();
             if as_json {
                 let answer = json!({
                     "ok": true,
@@ -124,7 +124,7 @@ pub(crate) fn summary(rules: &RuleSet) -> String {
         plural(services, "service"),
         plural(routes, "route"),
         plural(pools, "pool"),
-        rules.table.as_bytes().len(),
+        rules.for_kernel().as_bytes().len(),
     )
 }
 
@@ -143,11 +143,11 @@ pub(crate) fn compile(path: &Path, target: &Path, out: &mut impl io::Write) -> O
     let warnings = rules.warnings.render(colour()) + &unresolved(&rules);
     if target == Path::new("-") {
         let _ = io::stderr().write_all(warnings.as_bytes());
-        out.write_all(rules.table.as_bytes())
+        out.write_all(rules.for_kernel().as_bytes())
             .or_else(|error| closed(&error))?;
         return Ok(true);
     }
-    std::fs::write(target, rules.table.as_bytes())
+    std::fs::write(target, rules.for_kernel().as_bytes())
         .map_err(|error| format!("{}: {error}", target.display()))?;
     print(out, &warnings)?;
     let line = format!("{}: {}\n", target.display(), summary(&rules));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Answers of a running switch as tables for people.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 use std::time::SystemTime;
@@ -210,7 +211,39 @@ pub(crate) fn status(status: &Status) -> String {
             let _ = write!(text, "\n{}", table(&list));
         }
     }
+    text.push_str(&failing(status));
     text
+}
+
+/// Certificates whose last order has failed, a line each.
+fn failing(status: &Status) -> String {
+    let all = status
+        .services
+        .values()
+        .flat_map(|service| &service.certificates);
+    let lines: BTreeSet<String> = all
+        .filter_map(|certificate| {
+            let order = certificate.order.as_ref()?;
+            let error = order.error.as_deref()?;
+            let next = date(Some(order.next)).unwrap_or_else(|| "-".to_owned());
+            let name = printable(&certificate.name);
+            Some(format!(
+                "no new certificate for {name}, next order {next}: {}\n",
+                printable(error)
+            ))
+        })
+        .collect();
+    match lines.is_empty() {
+        true => String::new(),
+        false => format!("\n{}", lines.into_iter().collect::<String>()),
+    }
+}
+
+/// A Unix time as a date; what is later than the year 9999 has none in four digits.
+fn date(unix: Option<u64>) -> Option<String> {
+    let unix = unix.filter(|unix| *unix < 253_402_300_800)?;
+    let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(unix))?;
+    Some(humantime::format_rfc3339_seconds(time).to_string())
 }
 
 /// The certificates of services, and when they expire.
@@ -218,14 +251,11 @@ fn certificates(status: &Status) -> Vec<Vec<String>> {
     let mut rows = vec![cells(["SERVICE", "CERTIFICATE", "EXPIRES"])];
     for (name, service) in &status.services {
         rows.extend(service.certificates.iter().map(|certificate| {
-            // What is later has no date in four digits.
-            let dated = certificate.not_after.filter(|end| *end < 253_402_300_800);
-            let end =
-                dated.and_then(|end| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(end)));
-            let end = end.map_or_else(
-                || "-".to_owned(),
-                |end| humantime::format_rfc3339_seconds(end).to_string(),
-            );
+            let none = match certificate.order {
+                Some(_) => "ordered",
+                None => "-",
+            };
+            let end = date(certificate.not_after).unwrap_or_else(|| none.to_owned());
             vec![name.clone(), printable(&certificate.name), end]
         }));
     }
@@ -343,6 +373,40 @@ mod tests {
         assert_eq!(ends, expected);
         assert_eq!(rows[1][1], "a\\u{1b}.example");
         assert!(super::status(&status).contains("CERTIFICATE"));
+    }
+
+    #[test]
+    fn orders_that_have_failed_are_told_once() {
+        use l7switch_admin_api::CertificateStatus;
+        use l7switch_admin_api::OrderStatus;
+        use l7switch_admin_api::ServiceStatus;
+        let certificate = |name: &str, error: Option<&str>| CertificateStatus {
+            name: name.to_owned(),
+            order: Some(OrderStatus {
+                next: 60,
+                error: error.map(str::to_owned),
+                ..OrderStatus::default()
+            }),
+            ..CertificateStatus::default()
+        };
+        let service = ServiceStatus {
+            certificates: vec![
+                certificate("a.example", Some("no\u{1b}")),
+                certificate("b.example", None),
+            ],
+            ..ServiceStatus::default()
+        };
+        let services = ["one", "two"].map(|name| (name.to_owned(), service.clone()));
+        let status = Status {
+            services: services.into(),
+            ..Status::default()
+        };
+        let line =
+            "\nno new certificate for a.example, next order 1970-01-01T00:01:00Z: no\\u{1b}\n";
+        assert_eq!(super::failing(&status), line);
+        assert!(super::status(&status).ends_with(line));
+        assert_eq!(super::certificates(&status)[1][2], "ordered");
+        assert_eq!(super::failing(&Status::default()), "");
     }
 
     #[test]

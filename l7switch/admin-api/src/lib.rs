@@ -206,6 +206,22 @@ pub struct CertificateStatus {
     pub not_before: Option<u64>,
     /// To when it is good, Unix time in seconds; absent where that is not known.
     pub not_after: Option<u64>,
+    /// How the orders of it go; absent where it is not ordered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<OrderStatus>,
+}
+
+/// How the orders of a certificate by ACME go, since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderStatus {
+    /// Certificates that came.
+    pub orders: u64,
+    /// Orders that failed.
+    pub failures: u64,
+    /// When the next one is made, Unix time in seconds; 0: at once.
+    pub next: u64,
+    /// Why the last one failed; absent when it did not.
+    pub error: Option<String>,
 }
 
 /// Answer to `GET /v1/servers` and, with the changed entries, to `PATCH`.

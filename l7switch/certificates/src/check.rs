@@ -11,6 +11,7 @@ use l7switch_rules::RuleSet;
 use l7switch_rules::model::ClientCertificates;
 use l7switch_rules::model::ServerTls;
 use l7switch_rules::model::Service;
+use l7switch_rules::model::ServiceCertificate;
 use l7switch_rules::text::diagnostic::Diagnostic;
 use l7switch_rules::text::diagnostic::Report;
 use l7switch_rules::text::source::Span;
@@ -39,7 +40,8 @@ pub fn check(rules: &RuleSet, now: SystemTime) -> Report {
     let mut found = Vec::new();
     for service in &rules.model.services {
         let mut pairs = Vec::with_capacity(service.certificates.len());
-        for certificate in &service.certificates {
+        let certificates = service.certificates.iter();
+        for certificate in certificates.filter_map(ServiceCertificate::files) {
             match Pair::read(certificate) {
                 Ok(pair) => pairs.push(pair),
                 Err(error) => found.push(unusable(&certificate.cert, &error)),
@@ -61,6 +63,11 @@ pub fn check(rules: &RuleSet, now: SystemTime) -> Report {
         towards_servers(tls, now, &mut found);
     }
     users(rules, &mut found);
+    if let Some(ca) = rules.model.acme.as_ref().and_then(|acme| acme.ca.as_ref())
+        && let Err(error) = read_roots(ca)
+    {
+        found.push(unusable(ca, &error));
+    }
     others(rules, &mut found);
     rules.warnings.clone().with(found)
 }

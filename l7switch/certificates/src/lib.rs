@@ -36,6 +36,7 @@ pub use files::read_chain;
 pub use files::read_pair;
 pub use files::read_roots;
 pub use pair::Pair;
+pub use pair::identifier;
 
 /// The cryptography: aws-lc-rs, whose first key exchange is X25519MLKEM768.
 pub fn provider() -> Arc<CryptoProvider> {

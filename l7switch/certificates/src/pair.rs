@@ -12,6 +12,7 @@ use webpki::EndEntityCert;
 use x509_cert::certificate::CertificateInner;
 use x509_cert::certificate::Raw;
 use x509_cert::der::Decode;
+use x509_cert::ext::pkix::AuthorityKeyIdentifier;
 
 use crate::files::TlsError;
 use crate::files::read_ocsp;
@@ -97,6 +98,19 @@ impl Pair {
     }
 }
 
+/// What identifies a certificate (RFC 9773, 4.1): the key identifier of its authority, and the content of its serial number's DER.
+/// `None`: it does not say both.
+pub fn identifier(der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let parsed = CertificateInner::<Raw>::from_der(der).ok()?;
+    let certificate = parsed.tbs_certificate();
+    let (_, authority) = certificate
+        .get_extension::<AuthorityKeyIdentifier>()
+        .ok()
+        .flatten()?;
+    let authority = authority.key_identifier?.as_bytes().to_vec();
+    Some((authority, certificate.serial_number().as_bytes().to_vec()))
+}
+
 fn pair_error(rules: &Certificate, error: &rustls::Error) -> TlsError {
     let why = match error {
         rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
@@ -110,5 +124,34 @@ fn pair_error(rules: &Certificate, error: &rustls::Error) -> TlsError {
         cert: rules.cert.display().to_string(),
         key: rules.key.display().to_string(),
         why,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::CertificateParams;
+    use rcgen::Issuer;
+    use rcgen::KeyIdMethod;
+    use rcgen::KeyPair;
+    use rcgen::SerialNumber;
+
+    #[test]
+    fn a_certificate_is_identified_as_rfc_9773_says() {
+        let mut authority = CertificateParams::default();
+        authority.key_identifier_method = KeyIdMethod::PreSpecified(vec![0x69, 0x88, 0x5b]);
+        let issuer = Issuer::new(authority, KeyPair::generate().unwrap());
+        let mut params = CertificateParams::new(["a.example".to_owned()]).unwrap();
+        params.serial_number = Some(SerialNumber::from_slice(&[0x87, 0x65, 0x43, 0x21]));
+        let key = KeyPair::generate().unwrap();
+        let without = params.clone().signed_by(&key, &issuer).unwrap();
+        assert_eq!(identifier(without.der()), None);
+        params.use_authority_key_identifier_extension = true;
+        let cert = params.signed_by(&key, &issuer).unwrap();
+        let (authority, serial) = identifier(cert.der()).unwrap();
+        assert_eq!(authority, [0x69, 0x88, 0x5b]);
+        // With the zero that keeps it positive, as in the example of section 4.1.
+        assert_eq!(serial, [0, 0x87, 0x65, 0x43, 0x21]);
+        assert_eq!(identifier(b"none"), None);
     }
 }

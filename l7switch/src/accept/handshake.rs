@@ -6,10 +6,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
+use rustls::server::Acceptor;
 use tokio::io::AsyncWriteExt;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::acme::ACME_TLS;
+use crate::acme::is_challenge;
 use crate::client::Client;
 use crate::net::stream::SharedStream;
 use crate::net::stream::StreamHandle;
@@ -37,12 +42,20 @@ pub(super) async fn shake(
             stream.write_all(SAY_HTTPS.as_bytes()).await?;
             return Ok(None);
         }
-        TlsAcceptor::from(Arc::clone(&tls.config))
-            .accept(stream)
-            .await
-            .map(Some)
+        // Only while a challenge is pending: what is in the hello is of no interest otherwise.
+        if let Some(challenge) = client.core.acme.challenges.tls() {
+            return choose(stream, tls, challenge).await.map(Some);
+        }
+        let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
+        acceptor.accept(stream).await.map(Some)
     };
     let (reason, detail, is_told) = match tokio::time::timeout(time, handshake).await {
+        // The authority has seen what it came for (RFC 8737, 3).
+        Ok(Ok(Some(mut stream))) if stream.get_ref().1.alpn_protocol() == Some(ACME_TLS) => {
+            let _ = tokio::time::timeout(time, stream.shutdown()).await;
+            handle.linger().await;
+            return None;
+        }
         Ok(Ok(Some(stream))) => match tls.verify_again(stream.get_ref().1) {
             Ok(()) => {
                 client.has_shaken_hands(stream.get_ref().1);
@@ -70,6 +83,23 @@ pub(super) async fn shake(
     None
 }
 
+/// Shakes hands, for a challenge with a client that asks for nothing else.
+async fn choose(
+    stream: SharedStream,
+    tls: &ServiceTls,
+    challenge: Arc<ServerConfig>,
+) -> io::Result<TlsStream<SharedStream>> {
+    let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+    let config = match is_challenge(&start.client_hello()) {
+        true => challenge,
+        false => Arc::clone(&tls.config),
+    };
+    start.into_stream(config).await
+}
+
+/// What rustls says where a server has no certificate for a client.
+const NO_CERTIFICATE: &str = "no server certificate chain resolved";
+
 /// Why a handshake has failed.
 fn reason(error: &io::Error) -> Reason {
     let inner = error.get_ref().and_then(|error| error.downcast_ref());
@@ -79,6 +109,7 @@ fn reason(error: &io::Error) -> Reason {
             | rustls::Error::InvalidCertificate(_)
             | rustls::Error::InvalidCertRevocationList(_),
         ) => Reason::ClientCertificate,
+        Some(rustls::Error::General(why)) if why == NO_CERTIFICATE => Reason::NoCertificate,
         _ => Reason::TlsHandshake,
     }
 }

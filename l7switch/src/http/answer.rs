@@ -128,6 +128,12 @@ pub fn of_server(status: StatusCode, fields: HeaderMap, content: Bytes, method: 
     response
 }
 
+/// The answer to a challenge of ACME (RFC 8555, 8.3).
+pub fn challenge(answer: String, method: &Method) -> Answer {
+    let kind = "application/octet-stream";
+    respond(StatusCode::OK, kind, Bytes::from(answer), method)
+}
+
 /// A response without content.
 pub fn empty(status: StatusCode) -> Answer {
     respond(status, "", Bytes::new(), &Method::GET)

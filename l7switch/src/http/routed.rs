@@ -97,6 +97,13 @@ pub fn routed<'a, F: Fields + ?Sized>(
         response.headers_mut().insert(header::CONNECTION, close);
         return Err(response);
     };
+    // Before all rules: the authority has no part in them.
+    if asked.scheme == "http"
+        && [Method::GET, Method::HEAD].contains(method)
+        && let Some(challenge) = client.core.acme.challenges.http(asked.target.path)
+    {
+        return Err(Box::new(answer::challenge(challenge, method)));
+    }
     let pages = Pages([&[], &service.pages]);
     let refuse = |record: &mut Record, refusal: &Refusal| {
         refuse_by_page(record, pages, asked.reads_pages, refusal, method)

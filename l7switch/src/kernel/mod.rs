@@ -146,7 +146,7 @@ impl Kernel {
     pub async fn stage(&self, rules: RuleSet) -> Option<RuleSet> {
         let shared = Arc::clone(&self.shared);
         let staged = tokio::task::spawn_blocking(move || {
-            shared.stage(rules.table.as_bytes());
+            shared.stage(rules.for_kernel().as_bytes());
             rules
         });
         // It fails where the runtime ends.

@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod content;
 pub mod proxy_header;
+pub mod shown;
 pub mod shutdown;
 pub mod splice;
 pub mod stream;

@@ -11,8 +11,10 @@ use l7switch_certificates::file;
 use l7switch_certificates::verifier;
 use l7switch_rules::model;
 use l7switch_rules::model::Curve;
+use l7switch_rules::model::ServiceCertificate;
 use l7switch_rules::model::TlsVersion;
 use rustls::HandshakeKind;
+use rustls::RootCertStore;
 use rustls::ServerConfig;
 use rustls::ServerConnection;
 use rustls::SignatureScheme;
@@ -32,6 +34,11 @@ use rustls::sign::CertifiedKey;
 use rustls::version::TLS12;
 use rustls::version::TLS13;
 
+use crate::acme::AcmeError;
+use crate::acme::Slot;
+use crate::acme::Source;
+use crate::net::shown::Shown;
+
 pub use l7switch_certificates::TlsError;
 pub use l7switch_certificates::provider;
 pub use l7switch_certificates::read_pair;
@@ -46,7 +53,7 @@ pub struct ServiceTls {
     /// For rustls.
     pub config: Arc<ServerConfig>,
     /// The certificates, in the order of the rules.
-    pub pairs: Vec<Pair>,
+    pub shown: Vec<Shown>,
     clients: Arc<dyn ClientCertVerifier>,
     sessions: Sessions,
 }
@@ -57,13 +64,21 @@ impl ServiceTls {
     ///
     /// # Errors
     ///
-    /// See [`TlsError`].
-    pub fn new(service: &model::Service, before: Option<&Self>) -> Result<Self, TlsError> {
-        let pairs = service
-            .certificates
-            .iter()
-            .map(Pair::read)
-            .collect::<Result<Vec<_>, _>>()?;
+    /// See [`AcmeError`].
+    pub fn new(
+        service: &model::Service,
+        before: Option<&Self>,
+        acme: &Source<'_>,
+    ) -> Result<Self, AcmeError> {
+        let mut shown = Vec::with_capacity(service.certificates.len());
+        for certificate in &service.certificates {
+            match certificate {
+                ServiceCertificate::Files(files) => shown.push(Shown::Files(Pair::read(files)?)),
+                ServiceCertificate::Ordered(ordered) => {
+                    shown.extend(acme.slot(ordered)?.map(Shown::Ordered));
+                }
+            }
+        }
         // Read before the verifier reads them: what changes between is seen by the next generation.
         let trust = Trust::of(&service.tls)?;
         let clients: Arc<dyn ClientCertVerifier> = match &service.tls.client_certificates {
@@ -75,17 +90,34 @@ impl ServiceTls {
             None => Sessions::new(trust)?,
         };
         let mut config = ServerConfig::builder_with_provider(with_curves(&service.tls.curves))
-            .with_protocol_versions(versions(service.tls.min_version))?
+            .with_protocol_versions(versions(service.tls.min_version))
+            .map_err(TlsError::from)?
             .with_client_cert_verifier(Arc::clone(&clients))
-            .with_cert_resolver(Arc::new(Resolver::new(&pairs)));
+            .with_cert_resolver(Arc::new(Resolver::new(&shown)));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
         config.ticketer = Arc::clone(&sessions.tickets);
         config.session_storage = Arc::clone(&sessions.storage);
         Ok(Self {
             config: Arc::new(config),
-            pairs,
+            shown,
             clients,
             sessions,
+        })
+    }
+
+    /// Its certificates that come from files.
+    pub fn pairs(&self) -> impl Iterator<Item = &Pair> {
+        self.shown.iter().filter_map(|shown| match shown {
+            Shown::Files(pair) => Some(pair),
+            Shown::Ordered(_) => None,
+        })
+    }
+
+    /// Its certificates that are ordered.
+    pub fn ordered(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.shown.iter().filter_map(|shown| match shown {
+            Shown::Files(_) => None,
+            Shown::Ordered(slot) => Some(slot),
         })
     }
 
@@ -186,39 +218,39 @@ impl Trust {
 #[derive(Debug, Default)]
 struct Resolver {
     /// Those that have a name with the first certificate: for clients that name none that is known.
-    first: Vec<Arc<CertifiedKey>>,
+    first: Vec<Arc<Shown>>,
     exact: ByName,
     /// By the name behind `*.`.
     wildcard: ByName,
 }
 
 /// Those of a name in the order of the rules: with keys of several kinds, the first that the client takes is shown.
-type ByName = HashMap<String, Vec<Arc<CertifiedKey>>>;
+type ByName = HashMap<String, Vec<Arc<Shown>>>;
 
 impl Resolver {
-    fn new(pairs: &[Pair]) -> Self {
+    fn new(shown: &[Shown]) -> Self {
         let mut resolver = Self::default();
-        let first = pairs.first();
-        for (number, pair) in pairs.iter().enumerate() {
-            let is_like_first =
-                first.is_some_and(|first| first.names.iter().any(|name| pair.names.contains(name)));
+        let first = shown.first().map(Shown::names).unwrap_or_default();
+        for (number, shown) in shown.iter().enumerate() {
+            let shown = Arc::new(shown.clone());
+            let is_like_first = first.iter().any(|name| shown.names().contains(name));
             if number == 0 || is_like_first {
-                resolver.first.push(Arc::clone(&pair.certified));
+                resolver.first.push(Arc::clone(&shown));
             }
-            for name in &pair.names {
+            for name in shown.names() {
                 let (map, key) = match name.strip_prefix("*.") {
                     Some(parent) => (&mut resolver.wildcard, parent),
                     None => (&mut resolver.exact, name.as_str()),
                 };
                 let known = map.entry(key.to_owned()).or_default();
-                known.push(Arc::clone(&pair.certified));
+                known.push(Arc::clone(&shown));
             }
         }
         resolver
     }
 
     /// The certificate for a client that asks for this name and takes these signatures. Where it takes none of the name's, it gets
-    /// the first of them, and the handshake fails for the reason that is true.
+    /// the first of them, and the handshake fails for the reason that is true. `None`: the name's was ordered and has not come.
     fn find(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         let name = name.map(|name| name.trim_end_matches('.').to_ascii_lowercase());
         let of = |map: &ByName, key: Option<&str>| key.and_then(|key| map.get(key)).cloned();
@@ -227,11 +259,18 @@ impl Resolver {
         let parent = name.as_deref().and_then(|name| name.split_once('.'));
         let wildcard = of(&self.wildcard, parent.map(|(_, parent)| parent));
         let mut known: Vec<_> = exact.into_iter().chain(wildcard).flatten().collect();
+        let mut name = name.as_deref();
         if known.is_empty() {
             known.clone_from(&self.first);
+            name = None;
         }
-        let takes = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
-        known.iter().find(takes).or(known.first()).cloned()
+        let takes = |key: &Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
+        let mut known = known.iter().filter_map(|shown| shown.certified(name));
+        let first = known.next()?;
+        if takes(&first) {
+            return Some(first);
+        }
+        known.find(takes).or(Some(first))
     }
 }
 
@@ -239,6 +278,27 @@ impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.find(hello.server_name(), hello.signature_schemes())
     }
+}
+
+/// The authorities that the system believes.
+///
+/// # Errors
+///
+/// [`TlsError::File`]: it has none.
+pub fn system_roots() -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    // Some systems have a few that are broken: the others count.
+    let (taken, _) = roots.add_parsable_certificates(found.certs);
+    if taken > 0 {
+        return Ok(roots);
+    }
+    let none = "no certificates of authorities; install ca-certificates, or give `ca`";
+    let first = found.errors.first();
+    Err(TlsError::File {
+        path: "the system's certificates".to_owned(),
+        why: first.map_or_else(|| none.to_owned(), ToString::to_string),
+    })
 }
 
 #[cfg(test)]
@@ -277,7 +337,7 @@ mod tests {
             made(ecdsa, &["c.w.example"]),
             made(ecdsa, &["*.w.example"]),
         ];
-        let resolver = Resolver::new(&pairs);
+        let resolver = Resolver::new(&pairs.clone().map(Shown::Files));
         let number = |name: Option<&str>, schemes: &[SignatureScheme]| {
             let found = resolver.find(name, schemes).unwrap();
             let is_found = |pair: &Pair| Arc::ptr_eq(&pair.certified, &found);
@@ -319,7 +379,8 @@ mod tests {
                 one.clone()
             })
             .collect();
-        let resolver = Resolver::new(&pairs);
+        let shown: Vec<Shown> = pairs.iter().cloned().map(Shown::Files).collect();
+        let resolver = Resolver::new(&shown);
         assert_eq!(
             (resolver.exact.len(), resolver.wildcard.len()),
             (5000, 5000)

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use l7switch_admin_api::KernelState;
 use l7switch_admin_api::KernelStatus;
+use l7switch_admin_api::OrderStatus;
 use l7switch_admin_api::PoolStatus;
 use l7switch_admin_api::ServerState;
 use l7switch_admin_api::ServerStatus;
@@ -79,6 +80,7 @@ pub fn render(status: &Status, servers: &[ServerStatus]) -> String {
     kernel(&mut out, &status.kernel);
     services(&mut out, status);
     certificates(&mut out, status);
+    orders(&mut out, status);
     real_servers(&mut out, servers);
     out.0
 }
@@ -288,6 +290,37 @@ fn certificates(out: &mut Text, status: &Status) {
     for ((service, name), end) in ends {
         let labels = [("service", service), ("name", name)];
         out.sample("certificate_expiry_seconds", &labels, end);
+    }
+}
+
+/// Certificates that are ordered, by their first names; one that several services show is one.
+fn orders(out: &mut Text, status: &Status) {
+    let services = status.services.values();
+    let all = services.flat_map(|service| &service.certificates);
+    let orders: BTreeMap<&str, &OrderStatus> = all
+        .filter_map(|certificate| Some((certificate.name.as_str(), certificate.order.as_ref()?)))
+        .collect();
+    if orders.is_empty() {
+        return;
+    }
+    let help = "Orders of a certificate by result.";
+    out.family("certificate_orders_total", "counter", help);
+    for (name, of) in &orders {
+        for (result, count) in [("ok", of.orders), ("failed", of.failures)] {
+            let labels = [("name", *name), ("result", result)];
+            out.sample("certificate_orders_total", &labels, count);
+        }
+    }
+    let help = "1: the last order of a certificate has failed.";
+    out.family("certificate_order_failing", "gauge", help);
+    for (name, of) in &orders {
+        let failing = u8::from(of.error.is_some());
+        out.sample("certificate_order_failing", &[("name", name)], failing);
+    }
+    let help = "When a certificate is ordered next, in Unix time.";
+    out.family("certificate_next_order_seconds", "gauge", help);
+    for (name, of) in &orders {
+        out.sample("certificate_next_order_seconds", &[("name", name)], of.next);
     }
 }
 

@@ -92,6 +92,8 @@ reasons! {
     BadResponse = "bad_response",
     /// The connection of a proxy does not begin with a PROXY header.
     BadProxyHeader = "bad_proxy_header",
+    /// No certificate can be shown for the TLS server name: it was ordered and has not come.
+    NoCertificate = "no_certificate",
     /// The TLS handshake failed.
     TlsHandshake = "tls_handshake",
     /// The client has shown no certificate where one is required, or one that is not to be believed.

@@ -13,6 +13,9 @@ use l7switch_rules::model;
 use l7switch_rules::model::Protocol;
 use thiserror::Error;
 
+use crate::acme::Acme;
+use crate::acme::AcmeError;
+use crate::acme::Source;
 use crate::limit::rate::RateLimiter;
 use crate::net::tls;
 use crate::net::tls::ServiceTls;
@@ -41,8 +44,11 @@ pub enum BuildError {
         /// The service.
         service: String,
         /// Why.
-        error: Box<tls::TlsError>,
+        error: Box<AcmeError>,
     },
+    /// Certificates cannot be ordered.
+    #[error("acme: {0}")]
+    Acme(Box<AcmeError>),
     /// A certificate towards servers cannot be used.
     #[error("pool `{pool}`: {error}")]
     PoolTls {
@@ -96,8 +102,11 @@ pub fn build(
     rules: RuleSet,
     before: Option<&Generation>,
     stats: &mut StatsRegistry,
+    acme: &Acme,
 ) -> Result<Generation, BuildError> {
     let rules = Rules::from(rules);
+    let acme = acme.source(rules.model.acme.as_ref());
+    let acme = acme.map_err(|error| BuildError::Acme(Box::new(error)))?;
     let services = rules
         .model
         .services
@@ -109,6 +118,7 @@ pub fn build(
                 &rules.model.pools,
                 known.map(|(_, _, known)| known),
                 stats,
+                &acme,
             )
         })
         .collect::<Result<_, _>>()?;
@@ -187,10 +197,12 @@ fn build_service(
     pools: &[model::Pool],
     before: Option<&Service>,
     stats: &mut StatsRegistry,
+    acme: &Source<'_>,
 ) -> Result<Service, BuildError> {
     let tls = (service.protocol == Protocol::Https)
         .then(|| {
-            ServiceTls::new(service, before.and_then(|before| before.tls.as_deref())).map(Arc::new)
+            let before = before.and_then(|before| before.tls.as_deref());
+            ServiceTls::new(service, before, acme).map(Arc::new)
         })
         .transpose()
         .map_err(|error| BuildError::Certificate {

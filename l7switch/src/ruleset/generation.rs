@@ -15,6 +15,7 @@ use http::HeaderValue;
 use l7switch_certificates::findings;
 use l7switch_rules::model;
 
+use crate::acme::Acme;
 use crate::limit::rate::RateLimiter;
 use crate::net::shutdown::Shutdown;
 use crate::net::tls::ServiceTls;
@@ -96,7 +97,8 @@ impl Generation {
         services
             .filter_map(|(model, service)| Some((model, service.tls.as_ref()?)))
             .flat_map(|(model, tls)| {
-                findings(model, &tls.pairs, now)
+                let pairs: Vec<_> = tls.pairs().cloned().collect();
+                findings(model, &pairs, now)
                     .into_iter()
                     .map(|(_, found)| format!("service `{}`: {}", model.name, found.message))
             })
@@ -127,6 +129,8 @@ pub struct Core {
     stats: Mutex<BTreeMap<String, Arc<ServiceStats>>>,
     /// The access log.
     pub log: Arc<AccessLog>,
+    /// Certificates that are ordered.
+    pub acme: Arc<Acme>,
     /// How the switch ends.
     pub shutdown: Shutdown,
     /// When it began.
@@ -135,11 +139,12 @@ pub struct Core {
 
 impl Core {
     /// The state of a switch that starts with this generation.
-    pub fn new(first: Generation, stats: StatsRegistry, log: AccessLog) -> Self {
+    pub fn new(first: Generation, stats: StatsRegistry, log: AccessLog, acme: Arc<Acme>) -> Self {
         Self {
             active: ArcSwap::from_pointee(first),
             stats: Mutex::new(stats.0),
             log: Arc::new(log),
+            acme,
             shutdown: Shutdown::default(),
             started: Instant::now(),
         }

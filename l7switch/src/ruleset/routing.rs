@@ -14,6 +14,7 @@ pub struct Rules {
     /// What the rule file says.
     pub model: Model,
     table: Table<Vec<u8>>,
+    kernel_table: Option<Table<Vec<u8>>>,
 }
 
 impl From<RuleSet> for Rules {
@@ -21,6 +22,7 @@ impl From<RuleSet> for Rules {
         Self {
             model: rules.model,
             table: rules.table,
+            kernel_table: rules.kernel_table,
         }
     }
 }
@@ -36,9 +38,9 @@ impl Rules {
         usize::try_from(route).ok()
     }
 
-    /// The compiled table.
+    /// The table that the kernel matches against.
     pub fn table(&self) -> &[u8] {
-        self.table.as_bytes()
+        self.kernel_table.as_ref().unwrap_or(&self.table).as_bytes()
     }
 
     /// The number of a service.

@@ -150,30 +150,7 @@ impl ClientTls {
 
 /// The authorities that are believed: those of a file, else the system's.
 fn roots(file: Option<&Path>) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    let error = |path: &Path, why: String| TlsError::File {
-        path: path.display().to_string(),
-        why,
-    };
-    match file {
-        Some(path) => return tls::read_roots(path),
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            // Some systems have a few that are broken: the others count.
-            let (taken, _) = roots.add_parsable_certificates(found.certs);
-            if taken == 0 {
-                let why = found.errors.first().map_or_else(
-                    || {
-                        "no certificates of authorities; install ca-certificates, or give `ca`"
-                            .to_owned()
-                    },
-                    ToString::to_string,
-                );
-                return Err(error(Path::new("the system's certificates"), why));
-            }
-        }
-    }
-    Ok(roots)
+    file.map_or_else(tls::system_roots, tls::read_roots)
 }
 
 /// Takes every certificate: `verify = false`.

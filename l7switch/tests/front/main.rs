@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod acme;
 mod admin;
 mod auth;
 mod bounds;

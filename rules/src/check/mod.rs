@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! The check: from text to the model, with every mistake that can be known from the text.
 
+mod acme;
 mod auth;
 mod cors;
 mod fields;
@@ -30,6 +31,7 @@ use crate::automata::Cache;
 use crate::model::Model;
 use crate::text::diagnostic::Diagnostic;
 use crate::text::diagnostic::Places;
+use crate::text::language::AcmeText;
 use crate::text::language::PoolText;
 use crate::text::language::RuleFile;
 use crate::text::language::ServiceText;
@@ -46,6 +48,8 @@ pub(crate) struct Check<'s> {
     cache: Cache,
     /// Where files are named first.
     files: Places,
+    /// Where certificates are ordered.
+    ordered: Vec<Span>,
     /// Whether every file is TOML: otherwise what is missing may stand where nothing could be read.
     syntax_is_good: bool,
 }
@@ -69,10 +73,12 @@ pub(crate) fn check(sources: &Sources) -> Checked {
         diagnostics: Vec::new(),
         cache: Cache::default(),
         files: Places::default(),
+        ordered: Vec::new(),
         syntax_is_good: true,
     };
     let mut services: HashMap<String, (Span, ServiceText)> = HashMap::new();
     let mut pools: HashMap<String, (Span, At<PoolText>)> = HashMap::new();
+    let mut acme: Option<At<AcmeText>> = None;
     for (file, source) in sources.iter() {
         let Some(rules) = check.parse(file, source.text()) else {
             continue;
@@ -89,6 +95,18 @@ pub(crate) fn check(sources: &Sources) -> Checked {
             } else {
                 pools.insert(name.value, (name.span, pool));
             }
+        }
+        match (&acme, rules.acme) {
+            (Some(first), Some(again)) => {
+                let message = "`acme` is defined twice".to_owned();
+                check.note(
+                    Diagnostic::error("duplicate", again.span, message)
+                        .label("again")
+                        .related(first.span, "first here"),
+                );
+            }
+            (None, given) => acme = given,
+            (Some(_), None) => (),
         }
         for (name, text) in rules.service.unwrap_or_default().0 {
             check.name(&name, "service");
@@ -145,6 +163,7 @@ pub(crate) fn check(sources: &Sources) -> Checked {
             check.note(Diagnostic::warning("unused-pool", *span, message).label("never used"));
         }
     }
+    model.acme = check.acme(acme, &model);
     check.kernel_can(&model, &places);
     check.not_http(&model, &places);
     if check

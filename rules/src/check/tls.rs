@@ -26,7 +26,7 @@ impl Check<'_> {
         let Some(given) = given else {
             if https {
                 let message = format!("service `{}` has no certificate", service.name);
-                let help = "add: certificates = [{ cert = \"chain.pem\", key = \"key.pem\" }]";
+                let help = "add: certificates = { cert = \"chain.pem\", key = \"key.pem\" }, or { acme = \"www.example.com\" }";
                 self.missing(broken, span, message, help);
             }
             return;
@@ -36,13 +36,25 @@ impl Check<'_> {
                 let message = "certificates are for protocol = \"https\"";
                 self.note(Diagnostic::error("impossible", given.span, message).help(ELSEWHERE));
             }
-            service.certificates.extend(self.certificate(&given));
+            let certificate = match &given.value.acme {
+                Some(names) => self.ordered(&given, names).map(ServiceCertificate::Ordered),
+                None => self.certificate(&given).map(ServiceCertificate::Files),
+            };
+            if let Some(certificate) = certificate {
+                service.certificates.push(certificate);
+            }
         }
     }
 
     /// A certificate with its key.
     pub(super) fn certificate(&mut self, given: &At<CertificateText>) -> Option<Certificate> {
         let text = &given.value;
+        if let Some(names) = &text.acme {
+            let message = "`acme` is for certificates that clients are shown";
+            let help = "give `cert` and `key`: this one is shown to servers";
+            self.note(Diagnostic::error("impossible", names.span, message).help(help));
+            return None;
+        }
         let (Some(cert), Some(key)) = (&text.cert, &text.key) else {
             let message = "a certificate needs `cert` and `key`".to_owned();
             let help = "give both as paths of PEM files";

@@ -270,7 +270,11 @@ pub fn explain(rules: &RuleSet, question: &Question) -> Result<Explanation, Ques
     explanation.why = why(route, winning, &explanation.considered);
     explanation.filters = route.filters.clone();
     explanation.rate_limit.clone_from(&route.rate_limit);
-    (explanation.datapath, explanation.datapath_why) = datapath(model, service, route);
+    (explanation.datapath, explanation.datapath_why) =
+        match front_only::own_path(model, service, &ask.path) {
+            Some(why) => (Path::Front, why),
+            None => datapath(model, service, route),
+        };
     let pool = |number| model.pools.get(number).map(|pool: &Pool| pool.name.clone());
     explanation.basic_auth = route.basic_auth.as_ref().map(|auth| auth.realm.clone());
     explanation.external_auth = route.external_auth.as_ref().and_then(|auth| {

@@ -8,6 +8,7 @@ use super::Certificate;
 use super::Content;
 use super::Model;
 use super::Page;
+use super::ServiceCertificate;
 
 impl Model {
     /// Certificates, keys, what belongs to them, authorities, users, pages and contents, in no order; some may be there twice.
@@ -15,6 +16,7 @@ impl Model {
         let mut files = Vec::new();
         for service in &self.services {
             let certificates = service.certificates.iter();
+            let certificates = certificates.filter_map(ServiceCertificate::files);
             files.extend(certificates.flat_map(Certificate::files).cloned());
             if let Some(clients) = &service.tls.client_certificates {
                 files.push(clients.ca.clone());
@@ -34,6 +36,14 @@ impl Model {
             files.extend(tls.ca.clone());
             let certificate = tls.certificate.iter();
             files.extend(certificate.flat_map(Certificate::files).cloned());
+        }
+        if let Some(acme) = &self.acme {
+            files.extend(acme.ca.clone());
+            files.extend(
+                acme.external_account
+                    .as_ref()
+                    .map(|bound| bound.key.clone()),
+            );
         }
         files
     }

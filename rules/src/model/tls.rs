@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::OrderedCertificate;
+
 /// A certificate chain and its key, PEM files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Certificate {
@@ -21,6 +23,26 @@ impl Certificate {
     /// All of its files.
     pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
         [&self.cert, &self.key].into_iter().chain(&self.ocsp)
+    }
+}
+
+/// A certificate of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum ServiceCertificate {
+    /// From files.
+    Files(Certificate),
+    /// Ordered by ACME.
+    Ordered(OrderedCertificate),
+}
+
+impl ServiceCertificate {
+    /// The files that the rules name.
+    pub fn files(&self) -> Option<&Certificate> {
+        match self {
+            Self::Files(files) => Some(files),
+            Self::Ordered(_) => None,
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use super::read::Read;
 use super::read::Reader;
 use super::source::At;
 use super::value::*;
+use crate::model::Challenge;
 
 /// Defines values that may be written in several ways, by the kind of the TOML value.
 macro_rules! choices {
@@ -236,5 +237,26 @@ impl JsonSchema for RetryWord {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "enum": ["connect", "reset", "timeout"] })
+    }
+}
+
+/// A challenge of ACME.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChallengeWord(pub Challenge);
+
+impl Read for ChallengeWord {
+    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        let words = [("http", Challenge::Http), ("tls-alpn", Challenge::TlsAlpn)];
+        reader.word(node, &words).map(Self)
+    }
+}
+
+impl JsonSchema for ChallengeWord {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ChallengeWord".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": ["http", "tls-alpn"] })
     }
 }

@@ -50,8 +50,10 @@ macro_rules! tables {
 }
 
 mod pool;
+mod tls;
 
 pub use pool::*;
+pub use tls::*;
 
 /// What a table of the language looks like, for those whose place invites a plain value.
 fn wanted(table: &str) -> &'static str {
@@ -61,6 +63,8 @@ fn wanted(table: &str) -> &'static str {
         "RespondText" => "a table such as { status = 404 }",
         "RedirectText" => "a table such as { scheme = \"https\" }",
         "CertificateText" => "a table such as { cert = \"chain.pem\", key = \"key.pem\" }",
+        "AcmeText" => "a table such as { terms_agreed = true, state = \"/var/lib/l7switch/acme\" }",
+        "ExternalAccountText" => "a table such as { id = \"kid-1\", key = \"account.key\" }",
         "ClientCertificatesText" => "a table such as { ca = \"ca.pem\" }",
         "TlsText" => "a table such as { min_version = \"1.3\" }",
         "ShareText" => "a table such as { name = \"v1\", weight = 9 }",
@@ -85,6 +89,8 @@ tables! {
         service: Entries<At<ServiceText>>,
         /// Pools of real servers by name.
         pool: Entries<At<PoolText>>,
+        /// The authority of which certificates are ordered by ACME; default: none.
+        acme: At<AcmeText>,
     }
 
     /// A virtual service: what clients connect to.
@@ -119,34 +125,6 @@ tables! {
         error_pages: At<Entries<At<PageChoice>>>,
         /// Routes; which one wins does not depend on their order until the last step.
         route: Vec<At<RouteText>>,
-    }
-
-    /// A certificate chain and its key.
-    CertificateText {
-        /// PEM file of the chain, leaf first; relative to the rule file.
-        cert: At<String>,
-        /// PEM file of the private key; relative to the rule file.
-        key: At<String>,
-        /// File of the OCSP response that is stapled to it, DER; relative to the rule file. For services.
-        ocsp: At<String>,
-    }
-
-    /// Certificates that clients are asked for.
-    ClientCertificatesText {
-        /// PEM file of the authorities that are trusted, relative to the rule file.
-        ca: At<String>,
-        /// Whether clients without a certificate are refused; default: true.
-        required: bool,
-        /// PEM file of the authorities' revocation lists, relative to the rule file; default: none.
-        crl: At<String>,
-    }
-
-    /// How a service speaks TLS.
-    TlsText {
-        /// The oldest version that is spoken: 1.2 (default) or 1.3.
-        min_version: At<TlsVersionWord>,
-        /// Groups for the key exchange; default: X25519MLKEM768, X25519, P-256, P-384.
-        curves: At<OneOrMany<At<CurveWord>>>,
     }
 
     /// Bounds on what a client may do to a service.

@@ -28,7 +28,7 @@ enum Source {
 impl Source {
     fn table(&self) -> &[u8] {
         match self {
-            Self::Rules(rules) => rules.table.as_bytes(),
+            Self::Rules(rules) => rules.for_kernel().as_bytes(),
             Self::Table(bytes) => bytes,
         }
     }

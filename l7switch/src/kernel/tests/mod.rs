@@ -24,6 +24,7 @@ use super::Mode;
 use super::keeper::Keeper;
 use crate::Options;
 use crate::Switch;
+use crate::acme::Acme;
 use crate::ruleset::build;
 use crate::ruleset::generation::Generation;
 use crate::ruleset::generation::StatsRegistry;
@@ -59,7 +60,8 @@ fn rules(servers: &[(&str, u32)]) -> RuleSet {
 
 /// The generation that follows `before`.
 fn next(rules: RuleSet, before: Option<&Generation>) -> Generation {
-    let next = build::build(rules, before, &mut StatsRegistry::default()).unwrap();
+    let (mut stats, acme) = (StatsRegistry::default(), Acme::default());
+    let next = build::build(rules, before, &mut stats, &acme).unwrap();
     build::activate(&next);
     next
 }
