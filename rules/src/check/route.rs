@@ -38,9 +38,13 @@ type Actions = (
     Option<At<RedirectText>>,
 );
 
-/// Names of routes of one service so far.
+/// Names of routes of one service so far, and their cookies.
 #[derive(Default)]
-pub(super) struct Seen(HashMap<String, Span>);
+pub(super) struct Seen {
+    names: HashMap<String, Span>,
+    /// Cookies by which clients stay, with the pools among which they do.
+    pub(super) cookies: HashMap<String, (Span, Vec<usize>)>,
+}
 
 impl Check<'_> {
     pub(super) fn route(
@@ -133,7 +137,9 @@ impl Check<'_> {
             mirror: text
                 .mirror
                 .and_then(|mirror| self.mirror(mirror, &action, pools)),
-            sticky: text.sticky.and_then(|sticky| self.sticky(sticky, &action)),
+            sticky: text
+                .sticky
+                .and_then(|sticky| self.sticky(sticky, &action, seen)),
             strict: text.strict.is_some_and(|strict| strict.value),
             action,
         }
@@ -268,7 +274,7 @@ impl Check<'_> {
                 "a route's name is not empty, does not start with # and holds no control character";
             self.note(Diagnostic::error("bad-name", name.span, message));
         }
-        match seen.0.get(&name.value) {
+        match seen.names.get(&name.value) {
             Some(&first) => {
                 let message = format!("two routes are named `{}`", name.value);
                 let diagnostic = Diagnostic::error("duplicate", name.span, message)
@@ -277,7 +283,7 @@ impl Check<'_> {
                 self.note(diagnostic);
             }
             None => {
-                seen.0.insert(name.value.clone(), name.span);
+                seen.names.insert(name.value.clone(), name.span);
             }
         }
     }
