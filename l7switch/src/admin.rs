@@ -384,7 +384,13 @@ async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Prob
         .await
         .map_err(|error| bad(error.to_string()))?
         .to_bytes();
-    serde_json::from_slice(&content).map_err(|error| bad(error.to_string()))
+    serde_json::from_slice(&content).map_err(|error| {
+        let text = error.to_string();
+        match text.contains("untagged enum Maintenance") {
+            true => bad("maintenance is true, false, null or {\"except\": [PREFIX, …]}".to_owned()),
+            false => bad(text),
+        }
+    })
 }
 
 async fn change_service(
@@ -394,6 +400,16 @@ async fn change_service(
 ) -> Result<Answer, Problem> {
     let change: ServiceChange = body(request).await?;
     let generation = switch.generation();
+    // Of one that a reload has taken away, what was told can be taken back.
+    if generation.service(name).is_none()
+        && change.maintenance == Some(None)
+        && switch.told().has_told(name)
+    {
+        let taken_back = switch.maintain(name, None).await;
+        taken_back
+            .map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
+        return Ok(json(StatusCode::OK, &ServiceStatus::default()));
+    }
     let Some((_, service, _)) = generation.service(name) else {
         let services = generation.rules.model.services.iter();
         let known = services.map(|service| service.name.clone()).collect();

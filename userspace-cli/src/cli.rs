@@ -143,7 +143,7 @@ pub(crate) enum Running {
         /// What is wanted
         wanted: Wanted,
         /// With "on": clients that are served all the same
-        #[arg(long, value_name = "PREFIX")]
+        #[arg(long, value_name = "PREFIX", value_parser = prefix)]
         except: Vec<ipnet::IpNet>,
     },
 }
@@ -171,6 +171,13 @@ pub(crate) fn weight(text: &str) -> Result<Weight, String> {
         Ok(weight) => Ok(Weight(Some(weight.into()))),
         Err(_) => Err("a weight is a number from 0 to 65535, or \"default\"".to_owned()),
     }
+}
+
+/// An address prefix, or one address.
+fn prefix(text: &str) -> Result<ipnet::IpNet, String> {
+    let prefix = text.parse::<ipnet::IpNet>();
+    let prefix = prefix.or_else(|_| text.parse::<IpAddr>().map(ipnet::IpNet::from));
+    prefix.map_err(|_| "write it as 192.0.2.0/24, 2001:db8::/32 or one address".to_owned())
 }
 
 pub(crate) fn header(text: &str) -> Result<(String, String), String> {

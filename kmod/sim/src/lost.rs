@@ -6,6 +6,8 @@ use crate::plan::SECOND;
 /// After so long, ns, TCP has sent again what was lost (RFC 6298, 2.5: up to two minutes), and the switch gives a silent
 /// connection up.
 pub const SILENCE: u64 = 130 * SECOND;
+/// So many probes of a silent peer are not answered before a host gives it up.
+pub const PROBES: u32 = 9;
 /// Within a minute, ns, a TCP that has backed off sends once or twice.
 const MINUTE: u64 = 60 * SECOND;
 /// In so many of the fifteen minutes that a client waits something has to be lost: lone repeats are lost in one or two.
@@ -16,6 +18,8 @@ const MINUTES: u32 = 5;
 pub struct Lost {
     /// When the last packet to the switch was lost.
     to_switch: Option<u64>,
+    /// How much was lost since the server has last heard anything.
+    unheard: u32,
     /// In how many minutes something was lost, and the last one of them.
     minutes: u32,
     minute: Option<u64>,
@@ -24,6 +28,7 @@ pub struct Lost {
 impl Lost {
     /// A packet was lost.
     pub fn add(&mut self, now: u64, to_switch: bool) {
+        self.unheard += 1;
         if to_switch {
             self.to_switch = Some(now);
         }
@@ -32,6 +37,17 @@ impl Lost {
             self.minute = minute;
             self.minutes += 1;
         }
+    }
+
+    /// Something has come to the server.
+    pub fn heard(&mut self) {
+        self.unheard = 0;
+    }
+
+    /// Whether so much was lost since the server has last heard anything that it may have taken its peer for gone: each of its
+    /// probes was lost, or the answer to it.
+    pub fn hides_answers(&self) -> bool {
+        self.unheard >= PROBES
     }
 
     /// Whether it was the network that kept the connection busy with what was lost.

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 
 use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::flow::Segment;
+use l7switch_engine::flow::segment::ACK;
+use l7switch_engine::flow::segment::RST;
 use l7switch_engine::flow::segment::SYN;
 
 use crate::client::Client;
@@ -335,6 +337,7 @@ impl World {
                         let way = format!("      → {}", self.hosts[host].name);
                         self.show(&way, &packet);
                     }
+                    self.came(host, &packet);
                     if !self.hosts[host].hangs {
                         self.hosts[host].stack.input(at, packet);
                         self.serve(host);
@@ -345,6 +348,15 @@ impl World {
                     self.show("→ switch", &packet);
                     if let Some(read) = wire::read(&packet) {
                         self.watch.of_server(&read.segment);
+                        let s = &read.segment;
+                        // A host that gives a silent peer up says so.
+                        if s.is(RST)
+                            && s.is(ACK)
+                            && let Some(conn) = self.of_server(s.source, s.destination)
+                        {
+                            let stream = &mut self.ledger.streams[conn];
+                            stream.excused |= stream.lost.hides_answers();
+                        }
                     }
                     let mut out = Vec::new();
                     let reopened = self.switch.input(at, &packet, &mut out);
@@ -517,6 +529,22 @@ impl World {
         {
             self.ticked = at;
             self.push(at.max(self.now), Event::Tick);
+        }
+    }
+
+    /// The connection of a segment between the switch and a server, whose end this is.
+    fn of_server(&self, server: Endpoint, other: Endpoint) -> Option<usize> {
+        let ends = self.switch.client_of(server, other)?;
+        self.watch.conn(&ends)
+    }
+
+    /// A packet comes to a host.
+    fn came(&mut self, host: usize, packet: &[u8]) {
+        if let (Role::Server(..), Some(read)) = (&self.hosts[host].role, wire::read(packet)) {
+            let (from, to) = (read.segment.source, read.segment.destination);
+            if let Some(conn) = self.of_server(to, from) {
+                self.ledger.streams[conn].lost.heard();
+            }
         }
     }
 

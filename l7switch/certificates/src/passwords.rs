@@ -54,7 +54,11 @@ pub enum UsersError {
 
 /// The users of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Passwords(HashMap<String, Hash>);
+pub struct Passwords {
+    hashes: HashMap<String, Hash>,
+    /// The one that takes the most work.
+    costliest: Option<Hash>,
+}
 
 /// A password's hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +79,15 @@ impl Passwords {
             path: path.to_owned(),
             error,
         })?;
-        let text = String::from_utf8_lossy(&bytes);
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let before = error.as_bytes().get(..error.utf8_error().valid_up_to());
+            let lines = before.unwrap_or_default().split(|byte| *byte == b'\n');
+            UsersError::Line {
+                path: path.to_owned(),
+                line: lines.count(),
+                problem: "this is not UTF-8",
+            }
+        })?;
         let mut hashes = HashMap::new();
         for (number, line) in text.lines().enumerate() {
             let error = |problem| UsersError::Line {
@@ -101,13 +113,14 @@ impl Passwords {
         if hashes.is_empty() {
             return Err(UsersError::Empty(path.to_owned()));
         }
-        Ok(Self(hashes))
+        let costliest = hashes.values().max_by_key(|hash| hash.work()).cloned();
+        Ok(Self { hashes, costliest })
     }
 
-    /// Whether a password is the user's: the work of a hash, also where there is no such user.
+    /// Whether a password is the user's. Where there is no such user, it takes the work of the costliest hash of the file.
     pub fn is_right(&self, user: &str, password: &[u8]) -> bool {
-        let own = self.0.get(user);
-        let hash = own.or_else(|| self.0.values().next());
+        let own = self.hashes.get(user);
+        let hash = own.or(self.costliest.as_ref());
         hash.is_some_and(|hash| hash.is_of(password)) && own.is_some()
     }
 }
@@ -161,6 +174,33 @@ impl Hash {
             _ => Err(
                 "this is no hash of bcrypt ($2y$), SHA-crypt ($5$, $6$) or Argon2: make it by `htpasswd -B`",
             ),
+        }
+    }
+
+    /// About how many microseconds comparing a password takes.
+    fn work(&self) -> u64 {
+        match self {
+            Self::Bcrypt(hash) => {
+                let cost = hash
+                    .parse::<HashParts>()
+                    .map_or(0, |parts| parts.get_cost());
+                60 << cost.min(MOST_COST)
+            }
+            Self::Sha(hash) => {
+                let rounds = hash
+                    .split('$')
+                    .find_map(|field| field.strip_prefix("rounds="));
+                rounds
+                    .and_then(|rounds| rounds.parse().ok())
+                    .unwrap_or(5000)
+            }
+            Self::Argon2(hash) => {
+                let parsed = phc::PasswordHash::new(hash).ok();
+                let params = parsed.and_then(|parsed| argon2::Params::try_from(&parsed).ok());
+                params.map_or(0, |params| {
+                    u64::from(params.m_cost()) * u64::from(params.t_cost())
+                })
+            }
         }
     }
 

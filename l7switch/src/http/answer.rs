@@ -19,7 +19,12 @@ pub type Answer = Response<Bytes>;
 
 /// A response with this content. To HEAD it has the head only, with the length of what GET would
 /// get (RFC 9110, 9.3.2).
-fn respond(status: StatusCode, content_type: &str, content: Bytes, method: &Method) -> Answer {
+fn respond(
+    status: StatusCode,
+    content_type: Option<&str>,
+    content: Bytes,
+    method: &Method,
+) -> Answer {
     let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
     let length = content.len();
     let mut response = Response::new(if bodiless || *method == Method::HEAD {
@@ -31,9 +36,8 @@ fn respond(status: StatusCode, content_type: &str, content: Bytes, method: &Meth
     if !bodiless {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-        if let Ok(value) = HeaderValue::from_str(content_type)
-            && length > 0
-        {
+        let content_type = content_type.map(HeaderValue::from_str);
+        if let Some(Ok(value)) = content_type.filter(|_| length > 0) {
             headers.insert(header::CONTENT_TYPE, value);
         }
     }
@@ -51,7 +55,7 @@ pub fn refuse(refusal: &Refusal, method: &Method) -> Answer {
     );
     let mut response = respond(
         status,
-        "text/plain; charset=utf-8",
+        Some("text/plain; charset=utf-8"),
         Bytes::from(text),
         method,
     );
@@ -97,7 +101,7 @@ pub fn for_grpc(answer: &Answer) -> Answer {
 /// A route's fixed response, with this content.
 pub fn fixed(fixed: &Respond, content: &Bytes, method: &Method) -> Answer {
     let status = StatusCode::from_u16(fixed.status).unwrap_or(StatusCode::OK);
-    respond(status, &fixed.content_type, content.clone(), method)
+    respond(status, Some(&fixed.content_type), content.clone(), method)
 }
 
 /// A page in place of an error. What the error's head says beside its content stays.
@@ -105,7 +109,7 @@ pub fn page(page: &Page, error: &Answer, method: &Method) -> Answer {
     let status = page.status(error.status());
     let mut response = respond(
         status,
-        &page.rules.content_type,
+        Some(&page.rules.content_type),
         page.content.clone(),
         method,
     );
@@ -120,7 +124,7 @@ pub fn page(page: &Page, error: &Answer, method: &Method) -> Answer {
 
 /// A response that another server has given, with these fields.
 pub fn of_server(status: StatusCode, fields: HeaderMap, content: Bytes, method: &Method) -> Answer {
-    let mut response = respond(status, "", content, method);
+    let mut response = respond(status, None, content, method);
     let headers = response.headers_mut();
     for (name, value) in &fields {
         headers.append(name, value.clone());
@@ -131,12 +135,12 @@ pub fn of_server(status: StatusCode, fields: HeaderMap, content: Bytes, method: 
 /// The answer to a challenge of ACME (RFC 8555, 8.3).
 pub fn challenge(answer: String, method: &Method) -> Answer {
     let kind = "application/octet-stream";
-    respond(StatusCode::OK, kind, Bytes::from(answer), method)
+    respond(StatusCode::OK, Some(kind), Bytes::from(answer), method)
 }
 
 /// A response without content.
 pub fn empty(status: StatusCode) -> Answer {
-    respond(status, "", Bytes::new(), &Method::GET)
+    respond(status, None, Bytes::new(), &Method::GET)
 }
 
 /// A redirect.
@@ -146,7 +150,7 @@ pub fn redirect(status: StatusCode, location: HeaderValue, method: &Method) -> A
     text.push(b'\n');
     let mut response = respond(
         status,
-        "text/plain; charset=utf-8",
+        Some("text/plain; charset=utf-8"),
         Bytes::from(text),
         method,
     );
@@ -168,5 +172,5 @@ pub fn last_stop(method: &Method) -> Result<Answer, Refusal> {
             "the switch does not echo requests",
         ));
     }
-    Ok(respond(StatusCode::OK, "text/plain", Bytes::new(), method))
+    Ok(respond(StatusCode::OK, None, Bytes::new(), method))
 }

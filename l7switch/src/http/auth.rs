@@ -34,6 +34,7 @@ use crate::record::Record;
 use crate::ruleset::filters::Edit;
 use crate::ruleset::users::Busy;
 use crate::ruleset::users::Claim;
+use crate::upstream::Keeps;
 use crate::upstream::Message;
 use crate::upstream::Patience;
 use crate::upstream::Told;
@@ -198,7 +199,15 @@ impl<C: Codec> Session<'_, C> {
             upload: &mut Upload::nothing(),
         };
         let own = &self.client.own;
-        let whole = call(pool, own, &mut message, &mut from, &mut timer, MOST).await?;
+        let whole = call(
+            pool,
+            own,
+            &mut message,
+            &mut from,
+            &mut timer,
+            Keeps::All(MOST),
+        )
+        .await?;
         let mut fields = Fields::default();
         fields.scan(&whole.bytes);
         let status = StatusCode::from_u16(whole.head.status);
@@ -252,7 +261,8 @@ impl<C: Codec> Session<'_, C> {
                 };
                 for (name, value) in head.fields() {
                     let kind = Present::named(name);
-                    if is(name) && !kind.has(Present::COOKIE.and(Present::FORWARDED)) {
+                    let is_passed = is(name) && !fields.names(request.bytes, name);
+                    if is_passed && !kind.has(Present::COOKIE.and(Present::FORWARDED)) {
                         push(&mut out, name, value);
                     }
                 }
@@ -260,6 +270,7 @@ impl<C: Codec> Session<'_, C> {
             }
         };
         let cookies: Vec<_> = fields.values(request.bytes, Present::COOKIE).collect();
+        let has_cookies = has_cookies && !fields.names(request.bytes, b"cookie");
         if has_cookies && !cookies.is_empty() {
             push(&mut out, b"cookie", &cookies.join(&b"; "[..]));
         }

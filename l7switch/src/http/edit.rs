@@ -82,6 +82,7 @@ pub(super) fn request(
     }
     // RFC 6265, 5.4, has one of it; several come from programs that do not know that.
     let cookies = present.has(Present::COOKIE)
+        && !fields.names(request.bytes, b"cookie")
         && fields
             .values(request.bytes, Present::COOKIE)
             .nth(1)

@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+use std::time::Instant;
 
 use bytes::Buf;
 use bytes::Bytes;
@@ -233,6 +234,12 @@ impl<C: Codec> Session<'_, C> {
             Some(_) => self.mirror(request, onward, source, &mut upload),
             None => None,
         };
+        if request.is_chunked {
+            let edit = onward.request_edit().into_owned();
+            if !edit.is_empty() {
+                upload.bar(edit);
+            }
+        }
         if let Some(rule) = &onward.pool.config().retries.rule
             && request.is_streamed
             && rule
@@ -241,7 +248,7 @@ impl<C: Codec> Session<'_, C> {
                 .any(|method| request.method == method.as_str())
             && !matches!(request.head.framing(), Framing::Length(length) if length > rule.body_limit)
         {
-            upload.copy(rule.body_limit);
+            upload.keep(rule.body_limit);
         }
         let patience = onward.patience();
         let is_named = edit::request(
@@ -265,7 +272,11 @@ impl<C: Codec> Session<'_, C> {
             method: request.method,
             is_upgrade: request.upgrade.is_some(),
             patience,
-            began: record.began(),
+            // Who is asked for permission has a time of its own.
+            began: match onward.granted.is_some() || onward.state.users.is_some() {
+                true => Instant::now(),
+                false => record.began(),
+            },
         };
         record.describe(|line| line.pool.clone_from(&onward.pool.config().name));
         let mut pool = onward.pool;
@@ -286,7 +297,7 @@ impl<C: Codec> Session<'_, C> {
             .await;
             // None of its servers has seen anything of the request: the next pool is asked at once, before checks know.
             match (&sent, onward.next(pool)) {
-                (Err(refusal), Some(next)) if is_unsent(refusal.reason) => {
+                (Err(refusal), Some(next)) if is_unsent(refusal.reason) && upload.can_begin() => {
                     pool = next;
                     message.stays = None;
                 }

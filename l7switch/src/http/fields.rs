@@ -195,6 +195,12 @@ impl Fields {
             || self.options(head).all(names_no_field)
     }
 
+    /// Whether Connection names this field.
+    pub(super) fn names(&self, head: &[u8], field: &[u8]) -> bool {
+        self.options(head)
+            .any(|option| option.eq_ignore_ascii_case(field))
+    }
+
     /// What Connection lists.
     fn options<'a>(&'a self, head: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         self.values(head, Present::CONNECTION)

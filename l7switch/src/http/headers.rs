@@ -70,6 +70,9 @@ impl Present {
             17 if is_word(name, b"transfer-encoding") => Self::TRANSFER_ENCODING,
             18 if is_word(name, b"proxy-authenticate") => Self::OTHERS,
             13.. if name.first_chunk().is_some_and(is_forwarded) => Self::FORWARDED,
+            9.. if matches!(name, [b'x' | b'X', ..]) && is_forwarded_with_underscores(name) => {
+                Self::FORWARDED
+            }
             _ => Self::NONE,
         }
     }
@@ -90,6 +93,26 @@ impl Present {
 #[inline]
 fn is_forwarded(start: &[u8; 12]) -> bool {
     is_word(start, b"x-forwarded-")
+}
+
+/// Whether a name is read as X-Real-IP or one of X-Forwarded-* by programs that take `_` for `-` (RFC 3875, 4.1.18).
+fn is_forwarded_with_underscores(name: &[u8]) -> bool {
+    const START: &[u8] = b"x-forwarded-";
+    name.contains(&b'_')
+        && (is_read_as(name, b"x-real-ip")
+            || name
+                .get(..START.len())
+                .is_some_and(|start| is_read_as(start, START)))
+}
+
+/// Whether two names are the same for programs that take `_` for `-`, such as those behind CGI (RFC 3875, 4.1.18): the case of letters
+/// does not count either.
+pub fn is_read_as(one: &[u8], other: &[u8]) -> bool {
+    let form = |byte: &u8| match byte {
+        b'_' => b'-',
+        byte => byte.to_ascii_lowercase(),
+    };
+    one.len() == other.len() && one.iter().map(form).eq(other.iter().map(form))
 }
 
 /// Whether a name, which is a token, is this word in any case. The word has no letters but lower case ones.

@@ -18,6 +18,7 @@ use super::session::Session;
 use super::upload::Upload;
 use crate::net::timer::Timer;
 use crate::observe::stats::Copying;
+use crate::upstream::Keeps;
 use crate::upstream::Message;
 use crate::upstream::Nobody;
 use crate::upstream::Own;
@@ -153,7 +154,9 @@ impl Mirror {
         };
         let mut timer = Timer::default();
         let (pool, own) = (&self.pool, &self.own);
-        let answered = call(pool, own, &mut message, &mut Nobody, &mut timer, MOST).await;
+        timer.set_limit(message.began.checked_add(response));
+        let keeps = Keeps::Nothing(MOST);
+        let answered = call(pool, own, &mut message, &mut Nobody, &mut timer, keeps).await;
         if let Err(refusal) = answered {
             let reason = refusal.reason.as_str();
             tracing::debug!(pool = pool.config().name, reason, "a copy failed");

@@ -457,10 +457,12 @@ fn check_websocket(
     if head.status == 101 {
         let said = fields.of(bytes, &[header::SEC_WEBSOCKET_ACCEPT]);
         let mut said = said.get_all(header::SEC_WEBSOCKET_ACCEPT).iter();
-        let is_right = said.next().is_some_and(|accept| accept == wanted) && said.next().is_none();
+        let is_right = said.next().is_some_and(|accept| accept == wanted)
+            && said.next().is_none()
+            && fields.names(bytes, b"upgrade");
         return is_right
             .then_some(())
-            .ok_or("the server's Sec-WebSocket-Accept is wrong");
+            .ok_or("the server's answer to the WebSocket handshake is wrong");
     }
     if (200..300).contains(&head.status) {
         return Err("the server did not change to the WebSocket protocol");

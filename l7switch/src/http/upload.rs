@@ -24,6 +24,7 @@ use crate::net::stream::MaybeRaw;
 use crate::net::stream::poll_write_both;
 use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
+use crate::ruleset::filters::Edit;
 use crate::upstream::Feed;
 use crate::upstream::ServerStream;
 use crate::upstream::WaitsFor;
@@ -58,6 +59,8 @@ pub(super) struct Upload {
     waits_for: WaitsFor,
     expects: Expects,
     copy: Option<Box<Copied>>,
+    /// Fields that the rules take out or set: none of these names comes in a trailer section.
+    barred: Option<Box<Edit>>,
     /// What comes behind data that were kept: the end, with the lines of its trailer section.
     end_again: Option<Vec<u8>>,
 }
@@ -67,6 +70,8 @@ pub(super) struct Upload {
 struct Copied {
     data: Vec<u8>,
     most: u64,
+    /// It may go to another server while it has at most so many bytes.
+    again: u64,
     /// The lines of the trailer section, where all has come.
     end: Option<Vec<u8>>,
 }
@@ -112,8 +117,14 @@ impl Upload {
             waits_for: WaitsFor::Server,
             expects: Expects::Nothing,
             copy: None,
+            barred: None,
             end_again: None,
         }
+    }
+
+    /// Bars fields from the trailer section that these edits take out or set.
+    pub(super) fn bar(&mut self, edit: Edit) {
+        self.barred = Some(Box::new(edit));
     }
 
     /// Keeps what passes: at most so many bytes, or as many as were wanted before.
@@ -122,10 +133,36 @@ impl Upload {
             Box::new(Copied {
                 data: Vec::new(),
                 most,
+                again: 0,
                 end: None,
             })
         });
         copy.most = copy.most.max(most);
+    }
+
+    /// Keeps what passes for another server: at most so many bytes.
+    pub(super) fn keep(&mut self, most: u64) {
+        self.copy(most);
+        if let Some(copy) = &mut self.copy {
+            copy.again = most;
+        }
+    }
+
+    /// Whether nothing has been taken from the client.
+    fn is_fresh(&self) -> bool {
+        self.state == State::Open
+            && self.bytes == 0
+            && self.framing.is_empty()
+            && self.data.is_empty()
+            && self.inside == 0
+    }
+
+    /// Whether the content can go to a server from its start.
+    pub(super) fn can_begin(&self) -> bool {
+        let kept = self.copy.as_ref().filter(|copy| copy.again > 0);
+        !self.is_streamed
+            || self.is_fresh()
+            || kept.is_some_and(|copy| wide(copy.data.len()) <= copy.again)
     }
 
     /// Whether something is still kept.
@@ -145,7 +182,7 @@ impl Upload {
 
     /// Begins anew with what was kept.
     fn repeat(&mut self) {
-        let Some(copy) = self.copy.as_ref().filter(|_| self.is_streamed) else {
+        let Some(copy) = &self.copy else {
             return;
         };
         self.framing.clear();
@@ -266,7 +303,15 @@ impl Upload {
                         b"0\r\n"
                     };
                     self.framing.extend_from_slice(end);
-                    headers::clean_trailer_lines(&trailers, &mut self.framing);
+                    let barred = self.barred.as_deref();
+                    let lines = trailers.split_inclusive(|byte| *byte == b'\n');
+                    let kept = lines.filter(|line| {
+                        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+                        !barred.is_some_and(|edit| edit.replaces(name))
+                    });
+                    for line in kept {
+                        headers::clean_trailer_lines(line, &mut self.framing);
+                    }
                     self.framing.extend_from_slice(b"\r\n");
                 }
             }
@@ -447,11 +492,15 @@ impl<C: Codec> Feed for From<'_, C> {
         !self.upload.is_streamed
     }
 
-    fn can_repeat(&self) -> bool {
-        !self.upload.is_streamed || self.upload.is_copying()
+    fn can_begin(&self) -> bool {
+        self.upload.can_begin()
     }
 
-    fn repeat(&mut self) {
-        self.upload.repeat();
+    fn begin(&mut self) -> bool {
+        let can_begin = self.upload.can_begin();
+        if can_begin && self.upload.is_streamed && !self.upload.is_fresh() {
+            self.upload.repeat();
+        }
+        can_begin
     }
 }

@@ -12,6 +12,8 @@ use l7switch_rules::template::Template;
 
 use l7switch_rules::rewrite::Rewrite;
 
+use crate::http::headers;
+
 /// Header edits with names and values in the form in which messages have them.
 #[derive(Clone, Debug, Default)]
 pub struct Edit {
@@ -105,7 +107,7 @@ impl Edit {
 
     /// Whether fields of this name that are there go away.
     pub fn replaces(&self, name: &[u8]) -> bool {
-        let is = |other: &HeaderName| name.eq_ignore_ascii_case(other.as_str().as_bytes());
+        let is = |other: &HeaderName| headers::is_read_as(name, other.as_str().as_bytes());
         self.remove.iter().any(is) || self.set.iter().any(|(other, _)| is(other))
     }
 

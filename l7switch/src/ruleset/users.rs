@@ -29,9 +29,9 @@ const LONGEST: usize = 256;
 const WAIT: Duration = Duration::from_secs(5);
 
 /// Passwords that are compared at the same time: half of the processors go on with all else.
-static COMPARING: LazyLock<Semaphore> = LazyLock::new(|| {
+static COMPARING: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    Semaphore::new(processors.div_ceil(2))
+    Arc::new(Semaphore::new(processors.div_ceil(2)))
 });
 
 static KEY: LazyLock<Option<hmac::Key>> =
@@ -117,12 +117,14 @@ impl Users {
     ///
     /// Too many passwords are compared already.
     pub async fn is_right(self: &Arc<Self>, user: String, password: Vec<u8>) -> Result<bool, Busy> {
-        let permit = match timeout(WAIT, COMPARING.acquire()).await {
+        let permit = match timeout(WAIT, Arc::clone(&COMPARING).acquire_owned()).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_)) | Err(_) => return Err(Busy),
         };
         let users = Arc::clone(self);
         let compared = spawn_blocking(move || {
+            // Held for as long as the work takes: a client that leaves ends its wait, and not the work.
+            let _permit = permit;
             let is_right = users.passwords.is_right(&user, &password);
             if let Some(key) = KEY.as_ref().filter(|_| is_right) {
                 let tag = hmac::sign(key, &password);
@@ -131,9 +133,7 @@ impl Users {
             }
             is_right
         });
-        let is_right = compared.await;
-        drop(permit);
-        is_right.map_err(|_| Busy)
+        compared.await.map_err(|_| Busy)
     }
 }
 
@@ -169,6 +169,18 @@ mod tests {
         let known = Claim::Known("alice".to_owned());
         assert_eq!(users.claim(&value("alice", "secret")), known);
         assert_eq!(users.claim(&value("alice", "wrong")), new("wrong"));
+    }
+
+    /// As many are compared as may be, whoever waits for it.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_wait_that_is_given_up_ends_no_work() {
+        let costly = BCRYPT.replace("$05$", "$11$");
+        let users = users(&format!("alice:{costly}\n"));
+        let right = users.is_right("alice".to_owned(), b"guess".to_vec());
+        let waited = timeout(Duration::from_millis(20), right).await;
+        assert!(waited.is_err(), "{waited:?}");
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        assert!(COMPARING.available_permits() < processors.div_ceil(2));
     }
 
     #[test]

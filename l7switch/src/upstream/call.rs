@@ -46,6 +46,15 @@ pub struct Whole {
     pub content: BytesMut,
 }
 
+/// What is done with the content.
+#[derive(Clone, Copy, Debug)]
+pub enum Keeps {
+    /// All of it is kept, which is at most so many bytes.
+    All(usize),
+    /// It is dropped as it comes. Behind so many bytes the connection ends.
+    Nothing(usize),
+}
+
 /// No client: nobody sends more content, or goes away.
 #[derive(Debug)]
 pub struct Nobody;
@@ -76,7 +85,7 @@ impl Feed for Nobody {
     }
 }
 
-/// Sends a request, and reads the response with at most so many bytes of content. The connection is kept where it can be.
+/// Sends a request, and reads the response. The connection is kept where it can be.
 ///
 /// # Errors
 ///
@@ -87,7 +96,7 @@ pub async fn call<F: Feed>(
     message: &mut Message<'_>,
     feed: &mut F,
     timer: &mut Timer,
-    most: usize,
+    keeps: Keeps,
 ) -> Result<Whole, Refusal> {
     let mut buffer = BytesMut::new();
     let mut answered = send(pool, own, message, |_| (), feed, timer, &mut buffer).await?;
@@ -96,7 +105,7 @@ pub async fn call<F: Feed>(
     while answered.head.interim() {
         passed = passed.saturating_add(1);
         buffer.advance(answered.length);
-        if passed > MOST_INTERIM || answered.head.status == 101 {
+        if passed > MOST_INTERIM {
             answered.lease.failed();
             return Err(no_response());
         }
@@ -112,6 +121,11 @@ pub async fn call<F: Feed>(
         mut lease,
         ..
     } = answered;
+    // Nobody has asked for another protocol; and there are no others (RFC 9110, 15).
+    if !(200..600).contains(&head.status) {
+        lease.failed();
+        return Err(no_response());
+    }
     let bytes = buffer.split_to(length);
     let kind = if *message.method == Method::HEAD {
         RequestKind::Head
@@ -120,15 +134,22 @@ pub async fn call<F: Feed>(
     };
     let mut decoder = Decoder::of_response(head.body(kind));
     let mut content = BytesMut::new();
+    let mut read = 0_usize;
     loop {
         let Ok(decoded) = decoder.decode(&mut buffer) else {
             lease.failed();
             return Err(no_response());
         };
         let has_surplus = decoded.length < buffer.len();
-        content.extend_from_slice(buffer.get(decoded.data).unwrap_or_default());
-        if content.len() > most {
-            return Err(too_long());
+        read = read.saturating_add(decoded.data.len());
+        match keeps {
+            Keeps::All(most) if read > most => return Err(too_long()),
+            Keeps::All(_) => {
+                content.extend_from_slice(buffer.get(decoded.data).unwrap_or_default());
+            }
+            // Reading more costs more than another connection.
+            Keeps::Nothing(most) if read > most => break,
+            Keeps::Nothing(_) => (),
         }
         if decoded.ended {
             if has_surplus {

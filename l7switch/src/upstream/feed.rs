@@ -50,13 +50,15 @@ pub trait Feed {
     /// Whether there is no content but what was sent with the head.
     fn is_untouched(&self) -> bool;
 
-    /// Whether all content that has gone is kept, and can go again.
-    fn can_repeat(&self) -> bool {
+    /// Whether the content can go from its start: nothing of it has gone, or all that has is kept.
+    fn can_begin(&self) -> bool {
         self.is_untouched()
     }
 
-    /// Begins with the content anew.
-    fn repeat(&mut self) {}
+    /// Has the content go from its start: another server, or another connection, gets it. `false`: it cannot.
+    fn begin(&mut self) -> bool {
+        self.can_begin()
+    }
 }
 
 /// Why a wait ended without what it was for.

@@ -21,6 +21,7 @@ mod server;
 mod stream;
 mod tls;
 
+pub use call::Keeps;
 pub use call::Nobody;
 pub use call::call;
 pub use connect::ConnectError;

@@ -119,7 +119,6 @@ pub async fn send<F: Feed>(
     let mut last = None;
     let mut next = message.stays.and_then(|index| pool.take(index));
     let mut repeating = None;
-    let mut was_sent = false;
     loop {
         if timer.is_over() {
             return Err(Broke::Over.refusal());
@@ -180,8 +179,8 @@ pub async fn send<F: Feed>(
                 Instant::now()
             };
             timer.set_now(began);
-            if std::mem::replace(&mut was_sent, true) {
-                feed.repeat();
+            if !feed.begin() {
+                return Err(last.unwrap_or_else(no_response));
             }
             let sent = attempt(server, stream, message, rule, feed, timer, buffer).await;
             let refusal = match sent {
@@ -260,6 +259,8 @@ pub async fn send<F: Feed>(
             }
         }
         last = Some(refusal);
+        // The next attempt has its own time.
+        message.began = Instant::now();
     }
 }
 
@@ -331,7 +332,7 @@ fn rule_allows<F: Feed>(rule: &RetryRule, message: &Message<'_>, feed: &F) -> bo
     let is_short = u64::try_from(message.content.len()).is_ok_and(|had| had <= rule.body_limit);
     !message.is_upgrade
         && is_short
-        && feed.can_repeat()
+        && feed.can_begin()
         && methods.any(|method| message.method == method.as_str())
 }
 

@@ -178,6 +178,13 @@ async fn gate() -> Server {
                 "empty" => "HTTP/1.1 204 No Content\r\n\r\n",
                 "later" => "HTTP/1.1 302 Found\r\nLocation: https://login.example/\r\nSet-Cookie: a=1\r\n\
                      Set-Cookie: b=2\r\nConnection: x-hop\r\nX-Hop: 1\r\nContent-Length: 5\r\n\r\nlogin",
+                "page" => "HTTP/1.1 401 No\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nno",
+                "change" => "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+                "odd" => "HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n",
+                "slow" => {
+                    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+                    "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+                }
                 "broken" => "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
                 "long" => {
                     conn.send("HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\n\r\n").await;
@@ -289,13 +296,19 @@ async fn without_an_answer_nobody_comes_in() {
         gate.address,
         ", timeout = \"300ms\"",
     ));
-    for (cookie, expected) in [("broken", 502), ("long", 502), ("silent", 504)] {
+    for (cookie, expected) in [
+        ("broken", 502),
+        ("long", 502),
+        ("change", 502),
+        ("odd", 502),
+        ("silent", 504),
+    ] {
         let fields = format!("Cookie: {cookie}\r\n");
         assert_eq!(ask(&switch, "GET /", &fields).await.0, expected, "{cookie}");
     }
     let nobody = start(&asking(server.address, closed_port().await, ""));
     assert_eq!(ask(&nobody, "GET /", "Cookie: good\r\n").await.0, 502);
-    assert_eq!(refused(&switch, "auth_failed"), 3);
+    assert_eq!(refused(&switch, "auth_failed"), 5);
     assert_eq!(refused(&nobody, "auth_failed"), 1);
     assert!(server.heads().is_empty());
 }
@@ -312,4 +325,78 @@ async fn only_fields_that_are_named_are_told() {
     assert_eq!(field(&asked, "cookie").as_deref(), Some("good"));
     assert_eq!(field(&asked, "authorization"), None);
     assert!(field(&asked, "x-forwarded-uri").is_some());
+}
+
+#[tokio::test]
+async fn an_answer_has_the_type_that_was_said() {
+    let (server, gate) = (Server::saying("in").await, gate().await);
+    let switch = start(&asking(server.address, gate.address, ""));
+    for (cookie, types) in [("page", vec!["text/html"]), ("none", vec![])] {
+        let fields = format!("Cookie: {cookie}\r\n");
+        let (_, head, _) = ask(&switch, "GET /", &fields).await;
+        let lines = head.lines().filter_map(|line| line.split_once(": "));
+        let found: Vec<_> = lines
+            .filter(|(name, _)| name.eq_ignore_ascii_case("content-type"))
+            .map(|(_, value)| value)
+            .collect();
+        assert_eq!(found, types, "{head}");
+    }
+}
+
+/// The time that permission takes is not the real server's.
+#[tokio::test]
+async fn who_is_asked_slowly_blames_nobody() {
+    let (server, gate) = (Server::saying("in").await, gate().await);
+    let rules = asking(server.address, gate.address, "").replacen(
+        "[pool.p]\n",
+        "[pool.p]\nresponse_timeout = \"300ms\"\n",
+        1,
+    );
+    let switch = start(&rules);
+    let mut client = Raw::connect(address(&switch, "web")).await;
+    for _ in 0..3 {
+        client
+            .send("GET / HTTP/1.1\r\nHost: a\r\nCookie: slow\r\n\r\n")
+            .await;
+        assert_eq!(client.response().await.0, 200);
+    }
+}
+
+/// Names that programs take for the same as those that the rules control.
+#[tokio::test]
+async fn no_field_passes_in_disguise() {
+    let server = Server::start(|mut conn, _, seen| async move {
+        while let Some(head) = conn.head().await {
+            let (_, trailers) = conn.chunks().await;
+            seen.lock().unwrap().push(head + &trailers);
+            conn.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                .await;
+        }
+    })
+    .await;
+    let gate = gate().await;
+    let keys = ", response_headers = [\"X-Auth-User\"]";
+    let switch = start(&asking(server.address, gate.address, keys));
+    let mut client = Raw::connect(address(&switch, "web")).await;
+    client
+        .send(
+            "POST / HTTP/1.1\r\nHost: a\r\nCookie: good\r\nX_Auth_User: root\r\nx-auth_user: root\r\n\
+             X-Forwarded_Uri: /public\r\nX_Forwarded_For: 1.1.1.1\r\nX_Real_IP: 1.1.1.1\r\nX_Other: 1\r\n\
+             Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-Auth-User: root\r\nX-Fine: 1\r\n\r\n",
+        )
+        .await;
+    assert_eq!(client.response().await.0, 200);
+    for head in [gate.heads().pop().unwrap(), server.heads().pop().unwrap()] {
+        let lower = head.to_lowercase();
+        for name in ["x-forwarded_uri", "x_forwarded_for", "x_real_ip"] {
+            assert!(!lower.contains(name), "{head}");
+        }
+        assert!(lower.contains("x_other"), "{head}");
+    }
+    let head = server.heads().pop().unwrap().to_lowercase();
+    assert!(
+        head.contains("x-auth-user: alice") && head.contains("x-fine: 1"),
+        "{head}"
+    );
+    assert!(!head.contains("root"), "{head}");
 }

@@ -323,3 +323,107 @@ async fn content_that_is_too_long_is_sent_once() {
         assert_eq!(answer.0, 200);
     }
 }
+
+/// A server has read all of it, and another pool is asked: it gets all of it too.
+#[tokio::test]
+async fn a_fallback_pool_gets_the_content_from_its_start() {
+    for (framing, pieces) in [
+        ("Content-Length: 12", vec!["abcdefghijkl"]),
+        ("Content-Length: 12", vec!["", "abcd", "efghijkl"]),
+        (
+            "Transfer-Encoding: chunked",
+            vec!["", "4\r\nabcd\r\n", "8\r\nefghijkl\r\n0\r\n\r\n"],
+        ),
+    ] {
+        let (gone, good) = (noting("", 4).await, noting(GOOD, 0).await);
+        let closed = crate::support::closed_port().await;
+        let pool = format!(
+            "scheduler = \"rr\"\npassive = {{ failures = 0 }}\nfallback = \"f\"\n\
+             retries = {{ on = [\"reset\", \"connect\"] }}\n[pool.f]\nservers = \"{}\"\n",
+            good.address
+        );
+        let switch = start(&simple(&[gone.address, closed], "", &pool));
+        for _ in 0..2 {
+            let mut client = Raw::connect(address(&switch, "web")).await;
+            let mut first = format!("PUT / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n");
+            first.push_str(pieces[0]);
+            client.send(first).await;
+            for piece in &pieces[1..] {
+                client.send(piece).await;
+                tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+            }
+            let (code, _, body) = client.response().await;
+            assert_eq!(
+                (code, body),
+                (200, b"good".to_vec()),
+                "{framing} {pieces:?}"
+            );
+            assert_eq!(good.heads().pop().unwrap(), "abcdefghijkl|");
+        }
+    }
+}
+
+/// Content of which a server has seen some and that is not kept goes to nobody else.
+#[tokio::test]
+async fn a_fallback_pool_gets_no_rest() {
+    let (gone, good) = (noting("", 4).await, noting(GOOD, 0).await);
+    let pool = format!(
+        "passive = {{ failures = 0 }}\nfallback = \"f\"\n\
+         retries = {{ on = [\"reset\", \"connect\"], body_limit = 1 }}\n[pool.f]\nservers = \"{}\"\n",
+        good.address
+    );
+    let switch = start(&simple(&[gone.address], "", &pool));
+    let mut client = Raw::connect(address(&switch, "web")).await;
+    client
+        .send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\nabcd")
+        .await;
+    tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+    client.send("efghijkl").await;
+    assert_eq!(client.response().await.0, 502);
+    assert!(good.heads().is_empty());
+}
+
+/// What the attempts before have taken is not counted against a server.
+#[tokio::test]
+async fn each_attempt_has_its_own_time() {
+    let (silent, good) = (answering("wait").await, answering(GOOD).await);
+    let rules = rules(&[&silent, &good], "{ on = \"timeout\" }") + "response_timeout = \"200ms\"\n";
+    let switch = start(&rules);
+    for _ in 0..4 {
+        let mut client = Raw::connect(address(&switch, "web")).await;
+        for _ in 0..2 {
+            // The second one finds kept connections.
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+            assert_eq!(client.response().await.0, 200);
+        }
+    }
+    let servers = l7switch::admin::servers(&switch);
+    let failures = |address: String| {
+        let server = servers.iter().find(|one| one.address == address);
+        server.unwrap().failures
+    };
+    assert_eq!(failures(good.address.to_string()), 0);
+}
+
+/// What a mirror keeps is not what may be sent again.
+#[tokio::test]
+async fn a_mirror_widens_no_limit() {
+    let (busy, good) = (noting(BUSY, 0).await, noting(GOOD, 0).await);
+    let rules = rules(&[&busy, &good], "{ on = 503, body_limit = 4 }");
+    let mirror = "pool = \"p\"\nmirror = { pool = \"m\" }\n";
+    let rules = rules.replacen("pool = \"p\"\n", mirror, 1)
+        + &format!("\n[pool.m]\nservers = \"{}\"\n", good.address);
+    let switch = start(&rules);
+    let mut codes = Vec::new();
+    for _ in 0..2 {
+        let mut client = Raw::connect(address(&switch, "web")).await;
+        client
+            .send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
+            .await;
+        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        client.send("hello").await;
+        codes.push(client.response().await.0);
+    }
+    codes.sort_unstable();
+    assert_eq!(codes, [200, 503]);
+}

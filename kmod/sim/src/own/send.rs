@@ -14,6 +14,7 @@ use super::tcb::SECOND;
 use super::tcb::State;
 use super::tcb::Tcb;
 use super::tcb::before;
+use crate::lost::PROBES;
 use crate::rng::Rng;
 use crate::wire::Header;
 
@@ -282,7 +283,7 @@ impl Tcb {
             let wait = after + u64::from(self.probes) * 5 * SECOND;
             if out.now >= self.heard + wait {
                 self.probes += 1;
-                if self.probes > 9 {
+                if self.probes > PROBES {
                     self.emit(self.max, RST | ACK, &[], out);
                     self.state = State::Reset;
                     return;
