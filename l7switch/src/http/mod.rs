@@ -22,6 +22,7 @@ mod mirror;
 mod onward;
 mod own;
 pub mod plan;
+mod refusals;
 mod response;
 pub mod routed;
 mod scan;

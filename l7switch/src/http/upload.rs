@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use bytes::BytesMut;
-use http::StatusCode;
 use tokio::io::AsyncWrite;
 use tokio::time::Sleep;
 
@@ -18,11 +17,12 @@ use super::Codec;
 use super::Piece;
 use super::SPLICED;
 use super::exchange::wide;
+use super::refusals::broken_off;
+use super::refusals::too_long;
 use crate::http::headers;
 use crate::net::splice::Pipe;
 use crate::net::stream::MaybeRaw;
 use crate::net::stream::poll_write_both;
-use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
 use crate::ruleset::filters::Edit;
 use crate::upstream::Feed;
@@ -440,24 +440,6 @@ impl Upload {
             self.frame(piece);
         }
     }
-}
-
-/// The refusal of content that ends early.
-pub(super) fn broken_off() -> Refusal {
-    Refusal::new(
-        Reason::BodyBroken,
-        StatusCode::BAD_REQUEST,
-        "the content of the request broke off",
-    )
-}
-
-/// The refusal of content that is longer than it may be.
-pub(super) fn too_long() -> Refusal {
-    Refusal::new(
-        Reason::BodyTooLarge,
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "the content of the request is too long",
-    )
 }
 
 /// An upload and where it comes from.
