@@ -131,7 +131,7 @@ pub struct Smol {
     accepted: VecDeque<Handle>,
     base: u64,
     /// The latest SYN of a peer.
-    syns: HashMap<Endpoint, u32>,
+    syns: HashMap<(Endpoint, Endpoint), u32>,
     /// When something was last sent that has a number: by local and remote end.
     sent: HashMap<(Endpoint, Endpoint), u64>,
 }
@@ -298,7 +298,8 @@ impl Stack for Smol {
             let segment = read.segment;
             if segment.flags & (SYN | ACK) == SYN {
                 // smoltcp (0.14) would open another connection of the same addresses and ports beside the old one.
-                let seen = self.syns.insert(segment.source, segment.seq) == Some(segment.seq);
+                let ends = (segment.source, segment.destination);
+                let seen = self.syns.insert(ends, segment.seq) == Some(segment.seq);
                 let olds = self.sockets.iter_mut().filter_map(|(_, socket)| {
                     let smoltcp::socket::Socket::Tcp(socket) = socket;
                     let same = end(socket.remote_endpoint()) == segment.source
