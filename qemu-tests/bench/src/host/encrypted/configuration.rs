@@ -173,7 +173,8 @@ mod tests {
 
     #[test]
     fn all_speak_http2_to_a_server_of_grpc_only() {
-        let configurations: [(fn(&Place) -> String, &str); 4] = [
+        type Write = fn(&Place) -> String;
+        let configurations: [(Write, &str); 4] = [
             (haproxy, " proto h2\n"),
             (nginx, "grpc_pass"),
             (envoy, "http2_protocol_options"),
