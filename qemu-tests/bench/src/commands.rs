@@ -167,13 +167,14 @@ fn publish(name: &str, text: &str, dry: bool) -> Result<()> {
     Ok(())
 }
 
-/// Measures the front beside other proxies on this machine, prints the page, and records it where it is not `dry`.
+/// Measures the front beside other proxies on this machine in these cases, or in all, prints the page, and records it where it
+/// is not `dry`.
 ///
 /// # Errors
 ///
 /// Where a program is missing or fails, or the page cannot be written.
-pub(crate) fn bench_host(plan: host::Plan, dry: bool) -> Result<ExitCode> {
-    let findings = host::measure(plan)?;
+pub(crate) fn bench_host(plan: host::Plan, cases: &[String], dry: bool) -> Result<ExitCode> {
+    let findings = host::measure(plan, cases)?;
     let processors = thread::available_parallelism().map_or(0, usize::from);
     let place = place(&format!("{}, {processors} processors", distribution()))?;
     publish("host.md", &host::page(&findings, &place), dry)?;

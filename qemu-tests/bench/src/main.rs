@@ -59,10 +59,16 @@ enum Command {
     Host {
         #[command(flatten)]
         plan: host::Plan,
+        /// Only these cases; with --dry
+        #[arg(long = "case", requires = "dry")]
+        cases: Vec<String>,
         /// Do not record it
         #[arg(long)]
         dry: bool,
     },
+    /// A client of TLS that only shakes hands
+    #[command(hide = true)]
+    Handshakes(host::Handshakes),
     /// Measures locks that wait for one another on two processors, and records it in docs/measurements/
     Locks(commands::Wanted),
     /// Measures what the module's connections take of memory, and records it in docs/measurements/
@@ -104,7 +110,8 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Measure(arguments) => commands::bench(&arguments, &init()?),
         Command::Gate => commands::gate(&init()?),
-        Command::Host { plan, dry } => commands::bench_host(plan, dry),
+        Command::Host { plan, cases, dry } => commands::bench_host(plan, &cases, dry),
+        Command::Handshakes(client) => client.run().map(|()| ExitCode::SUCCESS),
         Command::Locks(arguments) => commands::bench_locks(&arguments, &init()?),
         Command::Memory { dry } => commands::bench_memory(dry, &init()?),
         Command::Profile {

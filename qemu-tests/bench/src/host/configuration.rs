@@ -5,8 +5,9 @@
 use std::net::SocketAddr;
 
 /// Envoy's "What are best practices for benchmarking Envoy?": no circuit breaking, no generated request IDs, no dynamic
-/// statistics. Nothing is logged where nothing is said; connections to servers stay.
-pub(super) fn envoy(at: SocketAddr, to: SocketAddr) -> String {
+/// statistics. Nothing is logged where nothing is said; connections to servers stay. `chain` and `cluster` are more lines of
+/// the filter chain and of the cluster, for what is not in clear text or not HTTP/1.1.
+pub(super) fn envoy(at: SocketAddr, to: SocketAddr, chain: &str, cluster: &str) -> String {
     let address = |of: SocketAddr| {
         format!(
             "{{ socket_address: {{ address: \"{}\", port_value: {} }} }}",
@@ -36,14 +37,14 @@ pub(super) fn envoy(at: SocketAddr, to: SocketAddr) -> String {
           http_filters:
           - name: envoy.filters.http.router
             typed_config: {{ "@type": {kind}.http.router.v3.Router, dynamic_stats: false }}
-  clusters:
+{chain}  clusters:
   - name: servers
     type: STATIC
     circuit_breakers: {{ thresholds: [{{ {limits} }}] }}
     load_assignment:
       cluster_name: servers
       endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {to} }} }}] }}]
-"#
+{cluster}"#
     )
 }
 
@@ -58,14 +59,14 @@ pub(super) fn traefik(at: SocketAddr, routes: &str) -> String {
     )
 }
 
-/// Traefik's routing configuration: connections to servers stay, up to as many as the client has, or 200, what Traefik
-/// takes otherwise.
-pub(super) fn traefik_routes(to: SocketAddr, connections: u32) -> String {
+/// Traefik's routing configuration; `to` is the server's URL. Connections to servers stay, up to as many as the client has,
+/// or 200, what Traefik takes otherwise.
+pub(super) fn traefik_routes(to: &str, connections: u32) -> String {
     let kept = connections.max(200);
     format!(
         "[http.routers.bench]\nrule = \"PathPrefix(`/`)\"\nservice = \"servers\"\n\
          [http.services.servers.loadBalancer]\nserversTransport = \"kept\"\n\
-         [[http.services.servers.loadBalancer.servers]]\nurl = \"http://{to}\"\n\
+         [[http.services.servers.loadBalancer.servers]]\nurl = \"{to}\"\n\
          [http.serversTransports.kept]\nmaxIdleConnsPerHost = {kept}\n"
     )
 }

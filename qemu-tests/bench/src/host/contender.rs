@@ -34,6 +34,12 @@ impl Contender {
         Self::Traefik,
     ];
 
+    /// All but [`Self::Direct`].
+    pub(super) fn proxies() -> &'static [Self] {
+        let [_direct, proxies @ ..] = const { &Self::ALL };
+        proxies
+    }
+
     /// Its name for people, and of its files.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -83,9 +89,20 @@ impl Programs {
         })
     }
 
+    /// Envoy's command line: one worker.
+    pub(super) fn envoy_line(&self, file: &str) -> Vec<String> {
+        let envoy = self.envoy.display().to_string();
+        let options = ["--disable-hot-restart", "--log-level", "error"];
+        [&envoy, "-c", file, "--concurrency", "1"]
+            .into_iter()
+            .chain(options)
+            .map(str::to_owned)
+            .collect()
+    }
+
     /// Names and versions.
     pub(super) fn versions(&self) -> Result<Vec<String>> {
-        let programs: [(&str, &Path, &str); 7] = [
+        let programs: [(&str, &Path, &str); 9] = [
             ("l7switch", &self.front, "--version"),
             ("HAProxy", Path::new("haproxy"), "-v"),
             ("nginx", Path::new("nginx"), "-v"),
@@ -93,6 +110,8 @@ impl Programs {
             ("Traefik", &self.traefik, "version"),
             ("wrk", Path::new("wrk"), "-v"),
             ("oha", &self.oha, "--version"),
+            ("h2load", Path::new("h2load"), "--version"),
+            ("nghttpd", Path::new("nghttpd"), "--version"),
         ];
         let named = programs.into_iter().map(|(name, program, option)| {
             let output = command(program)
@@ -148,6 +167,7 @@ mod tests {
                 "Version:      3.7.15\nCodename:     langres\nGo version:   go1.26.9\n",
                 "3.7.15",
             ),
+            ("h2load nghttp2/1.52.0\n", "1.52.0"),
             (
                 "wrk debian/4.1.0-4+b1 [epoll] Copyright (C) 2012 Will Glozer\n",
                 "4.1.0-4+b1",

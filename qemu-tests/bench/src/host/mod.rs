@@ -6,12 +6,14 @@
 
 mod configuration;
 mod contender;
+mod encrypted;
 mod latency;
 mod rates;
 mod report;
 mod stage;
 mod time;
 
+pub(crate) use encrypted::Handshakes;
 pub(crate) use report::page;
 
 use l7switch_qemu_tests::error::Error;
@@ -46,6 +48,8 @@ pub(crate) struct Findings {
     /// The share of time that the processors were idle before all this.
     idle: f64,
     rates: Vec<Rates>,
+    /// Of the cases with TLS.
+    encrypted: Vec<Rates>,
     latencies: Vec<Latencies>,
     /// Names and versions of all programs.
     versions: Vec<String>,
@@ -62,12 +66,28 @@ const CLIENTS: u8 = 0;
 /// The proxies' processor.
 const PROXIES: u8 = 1;
 
-/// Measures.
+/// Measures these cases, or all where none is named.
 ///
 /// # Errors
 ///
-/// Where a program is missing or fails, or a request fails.
-pub(crate) fn measure(plan: Plan) -> Result<Findings> {
+/// Where a case or a program is missing, or a program or a request fails.
+pub(crate) fn measure(plan: Plan, cases: &[String]) -> Result<Findings> {
+    let encrypted = &encrypted::CASES;
+    let known = || {
+        CASES
+            .into_iter()
+            .chain(encrypted.iter().map(|case| case.name))
+    };
+    if let Some(unknown) = cases
+        .iter()
+        .find(|&name| known().all(|known| known != name))
+    {
+        let known = Vec::from_iter(known()).join(", ");
+        return Err(Error::Message(format!(
+            "no case {unknown}; there are {known}"
+        )));
+    }
+    let wanted = |name: &str| cases.is_empty() || cases.iter().any(|case| case == name);
     let programs = Programs::find()?;
     let versions = programs.versions()?;
     let idle = time::idle()?;
@@ -75,18 +95,27 @@ pub(crate) fn measure(plan: Plan) -> Result<Findings> {
         plan,
         idle,
         rates: Vec::new(),
+        encrypted: Vec::new(),
         latencies: Vec::new(),
         versions,
     };
-    for name in CASES {
+    for name in CASES.into_iter().filter(|name| wanted(name)) {
         tool::say(&format!("rates, {name}"));
         let stage = Stage::new(case(name)?, &programs)?;
         findings.rates.push(Rates::measure(stage, plan)?);
     }
+    for case in encrypted.iter().filter(|case| wanted(case.name)) {
+        tool::say(&format!("processor time, {}: {}", case.name, case.about));
+        let rates = encrypted::measure(case, &programs, plan)?;
+        findings.encrypted.push(rates);
+    }
+    if !wanted(LATENCY_CASE) {
+        return Ok(findings);
+    }
     let saturated = findings
         .rates
         .iter()
-        .find(|rates| rates.case.name == LATENCY_CASE);
+        .find(|rates| rates.name == LATENCY_CASE);
     let slowest = saturated.map_or(0.0, Rates::slowest);
     let stage = Stage::new(case(LATENCY_CASE)?, &programs)?;
     tool::say(&format!(

@@ -18,7 +18,7 @@ use super::stage;
 use crate::median::median;
 
 /// Seconds of load before what is measured.
-const WARM_UP: u32 = 1;
+pub(super) const WARM_UP: u32 = 1;
 
 /// What is found in one round.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +32,10 @@ pub(super) struct Sample {
 /// A case, with a sample of each round.
 #[derive(Debug)]
 pub(super) struct Rates {
-    pub(super) case: &'static Case,
+    /// The case's name.
+    pub(super) name: &'static str,
+    /// How many connections the client has.
+    pub(super) connections: u32,
     pub(super) samples: BTreeMap<Contender, Vec<Sample>>,
 }
 
@@ -55,7 +58,11 @@ impl Rates {
                 samples.entry(contender).or_default().push(sample);
             }
         }
-        Ok(Self { case, samples })
+        Ok(Self {
+            name: case.name,
+            connections: case.connections,
+            samples,
+        })
     }
 
     /// The median of what is asked for.
@@ -72,6 +79,17 @@ impl Rates {
                 .zip(of(other))
                 .map(|(front, other)| front / other),
         )
+    }
+
+    /// The proxy beside the front that takes the least processor time.
+    pub(super) fn best(&self) -> Option<Contender> {
+        let others = self.samples.keys().copied();
+        others
+            .filter(|of| !matches!(of, Contender::Direct | Contender::Front))
+            .min_by(|&one, &other| {
+                let cost = |of| self.median(of, |sample| sample.cost);
+                cost(one).total_cmp(&cost(other))
+            })
     }
 
     /// The rate of the slowest proxy.
@@ -108,10 +126,10 @@ mod tests {
             rate,
             cost: 1e6 / rate,
         };
-        let case = super::super::case("keepalive-128B").unwrap();
         // The machine is half as fast in the second round.
         let rates = Rates {
-            case,
+            name: "keepalive-128B",
+            connections: 16,
             samples: BTreeMap::from([
                 (Contender::Front, [100.0, 50.0, 120.0].map(sample).to_vec()),
                 (Contender::Nginx, [80.0, 40.0, 96.0].map(sample).to_vec()),
@@ -121,5 +139,6 @@ mod tests {
         assert_eq!(rates.ratio(Contender::Nginx, |sample| sample.rate), 1.25);
         assert_eq!(rates.ratio(Contender::Nginx, |sample| sample.cost), 0.8);
         assert_eq!(rates.median(Contender::Front, |sample| sample.rate), 100.0);
+        assert_eq!(rates.best(), Some(Contender::Nginx));
     }
 }

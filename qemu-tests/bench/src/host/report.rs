@@ -6,12 +6,13 @@ use std::fmt::Write as _;
 use super::Contender;
 use super::Findings;
 use super::LATENCY_CASE;
+use super::encrypted;
 use super::latency::Latencies;
 use super::latency::Percentiles;
 use super::rates::Rates;
 use super::rates::Sample;
 
-/// What the front may take of nginx's time, the project's goal.
+/// What the front may take of nginx's time, and with TLS of the best one's: the project's goal.
 const GOAL: f64 = 0.8;
 
 /// The page; `place` says on what and when it was measured.
@@ -21,6 +22,7 @@ pub(crate) fn page(findings: &Findings, place: &str) -> String {
         plan,
         idle,
         rates,
+        encrypted,
         latencies,
         versions,
     } = findings;
@@ -34,38 +36,58 @@ pub(crate) fn page(findings: &Findings, place: &str) -> String {
          ## Processor time of a request\n\n\
          Microseconds that the proxy takes for a request, in user space and in the kernel. In brackets the front's time by this\n\
          one.\n\n{}\n\
-         {}\n\n\
+         {}\n\n{}\
          ## Latency\n\n\
          Microseconds from when a request of {LATENCY_CASE} is due to the end of its answer, at 25, 50 and 75 % of what the\n\
          slowest proxy does above. Medians of {rounds} rounds of {} s each, in turn.\n\n{}\n\
          At least {:.0} % of each rate were sent. oha sends what is due once in a millisecond, so that requests come in\n\
          groups: a latency includes waiting for the others of the group, *direct* too.\n\n\
          ## What it does not show\n\n\
-         Networks and their cards, more than one processor for the proxy, more than {} connections, TLS and HTTP/2: client,\n\
-         proxy and real server are one machine's, and speak HTTP/1.1 over its loopback.\n",
+         Networks and their cards, more than one processor for the proxy, more than {} connections, TLS to the real server:\n\
+         client, proxy and real server are one machine's, and speak over its loopback.\n",
         100.0 * idle,
         versions.join(", "),
         plan.seconds,
         table(rates, Contender::ALL.as_slice(), 0, |sample| sample.rate),
-        table(rates, others(), 1, |sample| sample.cost),
+        table(rates, Contender::proxies(), 1, |sample| sample.cost),
         goal(rates),
+        with_tls(encrypted),
         plan.latency_seconds,
         latency_table(latencies),
         100.0 * kept(latencies),
         rates
             .iter()
-            .map(|rates| rates.case.connections)
+            .map(|rates| rates.connections)
             .max()
             .unwrap_or_default(),
         rounds = plan.rounds,
     )
 }
 
-/// The proxies.
-fn others() -> &'static [Contender] {
-    Contender::ALL
-        .split_first()
-        .map_or(&[], |(_direct, proxies)| proxies)
+/// What was measured with TLS.
+fn with_tls(rates: &[Rates]) -> String {
+    let cases = encrypted::CASES.iter().fold(String::new(), |text, case| {
+        text + &format!("| {} | {} |\n", case.name, case.about)
+    });
+    let goals = rates.iter().filter_map(|rates| {
+        let best = rates.best()?;
+        let ratio = rates.ratio(best, |sample| sample.cost);
+        let (name, reached) = (best.name(), reached(ratio));
+        Some(format!(
+            "- {ratio:.2} of {name}'s in {} ({reached})\n",
+            rates.name
+        ))
+    });
+    format!(
+        "## TLS and HTTP/2\n\n\
+         TLS 1.3 with TLS_AES_128_GCM_SHA256, X25519 and an ECDSA certificate (P-256) towards the client, clear text to the real\n\
+         server, by HTTP/1.1 except in grpc-unary.\n\n\
+         | | |\n|---|---|\n{cases}\n\
+         Microseconds of the proxy's processor time for a handshake or a request. In brackets the front's time by this one.\n\n{}\n\
+         The goal is that the front takes at most {GOAL} of the best one's time. It takes\n\n{}\n",
+        table(rates, Contender::proxies(), 1, |sample| sample.cost),
+        goals.collect::<String>(),
+    )
 }
 
 /// The head of a table with a column for each contender.
@@ -90,7 +112,7 @@ fn table(
 ) -> String {
     let mut text = head(contenders, " |");
     for rates in rates {
-        let _ = write!(text, "| {} |", rates.case.name);
+        let _ = write!(text, "| {} |", rates.name);
         for &contender in contenders {
             let _ = write!(text, " {:.places$}", rates.median(contender, what));
             if !matches!(contender, Contender::Direct | Contender::Front) {
@@ -109,18 +131,21 @@ fn goal(rates: &[Rates]) -> String {
         .iter()
         .map(|rates| {
             let ratio = rates.ratio(Contender::Nginx, |sample| sample.cost);
-            let reached = if ratio <= GOAL {
-                "reached"
-            } else {
-                "not reached"
-            };
-            format!("{ratio:.2} in {} ({reached})", rates.case.name)
+            format!("{ratio:.2} in {} ({})", rates.name, reached(ratio))
         })
         .collect();
     format!(
         "The goal is that the front takes at most {GOAL} of nginx's time. It takes\n{}.",
         measured.join(", ")
     )
+}
+
+/// Whether a ratio is the goal's.
+fn reached(ratio: f64) -> &'static str {
+    match ratio <= GOAL {
+        true => "reached",
+        false => "not reached",
+    }
 }
 
 /// Three rows for each rate.
@@ -176,6 +201,7 @@ mod tests {
             p999: 303.0,
             kept: 0.97,
         };
+        let samples = || BTreeMap::from(Contender::ALL.map(|of| (of, vec![sample(of)])));
         let findings = Findings {
             plan: Plan {
                 rounds: 1,
@@ -184,8 +210,14 @@ mod tests {
             },
             idle: 0.991,
             rates: vec![Rates {
-                case: super::super::case(LATENCY_CASE).unwrap(),
-                samples: BTreeMap::from(Contender::ALL.map(|of| (of, vec![sample(of)]))),
+                name: LATENCY_CASE,
+                connections: 16,
+                samples: samples(),
+            }],
+            encrypted: vec![Rates {
+                name: "tls-handshake",
+                connections: 4,
+                samples: samples(),
             }],
             latencies: vec![Latencies {
                 share: 0.25,
@@ -202,6 +234,10 @@ mod tests {
             "| | front | HAProxy | nginx | Envoy | Traefik |\n|---|---:|---:|---:|---:|---:|\n",
             "| keepalive-128B | 50.0 | 40.0 (1.25) |",
             "It takes\n1.25 in keepalive-128B (not reached).",
+            "| tls-handshake | full handshakes, no request |\n",
+            "| tls-handshake | 50.0 | 40.0 (1.25) | 40.0 (1.25) | 40.0 (1.25) | 40.0 (1.25) |\n",
+            "It takes\n\n- 1.25 of HAProxy's in tls-handshake (not reached)\n",
+            "more than 16 connections",
             "| per second | | direct | front | HAProxy | nginx | Envoy | Traefik |\n|---|---:|---:|---:|---:|---:|---:|---:|\n",
             "| 5000 (25 %) | p99.9 | 303 | 303 | 303 | 303 | 303 | 303 |\n",
             "At least 97 % of each rate were sent.",

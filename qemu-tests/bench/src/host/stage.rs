@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-//! The real server and all contenders of a case, running.
+//! The real server and all contenders of a case, running: what all cases need, and what those in clear text do.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -38,10 +38,10 @@ const ANSWER: Duration = Duration::from_secs(1);
 /// The real server's port; the contenders have those behind it.
 const PORT: u16 = 18_080;
 
-/// What is measured, running; it ends where this is dropped.
+/// What is measured, running; it ends where this is dropped. A case is a [`Case`], or one of [`super::encrypted`]'s.
 #[derive(Debug)]
-pub(super) struct Stage {
-    pub(super) case: &'static Case,
+pub(super) struct Stage<C: 'static = Case> {
+    pub(super) case: &'static C,
     running: BTreeMap<Contender, Running>,
     folder: tempfile::TempDir,
 }
@@ -57,41 +57,32 @@ impl Drop for Running {
     }
 }
 
-impl Stage {
-    /// Starts all of it.
-    pub(super) fn new(case: &'static Case, programs: &Programs) -> Result<Self> {
-        let mut stage = Self {
+/// Where a contender listens.
+pub(super) fn address(contender: Contender) -> SocketAddr {
+    let port = match contender {
+        Contender::Direct => PORT,
+        Contender::Front => PORT + 1,
+        Contender::Haproxy => PORT + 2,
+        Contender::Nginx => PORT + 3,
+        Contender::Envoy => PORT + 4,
+        Contender::Traefik => PORT + 5,
+    };
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+impl<C> Stage<C> {
+    /// Nothing runs yet.
+    pub(super) fn empty(case: &'static C) -> Result<Self> {
+        Ok(Self {
             case,
             running: BTreeMap::new(),
             folder: tempfile::tempdir().doing("make a temporary folder")?,
-        };
-        for contender in Contender::ALL {
-            let line = stage.line(contender, programs)?;
-            let processor = match contender {
-                Contender::Direct => CLIENTS,
-                _ => PROXIES,
-            };
-            stage.start(contender, processor, &line)?;
-        }
-        Ok(stage)
+        })
     }
 
-    /// Where a contender listens.
-    pub(super) fn at(contender: Contender) -> SocketAddr {
-        let port = match contender {
-            Contender::Direct => PORT,
-            Contender::Front => PORT + 1,
-            Contender::Haproxy => PORT + 2,
-            Contender::Nginx => PORT + 3,
-            Contender::Envoy => PORT + 4,
-            Contender::Traefik => PORT + 5,
-        };
-        SocketAddr::from(([127, 0, 0, 1], port))
-    }
-
-    /// What the client asks a contender for.
-    pub(super) fn url(&self, contender: Contender) -> String {
-        format!("http://{}/{}", Self::at(contender), self.case.path)
+    /// The folder of this stage's files.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Seconds of processor time that a contender has taken so far; where there is none, the real server has.
@@ -107,29 +98,79 @@ impl Stage {
         Ok(path.display().to_string())
     }
 
+    /// Writes what nginx as the real server needs, where it serves as in this case; gives its command line.
+    pub(super) fn origin(&self, case: &Case) -> Result<Vec<String>> {
+        let root = self.folder.path().join("root");
+        fs::create_dir(&root).doing_with("make", &root)?;
+        for (name, content) in common::files() {
+            self.write(&format!("root/{name}"), content)?;
+        }
+        let folder = self.folder.path().display().to_string();
+        let listen = format!("listen {};", address(Contender::Direct));
+        let file = self.write("origin.conf", common::origin(case, &listen, &folder))?;
+        let line = format!("nginx -c {file} -e {folder}/origin.error");
+        Ok(line.split(' ').map(str::to_owned).collect())
+    }
+
+    /// Starts a contender's program, and waits until it answers.
+    pub(super) fn start(
+        &mut self,
+        contender: Contender,
+        line: &[String],
+        answers: impl Fn() -> bool,
+    ) -> Result<()> {
+        let processor = match contender {
+            Contender::Direct => CLIENTS,
+            _ => PROXIES,
+        };
+        let log = self.folder.path().join(format!("{}.log", contender.name()));
+        let file = fs::File::create(&log).doing_with("write", &log)?;
+        let copy = file.try_clone().doing_with("write", &log)?;
+        let child = on(processor, line)
+            .stdin(Stdio::null())
+            .stdout(copy)
+            .stderr(file)
+            .spawn()
+            .doing(format!("start {}", line.join(" ")))?;
+        self.running.insert(contender, Running(child));
+        let deadline = Instant::now() + START;
+        while !answers() {
+            if Instant::now() > deadline {
+                return Err(Error::Tool {
+                    tool: line.join(" "),
+                    output: fs::read_to_string(&log).unwrap_or_default(),
+                });
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+}
+
+impl Stage<Case> {
+    /// Starts all of it.
+    pub(super) fn new(case: &'static Case, programs: &Programs) -> Result<Self> {
+        let mut stage = Self::empty(case)?;
+        for contender in Contender::ALL {
+            let line = stage.line(contender, programs)?;
+            stage.start(contender, &line, || answers(address(contender), case))?;
+        }
+        Ok(stage)
+    }
+
+    /// What the client asks a contender for.
+    pub(super) fn url(&self, contender: Contender) -> String {
+        format!("http://{}/{}", address(contender), self.case.path)
+    }
+
     /// Writes a contender's configuration; gives its command line.
     fn line(&self, contender: Contender, programs: &Programs) -> Result<Vec<String>> {
         let case = self.case;
         let folder = self.folder.path().display().to_string();
-        let (at, to) = (Self::at(contender), Self::at(Contender::Direct));
+        let (at, to) = (address(contender), address(Contender::Direct));
         let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
         Ok(match contender {
-            Contender::Direct => {
-                let root = self.folder.path().join("root");
-                fs::create_dir(&root).doing_with("make", &root)?;
-                for (name, content) in common::files() {
-                    self.write(&format!("root/{name}"), content)?;
-                }
-                let text = common::origin(case, &format!("listen {at};"), &folder);
-                let file = self.write("origin.conf", text)?;
-                words(&[
-                    "nginx",
-                    "-c",
-                    &file,
-                    "-e",
-                    &format!("{folder}/origin.error"),
-                ])
-            }
+            Contender::Direct => self.origin(case)?,
             Contender::Front => {
                 let text = common::rules(case, at, &[to], "nat");
                 let file = self.write("rules.toml", text)?;
@@ -146,45 +187,18 @@ impl Stage {
                 words(&["nginx", "-c", &file, "-e", &format!("{folder}/nginx.error")])
             }
             Contender::Envoy => {
-                let file = self.write("envoy.yaml", configuration::envoy(at, to))?;
-                let envoy = programs.envoy.display().to_string();
-                let mut line: Vec<String> = words(&[&envoy, "-c", &file, "--concurrency", "1"]);
-                line.extend(words(&["--disable-hot-restart", "--log-level", "error"]));
-                line
+                let file = self.write("envoy.yaml", configuration::envoy(at, to, "", ""))?;
+                programs.envoy_line(&file)
             }
             Contender::Traefik => {
-                let routes = configuration::traefik_routes(to, case.connections);
+                let routes =
+                    configuration::traefik_routes(&format!("http://{to}"), case.connections);
                 let routes = self.write("traefik-routes.toml", routes)?;
                 let file = self.write("traefik.toml", configuration::traefik(at, &routes))?;
                 let traefik = programs.traefik.display().to_string();
                 words(&[&traefik, &format!("--configFile={file}")])
             }
         })
-    }
-
-    /// Starts a program, and waits until it answers.
-    fn start(&mut self, contender: Contender, processor: u8, line: &[String]) -> Result<()> {
-        let log = self.folder.path().join(format!("{}.log", contender.name()));
-        let file = fs::File::create(&log).doing_with("write", &log)?;
-        let copy = file.try_clone().doing_with("write", &log)?;
-        let child = on(processor, line)
-            .stdin(Stdio::null())
-            .stdout(copy)
-            .stderr(file)
-            .spawn()
-            .doing(format!("start {}", line.join(" ")))?;
-        self.running.insert(contender, Running(child));
-        let deadline = Instant::now() + START;
-        while !answers(Self::at(contender), self.case) {
-            if Instant::now() > deadline {
-                return Err(Error::Tool {
-                    tool: line.join(" "),
-                    output: fs::read_to_string(&log).unwrap_or_default(),
-                });
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
     }
 }
 
