@@ -37,7 +37,6 @@ use crate::ruleset::users::Claim;
 use crate::upstream::Keeps;
 use crate::upstream::Message;
 use crate::upstream::Patience;
-use crate::upstream::Told;
 use crate::upstream::call;
 
 /// Most content of the response of a server that is asked, bytes.
@@ -181,10 +180,7 @@ impl<C: Codec> Session<'_, C> {
             is_unnamed: true,
             hash: fastrand::u64(..),
             stays: None,
-            told: pool.config().send_proxy.map(|version| Told {
-                version,
-                ends: Some(self.client.ends(source)),
-            }),
+            told: self.told(pool, source),
             content: b"",
             method: &Method::GET,
             is_upgrade: false,

@@ -47,7 +47,6 @@ use crate::upstream::Message;
 use crate::upstream::Outstanding;
 use crate::upstream::Patience;
 use crate::upstream::ServerStream;
-use crate::upstream::Told;
 
 /// Most content of a request that is passed over behind an answer of the switch's own.
 pub(super) const MOST_PASSED_OVER: u64 = 64 * 1024;
@@ -235,9 +234,9 @@ impl<C: Codec> Session<'_, C> {
             None => None,
         };
         if request.is_chunked {
-            let edit = onward.request_edit().into_owned();
+            let edit = onward.request_edit();
             if !edit.is_empty() {
-                upload.bar(edit);
+                upload.bar(edit.into_owned());
             }
         }
         if let Some(rule) = &onward.pool.config().retries.rule
@@ -264,10 +263,7 @@ impl<C: Codec> Session<'_, C> {
             is_unnamed: !is_named,
             hash: onward.hash,
             stays: onward.stays,
-            told: onward.pool.config().send_proxy.map(|version| Told {
-                version,
-                ends: Some(self.client.ends(source)),
-            }),
+            told: self.told(onward.pool, source),
             content: request.content,
             method: request.method,
             is_upgrade: request.upgrade.is_some(),

@@ -92,10 +92,7 @@ impl<C: Codec> Session<'_, C> {
             head,
             is_unnamed: !is_named,
             hash,
-            told: pool.config().send_proxy.map(|version| Told {
-                version,
-                ends: Some(self.client.ends(source)),
-            }),
+            told: self.told(pool, source),
             method: request.method.clone(),
             is_chunked: request.is_chunked,
             content: request.content.to_vec(),

@@ -23,7 +23,6 @@ use super::exchange::wide;
 use super::fields::Fields;
 use super::fields::push_map;
 use super::onward::Onward;
-use super::response::ending;
 use super::session::Session;
 use super::upload::Upload;
 use crate::net::content::Decoder;
@@ -35,6 +34,7 @@ use crate::ruleset::filters::Edit;
 use crate::ruleset::pages::Page;
 use crate::ruleset::pages::Pages;
 use crate::upstream::Answered;
+use crate::upstream::Ending;
 
 impl<C: Codec> Session<'_, C> {
     /// Answers with an error, edited as the route's responses are. For callers to whom it is rare.
@@ -187,7 +187,7 @@ impl<C: Codec> Session<'_, C> {
         let is_whole = decoded.ended && decoded.length == buffer.len();
         if is_whole && upload.is_done() && head.persistent {
             // What it says of its length is not looked at: it counts as the least that it may be.
-            let ending = ending(request.method, &head, false);
+            let ending = Ending::of(request.method, head.status, false);
             lease.completed(ending, Instant::now());
         }
     }

@@ -133,7 +133,7 @@ impl<C: Codec> Session<'_, C> {
         let response = Response {
             onward,
             follows,
-            ending: ending(request.method, &answered.head, says_empty),
+            ending: Ending::of(request.method, answered.head.status, says_empty),
             answered,
             last,
         };
@@ -468,15 +468,4 @@ fn check_websocket(
         return Err("the server did not change to the WebSocket protocol");
     }
     Ok(())
-}
-
-/// How a response ends. `says_empty`: it says that there is no content.
-pub(super) fn ending(method: &Method, head: &ResponseHead, says_empty: bool) -> Ending {
-    if *method == Method::HEAD && !says_empty {
-        Ending::Withheld
-    } else if [204, 304].contains(&head.status) {
-        Ending::Empty
-    } else {
-        Ending::Clear
-    }
 }

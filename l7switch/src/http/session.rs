@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! What the exchanges of a client's connection have in common.
 
+use std::net::SocketAddr;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use crate::client::Client;
 use crate::net::timer::Expired;
 use crate::net::timer::Timer;
 use crate::observe::reason::Reason;
+use crate::upstream::Pool;
+use crate::upstream::Told;
 
 /// Room for what the switch says of itself.
 const OWN: usize = 160;
@@ -59,6 +62,13 @@ impl<'a, C: Codec> Session<'a, C> {
             own,
             buffers: Buffers::default(),
         }
+    }
+
+    /// What servers of a pool are told of a connection for a request whose client has this address.
+    pub(super) fn told(&self, pool: &Pool, source: SocketAddr) -> Option<Told> {
+        let version = pool.config().send_proxy?;
+        let ends = Some(self.client.ends(source));
+        Some(Told { version, ends })
     }
 
     /// Reads the rest of a request's content for nobody.

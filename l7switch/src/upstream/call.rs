@@ -155,11 +155,7 @@ pub async fn call<F: Feed>(
             if has_surplus {
                 lease.surplus();
             } else if head.persistent {
-                let ending = match (*message.method == Method::HEAD, head.status) {
-                    (true, _) => Ending::Withheld,
-                    (false, 204 | 304) => Ending::Empty,
-                    (false, _) => Ending::Clear,
-                };
+                let ending = Ending::of(message.method, head.status, false);
                 lease.completed(ending, Instant::now());
             } else {
                 lease.ended();

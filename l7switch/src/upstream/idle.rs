@@ -25,6 +25,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use std::time::Instant;
 
+use http::Method;
+
 use super::connect::Told;
 
 /// A connection that was silent for so long after its answer has no more of it: longer than the longest delay of an
@@ -137,6 +139,19 @@ pub enum Ending {
     Empty,
     /// None by the method, but announced: a server may well send it.
     Withheld,
+}
+
+impl Ending {
+    /// How the response to a request of this method ends, with this status. `says_empty`: it says that there is no content.
+    pub fn of(method: &Method, status: u16, says_empty: bool) -> Self {
+        if *method == Method::HEAD && !says_empty {
+            Self::Withheld
+        } else if [204, 304].contains(&status) {
+            Self::Empty
+        } else {
+            Self::Clear
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::Check;
+use super::fields::OWN_FIELDS;
 use super::fields::is_token;
 use super::route::Pools;
 use crate::model::*;
@@ -14,20 +15,6 @@ use crate::text::language::MirrorText;
 use crate::text::source::At;
 use crate::text::value::OneOrMany;
 use crate::text::value::Size;
-
-/// Fields that belong to a connection or tell where a message ends (RFC 9110, 7.6.1), and the host: none of them goes from one
-/// message to another.
-const OF_THE_MESSAGE: [&str; 9] = [
-    "connection",
-    "content-length",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// Longest content of a request that is kept, bytes.
 const MOST_KEPT: usize = 16 << 20;
@@ -111,7 +98,7 @@ impl Check<'_> {
             if !is_token(&value) {
                 let message = format!("`{value}` is not a field name");
                 self.note(Diagnostic::error("bad-name", span, message));
-            } else if OF_THE_MESSAGE.contains(&name.as_str()) {
+            } else if OWN_FIELDS.contains(&name.as_str()) {
                 let message = format!("`{value}` belongs to one message");
                 self.note(
                     Diagnostic::error("impossible", span, message)

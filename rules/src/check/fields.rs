@@ -31,7 +31,7 @@ pub(super) enum Kind {
 }
 
 /// Fields that frame a message or belong to one connection: the switch writes them itself.
-const OWN_FIELDS: [&str; 11] = [
+pub(super) const OWN_FIELDS: [&str; 11] = [
     "connection",
     "content-length",
     "expect",
