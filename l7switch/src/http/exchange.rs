@@ -55,6 +55,9 @@ pub(super) const MOST_PASSED_OVER: u64 = 64 * 1024;
 /// them all kept here.
 const MOST_INTERIM: u32 = 100;
 
+/// Content that is kept to be sent again where a server of HTTP/2 says that it has not seen the request, bytes.
+const REPLAY: u64 = 256 * 1024;
+
 /// What comes after an exchange.
 #[derive(Debug)]
 pub(super) enum Next {
@@ -249,6 +252,9 @@ impl<C: Codec> Session<'_, C> {
         {
             upload.keep(rule.body_limit);
         }
+        if request.is_streamed && onward.pool.config().protocol != ServerProtocol::Http1 {
+            upload.copy(REPLAY);
+        }
         let patience = onward.patience();
         let is_named = edit::request(
             request,
@@ -418,7 +424,11 @@ const fn can_be_passed_over(head: &Head<'_>) -> bool {
 const fn is_unsent(reason: Reason) -> bool {
     matches!(
         reason,
-        Reason::NoServer | Reason::ConnectFailed | Reason::ConnectTimeout | Reason::ServerTls
+        Reason::NoServer
+            | Reason::ConnectFailed
+            | Reason::ConnectTimeout
+            | Reason::ServerTls
+            | Reason::StreamRefused
     )
 }
 

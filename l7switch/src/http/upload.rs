@@ -70,7 +70,7 @@ pub(super) struct Upload {
 struct Copied {
     data: Vec<u8>,
     most: u64,
-    /// It may go to another server while it has at most so many bytes.
+    /// It may go to another server while it has at most so many bytes, where one may have seen some of it.
     again: u64,
     /// The lines of the trailer section, where all has come.
     end: Option<Vec<u8>>,
@@ -140,7 +140,7 @@ impl Upload {
         copy.most = copy.most.max(most);
     }
 
-    /// Keeps what passes for another server: at most so many bytes.
+    /// Keeps what passes for another server, also where one may have seen some of it: at most so many bytes.
     pub(super) fn keep(&mut self, most: u64) {
         self.copy(most);
         if let Some(copy) = &mut self.copy {
@@ -159,6 +159,11 @@ impl Upload {
 
     /// Whether the content can go to a server from its start.
     pub(super) fn can_begin(&self) -> bool {
+        !self.is_streamed || self.is_fresh() || self.copy.is_some()
+    }
+
+    /// Whether the rules let it go to a server from its start that another one may have seen some of.
+    fn may_repeat(&self) -> bool {
         let kept = self.copy.as_ref().filter(|copy| copy.again > 0);
         !self.is_streamed
             || self.is_fresh()
@@ -476,6 +481,10 @@ impl<C: Codec> Feed for From<'_, C> {
 
     fn can_begin(&self) -> bool {
         self.upload.can_begin()
+    }
+
+    fn may_repeat(&self) -> bool {
+        self.upload.may_repeat()
     }
 
     fn begin(&mut self) -> bool {

@@ -86,6 +86,8 @@ reasons! {
     ConnectTimeout = "connect_timeout",
     /// The TLS handshake with the server failed: its certificate is not to be believed, or it speaks no TLS.
     ServerTls = "server_tls",
+    /// The servers took connections of HTTP/2 and refused the requests on them unseen.
+    StreamRefused = "stream_refused",
     /// The server did not begin its response in time.
     ResponseTimeout = "response_timeout",
     /// The server's response is none, or ended early.

@@ -55,6 +55,11 @@ pub trait Feed {
         self.is_untouched()
     }
 
+    /// Whether the rules let the content go to a server from its start that another server may have seen some of.
+    fn may_repeat(&self) -> bool {
+        self.is_untouched()
+    }
+
     /// Has the content go from its start: another server, or another connection, gets it. `false`: it cannot.
     fn begin(&mut self) -> bool {
         self.can_begin()

@@ -21,12 +21,6 @@ use tokio::io::ReadHalf;
 
 use crate::net::content::Decoder;
 
-/// Content of a request that is held to be sent again where the server says that it has not seen it.
-const REPLAY: usize = 256 * 1024;
-
-/// Pieces in which it comes, at most: each takes some memory of its own, and a client may send byte by byte.
-const REPLAY_PIECES: usize = 1024;
-
 /// Longest head that is read: the longest that rules allow, and what the switch adds.
 const HEAD_MAX: usize = 2 * 1024 * 1024;
 
@@ -95,9 +89,7 @@ impl Asked {
                     reader,
                     received,
                     decoder,
-                    kept: Some(Vec::new()),
-                    kept_bytes: 0,
-                    next: 0,
+                    is_empty: ended,
                     ended,
                 },
             ));
@@ -157,36 +149,20 @@ pub(super) struct Source {
     reader: ReadHalf<DuplexStream>,
     received: BytesMut,
     decoder: Decoder,
-    /// What was given, to be given again; absent: that was too much.
-    kept: Option<Vec<Bytes>>,
-    /// Bytes of them.
-    kept_bytes: usize,
-    /// The next of them.
-    next: usize,
+    /// There is none at all.
+    is_empty: bool,
     /// There is no more.
     ended: bool,
 }
 
 impl Source {
     /// Whether there is none at all.
-    pub(super) fn is_empty(&self) -> bool {
-        self.ended
-            && self.kept.as_ref().is_some_and(Vec::is_empty)
-            && self.decoder.trailers().is_empty()
-    }
-
-    /// Begins again. `false`: what was given is gone.
-    pub(super) fn rewind(&mut self) -> bool {
-        self.next = 0;
-        self.kept.is_some()
+    pub(super) const fn is_empty(&self) -> bool {
+        self.is_empty
     }
 
     /// The next data; empty: there are no more.
     pub(super) async fn data(&mut self) -> io::Result<Bytes> {
-        if let Some(again) = self.kept.as_ref().and_then(|kept| kept.get(self.next)) {
-            self.next = self.next.saturating_add(1);
-            return Ok(again.clone());
-        }
         while !self.ended {
             if self.received.is_empty() && self.reader.read_buf(&mut self.received).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -198,22 +174,10 @@ impl Source {
             let data = piece.split_off(decoded.data.start).freeze();
             self.ended = decoded.ended;
             if !data.is_empty() {
-                self.keep(&data);
                 return Ok(data);
             }
         }
         Ok(Bytes::new())
-    }
-
-    fn keep(&mut self, data: &Bytes) {
-        if let Some(kept) = &mut self.kept {
-            kept.push(data.clone());
-            self.next = kept.len();
-            self.kept_bytes = self.kept_bytes.saturating_add(data.len());
-            if self.kept_bytes > REPLAY || kept.len() > REPLAY_PIECES {
-                self.kept = None;
-            }
-        }
     }
 
     /// The trailer section, once there are no more data.

@@ -6,9 +6,9 @@ use std::io;
 use std::io::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -21,57 +21,30 @@ use tokio::io::AsyncWriteExt;
 use tokio::io::DuplexStream;
 use tokio::io::WriteHalf;
 
-use super::Offer;
 use super::Shared;
 use super::Ticket;
+use super::Unseen;
 use super::asked::Asked;
 use super::asked::Source;
 use super::asked::Unread;
-use crate::upstream::connect::Told;
-use crate::upstream::server::RealServer;
 
-/// How often a request is sent again whose server says so. One that ends each connection after few requests says so to many that
-/// come at the same time.
-const ATTEMPTS: u32 = 64;
-
-/// How often one is sent again that the server refuses.
-const REFUSALS: u32 = 3;
-
-/// Longest rest before it is.
-const REST: Duration = Duration::from_millis(20);
-
-/// Serves the request that comes through a pipe. One that the server has not seen, as it says itself, is sent again on another
-/// connection (RFC 9113, 8.7 and 6.8).
-pub(super) async fn serve(
-    far: DuplexStream,
-    server: Arc<RealServer>,
-    mut ticket: Ticket,
-    told: Option<Told>,
-    patience: Duration,
-) {
+/// Serves the request that comes through a pipe. Of one that the server has not seen, as it says itself, this is noted before the
+/// pipe ends.
+pub(super) async fn serve(far: DuplexStream, ticket: Ticket, unseen: Arc<OnceLock<Unseen>>) {
     let (reader, mut writer) = tokio::io::split(far);
     let (asked, mut source) = match Asked::read(reader).await {
         Ok(read) => read,
         Err(Unread::Gone) => return,
         Err(Unread::Unfit) => return unfit(&mut writer).await,
     };
-    let mut refusals = 0_u32;
-    for attempts in 0..ATTEMPTS {
-        match attempt(&asked, &ticket.0, &mut source, &mut writer).await {
-            Outcome::Unseen => (),
-            Outcome::Refused if refusals < REFUSALS => refusals = refusals.saturating_add(1),
-            Outcome::Refused | Outcome::Over => return,
-            Outcome::Unfit => return unfit(&mut writer).await,
-        }
-        if !source.rewind() {
-            return;
-        }
-        drop(ticket);
-        // The first time without one: a connection that has just ended is the usual case.
-        tokio::time::sleep(REST.min(Duration::from_millis(attempts.into()))).await;
-        match server.offer(told, patience).await {
-            Ok(Offer::Shared(next)) => ticket = next,
-            _ => return,
+    match attempt(&asked, &ticket.shared, &mut source, &mut writer).await {
+        Outcome::Over => (),
+        Outcome::Unfit => unfit(&mut writer).await,
+        Outcome::Unseen(why) => {
+            if why == Unseen::Refused {
+                ticket.refused();
+            }
+            let _ = unseen.set(why);
         }
     }
 }
@@ -81,10 +54,8 @@ pub(super) async fn serve(
 enum Outcome {
     /// The response was passed on, or broke off, or nobody waits for it.
     Over,
-    /// The connection ended before the server has seen the request.
-    Unseen,
-    /// The server has refused the request unseen.
-    Refused,
+    /// The server has not seen the request.
+    Unseen(Unseen),
     /// HTTP/2 has no such request.
     Unfit,
 }
@@ -119,7 +90,7 @@ async fn attempt(
                 return Outcome::Unfit;
             }
             shared.closed.store(true, Relaxed);
-            return Outcome::Unseen;
+            return Outcome::Unseen(Unseen::Ended);
         }
     };
     let is_head = asked.method == Method::HEAD;
@@ -130,9 +101,9 @@ async fn attempt(
             Err(Broke::Server(error)) if !has_begun && is_unseen(&error) => {
                 if error.is_go_away() {
                     shared.closed.store(true, Relaxed);
-                    Outcome::Unseen
+                    Outcome::Unseen(Unseen::Ended)
                 } else {
-                    Outcome::Refused
+                    Outcome::Unseen(Unseen::Refused)
                 }
             }
             Err(Broke::Server(error)) => {
