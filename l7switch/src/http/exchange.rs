@@ -204,18 +204,10 @@ impl<C: Codec> Session<'_, C> {
         source: SocketAddr,
         mut record: Box<Record>,
     ) -> Next {
-        // An upgrade is of HTTP/1 (RFC 9113, 8.6).
+        // HTTP/2 has no upgrade (RFC 9113, 8.6) but for WebSockets another form of it (RFC 8441).
         let changed;
         let mut request = request;
-        if request.upgrade.is_some() && onward.pool.config().protocol != ServerProtocol::Http1 {
-            if self.codec.wanted_accept().is_some() {
-                let refusal = Refusal::new(
-                    Reason::NotImplemented,
-                    StatusCode::NOT_IMPLEMENTED,
-                    "servers that are spoken to in HTTP/2 are not asked for WebSockets",
-                );
-                return self.refuse(&refusal, request.method, record, onward).await;
-            }
+        if onward.pool.config().protocol != ServerProtocol::Http1 && !is_websocket(request) {
             changed = Request {
                 upgrade: None,
                 ..*request
@@ -418,6 +410,14 @@ const fn can_be_passed_over(head: &Head<'_>) -> bool {
         Framing::Length(length) => length <= MOST_PASSED_OVER,
         Framing::Chunked => true,
     }
+}
+
+/// Whether a request is one for a WebSocket (RFC 6455, 4.1).
+fn is_websocket(request: &Request<'_>) -> bool {
+    *request.method == Method::GET
+        && request
+            .upgrade
+            .is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
 }
 
 /// Whether no server has had anything of a request that failed so.

@@ -102,13 +102,20 @@ where
             Next::Tunnel(mut through) => {
                 let received = mem::take(&mut session.codec.received).freeze();
                 let stream = Prefixed::new(received, &mut *session.codec.stream);
-                let server = Prefixed::new(through.received, through.server);
+                let server = Prefixed::new(through.received, &mut through.server);
                 client.is_tunnel();
                 let outcome = Box::pin(tunnel::join(stream, server, through.idle)).await;
                 through.record.received(outcome.forth);
                 through.record.sent(outcome.back);
                 through.record.close(outcome.reason);
-                return End::Over { unread: false };
+                // Where one side has broken off, the other must not take it for an end in order.
+                return match outcome.reason {
+                    None | Some(Reason::IdleTimeout) => End::Over { unread: false },
+                    Some(_) => {
+                        through.server.abort();
+                        End::Cut
+                    }
+                };
             }
         }
     }

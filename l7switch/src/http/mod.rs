@@ -29,7 +29,6 @@ mod scan;
 mod session;
 mod upload;
 pub mod variables;
-mod websocket;
 
 use std::task::Context;
 use std::task::Poll;

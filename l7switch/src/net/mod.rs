@@ -11,3 +11,4 @@ pub mod stream;
 pub mod timer;
 pub mod tls;
 pub mod tunnel;
+pub mod websocket;

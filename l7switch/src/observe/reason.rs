@@ -88,6 +88,8 @@ reasons! {
     ServerTls = "server_tls",
     /// The servers took connections of HTTP/2 and refused the requests on them unseen.
     StreamRefused = "stream_refused",
+    /// A WebSocket was wanted of a server that is spoken to in HTTP/2 and takes none there (RFC 8441).
+    NoWebsocket = "no_websocket",
     /// The server did not begin its response in time.
     ResponseTimeout = "response_timeout",
     /// The server's response is none, or ended early.

@@ -351,8 +351,10 @@ async fn attempt<F: Feed>(
         Err(NoHead::Broke(broke)) => Err(Attempt::Spent(broke.refusal())),
         Err(error) => {
             tracing::debug!(server = %server.address(), %error, "no response");
-            if let Some(unseen) = stream.unseen() {
-                return Err(Attempt::Unseen(unseen));
+            match stream.unseen() {
+                Some(Unseen::Unable) => return Err(Attempt::Spent(websocket_refusal())),
+                Some(unseen) => return Err(Attempt::Unseen(unseen)),
+                None => (),
             }
             if may_repeat_unanswered(rule, message, feed) && matches!(error, NoHead::Closed) {
                 Err(Attempt::Closed(no_response()))
@@ -451,6 +453,15 @@ fn stream_refusal() -> Refusal {
         Reason::StreamRefused,
         StatusCode::BAD_GATEWAY,
         "the servers take no request",
+    )
+}
+
+/// The server takes no WebSockets, which is no fault of it.
+fn websocket_refusal() -> Refusal {
+    Refusal::new(
+        Reason::NoWebsocket,
+        StatusCode::BAD_GATEWAY,
+        "the server takes no WebSockets by HTTP/2 (RFC 8441)",
     )
 }
 

@@ -28,7 +28,7 @@ use crate::support::soon;
 use crate::support::start;
 use crate::support::until;
 
-async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
+pub(crate) async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
     let stream = TcpStream::connect(address).await.unwrap();
     let (sender, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
@@ -41,7 +41,7 @@ async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
     sender
 }
 
-fn opening(uri: &str, protocol: &'static str) -> Request<()> {
+pub(crate) fn opening(uri: &str, protocol: &'static str) -> Request<()> {
     let mut request = Request::builder()
         .method(Method::CONNECT)
         .uri(uri)
@@ -55,7 +55,7 @@ fn opening(uri: &str, protocol: &'static str) -> Request<()> {
     request
 }
 
-async fn open(
+pub(crate) async fn open(
     sender: &mut SendRequest<Bytes>,
     request: Request<()>,
 ) -> (Response<RecvStream>, SendStream<Bytes>) {
@@ -63,7 +63,7 @@ async fn open(
     (soon(response).await.unwrap(), stream)
 }
 
-fn accept_of(head: &str) -> String {
+pub(crate) fn accept_of(head: &str) -> String {
     let key = field(head, "sec-websocket-key").unwrap();
     let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
     STANDARD.encode(digest::digest(
@@ -110,7 +110,7 @@ async fn server() -> Server {
     .await
 }
 
-async fn read(stream: &mut RecvStream, count: usize) -> Vec<u8> {
+pub(crate) async fn read(stream: &mut RecvStream, count: usize) -> Vec<u8> {
     let mut all = Vec::new();
     while all.len() < count {
         let data = soon(stream.data()).await.unwrap().unwrap();
@@ -120,7 +120,7 @@ async fn read(stream: &mut RecvStream, count: usize) -> Vec<u8> {
     all
 }
 
-fn refused(switch: &Arc<Switch>) -> Vec<(String, u64)> {
+pub(crate) fn refused(switch: &Arc<Switch>) -> Vec<(String, u64)> {
     let status = l7switch::admin::status(switch);
     status.services["web"].refused.clone().into_iter().collect()
 }

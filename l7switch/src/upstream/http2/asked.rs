@@ -5,7 +5,9 @@ use std::io;
 
 use bytes::Bytes;
 use bytes::BytesMut;
+use h2::ext::Protocol;
 use http::HeaderMap;
+use http::HeaderValue;
 use http::Method;
 use http::Request;
 use http::Uri;
@@ -54,6 +56,14 @@ pub(super) struct Asked {
     authority: Vec<u8>,
     target: PathAndQuery,
     fields: HeaderMap,
+    /// What it is opened with, where it is one for a WebSocket.
+    pub(super) websocket: Option<Opening>,
+}
+
+/// What a WebSocket of HTTP/1 is opened with, and one of HTTP/2 is not (RFC 8441, 5).
+pub(super) struct Opening {
+    /// Sec-WebSocket-Key.
+    pub(super) key: Option<HeaderValue>,
 }
 
 impl Asked {
@@ -101,7 +111,7 @@ impl Asked {
         for (name, value) in head.fields() {
             let (name, value) = (
                 http::HeaderName::from_bytes(name).ok()?,
-                http::HeaderValue::from_bytes(value).ok()?,
+                HeaderValue::from_bytes(value).ok()?,
             );
             // RFC 9113, 8.2.2: those of the connection end here.
             let is_own = [
@@ -121,8 +131,16 @@ impl Asked {
             target.push(b'?');
             push_encoded(&mut target, query);
         }
+        let websocket = head.upgrade().map(|_| Opening {
+            key: fields.remove(header::SEC_WEBSOCKET_KEY),
+        });
+        let method = match &websocket {
+            Some(_) => Method::CONNECT,
+            None => Method::from_bytes(head.method()).ok()?,
+        };
         Some(Self {
-            method: Method::from_bytes(head.method()).ok()?,
+            method,
+            websocket,
             authority: head.host().unwrap_or_default().to_vec(),
             target: PathAndQuery::from_maybe_shared(Bytes::from(target)).ok()?,
             fields,
@@ -140,6 +158,10 @@ impl Asked {
         *request.uri_mut() = uri;
         *request.version_mut() = http::Version::HTTP_2;
         *request.headers_mut() = self.fields.clone();
+        if self.websocket.is_some() {
+            let protocol = Protocol::from_static("websocket");
+            request.extensions_mut().insert(protocol);
+        }
         Ok(request)
     }
 }
@@ -183,6 +205,11 @@ impl Source {
     /// The trailer section, once there are no more data.
     pub(super) fn trailers(&self) -> HeaderMap {
         self.decoder.trailer_map()
+    }
+
+    /// What is left behind the head, and where more comes from.
+    pub(super) fn into_rest(self) -> (Bytes, ReadHalf<DuplexStream>) {
+        (self.received.freeze(), self.reader)
     }
 
     /// Waits until the exchange has gone.

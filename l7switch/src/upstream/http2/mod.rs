@@ -4,6 +4,7 @@
 
 mod asked;
 mod exchange;
+mod websocket;
 
 use std::future::poll_fn;
 use std::io;
@@ -27,7 +28,6 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::io::DuplexStream;
 use tokio::io::ReadBuf;
-use tokio::sync::oneshot;
 use tokio::sync::watch;
 
 use super::connect::Told;
@@ -84,6 +84,16 @@ impl Shared {
         match self.send.current_max_send_streams() {
             UNSETTLED => 1,
             most => most.min(self.taken.load(Relaxed)),
+        }
+    }
+
+    /// Waits until its SETTINGS have come. Whether they say that WebSockets are taken (RFC 8441, 3); `None`: it has ended before.
+    async fn takes_websockets(&self) -> Option<bool> {
+        let mut settled = self.settled.subscribe();
+        let _ = settled.wait_for(|settled| *settled).await;
+        match self.send.current_max_send_streams() {
+            UNSETTLED => None,
+            _ => Some(self.send.is_extended_connect_protocol_enabled()),
         }
     }
 
@@ -280,22 +290,34 @@ pub(super) enum Unseen {
     Ended,
     /// The server has refused it.
     Refused,
+    /// It is one for a WebSocket, and the server says that it takes none (RFC 8441, 3).
+    Unable,
 }
 
-/// The exchange's end of a pipe. When it is dropped, the task at the other end hears of it at once, whatever it waits for.
+/// What the task at the far end of a pipe says of its end.
+#[derive(Debug, Default)]
+struct Word {
+    unseen: OnceLock<Unseen>,
+    /// The server has broken off what a WebSocket carries.
+    is_broken: AtomicBool,
+}
+
+/// The exchange's end of a pipe. When it is aborted, the task at the other end hears of it at once, whatever it waits for; when it
+/// is dropped, it reads what was written first.
 #[derive(Debug)]
 struct Near {
     pipe: DuplexStream,
-    unseen: Arc<OnceLock<Unseen>>,
-    _gone: oneshot::Sender<()>,
+    word: Arc<Word>,
+    gone: watch::Sender<bool>,
 }
 
 impl Layer for Near {
-    /// The task hears of the end.
-    fn abort(&self) {}
+    fn abort(&self) {
+        self.gone.send_replace(true);
+    }
 
     fn unseen(&self) -> Option<Unseen> {
-        self.unseen.get().copied()
+        self.word.unseen.get().copied()
     }
 }
 
@@ -305,7 +327,13 @@ impl AsyncRead for Near {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.pipe).poll_read(cx, buf);
+        let is_end = matches!(polled, Poll::Ready(Ok(()))) && buf.filled().len() == before;
+        if is_end && self.word.is_broken.load(Relaxed) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        polled
     }
 }
 
@@ -330,19 +358,24 @@ impl AsyncWrite for Near {
 /// A pipe for one request, which has a place on a connection.
 pub(super) fn pipe(ticket: Ticket) -> ServerStream {
     let (near, far) = tokio::io::duplex(PIPE);
-    let (sender, gone) = oneshot::channel();
-    let unseen = Arc::<OnceLock<Unseen>>::default();
-    let serving = exchange::serve(far, ticket, Arc::clone(&unseen));
+    let (sender, mut gone) = watch::channel(false);
+    let word = Arc::<Word>::default();
+    let serving = exchange::serve(far, ticket, Arc::clone(&word));
     tokio::spawn(async move {
+        let aborted = async {
+            if gone.wait_for(|gone| *gone).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
         tokio::select! {
             () = serving => (),
             // What is left of the stream is reset as it is dropped.
-            _ = gone => (),
+            () = aborted => (),
         }
     });
     ServerStream::layered(Near {
         pipe: near,
-        unseen,
-        _gone: sender,
+        word,
+        gone: sender,
     })
 }
