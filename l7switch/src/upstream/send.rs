@@ -94,6 +94,8 @@ const REST: Duration = Duration::from_millis(20);
 enum Attempt {
     /// The server has not seen the request, as it says itself.
     Unseen(Unseen),
+    /// The server has not seen it: the handshake has failed behind its end.
+    Unshaken(Refusal),
     /// The request may have been seen by the server, which closed the connection before it answered, and may be
     /// sent again all the same.
     Closed(Refusal),
@@ -248,6 +250,13 @@ pub async fn send<F: Feed>(
                     }
                     break (refusal, Some(Fault::Answer));
                 }
+                Err(Attempt::Unshaken(refusal)) => {
+                    if !feed.can_begin() || rule.is_some_and(|rule| !rule.connect) {
+                        pool.failed(server, Fault::Connect);
+                        return Err(refusal);
+                    }
+                    break (refusal, Some(Fault::Connect));
+                }
                 Err(Attempt::Closed(refusal)) => refusal,
                 Err(Attempt::Spent(refusal))
                     if refusal.reason == Reason::ResponseTimeout
@@ -355,6 +364,11 @@ async fn attempt<F: Feed>(
                 Some(Unseen::Unable) => return Err(Attempt::Spent(websocket_refusal())),
                 Some(unseen) => return Err(Attempt::Unseen(unseen)),
                 None => (),
+            }
+            if let NoHead::Certificate(error) = error {
+                let error = ConnectError::Tls(error);
+                server.log_connect(&error);
+                return Err(Attempt::Unshaken(connect_refusal(&error)));
             }
             if may_repeat_unanswered(rule, message, feed) && matches!(error, NoHead::Closed) {
                 Err(Attempt::Closed(no_response()))

@@ -69,7 +69,10 @@ async fn server(goes: Goes) -> SocketAddr {
             stream.write_all(b"says").await.unwrap();
             stream.flush().await.unwrap();
             match goes {
-                Goes::Whole => stream.shutdown().await.unwrap(),
+                Goes::Whole => {
+                    stream.shutdown().await.unwrap();
+                    let _ = stream.read_to_end(&mut Vec::new()).await;
+                }
                 _ => stream.get_mut().0.shutdown().await.unwrap(),
             }
         }
@@ -106,13 +109,16 @@ async fn each_end_has_its_reason() {
                 client.send("ask").await;
             }
             assert!(client.rest().await.is_err(), "{goes:?}: not an end");
-            until(|| refused(&switch) == [(expected.to_owned(), before + 1)]).await;
+            until(|| l7switch::admin::status(&switch).services["web"].active == 0).await;
+            let expected = [(expected.to_owned(), before + 1)];
+            assert_eq!(refused(&switch), expected, "{goes:?} {asks}");
         }
     }
     let switch = tcp(server(Goes::Whole).await, TLS);
     let mut client = Raw::connect(address(&switch, "web")).await;
     client.send("ask").await;
     assert_eq!(client.rest().await.unwrap(), b"says");
+    drop(client);
     until(|| l7switch::admin::status(&switch).services["web"].active == 0).await;
     assert!(refused(&switch).is_empty());
 }
