@@ -113,6 +113,11 @@ impl Client {
         self.socket.get_or_init(|| socket.clone());
     }
 
+    /// The connection's socket.
+    pub fn socket(&self) -> Option<&StreamHandle> {
+        self.socket.get()
+    }
+
     /// The connection is a tunnel now, which may be silent for ever: a client that has vanished is found by probes.
     pub fn is_tunnel(&self) {
         if let Some(socket) = self.socket.get() {

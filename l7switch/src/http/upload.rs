@@ -25,7 +25,6 @@ use crate::net::stream::MaybeRaw;
 use crate::net::stream::poll_write_both;
 use crate::observe::reason::Refusal;
 use crate::ruleset::filters::Edit;
-use crate::upstream::Feed;
 use crate::upstream::ServerStream;
 use crate::upstream::WaitsFor;
 
@@ -148,8 +147,18 @@ impl Upload {
         }
     }
 
+    /// Who has to go on.
+    pub(super) const fn waits_for(&self) -> WaitsFor {
+        self.waits_for
+    }
+
+    /// Changes with every step.
+    pub(super) const fn moved(&self) -> u64 {
+        self.moved
+    }
+
     /// Whether nothing has been taken from the client.
-    fn is_fresh(&self) -> bool {
+    pub(super) fn is_fresh(&self) -> bool {
         self.state == State::Open
             && self.bytes == 0
             && self.framing.is_empty()
@@ -163,7 +172,7 @@ impl Upload {
     }
 
     /// Whether the rules let it go to a server from its start that another one may have seen some of.
-    fn may_repeat(&self) -> bool {
+    pub(super) fn may_repeat(&self) -> bool {
         let kept = self.copy.as_ref().filter(|copy| copy.again > 0);
         !self.is_streamed
             || self.is_fresh()
@@ -186,7 +195,7 @@ impl Upload {
     }
 
     /// Begins anew with what was kept.
-    fn repeat(&mut self) {
+    pub(super) fn repeat(&mut self) {
         let Some(copy) = &self.copy else {
             return;
         };
@@ -403,7 +412,7 @@ impl Upload {
     }
 
     /// Goes on.
-    fn poll<C: Codec>(
+    pub(super) fn poll<C: Codec>(
         &mut self,
         codec: &mut C,
         server: &mut ServerStream,
@@ -444,54 +453,5 @@ impl Upload {
             }
             self.frame(piece);
         }
-    }
-}
-
-/// An upload and where it comes from.
-#[derive(Debug)]
-pub(super) struct From<'a, C> {
-    pub(super) codec: &'a mut C,
-    pub(super) upload: &'a mut Upload,
-}
-
-impl<C: Codec> Feed for From<'_, C> {
-    fn poll_feed(
-        &mut self,
-        server: &mut ServerStream,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Refusal>> {
-        self.upload.poll(self.codec, server, cx)
-    }
-
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.codec.poll_gone(cx)
-    }
-
-    fn waits_for(&self) -> WaitsFor {
-        self.upload.waits_for
-    }
-
-    fn moved(&self) -> u64 {
-        self.upload.moved
-    }
-
-    fn is_untouched(&self) -> bool {
-        !self.upload.is_streamed
-    }
-
-    fn can_begin(&self) -> bool {
-        self.upload.can_begin()
-    }
-
-    fn may_repeat(&self) -> bool {
-        self.upload.may_repeat()
-    }
-
-    fn begin(&mut self) -> bool {
-        let can_begin = self.upload.can_begin();
-        if can_begin && self.upload.is_streamed && !self.upload.is_fresh() {
-            self.upload.repeat();
-        }
-        can_begin
     }
 }

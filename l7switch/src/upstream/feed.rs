@@ -41,6 +41,11 @@ pub trait Feed {
     /// Ready when the client wants no response any more.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
+    /// Ready when the client waits for nothing any more that was not begun.
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_gone(cx)
+    }
+
     /// Who has to go on.
     fn waits_for(&self) -> WaitsFor;
 

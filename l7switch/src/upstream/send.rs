@@ -416,7 +416,8 @@ async fn wait_turn<F: Feed>(
         if let Poll::Ready(given) = Pin::new(&mut waiting).poll(cx) {
             return Poll::Ready(Ok(given));
         }
-        feed.poll_gone(cx).map(|()| Err(Broke::Gone.refusal()))
+        // One whose client sends no more is most often one that was given up (HAProxy's abortonclose).
+        feed.poll_ended(cx).map(|()| Err(Broke::Gone.refusal()))
     });
     let turn = turn.await;
     match turn {
