@@ -49,7 +49,7 @@ pub struct Client {
     _connected: Connected,
     /// Absent where the client's connections are not counted.
     of_source: Option<Box<OfSource>>,
-    _busy: Busy,
+    busy: Busy,
 }
 
 /// What a TLS handshake has told.
@@ -94,7 +94,7 @@ impl Client {
             own: Arc::default(),
             _connected: stats.connected(),
             of_source: None,
-            _busy: core.shutdown.busy(),
+            busy: core.shutdown.busy(),
             core,
             service,
             stats,
@@ -111,6 +111,11 @@ impl Client {
     /// This is the connection's socket.
     pub fn has_socket(&self, socket: &StreamHandle) {
         self.socket.get_or_init(|| socket.clone());
+    }
+
+    /// Something else goes on that is the client's affair: the switch's end waits for it as for the connection.
+    pub fn busy(&self) -> Busy {
+        self.busy.clone()
     }
 
     /// The connection's socket.
