@@ -90,6 +90,15 @@ async fn server() -> Server {
         match path.as_str() {
             "/chat?room=1" => conn.send(changed(&accept)).await,
             "/wrong" => return conn.send(changed("d3Jvbmc=")).await,
+            // RFC 6455, 4.1: Connection has to name the upgrade.
+            "/unnamed" => {
+                let head = changed(&accept).replace("Connection: Upgrade\r\n", "");
+                return conn.send(head).await;
+            }
+            "/other-name" => {
+                let head = changed(&accept).replace("Connection: Upgrade", "Connection: close");
+                return conn.send(head).await;
+            }
             "/plain" => {
                 let plain = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
                 return conn.send(plain).await;
@@ -192,6 +201,8 @@ async fn what_opens_no_websocket_is_no_success() {
     let mut sender = connect(address(&switch, "web")).await;
     for (uri, protocol, expected) in [
         ("http://a/wrong", "websocket", 502),
+        ("http://a/unnamed", "websocket", 502),
+        ("http://a/other-name", "websocket", 502),
         ("http://a/plain", "websocket", 502),
         ("http://a/other", "websocket", 403),
         ("http://a/own", "websocket", 501),
@@ -205,7 +216,7 @@ async fn what_opens_no_websocket_is_no_success() {
     let (response, _) = sender.send_request(plain.body(()).unwrap(), true).unwrap();
     assert_eq!(soon(response).await.unwrap().status(), 501);
     let bad = refused(&switch);
-    assert!(bad.contains(&("bad_response".to_owned(), 2)), "{bad:?}");
+    assert!(bad.contains(&("bad_response".to_owned(), 4)), "{bad:?}");
 }
 
 /// Who breaks off ends the other side, and no other stream.
