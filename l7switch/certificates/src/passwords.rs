@@ -318,7 +318,7 @@ mod tests {
             ),
             ("$argon2id$x", "Argon2"),
         ] {
-            let error = passwords(&format!("alice:{BCRYPT}\nbob:{hash}\n")).unwrap_err();
+            let error = passwords(format!("alice:{BCRYPT}\nbob:{hash}\n")).unwrap_err();
             let text = error.to_string();
             assert!(text.contains("line 2") && text.contains(problem), "{text}");
         }
@@ -329,7 +329,7 @@ mod tests {
             ));
         }
         assert!(matches!(passwords("\n#\n"), Err(UsersError::Empty(_))));
-        let twice = passwords(&format!("a:{BCRYPT}\na:{BCRYPT}"));
+        let twice = passwords(format!("a:{BCRYPT}\na:{BCRYPT}"));
         assert!(matches!(twice, Err(UsersError::Line { line: 2, .. })));
     }
 }
