@@ -32,6 +32,7 @@ format: needs
 	cargo fmt --all --check
 	cargo fmt --check --manifest-path kmod/engine/fuzz/Cargo.toml
 	cargo fmt --check --manifest-path rules/fuzz/Cargo.toml
+	cargo fmt --check --manifest-path l7switch/certificates/fuzz/Cargo.toml
 	cargo fmt --check --manifest-path kmod/netlink/client/fuzz/Cargo.toml
 
 lint: needs
