@@ -25,6 +25,11 @@ use crate::net::stream::SharedStream;
 pub(super) trait Layer: AsyncRead + AsyncWrite + fmt::Debug + Send + Unpin {
     /// Makes the end of the connection a reset.
     fn abort(&self);
+
+    /// Goes on with what was written, where that takes more than a kernel. Gives whether there may be more to do.
+    fn progress(&mut self, _: &mut Context<'_>) -> bool {
+        false
+    }
 }
 
 impl Layer for TlsStream<SharedStream> {
@@ -77,6 +82,15 @@ impl ServerStream {
         match &self.transport {
             Transport::Clear(stream) => stream.abort(),
             Transport::Layered(layer) => layer.abort(),
+        }
+    }
+
+    /// Goes on with what was written, where that takes more than a kernel. Gives whether there may be more to do, of which the
+    /// task is told when it can be done.
+    pub fn progress(&mut self, cx: &mut Context<'_>) -> bool {
+        match &mut self.transport {
+            Transport::Clear(_) => false,
+            Transport::Layered(layer) => layer.progress(cx),
         }
     }
 

@@ -220,12 +220,4 @@ impl Source {
     pub(super) fn trailers(&self) -> HeaderMap {
         self.decoder.trailer_map()
     }
-
-    /// Waits until the exchange has gone.
-    pub(super) async fn gone(&mut self) {
-        let mut waste = BytesMut::new();
-        while matches!(self.reader.read_buf(&mut waste).await, Ok(1..)) {
-            waste.clear();
-        }
-    }
 }

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT
-//! HTTP/2 towards servers (RFC 9113). An exchange writes its request and reads its response in HTTP/1, on a pipe; a task at the
-//! pipe's other end speaks HTTP/2, on a connection that many share.
+//! HTTP/2 towards servers (RFC 9113). An exchange writes its request and reads its response in HTTP/1, on a pipe; a
+//! future at the pipe's other end speaks HTTP/2, on a connection that many share.
 
 mod asked;
 mod exchange;
 
+use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -15,6 +18,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Context;
 use std::task::Poll;
+use std::task::Waker;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -25,7 +29,7 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::io::DuplexStream;
 use tokio::io::ReadBuf;
-use tokio::sync::oneshot;
+use tokio::task::yield_now;
 
 use super::connect::Told;
 use super::server::RealServer;
@@ -121,7 +125,7 @@ impl Connections {
         });
         let ended = Arc::downgrade(&shared);
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = last(connection).await {
                 tracing::debug!(%error, "HTTP/2 connection to a server");
             }
             if let Some(shared) = ended.upgrade() {
@@ -166,6 +170,22 @@ impl Connections {
     }
 }
 
+/// Polls a connection only after all other tasks that can go on: what they send on it goes out together.
+async fn last<F: Future>(connection: F) -> F::Output {
+    let mut connection = pin!(connection);
+    let mut is_last = false;
+    poll_fn(|cx| {
+        is_last = !is_last;
+        if is_last {
+            return connection.as_mut().poll(cx);
+        }
+        // The runtime wakes who yields when it has nothing else to do, and knows of no other way to be asked for that.
+        let _ = pin!(yield_now()).poll(cx);
+        Poll::Pending
+    })
+    .await
+}
+
 /// What a server offers for a request.
 #[derive(Debug)]
 pub(super) enum Offer {
@@ -175,16 +195,37 @@ pub(super) enum Offer {
     Own(ServerStream),
 }
 
-/// The exchange's end of a pipe. When it is dropped, the task at the other end hears of it at once, whatever it waits for.
-#[derive(Debug)]
+/// The exchange's end of a pipe, and what serves the other one: that goes on whenever the exchange reads or writes, in the
+/// exchange's own task. Where the exchange waits for its client only, it goes on by [`Layer::progress`].
 struct Near {
     pipe: DuplexStream,
-    _gone: oneshot::Sender<()>,
+    /// Absent: it is over. When this is dropped, what is left of the stream is reset.
+    serving: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl fmt::Debug for Near {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Near").finish_non_exhaustive()
+    }
+}
+
+/// The pipe wakes nobody: only who serves the other end can change it, and that is done here.
+fn unwoken() -> Context<'static> {
+    Context::from_waker(Waker::noop())
 }
 
 impl Layer for Near {
-    /// The task hears of the end.
+    /// The stream is reset as this is dropped.
     fn abort(&self) {}
+
+    fn progress(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(serving) = &mut self.serving
+            && serving.as_mut().poll(cx).is_ready()
+        {
+            self.serving = None;
+        }
+        self.serving.is_some()
+    }
 }
 
 impl AsyncRead for Near {
@@ -193,7 +234,8 @@ impl AsyncRead for Near {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_read(cx, buf)
+        self.progress(cx);
+        Pin::new(&mut self.pipe).poll_read(&mut unwoken(), buf)
     }
 }
 
@@ -203,15 +245,21 @@ impl AsyncWrite for Near {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.pipe).poll_write(cx, buf)
+        let written = Pin::new(&mut self.pipe).poll_write(&mut unwoken(), buf);
+        self.progress(cx);
+        match written {
+            // There may be room now.
+            Poll::Pending => Pin::new(&mut self.pipe).poll_write(&mut unwoken(), buf),
+            written => written,
+        }
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_shutdown(cx)
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_shutdown(&mut unwoken())
     }
 }
 
@@ -223,17 +271,9 @@ pub(super) fn pipe(
     patience: Duration,
 ) -> ServerStream {
     let (near, far) = tokio::io::duplex(PIPE);
-    let (sender, gone) = oneshot::channel();
     let serving = exchange::serve(far, Arc::clone(server), ticket, told, patience);
-    tokio::spawn(async move {
-        tokio::select! {
-            () = serving => (),
-            // What is left of the stream is reset as it is dropped.
-            _ = gone => (),
-        }
-    });
     ServerStream::layered(Near {
         pipe: near,
-        _gone: sender,
+        serving: Some(Box::pin(serving)),
     })
 }
