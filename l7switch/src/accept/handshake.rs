@@ -18,6 +18,7 @@ use crate::acme::is_challenge;
 use crate::client::Client;
 use crate::net::stream::SharedStream;
 use crate::net::stream::StreamHandle;
+use crate::net::tickets::Tickets;
 use crate::net::tls::ServiceTls;
 use crate::observe::log_limit;
 use crate::observe::reason::Reason;
@@ -33,7 +34,7 @@ pub(super) async fn shake(
     handle: &StreamHandle,
     tls: &ServiceTls,
     time: Duration,
-) -> Option<TlsStream<SharedStream>> {
+) -> Option<TlsStream<Tickets>> {
     let handshake = async {
         let mut first = [0];
         let length = poll_fn(|cx| stream.poll_peek(cx, &mut first)).await?;
@@ -42,6 +43,7 @@ pub(super) async fn shake(
             stream.write_all(SAY_HTTPS.as_bytes()).await?;
             return Ok(None);
         }
+        let stream = Tickets::new(stream);
         // Only while a challenge is pending: what is in the hello is of no interest otherwise.
         if let Some(challenge) = client.core.acme.challenges.tls() {
             return choose(stream, tls, challenge).await.map(Some);
@@ -56,8 +58,9 @@ pub(super) async fn shake(
             handle.linger().await;
             return None;
         }
-        Ok(Ok(Some(stream))) => match tls.verify_again(stream.get_ref().1) {
+        Ok(Ok(Some(mut stream))) => match tls.verify_again(stream.get_ref().1) {
             Ok(()) => {
+                stream.get_mut().0.end();
                 client.has_shaken_hands(stream.get_ref().1);
                 return Some(stream);
             }
@@ -85,10 +88,10 @@ pub(super) async fn shake(
 
 /// Shakes hands, for a challenge with a client that asks for nothing else.
 async fn choose(
-    stream: SharedStream,
+    stream: Tickets,
     tls: &ServiceTls,
     challenge: Arc<ServerConfig>,
-) -> io::Result<TlsStream<SharedStream>> {
+) -> io::Result<TlsStream<Tickets>> {
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
     let config = match is_challenge(&start.client_hello()) {
         true => challenge,

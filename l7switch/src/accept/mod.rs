@@ -3,5 +3,6 @@
 
 pub mod connection;
 mod handshake;
+mod http2;
 pub mod listen;
 pub mod proxied;

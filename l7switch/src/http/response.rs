@@ -335,7 +335,7 @@ impl<C: Codec> Session<'_, C> {
         upload: &mut Upload,
         patience: Patience,
     ) -> Result<(), NotTaken> {
-        if upload.is_done() {
+        if upload.is_done() && lease.is_clear() {
             return self.send().await;
         }
         let client = Patience {
@@ -347,7 +347,9 @@ impl<C: Codec> Session<'_, C> {
             codec: &mut self.codec,
             upload,
         };
-        let sent = lease.wait(&mut from, &mut self.timer, client, |from, _, cx| {
+        let sent = lease.wait(&mut from, &mut self.timer, client, |from, server, cx| {
+            // The request may not have gone all the way yet.
+            server.progress(cx);
             let before = buffer.len();
             let polled = from.codec.poll_send(cx, buffer);
             if buffer.len() < before {

@@ -8,6 +8,7 @@ pub mod shown;
 pub mod shutdown;
 pub mod splice;
 pub mod stream;
+pub mod tickets;
 pub mod timer;
 pub mod tls;
 pub mod tunnel;

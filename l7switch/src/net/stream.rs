@@ -53,6 +53,11 @@ impl SharedStream {
         abort(&self.0);
     }
 
+    /// Writes what the stream takes of these bytes, and forgets the rest.
+    pub fn write_once(&self, bytes: &[u8]) {
+        let _ = self.0.try_write(bytes);
+    }
+
     /// Reads in a way of the caller's, which gives [`io::ErrorKind::WouldBlock`] where there is nothing.
     pub fn poll_readable<T>(
         &self,

@@ -49,6 +49,13 @@ pub use l7switch_certificates::read_roots;
 /// Sessions that are kept for clients of TLS 1.2 that take no tickets.
 const SESSIONS: usize = 256;
 
+/// Tickets that a client of TLS 1.3 gets with each handshake. A ticket is good for one connection, which brings the next one;
+/// a second one costs as much as the first, and few clients ever use it.
+const TICKETS: usize = 1;
+
+/// The same for clients that say how many they want (RFC 9149).
+const MOST_TICKETS: usize = 4;
+
 /// Whether a server has ended TLS because it refuses the switch's certificate, or because there is none (RFC 8446, 6.2): in TLS 1.3
 /// it does so behind the handshake, before it reads anything.
 pub fn refuses_certificate(error: &io::Error) -> bool {
@@ -118,6 +125,8 @@ impl ServiceTls {
             .with_cert_resolver(Arc::new(Resolver::new(&shown)));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
         config.ticketer = Arc::clone(&sessions.tickets);
+        config.send_tls13_tickets = TICKETS;
+        config.max_tls13_tickets = MOST_TICKETS;
         config.session_storage = Arc::clone(&sessions.storage);
         Ok(Self {
             config: Arc::new(config),

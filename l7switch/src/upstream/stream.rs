@@ -31,6 +31,11 @@ pub(super) trait Layer: AsyncRead + AsyncWrite + fmt::Debug + Send + Unpin {
     fn unseen(&self) -> Option<Unseen> {
         None
     }
+
+    /// Goes on with what was written, where that takes more than a kernel. Gives whether there may be more to do.
+    fn progress(&mut self, _: &mut Context<'_>) -> bool {
+        false
+    }
 }
 
 impl Layer for TlsStream<SharedStream> {
@@ -91,6 +96,15 @@ impl ServerStream {
         match &self.transport {
             Transport::Clear(_) => None,
             Transport::Layered(layer) => layer.unseen(),
+        }
+    }
+
+    /// Goes on with what was written, where that takes more than a kernel. Gives whether there may be more to do, of which the
+    /// task is told when it can be done.
+    pub fn progress(&mut self, cx: &mut Context<'_>) -> bool {
+        match &mut self.transport {
+            Transport::Clear(_) => false,
+            Transport::Layered(layer) => layer.progress(cx),
         }
     }
 

@@ -295,6 +295,42 @@ async fn an_upload_that_is_given_up_is_reset() {
     reading.abort();
 }
 
+/// A client that takes nothing of its response before the server has all of the request: the last of it has left the client,
+/// and goes on to the server as that makes room.
+#[tokio::test]
+async fn a_request_goes_on_whose_response_is_not_taken() {
+    // More than the server's first window, and less than that and what the switch holds.
+    const LENGTH: usize = 110_000;
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let switch = start(&simple(&[socket.local_addr().unwrap()], "", HTTP2));
+    let mut conn = Raw::connect(address(&switch, "web")).await;
+    let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {LENGTH}\r\n\r\n");
+    conn.send(&(head + &"x".repeat(LENGTH))).await;
+    let (stream, _) = socket.accept().await.unwrap();
+    let mut connection = h2::server::handshake(stream).await.unwrap();
+    let (request, mut respond) = connection.accept().await.unwrap().unwrap();
+    let mut content = request.into_body();
+    let mut response = respond.send_response(Response::new(()), false).unwrap();
+    response
+        .send_data(vec![b'x'; 16_000_000].into(), true)
+        .unwrap();
+    let serving = tokio::spawn(async move { while connection.accept().await.is_some() {} });
+    // Until nobody takes any more of it.
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let length = crate::support::soon(async {
+        let mut length = 0;
+        while let Some(data) = content.data().await {
+            let data = data.unwrap();
+            length += data.len();
+            let _ = content.flow_control().release_capacity(data.len());
+        }
+        length
+    })
+    .await;
+    assert_eq!(length, LENGTH);
+    serving.abort();
+}
+
 /// Clients that take nothing of their responses stop nobody else's.
 #[tokio::test]
 async fn responses_that_are_not_taken_stop_no_others() {

@@ -82,6 +82,27 @@ async fn a_session_is_resumed_after_a_reload() {
     assert!(ask(&config, secure).await.is_err());
 }
 
+/// It comes with the response, and is good for the next connection, which gets another one.
+#[tokio::test]
+async fn a_connection_gets_one_ticket() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = certificate(&["one.example"]);
+    let server = Server::saying("fine").await;
+    let switch = start(&https(
+        server.address,
+        &[write(folder.path(), "first", &pair)],
+    ));
+    let secure = address(&switch, "secure");
+    let config = client(pair.cert.der(), None, &[&rustls::version::TLS13]);
+    for expected in [FULL, RESUMED, RESUMED] {
+        let (answer, stream) = ask(&config, secure).await.unwrap();
+        assert!(answer.ends_with("fine"), "{answer}");
+        let connection = stream.get_ref().1;
+        assert_eq!(connection.handshake_kind(), expected);
+        assert_eq!(connection.tls13_tickets_received(), 1);
+    }
+}
+
 /// Each resumption gives new tickets: who came back often enough was believed for ever.
 #[tokio::test]
 async fn a_certificate_that_has_expired_is_not_resumed() {

@@ -211,12 +211,4 @@ impl Source {
     pub(super) fn into_rest(self) -> (Bytes, ReadHalf<DuplexStream>) {
         (self.received.freeze(), self.reader)
     }
-
-    /// Waits until the exchange has gone.
-    pub(super) async fn gone(&mut self) {
-        let mut waste = BytesMut::new();
-        while matches!(self.reader.read_buf(&mut waste).await, Ok(1..)) {
-            waste.clear();
-        }
-    }
 }

@@ -163,7 +163,7 @@ impl From<io::Error> for Broke {
     }
 }
 
-/// Passes a request's content on. Ready when the exchange has gone.
+/// Passes a request's content on. Ready when the exchange broke it off.
 async fn upload(source: &mut Source, mut body: SendStream<Bytes>) {
     if !source.is_empty() {
         match send(source, &mut body).await {
@@ -174,7 +174,7 @@ async fn upload(source: &mut Source, mut body: SendStream<Bytes>) {
             Err(Broke::Server(_)) => (),
         }
     }
-    source.gone().await;
+    std::future::pending::<()>().await;
 }
 
 async fn send(source: &mut Source, body: &mut SendStream<Bytes>) -> Result<(), Broke> {

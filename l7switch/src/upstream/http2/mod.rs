@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT
-//! HTTP/2 towards servers (RFC 9113). An exchange writes its request and reads its response in HTTP/1, on a pipe; a task at the
-//! pipe's other end speaks HTTP/2, on a connection that many share.
+//! HTTP/2 towards servers (RFC 9113). An exchange writes its request and reads its response in HTTP/1, on a pipe; a
+//! future at the pipe's other end speaks HTTP/2, on a connection that many share.
 
 mod asked;
 mod exchange;
 mod websocket;
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::OnceLock;
@@ -18,6 +20,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Context;
 use std::task::Poll;
+use std::task::Waker;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -29,6 +32,7 @@ use tokio::io::AsyncWrite;
 use tokio::io::DuplexStream;
 use tokio::io::ReadBuf;
 use tokio::sync::watch;
+use tokio::task::yield_now;
 
 use super::connect::Told;
 use super::stream::Layer;
@@ -226,7 +230,7 @@ impl Connections {
                 }
                 polled
             });
-            if let Err(error) = ended.await {
+            if let Err(error) = last(ended).await {
                 tracing::debug!(%error, "HTTP/2 connection to a server");
             }
             if let Some(shared) = weak.upgrade() {
@@ -274,6 +278,22 @@ impl Connections {
     }
 }
 
+/// Polls a connection only after all other tasks that can go on: what they send on it goes out together.
+async fn last<F: Future>(connection: F) -> F::Output {
+    let mut connection = pin!(connection);
+    let mut is_last = false;
+    poll_fn(|cx| {
+        is_last = !is_last;
+        if is_last {
+            return connection.as_mut().poll(cx);
+        }
+        // The runtime wakes who yields when it has nothing else to do, and knows of no other way to be asked for that.
+        let _ = pin!(yield_now()).poll(cx);
+        Poll::Pending
+    })
+    .await
+}
+
 /// What a server offers for a request.
 #[derive(Debug)]
 pub(super) enum Offer {
@@ -294,7 +314,7 @@ pub(super) enum Unseen {
     Unable,
 }
 
-/// What the task at the far end of a pipe says of its end.
+/// What who serves the far end of a pipe says of its end.
 #[derive(Debug, Default)]
 struct Word {
     unseen: OnceLock<Unseen>,
@@ -302,18 +322,37 @@ struct Word {
     is_broken: AtomicBool,
 }
 
-/// The exchange's end of a pipe. When it is aborted, the task at the other end hears of it at once, whatever it waits for; when it
-/// is dropped, it reads what was written first.
-#[derive(Debug)]
+/// The exchange's end of a pipe, and what serves the other one: that goes on whenever the exchange reads or writes, in the
+/// exchange's own task. Where the exchange waits for its client only, it goes on by [`Layer::progress`].
 struct Near {
     pipe: DuplexStream,
     word: Arc<Word>,
-    gone: watch::Sender<bool>,
+    /// Absent: it is over. When this is dropped, what is left of the stream is reset.
+    serving: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl fmt::Debug for Near {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Near").finish_non_exhaustive()
+    }
+}
+
+/// The pipe wakes nobody: only who serves the other end can change it, and that is done here.
+fn unwoken() -> Context<'static> {
+    Context::from_waker(Waker::noop())
 }
 
 impl Layer for Near {
-    fn abort(&self) {
-        self.gone.send_replace(true);
+    /// The stream is reset as this is dropped.
+    fn abort(&self) {}
+
+    fn progress(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(serving) = &mut self.serving
+            && serving.as_mut().poll(cx).is_ready()
+        {
+            self.serving = None;
+        }
+        self.serving.is_some()
     }
 
     fn unseen(&self) -> Option<Unseen> {
@@ -328,7 +367,8 @@ impl AsyncRead for Near {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let polled = Pin::new(&mut self.pipe).poll_read(cx, buf);
+        self.progress(cx);
+        let polled = Pin::new(&mut self.pipe).poll_read(&mut unwoken(), buf);
         let is_end = matches!(polled, Poll::Ready(Ok(()))) && buf.filled().len() == before;
         if is_end && self.word.is_broken.load(Relaxed) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
@@ -343,39 +383,35 @@ impl AsyncWrite for Near {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.pipe).poll_write(cx, buf)
+        let written = Pin::new(&mut self.pipe).poll_write(&mut unwoken(), buf);
+        self.progress(cx);
+        match written {
+            // There may be room now.
+            Poll::Pending => Pin::new(&mut self.pipe).poll_write(&mut unwoken(), buf),
+            written => written,
+        }
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_shutdown(cx)
+        let shut = Pin::new(&mut self.pipe).poll_shutdown(&mut unwoken());
+        // The end is passed on, too, before this can be dropped.
+        self.progress(cx);
+        shut
     }
 }
 
 /// A pipe for one request, which has a place on a connection.
 pub(super) fn pipe(ticket: Ticket) -> ServerStream {
     let (near, far) = tokio::io::duplex(PIPE);
-    let (sender, mut gone) = watch::channel(false);
     let word = Arc::<Word>::default();
     let serving = exchange::serve(far, ticket, Arc::clone(&word));
-    tokio::spawn(async move {
-        let aborted = async {
-            if gone.wait_for(|gone| *gone).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        };
-        tokio::select! {
-            () = serving => (),
-            // What is left of the stream is reset as it is dropped.
-            () = aborted => (),
-        }
-    });
     ServerStream::layered(Near {
         pipe: near,
         word,
-        gone: sender,
+        serving: Some(Box::pin(serving)),
     })
 }
