@@ -254,7 +254,7 @@ fn what_is_over_a_rate_limit_goes_to_the_front() {
         assert_eq!(report.exchanges, 6);
         let events = &report.stats.events;
         assert_eq!(events.get("RateLimited"), Some(&2));
-        assert_eq!(events.get("ToFront"), Some(&1), "one connection for all");
+        assert_eq!(events.get("ToFront"), Some(&2), "each is counted once");
     }
 }
 

@@ -213,7 +213,6 @@ impl<P: Platform> FlowEnv<'_, P> {
         if ask.active.is_some_and(is_front) && ask.is_limited == limited {
             return Choice::Stay(message);
         }
-        self.platform.tally(Tally::ToFront);
         let target = Target {
             peer: self.service,
             method: Method::Front,

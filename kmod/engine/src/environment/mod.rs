@@ -311,9 +311,12 @@ impl<P: Platform> Legs for FlowEnv<'_, P> {
     fn event(&mut self, leg: LegNumber, event: LegEvent) {
         match event {
             LegEvent::Requested => {
-                if let Some(bound) = self.state.server(leg) {
-                    scheduled(&bound.server).start();
-                    bound.server.requested();
+                match self.state.server(leg) {
+                    Some(bound) => {
+                        scheduled(&bound.server).start();
+                        bound.server.requested();
+                    }
+                    None => self.platform.tally(Tally::ToFront),
                 }
                 self.count_exchange(Exchange::Request, OutstandingRoutes::start);
             }
