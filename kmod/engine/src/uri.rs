@@ -108,6 +108,8 @@ pub enum HostError {
     BadCharacter,
     /// A port that is not a number up to 65535.
     BadPort,
+    /// A name with a label of no characters (RFC 1034, 3.1: that is the root's): others might take it for the name without.
+    EmptyLabel,
     /// Longer than [`MAX_HOST`], or than the buffer.
     TooLong,
 }
@@ -117,6 +119,7 @@ impl fmt::Display for HostError {
         f.write_str(match self {
             Self::BadCharacter => "the host contains a character that is not allowed",
             Self::BadPort => "the port after the host is not a number up to 65535",
+            Self::EmptyLabel => "the host has an empty label: a dot at its start, or two in a row",
             Self::TooLong => "the host is longer than 255 bytes",
         })
     }
@@ -184,6 +187,8 @@ pub fn host<'b>(raw: &[u8], buf: &'b mut [u8]) -> Result<&'b [u8], HostError> {
     }
     let out = buf.get_mut(..name.len()).ok_or(HostError::TooLong)?;
     let mut left = name.len();
+    // A name begins as if behind a dot, and ends as if before one.
+    let mut before = b'.';
     for (to, &from) in out.iter_mut().zip(name) {
         let first = left == name.len();
         left = left.wrapping_sub(1);
@@ -197,7 +202,14 @@ pub fn host<'b>(raw: &[u8], buf: &'b mut [u8]) -> Result<&'b [u8], HostError> {
         if !good {
             return Err(HostError::BadCharacter);
         }
+        if from == b'.' && before == b'.' {
+            return Err(HostError::EmptyLabel);
+        }
+        before = from;
         *to = from.to_ascii_lowercase();
+    }
+    if before == b'.' && !raw.is_empty() && raw.first() != Some(&b':') {
+        return Err(HostError::EmptyLabel);
     }
     Ok(out)
 }
@@ -609,6 +621,19 @@ mod tests {
             "a b", "u@h", "a,b", "[::1", "[::1]x", "a]", "a/b", "é", "%41", "[[::1]",
         ] {
             assert_eq!(form(bad), Err(HostError::BadCharacter), "{bad}");
+        }
+        for bad in [
+            ".", "..", ".a", "a..", "a..b", "a.b..", ".a.", "a..:80", ".:80",
+        ] {
+            assert_eq!(form(bad), Err(HostError::EmptyLabel), "{bad}");
+        }
+        for (good, as_compared) in [
+            (":80", ""),
+            ("a.", "a"),
+            ("a.b.:1", "a.b"),
+            ("-._~", "-._~"),
+        ] {
+            assert_eq!(form(good).as_deref(), Ok(as_compared), "{good}");
         }
         assert_eq!(form(&"a".repeat(256)), Err(HostError::TooLong));
     }
