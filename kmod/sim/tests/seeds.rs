@@ -258,6 +258,37 @@ fn what_is_over_a_rate_limit_goes_to_the_front() {
     }
 }
 
+/// What the front is to refuse never shares a connection with what it is to serve.
+#[test]
+fn the_front_has_connections_for_what_it_refuses() {
+    let mut plan = clean();
+    plan.rules.limit = Some(LimitPlan {
+        burst: 1,
+        by_source: true,
+    });
+    let What::Http(list, _) = &plan.conns[0].what else {
+        panic!("{:?}", plan.conns[0].what)
+    };
+    let of = |(index, pool)| Exchange {
+        pool,
+        index,
+        ..list[0].clone()
+    };
+    let pools = [LIMITED, LIMITED, LIMITED, FRONT, FRONT, LIMITED];
+    let list: Vec<_> = (0..).zip(pools).map(of).collect();
+    plan.conns[0].what = What::Http(list.into(), 1);
+    let report = World::new(plan, false).run();
+    assert!(report.errors.is_empty(), "{:?}", report.errors);
+    let events = &report.stats.events;
+    assert_eq!(events.get("RateLimited"), Some(&3));
+    assert_eq!(events.get("ToFront"), Some(&5));
+    assert_eq!(
+        events.get("Connect"),
+        Some(&4),
+        "a server, and thrice the front"
+    );
+}
+
 #[test]
 fn where_the_host_forwards_no_packets_the_front_has_all_requests() {
     for (v6, forwards) in [
