@@ -51,7 +51,7 @@ pub struct Client {
     _connected: Connected,
     /// Absent where the client's connections are not counted.
     of_source: Option<Box<OfSource>>,
-    _busy: Busy,
+    busy: Busy,
 }
 
 /// What a TLS handshake has told.
@@ -96,7 +96,7 @@ impl Client {
             own: Arc::default(),
             _connected: stats.connected(),
             of_source: None,
-            _busy: core.shutdown.busy(),
+            busy: core.shutdown.busy(),
             core,
             service,
             stats,
@@ -114,6 +114,16 @@ impl Client {
     /// This is the connection's socket.
     pub fn has_socket(&self, socket: &StreamHandle) {
         self.socket.get_or_init(|| socket.clone());
+    }
+
+    /// Something else goes on that is the client's affair: the switch's end waits for it as for the connection.
+    pub fn busy(&self) -> Busy {
+        self.busy.clone()
+    }
+
+    /// The connection's socket.
+    pub fn socket(&self) -> Option<&StreamHandle> {
+        self.socket.get()
     }
 
     /// The connection is a tunnel now, which may be silent for ever: a client that has vanished is found by probes.

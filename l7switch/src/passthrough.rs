@@ -90,10 +90,10 @@ pub async fn serve(mut client: Box<Client>, stream: TcpStream, limits: Limits) {
             record.received(outcome.forth);
             record.sent(outcome.back);
             match outcome.reason {
+                None | Some(Reason::IdleTimeout) => (),
                 // Not an orderly end: nobody must take it for one.
-                Some(Reason::BadResponse) => handle.abort(),
                 Some(Reason::ClientGone) => server.abort(),
-                _ => (),
+                Some(_) => handle.abort(),
             }
             record.close(outcome.reason);
         }

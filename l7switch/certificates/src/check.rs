@@ -27,6 +27,7 @@ use crate::files::read_crls;
 use crate::files::read_roots;
 use crate::pair::Pair;
 use crate::passwords::Passwords;
+use crate::state;
 
 /// A certificate that expires within this time is told of.
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -34,7 +35,7 @@ const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Something that was found in a file, with the file.
 pub type Finding = (PathBuf, Diagnostic);
 
-/// Reads the certificates, keys, authorities, revocation lists and users that rules name. Gives their report with what was found: what the
+/// Reads the certificates, keys, authorities, revocation lists and users that rules name, and looks at the state folder. Gives their report with what was found: what the
 /// front would refuse is an error.
 pub fn check(rules: &RuleSet, now: SystemTime) -> Report {
     let mut found = Vec::new();
@@ -67,6 +68,15 @@ pub fn check(rules: &RuleSet, now: SystemTime) -> Report {
         && let Err(error) = read_roots(ca)
     {
         found.push(unusable(ca, &error));
+    }
+    if let Some(acme) = &rules.model.acme {
+        let certificates = rules.model.services.iter().flat_map(|s| &s.certificates);
+        let ordered = certificates.filter_map(|certificate| match certificate {
+            ServiceCertificate::Ordered(ordered) => Some(ordered),
+            ServiceCertificate::Files(_) => None,
+        });
+        let looked = state::look(acme, ordered).into_iter();
+        found.extend(looked.map(|diagnostic| (acme.state.clone(), diagnostic)));
     }
     others(rules, &mut found);
     rules.warnings.clone().with(found)

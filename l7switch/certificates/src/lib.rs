@@ -20,6 +20,7 @@ pub mod file;
 mod files;
 mod pair;
 pub mod passwords;
+pub mod state;
 
 use std::sync::Arc;
 

@@ -119,9 +119,14 @@ impl Passwords {
 
     /// Whether a password is the user's. Where there is no such user, it takes the work of the costliest hash of the file.
     pub fn is_right(&self, user: &str, password: &[u8]) -> bool {
+        self.compare(user, |hash| hash.is_of(password))
+    }
+
+    /// The same, compared so.
+    fn compare(&self, user: &str, is_of: impl FnOnce(&Hash) -> bool) -> bool {
         let own = self.hashes.get(user);
         let hash = own.or(self.costliest.as_ref());
-        hash.is_some_and(|hash| hash.is_of(password)) && own.is_some()
+        hash.is_some_and(is_of) && own.is_some()
     }
 }
 
@@ -226,7 +231,7 @@ mod tests {
     const ARGON2: &str =
         "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
 
-    fn passwords(text: &str) -> Result<Passwords, UsersError> {
+    fn passwords(text: impl AsRef<[u8]>) -> Result<Passwords, UsersError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("users");
         std::fs::write(&path, text).unwrap();
@@ -252,6 +257,47 @@ mod tests {
         assert!(!passwords.is_right("nobody", b"secret"));
     }
 
+    /// Who is there cannot be told by the time: a user costs one comparison, known or not, and who is not there that with the
+    /// costliest hash.
+    #[test]
+    fn a_user_who_is_not_there_costs_a_comparison() {
+        let costly = BCRYPT.replace("$05$", "$08$");
+        let text = format!("alice:{BCRYPT}\nbob:{costly}\ncarol:{SHA256}\n");
+        let passwords = passwords(&text).unwrap();
+        for (user, expected, is_right) in [
+            ("alice", BCRYPT, true),
+            ("bob", &costly, true),
+            ("carol", SHA256, true),
+            ("nobody", &costly, false),
+            ("", &costly, false),
+        ] {
+            let mut compared = Vec::new();
+            let found = passwords.compare(user, |hash| {
+                let (Hash::Bcrypt(text) | Hash::Sha(text) | Hash::Argon2(text)) = hash;
+                compared.push(text.clone());
+                // Nor does it help who guesses that hash's password.
+                true
+            });
+            assert_eq!((found, compared), (is_right, vec![expected.to_owned()]));
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_utf8_is_refused_with_the_line() {
+        for (text, expected) in [
+            (&b"\xff"[..], 1),
+            (b"# staff\n\nal\xffice:x\n", 3),
+            (b"alice:\xc3\n", 1),
+            (b"# one\n# \xe9\n", 2),
+        ] {
+            let error = passwords(text).unwrap_err();
+            let UsersError::Line { line, problem, .. } = error else {
+                panic!("{error}");
+            };
+            assert_eq!((line, problem), (expected, "this is not UTF-8"));
+        }
+    }
+
     #[test]
     fn hashes_that_protect_nothing_or_cost_too_much_are_refused() {
         for (hash, problem) in [
@@ -272,7 +318,7 @@ mod tests {
             ),
             ("$argon2id$x", "Argon2"),
         ] {
-            let error = passwords(&format!("alice:{BCRYPT}\nbob:{hash}\n")).unwrap_err();
+            let error = passwords(format!("alice:{BCRYPT}\nbob:{hash}\n")).unwrap_err();
             let text = error.to_string();
             assert!(text.contains("line 2") && text.contains(problem), "{text}");
         }
@@ -283,7 +329,7 @@ mod tests {
             ));
         }
         assert!(matches!(passwords("\n#\n"), Err(UsersError::Empty(_))));
-        let twice = passwords(&format!("a:{BCRYPT}\na:{BCRYPT}"));
+        let twice = passwords(format!("a:{BCRYPT}\na:{BCRYPT}"));
         assert!(matches!(twice, Err(UsersError::Line { line: 2, .. })));
     }
 }

@@ -10,7 +10,6 @@ pub(crate) mod keeper;
 mod order;
 mod plan;
 mod slot;
-mod state;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +19,7 @@ use std::sync::PoisonError;
 use std::sync::Weak;
 use std::time::SystemTime;
 
+use l7switch_certificates::state;
 use l7switch_rules::model;
 use thiserror::Error;
 use tokio::sync::Notify;
@@ -29,8 +29,8 @@ use crate::net::tls::TlsError;
 pub use challenge::ACME_TLS;
 pub use challenge::Challenges;
 pub use challenge::is_challenge;
+pub use l7switch_certificates::state::StateError;
 pub use slot::Slot;
-pub use state::StateError;
 
 /// What of ACME lives as long as the process.
 #[derive(Debug, Default)]

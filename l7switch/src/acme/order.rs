@@ -35,11 +35,11 @@ use thiserror::Error;
 use super::challenge::Challenges;
 use super::challenge::Pending;
 use super::client::Client;
-use super::state;
-use super::state::Folder;
-use super::state::StateError;
-use super::state::StoredAccount;
 use crate::net::tls;
+use l7switch_certificates::state;
+use l7switch_certificates::state::Folder;
+use l7switch_certificates::state::StateError;
+use l7switch_certificates::state::StoredAccount;
 
 /// For how long the authority may look at challenges, and for how long it may make the certificate.
 const POLL: RetryPolicy = RetryPolicy::new()

@@ -4,14 +4,13 @@
 use std::time::Duration;
 use std::time::SystemTime;
 
+pub(super) use l7switch_certificates::state::LONGEST_WAIT;
+
 /// The shortest pause after a failure, and between two certificates for the same names.
 pub(super) const PAUSE: Duration = Duration::from_secs(60);
 
 /// The longest pause after failures, before chance makes it longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 3600);
-
-/// Longest time that an authority can ask to be left alone for.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// How often an authority is asked when a certificate is to be renewed (RFC 9773, 4.3.2), at most and at least.
 const ASKED: (Duration, Duration) = (Duration::from_secs(3600), LONGEST_WAIT);

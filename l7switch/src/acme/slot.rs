@@ -15,10 +15,10 @@ use l7switch_certificates::Pair;
 
 use super::plan;
 use super::plan::Chance;
-use super::state;
-use super::state::Folder;
-use super::state::Retry;
-use super::state::StateError;
+use l7switch_certificates::state;
+use l7switch_certificates::state::Folder;
+use l7switch_certificates::state::Retry;
+use l7switch_certificates::state::StateError;
 
 /// A certificate that is ordered. It lives as long as the rules have it, over all their generations.
 #[derive(Debug)]

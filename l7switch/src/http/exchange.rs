@@ -22,10 +22,10 @@ use l7switch_rules::model::ServerProtocol;
 use super::Codec;
 use super::edit;
 use super::edit::Request;
+use super::feed::From;
 use super::fields::Fields;
 use super::refusals::too_long;
 use super::session::Session;
-use super::upload::From;
 use super::upload::Upload;
 use crate::client;
 use crate::http::answer;
@@ -54,6 +54,9 @@ pub(super) const MOST_PASSED_OVER: u64 = 64 * 1024;
 /// Most interim responses of an exchange that are passed on. HTTP/2 has no window for them: a client that takes none would have
 /// them all kept here.
 const MOST_INTERIM: u32 = 100;
+
+/// Content that is kept to be sent again where a server of HTTP/2 says that it has not seen the request, bytes.
+const REPLAY: u64 = 256 * 1024;
 
 /// What comes after an exchange.
 #[derive(Debug)]
@@ -201,18 +204,10 @@ impl<C: Codec> Session<'_, C> {
         source: SocketAddr,
         mut record: Box<Record>,
     ) -> Next {
-        // An upgrade is of HTTP/1 (RFC 9113, 8.6).
+        // HTTP/2 has no upgrade (RFC 9113, 8.6) but for WebSockets another form of it (RFC 8441).
         let changed;
         let mut request = request;
-        if request.upgrade.is_some() && onward.pool.config().protocol != ServerProtocol::Http1 {
-            if self.codec.wanted_accept().is_some() {
-                let refusal = Refusal::new(
-                    Reason::NotImplemented,
-                    StatusCode::NOT_IMPLEMENTED,
-                    "servers that are spoken to in HTTP/2 are not asked for WebSockets",
-                );
-                return self.refuse(&refusal, request.method, record, onward).await;
-            }
+        if onward.pool.config().protocol != ServerProtocol::Http1 && !is_websocket(request) {
             changed = Request {
                 upgrade: None,
                 ..*request
@@ -248,6 +243,9 @@ impl<C: Codec> Session<'_, C> {
             && !matches!(request.head.framing(), Framing::Length(length) if length > rule.body_limit)
         {
             upload.keep(rule.body_limit);
+        }
+        if request.is_streamed && onward.pool.config().protocol != ServerProtocol::Http1 {
+            upload.copy(REPLAY);
         }
         let patience = onward.patience();
         let is_named = edit::request(
@@ -414,11 +412,23 @@ const fn can_be_passed_over(head: &Head<'_>) -> bool {
     }
 }
 
+/// Whether a request is one for a WebSocket (RFC 6455, 4.1).
+fn is_websocket(request: &Request<'_>) -> bool {
+    *request.method == Method::GET
+        && request
+            .upgrade
+            .is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
+}
+
 /// Whether no server has had anything of a request that failed so.
 const fn is_unsent(reason: Reason) -> bool {
     matches!(
         reason,
-        Reason::NoServer | Reason::ConnectFailed | Reason::ConnectTimeout | Reason::ServerTls
+        Reason::NoServer
+            | Reason::ConnectFailed
+            | Reason::ConnectTimeout
+            | Reason::ServerTls
+            | Reason::StreamRefused
     )
 }
 

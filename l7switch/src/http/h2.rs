@@ -35,8 +35,6 @@ use super::fields::push;
 use super::h1;
 use super::h2_head::head;
 use super::session::Session;
-use super::websocket::Handshake;
-use super::websocket::Stream;
 use crate::client::Client;
 use crate::http::headers;
 use crate::net::content::field;
@@ -44,6 +42,8 @@ use crate::net::stream::LINGER;
 use crate::net::stream::Prefixed;
 use crate::net::timer::Timer;
 use crate::net::tunnel;
+use crate::net::websocket::Handshake;
+use crate::net::websocket::Stream;
 use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
 
@@ -56,7 +56,7 @@ pub async fn serve(
 ) {
     let (parts, content) = request.into_parts();
     let protocol = parts.extensions.get::<Protocol>();
-    let handshake = protocol.map(|_| Handshake::new());
+    let handshake = protocol.map(|_| Handshake::random());
     let codec = Http2::new(content, respond, handshake);
     let mut session = Session::new(&client, &limits, codec, Timer::default());
     session.buffers = Buffers::take();
@@ -126,10 +126,11 @@ impl Session<'_, Http2> {
         };
         self.buffers.leave();
         let mut stream = Stream::new(self.codec.content, stream);
-        let server = Prefixed::new(through.received, through.server);
+        let server = Prefixed::new(through.received, &mut through.server);
         let outcome = tunnel::join(&mut stream, server, through.idle).await;
         if outcome.reason.is_some() {
             stream.reset();
+            through.server.abort();
         }
         through.record.received(outcome.forth);
         through.record.sent(outcome.back);

@@ -10,8 +10,8 @@ use http::request::Parts;
 use l7switch_engine::uri;
 
 use super::fields::push;
-use super::websocket::Handshake;
 use crate::http::headers;
+use crate::net::websocket::Handshake;
 use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
 

@@ -16,6 +16,7 @@ use super::exchange;
 use super::onward::Onward;
 use super::session::Session;
 use super::upload::Upload;
+use crate::net::shutdown::Busy;
 use crate::net::timer::Timer;
 use crate::observe::stats::Copying;
 use crate::upstream::Keeps;
@@ -45,6 +46,7 @@ pub(super) struct Mirror {
     /// Longest content that is copied.
     most: u64,
     copying: Copying,
+    _busy: Busy,
 }
 
 impl<C: Codec> Session<'_, C> {
@@ -98,6 +100,7 @@ impl<C: Codec> Session<'_, C> {
             content: request.content.to_vec(),
             most,
             copying,
+            _busy: self.client.busy(),
         }))
     }
 }
@@ -154,10 +157,12 @@ impl Mirror {
         timer.set_limit(message.began.checked_add(response));
         let keeps = Keeps::Nothing(MOST);
         let answered = call(pool, own, &mut message, &mut Nobody, &mut timer, keeps).await;
-        if let Err(refusal) = answered {
-            let reason = refusal.reason.as_str();
-            tracing::debug!(pool = pool.config().name, reason, "a copy failed");
-            self.copying.failed();
+        match answered {
+            Ok(_) => self.copying.answered(),
+            Err(refusal) => {
+                let reason = refusal.reason.as_str();
+                tracing::debug!(pool = pool.config().name, reason, "a copy failed");
+            }
         }
     }
 }

@@ -12,9 +12,11 @@ mod buffers;
 mod cors;
 mod edit;
 mod exchange;
+mod feed;
 mod fields;
 pub mod forwarded;
 pub mod h1;
+mod h1_codec;
 pub mod h2;
 mod h2_head;
 pub mod headers;
@@ -29,7 +31,6 @@ mod scan;
 mod session;
 mod upload;
 pub mod variables;
-mod websocket;
 
 use std::task::Context;
 use std::task::Poll;
@@ -90,6 +91,11 @@ pub trait Codec {
 
     /// Ready when the client wants no response any more.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Ready when the client waits for nothing any more that was not begun: it has gone, or sends no more.
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_gone(cx)
+    }
 
     /// Where the next head is written: its first line as HTTP/1 has it, then its fields. Empty at first.
     fn head(&mut self) -> &mut Vec<u8>;

@@ -25,7 +25,6 @@ use crate::net::stream::MaybeRaw;
 use crate::net::stream::poll_write_both;
 use crate::observe::reason::Refusal;
 use crate::ruleset::filters::Edit;
-use crate::upstream::Feed;
 use crate::upstream::ServerStream;
 use crate::upstream::WaitsFor;
 
@@ -70,7 +69,7 @@ pub(super) struct Upload {
 struct Copied {
     data: Vec<u8>,
     most: u64,
-    /// It may go to another server while it has at most so many bytes.
+    /// It may go to another server while it has at most so many bytes, where one may have seen some of it.
     again: u64,
     /// The lines of the trailer section, where all has come.
     end: Option<Vec<u8>>,
@@ -140,7 +139,7 @@ impl Upload {
         copy.most = copy.most.max(most);
     }
 
-    /// Keeps what passes for another server: at most so many bytes.
+    /// Keeps what passes for another server, also where one may have seen some of it: at most so many bytes.
     pub(super) fn keep(&mut self, most: u64) {
         self.copy(most);
         if let Some(copy) = &mut self.copy {
@@ -148,8 +147,18 @@ impl Upload {
         }
     }
 
+    /// Who has to go on.
+    pub(super) const fn waits_for(&self) -> WaitsFor {
+        self.waits_for
+    }
+
+    /// Changes with every step.
+    pub(super) const fn moved(&self) -> u64 {
+        self.moved
+    }
+
     /// Whether nothing has been taken from the client.
-    fn is_fresh(&self) -> bool {
+    pub(super) fn is_fresh(&self) -> bool {
         self.state == State::Open
             && self.bytes == 0
             && self.framing.is_empty()
@@ -159,6 +168,11 @@ impl Upload {
 
     /// Whether the content can go to a server from its start.
     pub(super) fn can_begin(&self) -> bool {
+        !self.is_streamed || self.is_fresh() || self.copy.is_some()
+    }
+
+    /// Whether the rules let it go to a server from its start that another one may have seen some of.
+    pub(super) fn may_repeat(&self) -> bool {
         let kept = self.copy.as_ref().filter(|copy| copy.again > 0);
         !self.is_streamed
             || self.is_fresh()
@@ -181,7 +195,7 @@ impl Upload {
     }
 
     /// Begins anew with what was kept.
-    fn repeat(&mut self) {
+    pub(super) fn repeat(&mut self) {
         let Some(copy) = &self.copy else {
             return;
         };
@@ -398,7 +412,7 @@ impl Upload {
     }
 
     /// Goes on.
-    fn poll<C: Codec>(
+    pub(super) fn poll<C: Codec>(
         &mut self,
         codec: &mut C,
         server: &mut ServerStream,
@@ -439,50 +453,5 @@ impl Upload {
             }
             self.frame(piece);
         }
-    }
-}
-
-/// An upload and where it comes from.
-#[derive(Debug)]
-pub(super) struct From<'a, C> {
-    pub(super) codec: &'a mut C,
-    pub(super) upload: &'a mut Upload,
-}
-
-impl<C: Codec> Feed for From<'_, C> {
-    fn poll_feed(
-        &mut self,
-        server: &mut ServerStream,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Refusal>> {
-        self.upload.poll(self.codec, server, cx)
-    }
-
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.codec.poll_gone(cx)
-    }
-
-    fn waits_for(&self) -> WaitsFor {
-        self.upload.waits_for
-    }
-
-    fn moved(&self) -> u64 {
-        self.upload.moved
-    }
-
-    fn is_untouched(&self) -> bool {
-        !self.upload.is_streamed
-    }
-
-    fn can_begin(&self) -> bool {
-        self.upload.can_begin()
-    }
-
-    fn begin(&mut self) -> bool {
-        let can_begin = self.upload.can_begin();
-        if can_begin && self.upload.is_streamed && !self.upload.is_fresh() {
-            self.upload.repeat();
-        }
-        can_begin
     }
 }

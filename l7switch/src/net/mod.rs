@@ -12,3 +12,4 @@ pub mod stream;
 pub mod timer;
 pub mod tls;
 pub mod tunnel;
+pub mod websocket;

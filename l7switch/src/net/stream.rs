@@ -193,6 +193,14 @@ impl StreamHandle {
         }
     }
 
+    /// Waits until the peer has ended what it sends, or the connection, also where something of that was not read yet.
+    pub async fn ended(&self) {
+        // An end belongs to this interest too. Urgent data would, but nobody has asked for its events.
+        if self.0.ready(Interest::PRIORITY).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// The address that the peer has connected to.
     ///
     /// # Errors

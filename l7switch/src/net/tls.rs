@@ -3,6 +3,7 @@
 //! sessions that are resumed.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use l7switch_rules::model;
 use l7switch_rules::model::Curve;
 use l7switch_rules::model::ServiceCertificate;
 use l7switch_rules::model::TlsVersion;
+use rustls::AlertDescription;
 use rustls::HandshakeKind;
 use rustls::RootCertStore;
 use rustls::ServerConfig;
@@ -46,6 +48,26 @@ pub use l7switch_certificates::read_roots;
 
 /// Sessions that are kept for clients of TLS 1.2 that take no tickets.
 const SESSIONS: usize = 256;
+
+/// Whether a server has ended TLS because it refuses the switch's certificate, or because there is none (RFC 8446, 6.2): in TLS 1.3
+/// it does so behind the handshake, before it reads anything.
+pub fn refuses_certificate(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|error| error.downcast_ref());
+    let Some(rustls::Error::AlertReceived(alert)) = inner else {
+        return false;
+    };
+    matches!(
+        alert,
+        AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+            | AlertDescription::CertificateRequired
+    )
+}
 
 /// TLS of an `https` service in one generation.
 #[derive(Debug)]

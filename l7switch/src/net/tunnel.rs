@@ -2,6 +2,7 @@
 //! Bytes copied both ways between two streams: each direction ends for itself, and both end when
 //! neither moves for too long.
 
+use std::future::poll_fn;
 use std::io;
 use std::io::IoSlice;
 use std::pin::Pin;
@@ -18,10 +19,14 @@ use tokio::io::ReadBuf;
 
 use crate::net::clock::nanos;
 use crate::net::clock::now_ns;
+use crate::net::tls::refuses_certificate;
 use crate::observe::reason::Reason;
 
 /// Bytes held for each direction.
 const BUFFER: usize = 32 * 1024;
+
+/// Most pieces that are read of what a server has sent before it broke off.
+const MOST_READ: usize = 16;
 
 /// How a tunnel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +55,7 @@ where
             match result {
                 Ok(_) => None,
                 Err(_) if client.failed => Some(Reason::ClientGone),
-                Err(_) => Some(Reason::BadResponse),
+                Err(error) => Some(why_gone(error, &mut server).await),
             }
         }
         () = silence(&moved, idle) => Some(Reason::IdleTimeout),
@@ -60,6 +65,28 @@ where
         back: from_server.load(Relaxed),
         reason,
     }
+}
+
+/// Why a server has broken off. What could not be written says less than what it has said before, which is read.
+async fn why_gone<S: AsyncRead + Unpin>(mut error: io::Error, server: &mut S) -> Reason {
+    let mut bytes = [0; 4096];
+    for _ in 0..MOST_READ {
+        if refuses_certificate(&error) {
+            return Reason::ServerTls;
+        }
+        // As rustls says that close_notify is missing.
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return Reason::TlsTruncated;
+        }
+        let mut buffer = ReadBuf::new(&mut bytes);
+        let read = poll_fn(|cx| Poll::Ready(Pin::new(&mut *server).poll_read(cx, &mut buffer)));
+        match read.await {
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => (),
+            Poll::Ready(Err(other)) if refuses_certificate(&other) => error = other,
+            _ => break,
+        }
+    }
+    Reason::ServerGone
 }
 
 /// Waits until nothing has moved for `idle`.

@@ -84,12 +84,21 @@ reasons! {
     ConnectFailed = "connect_failed",
     /// The servers did not answer the connection.
     ConnectTimeout = "connect_timeout",
-    /// The TLS handshake with the server failed: its certificate is not to be believed, or it speaks no TLS.
+    /// The TLS handshake with the server failed: its certificate is not to be believed, or it speaks no TLS; or it has refused the
+    /// switch's own certificate, which in TLS 1.3 comes behind the handshake.
     ServerTls = "server_tls",
+    /// The servers took connections of HTTP/2 and refused the requests on them unseen.
+    StreamRefused = "stream_refused",
+    /// A WebSocket was wanted of a server that is spoken to in HTTP/2 and takes none there (RFC 8441).
+    NoWebsocket = "no_websocket",
     /// The server did not begin its response in time.
     ResponseTimeout = "response_timeout",
     /// The server's response is none, or ended early.
     BadResponse = "bad_response",
+    /// The server broke a tunnel off.
+    ServerGone = "server_gone",
+    /// The server ended a tunnel's connection without ending TLS: what came may not be all (RFC 8446, 6.1).
+    TlsTruncated = "tls_truncated",
     /// The connection of a proxy does not begin with a PROXY header.
     BadProxyHeader = "bad_proxy_header",
     /// No certificate can be shown for the TLS server name: it was ordered and has not come.

@@ -212,14 +212,14 @@ impl Copying {
         is_room.then_some(copying)
     }
 
-    /// The request has come as a whole, and goes.
+    /// The request has come as a whole, and goes: it has failed until it is answered.
     pub const fn sends(&mut self) {
-        self.outcome = Outcome::Sent;
+        self.outcome = Outcome::Failed;
     }
 
-    /// There was no answer.
-    pub const fn failed(&mut self) {
-        self.outcome = Outcome::Failed;
+    /// There was an answer.
+    pub const fn answered(&mut self) {
+        self.outcome = Outcome::Sent;
     }
 }
 
@@ -254,6 +254,30 @@ mod tests {
             [("1xx", 0), ("2xx", 1), ("3xx", 0), ("4xx", 2), ("5xx", 0)]
         );
         assert_eq!(stats.refusals().collect::<Vec<_>>(), [(Reason::NoRoute, 1)]);
+    }
+
+    /// What a silent pool keeps is bounded by number and by bytes; what ends makes room, whatever became of it.
+    #[test]
+    fn copies_are_bounded() {
+        let stats = Arc::new(ServiceStats::default());
+        let count = |counter: &AtomicU64| counter.load(Relaxed);
+        let begin = |bytes| Copying::begin(&stats, bytes);
+        let mut few: Vec<_> = (0..4).map(|_| begin(MOST_COPIED / 4).unwrap()).collect();
+        assert!(begin(1).is_none());
+        // Without content there is room.
+        assert!(begin(0).is_some());
+        assert!(begin(u64::MAX).is_none());
+        few.iter_mut().take(3).for_each(Copying::sends);
+        few.iter_mut().take(2).for_each(Copying::answered);
+        drop(few);
+        let mirrored = &stats.mirrored;
+        let counts = [&mirrored.sent, &mirrored.failed, &mirrored.skipped].map(count);
+        assert_eq!(counts, [2, 1, 4]);
+        assert_eq!([&mirrored.active, &mirrored.bytes].map(count), [0, 0]);
+        let many: Vec<_> = (0..MOST_COPIES).map(|_| begin(0).unwrap()).collect();
+        assert!(begin(0).is_none());
+        drop(many);
+        assert!(begin(MOST_COPIED).is_some());
     }
 
     #[tokio::test]

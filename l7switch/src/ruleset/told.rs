@@ -58,3 +58,62 @@ impl Told {
         changed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(services: &[(&str, &str)]) -> Model {
+        let services = services.iter().zip(1..).map(|((name, keys), port)| {
+            format!(
+                "[service.{name}]\nlisten = \"127.0.0.1:{port}\"\n{keys}\n[[service.{name}.route]]\npool = \"p\"\n"
+            )
+        });
+        let text = services.collect::<String>() + "[pool.p]\nservers = \"127.0.0.1:80\"\n";
+        l7switch_rules::load_text("test.toml", &text).unwrap().model
+    }
+
+    fn closed(model: &Model) -> Vec<bool> {
+        let services = model.services.iter();
+        services
+            .map(|service| service.maintenance != Maintenance::Off)
+            .collect()
+    }
+
+    #[test]
+    fn what_was_told_of_a_service_that_is_gone_counts_when_it_is_back() {
+        let both = [("shop", ""), ("wiki", "maintenance = true")];
+        let mut told = Told::default();
+        told.learn(&model(&both));
+        told.tell("shop", Some(Maintenance::Except(Vec::new())));
+        told.tell("wiki", Some(Maintenance::Off));
+        let mut rules = model(&both);
+        assert!(told.apply(&mut rules));
+        assert_eq!(closed(&rules), [true, false]);
+        // It is nobody else's meanwhile.
+        let mut without = model(&[("other", "")]);
+        told.learn(&without);
+        assert!(!told.apply(&mut without));
+        assert_eq!(closed(&without), [false]);
+        assert!(told.has_told("shop") && !told.has_told("other"));
+        let mut again = model(&both);
+        told.learn(&again);
+        assert!(told.apply(&mut again));
+        assert_eq!(closed(&again), [true, false]);
+        // And what the rule file says counts where an administrator takes it back.
+        told.tell("shop", None);
+        told.tell("wiki", None);
+        assert!(told.apply(&mut again));
+        assert_eq!(closed(&again), [false, true]);
+        assert!(!told.has_told("shop"));
+    }
+
+    /// There is nobody to whom it could be said.
+    #[test]
+    fn a_service_that_is_not_http_is_not_closed() {
+        let mut told = Told::default();
+        told.tell("raw", Some(Maintenance::Except(Vec::new())));
+        let mut rules = model(&[("raw", "protocol = \"tcp\"")]);
+        assert!(!told.apply(&mut rules));
+    }
+}

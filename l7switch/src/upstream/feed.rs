@@ -41,6 +41,11 @@ pub trait Feed {
     /// Ready when the client wants no response any more.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
+    /// Ready when the client waits for nothing any more that was not begun.
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_gone(cx)
+    }
+
     /// Who has to go on.
     fn waits_for(&self) -> WaitsFor;
 
@@ -52,6 +57,11 @@ pub trait Feed {
 
     /// Whether the content can go from its start: nothing of it has gone, or all that has is kept.
     fn can_begin(&self) -> bool {
+        self.is_untouched()
+    }
+
+    /// Whether the rules let the content go to a server from its start that another server may have seen some of.
+    fn may_repeat(&self) -> bool {
         self.is_untouched()
     }
 

@@ -108,7 +108,7 @@ impl Lease {
         let read = read_head(feed, server, timer, patience, buffer).await;
         read.map_err(|error| match error {
             NoHead::Broke(broke) => broke.refusal(),
-            NoHead::Closed | NoHead::Malformed(_) => no_response(),
+            NoHead::Closed | NoHead::Certificate(_) | NoHead::Malformed(_) => no_response(),
         })
     }
 

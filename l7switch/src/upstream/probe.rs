@@ -27,6 +27,9 @@ use crate::net::content::Decoder;
 /// Content of an answer that is looked at, bytes.
 const ANSWER_MAX: usize = 64 * 1024;
 
+/// How often a server is asked that has not seen the request, as it says itself: a connection that it ends says nothing of it.
+const UNSEEN: u32 = 4;
+
 /// What is looked for in content.
 #[derive(Clone, Debug)]
 pub(super) enum Sought {
@@ -45,17 +48,24 @@ pub(super) async fn probe(
     sought: Option<&Sought>,
     told: Option<Told>,
 ) -> Result<(), String> {
-    let connected = match &rules.probe {
-        // A place on a connection that there is would say nothing.
-        Probe::Tcp => server.connect_apart(told, rules.timeout).await,
-        Probe::Http(_) | Probe::Grpc { .. } => server.connect(told, rules.timeout).await,
-    };
-    let mut stream = connected.map_err(|error: ConnectError| error.to_string())?;
-    match &rules.probe {
-        Probe::Tcp => Ok(()),
-        Probe::Http(asked) => http(&mut stream, asked, sought, &server.authority()).await,
-        Probe::Grpc { service } => grpc(&mut stream, service, &server.authority()).await,
+    let own = server.authority();
+    for _ in 0..UNSEEN {
+        let connected = match &rules.probe {
+            // A place on a connection that there is would say nothing.
+            Probe::Tcp => server.connect_apart(told, rules.timeout).await,
+            Probe::Http(_) | Probe::Grpc { .. } => server.connect(told, rules.timeout).await,
+        };
+        let mut stream = connected.map_err(|error: ConnectError| error.to_string())?;
+        let probed = match &rules.probe {
+            Probe::Tcp => Ok(()),
+            Probe::Http(asked) => http(&mut stream, asked, sought, &own).await,
+            Probe::Grpc { service } => grpc(&mut stream, service, &own).await,
+        };
+        if stream.unseen().is_none() {
+            return probed;
+        }
     }
+    Err("the server refuses requests unseen (HTTP/2)".to_owned())
 }
 
 /// Sends a request, and looks at the status and the content of the response.

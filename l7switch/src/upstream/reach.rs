@@ -17,6 +17,7 @@ use super::connect::Told;
 use super::connect::connect;
 use super::http2::Connections;
 use super::http2::Offer;
+use super::http2::Place;
 use super::stream::ServerStream;
 use super::tls::Manner;
 use crate::net::clock::now_ns;
@@ -88,19 +89,24 @@ impl Reach {
             return self.connect(address, told, patience).await.map(Offer::Own);
         }
         let offered = async {
-            if let Some(ticket) = self.shared.free(told) {
-                return Ok(Offer::Shared(ticket));
-            }
-            // One makes a connection, and those who wait meanwhile have a place on it; each needs its own where the server
-            // speaks HTTP/1, or is told of the client.
-            let turn = match self.is_http1.load(Relaxed) || told.is_some() {
-                true => None,
-                false => Some(self.shared.turn.lock().await),
-            };
-            if turn.is_some()
-                && let Some(ticket) = self.shared.free(told)
-            {
-                return Ok(Offer::Shared(ticket));
+            let mut turn = None;
+            loop {
+                match self.shared.free(told) {
+                    Place::Free(ticket) => return Ok(Offer::Shared(ticket)),
+                    // Who waits for a connection's SETTINGS has a place on it then, or looks again.
+                    Place::Soon(mut settled) => {
+                        let _ = settled.wait_for(|settled| *settled).await;
+                    }
+                    // One makes a connection, and those who wait meanwhile have a place on it; each needs its own where the
+                    // server speaks HTTP/1, or is told of the client.
+                    Place::Nowhere => {
+                        let is_alone = self.is_http1.load(Relaxed) || told.is_some();
+                        if is_alone || turn.is_some() {
+                            break;
+                        }
+                        turn = Some(self.shared.turn.lock().await);
+                    }
+                }
             }
             let connected = connect(
                 address,

@@ -15,6 +15,7 @@ use super::feed::Patience;
 use super::feed::wait;
 use super::stream::ServerStream;
 use crate::net::timer::Timer;
+use crate::net::tls::refuses_certificate;
 
 /// Read at a time where a response begins.
 const READ: usize = 8 * 1024;
@@ -25,6 +26,9 @@ pub(super) enum NoHead {
     /// The connection ended, in order or not.
     #[error("the connection ended")]
     Closed,
+    /// The server has refused the switch's certificate, and seen nothing.
+    #[error("TLS: {0}")]
+    Certificate(io::Error),
     /// What came is none.
     #[error("{0}")]
     Malformed(ResponseError),
@@ -58,8 +62,10 @@ pub(super) async fn read_head<F: Feed>(
             server.poll_read_buf(cx, buffer)
         });
         let read: io::Result<usize> = read.await.map_err(NoHead::Broke)?;
-        if !matches!(read, Ok(1..)) {
-            return Err(NoHead::Closed);
+        match read {
+            Ok(1..) => (),
+            Err(error) if refuses_certificate(&error) => return Err(NoHead::Certificate(error)),
+            Ok(0) | Err(_) => return Err(NoHead::Closed),
         }
     }
 }

@@ -20,6 +20,7 @@ use super::connect::Told;
 use super::feed::Broke;
 use super::feed::Feed;
 use super::feed::Patience;
+use super::http2::Unseen;
 use super::idle::Link;
 use super::idle::Own;
 use super::lease::Lease;
@@ -81,9 +82,20 @@ pub struct Answered {
     pub now: Instant,
 }
 
+/// How often a request is sent again whose server ends the connection before it has seen it. One that ends each connection after
+/// few requests does so with many that come at the same time.
+const ENDINGS: u32 = 64;
+
+/// Longest rest before that, and the one before a request is sent again to a server that has refused it.
+const REST: Duration = Duration::from_millis(20);
+
 /// Why one attempt failed.
 #[derive(Debug)]
 enum Attempt {
+    /// The server has not seen the request, as it says itself.
+    Unseen(Unseen),
+    /// The server has not seen it: the handshake has failed behind its end.
+    Unshaken(Refusal),
     /// The request may have been seen by the server, which closed the connection before it answered, and may be
     /// sent again all the same.
     Closed(Refusal),
@@ -97,7 +109,8 @@ enum Attempt {
 /// While all servers have as many requests as they may, it waits in the pool's queue.
 ///
 /// A connection that is refused or not answered leads to the next server, as often as the pool
-/// allows. So does what else the pool's rule of retries names. What may have reached a server is sent again only where it is of a safe method and has no
+/// allows. So does a server that refuses the request unseen (RFC 9113, 8.7), which is asked again itself where there is no other, and
+/// what else the pool's rule of retries names. What may have reached a server is sent again only where it is of a safe method and has no
 /// content (RFC 9110, 9.2.2): otherwise the server may have acted on it. Where a kept connection turns out to be
 /// closed, that is on a fresh one to the same server. `chosen` is told of each server before it is tried.
 ///
@@ -116,6 +129,8 @@ pub async fn send<F: Feed>(
     let config = pool.config();
     let rule = config.retries.rule.as_ref();
     let mut tried = Vec::new();
+    // Attempts that have failed.
+    let mut failed = 0_usize;
     let mut last = None;
     let mut next = message.stays.and_then(|index| pool.take(index));
     let mut repeating = None;
@@ -140,12 +155,13 @@ pub async fn send<F: Feed>(
         let Some((index, mut outstanding)) = picked else {
             return Err(last.unwrap_or_else(no_server));
         };
-        if !tried.is_empty() {
+        if failed > 0 {
             pool.repeated();
         }
         let server = outstanding.server();
         chosen(server);
         let mut kept = server.take_idle(own, message.told.as_ref(), message.began);
+        let mut endings = 0_u32;
         let (refusal, fault) = loop {
             let is_reused = kept.is_some();
             let mut link = match kept.take() {
@@ -192,9 +208,10 @@ pub async fn send<F: Feed>(
                     if let Some(rule) = rule
                         && rule.statuses.contains(&head.status)
                         && rule_allows(rule, message, feed)
-                        && may_retry(tried.len().saturating_add(1), config.retries.attempts)
+                        && may_retry(failed.saturating_add(1), config.retries.attempts)
                     {
                         tried.push(index);
+                        failed = failed.saturating_add(1);
                         if pool.has_untried(&tried)
                             && pool.may_repeat(&mut repeating)
                             && let Some(another) = pool.ask_now(message.hash, &tried)
@@ -217,6 +234,28 @@ pub async fn send<F: Feed>(
                         lease,
                         now,
                     });
+                }
+                Err(Attempt::Unseen(Unseen::Ended)) if endings < ENDINGS && feed.can_begin() => {
+                    // The first time without one: a connection that has just ended is the usual case.
+                    let rest = REST.min(Duration::from_millis(endings.into()));
+                    tokio::time::sleep(rest).await;
+                    endings = endings.saturating_add(1);
+                    continue;
+                }
+                Err(Attempt::Unseen(_)) => {
+                    let refusal = stream_refusal();
+                    if !feed.can_begin() || rule.is_some_and(|rule| !rule.connect) {
+                        pool.failed(server, Fault::Answer);
+                        return Err(refusal);
+                    }
+                    break (refusal, Some(Fault::Answer));
+                }
+                Err(Attempt::Unshaken(refusal)) => {
+                    if !feed.can_begin() || rule.is_some_and(|rule| !rule.connect) {
+                        pool.failed(server, Fault::Connect);
+                        return Err(refusal);
+                    }
+                    break (refusal, Some(Fault::Connect));
                 }
                 Err(Attempt::Closed(refusal)) => refusal,
                 Err(Attempt::Spent(refusal))
@@ -252,10 +291,19 @@ pub async fn send<F: Feed>(
         if let Some(fault) = fault {
             pool.failed(server, fault);
             tried.push(index);
-            if !may_retry(tried.len(), config.retries.attempts)
+            failed = failed.saturating_add(1);
+            // Where there is no other server, another connection of this one may take it.
+            let is_again = refusal.reason == Reason::StreamRefused && !pool.has_untried(&tried);
+            if is_again {
+                tried.pop();
+            }
+            if !may_retry(failed, config.retries.attempts)
                 || (pool.has_untried(&tried) && !pool.may_repeat(&mut repeating))
             {
                 return Err(refusal);
+            }
+            if is_again {
+                tokio::time::sleep(REST).await;
             }
         }
         last = Some(refusal);
@@ -312,6 +360,16 @@ async fn attempt<F: Feed>(
         Err(NoHead::Broke(broke)) => Err(Attempt::Spent(broke.refusal())),
         Err(error) => {
             tracing::debug!(server = %server.address(), %error, "no response");
+            match stream.unseen() {
+                Some(Unseen::Unable) => return Err(Attempt::Spent(websocket_refusal())),
+                Some(unseen) => return Err(Attempt::Unseen(unseen)),
+                None => (),
+            }
+            if let NoHead::Certificate(error) = error {
+                let error = ConnectError::Tls(error);
+                server.log_connect(&error);
+                return Err(Attempt::Unshaken(connect_refusal(&error)));
+            }
             if may_repeat_unanswered(rule, message, feed) && matches!(error, NoHead::Closed) {
                 Err(Attempt::Closed(no_response()))
             } else {
@@ -332,7 +390,7 @@ fn rule_allows<F: Feed>(rule: &RetryRule, message: &Message<'_>, feed: &F) -> bo
     let is_short = u64::try_from(message.content.len()).is_ok_and(|had| had <= rule.body_limit);
     !message.is_upgrade
         && is_short
-        && feed.can_begin()
+        && feed.may_repeat()
         && methods.any(|method| message.method == method.as_str())
 }
 
@@ -358,7 +416,8 @@ async fn wait_turn<F: Feed>(
         if let Poll::Ready(given) = Pin::new(&mut waiting).poll(cx) {
             return Poll::Ready(Ok(given));
         }
-        feed.poll_gone(cx).map(|()| Err(Broke::Gone.refusal()))
+        // One whose client sends no more is most often one that was given up (HAProxy's abortonclose).
+        feed.poll_ended(cx).map(|()| Err(Broke::Gone.refusal()))
     });
     let turn = turn.await;
     match turn {
@@ -401,6 +460,24 @@ fn connect_refusal(error: &ConnectError) -> Refusal {
         ),
     };
     Refusal::new(error.reason(), status, detail)
+}
+
+/// The servers have not seen the request, as they say themselves.
+fn stream_refusal() -> Refusal {
+    Refusal::new(
+        Reason::StreamRefused,
+        StatusCode::BAD_GATEWAY,
+        "the servers take no request",
+    )
+}
+
+/// The server takes no WebSockets, which is no fault of it.
+fn websocket_refusal() -> Refusal {
+    Refusal::new(
+        Reason::NoWebsocket,
+        StatusCode::BAD_GATEWAY,
+        "the server takes no WebSockets by HTTP/2 (RFC 8441)",
+    )
 }
 
 /// The server closed the connection, or what it sent is no response.

@@ -216,13 +216,13 @@ impl RealServer {
     ///
     /// See [`ConnectError`].
     pub async fn connect(
-        self: &Arc<Self>,
+        &self,
         told: Option<Told>,
         patience: Duration,
     ) -> Result<ServerStream, ConnectError> {
         match self.offer(told, patience).await? {
             Offer::Own(stream) => Ok(stream),
-            Offer::Shared(ticket) => Ok(http2::pipe(self, ticket, told, patience)),
+            Offer::Shared(ticket) => Ok(http2::pipe(ticket)),
         }
     }
 

@@ -16,6 +16,7 @@ use tokio::io::ReadBuf;
 use tokio_rustls::client::TlsStream;
 use tokio_util::io::poll_read_buf;
 
+use super::http2::Unseen;
 use super::idle::Free;
 use super::idle::State;
 use crate::net::stream::MaybeRaw;
@@ -25,6 +26,11 @@ use crate::net::stream::SharedStream;
 pub(super) trait Layer: AsyncRead + AsyncWrite + fmt::Debug + Send + Unpin {
     /// Makes the end of the connection a reset.
     fn abort(&self);
+
+    /// Why the server has not seen the request, where the connection has ended and it says so.
+    fn unseen(&self) -> Option<Unseen> {
+        None
+    }
 }
 
 impl Layer for TlsStream<SharedStream> {
@@ -77,6 +83,14 @@ impl ServerStream {
         match &self.transport {
             Transport::Clear(stream) => stream.abort(),
             Transport::Layered(layer) => layer.abort(),
+        }
+    }
+
+    /// Why the server has not seen the request, where the connection has ended and it says so.
+    pub(super) fn unseen(&self) -> Option<Unseen> {
+        match &self.transport {
+            Transport::Clear(_) => None,
+            Transport::Layered(layer) => layer.unseen(),
         }
     }
 

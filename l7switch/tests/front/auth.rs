@@ -15,6 +15,7 @@ use crate::support::closed_port;
 use crate::support::field;
 use crate::support::simple;
 use crate::support::start;
+use crate::support::until;
 
 /// "secret", as `htpasswd -B` and `openssl passwd -6` hash it.
 const ALICE: &str = "alice:$2y$05$KoXqazH369kPS5mhTiWs1OWaV18zL1DDfAv/OZKVCkTwiW7QN0WTK";
@@ -310,6 +311,38 @@ async fn without_an_answer_nobody_comes_in() {
     assert_eq!(ask(&nobody, "GET /", "Cookie: good\r\n").await.0, 502);
     assert_eq!(refused(&switch, "auth_failed"), 5);
     assert_eq!(refused(&nobody, "auth_failed"), 1);
+    assert!(server.heads().is_empty());
+}
+
+/// The server that is asked is free at once, and no other is asked.
+#[tokio::test]
+async fn a_client_that_resets_is_asked_for_no_longer() {
+    let (server, gate) = (Server::saying("in").await, gate().await);
+    let rules = asking(server.address, gate.address, ", timeout = \"60s\"");
+    let switch = start(&rules.replace("[pool.auth]\n", "[pool.auth]\nmax_connections = 1\n"));
+    let active = || {
+        let servers = l7switch::admin::servers(&switch);
+        servers.iter().map(|server| server.active).sum::<u64>()
+    };
+    let queued = || l7switch::admin::status(&switch).pools["auth"].queued;
+    let mut clients = Vec::new();
+    for number in 0..2 {
+        let mut client = Raw::connect(address(&switch, "web")).await;
+        client
+            .send("GET / HTTP/1.1\r\nHost: a\r\nCookie: silent\r\n\r\n")
+            .await;
+        until(|| active() + queued() == number + 1).await;
+        clients.push(client);
+    }
+    for client in clients.into_iter().rev() {
+        let socket = socket2::SockRef::from(&client.stream);
+        socket.set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        let before = active() + queued();
+        drop(client);
+        until(|| active() + queued() == before - 1).await;
+    }
+    until(|| refused(&switch, "client_gone") == 2).await;
+    assert_eq!(l7switch::admin::status(&switch).services["web"].active, 0);
     assert!(server.heads().is_empty());
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 
 use l7switch::Switch;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 
 use crate::support::Raw;
@@ -169,6 +170,60 @@ async fn a_client_that_leaves_waits_no_longer() {
     assert_eq!(held.response().await.0, 200);
     assert_eq!(stays.response().await.2, b"/stays");
     assert_eq!(slow.server.heads(), ["/held", "/stays"]);
+}
+
+/// One that has ended what it sends is most often one that was given up: a request of it that no server has is dropped, as by HAProxy
+/// with `abortonclose`, whatever of it was not read yet.
+#[tokio::test]
+async fn a_client_that_sends_no_more_waits_no_longer() {
+    let slow = Slow::start().await;
+    let switch = start(&simple(&[slow.server.address], "", ONE));
+    let mut held = ask(&switch, "/held").await;
+    until(|| active(&switch) == 1).await;
+    // A server has its request: it gets its response.
+    held.stream.shutdown().await.unwrap();
+    let mut left = ask(&switch, "/left").await;
+    until(|| queued(&switch) == 1).await;
+    let mut piped = ask(&switch, "/piped").await;
+    piped.send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut stays = ask(&switch, "/stays").await;
+    until(|| queued(&switch) == 3).await;
+    for (client, count) in [(&mut left, 2), (&mut piped, 1)] {
+        client.stream.shutdown().await.unwrap();
+        until(|| queued(&switch) == count).await;
+        assert!(client.head().await.is_none(), "no response");
+    }
+    until(|| refused(&switch, "client_gone") == 2).await;
+    slow.let_pass(2);
+    assert_eq!(held.response().await.2, b"/held");
+    assert_eq!(stays.response().await.2, b"/stays");
+    assert_eq!(slow.server.heads(), ["/held", "/stays"]);
+}
+
+/// The same over TLS, whose end stands unread before TCP's.
+#[tokio::test]
+async fn a_client_that_ends_tls_waits_no_longer() {
+    let slow = Slow::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let pair = crate::tls::certificate(&["one.example"]);
+    let files = crate::tls::write(folder.path(), "one", &pair);
+    let rules = crate::tls::https(slow.server.address, &[files]);
+    let switch = start(&format!("{rules}\n{ONE}\n"));
+    let config = crate::tls_clients::client(pair.cert.der(), None, &[&rustls::version::TLS13]);
+    let mut clients = Vec::new();
+    for number in 0..2 {
+        let secure = address(&switch, "secure");
+        let connected = crate::tls::connect(&config, secure, "one.example").await;
+        let mut client = connected.unwrap();
+        let request = b"GET / HTTP/1.1\r\nHost: one.example\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        until(|| active(&switch) + queued(&switch) == number + 1).await;
+        clients.push(client);
+    }
+    // close_notify, and FIN.
+    clients[1].shutdown().await.unwrap();
+    until(|| queued(&switch) == 0).await;
+    assert_eq!(active(&switch), 1);
 }
 
 /// Of HTTP/2 also one request may leave, while its connection stays.

@@ -206,3 +206,39 @@ async fn a_reload_reaches_connections_that_are_open() {
     client.send(request).await;
     assert_eq!(client.response().await.2, b"b");
 }
+
+/// RFC 9110, 7.6.1: what Connection names is of that connection, whatever field it is.
+#[tokio::test]
+async fn fields_that_connection_names_go_no_further() {
+    let server = Server::start(|mut conn, _, seen| async move {
+        while let Some(head) = conn.head().await {
+            seen.lock().unwrap().push(head);
+            conn.send(
+                "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-One: 1\r\nSet-Cookie: a=b\r\nETag: \"x\"\r\n\
+                 X-Two: 2\r\nConnection: x-one\r\nConnection: Set-Cookie,, etag ,x-none\r\n\r\n",
+            )
+            .await;
+        }
+    })
+    .await;
+    let switch = start(&simple(&[server.address], "", ""));
+    let mut client = Raw::connect(address(&switch, "web")).await;
+    client
+        .send(
+            "GET / HTTP/1.1\r\nHost: a\r\nX-One: 1\r\nCookie: a=b\r\nCookie: c=d\r\nAuthorization: x\r\nX-Two: 2\r\n\
+             Connection: x-one\r\nConnection: COOKIE,, authorization ,x-none\r\n\r\n",
+        )
+        .await;
+    let (status, head, _) = client.response().await;
+    assert_eq!(status, 200);
+    let asked = server.heads().pop().unwrap();
+    for (head, gone) in [
+        (&asked, ["x-one", "cookie", "authorization", "connection"]),
+        (&head, ["x-one", "set-cookie", "etag", "connection"]),
+    ] {
+        for name in gone {
+            assert_eq!(field(head, name), None, "{head}");
+        }
+        assert_eq!(field(head, "x-two").as_deref(), Some("2"), "{head}");
+    }
+}

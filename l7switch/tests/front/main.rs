@@ -34,6 +34,8 @@ mod responses;
 mod retries;
 mod segments;
 mod server_http2;
+mod server_tls;
+mod server_websocket;
 mod slow_start;
 mod sticky;
 mod strict;

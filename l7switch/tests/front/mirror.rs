@@ -3,8 +3,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use l7switch::Switch;
+use tokio::sync::Notify;
 
 use crate::support::Raw;
 use crate::support::Server;
@@ -171,6 +173,36 @@ async fn a_mirror_that_is_silent_fills_nothing() {
         assert_eq!(client.response().await.0, 200);
     }
     until(|| outcomes(&switch) == [("skipped".to_owned(), 2)]).await;
+}
+
+/// The switch's end waits for a copy as for a request.
+#[tokio::test]
+async fn copies_under_way_at_the_end_are_counted() {
+    let server = server().await;
+    let gate = Arc::new(Notify::new());
+    let shadow = Server::start({
+        let gate = Arc::clone(&gate);
+        move |mut conn, _, seen| {
+            let gate = Arc::clone(&gate);
+            async move {
+                let head = conn.head().await.unwrap();
+                seen.lock().unwrap().push(head);
+                gate.notified().await;
+                conn.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                    .await;
+            }
+        }
+    })
+    .await;
+    let switch = start(&rules(server.address, shadow.address, ""));
+    assert_eq!(get(address(&switch, "web"), "/").await.0, 200);
+    until(|| shadow.heads().len() == 1).await;
+    until(|| l7switch::admin::status(&switch).services["web"].active == 0).await;
+    assert!(!switch.drain(Duration::from_millis(100)).await);
+    assert!(outcomes(&switch).is_empty());
+    gate.notify_one();
+    assert!(switch.drain(Duration::from_secs(10)).await);
+    assert_eq!(outcomes(&switch), [("sent".to_owned(), 1)]);
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ use crate::support::soon;
 use crate::support::start;
 use crate::support::until;
 
-async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
+pub(crate) async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
     let stream = TcpStream::connect(address).await.unwrap();
     let (sender, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
@@ -41,7 +41,7 @@ async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
     sender
 }
 
-fn opening(uri: &str, protocol: &'static str) -> Request<()> {
+pub(crate) fn opening(uri: &str, protocol: &'static str) -> Request<()> {
     let mut request = Request::builder()
         .method(Method::CONNECT)
         .uri(uri)
@@ -55,7 +55,7 @@ fn opening(uri: &str, protocol: &'static str) -> Request<()> {
     request
 }
 
-async fn open(
+pub(crate) async fn open(
     sender: &mut SendRequest<Bytes>,
     request: Request<()>,
 ) -> (Response<RecvStream>, SendStream<Bytes>) {
@@ -63,7 +63,7 @@ async fn open(
     (soon(response).await.unwrap(), stream)
 }
 
-fn accept_of(head: &str) -> String {
+pub(crate) fn accept_of(head: &str) -> String {
     let key = field(head, "sec-websocket-key").unwrap();
     let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
     STANDARD.encode(digest::digest(
@@ -90,6 +90,15 @@ async fn server() -> Server {
         match path.as_str() {
             "/chat?room=1" => conn.send(changed(&accept)).await,
             "/wrong" => return conn.send(changed("d3Jvbmc=")).await,
+            // RFC 6455, 4.1: Connection has to name the upgrade.
+            "/unnamed" => {
+                let head = changed(&accept).replace("Connection: Upgrade\r\n", "");
+                return conn.send(head).await;
+            }
+            "/other-name" => {
+                let head = changed(&accept).replace("Connection: Upgrade", "Connection: close");
+                return conn.send(head).await;
+            }
             "/plain" => {
                 let plain = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
                 return conn.send(plain).await;
@@ -110,7 +119,7 @@ async fn server() -> Server {
     .await
 }
 
-async fn read(stream: &mut RecvStream, count: usize) -> Vec<u8> {
+pub(crate) async fn read(stream: &mut RecvStream, count: usize) -> Vec<u8> {
     let mut all = Vec::new();
     while all.len() < count {
         let data = soon(stream.data()).await.unwrap().unwrap();
@@ -120,7 +129,7 @@ async fn read(stream: &mut RecvStream, count: usize) -> Vec<u8> {
     all
 }
 
-fn refused(switch: &Arc<Switch>) -> Vec<(String, u64)> {
+pub(crate) fn refused(switch: &Arc<Switch>) -> Vec<(String, u64)> {
     let status = l7switch::admin::status(switch);
     status.services["web"].refused.clone().into_iter().collect()
 }
@@ -192,6 +201,8 @@ async fn what_opens_no_websocket_is_no_success() {
     let mut sender = connect(address(&switch, "web")).await;
     for (uri, protocol, expected) in [
         ("http://a/wrong", "websocket", 502),
+        ("http://a/unnamed", "websocket", 502),
+        ("http://a/other-name", "websocket", 502),
         ("http://a/plain", "websocket", 502),
         ("http://a/other", "websocket", 403),
         ("http://a/own", "websocket", 501),
@@ -205,7 +216,7 @@ async fn what_opens_no_websocket_is_no_success() {
     let (response, _) = sender.send_request(plain.body(()).unwrap(), true).unwrap();
     assert_eq!(soon(response).await.unwrap().status(), 501);
     let bad = refused(&switch);
-    assert!(bad.contains(&("bad_response".to_owned(), 2)), "{bad:?}");
+    assert!(bad.contains(&("bad_response".to_owned(), 4)), "{bad:?}");
 }
 
 /// Who breaks off ends the other side, and no other stream.

@@ -123,9 +123,10 @@ impl Check<'_> {
             },
             contact,
             // No file that is read as the rules are: what is in it is the front's own.
-            state: text.state.map_or_else(Default::default, |state| {
-                self.folder(state.span).join(&state.value)
-            }),
+            state: text
+                .state
+                .as_ref()
+                .map_or_else(Default::default, |state| self.file(state)),
             challenge,
             ca: text.ca.as_ref().map(|ca| self.file(ca)),
             profile: text.profile.map(|profile| profile.value),

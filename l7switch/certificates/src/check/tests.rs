@@ -173,3 +173,104 @@ fn files_towards_servers_are_read_too() {
     let codes: Vec<_> = report.diagnostics().iter().map(|one| one.code).collect();
     assert_eq!(codes, ["bad-certificate", "expiry"]);
 }
+
+/// Rules with a certificate that is ordered, and what is said of their state folder `state`: severity, code, line and text.
+fn said_of_state(folder: &Path) -> Vec<String> {
+    let rules = folder.join("rules.toml");
+    let text = "[acme]\nterms_agreed = true\nstate = 'state'\n\
+                [service.plain]\nlisten = '127.0.0.1:80'\nroute = [{ respond = { status = 204 } }]\n\
+                [service.a]\nlisten = '127.0.0.1:443'\nprotocol = 'https'\n\
+                certificates = [{ acme = ['a.example'] }]\nroute = [{ respond = { status = 204 } }]\n";
+    std::fs::write(&rules, text).unwrap();
+    let rules = l7switch_rules::load(&rules).unwrap();
+    let report = check(&rules, SystemTime::UNIX_EPOCH);
+    let json = report.to_json();
+    let lines = report.diagnostics().iter().zip(json.as_array().unwrap());
+    lines
+        .map(|(one, json)| {
+            assert_eq!(one.code, "bad-state");
+            let message = one.message.replace(&format!("{}/", folder.display()), "");
+            format!("{:?}:{}: {message}", one.severity, json["line"])
+        })
+        .collect()
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn the_state_folder_is_looked_at_and_not_made() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    let state = folder.join("state");
+    let none: [&str; 0] = [];
+    assert_eq!(said_of_state(folder), none);
+    assert!(!state.exists());
+    std::fs::write(&state, "").unwrap();
+    assert_eq!(said_of_state(folder), ["Error:3: state: this is no folder"]);
+    std::fs::remove_file(&state).unwrap();
+    std::fs::create_dir(&state).unwrap();
+    set_mode(&state, 0o750);
+    assert_eq!(
+        said_of_state(folder),
+        [format!(
+            "Error:3: state: private keys are kept there, and others have access (mode 0750): chmod 700 {}",
+            state.display()
+        )
+        .replace(&format!("700 {}/", folder.display()), "700 ")]
+    );
+    set_mode(&state, 0o700);
+    assert_eq!(said_of_state(folder), none);
+}
+
+#[test]
+fn files_of_the_state_folder_are_read() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    let acme = l7switch_rules::model::Acme {
+        directory: "https://acme-v02.api.letsencrypt.org/directory".to_owned(),
+        contact: Vec::new(),
+        state: folder.join("state"),
+        challenge: l7switch_rules::model::Challenge::Http,
+        ca: None,
+        profile: None,
+        external_account: None,
+    };
+    let opened = state::Folder::open(&acme).unwrap();
+    let none: [&str; 0] = [];
+    assert_eq!(said_of_state(folder), none);
+    let certificate = opened.certificate(&["a.example".to_owned()]);
+    let own = certificate.parent().unwrap().to_owned();
+    let pause = certificate.with_extension("retry.json");
+    for (path, content) in [
+        (own.join("account.json"), "{"),
+        (certificate.clone(), "none"),
+        (pause.clone(), "[]x"),
+        // Names that the rules do not have.
+        (own.join("other.pem"), "none"),
+    ] {
+        std::fs::write(&path, content).unwrap();
+        set_mode(&path, 0o600);
+    }
+    let found = said_of_state(folder);
+    let expected = [
+        ("Error:3:", "account.json: it holds no account"),
+        ("Warning:3:", "it is ordered anew"),
+        ("Warning:3:", "it holds no pause"),
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    for (found, (begin, part)) in found.iter().zip(expected) {
+        assert!(found.starts_with(begin) && found.contains(part), "{found}");
+    }
+    set_mode(&certificate, 0o644);
+    let found = said_of_state(folder);
+    let open = "others have access (mode 0644): chmod 600";
+    assert!(found[1].starts_with("Error:3:") && found[1].contains(open));
+    // As the front says it.
+    assert!(state::read_certificate(&certificate).is_err());
+    set_mode(&own, 0o711);
+    let found = said_of_state(folder);
+    assert!(found.len() == 1 && found[0].contains("(mode 0711): chmod 700"));
+}

@@ -5,7 +5,9 @@ use std::io;
 
 use bytes::Bytes;
 use bytes::BytesMut;
+use h2::ext::Protocol;
 use http::HeaderMap;
+use http::HeaderValue;
 use http::Method;
 use http::Request;
 use http::Uri;
@@ -20,12 +22,6 @@ use tokio::io::DuplexStream;
 use tokio::io::ReadHalf;
 
 use crate::net::content::Decoder;
-
-/// Content of a request that is held to be sent again where the server says that it has not seen it.
-const REPLAY: usize = 256 * 1024;
-
-/// Pieces in which it comes, at most: each takes some memory of its own, and a client may send byte by byte.
-const REPLAY_PIECES: usize = 1024;
 
 /// Longest head that is read: the longest that rules allow, and what the switch adds.
 const HEAD_MAX: usize = 2 * 1024 * 1024;
@@ -60,6 +56,14 @@ pub(super) struct Asked {
     authority: Vec<u8>,
     target: PathAndQuery,
     fields: HeaderMap,
+    /// What it is opened with, where it is one for a WebSocket.
+    pub(super) websocket: Option<Opening>,
+}
+
+/// What a WebSocket of HTTP/1 is opened with, and one of HTTP/2 is not (RFC 8441, 5).
+pub(super) struct Opening {
+    /// Sec-WebSocket-Key.
+    pub(super) key: Option<HeaderValue>,
 }
 
 impl Asked {
@@ -95,9 +99,7 @@ impl Asked {
                     reader,
                     received,
                     decoder,
-                    kept: Some(Vec::new()),
-                    kept_bytes: 0,
-                    next: 0,
+                    is_empty: ended,
                     ended,
                 },
             ));
@@ -109,7 +111,7 @@ impl Asked {
         for (name, value) in head.fields() {
             let (name, value) = (
                 http::HeaderName::from_bytes(name).ok()?,
-                http::HeaderValue::from_bytes(value).ok()?,
+                HeaderValue::from_bytes(value).ok()?,
             );
             // RFC 9113, 8.2.2: those of the connection end here.
             let is_own = [
@@ -129,8 +131,16 @@ impl Asked {
             target.push(b'?');
             push_encoded(&mut target, query);
         }
+        let websocket = head.upgrade().map(|_| Opening {
+            key: fields.remove(header::SEC_WEBSOCKET_KEY),
+        });
+        let method = match &websocket {
+            Some(_) => Method::CONNECT,
+            None => Method::from_bytes(head.method()).ok()?,
+        };
         Some(Self {
-            method: Method::from_bytes(head.method()).ok()?,
+            method,
+            websocket,
             authority: head.host().unwrap_or_default().to_vec(),
             target: PathAndQuery::from_maybe_shared(Bytes::from(target)).ok()?,
             fields,
@@ -148,6 +158,10 @@ impl Asked {
         *request.uri_mut() = uri;
         *request.version_mut() = http::Version::HTTP_2;
         *request.headers_mut() = self.fields.clone();
+        if self.websocket.is_some() {
+            let protocol = Protocol::from_static("websocket");
+            request.extensions_mut().insert(protocol);
+        }
         Ok(request)
     }
 }
@@ -157,36 +171,20 @@ pub(super) struct Source {
     reader: ReadHalf<DuplexStream>,
     received: BytesMut,
     decoder: Decoder,
-    /// What was given, to be given again; absent: that was too much.
-    kept: Option<Vec<Bytes>>,
-    /// Bytes of them.
-    kept_bytes: usize,
-    /// The next of them.
-    next: usize,
+    /// There is none at all.
+    is_empty: bool,
     /// There is no more.
     ended: bool,
 }
 
 impl Source {
     /// Whether there is none at all.
-    pub(super) fn is_empty(&self) -> bool {
-        self.ended
-            && self.kept.as_ref().is_some_and(Vec::is_empty)
-            && self.decoder.trailers().is_empty()
-    }
-
-    /// Begins again. `false`: what was given is gone.
-    pub(super) fn rewind(&mut self) -> bool {
-        self.next = 0;
-        self.kept.is_some()
+    pub(super) const fn is_empty(&self) -> bool {
+        self.is_empty
     }
 
     /// The next data; empty: there are no more.
     pub(super) async fn data(&mut self) -> io::Result<Bytes> {
-        if let Some(again) = self.kept.as_ref().and_then(|kept| kept.get(self.next)) {
-            self.next = self.next.saturating_add(1);
-            return Ok(again.clone());
-        }
         while !self.ended {
             if self.received.is_empty() && self.reader.read_buf(&mut self.received).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -198,27 +196,20 @@ impl Source {
             let data = piece.split_off(decoded.data.start).freeze();
             self.ended = decoded.ended;
             if !data.is_empty() {
-                self.keep(&data);
                 return Ok(data);
             }
         }
         Ok(Bytes::new())
     }
 
-    fn keep(&mut self, data: &Bytes) {
-        if let Some(kept) = &mut self.kept {
-            kept.push(data.clone());
-            self.next = kept.len();
-            self.kept_bytes = self.kept_bytes.saturating_add(data.len());
-            if self.kept_bytes > REPLAY || kept.len() > REPLAY_PIECES {
-                self.kept = None;
-            }
-        }
-    }
-
     /// The trailer section, once there are no more data.
     pub(super) fn trailers(&self) -> HeaderMap {
         self.decoder.trailer_map()
+    }
+
+    /// What is left behind the head, and where more comes from.
+    pub(super) fn into_rest(self) -> (Bytes, ReadHalf<DuplexStream>) {
+        (self.received.freeze(), self.reader)
     }
 
     /// Waits until the exchange has gone.

@@ -8,7 +8,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -21,70 +20,51 @@ use tokio::io::AsyncWriteExt;
 use tokio::io::DuplexStream;
 use tokio::io::WriteHalf;
 
-use super::Offer;
 use super::Shared;
 use super::Ticket;
+use super::Unseen;
+use super::Word;
 use super::asked::Asked;
 use super::asked::Source;
 use super::asked::Unread;
-use crate::upstream::connect::Told;
-use crate::upstream::server::RealServer;
+use super::websocket;
 
-/// How often a request is sent again whose server says so. One that ends each connection after few requests says so to many that
-/// come at the same time.
-const ATTEMPTS: u32 = 64;
-
-/// How often one is sent again that the server refuses.
-const REFUSALS: u32 = 3;
-
-/// Longest rest before it is.
-const REST: Duration = Duration::from_millis(20);
-
-/// Serves the request that comes through a pipe. One that the server has not seen, as it says itself, is sent again on another
-/// connection (RFC 9113, 8.7 and 6.8).
-pub(super) async fn serve(
-    far: DuplexStream,
-    server: Arc<RealServer>,
-    mut ticket: Ticket,
-    told: Option<Told>,
-    patience: Duration,
-) {
+/// Serves the request that comes through a pipe. Of one that the server has not seen, as it says itself, this is noted before the
+/// pipe ends.
+pub(super) async fn serve(far: DuplexStream, ticket: Ticket, word: Arc<Word>) {
     let (reader, mut writer) = tokio::io::split(far);
     let (asked, mut source) = match Asked::read(reader).await {
         Ok(read) => read,
         Err(Unread::Gone) => return,
         Err(Unread::Unfit) => return unfit(&mut writer).await,
     };
-    let mut refusals = 0_u32;
-    for attempts in 0..ATTEMPTS {
-        match attempt(&asked, &ticket.0, &mut source, &mut writer).await {
-            Outcome::Unseen => (),
-            Outcome::Refused if refusals < REFUSALS => refusals = refusals.saturating_add(1),
-            Outcome::Refused | Outcome::Over => return,
+    let shared = &ticket.shared;
+    let outcome = match &asked.websocket {
+        Some(_) if asked.request(shared.scheme).is_err() => return unfit(&mut writer).await,
+        Some(opening) => websocket::open(&asked, opening, shared, source, writer, &word).await,
+        None => match attempt(&asked, shared, &mut source, &mut writer).await {
             Outcome::Unfit => return unfit(&mut writer).await,
-        }
-        if !source.rewind() {
-            return;
-        }
-        drop(ticket);
-        // The first time without one: a connection that has just ended is the usual case.
-        tokio::time::sleep(REST.min(Duration::from_millis(attempts.into()))).await;
-        match server.offer(told, patience).await {
-            Ok(Offer::Shared(next)) => ticket = next,
-            _ => return,
+            outcome => outcome,
+        },
+    };
+    match outcome {
+        Outcome::Over | Outcome::Unfit => (),
+        Outcome::Unseen(why) => {
+            if why == Unseen::Refused {
+                ticket.refused();
+            }
+            let _ = word.unseen.set(why);
         }
     }
 }
 
 /// What came of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+pub(super) enum Outcome {
     /// The response was passed on, or broke off, or nobody waits for it.
     Over,
-    /// The connection ended before the server has seen the request.
-    Unseen,
-    /// The server has refused the request unseen.
-    Refused,
+    /// The server has not seen the request.
+    Unseen(Unseen),
     /// HTTP/2 has no such request.
     Unfit,
 }
@@ -98,52 +78,65 @@ async fn unfit(writer: &mut WriteHalf<DuplexStream>) {
     std::future::pending::<()>().await;
 }
 
+/// Opens a stream by a request's head.
+///
+/// # Errors
+///
+/// What came of it instead.
+pub(super) async fn begin(
+    asked: &Asked,
+    shared: &Shared,
+    is_whole: bool,
+) -> Result<(ResponseFuture, SendStream<Bytes>), Outcome> {
+    let request = asked.request(shared.scheme).map_err(|_| Outcome::Unfit)?;
+    let sent = match shared.send.clone().ready().await {
+        Ok(mut send) => send.send_request(request, is_whole),
+        Err(error) => Err(error),
+    };
+    sent.map_err(|error| {
+        tracing::debug!(%error, "no request on an HTTP/2 connection");
+        if !(error.is_go_away() || error.is_io() || error.is_reset()) {
+            return Outcome::Unfit;
+        }
+        shared.closed.store(true, Relaxed);
+        Outcome::Unseen(Unseen::Ended)
+    })
+}
+
 async fn attempt(
     asked: &Asked,
     shared: &Shared,
     source: &mut Source,
     writer: &mut WriteHalf<DuplexStream>,
 ) -> Outcome {
-    let Ok(request) = asked.request(shared.scheme) else {
-        return Outcome::Unfit;
-    };
-    let sent = match shared.send.clone().ready().await {
-        Ok(mut send) => send.send_request(request, source.is_empty()),
-        Err(error) => Err(error),
-    };
-    let (response, body) = match sent {
-        Ok(sent) => sent,
-        Err(error) => {
-            tracing::debug!(%error, "no request on an HTTP/2 connection");
-            if !(error.is_go_away() || error.is_io() || error.is_reset()) {
-                return Outcome::Unfit;
-            }
-            shared.closed.store(true, Relaxed);
-            return Outcome::Unseen;
-        }
+    let (response, body) = match begin(asked, shared, source.is_empty()).await {
+        Ok(begun) => begun,
+        Err(outcome) => return outcome,
     };
     let is_head = asked.method == Method::HEAD;
     let mut has_begun = false;
     tokio::select! {
         downloaded = download(response, writer, is_head, &mut has_begun) => match downloaded {
-            // Of a response that has begun, interim or not, the server knows.
-            Err(Broke::Server(error)) if !has_begun && is_unseen(&error) => {
-                if error.is_go_away() {
-                    shared.closed.store(true, Relaxed);
-                    Outcome::Unseen
-                } else {
-                    Outcome::Refused
-                }
-            }
-            Err(Broke::Server(error)) => {
-                tracing::debug!(%error, "a response by HTTP/2");
-                Outcome::Over
-            }
+            Err(Broke::Server(error)) => ended(&error, has_begun, shared),
             Ok(()) | Err(Broke::Exchange) => Outcome::Over,
         },
         // What is left of the stream is reset as it is dropped.
         () = upload(source, body) => Outcome::Over,
     }
+}
+
+/// What came of a request whose stream the server has ended.
+pub(super) fn ended(error: &h2::Error, has_begun: bool, shared: &Shared) -> Outcome {
+    // Of a response that has begun, interim or not, the server knows.
+    if has_begun || !is_unseen(error) {
+        tracing::debug!(%error, "a response by HTTP/2");
+        return Outcome::Over;
+    }
+    if !error.is_go_away() {
+        return Outcome::Unseen(Unseen::Refused);
+    }
+    shared.closed.store(true, Relaxed);
+    Outcome::Unseen(Unseen::Ended)
 }
 
 /// Whether the server says that it has not seen a request (RFC 9113, 8.7).
@@ -153,7 +146,7 @@ fn is_unseen(error: &h2::Error) -> bool {
 
 /// Why a response is not passed on to its end.
 #[derive(Debug)]
-enum Broke {
+pub(super) enum Broke {
     Server(h2::Error),
     Exchange,
 }
@@ -217,21 +210,43 @@ async fn download(
     is_head: bool,
     has_begun: &mut bool,
 ) -> Result<(), Broke> {
-    let response = loop {
+    let response = answer(&mut response, writer, has_begun).await?;
+    pass(response, writer, is_head).await
+}
+
+/// The final response. Interim ones are passed on.
+pub(super) async fn answer(
+    response: &mut ResponseFuture,
+    writer: &mut WriteHalf<DuplexStream>,
+    has_begun: &mut bool,
+) -> Result<Response<RecvStream>, Broke> {
+    loop {
         let next = poll_fn(|cx| {
             if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
                 return Poll::Ready(interim.map(Next::Interim));
             }
-            let polled = Pin::new(&mut response).poll(cx);
+            let polled = Pin::new(&mut *response).poll(cx);
             polled.map(|response| response.map(Next::Final))
         });
         let next = next.await?;
         *has_begun = true;
         match next {
+            // HTTP/2 has none (RFC 9113, 8.6), and in HTTP/1 it would be the end of HTTP.
+            Next::Interim(interim) if interim.status() == 101 => {
+                return Err(Broke::Server(h2::Reason::PROTOCOL_ERROR.into()));
+            }
             Next::Interim(interim) => writer.write_all(&head(&interim, b"\r\n")).await?,
-            Next::Final(response) => break response,
+            Next::Final(response) => return Ok(response),
         }
-    };
+    }
+}
+
+/// Passes a final response on.
+pub(super) async fn pass(
+    response: Response<RecvStream>,
+    writer: &mut WriteHalf<DuplexStream>,
+    is_head: bool,
+) -> Result<(), Broke> {
     let (parts, mut content) = response.into_parts();
     let response = Response::from_parts(parts, ());
     let is_empty =
@@ -294,7 +309,7 @@ fn head(response: &Response<()>, end: &[u8]) -> Vec<u8> {
     out
 }
 
-fn push_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+pub(super) fn push_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);

@@ -4,11 +4,14 @@
 
 mod asked;
 mod exchange;
+mod websocket;
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
@@ -25,10 +28,9 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::io::DuplexStream;
 use tokio::io::ReadBuf;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 use super::connect::Told;
-use super::server::RealServer;
 use super::stream::Layer;
 use super::stream::ServerStream;
 
@@ -41,6 +43,10 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 /// Most requests on a connection at a time.
 const MAX_STREAMS: u32 = 128;
 
+/// What the library says that a server takes while its SETTINGS have not come: no SETTINGS can say it (RFC 9113, 6.5.1: values have
+/// 32 bits), and none of them means all bits.
+const UNSETTLED: usize = usize::MAX.wrapping_sub(1);
+
 /// The same of a connection's responses together: clients that do not take theirs never stop the others (RFC 9113, 5.2.1).
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW.saturating_mul(MAX_STREAMS);
 
@@ -51,6 +57,10 @@ pub(super) struct Shared {
     told: Option<Told>,
     scheme: &'static str,
     active: AtomicUsize,
+    /// See [`Connections`].
+    taken: Arc<AtomicUsize>,
+    /// Whether its SETTINGS have come, or it has ended.
+    settled: watch::Sender<bool>,
     /// The server takes no more requests on it.
     closed: AtomicBool,
     /// Since when nobody uses it.
@@ -58,21 +68,103 @@ pub(super) struct Shared {
 }
 
 /// A server's connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Connections {
     all: Mutex<Vec<Arc<Shared>>>,
+    /// So many requests at a time the server has not refused of late on any of them, whatever its SETTINGS say; at least 1.
+    taken: Arc<AtomicUsize>,
     /// Held by the one who makes another.
     pub(super) turn: tokio::sync::Mutex<()>,
 }
 
+impl Shared {
+    /// Requests that it takes at a time. Before the SETTINGS have come it is one: servers refuse what is more than they say then
+    /// (RFC 9113, 5.1.2).
+    fn most(&self) -> usize {
+        match self.send.current_max_send_streams() {
+            UNSETTLED => 1,
+            most => most.min(self.taken.load(Relaxed)),
+        }
+    }
+
+    /// Waits until its SETTINGS have come. Whether they say that WebSockets are taken (RFC 8441, 3); `None`: it has ended before.
+    async fn takes_websockets(&self) -> Option<bool> {
+        let mut settled = self.settled.subscribe();
+        let _ = settled.wait_for(|settled| *settled).await;
+        match self.send.current_max_send_streams() {
+            UNSETTLED => None,
+            _ => Some(self.send.is_extended_connect_protocol_enabled()),
+        }
+    }
+
+    /// Whether its SETTINGS will yet say how many more it takes.
+    fn is_unsettled(&self) -> bool {
+        !*self.settled.borrow()
+    }
+
+    /// One request less. Gives how many are left.
+    fn release(&self) -> usize {
+        let left = self.active.fetch_sub(1, Relaxed).saturating_sub(1);
+        if left == 0 {
+            *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
+        left
+    }
+}
+
+/// Whether there is a place for a request.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// This one.
+    Free(Ticket),
+    /// There may be one when this has changed.
+    Soon(watch::Receiver<bool>),
+    /// There is none.
+    Nowhere,
+}
+
 /// A request on a connection. Counted until it is dropped.
 #[derive(Debug)]
-pub(super) struct Ticket(Arc<Shared>);
+pub(super) struct Ticket {
+    shared: Arc<Shared>,
+    is_counted: bool,
+}
+
+impl Ticket {
+    /// One that is counted already.
+    const fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            is_counted: true,
+        }
+    }
+
+    /// The server has refused the request: it takes no more at a time than it has now. If that is none, it gets no more on this
+    /// connection.
+    fn refused(mut self) {
+        self.is_counted = false;
+        let left = self.shared.release();
+        if left == 0 {
+            self.shared.closed.store(true, Relaxed);
+        }
+        self.shared.taken.fetch_min(left.max(1), Relaxed);
+    }
+}
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if self.0.active.fetch_sub(1, Relaxed) == 1 {
-            *self.0.idle.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        if self.is_counted {
+            self.shared.release();
+        }
+    }
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self {
+            all: Mutex::default(),
+            taken: Arc::new(AtomicUsize::new(MAX_STREAMS as usize)),
+            turn: tokio::sync::Mutex::default(),
         }
     }
 }
@@ -83,19 +175,18 @@ impl Connections {
     }
 
     /// One that takes another request, of which the server was told the same.
-    pub(super) fn free(&self, told: Option<Told>) -> Option<Ticket> {
+    pub(super) fn free(&self, told: Option<Told>) -> Place {
         let mut all = self.all();
         all.retain(|shared| !shared.closed.load(Relaxed));
-        let shared = all.iter().find(|shared| {
-            shared.told == told
-                && shared.active.load(Relaxed)
-                    < shared
-                        .send
-                        .current_max_send_streams()
-                        .min(MAX_STREAMS as usize)
-        })?;
-        shared.active.fetch_add(1, Relaxed);
-        Some(Ticket(Arc::clone(shared)))
+        let fits = || all.iter().filter(|shared| shared.told == told);
+        if let Some(shared) = fits().find(|shared| shared.active.load(Relaxed) < shared.most()) {
+            shared.active.fetch_add(1, Relaxed);
+            return Place::Free(Ticket::new(Arc::clone(shared)));
+        }
+        let soon = fits().find(|shared| shared.is_unsettled());
+        soon.map_or(Place::Nowhere, |shared| {
+            Place::Soon(shared.settled.subscribe())
+        })
     }
 
     /// Shakes hands on a connection, and shares it.
@@ -105,8 +196,9 @@ impl Connections {
         told: Option<Told>,
         scheme: &'static str,
     ) -> Result<Ticket, h2::Error> {
-        let (send, connection) = client::Builder::new()
+        let (send, mut connection) = client::Builder::new()
             .enable_push(false)
+            .initial_max_send_streams(UNSETTLED)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .handshake::<_, Bytes>(stream)
@@ -116,25 +208,41 @@ impl Connections {
             told,
             scheme,
             active: AtomicUsize::new(1),
+            taken: Arc::clone(&self.taken),
+            settled: watch::Sender::new(false),
             closed: AtomicBool::new(false),
             idle: Mutex::new(Instant::now()),
         });
-        let ended = Arc::downgrade(&shared);
+        // Held weakly: without requests and others who could send some, the connection ends.
+        let weak = Arc::downgrade(&shared);
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            let ended = poll_fn(|cx| {
+                let polled = Pin::new(&mut connection).poll(cx);
+                if let Some(shared) = weak.upgrade()
+                    && shared.is_unsettled()
+                    && shared.send.current_max_send_streams() != UNSETTLED
+                {
+                    shared.settled.send_replace(true);
+                }
+                polled
+            });
+            if let Err(error) = ended.await {
                 tracing::debug!(%error, "HTTP/2 connection to a server");
             }
-            if let Some(shared) = ended.upgrade() {
+            if let Some(shared) = weak.upgrade() {
                 shared.closed.store(true, Relaxed);
+                shared.settled.send_replace(true);
             }
         });
         self.all().push(Arc::clone(&shared));
-        Ok(Ticket(shared))
+        Ok(Ticket::new(shared))
     }
 
     /// Forgets those that were not used for so long, those that are closed, and of those that nobody uses the oldest ones
-    /// that are more than `most`.
+    /// that are more than `most`. Called each second: a server that has refused requests is tried with one more at a time.
     pub(super) fn prune(&self, patience: Duration, most: usize) {
+        let more = |taken: usize| (taken < MAX_STREAMS as usize).then(|| taken.saturating_add(1));
+        let _ = self.taken.fetch_update(Relaxed, Relaxed, more);
         let mut all = self.all();
         all.retain(|shared| {
             let idle = *shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -175,16 +283,42 @@ pub(super) enum Offer {
     Own(ServerStream),
 }
 
-/// The exchange's end of a pipe. When it is dropped, the task at the other end hears of it at once, whatever it waits for.
+/// Why a server has not seen a request, as it says itself (RFC 9113, 8.7 and 6.8): it can be sent again, whatever it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unseen {
+    /// Its connection has ended.
+    Ended,
+    /// The server has refused it.
+    Refused,
+    /// It is one for a WebSocket, and the server says that it takes none (RFC 8441, 3).
+    Unable,
+}
+
+/// What the task at the far end of a pipe says of its end.
+#[derive(Debug, Default)]
+struct Word {
+    unseen: OnceLock<Unseen>,
+    /// The server has broken off what a WebSocket carries.
+    is_broken: AtomicBool,
+}
+
+/// The exchange's end of a pipe. When it is aborted, the task at the other end hears of it at once, whatever it waits for; when it
+/// is dropped, it reads what was written first.
 #[derive(Debug)]
 struct Near {
     pipe: DuplexStream,
-    _gone: oneshot::Sender<()>,
+    word: Arc<Word>,
+    gone: watch::Sender<bool>,
 }
 
 impl Layer for Near {
-    /// The task hears of the end.
-    fn abort(&self) {}
+    fn abort(&self) {
+        self.gone.send_replace(true);
+    }
+
+    fn unseen(&self) -> Option<Unseen> {
+        self.word.unseen.get().copied()
+    }
 }
 
 impl AsyncRead for Near {
@@ -193,7 +327,13 @@ impl AsyncRead for Near {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.pipe).poll_read(cx, buf);
+        let is_end = matches!(polled, Poll::Ready(Ok(()))) && buf.filled().len() == before;
+        if is_end && self.word.is_broken.load(Relaxed) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        polled
     }
 }
 
@@ -216,24 +356,26 @@ impl AsyncWrite for Near {
 }
 
 /// A pipe for one request, which has a place on a connection.
-pub(super) fn pipe(
-    server: &Arc<RealServer>,
-    ticket: Ticket,
-    told: Option<Told>,
-    patience: Duration,
-) -> ServerStream {
+pub(super) fn pipe(ticket: Ticket) -> ServerStream {
     let (near, far) = tokio::io::duplex(PIPE);
-    let (sender, gone) = oneshot::channel();
-    let serving = exchange::serve(far, Arc::clone(server), ticket, told, patience);
+    let (sender, mut gone) = watch::channel(false);
+    let word = Arc::<Word>::default();
+    let serving = exchange::serve(far, ticket, Arc::clone(&word));
     tokio::spawn(async move {
+        let aborted = async {
+            if gone.wait_for(|gone| *gone).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
         tokio::select! {
             () = serving => (),
             // What is left of the stream is reset as it is dropped.
-            _ = gone => (),
+            () = aborted => (),
         }
     });
     ServerStream::layered(Near {
         pipe: near,
-        _gone: sender,
+        word,
+        gone: sender,
     })
 }

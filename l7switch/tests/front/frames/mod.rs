@@ -4,6 +4,7 @@
 
 mod framing;
 mod messages;
+mod servers;
 mod wire;
 
 use std::time::Duration;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-//! What outlives the process: the account's key, certificates with their keys, pauses after failures.
+//! What outlives the process of certificates that are ordered by ACME: the account's key, certificates with their keys, pauses after failures.
 //!
 //! | File below `state` | Content |
 //! |---|---|
@@ -27,17 +27,23 @@ use std::time::SystemTime;
 
 use aws_lc_rs::digest::SHA256;
 use aws_lc_rs::digest::digest;
-use l7switch_certificates::Pair;
-use l7switch_certificates::file;
 use l7switch_rules::model;
 use serde::Deserialize;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::plan::LONGEST_WAIT;
+use crate::file;
+use crate::pair::Pair;
+
+mod look;
+
+pub use look::look;
 
 /// Longest file, bytes.
 const MOST: u64 = 1024 * 1024;
+
+/// Longest pause before an order.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// Files of a folder that are looked through.
 const MOST_FILES: usize = 10_000;
@@ -48,6 +54,8 @@ const MOST_FILES: usize = 10_000;
 pub struct StateError {
     path: PathBuf,
     why: String,
+    /// Another user might be allowed it.
+    is_denied: bool,
 }
 
 impl StateError {
@@ -55,50 +63,70 @@ impl StateError {
         Self {
             path: path.to_owned(),
             why: why.to_string(),
+            is_denied: false,
+        }
+    }
+
+    fn io(path: &Path, error: &io::Error) -> Self {
+        Self {
+            is_denied: error.kind() == io::ErrorKind::PermissionDenied,
+            ..Self::new(path, error)
         }
     }
 }
 
 /// The part of the state folder that belongs to one directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Folder(PathBuf);
+pub struct Folder(PathBuf);
 
 /// An account as it is kept.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct StoredAccount {
+pub struct StoredAccount {
     /// The addresses that the authority knows.
-    pub(super) contact: Vec<String>,
+    pub contact: Vec<String>,
     /// As instant-acme writes it.
-    pub(super) credentials: serde_json::Value,
+    pub credentials: serde_json::Value,
 }
 
 /// A pause after failures, as it is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Retry {
+pub struct Retry {
     /// Orders that have failed in a row.
-    pub(super) failures: u32,
+    pub failures: u32,
     /// Unix time in seconds before which no other is made.
-    pub(super) not_before: u64,
+    pub not_before: u64,
 }
 
 impl Folder {
     /// Opens the folder of a directory; what is not there is made.
-    pub(super) fn open(rules: &model::Acme) -> Result<Self, StateError> {
-        let hash = hash([rules.directory.as_str()]);
-        let authority = rules.directory.trim_start_matches("https://");
-        let host = authority.split(['/', '?', ':', '[']).next();
-        let host = host.unwrap_or_default();
-        let folder = rules.state.join(format!("{host}-{hash}"));
+    ///
+    /// # Errors
+    ///
+    /// See [`StateError`].
+    pub fn open(rules: &model::Acme) -> Result<Self, StateError> {
+        let folder = Self::of(rules);
         private(&rules.state)?;
-        private(&folder)?;
-        let folder = Self(folder);
+        private(&folder.0)?;
         // It would be found out only when the next order is made.
         folder.account()?;
         Ok(folder)
     }
 
+    /// Where the folder of a directory is.
+    fn of(rules: &model::Acme) -> Self {
+        let hash = hash([rules.directory.as_str()]);
+        let authority = rules.directory.trim_start_matches("https://");
+        let host = authority.split(['/', '?', ':', '[']).next();
+        let host = host.unwrap_or_default();
+        Self(rules.state.join(format!("{host}-{hash}")))
+    }
+
     /// The account, if there is one.
-    pub(super) fn account(&self) -> Result<Option<StoredAccount>, StateError> {
+    ///
+    /// # Errors
+    ///
+    /// See [`StateError`].
+    pub fn account(&self) -> Result<Option<StoredAccount>, StateError> {
         let path = self.account_path();
         let Some(content) = read(&path)? else {
             return Ok(None);
@@ -111,21 +139,29 @@ impl Folder {
     }
 
     /// Keeps the account.
-    pub(super) fn keep_account(&self, account: &StoredAccount) -> Result<(), StateError> {
+    ///
+    /// # Errors
+    ///
+    /// See [`StateError`].
+    pub fn keep_account(&self, account: &StoredAccount) -> Result<(), StateError> {
         let path = self.account_path();
         let content = serde_json::to_vec(account).map_err(|error| StateError::new(&path, error))?;
         write(&path, &content)
     }
 
     /// Puts the account aside: the authority does not know it.
-    pub(super) fn forget_account(&self) -> Result<(), StateError> {
+    ///
+    /// # Errors
+    ///
+    /// See [`StateError`].
+    pub fn forget_account(&self) -> Result<(), StateError> {
         let path = self.account_path();
         fs::rename(&path, self.0.join("account.old.json"))
-            .map_err(|error| StateError::new(&path, error))
+            .map_err(|error| StateError::io(&path, &error))
     }
 
     /// Certificates of the folder that have some of these names and are good now.
-    pub(super) fn with_names(&self, names: &[String], now: SystemTime) -> Vec<Arc<Pair>> {
+    pub fn with_names(&self, names: &[String], now: SystemTime) -> Vec<Arc<Pair>> {
         let entries = fs::read_dir(&self.0).into_iter().flatten();
         let paths = entries
             .take(MOST_FILES)
@@ -144,7 +180,7 @@ impl Folder {
     }
 
     /// The file of the certificate for these names.
-    pub(super) fn certificate(&self, names: &[String]) -> PathBuf {
+    pub fn certificate(&self, names: &[String]) -> PathBuf {
         let mut sorted: Vec<&str> = names.iter().map(String::as_str).collect();
         sorted.sort_unstable();
         let hash = hash(sorted);
@@ -156,7 +192,11 @@ impl Folder {
 }
 
 /// A certificate from its file; `None`: there is none, or one that cannot be used, which is told.
-pub(super) fn read_certificate(path: &Path) -> Result<Option<Result<Pair, String>>, StateError> {
+///
+/// # Errors
+///
+/// See [`StateError`].
+pub fn read_certificate(path: &Path) -> Result<Option<Result<Pair, String>>, StateError> {
     if read(path)?.is_none() {
         return Ok(None);
     }
@@ -169,12 +209,16 @@ pub(super) fn read_certificate(path: &Path) -> Result<Option<Result<Pair, String
 }
 
 /// Keeps a certificate.
-pub(super) fn keep_certificate(path: &Path, pem: &[u8]) -> Result<(), StateError> {
+///
+/// # Errors
+///
+/// See [`StateError`].
+pub fn keep_certificate(path: &Path, pem: &[u8]) -> Result<(), StateError> {
     write(path, pem)
 }
 
 /// The pause of a certificate. One that cannot be read is none.
-pub(super) fn retry(certificate: &Path, now: SystemTime) -> Retry {
+pub fn retry(certificate: &Path, now: SystemTime) -> Retry {
     let path = certificate.with_extension("retry.json");
     let content = read(&path).ok().flatten();
     let retry: Option<Retry> = content.and_then(|content| serde_json::from_slice(&content).ok());
@@ -186,7 +230,11 @@ pub(super) fn retry(certificate: &Path, now: SystemTime) -> Retry {
 }
 
 /// Keeps the pause of a certificate; `None`: there is none any more.
-pub(super) fn keep_retry(certificate: &Path, retry: Option<Retry>) -> Result<(), StateError> {
+///
+/// # Errors
+///
+/// See [`StateError`].
+pub fn keep_retry(certificate: &Path, retry: Option<Retry>) -> Result<(), StateError> {
     let path = certificate.with_extension("retry.json");
     match retry {
         Some(retry) => {
@@ -196,7 +244,7 @@ pub(super) fn keep_retry(certificate: &Path, retry: Option<Retry>) -> Result<(),
         }
         None => match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(StateError::new(&path, error))
+                Err(StateError::io(&path, &error))
             }
             _ => Ok(()),
         },
@@ -204,14 +252,14 @@ pub(super) fn keep_retry(certificate: &Path, retry: Option<Retry>) -> Result<(),
 }
 
 /// Unix time in seconds; 0 before 1970.
-pub(super) fn unix(time: SystemTime) -> u64 {
+pub fn unix(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs()
 }
 
 /// The time of a Unix time.
-pub(super) fn time(unix: u64) -> SystemTime {
+pub fn time(unix: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH
         .checked_add(Duration::from_secs(unix))
         .unwrap_or(SystemTime::UNIX_EPOCH)
@@ -238,11 +286,16 @@ fn private(path: &Path) -> Result<(), StateError> {
         .recursive(true)
         .mode(0o700)
         .create(path);
-    made.map_err(|error| StateError::new(path, error))?;
-    let metadata = fs::metadata(path).map_err(|error| StateError::new(path, error))?;
+    made.map_err(|error| StateError::io(path, &error))?;
+    let metadata = fs::metadata(path).map_err(|error| StateError::io(path, &error))?;
     closed_to_others(path, &metadata, 0o700)?;
+    writable(path)
+}
+
+/// That this user may make files in a folder.
+fn writable(path: &Path) -> Result<(), StateError> {
     let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-    rustix::fs::access(path, access).map_err(|error| StateError::new(path, io::Error::from(error)))
+    rustix::fs::access(path, access).map_err(|error| StateError::io(path, &error.into()))
 }
 
 /// That nobody but the owner can come at private keys.
@@ -262,12 +315,12 @@ fn closed_to_others(path: &Path, metadata: &fs::Metadata, wanted: u32) -> Result
 fn read(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
     let metadata = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other.map_err(|error| StateError::new(path, error))?,
+        other => other.map_err(|error| StateError::io(path, &error))?,
     };
     closed_to_others(path, &metadata, 0o600)?;
     file::read(path, MOST)
         .map(Some)
-        .map_err(|error| StateError::new(path, error))
+        .map_err(|error| StateError::io(path, &error))
 }
 
 /// Replaces a file.
@@ -292,7 +345,7 @@ fn write(path: &Path, content: &[u8]) -> Result<(), StateError> {
             None => Ok(()),
         }
     };
-    written().map_err(|error| StateError::new(path, error))
+    written().map_err(|error| StateError::io(path, &error))
 }
 
 #[cfg(test)]

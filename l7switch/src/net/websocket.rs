@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-//! WebSockets over HTTP/2 (RFC 8441): the client opens a stream by an extended CONNECT, the server is asked to upgrade a connection
-//! of HTTP/1 (RFC 6455, 4), and bytes pass between the two.
+//! WebSockets over HTTP/2 (RFC 8441) and HTTP/1 (RFC 6455, 4): a stream that an extended CONNECT has opened is a stream of bytes, and
+//! what an upgrade of HTTP/1 needs besides is made up.
 
 use std::io;
 use std::pin::Pin;
@@ -27,31 +27,36 @@ const PIECE: usize = 32 * 1024;
 
 /// What a server is asked with, and must answer with.
 #[derive(Debug)]
-pub(super) struct Handshake {
+pub struct Handshake {
     /// Sec-WebSocket-Key.
-    pub(super) key: String,
+    pub key: String,
     /// Sec-WebSocket-Accept.
-    pub(super) accept: String,
+    pub accept: String,
 }
 
 impl Handshake {
     /// One with a random key (RFC 6455, 4.1).
-    pub(super) fn new() -> Self {
+    pub fn random() -> Self {
         Self::with(STANDARD.encode(fastrand::u128(..).to_ne_bytes()))
     }
 
     fn with(key: String) -> Self {
-        let mut hash = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
-        hash.update(key.as_bytes());
-        hash.update(GUID);
-        let accept = STANDARD.encode(hash.finish());
+        let accept = accept(key.as_bytes());
         Self { key, accept }
     }
 }
 
-/// The client's stream, as a stream of bytes.
+/// Sec-WebSocket-Accept for a Sec-WebSocket-Key (RFC 6455, 4.2.2).
+pub fn accept(key: &[u8]) -> String {
+    let mut hash = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+    hash.update(key);
+    hash.update(GUID);
+    STANDARD.encode(hash.finish())
+}
+
+/// A stream of HTTP/2, as a stream of bytes.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub struct Stream {
     from: RecvStream,
     to: SendStream<Bytes>,
     /// Bytes that have come and were not read yet.
@@ -60,7 +65,8 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) const fn new(from: RecvStream, to: SendStream<Bytes>) -> Self {
+    /// Of both directions of the stream.
+    pub const fn new(from: RecvStream, to: SendStream<Bytes>) -> Self {
         Self {
             from,
             to,
@@ -70,7 +76,7 @@ impl Stream {
     }
 
     /// Ends the stream so that nobody takes it for one that has ended in order.
-    pub(super) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.to.send_reset(Reason::CANCEL);
     }
 }
@@ -145,7 +151,7 @@ mod tests {
         // The example of RFC 6455, 1.3.
         let handshake = Handshake::with("dGhlIHNhbXBsZSBub25jZQ==".to_owned());
         assert_eq!(handshake.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-        let (one, other) = (Handshake::new(), Handshake::new());
+        let (one, other) = (Handshake::random(), Handshake::random());
         assert_ne!(one.key, other.key);
         assert_eq!(STANDARD.decode(&one.key).unwrap().len(), 16);
     }
