@@ -169,6 +169,17 @@ pub fn split_port(authority: &[u8]) -> Result<(&[u8], Option<u16>), HostError> {
     Ok((name, Some(port)))
 }
 
+/// Whether a name has a label of no characters before its last one.
+#[inline]
+pub(crate) fn has_empty_label(name: &[u8]) -> bool {
+    let mut before = b'.';
+    name.iter().any(|&byte| {
+        let both = byte == b'.' && before == b'.';
+        before = byte;
+        both
+    })
+}
+
 /// Brings `host[:port]` into comparison form: lower case, without port and trailing dot. The result
 /// may be empty: no host was named.
 ///
@@ -187,8 +198,6 @@ pub fn host<'b>(raw: &[u8], buf: &'b mut [u8]) -> Result<&'b [u8], HostError> {
     }
     let out = buf.get_mut(..name.len()).ok_or(HostError::TooLong)?;
     let mut left = name.len();
-    // A name begins as if behind a dot, and ends as if before one.
-    let mut before = b'.';
     for (to, &from) in out.iter_mut().zip(name) {
         let first = left == name.len();
         left = left.wrapping_sub(1);
@@ -202,13 +211,11 @@ pub fn host<'b>(raw: &[u8], buf: &'b mut [u8]) -> Result<&'b [u8], HostError> {
         if !good {
             return Err(HostError::BadCharacter);
         }
-        if from == b'.' && before == b'.' {
-            return Err(HostError::EmptyLabel);
-        }
-        before = from;
         *to = from.to_ascii_lowercase();
     }
-    if before == b'.' && !raw.is_empty() && raw.first() != Some(&b':') {
+    // The one dot at the end is gone.
+    if has_empty_label(out) || (out.is_empty() && raw.first() == Some(&b'.')) || out.ends_with(b".")
+    {
         return Err(HostError::EmptyLabel);
     }
     Ok(out)
