@@ -48,6 +48,7 @@ use crate::kernel::metrics as kernel_metrics;
 use crate::kernel::numbers;
 use crate::net::shown::Shown;
 use crate::observe::metrics;
+use crate::observe::metrics::Format;
 use crate::switch::SetError;
 use crate::switch::Switch;
 
@@ -213,14 +214,11 @@ async fn dispatch(switch: &Arc<Switch>, request: Request<Incoming>) -> Result<An
             },
         )),
         ["metrics"] => {
-            let status = status(switch);
-            let mut text = metrics::render(&status, &servers(switch));
-            if let Some(numbers) = numbers(status.kernel.state).await {
-                text += &kernel_metrics::render(&numbers);
-            }
+            let format = Format::Prometheus;
+            let text = metrics(switch, format).await;
             Ok(answer(
                 StatusCode::OK,
-                metrics::CONTENT_TYPE,
+                format.content_type(),
                 text.into_bytes(),
             ))
         }
@@ -244,6 +242,16 @@ fn endpoints() -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec()
+}
+
+/// All metrics.
+pub async fn metrics(switch: &Switch, format: Format) -> String {
+    let status = status(switch);
+    let mut text = metrics::render(&status, &servers(switch), format);
+    if let Some(numbers) = numbers(status.kernel.state).await {
+        text += &kernel_metrics::render(&numbers, format);
+    }
+    text + format.end()
 }
 
 /// What `GET /v1/status` answers.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,6 +31,10 @@ pub struct Cli {
     /// /tmp/l7switch-UID.sock].
     #[arg(long, value_name = "PATH", env = "L7SWITCH_ADMIN")]
     pub admin: Option<PathBuf>,
+
+    /// Address on which metrics may be read by everybody who reaches it, with /live and /ready [default: none].
+    #[arg(long, value_name = "ADDRESS", env = "L7SWITCH_METRICS")]
+    pub metrics: Option<SocketAddr>,
 
     /// Target of the access log: a file, - for standard output, or off [default: off; with
     /// --demo, -].

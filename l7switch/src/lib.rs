@@ -21,6 +21,7 @@ pub mod admin;
 pub mod cli;
 pub mod client;
 pub mod demo;
+pub mod exposed;
 pub mod http;
 pub mod kernel;
 pub mod limit;

@@ -15,6 +15,7 @@ use l7switch::Switch;
 use l7switch::admin::Admin;
 use l7switch::cli::Cli;
 use l7switch::demo;
+use l7switch::exposed::Exposed;
 use l7switch::kernel::module::Netlink;
 use l7switch::observe::access_log::Target;
 use l7switch::watch::Watch;
@@ -168,6 +169,7 @@ async fn run(cli: &Cli) -> Result<(), String> {
         .await
         .map_err(|why| format!("--kernel require: {why}"))?;
     let admin = admin(cli, &switch).await?;
+    let _exposed = exposed(cli, &switch)?;
     let _watch = cli
         .rules
         .as_ref()
@@ -235,6 +237,17 @@ async fn admin(cli: &Cli, switch: &Arc<Switch>) -> Result<Option<Admin>, String>
             Ok(None)
         }
     }
+}
+
+/// Opens the metrics listener, if it was asked for.
+fn exposed(cli: &Cli, switch: &Arc<Switch>) -> Result<Option<Exposed>, String> {
+    let Some(address) = cli.metrics else {
+        return Ok(None);
+    };
+    let exposed = Exposed::start(Arc::clone(switch), address)
+        .map_err(|error| format!("the metrics listener {address} cannot be opened: {error}"))?;
+    tracing::info!("metrics on http://{}/metrics", exposed.bound());
+    Ok(Some(exposed))
 }
 
 struct Signals {

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
-//! What the kernel module has counted, in the Prometheus text exposition format.
+//! What the kernel module has counted, in the text formats of Prometheus and OpenMetrics.
 
 use crate::kernel::Numbers;
+use crate::observe::metrics::Format;
 use crate::observe::metrics::Text;
 
 /// Everything that the module says.
-pub(crate) fn render(numbers: &Numbers) -> String {
-    let mut out = Text::default();
+pub(crate) fn render(numbers: &Numbers, format: Format) -> String {
+    let mut out = Text::new(format);
     out.family(
         "kernel_flows",
         "gauge",
@@ -232,7 +233,7 @@ mod tests {
             ],
             servers: Vec::new(),
         };
-        let text = render(&numbers);
+        let text = render(&numbers, Format::Prometheus);
         assert!(!text.contains("idle"), "no request has come to it");
         for line in [
             "l7switch_kernel_flows 3",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-//! The counts in the Prometheus text exposition format.
+//! The counts in the text formats of Prometheus and OpenMetrics.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -14,50 +14,93 @@ use l7switch_admin_api::ServerStatus;
 use l7switch_admin_api::ServiceStatus;
 use l7switch_admin_api::Status;
 
-/// The content type of the format.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// A text format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus' own, of version 0.0.4.
+    Prometheus,
+    /// OpenMetrics 1.0: a counter's family has the name without `_total`, and the text says where it ends.
+    OpenMetrics,
+}
+
+impl Format {
+    /// Its content type.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+
+    /// What stands behind the last family.
+    pub const fn end(self) -> &'static str {
+        match self {
+            Self::Prometheus => "",
+            Self::OpenMetrics => "# EOF\n",
+        }
+    }
+}
 
 /// Metrics that are being written.
-#[derive(Debug, Default)]
-pub(crate) struct Text(String);
+#[derive(Debug)]
+pub(crate) struct Text {
+    text: String,
+    format: Format,
+}
 
 impl Text {
+    /// None yet.
+    pub(crate) const fn new(format: Format) -> Self {
+        Self {
+            text: String::new(),
+            format,
+        }
+    }
+
     /// The text.
     pub(crate) fn into_string(self) -> String {
-        self.0
+        self.text
     }
 
     /// Begins a family of samples.
     pub(crate) fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let name = match (self.format, kind) {
+            (Format::OpenMetrics, "counter") => name.strip_suffix("_total").unwrap_or(name),
+            _ => name,
+        };
         let _ = writeln!(
-            self.0,
+            self.text,
             "# HELP l7switch_{name} {help}\n# TYPE l7switch_{name} {kind}"
         );
     }
 
     /// Adds a sample.
     pub(crate) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        let _ = write!(self.0, "l7switch_{name}");
+        let _ = write!(self.text, "l7switch_{name}");
         for (index, (label, text)) in labels.iter().enumerate() {
-            let _ = write!(self.0, "{}{label}=\"", if index == 0 { '{' } else { ',' });
+            let _ = write!(
+                self.text,
+                "{}{label}=\"",
+                if index == 0 { '{' } else { ',' }
+            );
             for character in text.chars() {
                 match character {
-                    '\\' => self.0.push_str("\\\\"),
-                    '"' => self.0.push_str("\\\""),
-                    '\n' => self.0.push_str("\\n"),
-                    other => self.0.push(other),
+                    '\\' => self.text.push_str("\\\\"),
+                    '"' => self.text.push_str("\\\""),
+                    '\n' => self.text.push_str("\\n"),
+                    other => self.text.push(other),
                 }
             }
-            self.0.push('"');
+            self.text.push('"');
         }
         let end = if labels.is_empty() { "" } else { "}" };
-        let _ = writeln!(self.0, "{end} {value}");
+        let _ = writeln!(self.text, "{end} {value}");
     }
 }
 
 /// Everything that [`Status`] and the servers' status say.
-pub fn render(status: &Status, servers: &[ServerStatus]) -> String {
-    let mut out = Text(String::new());
+pub fn render(status: &Status, servers: &[ServerStatus], format: Format) -> String {
+    let mut out = Text::new(format);
     out.family("uptime_seconds", "gauge", "Time since the start.");
     out.sample("uptime_seconds", &[], status.uptime);
     out.family("generation", "gauge", "Number of the rule set in force.");
@@ -82,7 +125,7 @@ pub fn render(status: &Status, servers: &[ServerStatus]) -> String {
     certificates(&mut out, status);
     orders(&mut out, status);
     real_servers(&mut out, servers);
-    out.0
+    out.text
 }
 
 /// Who waits for servers, and who was sent to another one.
@@ -390,9 +433,9 @@ mod tests {
     #[test]
     fn the_kernel_is_shown_where_it_is_to_be_used() {
         let mut status = Status::default();
-        assert!(!render(&status, &[]).contains("l7switch_kernel"));
+        assert!(!render(&status, &[], Format::Prometheus).contains("l7switch_kernel"));
         status.kernel.state = KernelState::Absent;
-        let absent = render(&status, &[]);
+        let absent = render(&status, &[], Format::Prometheus);
         assert!(absent.contains("l7switch_kernel_up 0\n"));
         assert!(!absent.contains("l7switch_kernel_generation"));
         status.kernel = KernelStatus {
@@ -401,7 +444,7 @@ mod tests {
             loads: 2,
             ..KernelStatus::default()
         };
-        let loaded = render(&status, &[]);
+        let loaded = render(&status, &[], Format::Prometheus);
         assert!(loaded.contains("l7switch_kernel_up 1\n"));
         assert!(loaded.contains("l7switch_kernel_generation 7\n"));
         assert!(loaded.contains("l7switch_kernel_table_loads_total{result=\"ok\"} 2\n"));
@@ -419,7 +462,7 @@ mod tests {
         };
         service.routes.insert("a\"b\\".to_owned(), 2);
         status.services.insert("web".to_owned(), service);
-        let text = render(&status, &[]);
+        let text = render(&status, &[], Format::Prometheus);
         assert!(text.contains("# TYPE l7switch_requests_total counter\n"));
         assert!(text.contains("l7switch_requests_total{service=\"web\"} 7\n"));
         assert!(text.contains("l7switch_generation 3\n"));

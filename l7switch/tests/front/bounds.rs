@@ -96,10 +96,7 @@ async fn requests_wait_in_order_for_a_server_that_is_full() {
         until(|| active(&switch) + queued(&switch) == number + 1).await;
     }
     assert_eq!((active(&switch), queued(&switch)), (2, 4));
-    let metrics = l7switch::observe::metrics::render(
-        &l7switch::admin::status(&switch),
-        &l7switch::admin::servers(&switch),
-    );
+    let metrics = crate::support::metrics(&switch).await;
     assert!(metrics.contains("l7switch_pool_queue_length{pool=\"p\"} 4\n"));
     let in_flight = format!(
         "l7switch_server_active{{pool=\"p\",server=\"{}\"}} 2\n",

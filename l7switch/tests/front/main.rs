@@ -17,6 +17,7 @@ mod connections;
 mod cors;
 mod demo;
 mod exchanges;
+mod exposed;
 mod failing;
 mod fallbacks;
 mod frames;

@@ -335,7 +335,7 @@ async fn a_reload_takes_other_names() {
     switch.set(load(&rules("\"b.test:80\""))).unwrap();
     until(|| addresses(&switch) == ["127.0.0.2"]).await;
     assert_eq!(switch.names().keys().collect::<Vec<_>>(), ["b.test"]);
-    let text = l7switch::observe::metrics::render(&l7switch::admin::status(&switch), &[]);
+    let text = crate::support::metrics(&switch).await;
     let sample = "l7switch_name_resolutions_total{name=\"b.test\",result=\"failed\"} 0\n";
     assert!(text.contains(sample), "{text}");
 }

@@ -64,7 +64,7 @@ async fn a_status_of_the_rule_leads_to_another_server() {
     let seen = u64::try_from(busy.heads().len()).unwrap();
     assert!(seen >= 2);
     assert_eq!(retries(&switch), (seen, 0));
-    let metrics = l7switch::observe::metrics::render(&l7switch::admin::status(&switch), &[]);
+    let metrics = crate::support::metrics(&switch).await;
     let sample = format!("l7switch_pool_retries_total{{pool=\"p\"}} {seen}\n");
     assert!(metrics.contains(&sample), "{metrics}");
     // The rule names no other status.

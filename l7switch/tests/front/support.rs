@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use l7switch::Options;
 use l7switch::Switch;
+use l7switch::observe::metrics::Format;
 use l7switch_rules::RuleSet;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
@@ -358,6 +359,11 @@ async fn give_back(mut conn: Raw, seen: Arc<Mutex<Vec<String>>>) {
         conn.send(head).await;
         conn.send(body).await;
     }
+}
+
+/// The metrics of a switch.
+pub(crate) async fn metrics(switch: &Switch) -> String {
+    l7switch::admin::metrics(switch, Format::Prometheus).await
 }
 
 /// An address on which nobody listens.

@@ -315,7 +315,7 @@ async fn status_and_metrics_tell_when_certificates_expire() {
         assert_eq!(told.not_before, Some(1_577_836_800));
     }
     assert_eq!(told[1].file.display().to_string(), pairs[1].0);
-    let metrics = l7switch::observe::metrics::render(&status, &[]);
+    let metrics = crate::support::metrics(&switch).await;
     let line =
         "l7switch_certificate_expiry_seconds{service=\"secure\",name=\"one.example\"} 1672531200\n";
     assert!(metrics.contains(line), "{metrics}");

@@ -59,10 +59,7 @@ async fn requests_reach_a_unix_socket_on_connections_that_are_kept() {
     let found = status(&switch);
     assert_eq!(found.address, format!("unix:{}", path.display()));
     assert_eq!(found.total, 4);
-    let metrics = l7switch::observe::metrics::render(
-        &l7switch::admin::status(&switch),
-        &l7switch::admin::servers(&switch),
-    );
+    let metrics = crate::support::metrics(&switch).await;
     let sample = format!(
         "l7switch_server_requests_total{{pool=\"p\",server=\"unix:{}\"}} 4\n",
         path.display()

@@ -94,6 +94,7 @@ impl Listener {
             },
             window_scale: segment.offer.window_scale,
             sack: segment.offer.sack && self.sack,
+            limited: false,
         };
         let opening = Self::opening(segment, segment.seq);
         Build {
@@ -114,6 +115,7 @@ impl Listener {
                 mss: self.mss,
                 window_scale: offer.window_scale.map(|_| self.window_scale),
                 sack: offer.sack,
+                limited: false,
             },
         }
     }

@@ -60,6 +60,10 @@ const OPTION_SACK_PERMITTED: u8 = 4;
 pub(super) const OPTION_SACK: u8 = 5;
 /// Kind of the option with timestamps.
 pub(super) const OPTION_TIMESTAMPS: u8 = 8;
+/// Kind of an option for experiments (RFC 4727, 4), told apart by a number of its own (RFC 6994, 3).
+pub(super) const OPTION_EXPERIMENT: u8 = 253;
+/// The number of [`Offer::limited`]: "L7".
+pub(super) const LIMITED: [u8; 2] = *b"L7";
 /// NOP, NOP, timestamps: what most segments have, and nothing else.
 const ALIGNED_TIMESTAMPS: [u8; 4] = [OPTION_NOP, OPTION_NOP, OPTION_TIMESTAMPS, 10];
 /// The largest shift that may be used (RFC 7323, 2.3).
@@ -89,6 +93,9 @@ pub struct Offer {
     pub window_scale: Option<u8>,
     /// Whether selective acknowledgements are understood.
     pub sack: bool,
+    /// In the module's SYN to the front: the client's requests are over a rate limit. An experimental option (RFC 6994) of the
+    /// number [`LIMITED`].
+    pub limited: bool,
 }
 
 impl Offer {
@@ -186,6 +193,9 @@ impl Rest {
                     rest.offer.window_scale = Some(shift.min(WINDOW_SCALE_MAX));
                 }
                 (OPTION_SACK_PERMITTED, []) if syn => rest.offer.sack = true,
+                (OPTION_EXPERIMENT, number) if syn && *number == LIMITED => {
+                    rest.offer.limited = true;
+                }
                 (OPTION_SACK, [_, ..]) => rest.has_sack = true,
                 (OPTION_TIMESTAMPS, &[v0, v1, v2, v3, e0, e1, e2, e3]) => {
                     rest.timestamps = Some(Timestamps {

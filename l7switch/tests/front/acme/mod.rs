@@ -190,7 +190,7 @@ async fn issues(challenge: &str, acme: &str, how: Pebble) {
     let told = order(&switch);
     assert_eq!(told.names, names);
     assert!(told.not_after.is_some());
-    let metrics = l7switch::observe::metrics::render(&status(&switch), &[]);
+    let metrics = crate::support::metrics(&switch).await;
     for line in [
         "l7switch_certificate_orders_total{name=\"a.acme.test\",result=\"ok\"} 1\n",
         "l7switch_certificate_order_failing{name=\"a.acme.test\"} 0\n",
@@ -357,7 +357,7 @@ async fn an_authority_that_is_down_or_refuses_is_left_alone_and_what_is_there_is
     let next = order(&switch).order.unwrap().next;
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
     assert!((55..=80).contains(&(next - now)), "{next} {now}");
-    let metrics = l7switch::observe::metrics::render(&status(&switch), &[]);
+    let metrics = crate::support::metrics(&switch).await;
     let failing = "l7switch_certificate_order_failing{name=\"a.acme.test\"} 1\n";
     assert!(metrics.contains(failing), "{metrics}");
     place.stop(switch).await;

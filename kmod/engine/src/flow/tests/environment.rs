@@ -259,6 +259,7 @@ impl Rules for World {
         let front = Target {
             peer: SERVICE,
             method: Method::Front,
+            limited: false,
         };
         if self.setting.eager {
             let list = ["a", "a2"].map(server);
@@ -268,6 +269,7 @@ impl Rules for World {
                     Target {
                         peer,
                         method: self.method(),
+                        limited: false,
                     },
                     Message::OPAQUE,
                 ),
@@ -280,6 +282,13 @@ impl Rules for World {
             _ => return Choice::Go(front, Message::OPAQUE),
         };
         let path = bytes.split(|&byte| byte == b' ').nth(1).unwrap_or_default();
+        if path == b"/over" {
+            let limited = Target {
+                limited: true,
+                ..front
+            };
+            return Choice::Go(limited, head);
+        }
         let pool: &[&str] = match path {
             b"/a" => &["a", "a2"],
             b"/b" => &["b"],
@@ -295,6 +304,7 @@ impl Rules for World {
                 Target {
                     peer,
                     method: self.method(),
+                    limited: false,
                 },
                 head,
             ),

@@ -536,6 +536,7 @@ fn what_the_switch_builds_is_a_right_packet() {
                     mss: 1440,
                     window_scale: Some(7),
                     sack: true,
+                    limited: false,
                 },
             };
             let mut bytes = [0; LEN_MAX];

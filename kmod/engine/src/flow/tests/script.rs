@@ -265,6 +265,7 @@ impl Script {
                             None => Some(7),
                         },
                         sack: true,
+                        limited: false,
                     }
                 } else {
                     Offer::default()
@@ -352,6 +353,7 @@ impl Script {
         for (name, value) in &line.options {
             let got = match name.as_str() {
                 "win" => s.window.to_string(),
+                "limited" => s.offer.limited.to_string(),
                 "ts" => match s.timestamps {
                     Some(t) => format!("{}/{}", t.value, t.echo),
                     None => "none".to_string(),
