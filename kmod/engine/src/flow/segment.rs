@@ -94,7 +94,7 @@ pub struct Offer {
     /// Whether selective acknowledgements are understood.
     pub sack: bool,
     /// In the module's SYN to the front: the client's requests are over a rate limit. An experimental option (RFC 6994) of the
-    /// number [`LIMITED`].
+    /// number 0x4c37, "L7".
     pub limited: bool,
 }
 
