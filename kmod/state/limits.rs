@@ -179,7 +179,10 @@ impl Limit {
     fn take(&self, now: u64) -> bool {
         let mut was = self.full_at.load(Relaxed);
         while let Ok(then) = self.rate.take(was, now) {
-            match self.full_at.compare_exchange_weak(was, then, Relaxed, Relaxed) {
+            match self
+                .full_at
+                .compare_exchange_weak(was, then, Relaxed, Relaxed)
+            {
                 Ok(_) => return true,
                 Err(is) => was = is,
             }

@@ -24,7 +24,11 @@ pub struct Rate {
 impl Rate {
     /// So many tokens in so many nanoseconds, in buckets that hold `burst`.
     pub fn new(tokens: u32, per: u64, burst: u32) -> Self {
-        let interval = per.div_ceil(u64::from(tokens.max(1)));
+        let tokens = u64::from(tokens.max(1));
+        // Rounded up: the rate is never more than was said.
+        let whole = per.checked_div(tokens).unwrap_or_default();
+        let is_whole = per.checked_rem(tokens) == Some(0);
+        let interval = whole.wrapping_add(u64::from(!is_whole));
         Self {
             interval,
             full: interval.saturating_mul(u64::from(burst)),
