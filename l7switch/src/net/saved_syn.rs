@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //! The SYN that a connection began with, of which the kernel module tells something in an option
-//! ([`l7switch_engine::flow::Offer::limited`]).
+//! ([`l7switch_engine::flow::Build::limited`]).
 //!
 //! Linux keeps it where the listening socket asks for it (`TCP_SAVE_SYN`, net/ipv4/tcp.c), but for connections by SYN cookies.
 
@@ -9,8 +9,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
 
-use l7switch_engine::flow::segment::Parsed;
-use l7switch_engine::flow::segment::SYN;
+use l7switch_engine::flow::segment;
 use l7switch_engine::packet;
 
 /// Headers of IP and TCP with all options, bytes.
@@ -67,11 +66,12 @@ pub fn is_over_limit(stream: &impl AsFd) -> bool {
 fn says_over_limit(headers: &[u8]) -> bool {
     let ipv4 = headers.first_chunk().and_then(packet::ipv4);
     let ip = ipv4.or_else(|| headers.first_chunk().and_then(packet::ipv6));
-    let parsed = ip.filter(|ip| ip.protocol == packet::TCP).and_then(|ip| {
-        let len = u32::try_from(headers.len()).ok()?;
-        Parsed::read(headers, len, &ip, ip.header_len)
+    let options = ip.filter(|ip| ip.protocol == packet::TCP).and_then(|ip| {
+        let header = headers.get(usize::try_from(ip.header_len).ok()?..)?;
+        let len = segment::header_len(header.first_chunk()?)?;
+        header.get(packet::HEADER..usize::from(len))
     });
-    parsed.is_some_and(|parsed| parsed.segment.is(SYN) && parsed.segment.offer.limited)
+    options.is_some_and(segment::is_limited)
 }
 
 #[cfg(test)]
@@ -83,10 +83,11 @@ mod tests {
     use l7switch_engine::flow::Build;
     use l7switch_engine::flow::LEN_MAX;
     use l7switch_engine::flow::Offer;
+    use l7switch_engine::flow::segment::SYN;
 
     use super::*;
 
-    fn syn(address: [u8; 16], offer: Offer) -> Vec<u8> {
+    fn syn(address: [u8; 16], offer: Offer, limited: bool) -> Vec<u8> {
         let end = |port| Endpoint { address, port };
         let build = Build {
             source: end(40_000),
@@ -97,6 +98,7 @@ mod tests {
             window: 3,
             timestamps: None,
             offer,
+            limited,
         };
         let mut bytes = [0; LEN_MAX];
         let len = build.write(&mut bytes);
@@ -114,9 +116,8 @@ mod tests {
                     mss: 1460,
                     window_scale: Some(7),
                     sack: true,
-                    limited,
                 };
-                let syn = syn(address, offer);
+                let syn = syn(address, offer, limited);
                 assert_eq!(says_over_limit(&syn), limited);
                 // Cut anywhere it is none, but by no panic.
                 assert!((0..syn.len()).all(|len| !says_over_limit(&syn[..len])));

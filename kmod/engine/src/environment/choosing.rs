@@ -170,12 +170,12 @@ impl<P: Platform> FlowEnv<'_, P> {
         message: Message,
     ) -> Chosen<<P::Kept as Kept>::Server> {
         let rules = self.platform.rules();
-        let route = rules.table().get::<RouteRecord>(route);
-        let route = route.filter(|route| route.action == Action::Forward.number());
-        if let Some(rate) = route.and_then(|route| route.rate.checked_sub(1)) {
-            if self.is_over(rate, ask.from) {
-                return Chosen::Limited(message);
-            }
+        let route = match rules.table().get::<RouteRecord>(route) {
+            Some(route) if route.action == Action::Forward.number() => route,
+            _ => return Chosen::Front(message),
+        };
+        if route.rate != 0 && self.is_over(route.rate.wrapping_sub(1), ask.from) {
+            return Chosen::Limited(message);
         }
         let situation = Situation {
             active: ask.active.and_then(|leg| self.state.server(leg)),
@@ -183,9 +183,7 @@ impl<P: Platform> FlowEnv<'_, P> {
             tried: &self.state.tried,
             now: self.platform.now(),
         };
-        let forward = route
-            .and_then(|route| policy::forward(rules, &route, request, &situation, &self.platform));
-        match forward {
+        match policy::forward(rules, &route, request, &situation, &self.platform) {
             None => Chosen::Front(message),
             Some(Forward::Stay) => Chosen::Stay(message),
             Some(Forward::Go(bound, forwarding)) => {

@@ -35,6 +35,8 @@ pub struct Build {
     pub timestamps: Option<Timestamps>,
     /// Other options of a SYN or of the answer to one; not written without that flag. A size of 0 is not written.
     pub offer: Offer,
+    /// Of a SYN to the front: the client's requests are over a rate limit. An experimental option (RFC 6994), see [`super::segment::is_limited`].
+    pub limited: bool,
 }
 
 /// Bytes of a packet, written one after the other.
@@ -132,7 +134,7 @@ impl Build {
             if self.offer.sack {
                 writer.put([1, 1, 4, 2]);
             }
-            if self.offer.limited {
+            if self.limited {
                 let [a, b] = LIMITED;
                 writer.put([OPTION_EXPERIMENT, 4, a, b]);
             }
@@ -150,7 +152,7 @@ impl Build {
             (syn && self.offer.mss != 0, 4usize),
             (syn && self.offer.window_scale.is_some(), 4),
             (syn && self.offer.sack, 4),
-            (syn && self.offer.limited, 4),
+            (syn && self.limited, 4),
             (self.timestamps.is_some(), 12),
         ];
         options
@@ -195,8 +197,8 @@ mod tests {
                     mss: 1460,
                     window_scale: Some(7),
                     sack: true,
-                    limited: true,
                 },
+                limited: true,
             };
             let mut bytes = [0; LEN_MAX];
             let len = build.write(&mut bytes);

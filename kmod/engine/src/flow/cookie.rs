@@ -95,7 +95,6 @@ fn unpack(options: u8) -> Offer {
         mss: *SIZES.get(usize::from(options >> 5)).unwrap_or(&536),
         window_scale: (scale != NO_SCALE).then_some(scale),
         sack: options & 1 == 1,
-        limited: false,
     }
 }
 
@@ -168,7 +167,6 @@ mod tests {
                         mss,
                         window_scale,
                         sack,
-                        limited: false,
                     };
                     let cookie = make(KEY, &opening(), 100, &offer);
                     for epoch in 100..108 {
@@ -208,7 +206,6 @@ mod tests {
                 mss: 1460,
                 window_scale: Some(7),
                 sack: true,
-                limited: false,
             };
             let cookie = make(KEY, &first, 100, &offer);
             let late = |ahead: u32| Opening {

@@ -94,7 +94,6 @@ impl Listener {
             },
             window_scale: segment.offer.window_scale,
             sack: segment.offer.sack && self.sack,
-            limited: false,
         };
         let opening = Self::opening(segment, segment.seq);
         Build {
@@ -115,8 +114,8 @@ impl Listener {
                 mss: self.mss,
                 window_scale: offer.window_scale.map(|_| self.window_scale),
                 sack: offer.sack,
-                limited: false,
             },
+            limited: false,
         }
     }
 
@@ -137,6 +136,7 @@ impl Listener {
                 echo: theirs.value,
             }),
             offer: Offer::default(),
+            limited: false,
         }
     }
 

@@ -369,8 +369,8 @@ impl Flow {
                 mss: self.mss,
                 window_scale: (self.client_scale != NO_SCALE).then_some(self.client_scale),
                 sack: self.has(SACK),
-                limited: leg.is(LIMITED),
             },
+            limited: leg.is(LIMITED),
         }
     }
 

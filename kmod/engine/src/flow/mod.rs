@@ -99,7 +99,7 @@ pub struct Target {
     pub peer: Endpoint,
     /// How.
     pub method: Method,
-    /// The front only refuses what comes there: a rate limit was reached. It reads so in the SYN ([`Offer::limited`]).
+    /// The front only refuses what comes there: a rate limit was reached. It reads so in the SYN ([`Build::limited`]).
     pub limited: bool,
 }
 
@@ -389,6 +389,7 @@ impl Flow {
                 echo: self.client_clock,
             }),
             offer: Offer::default(),
+            limited: false,
         }
     }
 

@@ -313,6 +313,7 @@ impl Switch {
                 window: 0,
                 timestamps: None,
                 offer: l7switch_engine::flow::Offer::default(),
+                limited: false,
             };
             write(&build, out);
         }

@@ -53,6 +53,8 @@ pub(super) struct Packet {
     /// A block of selective acknowledgement.
     pub(super) sack: Option<(u32, u32)>,
     pub(super) data: Vec<u8>,
+    /// The option of the module's own.
+    pub(super) limited: bool,
 }
 
 impl Payload for Packet {
@@ -187,6 +189,7 @@ impl World {
             segment,
             sack,
             data: packet.data[from as usize..to as usize].to_vec(),
+            limited: false,
         }
     }
 
@@ -208,6 +211,7 @@ impl World {
         let mut bytes = [0; LEN_MAX];
         build.write(&mut bytes);
         Packet {
+            limited: build.limited,
             layout: LAYOUTS[0],
             segment: Segment {
                 source: build.source,

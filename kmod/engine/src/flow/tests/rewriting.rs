@@ -536,8 +536,8 @@ fn what_the_switch_builds_is_a_right_packet() {
                     mss: 1440,
                     window_scale: Some(7),
                     sack: true,
-                    limited: false,
                 },
+                limited: true,
             };
             let mut bytes = [0; LEN_MAX];
             let len = build.write(&mut bytes);
