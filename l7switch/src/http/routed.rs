@@ -158,8 +158,7 @@ pub fn routed<'a, F: Fields + ?Sized>(
     };
     if let Some(limiter) = &state.rate_limit {
         let now = ns_of(record.began());
-        let source = asked.source.ip();
-        if let Err(seconds) = limiter.take(source, asked.fields, now, client.is_over_limit) {
+        if let Err(seconds) = limiter.take(asked.source.ip(), asked.fields, now) {
             let refusal = Refusal::new(
                 Reason::RateLimited,
                 StatusCode::TOO_MANY_REQUESTS,

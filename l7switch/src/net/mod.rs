@@ -4,7 +4,6 @@
 pub mod clock;
 pub mod content;
 pub mod proxy_header;
-pub mod saved_syn;
 pub mod shown;
 pub mod shutdown;
 pub mod splice;

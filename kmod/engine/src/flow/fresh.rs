@@ -115,7 +115,6 @@ impl Listener {
                 window_scale: offer.window_scale.map(|_| self.window_scale),
                 sack: offer.sack,
             },
-            limited: false,
         }
     }
 
@@ -136,7 +135,6 @@ impl Listener {
                 echo: theirs.value,
             }),
             offer: Offer::default(),
-            limited: false,
         }
     }
 

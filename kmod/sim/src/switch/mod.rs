@@ -313,7 +313,6 @@ impl Switch {
                 window: 0,
                 timestamps: None,
                 offer: l7switch_engine::flow::Offer::default(),
-                limited: false,
             };
             write(&build, out);
         }

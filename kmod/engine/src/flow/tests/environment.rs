@@ -53,8 +53,6 @@ pub(super) struct Packet {
     /// A block of selective acknowledgement.
     pub(super) sack: Option<(u32, u32)>,
     pub(super) data: Vec<u8>,
-    /// The option of the module's own.
-    pub(super) limited: bool,
 }
 
 impl Payload for Packet {
@@ -189,7 +187,6 @@ impl World {
             segment,
             sack,
             data: packet.data[from as usize..to as usize].to_vec(),
-            limited: false,
         }
     }
 
@@ -211,7 +208,6 @@ impl World {
         let mut bytes = [0; LEN_MAX];
         build.write(&mut bytes);
         Packet {
-            limited: build.limited,
             layout: LAYOUTS[0],
             segment: Segment {
                 source: build.source,
@@ -263,7 +259,6 @@ impl Rules for World {
         let front = Target {
             peer: SERVICE,
             method: Method::Front,
-            limited: false,
         };
         if self.setting.eager {
             let list = ["a", "a2"].map(server);
@@ -273,7 +268,6 @@ impl Rules for World {
                     Target {
                         peer,
                         method: self.method(),
-                        limited: false,
                     },
                     Message::OPAQUE,
                 ),
@@ -286,13 +280,6 @@ impl Rules for World {
             _ => return Choice::Go(front, Message::OPAQUE),
         };
         let path = bytes.split(|&byte| byte == b' ').nth(1).unwrap_or_default();
-        if path == b"/over" {
-            let limited = Target {
-                limited: true,
-                ..front
-            };
-            return Choice::Go(limited, head);
-        }
         let pool: &[&str] = match path {
             b"/a" => &["a", "a2"],
             b"/b" => &["b"],
@@ -308,7 +295,6 @@ impl Rules for World {
                 Target {
                     peer,
                     method: self.method(),
-                    limited: false,
                 },
                 head,
             ),
