@@ -44,6 +44,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
 
+use crate::accept::listen;
 use crate::kernel::metrics as kernel_metrics;
 use crate::kernel::numbers;
 use crate::net::shown::Shown;
@@ -122,15 +123,12 @@ async fn accept(switch: Arc<Switch>, socket: UnixListener) {
                     }
                 });
             }
-            Err(error) => {
-                tracing::warn!(%error, "admin socket");
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            }
+            Err(error) => listen::rest(&error).await,
         }
     }
 }
 
-type Answer = Response<Full<Bytes>>;
+pub(crate) type Answer = Response<Full<Bytes>>;
 
 /// An answer that tells what is wrong.
 struct Problem(StatusCode, Box<Failure>);
@@ -169,8 +167,12 @@ fn json(status: StatusCode, value: &impl Serialize) -> Answer {
     answer(status, "application/json", text)
 }
 
-fn answer(status: StatusCode, content_type: &'static str, content: Vec<u8>) -> Answer {
-    let mut response = Response::new(Full::new(Bytes::from(content)));
+pub(crate) fn answer(
+    status: StatusCode,
+    content_type: &'static str,
+    content: impl Into<Bytes>,
+) -> Answer {
+    let mut response = Response::new(Full::new(content.into()));
     *response.status_mut() = status;
     response
         .headers_mut()
@@ -216,11 +218,7 @@ async fn dispatch(switch: &Arc<Switch>, request: Request<Incoming>) -> Result<An
         ["metrics"] => {
             let format = Format::Prometheus;
             let text = metrics(switch, format).await;
-            Ok(answer(
-                StatusCode::OK,
-                format.content_type(),
-                text.into_bytes(),
-            ))
+            Ok(answer(StatusCode::OK, format.content_type(), text))
         }
         ["v1", "reload"] => reload(switch).await,
         ["v1", "servers", address] => change(switch, None, address, request).await,

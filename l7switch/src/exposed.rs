@@ -12,10 +12,8 @@ use http::HeaderMap;
 use http::HeaderValue;
 use http::Method;
 use http::Request;
-use http::Response;
 use http::StatusCode;
 use http::header;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -27,6 +25,7 @@ use tokio::task::JoinHandle;
 
 use crate::accept::listen;
 use crate::admin;
+use crate::admin::Answer;
 use crate::observe::metrics::Format;
 use crate::switch::Switch;
 
@@ -35,9 +34,6 @@ const CONNECTIONS: usize = 64;
 
 /// How long a request's head may take, and a connection be silent.
 const HEAD_TIME: Duration = Duration::from_secs(10);
-
-/// How long accepting rests after it has failed.
-const REST: Duration = Duration::from_millis(50);
 
 /// What there is to be read.
 const PATHS: &str = "there are /metrics, /live and /ready\n";
@@ -96,15 +92,10 @@ async fn accept(switch: Arc<Switch>, socket: TcpListener) {
                     drop(place);
                 });
             }
-            Err(error) => {
-                tracing::warn!(%error, "metrics listener");
-                tokio::time::sleep(REST).await;
-            }
+            Err(error) => listen::rest(&error).await,
         }
     }
 }
-
-type Answer = Response<Full<Bytes>>;
 
 async fn serve(switch: &Switch, request: Request<Incoming>) -> Result<Answer, Infallible> {
     let path = request.uri().path();
@@ -149,12 +140,12 @@ fn say(status: StatusCode, text: &'static str) -> Answer {
 }
 
 fn content(status: StatusCode, kind: &'static str, content: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(content.into()));
-    *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    let mut answer = admin::answer(status, kind, content);
     // A state of now: no cache may say it later.
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let stays_nowhere = HeaderValue::from_static("no-store");
+    answer
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, stays_nowhere);
     answer
 }
 

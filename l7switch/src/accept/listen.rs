@@ -171,7 +171,7 @@ async fn accept(
 }
 
 /// Waits where waiting helps: a process without free descriptors would spin.
-async fn rest(error: &io::Error) {
+pub(crate) async fn rest(error: &io::Error) {
     match error.kind() {
         io::ErrorKind::ConnectionAborted
         | io::ErrorKind::ConnectionReset

@@ -220,12 +220,14 @@ impl Connections {
         // Held weakly: without requests and others who could send some, the connection ends.
         let weak = Arc::downgrade(&shared);
         tokio::spawn(async move {
+            let mut is_settled = false;
             let ended = poll_fn(|cx| {
                 let polled = Pin::new(&mut connection).poll(cx);
-                if let Some(shared) = weak.upgrade()
-                    && shared.is_unsettled()
+                if !is_settled
+                    && let Some(shared) = weak.upgrade()
                     && shared.send.current_max_send_streams() != UNSETTLED
                 {
+                    is_settled = true;
                     shared.settled.send_replace(true);
                 }
                 polled
