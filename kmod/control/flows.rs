@@ -35,13 +35,12 @@ impl List for Get {
         let Some(ruleset) = &control.ruleset else {
             return Ok(());
         };
-        let now = milliseconds(clock::now_ns());
         loop {
             let position = dump.position();
             let Some((next, shown)) = switch.next_flow(position, Shown::of) else {
                 break;
             };
-            if !dump.entry(next, |message| put(ruleset, &shown, now, message))? {
+            if !dump.entry(next, |message| put(ruleset, &shown, message))? {
                 break;
             }
         }
@@ -55,29 +54,32 @@ struct Shown {
     service: Endpoint,
     server: Option<Endpoint>,
     state: FlowState,
-    begun: u32,
-    seen: u32,
+    /// How long it has been there, and how long nothing has come, ms.
+    age: u32,
+    idle: u32,
     packets: u64,
     bytes: u64,
 }
 
 impl Shown {
+    /// With its lock held: the time is read then, so that no packet was seen later.
     fn of(connection: &Connection) -> Self {
+        let now = milliseconds(clock::now_ns());
         let flow = &connection.flow;
         Self {
             client: flow.client,
             service: flow.service,
             server: flow.active().and_then(|leg| Some(flow.leg(leg)?.peer)),
             state: connection.shown_state(),
-            begun: connection.begun,
-            seen: connection.seen,
+            age: now.wrapping_sub(connection.begun),
+            idle: now.wrapping_sub(connection.seen),
             packets: connection.packets,
             bytes: connection.bytes,
         }
     }
 }
 
-fn put(ruleset: &Ruleset, shown: &Shown, now: u32, message: &mut Message) -> Result {
+fn put(ruleset: &Ruleset, shown: &Shown, message: &mut Message) -> Result {
     let service = ruleset.service_at(shown.service.address, shown.service.port);
     let service: ServiceRecord = service
         .and_then(|service| ruleset.table.get(service))
@@ -87,10 +89,8 @@ fn put(ruleset: &Ruleset, shown: &Shown, now: u32, message: &mut Message) -> Res
     put_endpoint(message, FlowAttr::Client.number(), shown.client)?;
     put_endpoint(message, FlowAttr::Virtual.number(), shown.service)?;
     message.u32(FlowAttr::State.number(), shown.state.number())?;
-    let age = now.wrapping_sub(shown.begun);
-    message.uint(FlowAttr::Age.number(), u64::from(age))?;
-    let idle = now.wrapping_sub(shown.seen);
-    message.uint(FlowAttr::Idle.number(), u64::from(idle))?;
+    message.uint(FlowAttr::Age.number(), u64::from(shown.age))?;
+    message.uint(FlowAttr::Idle.number(), u64::from(shown.idle))?;
     message.uint(FlowAttr::Packets.number(), shown.packets)?;
     message.uint(FlowAttr::Bytes.number(), shown.bytes)?;
     match shown.server {

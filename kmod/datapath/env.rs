@@ -310,6 +310,11 @@ impl<'e, 'g> environment::Platform for KernelPlatform<'e, 'g> {
             .packet(self.context.counts, packet, parsed, from, to, rewrite)
     }
 
+    fn takes_token(&self, rate: u32, client: &[u8; 16]) -> bool {
+        let context = self.context;
+        context.ruleset.limits().take(rate, client, context.now)
+    }
+
     #[inline]
     fn count(&self, event: Event) {
         self.context.counts.count(Counter::of(event));

@@ -22,6 +22,7 @@ CHOOSING = "kmod/engine/src/environment/choosing.rs"
 HELD = "kmod/engine/src/environment/held.rs"
 ENVIRONMENT = "kmod/engine/src/environment/mod.rs"
 STATE = "kmod/engine/src/environment/state.rs"
+LEG = "kmod/engine/src/flow/leg.rs"
 
 FAULTS = [
     # Where a request goes.
@@ -233,8 +234,8 @@ FAULTS = [
     Fault(
         "never-stay",
         CHOOSING,
-        "active: active.and_then(|leg| self.state.server(leg)),",
-        "active: active.and_then(|_| None),",
+        "active: ask.active.and_then(|leg| self.state.server(leg)),",
+        "active: ask.active.and_then(|_| None),",
         "No request stays where the one before went.",
     ),
     Fault(
@@ -254,8 +255,8 @@ FAULTS = [
     Fault(
         "incomplete-for-ever",
         CHOOSING,
-        "Chosen::Incomplete if ask.last => self.go_to_front(ask, Message::OPAQUE),",
-        "Chosen::Incomplete if ask.last && ask.active.is_none() => self.go_to_front(ask, Message::OPAQUE),",
+        "Chosen::Incomplete if ask.last => self.go_to_front(ask, Message::OPAQUE, false),",
+        "Chosen::Incomplete if ask.last && ask.active.is_none() => self.go_to_front(ask, Message::OPAQUE, false),",
         "What is not whole when no more can be held waits for ever, on a connection that has a server.",
     ),
     Fault(
@@ -456,5 +457,41 @@ FAULTS = [
         "self.unacked.grow(size.clamp(UNACKED_MIN, UNACKED_MAX));",
         "self.unacked.grow(size.min(UNACKED_MIN));",
         "Of a long head only the beginning is kept for another server.",
+    ),
+    # Rate limits.
+    Fault(
+        "limit-always",
+        CHOOSING,
+        "Some((of, is_over)) if of == from => is_over,",
+        "Some((of, is_over)) if of != of => is_over,",
+        "A request takes a token each time that it is looked at.",
+    ),
+    Fault(
+        "limit-once",
+        CHOOSING,
+        "Some((of, is_over)) if of == from => is_over,",
+        "Some((_, is_over)) => is_over,",
+        "What a limit said of a connection's first request holds for all.",
+    ),
+    Fault(
+        "limit-unheard",
+        CHOOSING,
+        "if self.is_over(rate, ask.from) {",
+        "if self.is_over(rate, ask.from) && ask.last {",
+        "What is over a limit goes to servers.",
+    ),
+    Fault(
+        "limit-stays",
+        CHOOSING,
+        "if ask.active.is_some_and(is_front) && ask.is_limited == limited {",
+        "if ask.active.is_some_and(is_front) {",
+        "What the front is to refuse comes on the connection of what it serves, and the other way round.",
+    ),
+    Fault(
+        "limit-other-way",
+        LEG,
+        "&& self.is(LIMITED) == target.limited",
+        "&& (self.is(LIMITED) || !target.limited)",
+        "A connection for what the front refuses is used for what it serves.",
     ),
 ]

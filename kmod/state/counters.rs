@@ -75,6 +75,8 @@ counters! {
     ServersFailed = "servers_failed",
     /// A request was left to the front.
     ToFront = "to_front",
+    /// A request was left to the front to be refused, since its route's rate limit was reached.
+    RateLimited = "rate_limited",
     /// A request was left to the front since this host forwards no packets of its family.
     ForwardingOff = "forwarding_off",
     /// The front was needed and did not answer.
@@ -174,6 +176,7 @@ impl Counter {
     pub(crate) const fn of_tally(what: Tally) -> Self {
         match what {
             Tally::ToFront => Self::ToFront,
+            Tally::RateLimited => Self::RateLimited,
             Tally::ForwardingOff => Self::ForwardingOff,
             Tally::TupleInUse => Self::TupleInUse,
             Tally::PortsExhausted => Self::PortsExhausted,

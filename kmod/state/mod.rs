@@ -5,6 +5,7 @@ pub(crate) mod counters;
 pub(crate) mod counts;
 pub(crate) mod events;
 pub(crate) mod histogram;
+pub(crate) mod limits;
 pub(crate) mod load;
 pub(crate) mod pool;
 pub(crate) mod real_server;

@@ -26,6 +26,7 @@ use l7switch_engine::table::format::ServerRecord;
 use l7switch_engine::table::format::ServiceRecord;
 use l7switch_engine::table::Table;
 
+use super::limits::Limits;
 use super::real_server::Handle;
 use super::route_counters::Routes;
 use super::traffic::Traffic;
@@ -66,6 +67,8 @@ pub(crate) struct Ruleset {
     traffic: KVVec<Arc<Traffic>>,
     /// Counters of the routes: those of a name, in a service of a name, go on.
     routes: Routes,
+    /// Their rate limits.
+    limits: Limits,
     /// Services of which a server has turned out to know no TCP timestamps.
     timeless: KVVec<AtomicBool>,
     /// Longest packets that all servers of a service have said to take so far, bytes; [`u32::MAX`]: any.
@@ -125,6 +128,7 @@ impl Ruleset {
             pools: KVVec::with_capacity(pools as usize, FLAGS)?,
             traffic: KVVec::with_capacity(services as usize, FLAGS)?,
             routes: Routes::none(),
+            limits: Limits::none(),
             timeless: KVVec::with_capacity(services as usize, FLAGS)?,
             longest: KVVec::with_capacity(services as usize, FLAGS)?,
             listens: KVVec::with_capacity(listens as usize, FLAGS)?,
@@ -147,8 +151,11 @@ impl Ruleset {
             }
         }
         let were = ruleset.take_services(before)?;
+        let limits = before.map(|ruleset| &ruleset.limits);
         let before = before.map(|ruleset| (ruleset, were.as_slice()));
         ruleset.routes = Routes::new(&ruleset.table, generation, before)?;
+        let slot = |route| ruleset.routes.slot(route);
+        ruleset.limits = Limits::new(&ruleset.table, slot, limits)?;
         sort(&mut ruleset.by_name, |a, b| a.0 < b.0);
         Ok(ruleset)
     }
@@ -271,6 +278,12 @@ impl Ruleset {
     #[inline]
     pub(crate) const fn routes(&self) -> &Routes {
         &self.routes
+    }
+
+    /// The rate limits.
+    #[inline]
+    pub(crate) const fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// Whether clients of a service may be offered timestamps: every server must know them.

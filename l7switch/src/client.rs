@@ -40,6 +40,8 @@ pub struct Client {
     pub own: Arc<Own>,
     /// Whether the connection begins with a PROXY header.
     pub is_proxied: bool,
+    /// Whether the kernel found what comes on it to be over a rate limit of its route's.
+    pub is_over_limit: bool,
     /// What the TLS handshake has told; absent without TLS.
     pub tls: Option<Box<Tls>>,
     /// The socket.
@@ -102,6 +104,7 @@ impl Client {
             peer_text: text(peer.ip()),
             scheme,
             is_proxied: false,
+            is_over_limit: false,
             tls: None,
             socket: OnceLock::new(),
             destination: None,

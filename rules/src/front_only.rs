@@ -22,7 +22,7 @@ pub(crate) fn service(model: &Model, service: &Service) -> Option<&'static str> 
         Some("the front replaces errors of servers by pages")
     } else if !service.trusted.is_empty() && goes_by_source(model, service) {
         Some(
-            "routes or servers are chosen by the client's address, which `trusted` proxies tell in fields",
+            "routes, servers or rate limits go by the client's address, which `trusted` proxies tell in fields",
         )
     } else {
         None
@@ -62,6 +62,10 @@ fn goes_by_source(model: &Model, service: &Service) -> bool {
     service.protocol.is_http()
         && service.routes.iter().any(|route| {
             !route.sources.is_empty()
+                || route
+                    .rate_limit
+                    .as_ref()
+                    .is_some_and(|limit| limit.key == RateKey::Source)
                 || pools(model, route).any(|pool| pool.scheduler.hashes_source())
         })
 }
@@ -72,8 +76,13 @@ pub(crate) fn route(model: &Model, route: &Route) -> Option<&'static str> {
         Action::Respond(_) => Some("the front answers (respond)"),
         Action::Redirect(_) => Some("the front answers (redirect)"),
         Action::Forward(_) if !route.filters.is_empty() => Some("the route has filters"),
-        Action::Forward(_) if route.rate_limit.is_some() => {
-            Some("the front limits the rate of requests")
+        Action::Forward(_)
+            if route
+                .rate_limit
+                .as_ref()
+                .is_some_and(|limit| !limit.is_for_kernel()) =>
+        {
+            Some("the front limits the rate by what requests say")
         }
         Action::Forward(_) if route.cors.is_some() => {
             Some("the front says what pages of other origins may do")
@@ -136,7 +145,10 @@ mod tests {
         reason = "tests"
     )]
 
+    use l7switch_engine::limit::Rate;
     use l7switch_engine::table::Request;
+    use l7switch_engine::table::codes;
+    use l7switch_engine::table::format::RateRecord;
 
     use crate::RuleSet;
     use crate::explain::Path;
@@ -233,5 +245,63 @@ state = \"/s\"
         assert_eq!(path_of(&rules("http"), "/x").datapath, Path::Kernel);
         let other = path_of(&rules("tls-alpn"), "/.well-known/acme-challenge/t");
         assert_eq!(other.datapath, Path::Kernel);
+    }
+
+    #[test]
+    fn the_kernel_limits_by_client_and_route_and_the_front_by_what_requests_say() {
+        let path = |trusted: &str, key: &str| {
+            let text = format!(
+                "[service.s]\nlisten = \"10.0.0.9:80\"\n{trusted}\n\
+                 [[service.s.route]]\npool = \"p\"\n\
+                 rate_limit = {{ requests = 1, per = \"1m\", burst = 7{key} }}\n\
+                 [pool.p]\nservers = [\"10.0.0.1:80\"]\n"
+            );
+            let rules = load_text("test.toml", &text).unwrap_or_else(|report| panic!("{report}"));
+            let question = Question {
+                url: "http://10.0.0.9/".to_owned(),
+                method: None,
+                headers: Vec::new(),
+                source: None,
+                sni: None,
+                service: None,
+            };
+            let record = rules.for_kernel().get::<RateRecord>(0);
+            (explain(&rules, &question).unwrap().datapath, record)
+        };
+        let trusted = "trusted = [\"10.0.0.0/8\"]";
+        for (trusted, key, served_by, code) in [
+            (
+                "",
+                ", prefix_v4 = 24",
+                Path::Kernel,
+                Some((codes::RateKey::Source, 24)),
+            ),
+            (
+                "",
+                ", key = \"route\"",
+                Path::Kernel,
+                Some((codes::RateKey::Route, 32)),
+            ),
+            ("", ", key = { header = \"X-A\" }", Path::Front, None),
+            ("", ", key = { cookie = \"a\" }", Path::Front, None),
+            // Who the client is says a field, which the kernel does not read.
+            (trusted, "", Path::Front, Some((codes::RateKey::Source, 32))),
+            (
+                trusted,
+                ", key = \"route\"",
+                Path::Kernel,
+                Some((codes::RateKey::Route, 32)),
+            ),
+        ] {
+            let (by, record) = path(trusted, key);
+            assert_eq!(by, served_by, "{trusted} {key}");
+            let minute = Rate::new(1, 60_000_000_000, 7);
+            let said = record.map(|record| (record.key, record.prefix_v4, Rate::of(&record)));
+            assert_eq!(
+                said,
+                code.map(|(code, bits)| (code.number(), bits, minute)),
+                "{key}"
+            );
+        }
     }
 }

@@ -129,6 +129,19 @@ pub struct Service {
     pub routes: Vec<Route>,
 }
 
+impl Service {
+    /// Whether the kernel may apply rate limits of its routes.
+    pub fn is_limited_in_kernel(&self) -> bool {
+        let limits = self
+            .routes
+            .iter()
+            .filter_map(|route| route.rate_limit.as_ref());
+        self.protocol == Protocol::Http
+            && self.datapath != Datapath::Front
+            && limits.into_iter().any(RateLimit::is_for_kernel)
+    }
+}
+
 /// Protocol of a virtual service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -19,6 +19,7 @@ pub mod fingerprint;
 pub mod flow;
 pub mod form;
 pub mod http1;
+pub mod limit;
 pub mod netlink;
 mod numbered;
 pub mod packet;

@@ -108,6 +108,8 @@ pub enum HostError {
     BadCharacter,
     /// A port that is not a number up to 65535.
     BadPort,
+    /// A name with a label of no characters (RFC 1034, 3.1: that is the root's): others might take it for the name without.
+    EmptyLabel,
     /// Longer than [`MAX_HOST`], or than the buffer.
     TooLong,
 }
@@ -117,6 +119,7 @@ impl fmt::Display for HostError {
         f.write_str(match self {
             Self::BadCharacter => "the host contains a character that is not allowed",
             Self::BadPort => "the port after the host is not a number up to 65535",
+            Self::EmptyLabel => "the host has an empty label: a dot at its start, or two in a row",
             Self::TooLong => "the host is longer than 255 bytes",
         })
     }
@@ -166,6 +169,17 @@ pub fn split_port(authority: &[u8]) -> Result<(&[u8], Option<u16>), HostError> {
     Ok((name, Some(port)))
 }
 
+/// Whether a name has a label of no characters before its last one.
+#[inline]
+pub(crate) fn has_empty_label(name: &[u8]) -> bool {
+    let mut before = b'.';
+    name.iter().any(|&byte| {
+        let both = byte == b'.' && before == b'.';
+        before = byte;
+        both
+    })
+}
+
 /// Brings `host[:port]` into comparison form: lower case, without port and trailing dot. The result
 /// may be empty: no host was named.
 ///
@@ -198,6 +212,11 @@ pub fn host<'b>(raw: &[u8], buf: &'b mut [u8]) -> Result<&'b [u8], HostError> {
             return Err(HostError::BadCharacter);
         }
         *to = from.to_ascii_lowercase();
+    }
+    // The one dot at the end is gone.
+    if has_empty_label(out) || (out.is_empty() && raw.first() == Some(&b'.')) || out.ends_with(b".")
+    {
+        return Err(HostError::EmptyLabel);
     }
     Ok(out)
 }
@@ -609,6 +628,19 @@ mod tests {
             "a b", "u@h", "a,b", "[::1", "[::1]x", "a]", "a/b", "é", "%41", "[[::1]",
         ] {
             assert_eq!(form(bad), Err(HostError::BadCharacter), "{bad}");
+        }
+        for bad in [
+            ".", "..", ".a", "a..", "a..b", "a.b..", ".a.", "a..:80", ".:80",
+        ] {
+            assert_eq!(form(bad), Err(HostError::EmptyLabel), "{bad}");
+        }
+        for (good, as_compared) in [
+            (":80", ""),
+            ("a.", "a"),
+            ("a.b.:1", "a.b"),
+            ("-._~", "-._~"),
+        ] {
+            assert_eq!(form(good).as_deref(), Ok(as_compared), "{good}");
         }
         assert_eq!(form(&"a".repeat(256)), Err(HostError::TooLong));
     }

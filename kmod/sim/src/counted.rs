@@ -8,6 +8,8 @@ use l7switch_engine::endpoint::Endpoint;
 use crate::ledger::Ledger;
 use crate::plan::Conn;
 use crate::plan::FRONT;
+use crate::plan::LIMITED;
+use crate::plan::What;
 use crate::switch::Switch;
 
 /// What applications have seen of the connections between two ends: a client's ports are used again.
@@ -60,6 +62,7 @@ pub(crate) fn wrong(
             ));
         }
     }
+    errors.extend(over_limit(ledger));
     for (server, had) in by_server {
         let counted = switch.requests(server);
         if counted < had {
@@ -69,4 +72,28 @@ pub(crate) fn wrong(
         }
     }
     errors
+}
+
+/// Routes with a rate limit of which real servers had more requests than that allows.
+fn over_limit(ledger: &Ledger) -> Vec<String> {
+    let Some(limit) = ledger.plan.rules.limit else {
+        return Vec::new();
+    };
+    let mut by_bucket: BTreeMap<_, u32> = BTreeMap::new();
+    for (&(conn, index), delivery) in &ledger.deliveries {
+        let conn = &ledger.plan.conns[conn as usize];
+        let What::Http(list, _) = &conn.what else {
+            continue;
+        };
+        let is_limited = list[index as usize].pool == LIMITED;
+        if is_limited && delivery.heads.iter().any(|&server| server != FRONT) {
+            let client = limit.by_source.then_some(conn.host);
+            *by_bucket.entry((conn.service, client)).or_default() += 1;
+        }
+    }
+    by_bucket
+        .into_iter()
+        .filter(|(_, had)| *had > limit.burst)
+        .map(|(bucket, had)| format!("servers had {had} requests of {bucket:?}, {limit:?}"))
+        .collect()
 }

@@ -321,18 +321,27 @@ fn rules(seed: u64, sticky: bool, level: u8) -> RulesPlan {
             reloads.push(rng.below(20 * SECOND));
         }
     }
-    RulesPlan {
+    let mut plan = RulesPlan {
         split: level > 0 && rng.percent(20),
         retries: rng.pick(&[0, 1, 2, 2, 5]),
         schedulers: [(); POOLS as usize].map(|()| scheduler(&mut rng)),
         reloads,
+        limit: None,
+    };
+    if level > 0 && rng.percent(25) {
+        plan.limit = Some(LimitPlan {
+            burst: rng.pick(&[1, 2, 5, 20]),
+            by_source: rng.percent(50),
+        });
     }
+    plan
 }
 
 /// Nothing fails: every request has to come to its pool.
 fn calm(plan: &mut Plan) {
     (plan.front_up, plan.forget, plan.ports) = (true, 0, 1_000);
     plan.rules.split = false;
+    plan.rules.limit = None;
     for server in &mut plan.servers {
         server.mode = Mode::Serves;
         (server.idle_close, server.closes_after) = (None, None);

@@ -230,6 +230,7 @@ impl Ledger {
         // A server that is in two pools of a route may be needed twice, by the same addresses and ports.
         plan.grade == 0
             && !plan.rules.split
+            && plan.rules.limit.is_none()
             && plan.forget == 0
             && plan.forwards == [true; 2]
             && plan.ports > MANY_PORTS

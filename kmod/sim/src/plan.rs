@@ -15,6 +15,8 @@ pub const MS: u64 = 1_000_000;
 pub const SECOND: u64 = 1_000 * MS;
 /// Pools of real servers.
 pub const POOLS: u8 = 3;
+/// The pool whose routes may have a rate limit.
+pub const LIMITED: u8 = 1;
 /// In place of a server's or pool's number: the front.
 pub const FRONT: u8 = 99;
 /// Port of the HTTP service.
@@ -225,6 +227,15 @@ pub struct SchedulerPlan {
     pub key: &'static str,
 }
 
+/// How many requests of a route to pool [`LIMITED`] may come, in all: tokens come too slowly.
+#[derive(Clone, Copy, Debug)]
+pub struct LimitPlan {
+    /// Tokens of a bucket.
+    pub burst: u32,
+    /// Every client has a bucket of its own.
+    pub by_source: bool,
+}
+
 /// What the rules say.
 #[derive(Clone, Debug)]
 pub struct RulesPlan {
@@ -236,6 +247,8 @@ pub struct RulesPlan {
     pub schedulers: [SchedulerPlan; POOLS as usize],
     /// When other rules are put in force, ns.
     pub reloads: Vec<u64>,
+    /// A rate limit of the routes to pool [`LIMITED`].
+    pub limit: Option<LimitPlan>,
 }
 
 /// Everything.

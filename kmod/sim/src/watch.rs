@@ -52,15 +52,31 @@ struct Began {
     isn: u32,
     /// Its number, if its client had not left when its SYN went.
     conn: Option<usize>,
+    /// Numbers behind its SYN's that the client has used.
+    sent: u32,
+}
+
+impl Began {
+    /// How far behind its beginning a number is.
+    fn offset(&self, number: u32) -> u32 {
+        number.wrapping_sub(self.isn).wrapping_sub(1)
+    }
 }
 
 impl Watch {
-    /// A segment that a client has sent: where its connection begins.
+    /// A segment that a client has sent: where its connection begins, and how far it has come.
     pub fn of_client(&mut self, apps: &[Client], segment: &Segment) {
+        let ends = (segment.source, segment.destination);
         if segment.flags & (SYN | ACK) != SYN {
+            let end = segment.data_end().wrapping_add(u32::from(segment.is(FIN)));
+            for began in self.began.get_mut(&ends).into_iter().flatten() {
+                let offset = began.offset(end);
+                if offset < 1 << 30 {
+                    began.sent = began.sent.max(offset);
+                }
+            }
             return;
         }
-        let ends = (segment.source, segment.destination);
         let began = self.began.entry(ends).or_default();
         if began.iter().all(|began| began.isn != segment.seq) {
             // The one before it, of the same port, may not have left yet.
@@ -70,6 +86,7 @@ impl Watch {
             began.push(Began {
                 isn: segment.seq,
                 conn: app.map(Client::number),
+                sent: 0,
             });
         }
     }
@@ -150,10 +167,13 @@ impl Watch {
         latest.conn.filter(|_| late)
     }
 
-    /// A segment that goes to a client: whether what it acknowledges has come to a server.
+    /// A segment that goes to a client: whether what it acknowledges has come to a server. Where the leg is gone,
+    /// the front's stack answers what comes late in its own numbers, and the switch lets it pass: a client ignores an
+    /// acknowledgement of what it has not sent (RFC 9293, 3.10.7.4).
     pub fn to_client<'a, I: Iterator<Item = &'a Server>>(
         &self,
         segment: &Segment,
+        passed: bool,
         ledger: &'a Ledger,
         servers: impl Fn() -> I,
     ) -> Result<(), String> {
@@ -162,7 +182,10 @@ impl Watch {
         else {
             return Ok(());
         };
-        let to = |began: &Began| segment.ack.wrapping_sub(began.isn).wrapping_sub(1);
+        let to = |began: &Began| began.offset(segment.ack);
+        if passed && began.iter().all(|began| to(began) > began.sent) {
+            return Ok(());
+        }
         let had = began.iter().any(|began| {
             let Some(conn) = began.conn else {
                 return to(began) == 0;

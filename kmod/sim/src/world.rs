@@ -505,6 +505,7 @@ impl World {
 
     /// Sends what comes out of the switch.
     fn forward(&mut self, out: Vec<Vec<u8>>) {
+        let passed = self.switch.take_passed();
         for packet in out {
             self.show("switch →", &packet);
             let Some(read) = wire::read(&packet) else {
@@ -513,7 +514,7 @@ impl World {
                 continue;
             };
             let s = &read.segment;
-            self.check(s);
+            self.check(s, passed);
             self.watch.to_server(self.now, s);
             let Some(&host) = self.by_address.get(&read.segment.destination.address) else {
                 continue;
@@ -570,8 +571,8 @@ impl World {
         }
     }
 
-    /// Whether what a segment acknowledges to a client has come to a server.
-    fn check(&mut self, segment: &Segment) {
+    /// Whether what a segment acknowledges to a client has come to a server. `passed`: the segment is the front's stack's own.
+    fn check(&mut self, segment: &Segment, passed: bool) {
         let hosts = &self.hosts;
         let servers = || {
             hosts.iter().flat_map(|host| match &host.role {
@@ -579,7 +580,8 @@ impl World {
                 Role::Client(_) => &[],
             })
         };
-        if let Err(error) = self.watch.to_client(segment, &self.ledger, servers) {
+        let checked = self.watch.to_client(segment, passed, &self.ledger, servers);
+        if let Err(error) = checked {
             self.ledger.error(error);
         }
     }

@@ -10,6 +10,8 @@ use l7switch_sim::generate::plan;
 use l7switch_sim::last_lines;
 use l7switch_sim::plan::Exchange;
 use l7switch_sim::plan::FRONT;
+use l7switch_sim::plan::LIMITED;
+use l7switch_sim::plan::LimitPlan;
 use l7switch_sim::plan::Plan;
 use l7switch_sim::plan::What;
 use l7switch_sim::run;
@@ -104,6 +106,7 @@ fn seeds_that_were_run_before() {
         5000022323,
         5000030644,
         6300016736,
+        900693,
     ] {
         total.add(&check(2, seed));
     }
@@ -223,6 +226,68 @@ fn a_connection_that_the_front_has_goes_on_to_a_server() {
     assert_eq!((report.exchanges, report.stats.requests), (3, 3));
     assert_eq!(report.stats.events.get("ToFront"), Some(&2));
     assert_eq!(report.stats.events.get("Rebind"), Some(&2));
+}
+
+/// Every request takes one token, and what is over the limit goes to the front, as often as that is.
+#[test]
+fn what_is_over_a_rate_limit_goes_to_the_front() {
+    // Behind each other, too: a request that waits for the one before is looked at again and again.
+    for (by_source, at_once) in [(false, 1), (true, 1), (false, 2), (true, 6)] {
+        let mut plan = clean();
+        plan.rules.limit = Some(LimitPlan {
+            burst: 2,
+            by_source,
+        });
+        let What::Http(list, _) = &plan.conns[0].what else {
+            panic!("{:?}", plan.conns[0].what)
+        };
+        let of = |(index, pool)| Exchange {
+            pool,
+            index,
+            ..list[0].clone()
+        };
+        // Of other routes there is no limit.
+        let pools = (0..).zip([LIMITED, LIMITED, 0, LIMITED, LIMITED, 0]);
+        let list: Vec<_> = pools.map(of).collect();
+        plan.conns[0].what = What::Http(list.into(), at_once);
+        let report = World::new(plan, false).run();
+        assert!(report.errors.is_empty(), "{:?}", report.errors);
+        assert_eq!(report.exchanges, 6);
+        let events = &report.stats.events;
+        assert_eq!(events.get("RateLimited"), Some(&2));
+        assert_eq!(events.get("ToFront"), Some(&2), "each is counted once");
+    }
+}
+
+/// What the front is to refuse never shares a connection with what it is to serve.
+#[test]
+fn the_front_has_connections_for_what_it_refuses() {
+    let mut plan = clean();
+    plan.rules.limit = Some(LimitPlan {
+        burst: 1,
+        by_source: true,
+    });
+    let What::Http(list, _) = &plan.conns[0].what else {
+        panic!("{:?}", plan.conns[0].what)
+    };
+    let of = |(index, pool)| Exchange {
+        pool,
+        index,
+        ..list[0].clone()
+    };
+    let pools = [LIMITED, LIMITED, LIMITED, FRONT, FRONT, LIMITED];
+    let list: Vec<_> = (0..).zip(pools).map(of).collect();
+    plan.conns[0].what = What::Http(list.into(), 1);
+    let report = World::new(plan, false).run();
+    assert!(report.errors.is_empty(), "{:?}", report.errors);
+    let events = &report.stats.events;
+    assert_eq!(events.get("RateLimited"), Some(&3));
+    assert_eq!(events.get("ToFront"), Some(&5));
+    assert_eq!(
+        events.get("Connect"),
+        Some(&4),
+        "a server, and thrice the front"
+    );
 }
 
 #[test]

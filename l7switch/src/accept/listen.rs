@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use crate::accept::connection;
 use crate::client::Client;
 use crate::http::forwarded;
+use crate::net::saved_syn;
 use crate::passthrough;
 use crate::ruleset::generation::Core;
 
@@ -139,9 +140,16 @@ async fn accept(
     service: Arc<ArcSwap<Arc<str>>>,
     mut stopped: watch::Receiver<bool>,
 ) {
+    let mut keeps_syns = false;
     {
         let mut stop = pin!(stopped.wait_for(|stop| *stop));
         loop {
+            if !keeps_syns && is_limited_in_kernel(&core, &service.load()) {
+                keeps_syns = true;
+                if let Err(error) = saved_syn::keep(&socket) {
+                    tracing::warn!(%error, "what the kernel finds over a rate limit cannot be told apart");
+                }
+            }
             if let Some(room) = full(&core, &service.load()) {
                 tokio::select! {
                     // The limit may be another by then.
@@ -183,6 +191,13 @@ pub(crate) async fn rest(error: &io::Error) {
     }
 }
 
+/// Whether the kernel applies rate limits of a service.
+fn is_limited_in_kernel(core: &Core, service: &str) -> bool {
+    let generation = core.active.load();
+    let found = generation.service(service);
+    found.is_some_and(|(_, _, state)| state.is_limited_in_kernel)
+}
+
 /// Waits until a service that has as many connections as it may have has one less.
 fn full(core: &Core, service: &str) -> Option<impl Future<Output = ()> + use<>> {
     let generation = core.active.load();
@@ -209,6 +224,7 @@ fn serve(core: &Arc<Core>, service: &Arc<str>, stream: tokio::net::TcpStream, pe
     let stats = Arc::clone(&state.stats);
     let mut client = Client::new(Arc::clone(core), Arc::clone(service), stats, peer, scheme);
     client.is_proxied = forwarded::is_trusted(&model.accept_proxy, client.peer.ip());
+    client.is_over_limit = state.is_limited_in_kernel && saved_syn::is_over_limit(&stream);
     // Boxed: the task's future holds it once for each function that passes it on.
     let client = Box::new(client);
     // Boxed, too, since a task's future is moved half a dozen times before it is where it stays.

@@ -158,7 +158,8 @@ pub fn routed<'a, F: Fields + ?Sized>(
     };
     if let Some(limiter) = &state.rate_limit {
         let now = ns_of(record.began());
-        if let Err(seconds) = limiter.take(asked.source.ip(), asked.fields, now) {
+        let source = asked.source.ip();
+        if let Err(seconds) = limiter.take(source, asked.fields, now, client.is_over_limit) {
             let refusal = Refusal::new(
                 Reason::RateLimited,
                 StatusCode::TOO_MANY_REQUESTS,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-//! Rate limits: a token bucket for each key, in a table of bounded size.
+//! Rate limits: a token bucket for each key ([`l7switch_engine::limit`]), in a table of bounded size.
 //!
-//! A bucket is one time: when it will be full again (the generic cell rate algorithm, ITU-T I.371). A token that is taken
-//! moves this time on by the interval in which one comes.
+//! The kernel module has buckets of its own for what it serves. It leads requests that are over the limit of a route to the front
+//! on connections that say so.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -12,21 +12,20 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use l7switch_engine::limit::Rate;
+use l7switch_engine::limit::Set;
+use l7switch_engine::limit::WAYS;
+use l7switch_engine::limit::part;
 use l7switch_engine::table::Fields;
 use l7switch_engine::table::cookie;
 use l7switch_rules::model;
 use l7switch_rules::model::RateKey;
-
-use crate::net::clock::nanos;
 
 /// Most buckets of a limit.
 const BUCKETS: usize = 65_536;
 
 /// Parts of the table that are locked apart, and take memory when their first key comes.
 const SHARDS: usize = 256;
-
-/// Places in which a key's bucket may be.
-const WAYS: usize = 8;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -40,28 +39,15 @@ pub struct RateLimiter {
     table: Table,
 }
 
-/// A rate, in nanoseconds.
-#[derive(Clone, Copy, Debug)]
-struct Rate {
-    /// In which a token comes.
-    interval: u64,
-    /// In which an empty bucket gets full.
-    full: u64,
-}
-
 impl RateLimiter {
     /// A limit of which nothing has come.
     pub fn new(rules: model::RateLimit) -> Self {
-        let interval = nanos(rules.per).div_ceil(u64::from(rules.requests.max(1)));
         let table = match rules.key {
             RateKey::Route => Table::new(1, 1),
             _ => Table::new(SHARDS, BUCKETS / SHARDS / WAYS),
         };
         Self {
-            rate: Rate {
-                interval,
-                full: interval.saturating_mul(u64::from(rules.burst)),
-            },
+            rate: rules.rate(),
             hashing: RandomState::new(),
             table,
             rules,
@@ -73,7 +59,7 @@ impl RateLimiter {
         &self.rules
     }
 
-    /// Takes a token for a request that came at this time ([`crate::net::clock`]).
+    /// Takes a token for a request that came at this time ([`crate::net::clock`]). `is_over`: the kernel has found none for it.
     ///
     /// # Errors
     ///
@@ -83,7 +69,11 @@ impl RateLimiter {
         source: IpAddr,
         fields: &F,
         now: u64,
+        is_over: bool,
     ) -> Result<(), u64> {
+        if is_over && self.rules.is_for_kernel() {
+            return Err(self.rate.interval.div_ceil(SECOND));
+        }
         let key = self.key(source, fields);
         let taken = self.table.take(key, self.rate, now);
         taken.map_err(|wait| wait.div_ceil(SECOND))
@@ -129,16 +119,6 @@ fn hash_joined<F: Fields + ?Sized>(fields: &F, name: &[u8], hasher: &mut impl Ha
     is_found
 }
 
-/// A bucket of a key. One that is full is as good as none.
-#[derive(Clone, Copy, Debug, Default)]
-struct Bucket {
-    key: u64,
-    full_at: u64,
-}
-
-/// The places that a key may have. Those that were seen last come first.
-type Set = [Bucket; WAYS];
-
 /// Buckets by keys: a key has one set of one shard.
 #[derive(Debug)]
 struct Table {
@@ -157,7 +137,7 @@ impl Table {
 
     /// Takes a token. Otherwise: how long until there is one.
     fn take(&self, key: u64, rate: Rate, now: u64) -> Result<(), u64> {
-        let Some(shard) = self.shards.get(part(key >> 32, self.shards.len())) else {
+        let Some(shard) = self.shards.get(place(key >> 32, self.shards.len())) else {
             return Ok(());
         };
         let mut sets = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -165,39 +145,17 @@ impl Table {
             sets.reserve_exact(self.sets);
             sets.resize(self.sets, Set::default());
         }
-        match sets.get_mut(part(key, self.sets)) {
-            Some(set) => take(set, key, rate, now),
+        match sets.get_mut(place(key, self.sets)) {
+            Some(set) => set.take(key, rate, now),
             None => Ok(()),
         }
     }
 }
 
-/// The part of so many that a hash leads to.
-fn part(hash: u64, parts: usize) -> usize {
-    let of = u64::try_from(parts).unwrap_or(u64::MAX).max(1);
-    usize::try_from((hash & u64::from(u32::MAX)) % of).unwrap_or_default()
-}
-
-/// Takes a token of a key's bucket. Where the key has none, it gets the place of one that is full, or else of the one that
-/// was not seen for longest.
-fn take(set: &mut Set, key: u64, rate: Rate, now: u64) -> Result<(), u64> {
-    let own = set.iter().position(|bucket| bucket.key == key);
-    let free = || set.iter().rposition(|bucket| bucket.full_at <= now);
-    let place = own.or_else(free).unwrap_or(WAYS - 1);
-    if let Some(seen) = set.get_mut(..=place) {
-        seen.rotate_right(1);
-    }
-    let [bucket, ..] = set;
-    if bucket.key != key {
-        *bucket = Bucket { key, full_at: 0 };
-    }
-    let full_at = bucket.full_at.max(now).saturating_add(rate.interval);
-    let lacking = full_at.saturating_sub(now).saturating_sub(rate.full);
-    if lacking > 0 {
-        return Err(lacking);
-    }
-    bucket.full_at = full_at;
-    Ok(())
+/// [`part`], of what has a size.
+fn place(hash: u64, parts: usize) -> usize {
+    let parts = u32::try_from(parts).unwrap_or(u32::MAX);
+    usize::try_from(part(hash, parts)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -226,7 +184,7 @@ mod tests {
     /// How many of so many requests at one time are let through.
     fn taken(limiter: &RateLimiter, source: impl Into<IpAddr>, tries: usize, now: u64) -> usize {
         let source = source.into();
-        let tries = (0..tries).map(|_| limiter.take(source, NONE, now));
+        let tries = (0..tries).map(|_| limiter.take(source, NONE, now, false));
         tries.filter(Result::is_ok).count()
     }
 
@@ -249,13 +207,32 @@ mod tests {
         rules.per = Duration::from_secs(10);
         let limiter = RateLimiter::new(rules);
         let one = Ipv4Addr::LOCALHOST.into();
-        assert_eq!(limiter.take(one, NONE, START), Ok(()));
-        assert_eq!(limiter.take(one, NONE, START), Ok(()));
-        assert_eq!(limiter.take(one, NONE, START), Err(10));
-        assert_eq!(limiter.take(one, NONE, START + 1), Err(10));
-        assert_eq!(limiter.take(one, NONE, START + SECOND), Err(9));
-        assert_eq!(limiter.take(one, NONE, START + 10 * SECOND - 1), Err(1));
-        assert_eq!(limiter.take(one, NONE, START + 10 * SECOND), Ok(()));
+        assert_eq!(limiter.take(one, NONE, START, false), Ok(()));
+        assert_eq!(limiter.take(one, NONE, START, false), Ok(()));
+        assert_eq!(limiter.take(one, NONE, START, false), Err(10));
+        assert_eq!(limiter.take(one, NONE, START + 1, false), Err(10));
+        assert_eq!(limiter.take(one, NONE, START + SECOND, false), Err(9));
+        assert_eq!(
+            limiter.take(one, NONE, START + 10 * SECOND - 1, false),
+            Err(1)
+        );
+        assert_eq!(limiter.take(one, NONE, START + 10 * SECOND, false), Ok(()));
+    }
+
+    /// What the kernel has counted is not counted again.
+    #[test]
+    fn what_the_kernel_found_over_the_limit_is_refused() {
+        for (key, seconds) in [(RateKey::Source, 10), (RateKey::Route, 10)] {
+            let mut rules = limiter(1, 2, key).rules().clone();
+            rules.per = Duration::from_secs(10);
+            let limiter = RateLimiter::new(rules);
+            let one = Ipv4Addr::LOCALHOST.into();
+            assert_eq!(limiter.take(one, NONE, START, true), Err(seconds));
+            assert_eq!(limiter.take(one, NONE, START, false), Ok(()));
+        }
+        let by_field = limiter(1, 1, RateKey::Header("x-key".into()));
+        let one = Ipv4Addr::LOCALHOST.into();
+        assert_eq!(by_field.take(one, NONE, START, true), Ok(()), "not its");
     }
 
     /// The rate is never more than was said, whatever the numbers are.
@@ -267,7 +244,11 @@ mod tests {
             let step = SECOND / u64::from(requests) / 3 + 1;
             for tick in 0..3_000 {
                 let now = START + tick * step;
-                passed += u64::from(limiter.take(Ipv4Addr::LOCALHOST.into(), NONE, now).is_ok());
+                passed += u64::from(
+                    limiter
+                        .take(Ipv4Addr::LOCALHOST.into(), NONE, now, false)
+                        .is_ok(),
+                );
             }
             let most = 3_000 * step * u64::from(requests) / SECOND + 1;
             assert!(passed <= most, "{requests}: {passed} of {most}");
@@ -299,7 +280,7 @@ mod tests {
         let one = Ipv4Addr::LOCALHOST.into();
         let by_field = limiter(1, 1, RateKey::Header("x-key".into()));
         let ok = |limiter: &RateLimiter, fields: &[(&[u8], &[u8])]| {
-            limiter.take(one, fields, START).is_ok()
+            limiter.take(one, fields, START, false).is_ok()
         };
         assert!(ok(&by_field, &[(b"X-Key", b"a"), (b"x-key", b"b")]));
         assert!(!ok(&by_field, &[(b"x-key", b"a, b")]), "they are the same");
@@ -332,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_hundred_thousand_clients_take_no_more_memory() {
-        assert_eq!(size_of::<Bucket>() * BUCKETS, 1 << 20);
+        assert_eq!(size_of::<Set>() * BUCKETS / WAYS, 1 << 20);
         let limiter = limiter(1, 1, RateKey::Source);
         assert_eq!(size(&limiter), 0, "nobody came");
         let busy = Ipv4Addr::new(192, 0, 2, 1);

@@ -277,6 +277,7 @@ fn build_service(
         })
         .collect::<Result<_, BuildError>>()?;
     Ok(Service {
+        is_limited_in_kernel: service.is_limited_in_kernel(),
         stats,
         routes,
         pages,

@@ -11,6 +11,7 @@ use l7switch_qemu_tests::kit::network::server;
 use l7switch_qemu_tests::kit::network::server6;
 
 use super::contender::Contender;
+use super::fill;
 
 /// What the client speaks, and how far the switch reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +64,8 @@ pub(crate) struct Case {
     pub flows: u32,
     /// Whether every request has a head that none had before.
     pub new_heads: bool,
+    /// Whether the routes limit the rate of each client's requests, which is not reached.
+    pub limited: bool,
     /// Whether the client asks the real server itself, past the switch, which is there for others.
     pub past: bool,
     /// Bytes of an answer's body, or of a request's.
@@ -90,6 +93,7 @@ const KEEPALIVE: Case = Case {
     connections: 16,
     flows: 0,
     new_heads: false,
+    limited: false,
     past: false,
     body: 128,
     runs: 5,
@@ -184,6 +188,14 @@ pub(crate) const CASES: &[Case] = &[
         name: "keepalive-128B-1000000-flows",
         about: "as keepalive-128B, while a million connections of others are in the module's table",
         flows: 1_000_000,
+        short: false,
+        ..KEEPALIVE
+    },
+    Case {
+        name: "keepalive-128B-limited",
+        about: "as keepalive-128B, with a rate limit by client, in which 100,000 others have buckets",
+        limited: true,
+        flows: fill::ADDRESSES,
         short: false,
         ..KEEPALIVE
     },

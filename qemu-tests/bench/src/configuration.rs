@@ -95,12 +95,20 @@ pub(super) fn rules(case: &Case, at: SocketAddr, to: &[SocketAddr], forward: &st
             "[[service.bench.route]]\nhost = \"{host}\"\npath = {{ prefix = \"{path}\" }}\npool = \"p\"\n"
         );
     }
-    text += &format!("[[service.bench.route]]\n{condition}\npool = \"p\"\n");
+    let limit = |requests: u32, per: &str| match case.limited {
+        true => format!("rate_limit = {{ requests = {requests}, per = \"{per}\" }}\n"),
+        false => String::new(),
+    };
+    text += &format!(
+        "[[service.bench.route]]\n{condition}\npool = \"p\"\n{}",
+        limit(1_000_000, "1s")
+    );
     if case.flows > 0 {
         text += &format!(
-            "[service.others]\nlisten = \"{}\"\nprotocol = \"http\"\n[[service.others.route]]\npool = \"others\"\n\
+            "[service.others]\nlisten = \"{}\"\nprotocol = \"http\"\n[[service.others.route]]\npool = \"others\"\n{}\
              [pool.others]\nservers = [\"{}\"]\n",
             fill::SERVICE,
+            limit(1, "24h"),
             fill::server()
         );
     }

@@ -39,10 +39,12 @@ pub(super) fn server() -> SocketAddrV4 {
     SocketAddrV4::new(network::server(1), 81)
 }
 
-/// The network of the clients, a /16, at the client's host.
-const CLIENTS: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 0);
-/// The ports of each.
-const PORTS: std::ops::Range<u32> = 2048..34_816;
+/// The network of the clients, a /15, at the client's host.
+const CLIENTS: Ipv4Addr = Ipv4Addr::new(10, 6, 0, 0);
+/// Clients, as long as there are so many connections.
+pub(super) const ADDRESSES: u32 = 100_000;
+/// The first port of each.
+const PORT: u32 = 2048;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 /// Bytes of a part of a request.
@@ -89,9 +91,9 @@ impl<'a> Others<'a> {
         silence(host);
         network
             .client
-            .run(&format!("ip route add local {CLIENTS}/16 dev lo"));
+            .run(&format!("ip route add local {CLIENTS}/15 dev lo"));
         network.switch.run(&format!(
-            "ip route add {CLIENTS}/16 via {CLIENT} dev client"
+            "ip route add {CLIENTS}/15 via {CLIENT} dev client"
         ));
         let listener = host.inside(|| TcpListener::bind(server()).unwrap());
         // Nobody waits for it: it may have a client less than it was told.
@@ -145,9 +147,8 @@ fn serve(listener: &TcpListener, count: u32) -> io::Result<()> {
 }
 
 fn connect(number: u32) -> io::Result<TcpStream> {
-    let ports = PORTS.end - PORTS.start;
-    let address = Ipv4Addr::from_bits(CLIENTS.to_bits() + 1 + number / ports);
-    let port = u16::try_from(PORTS.start + number % ports).map_err(io::Error::other)?;
+    let address = Ipv4Addr::from_bits(CLIENTS.to_bits() + 1 + number % ADDRESSES);
+    let port = u16::try_from(PORT + number / ADDRESSES).map_err(io::Error::other)?;
     let own = SockaddrIn::from(SocketAddrV4::new(address, port));
     let socket = socket::socket(
         AddressFamily::Inet,

@@ -5,6 +5,8 @@ use std::io::Read as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::net::TcpStream;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
@@ -190,6 +192,32 @@ pub(super) fn connections_are_listed_from_request_to_close() {
             .try_get(&format!("http://{VIP}/"))
             .is_err()
     );
+}
+
+/// Packets come on one CPU while another lists.
+pub(super) fn a_busy_connection_is_never_seen_later_than_it_is_listed() {
+    let mut setup = Setup::new("", &[("web", 80)]);
+    let mut stream = setup.network.client.connect((VIP, 80));
+    let own = stream.local_addr().unwrap();
+    get(&mut stream);
+    let begun = Instant::now();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Relaxed) {
+                get(&mut stream);
+            }
+        });
+        for _ in 0..500 {
+            let flow = setup.flow_of(own).unwrap();
+            let most = u64::try_from(begun.elapsed().as_millis()).unwrap() + 10_000;
+            if flow.idle > flow.age || flow.age > most {
+                done.store(true, Relaxed);
+                panic!("{flow:?}");
+            }
+        }
+        done.store(true, Relaxed);
+    });
 }
 
 pub(super) fn flows_are_counted_by_state() {

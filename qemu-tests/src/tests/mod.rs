@@ -64,6 +64,9 @@ pub const TESTS: &[Test] = &[
     guest_test!(flows::connections_are_listed_from_request_to_close)
         .basic()
         .needs_module(),
+    guest_test!(flows::a_busy_connection_is_never_seen_later_than_it_is_listed)
+        .basic()
+        .needs_module(),
     guest_test!(flows::flows_are_counted_by_state)
         .basic()
         .needs_module(),
@@ -226,6 +229,9 @@ pub const TESTS: &[Test] = &[
         .needs_module()
         .timeout(240),
     guest_test!(splice::the_front_serves_what_the_kernel_cannot)
+        .needs_module()
+        .timeout(240),
+    guest_test!(splice::what_is_over_a_rate_limit_is_refused_by_the_front)
         .needs_module()
         .timeout(240),
     guest_test!(splice::bad_networks_lose_nothing)

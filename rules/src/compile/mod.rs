@@ -357,6 +357,8 @@ fn route_record(
         weight: s.weight,
     }));
     let (name, name_len) = writer.text(route.name.as_deref().unwrap_or("").as_bytes());
+    let rate = route.rate_limit.as_ref().and_then(rate_record);
+    let rate = rate.map_or(0, |record| writer.push(record) + 1);
     writer.push(RouteRecord {
         service,
         name,
@@ -375,8 +377,35 @@ fn route_record(
         .number(),
         shares: shares_start,
         shares_len: to_u32(shares.len()),
+        rate,
     });
     Ok(max_source)
+}
+
+/// The record of a rate limit that the kernel can apply.
+fn rate_record(limit: &RateLimit) -> Option<RateRecord> {
+    let key = match limit.key {
+        RateKey::Source => codes::RateKey::Source,
+        RateKey::Route => codes::RateKey::Route,
+        RateKey::Header(_) | RateKey::Cookie(_) => return None,
+    };
+    let rate = limit.rate();
+    let [interval_high, interval_low] = halves(rate.interval);
+    let [full_high, full_low] = halves(rate.full);
+    Some(RateRecord {
+        key: key.number(),
+        prefix_v4: limit.source_prefix.v4.into(),
+        prefix_v6: limit.source_prefix.v6.into(),
+        interval_low,
+        interval_high,
+        full_low,
+        full_high,
+    })
+}
+
+/// The upper and the lower half of a number.
+fn halves(number: u64) -> [u32; 2] {
+    [32, 0].map(|shift| u32::try_from(number >> shift & 0xffff_ffff).unwrap_or_default())
 }
 
 fn condition(

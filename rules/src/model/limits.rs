@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use l7switch_engine::limit::Rate;
 use serde::Serialize;
 
 /// Bounds on what one client may do to a service.
@@ -88,6 +89,19 @@ pub struct RateLimit {
     pub key: RateKey,
     /// Which clients are one.
     pub source_prefix: SourcePrefix,
+}
+
+impl RateLimit {
+    /// The rate, in nanoseconds.
+    pub fn rate(&self) -> Rate {
+        let per = u64::try_from(self.per.as_nanos()).unwrap_or(u64::MAX);
+        Rate::new(self.requests, per, self.burst)
+    }
+
+    /// Whether the kernel can apply it: by the client's address or the route.
+    pub const fn is_for_kernel(&self) -> bool {
+        matches!(self.key, RateKey::Source | RateKey::Route)
+    }
 }
 
 /// What has a token bucket of its own.

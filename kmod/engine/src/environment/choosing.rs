@@ -16,7 +16,6 @@ use crate::endpoint::Endpoint;
 use crate::fingerprint::Fingerprint;
 use crate::flow::Ask;
 use crate::flow::Choice;
-use crate::flow::LegNumber;
 use crate::flow::Message;
 use crate::flow::Method;
 use crate::flow::Packets;
@@ -46,6 +45,7 @@ const KNOWN_MAX: usize = 4096;
 enum Chosen<S> {
     Incomplete,
     Front(Message),
+    Limited(Message),
     Stay(Message),
     Go(Bound<S>, Method, Message),
 }
@@ -99,12 +99,29 @@ impl<P: Platform> FlowEnv<'_, P> {
         })
     }
 
+    /// Whether a request is over its route's rate limit. That is asked once of each request, by the number of its first byte.
+    #[cold]
+    #[inline(never)]
+    fn is_over(&self, rate: u32, from: u32) -> bool {
+        match self.state.limited.get() {
+            Some((of, is_over)) if of == from => is_over,
+            _ => {
+                let is_over = !self.platform.takes_token(rate, &self.client.address);
+                self.state.limited.set(Some((from, is_over)));
+                if is_over {
+                    self.platform.tally(Tally::RateLimited);
+                }
+                is_over
+            }
+        }
+    }
+
     /// Asks the rules about a request's first bytes. Gives the number of the route in the table, too, if one takes it. What was
     /// decided is kept by `key`, if that is theirs.
     fn ask(
         &self,
         service: Option<u32>,
-        active: Option<LegNumber>,
+        ask: &Ask,
         bytes: &[u8],
         buffers: form::Buffers<'_>,
         key: Option<&Key>,
@@ -140,7 +157,7 @@ impl<P: Platform> FlowEnv<'_, P> {
             decisions.keep(key, &message, number);
         }
         let request = decision.request(self.client.address);
-        (self.serve(number, &request, active, message), Some(number))
+        (self.serve(number, &request, ask, message), Some(number))
     }
 
     /// The server of a request that a route takes.
@@ -149,21 +166,24 @@ impl<P: Platform> FlowEnv<'_, P> {
         &self,
         route: u32,
         request: &Request<'_, F>,
-        active: Option<LegNumber>,
+        ask: &Ask,
         message: Message,
     ) -> Chosen<<P::Kept as Kept>::Server> {
         let rules = self.platform.rules();
-        let route = rules.table().get::<RouteRecord>(route);
-        let route = route.filter(|route| route.action == Action::Forward.number());
+        let route = match rules.table().get::<RouteRecord>(route) {
+            Some(route) if route.action == Action::Forward.number() => route,
+            _ => return Chosen::Front(message),
+        };
+        if route.rate != 0 && self.is_over(route.rate.wrapping_sub(1), ask.from) {
+            return Chosen::Limited(message);
+        }
         let situation = Situation {
-            active: active.and_then(|leg| self.state.server(leg)),
+            active: ask.active.and_then(|leg| self.state.server(leg)),
             places_hold: self.state.is_of(rules.generation()),
             tried: &self.state.tried,
             now: self.platform.now(),
         };
-        let forward = route
-            .and_then(|route| policy::forward(rules, &route, request, &situation, &self.platform));
-        match forward {
+        match policy::forward(rules, &route, request, &situation, &self.platform) {
             None => Chosen::Front(message),
             Some(Forward::Stay) => Chosen::Stay(message),
             Some(Forward::Go(bound, forwarding)) => {
@@ -184,16 +204,17 @@ impl<P: Platform> FlowEnv<'_, P> {
             || self.platform.is_here(&peer.address)
     }
 
-    fn go_to_front(&mut self, ask: &Ask, message: Message) -> Choice {
+    /// `limited`: the front is to refuse it.
+    fn go_to_front(&mut self, ask: &Ask, message: Message, limited: bool) -> Choice {
         self.state.chosen = None;
         let is_front = |leg| self.state.server(leg).is_none();
-        if ask.active.is_some_and(is_front) {
+        if ask.active.is_some_and(is_front) && ask.is_limited == limited {
             return Choice::Stay(message);
         }
-        self.platform.tally(Tally::ToFront);
         let target = Target {
             peer: self.service,
             method: Method::Front,
+            limited,
         };
         Choice::Go(target, message)
     }
@@ -223,7 +244,7 @@ impl<P: Platform> Rules for FlowEnv<'_, P> {
                 key.and_then(|key| decisions.find(&key, u32::try_from(wanted).ok()?))
             {
                 let request = Request::without_fields(&[], self.client.address);
-                let chosen = self.serve(route, &request, ask.active, message);
+                let chosen = self.serve(route, &request, ask, message);
                 return (chosen, Some(route));
             }
             loop {
@@ -232,14 +253,7 @@ impl<P: Platform> Rules for FlowEnv<'_, P> {
                     None => self.assemble(ask.from, wanted, current, bytes),
                 };
                 let buffers = form::Buffers { host, path };
-                let answer = self.ask(
-                    service,
-                    ask.active,
-                    bytes,
-                    buffers,
-                    key.as_ref(),
-                    &mut decisions,
-                );
+                let answer = self.ask(service, ask, bytes, buffers, key.as_ref(), &mut decisions);
                 if wanted >= available || !matches!(answer.0, Chosen::Incomplete) {
                     return answer;
                 }
@@ -252,18 +266,24 @@ impl<P: Platform> Rules for FlowEnv<'_, P> {
         let slot = route.and_then(|route| self.platform.rules().route_slot(route));
         self.state.outstanding.choose(slot);
         match chosen {
-            Chosen::Incomplete if ask.last => self.go_to_front(ask, Message::OPAQUE),
+            Chosen::Incomplete if ask.last => self.go_to_front(ask, Message::OPAQUE, false),
             Chosen::Incomplete => Choice::Incomplete,
-            Chosen::Front(message) => self.go_to_front(ask, message),
+            Chosen::Front(message) => self.go_to_front(ask, message, false),
+            Chosen::Limited(message) => self.go_to_front(ask, message, true),
             Chosen::Stay(message) => Choice::Stay(message),
             Chosen::Go(bound, method, message) => {
                 let peer = scheduled(&bound.server).endpoint();
                 if !self.forwards(&peer) {
                     self.platform.tally(Tally::ForwardingOff);
-                    return self.go_to_front(ask, message);
+                    return self.go_to_front(ask, message, false);
                 }
                 self.state.chosen = Some(bound);
-                Choice::Go(Target { peer, method }, message)
+                let target = Target {
+                    peer,
+                    method,
+                    limited: false,
+                };
+                Choice::Go(target, message)
             }
         }
     }

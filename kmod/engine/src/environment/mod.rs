@@ -54,6 +54,8 @@ const PORT_TRIES: u64 = 64;
 pub enum Tally {
     /// A request or a connection went to the front.
     ToFront,
+    /// A request went to the front to be refused, since a rate limit of its route's was reached.
+    RateLimited,
     /// A server was not used since this host forwards no packets.
     ForwardingOff,
     /// A server was not used since the addresses and ports of a connection to it are taken.
@@ -149,6 +151,10 @@ pub trait Platform: Host {
         data: (u32, u32),
         rewrite: &Rewrite,
     ) -> bool;
+
+    /// Takes a token for a client's request, of the rate limit that has this number in the rules in force; `false` where there
+    /// is none.
+    fn takes_token(&self, rate: u32, client: &[u8; 16]) -> bool;
 
     /// Counts what the flow saw.
     fn count(&self, event: Event);
@@ -305,9 +311,12 @@ impl<P: Platform> Legs for FlowEnv<'_, P> {
     fn event(&mut self, leg: LegNumber, event: LegEvent) {
         match event {
             LegEvent::Requested => {
-                if let Some(bound) = self.state.server(leg) {
-                    scheduled(&bound.server).start();
-                    bound.server.requested();
+                match self.state.server(leg) {
+                    Some(bound) => {
+                        scheduled(&bound.server).start();
+                        bound.server.requested();
+                    }
+                    None => self.platform.tally(Tally::ToFront),
                 }
                 self.count_exchange(Exchange::Request, OutstandingRoutes::start);
             }

@@ -2,6 +2,7 @@
 //! What is kept of a connection besides its flow.
 
 use core::borrow::Borrow;
+use core::cell::Cell;
 
 use super::held::HeldPackets;
 use super::held::Queue;
@@ -75,6 +76,9 @@ pub struct ConnState<K: Kept> {
     generation: u64,
     /// Servers that failed since one took a connection.
     pub(super) tried: Tried,
+    /// What a rate limit said last, and of which request, by the number of its first byte: it is asked once, however often the
+    /// request is looked at.
+    pub(super) limited: Cell<Option<(u32, bool)>>,
 }
 
 impl<K: Kept> ConnState<K> {
@@ -90,6 +94,7 @@ impl<K: Kept> ConnState<K> {
             service: None,
             generation: 0,
             tried: Tried::new(),
+            limited: Cell::new(None),
         }
     }
 

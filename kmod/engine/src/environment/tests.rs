@@ -44,6 +44,15 @@ fn env(platform: Fake, state: &mut ConnState<Tested>) -> FlowEnv<'_, Fake> {
     }
 }
 
+/// Where nothing is limited.
+const fn to(peer: Endpoint, method: Method) -> Target {
+    Target {
+        peer,
+        method,
+        limited: false,
+    }
+}
+
 impl FlowEnv<'_, Fake> {
     /// Chooses a member of the pool, and takes what a leg to it needs.
     fn take(&mut self, leg: LegNumber, member: usize, method: Method) -> Option<Endpoint> {
@@ -55,7 +64,7 @@ impl FlowEnv<'_, Fake> {
             pool: service.unwrap(),
             position: member as u32,
         });
-        self.reserve(leg, &Target { peer, method })
+        self.reserve(leg, &to(peer, method))
     }
 
     fn tallies(&self) -> Vec<Tally> {
@@ -128,10 +137,7 @@ fn a_server_has_what_was_passed_to_it_until_it_is_over() {
 fn the_front_is_no_server_and_its_requests_are_counted() {
     let mut state = state();
     let mut env = env(Fake::new(), &mut state);
-    let target = Target {
-        peer: SERVICE,
-        method: Method::Front,
-    };
+    let target = to(SERVICE, Method::Front);
     assert_eq!(env.reserve(LegNumber::First, &target), Some(CLIENT));
     env.event(LegNumber::First, LegEvent::Requested);
     assert_eq!(

@@ -5,12 +5,14 @@ use super::checksum::Sum;
 use super::segment::Offer;
 use super::segment::TcpFlags;
 use super::segment::Timestamps;
+use super::segment::LIMITED;
+use super::segment::OPTION_EXPERIMENT;
 use super::segment::SYN;
 use crate::endpoint::is_ipv4;
 use crate::endpoint::Endpoint;
 
 /// Longest packet that is built, bytes: IPv6 and TCP with the options of a SYN.
-pub const LEN_MAX: usize = 40 + 20 + 24;
+pub const LEN_MAX: usize = 40 + 20 + 28;
 /// Hop limit of what the switch sends (RFC 1700's default).
 const HOP_LIMIT: u8 = 64;
 
@@ -33,6 +35,8 @@ pub struct Build {
     pub timestamps: Option<Timestamps>,
     /// Other options of a SYN or of the answer to one; not written without that flag. A size of 0 is not written.
     pub offer: Offer,
+    /// Of a SYN to the front: the client's requests are over a rate limit. An experimental option (RFC 6994), see [`super::segment::is_limited`].
+    pub limited: bool,
 }
 
 /// Bytes of a packet, written one after the other.
@@ -130,6 +134,10 @@ impl Build {
             if self.offer.sack {
                 writer.put([1, 1, 4, 2]);
             }
+            if self.limited {
+                let [a, b] = LIMITED;
+                writer.put([OPTION_EXPERIMENT, 4, a, b]);
+            }
         }
         if let Some(timestamps) = self.timestamps {
             writer.put([1, 1, 8, 10]);
@@ -144,6 +152,7 @@ impl Build {
             (syn && self.offer.mss != 0, 4usize),
             (syn && self.offer.window_scale.is_some(), 4),
             (syn && self.offer.sack, 4),
+            (syn && self.limited, 4),
             (self.timestamps.is_some(), 12),
         ];
         options
@@ -189,10 +198,11 @@ mod tests {
                     window_scale: Some(7),
                     sack: true,
                 },
+                limited: true,
             };
             let mut bytes = [0; LEN_MAX];
             let len = build.write(&mut bytes);
-            assert_eq!(len, tcp + 20 + 24);
+            assert_eq!(len, tcp + 20 + 28);
             assert!(checks(&bytes[..len], addresses, tcp));
             let segment = Segment::read(address, address, &bytes[tcp..len], 0).unwrap();
             assert_eq!(segment.offer, build.offer);

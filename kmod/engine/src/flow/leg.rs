@@ -45,6 +45,8 @@ flags! {
         /// Its server has taken or sent data. Before that it may not have a socket for it, and Linux takes only what echoes the clock
         /// of its SYN-ACK then (tcp_check_req).
         HEARD = 16,
+        /// The front refuses what comes on it: [`Target::limited`].
+        LIMITED = 32,
     }
 }
 
@@ -120,6 +122,7 @@ impl Leg {
             && !self.is(ENDED)
             && self.peer == target.peer
             && self.method == target.method
+            && self.is(LIMITED) == target.limited
     }
 
     /// Whether a mark is set.
@@ -367,6 +370,7 @@ impl Flow {
                 window_scale: (self.client_scale != NO_SCALE).then_some(self.client_scale),
                 sack: self.has(SACK),
             },
+            limited: leg.is(LIMITED),
         }
     }
 
@@ -408,6 +412,7 @@ impl Flow {
             to_server,
             start,
             acked: start,
+            marks: if target.limited { LIMITED } else { Marks(0) },
             ..Leg::NONE
         };
         self.binding = Some(index);

@@ -99,6 +99,8 @@ pub struct Target {
     pub peer: Endpoint,
     /// How.
     pub method: Method,
+    /// The front only refuses what comes there: a rate limit was reached. It reads so in the SYN ([`Build::limited`]).
+    pub limited: bool,
 }
 
 /// What becomes of the bytes at a request's start.
@@ -119,6 +121,8 @@ pub struct Ask {
     pub from: u32,
     /// The leg in use, if a request may stay there.
     pub active: Option<LegNumber>,
+    /// It leads to the front, which refuses what comes on it ([`Target::limited`]).
+    pub is_limited: bool,
     /// The client can send no more than there is, or may not: what is incomplete goes to the front.
     pub last: bool,
 }
@@ -385,6 +389,7 @@ impl Flow {
                 echo: self.client_clock,
             }),
             offer: Offer::default(),
+            limited: false,
         }
     }
 

@@ -2,6 +2,7 @@
 //! What of the client's bytes may go on: requests are read where they begin, routed, and bound to a leg.
 
 use super::leg::ENDED;
+use super::leg::LIMITED;
 use super::request::narrow;
 use super::request::Message;
 use super::request::Reading;
@@ -147,6 +148,9 @@ impl Flow {
         let ask = Ask {
             from,
             active,
+            is_limited: active
+                .and_then(|leg| self.leg(leg))
+                .is_some_and(|leg| leg.is(LIMITED)),
             last: last || end.wrapping_sub(from) >= HOLD_MAX || env.held_count() >= HOLD_SEGMENTS,
         };
         match env.choose(&ask, current) {

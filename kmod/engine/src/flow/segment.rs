@@ -60,6 +60,10 @@ const OPTION_SACK_PERMITTED: u8 = 4;
 pub(super) const OPTION_SACK: u8 = 5;
 /// Kind of the option with timestamps.
 pub(super) const OPTION_TIMESTAMPS: u8 = 8;
+/// Kind of an option for experiments (RFC 4727, 4), told apart by a number of its own (RFC 6994, 3).
+pub(super) const OPTION_EXPERIMENT: u8 = 253;
+/// The number of the option in the module's SYN to the front that says that the client's requests are over a rate limit: "L7".
+pub(super) const LIMITED: [u8; 2] = *b"L7";
 /// NOP, NOP, timestamps: what most segments have, and nothing else.
 const ALIGNED_TIMESTAMPS: [u8; 4] = [OPTION_NOP, OPTION_NOP, OPTION_TIMESTAMPS, 10];
 /// The largest shift that may be used (RFC 7323, 2.3).
@@ -293,6 +297,14 @@ pub(super) struct TcpOption<'a> {
     pub(super) at: usize,
     /// Its value; `None` where it does not fit into the header: the last one that is given.
     pub(super) value: Option<&'a [u8]>,
+}
+
+/// Whether the options of a SYN say that its client's requests are over a rate limit: an experimental option (RFC 6994) that the
+/// module gives its SYNs to the front.
+pub fn is_limited(options: &[u8]) -> bool {
+    Options(options).any(|option| {
+        option.kind == OPTION_EXPERIMENT && option.value.is_some_and(|value| *value == LIMITED)
+    })
 }
 
 /// Goes over the options of a header, NOPs left out.

@@ -9,6 +9,7 @@ use super::target::Target;
 use super::Framing;
 use super::HeadError;
 use super::Version;
+use crate::uri::has_empty_label;
 use crate::uri::MAX_HOST;
 
 const HTTP11: u16 = 1;
@@ -89,11 +90,9 @@ impl Facts {
         }
         self.host = Span::at(at, host.len().wrapping_add(usize::from(port)));
         self.port = port;
-        self.flags |= if host.len() <= MAX_HOST && host.last() != Some(&b'.') {
-            HOST | PLAIN_HOST
-        } else {
-            HOST
-        };
+        let is_plain =
+            host.len() <= MAX_HOST && host.last() != Some(&b'.') && !has_empty_label(host);
+        self.flags |= if is_plain { HOST | PLAIN_HOST } else { HOST };
         true
     }
 

@@ -24,6 +24,13 @@ numbered! {
         /// A cookie.
         Cookie = 4 "cookie",
     }
+    /// What has a token bucket of its own ([`RateRecord::key`](super::format::RateRecord::key)).
+    RateKey: u32 {
+        /// The client's address.
+        Source = 0 "source",
+        /// The route: all requests share one.
+        Route = 1 "route",
+    }
     /// How packets get to a pool's servers ([`PoolRecord::forward`](super::format::PoolRecord::forward)).
     Forwarding: u32 {
         /// From the client's address.

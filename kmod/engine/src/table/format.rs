@@ -9,7 +9,7 @@
 /// `L7ST` in ASCII, the first word.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"L7ST");
 /// Version of this layout, the second word: another number is refused.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Words in the header: magic, version, length of the buffer in bytes, hash seed, longest host probe,
 /// longest edge probe, then offset (bytes) and count (records) of every section.
 pub const HEADER_WORDS: usize = 6 + 2 * SECTIONS;
@@ -73,7 +73,7 @@ macro_rules! records {
 }
 
 /// Number of sections.
-pub const SECTIONS: usize = 21;
+pub const SECTIONS: usize = 22;
 /// Section of raw bytes (count in bytes): names, literals, byte classes of automata.
 pub const BYTES: usize = 0;
 /// Section of transitions (count in 16-bit words).
@@ -198,7 +198,7 @@ records! {
         flags_max_source,
     }
     /// A route's conditions other than host and path (and hosts by regular expressions), and its action.
-    RouteRecord = 13, 12 {
+    RouteRecord = 13, 13 {
         /// Service.
         service,
         /// Name in the bytes; length 0: none.
@@ -215,6 +215,8 @@ records! {
         action,
         /// Range of [`ShareRecord`]s.
         shares, shares_len,
+        /// [`RateRecord`] that whoever forwards by this table applies: index + 1, or 0.
+        rate,
     }
     /// A condition on a header field, query parameter, cookie, or the host.
     ConditionRecord = 14, 5 {
@@ -271,6 +273,17 @@ records! {
         port,
         /// Weight.
         weight,
+    }
+    /// How many requests of a route may come in what time ([`crate::limit`]).
+    RateRecord = 21, 7 {
+        /// [`RateKey`](super::codes::RateKey).
+        key,
+        /// Bits of an address that tell clients apart, of each family.
+        prefix_v4, prefix_v6,
+        /// Time in which a token comes, ns: 64 bits.
+        interval_low, interval_high,
+        /// Time in which an empty bucket gets full, ns: 64 bits.
+        full_low, full_high,
     }
     /// A pool's part in a route's weighted split.
     ShareRecord = 20, 2 {

@@ -10,6 +10,7 @@ use super::codes::Datapath;
 use super::codes::Forwarding;
 use super::codes::HashKey;
 use super::codes::Protocol;
+use super::codes::RateKey;
 use super::codes::ValueKind;
 use super::format::*;
 use super::Section;
@@ -121,6 +122,7 @@ fn record_size(section: usize) -> u32 {
         IntervalRecord::SECTION => IntervalRecord::SIZE,
         PoolRecord::SECTION => PoolRecord::SIZE,
         ServerRecord::SECTION => ServerRecord::SIZE,
+        RateRecord::SECTION => RateRecord::SIZE,
         _ => ShareRecord::SIZE,
     };
     // Records have a few dozen bytes.
@@ -296,6 +298,10 @@ impl<B: Deref<Target = [u8]>> Table<B> {
                 && b.maybe::<SourcesRecord>(r.sources)
                 && Action::from_number(r.action).is_some()
                 && b.range::<ShareRecord>(r.shares, r.shares_len)
+                && b.maybe::<RateRecord>(r.rate)
+        })?;
+        b.each(|_, r: RateRecord| {
+            RateKey::from_number(r.key).is_some() && r.prefix_v4 <= 32 && r.prefix_v6 <= 128
         })?;
         b.each(|_, c: ConditionRecord| {
             ConditionOn::of(c.kind_test).is_some()

@@ -132,6 +132,7 @@ impl Switch {
         };
         let ask = Ask {
             from: SEQ,
+            is_limited: false,
             active: coming.active.map(|_| LegNumber::First),
             last: coming.last,
         };
@@ -281,6 +282,7 @@ fn what_is_not_whole_waits_until_no_more_can_wait() {
                     port: HTTP,
                 },
                 method: Method::Front,
+                limited: false,
             };
             assert_eq!(
                 choose(true),

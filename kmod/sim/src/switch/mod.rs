@@ -73,6 +73,7 @@ pub struct Switch {
     flows: Vec<Option<Entry>>,
     spare: Vec<usize>,
     by_client: HashMap<(Endpoint, Endpoint), usize>,
+    passed: bool,
     timers: BinaryHeap<Reverse<(u64, usize)>>,
     /// When rules are replaced, the last time first.
     reloads: Vec<u64>,
@@ -108,6 +109,7 @@ impl Switch {
             flows: Vec::new(),
             spare: Vec::new(),
             by_client: HashMap::new(),
+            passed: false,
             timers: BinaryHeap::new(),
             reloads,
             live: 0,
@@ -226,6 +228,11 @@ impl Switch {
         Some((entry.client, entry.service))
     }
 
+    /// Whether what went out last is a packet of the front's stack that is no leg's, as it came.
+    pub fn take_passed(&mut self) -> bool {
+        std::mem::take(&mut self.passed)
+    }
+
     /// When a flow is to be looked at next.
     pub fn wake(&self) -> Option<u64> {
         self.timers.peek().map(|Reverse((at, _))| *at)
@@ -297,6 +304,7 @@ impl Switch {
         if segment.source.address == self.service {
             // The front's own.
             self.verdict("front-pass");
+            self.passed = true;
             out.push(packet.to_vec());
             return;
         }
@@ -313,6 +321,7 @@ impl Switch {
                 window: 0,
                 timestamps: None,
                 offer: l7switch_engine::flow::Offer::default(),
+                limited: false,
             };
             write(&build, out);
         }

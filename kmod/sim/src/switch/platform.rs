@@ -309,6 +309,10 @@ impl<'a> environment::Platform for Carrier<'a> {
         true
     }
 
+    fn takes_token(&self, rate: u32, client: &[u8; 16]) -> bool {
+        self.rules.takes_token(rate, client, self.now)
+    }
+
     fn count(&self, event: Event) {
         let name = format!("{event:?}");
         self.note(|| format!("    count {name}"));

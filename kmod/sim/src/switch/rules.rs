@@ -3,6 +3,8 @@
 
 use std::borrow::Borrow;
 use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -12,6 +14,8 @@ use std::rc::Rc;
 
 use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::environment::RealServer;
+use l7switch_engine::limit::Rate;
+use l7switch_engine::limit::source_key;
 use l7switch_engine::policy::PoolView;
 use l7switch_engine::policy::RulesetView;
 use l7switch_engine::sched;
@@ -21,7 +25,9 @@ use l7switch_engine::sched::Kind;
 use l7switch_engine::sched::LookupTable;
 use l7switch_engine::sched::Memory;
 use l7switch_engine::table::Table;
+use l7switch_engine::table::codes::RateKey;
 use l7switch_engine::table::format::PoolRecord;
+use l7switch_engine::table::format::RateRecord;
 use l7switch_engine::table::format::RouteRecord;
 use l7switch_engine::table::format::ServerRecord;
 use l7switch_engine::table::format::ServiceRecord;
@@ -30,6 +36,7 @@ use l7switch_engine::table::format::ShareRecord;
 use crate::plan::ALSO;
 use crate::plan::EAGER;
 use crate::plan::HTTP;
+use crate::plan::LIMITED;
 use crate::plan::POOLS;
 use crate::plan::Plan;
 use crate::plan::TLS;
@@ -94,6 +101,13 @@ struct Pool {
     lookup: LookupTable<Plenty>,
 }
 
+/// What is left of a rate limit.
+struct Limit {
+    record: RateRecord,
+    /// When buckets will be full, by key.
+    full_at: HashMap<u64, u64>,
+}
+
 /// Rules in force.
 pub(super) struct SimRules {
     table: Table<Vec<u8>>,
@@ -101,6 +115,8 @@ pub(super) struct SimRules {
     pools: Vec<Pool>,
     /// Service addresses, by service.
     listens: Vec<(u16, u32)>,
+    /// Rate limits in the order of the table, each with its service's port.
+    limits: Vec<(u16, Rc<RefCell<Limit>>)>,
     service: [u8; 16],
 }
 
@@ -128,6 +144,14 @@ fn text(plan: &Plan, service: [u8; 16], servers: &[[u8; 16]], generation: u64) -
                 text,
                 "[[service.{name}.route]]\npath = {{ prefix = \"/p{pool}/\" }}"
             );
+            if let Some(limit) = plan.rules.limit.filter(|_| pool == LIMITED) {
+                let _ = writeln!(
+                    text,
+                    "rate_limit = {{ requests = 1, per = \"24h\", burst = {}, key = \"{}\" }}",
+                    limit.burst,
+                    if limit.by_source { "source" } else { "route" }
+                );
+            }
             if plan.rules.split {
                 let _ = writeln!(
                     text,
@@ -242,6 +266,7 @@ impl SimRules {
             generation,
             pools: Vec::new(),
             listens: Vec::new(),
+            limits: Vec::new(),
             service,
             table,
         };
@@ -256,6 +281,13 @@ impl SimRules {
                 _ => None,
             };
             rules.listens.extend(ports.map(|port| (port, number)));
+            for route in record.routes..record.routes + record.routes_len {
+                let route: RouteRecord = rules.record(route);
+                if let (Some(port), Some(rate)) = (ports, route.rate.checked_sub(1)) {
+                    let limit = rules.limit(port, rate, before);
+                    rules.limits.push((port, limit));
+                }
+            }
         }
         for number in 0..rules.table.count::<PoolRecord>() {
             let record: PoolRecord = rules.record(number);
@@ -312,6 +344,34 @@ impl SimRules {
             failures: Failures::new(),
             requests: Cell::new(0),
         }))
+    }
+
+    /// The rate limit of a service, which has one: that of the rules before, if it says the same.
+    fn limit(&self, port: u16, rate: u32, before: Option<&Self>) -> Rc<RefCell<Limit>> {
+        assert_eq!(rate as usize, self.limits.len(), "limits follow each other");
+        let record: RateRecord = self.record(rate);
+        let mut known = before.into_iter().flat_map(|rules| &rules.limits);
+        let same = known.find(|(of, limit)| *of == port && RefCell::borrow(limit).record == record);
+        same.map_or_else(
+            || {
+                let full_at = HashMap::new();
+                Rc::new(RefCell::new(Limit { record, full_at }))
+            },
+            |(_, limit)| Rc::clone(limit),
+        )
+    }
+
+    /// Takes a token of a rate limit.
+    pub(super) fn takes_token(&self, rate: u32, client: &[u8; 16], now: u64) -> bool {
+        let mut limit = self.limits[rate as usize].1.borrow_mut();
+        let record = limit.record;
+        let key = match RateKey::from_number(record.key) {
+            Some(RateKey::Source) => source_key([1, 2], 0, &record, client),
+            _ => 0,
+        };
+        let full_at = limit.full_at.entry(key).or_default();
+        let taken = Rate::of(&record).take(*full_at, now);
+        taken.map(|then| *full_at = then).is_ok()
     }
 
     /// Puts servers back that were left out, where their time has come.

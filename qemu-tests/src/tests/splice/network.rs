@@ -103,7 +103,10 @@ fn bad_network(count: u32, at_once: u32) {
     }
     let (all, to_front) = (setup.counter("requests"), setup.counter("to_front"));
     println!("{to_front} of {all} requests went to the front");
-    assert!(to_front <= 2 + all / 200);
+    // One that is left out for ten seconds leaves its requests to the front.
+    let left_out = setup.counter("servers_failed");
+    assert!(left_out <= 1, "{left_out}");
+    assert!(left_out > 0 || to_front <= 2 + all / 200);
 }
 
 pub(in super::super) fn bad_networks_lose_nothing() {

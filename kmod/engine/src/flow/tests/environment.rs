@@ -53,6 +53,8 @@ pub(super) struct Packet {
     /// A block of selective acknowledgement.
     pub(super) sack: Option<(u32, u32)>,
     pub(super) data: Vec<u8>,
+    /// The option of the module's own.
+    pub(super) limited: bool,
 }
 
 impl Payload for Packet {
@@ -187,6 +189,7 @@ impl World {
             segment,
             sack,
             data: packet.data[from as usize..to as usize].to_vec(),
+            limited: false,
         }
     }
 
@@ -208,6 +211,7 @@ impl World {
         let mut bytes = [0; LEN_MAX];
         build.write(&mut bytes);
         Packet {
+            limited: build.limited,
             layout: LAYOUTS[0],
             segment: Segment {
                 source: build.source,
@@ -259,6 +263,7 @@ impl Rules for World {
         let front = Target {
             peer: SERVICE,
             method: Method::Front,
+            limited: false,
         };
         if self.setting.eager {
             let list = ["a", "a2"].map(server);
@@ -268,6 +273,7 @@ impl Rules for World {
                     Target {
                         peer,
                         method: self.method(),
+                        limited: false,
                     },
                     Message::OPAQUE,
                 ),
@@ -280,6 +286,13 @@ impl Rules for World {
             _ => return Choice::Go(front, Message::OPAQUE),
         };
         let path = bytes.split(|&byte| byte == b' ').nth(1).unwrap_or_default();
+        if path == b"/over" {
+            let limited = Target {
+                limited: true,
+                ..front
+            };
+            return Choice::Go(limited, head);
+        }
         let pool: &[&str] = match path {
             b"/a" => &["a", "a2"],
             b"/b" => &["b"],
@@ -295,6 +308,7 @@ impl Rules for World {
                 Target {
                     peer,
                     method: self.method(),
+                    limited: false,
                 },
                 head,
             ),

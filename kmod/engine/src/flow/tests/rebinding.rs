@@ -44,6 +44,57 @@ fn a_request_for_another_pool_goes_to_another_server_and_back() {
     );
 }
 
+/// What is over a rate limit goes to the front, which reads in the SYN what it is for; what is not goes on as before.
+#[test]
+fn requests_over_a_limit_go_to_the_front_which_is_told() {
+    bound(
+        "c> PA 29 44 GET/over
+         a< A 29 44
+         f< S 0 limited=true
+         f> SA 0 1
+         f< PA 1 1 GET/over
+         f> PA 1 32 OK:0
+         c< PA 44 60 OK:0
+         c> A 60 82
+         f< A 32 39
+         # The next one, too: the connection is there.
+         c> PA 60 82 GET/over
+         f< PA 32 39 GET/over
+         f> PA 39 63 OK:0
+         c< PA 82 91 OK:0
+         c> A 91 120
+         f< A 63 77
+         # One that is not stays at the server.
+         c> PA 91 120 GET/a
+         f< A 63 77
+         a< PA 29 44 GET/a
+         a> PA 44 57 OK:0
+         c< PA 120 119 OK:0",
+    );
+}
+
+/// A connection that the front has for what it refuses takes nothing else, nor the other way round: both have the same ends, so
+/// the one before is reset.
+#[test]
+fn what_the_front_refuses_and_what_it_serves_do_not_share_a_connection() {
+    run("c> S 0
+         c< SA 0 1
+         c> PA 1 1 GET/over
+         f< S 0 limited=true
+         f> SA 0 1
+         f< PA 1 1 GET/over
+         f> PA 1 32 OK:0
+         c< PA 1 32 OK:0
+         c> A 32 39
+         f< A 32 39
+         c> PA 32 39 GET/none
+         f< A 32 39
+         f< R 32
+         f< S 0 limited=false
+         f> SA 0 1
+         f< PA 1 1 GET/none");
+}
+
 #[test]
 fn a_request_waits_for_the_acknowledgement_of_the_response_before() {
     sent(

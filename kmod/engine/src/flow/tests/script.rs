@@ -239,6 +239,7 @@ impl Script {
         let syn = line.flags.intersects(segment::SYN);
         let option = |name: &str| line.options.get(name);
         Packet {
+            limited: false,
             layout: self.world.setting.layout.unwrap(),
             segment: Segment {
                 source,
@@ -352,6 +353,7 @@ impl Script {
         for (name, value) in &line.options {
             let got = match name.as_str() {
                 "win" => s.window.to_string(),
+                "limited" => packet.limited.to_string(),
                 "ts" => match s.timestamps {
                     Some(t) => format!("{}/{}", t.value, t.echo),
                     None => "none".to_string(),
