@@ -30,6 +30,7 @@ use l7switch_engine::flow::Listener;
 use l7switch_engine::flow::PerLeg;
 use l7switch_engine::flow::Rewrite;
 use l7switch_engine::policy::Host;
+use l7switch_engine::proxy_header::Written;
 
 use super::dispatch::PacketContext;
 use super::flows::Flows;
@@ -294,6 +295,17 @@ impl<'e, 'g> environment::Platform for KernelPlatform<'e, 'g> {
     fn send_built(&mut self, client: &Endpoint, state: &mut ConnState, build: Build) -> bool {
         self.know(client, state, &build.source, &build.destination);
         self.out.build(build)
+    }
+
+    fn send_header(
+        &mut self,
+        client: &Endpoint,
+        state: &mut ConnState,
+        build: Build,
+        header: &Written,
+    ) -> bool {
+        self.know(client, state, &build.source, &build.destination);
+        self.out.header(build, header)
     }
 
     fn send_held(

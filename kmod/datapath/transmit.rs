@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 use l7switch_engine::endpoint::is_ipv4;
-use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::flow;
 use l7switch_engine::flow::segment::Parsed;
 use l7switch_engine::flow::segment::HEADER;
@@ -12,6 +11,8 @@ use l7switch_engine::flow::Build;
 use l7switch_engine::flow::Rewrite;
 use l7switch_engine::flow::Segment;
 use l7switch_engine::flow::LEN_MAX;
+use l7switch_engine::flow::LEN_WITH_HEADER;
+use l7switch_engine::proxy_header::Written;
 
 use crate::shell::net::route::NextHop;
 use crate::shell::net::route::Route;
@@ -45,6 +46,8 @@ struct Added<'g> {
     builds: [Option<Build>; BUILDS],
     /// How many of them there are.
     len: usize,
+    /// One with a PROXY header, which goes behind them.
+    header: Option<(Build, Written)>,
     packets: Held,
 }
 
@@ -104,6 +107,7 @@ impl<'g> Out<'g> {
             ways: [None; 2],
             builds: [None; BUILDS],
             len: 0,
+            header: None,
             packets: Held::new(),
         })
     }
@@ -137,6 +141,14 @@ impl<'g> Out<'g> {
         *place = Some(build);
         added.len = added.len.wrapping_add(1);
         true
+    }
+
+    /// Adds a segment with a PROXY header; `false` where there is one already.
+    pub(super) fn header(&mut self, build: Build, header: &Written) -> bool {
+        let added = self.added();
+        let is_first = added.header.is_none();
+        added.header.get_or_insert((build, *header));
+        is_first
     }
 
     /// Adds a packet of which the data from one offset to another go. `false` where memory is short.
@@ -186,6 +198,10 @@ impl<'g> Added<'g> {
             counts.sent(send(net, self.vrf, build, way, None));
         }
         self.len = 0;
+        if let Some((build, header)) = self.header.take() {
+            let way = self.way(&build.destination.address);
+            counts.sent(send_header(net, self.vrf, &build, &header, way));
+        }
         while let Some(packet) = self.packets.pop() {
             let ends = super::segment::outer(&packet, packet.start().0)
                 .map(|outer| (outer.ip.destination, outer.ip.source));
@@ -206,6 +222,61 @@ pub(super) fn send(
     known: Option<NextHop<'_>>,
     instead: Option<&mut Packet<'_>>,
 ) -> Sent {
+    by_way(net, vrf, build, known, |hop| {
+        let mut build = *build;
+        if build.flags.intersects(SYN) {
+            let ipv4 = is_ipv4(&build.destination.address);
+            let headers = if ipv4 { 40 } else { 60 };
+            // The loopback device's MTU says nothing of the servers' links.
+            let mtu = if hop.is_local() {
+                LOCAL_MTU.min(hop.mtu())
+            } else {
+                hop.mtu()
+            };
+            let most = u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX);
+            build.offer.mss = build.offer.mss.min(most);
+        }
+        let mut bytes = [0u8; LEN_MAX];
+        let len = build.write_unsummed(&[], &mut bytes);
+        match bytes.get(..len) {
+            Some(packet) => hop.send(net, packet, instead),
+            None => Sent::Lost,
+        }
+    })
+}
+
+/// Sends a segment with a PROXY header.
+#[cold]
+#[inline(never)]
+fn send_header(
+    net: &Net,
+    vrf: Vrf,
+    build: &Build,
+    header: &Written,
+    known: Option<NextHop<'_>>,
+) -> Sent {
+    by_way(net, vrf, build, known, |hop| {
+        let mut bytes = [0u8; LEN_WITH_HEADER];
+        let len = build.write_unsummed(header.bytes(), &mut bytes);
+        match bytes.get(..len) {
+            Some(packet) => hop.send(net, packet, None),
+            None => Sent::Lost,
+        }
+    })
+}
+
+/// Sends a segment the way that is known, or that there is.
+#[inline]
+fn by_way(
+    net: &Net,
+    vrf: Vrf,
+    build: &Build,
+    known: Option<NextHop<'_>>,
+    send: impl FnOnce(NextHop<'_>) -> Sent,
+) -> Sent {
+    if let Some(hop) = known {
+        return send(hop);
+    }
     let selector = Selector {
         vrf,
         source_port: build.source.port,
@@ -213,34 +284,9 @@ pub(super) fn send(
         tos: 0,
         mark: 0,
     };
-    let (from, to): (&Endpoint, &Endpoint) = (&build.source, &build.destination);
-    let found;
-    let hop = match known {
-        Some(hop) => hop,
-        None => {
-            let Some(route) = Route::to(net, from.address, to.address, selector) else {
-                return Sent::Lost;
-            };
-            found = route;
-            found.hop()
-        }
-    };
-    let mut build = *build;
-    if build.flags.intersects(SYN) {
-        let headers = if is_ipv4(&to.address) { 40 } else { 60 };
-        // The loopback device's MTU says nothing of the servers' links.
-        let mtu = if hop.is_local() {
-            LOCAL_MTU.min(hop.mtu())
-        } else {
-            hop.mtu()
-        };
-        let most = u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX);
-        build.offer.mss = build.offer.mss.min(most);
-    }
-    let mut bytes = [0u8; LEN_MAX];
-    let len = build.write_unsummed(&mut bytes);
-    match bytes.get(..len) {
-        Some(packet) => hop.send(net, packet, instead),
+    let (from, to) = (&build.source.address, &build.destination.address);
+    match Route::to(net, *from, *to, selector) {
+        Some(route) => send(route.hop()),
         None => Sent::Lost,
     }
 }

@@ -133,6 +133,12 @@ counters! {
     Replays = "replays",
     /// A connection was given up for idleness.
     Idle = "idle",
+    /// A client's PROXY header was read.
+    ProxyHeadersRead = "proxy_headers_read",
+    /// A PROXY header was sent to a server, or to the front.
+    ProxyHeadersSent = "proxy_headers_sent",
+    /// The same one was sent again.
+    ProxyHeadersResent = "proxy_headers_resent",
 }
 
 impl Counter {
@@ -142,6 +148,9 @@ impl Counter {
             Event::Request => Self::Requests,
             Event::Rebind => Self::Rebinds,
             Event::Connect => Self::Connects,
+            Event::ProxyRead => Self::ProxyHeadersRead,
+            Event::ProxySent => Self::ProxyHeadersSent,
+            Event::ProxyResent => Self::ProxyHeadersResent,
             Event::OutOfWindow => Self::OutOfWindow,
             Event::OldTimestamp => Self::OldTimestamps,
             Event::OutOfOrder => Self::OutOfOrder,

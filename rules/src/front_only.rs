@@ -8,8 +8,6 @@ use crate::model::*;
 pub(crate) fn service(model: &Model, service: &Service) -> Option<&'static str> {
     if service.datapath == Datapath::Front {
         Some("the service says datapath = \"front\"")
-    } else if !service.accept_proxy.is_empty() {
-        Some("the front reads the PROXY header")
     } else if service.limits.connections_per_source.is_some() {
         Some("the front counts the connections of each client")
     } else if service.limits.body.is_some() {
@@ -22,7 +20,7 @@ pub(crate) fn service(model: &Model, service: &Service) -> Option<&'static str> 
         Some("the front replaces errors of servers by pages")
     } else if !service.trusted.is_empty() && goes_by_source(model, service) {
         Some(
-            "routes, servers or rate limits go by the client's address, which `trusted` proxies tell in fields",
+            "routes, servers, rate limits or PROXY headers go by the client's address, which `trusted` proxies tell in fields",
         )
     } else {
         None
@@ -66,7 +64,8 @@ fn goes_by_source(model: &Model, service: &Service) -> bool {
                     .rate_limit
                     .as_ref()
                     .is_some_and(|limit| limit.key == RateKey::Source)
-                || pools(model, route).any(|pool| pool.scheduler.hashes_source())
+                || pools(model, route)
+                    .any(|pool| pool.scheduler.hashes_source() || pool.send_proxy.is_some())
         })
 }
 
@@ -111,8 +110,6 @@ fn pool(pool: &Pool) -> Option<&'static str> {
         Some("the front speaks HTTP/2 to its servers")
     } else if pool.tls.is_some() {
         Some("the front speaks TLS to its servers")
-    } else if pool.send_proxy.is_some() {
-        Some("the front sends the PROXY header")
     } else if pool.has_unix_server() {
         Some("a server is a Unix socket")
     } else if pool.is_bounded() {

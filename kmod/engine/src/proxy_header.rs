@@ -4,11 +4,15 @@
 //! Source: "The PROXY protocol, versions 1 & 2" by Willy Tarreau, in HAProxy's documentation.
 
 use core::fmt;
+use core::fmt::Write as _;
 use core::net::IpAddr;
 use core::net::Ipv4Addr;
+use core::net::Ipv6Addr;
 use core::str;
 
+use crate::endpoint::is_ipv4;
 use crate::endpoint::Endpoint;
+use crate::table::codes::ProxyVersion;
 
 /// Longest header that is read, bytes, type-length-values included; nginx takes as much.
 pub const HEADER_MAX: usize = 4096;
@@ -16,19 +20,19 @@ pub const HEADER_MAX: usize = 4096;
 /// What a header of version 1 begins with.
 const V1: &[u8; 6] = b"PROXY ";
 /// Longest line of version 1, bytes, with its end.
-const V1_MAX: usize = 107;
+pub const V1_MAX: usize = 107;
 /// What a header of version 2 begins with.
-pub const V2: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+const V2: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Bytes of version 2 before the addresses.
 const V2_FIXED: usize = 16;
 /// Version 2, and that the sender itself has connected: the connection is its own.
-pub const V2_LOCAL: u8 = 0x20;
+const V2_LOCAL: u8 = 0x20;
 /// Version 2, and that it has connected for a client.
-pub const V2_PROXY: u8 = 0x21;
+const V2_PROXY: u8 = 0x21;
 /// TCP over IPv4.
-pub const V2_TCP4: u8 = 0x11;
+const V2_TCP4: u8 = 0x11;
 /// TCP over IPv6.
-pub const V2_TCP6: u8 = 0x21;
+const V2_TCP6: u8 = 0x21;
 /// Type of the checksum among the type-length-values.
 const CRC32C: u8 = 3;
 
@@ -249,6 +253,104 @@ fn crc32c(bytes: &[u8], zero: usize) -> u32 {
     !crc
 }
 
+/// A header that was written.
+#[derive(Clone, Copy, Debug)]
+pub struct Written {
+    bytes: [u8; V1_MAX],
+    len: u8,
+}
+
+impl Written {
+    const EMPTY: Self = Self {
+        bytes: [0; V1_MAX],
+        len: 0,
+    };
+
+    /// The header.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+
+    /// Its length, bytes.
+    pub const fn size(&self) -> u32 {
+        self.len as u32
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        let from = usize::from(self.len);
+        let place = self
+            .bytes
+            .get_mut(from..)
+            .and_then(|rest| rest.get_mut(..bytes.len()));
+        if let Some(place) = place {
+            for (place, byte) in place.iter_mut().zip(bytes) {
+                *place = *byte;
+            }
+            self.len = u8::try_from(from.wrapping_add(bytes.len())).unwrap_or(self.len);
+        }
+    }
+}
+
+impl fmt::Write for Written {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.put(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// Writes a header that tells of a client's connection; `None`: the connection is the switch's own. Ends of both families are
+/// told as IPv6's, IPv4 as IPv4-mapped.
+pub fn write(version: ProxyVersion, ends: Option<&Ends>) -> Written {
+    let mut to = Written::EMPTY;
+    match (version, ends) {
+        (ProxyVersion::V1, None) => to.put(b"PROXY UNKNOWN\r\n"),
+        (ProxyVersion::V1, Some(ends)) => {
+            // The longest is of 104 bytes, and nothing else can fail.
+            let _ = line(&mut to, ends);
+        }
+        (ProxyVersion::V2, None) => {
+            to.put(V2);
+            to.put(&[V2_LOCAL, 0, 0, 0]);
+        }
+        (ProxyVersion::V2, Some(ends)) => {
+            let addresses = [&ends.source.address, &ends.destination.address];
+            to.put(V2);
+            if is_ipv4(addresses[0]) && is_ipv4(addresses[1]) {
+                to.put(&[V2_PROXY, V2_TCP4, 0, 12]);
+                for address in addresses {
+                    to.put(address.last_chunk::<4>().unwrap_or(&[0; 4]));
+                }
+            } else {
+                to.put(&[V2_PROXY, V2_TCP6, 0, 36]);
+                for address in addresses {
+                    to.put(address);
+                }
+            }
+            to.put(&ends.source.port.to_be_bytes());
+            to.put(&ends.destination.port.to_be_bytes());
+        }
+    }
+    to
+}
+
+/// Version 1.
+fn line(to: &mut Written, ends: &Ends) -> fmt::Result {
+    let [source, destination] = [&ends.source, &ends.destination];
+    match (ipv4(&source.address), ipv4(&destination.address)) {
+        (Some(from), Some(at)) => write!(to, "PROXY TCP4 {from} {at}")?,
+        _ => {
+            let [from, at] = [source, destination].map(|end| Ipv6Addr::from(end.address));
+            write!(to, "PROXY TCP6 {from} {at}")?;
+        }
+    }
+    write!(to, " {} {}\r\n", source.port, destination.port)
+}
+
+fn ipv4(address: &[u8; 16]) -> Option<Ipv4Addr> {
+    let [.., a, b, c, d] = *address;
+    is_ipv4(address).then(|| Ipv4Addr::new(a, b, c, d))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -380,6 +482,55 @@ mod tests {
             (&v2(0x21, 0x11, &[0; HEADER_MAX]), Error::TooLong),
         ] {
             assert_eq!(parse(start), Err(error), "{}", start.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let v4 = |last, port| Endpoint {
+            address: mapped(Ipv4Addr::new(255, 255, 255, last)),
+            port,
+        };
+        let v6 = |last, port| {
+            let mut address = [0x11; 16];
+            address[15] = last;
+            Endpoint { address, port }
+        };
+        for (source, destination, line) in [
+            (
+                v4(1, 65535),
+                v4(2, 0),
+                "PROXY TCP4 255.255.255.1 255.255.255.2 65535 0\r\n",
+            ),
+            (
+                v6(0x12, 65535),
+                v6(0x13, 10_000),
+                "PROXY TCP6 1111:1111:1111:1111:1111:1111:1111:1112 \
+                 1111:1111:1111:1111:1111:1111:1111:1113 65535 10000\r\n",
+            ),
+            (
+                v4(1, 1),
+                v6(0x12, 2),
+                "PROXY TCP6 ::ffff:255.255.255.1 1111:1111:1111:1111:1111:1111:1111:1112 1 2\r\n",
+            ),
+        ] {
+            let ends = Ends {
+                source,
+                destination,
+            };
+            let written = write(ProxyVersion::V1, Some(&ends));
+            assert_eq!(str::from_utf8(written.bytes()).unwrap(), line);
+            for version in [ProxyVersion::V1, ProxyVersion::V2] {
+                let written = write(version, Some(&ends));
+                let header = parse(written.bytes()).unwrap().unwrap();
+                assert_eq!(header.len, written.bytes().len());
+                assert_eq!(header.ends, Some(ends), "{version:?}");
+            }
+        }
+        for version in [ProxyVersion::V1, ProxyVersion::V2] {
+            let written = write(version, None);
+            let header = parse(written.bytes()).unwrap().unwrap();
+            assert_eq!((header.len, header.ends), (written.size() as usize, None));
         }
     }
 }

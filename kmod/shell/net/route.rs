@@ -154,8 +154,7 @@ impl NextHop<'_> {
         unsafe { bindings::l7_route_is_local(self.0.as_ptr()) }
     }
 
-    /// Sends a packet without payload, without passing the hook of local packets: its IP header and its TCP header with
-    /// options. Of these the length, IPv4's identification (unless DF is set), IPv4's header checksum and the TCP checksum
+    /// Sends a packet without passing the hook of local packets: its IP header, its TCP header with options, and few data. Of these the length, IPv4's identification (unless DF is set), IPv4's header checksum and the TCP checksum
     /// are filled in where they are 0. It is lost where they are no such headers, too.
     ///
     /// It may be made of a packet that came in, which the hook has no more then.

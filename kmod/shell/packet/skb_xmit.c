@@ -145,7 +145,7 @@ static bool is_length(const struct dst_entry *dst, unsigned int len)
 		sizeof(struct iphdr) : sizeof(struct ipv6hdr));
 }
 
-/* Makes a packet of the headers of IP and TCP. NULL where they are none of the route's family, or memory is short. */
+/* Makes a packet of the headers of IP and TCP, and few data. NULL where they are none of the route's family, or memory is short. */
 struct sk_buff *l7_skb_build(struct net *net, const struct dst_entry *dst,
 			     const u8 *headers, unsigned int len, u32 mark)
 {

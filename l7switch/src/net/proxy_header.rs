@@ -3,19 +3,14 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::IpAddr;
 use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 
 use l7switch_engine::endpoint::Endpoint;
 use l7switch_engine::proxy_header;
 use l7switch_engine::proxy_header::HEADER_MAX;
-use l7switch_engine::proxy_header::V2;
-use l7switch_engine::proxy_header::V2_LOCAL;
-use l7switch_engine::proxy_header::V2_PROXY;
-use l7switch_engine::proxy_header::V2_TCP4;
-use l7switch_engine::proxy_header::V2_TCP6;
 use l7switch_rules::model::ProxyVersion;
+use l7switch_rules::model::address_bytes;
 use thiserror::Error;
 use tokio::io::AsyncReadExt;
 
@@ -83,57 +78,21 @@ fn address(endpoint: Endpoint) -> SocketAddr {
     SocketAddr::new(address, endpoint.port)
 }
 
+fn endpoint(address: SocketAddr) -> Endpoint {
+    Endpoint {
+        address: address_bytes(address.ip()),
+        port: address.port(),
+    }
+}
+
 /// A header that tells of a client's connection. `None`: the connection is the switch's own.
 pub fn write(version: ProxyVersion, ends: Option<Ends>) -> Vec<u8> {
-    match (version, ends) {
-        (ProxyVersion::V1, None) => b"PROXY UNKNOWN\r\n".to_vec(),
-        (ProxyVersion::V1, Some(ends)) => {
-            let (family, source, destination) = addresses(ends);
-            let (from, to) = (ends.source.port(), ends.destination.port());
-            format!("PROXY {family} {source} {destination} {from} {to}\r\n").into_bytes()
-        }
-        (ProxyVersion::V2, None) => [&V2[..], &[V2_LOCAL, 0, 0, 0]].concat(),
-        (ProxyVersion::V2, Some(ends)) => {
-            let mut header = [&V2[..], &[V2_PROXY]].concat();
-            match (ends.source.ip(), ends.destination.ip()) {
-                (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                    header.extend([V2_TCP4, 0, 12]);
-                    header.extend(source.octets());
-                    header.extend(destination.octets());
-                }
-                (source, destination) => {
-                    header.extend([V2_TCP6, 0, 36]);
-                    header.extend(wide(source).octets());
-                    header.extend(wide(destination).octets());
-                }
-            }
-            header.extend(ends.source.port().to_be_bytes());
-            header.extend(ends.destination.port().to_be_bytes());
-            header
-        }
-    }
-}
-
-/// The family and both addresses as version 1 has them: of one family.
-fn addresses(ends: Ends) -> (&'static str, String, String) {
-    match (ends.source.ip(), ends.destination.ip()) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            ("TCP4", source.to_string(), destination.to_string())
-        }
-        (source, destination) => (
-            "TCP6",
-            wide(source).to_string(),
-            wide(destination).to_string(),
-        ),
-    }
-}
-
-/// An address of IPv6, or the mapped one.
-fn wide(address: IpAddr) -> Ipv6Addr {
-    match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped(),
-        IpAddr::V6(address) => address,
-    }
+    let ends = ends.map(|ends| proxy_header::Ends {
+        source: endpoint(ends.source),
+        destination: endpoint(ends.destination),
+    });
+    let written = proxy_header::write(version, ends.as_ref());
+    written.bytes().to_vec()
 }
 
 #[cfg(test)]

@@ -101,7 +101,7 @@ mod tests {
             limited,
         };
         let mut bytes = [0; LEN_MAX];
-        let len = build.write(&mut bytes);
+        let len = build.write(&[], &mut bytes);
         bytes[..len].to_vec()
     }
 

@@ -242,6 +242,7 @@ pub(crate) fn compile_with(model: &Model, cache: &mut Cache) -> Result<Vec<u8>, 
             hosts.push((text, record));
         }
         let (name, name_len) = writer.text(service.name.as_bytes());
+        let (proxies, _) = source_prefixes::write(&service.accept_proxy, &[], &mut writer);
         writer.push(ServiceRecord {
             name,
             name_len,
@@ -265,6 +266,7 @@ pub(crate) fn compile_with(model: &Model, cache: &mut Cache) -> Result<Vec<u8>, 
             wildcard_labels: to_u32(wildcard_labels),
             routes: first_route,
             routes_len: to_u32(service.routes.len()),
+            proxies,
         });
     }
     automata.write(&mut writer);
@@ -500,6 +502,7 @@ fn pools(model: &Model, writer: &mut Writer) {
             servers,
             servers_len,
             retries: pool.retries.attempts,
+            send_proxy: pool.send_proxy.map_or(0, ProxyVersion::number),
         });
     }
 }

@@ -75,7 +75,7 @@ pub struct Share {
     pub tls: bool,
     /// The PROXY header that servers get.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub send_proxy: Option<ProxyVersion>,
+    pub send_proxy: Option<&'static str>,
     /// Active checks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
@@ -390,7 +390,7 @@ fn share(model: &Model, share: &PoolShare) -> Option<Share> {
             .map(|pool| pool.name.clone()),
         protocol: pool.protocol,
         tls: pool.tls.is_some(),
-        send_proxy: pool.send_proxy,
+        send_proxy: pool.send_proxy.map(ProxyVersion::name),
         health: pool.health.clone(),
         queue: pool.is_bounded().then_some(pool.queue),
         retries: pool.retries.clone(),

@@ -5,7 +5,6 @@ use std::fmt;
 
 use super::Share;
 use crate::model::Probe;
-use crate::model::ProxyVersion;
 use crate::model::ServerProtocol;
 
 impl Share {
@@ -67,11 +66,10 @@ impl Share {
             ServerProtocol::Http2 => Some("HTTP/2"),
             ServerProtocol::Auto => Some("HTTP/2 or HTTP/1"),
         };
-        let proxy = self.send_proxy.map(|version| match version {
-            ProxyVersion::V1 => "a PROXY header (v1)",
-            ProxyVersion::V2 => "a PROXY header (v2)",
-        });
-        let words = [http, self.tls.then_some("TLS"), proxy];
+        let proxy = self
+            .send_proxy
+            .map(|version| format!("a PROXY header ({version})"));
+        let words = [http, self.tls.then_some("TLS"), proxy.as_deref()];
         let words: Vec<_> = words.into_iter().flatten().collect();
         if words.is_empty() {
             return Ok(());

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use l7switch_engine::table::codes::ProxyVersion;
 use serde::Serialize;
 use serde::Serializer;
 
@@ -26,6 +27,7 @@ pub struct Pool {
     /// How packets reach it on the kernel's data path.
     pub forward: Forward,
     /// The PROXY header that connections to its servers begin with.
+    #[serde(serialize_with = "version_name")]
     pub send_proxy: Option<ProxyVersion>,
     /// HTTP towards its servers.
     pub protocol: ServerProtocol,
@@ -140,14 +142,12 @@ pub struct ServerTls {
     pub certificate: Option<Certificate>,
 }
 
-/// Version of the PROXY protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ProxyVersion {
-    /// A line of text.
-    V1,
-    /// Binary.
-    V2,
+#[expect(clippy::ref_option, reason = "serde's signature")]
+fn version_name<S: Serializer>(
+    version: &Option<ProxyVersion>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    version.map(ProxyVersion::name).serialize(serializer)
 }
 
 /// Where a server is.

@@ -28,8 +28,13 @@ use crate::policy::Bound;
 use crate::policy::Forward;
 use crate::policy::RulesetView;
 use crate::policy::Situation;
+use crate::proxy_header;
+use crate::proxy_header::Ends;
 use crate::table::codes::Action;
 use crate::table::codes::Forwarding;
+use crate::table::codes::Protocol;
+use crate::table::codes::ProxyVersion;
+use crate::table::format::PoolRecord;
 use crate::table::format::RouteRecord;
 use crate::table::format::ServiceRecord;
 use crate::table::Fields;
@@ -88,6 +93,56 @@ impl<P: Platform> FlowEnv<'_, P> {
         to.get(..len).unwrap_or_default()
     }
 
+    /// The client's address: that of its PROXY header, if there was one.
+    #[inline]
+    fn source(&self) -> [u8; 16] {
+        let ends = self.state.ends.as_ref();
+        ends.map_or(self.client.address, |ends| ends.source.address)
+    }
+
+    /// The service, if connections of the client's to it begin with a PROXY header.
+    #[inline]
+    fn proxied(&self, service: Option<u32>) -> Option<ServiceRecord> {
+        let table = self.platform.rules().table();
+        let record = table.get::<ServiceRecord>(service?)?;
+        table
+            .is_proxy(&record, self.client.address)
+            .then_some(record)
+    }
+
+    /// Reads the PROXY header that comes before the first request. Nothing but a whole one, with what it is in front of, is
+    /// taken: the front gets every other as it came.
+    #[cold]
+    #[inline(never)]
+    fn read_proxy_header(
+        &mut self,
+        record: &ServiceRecord,
+        ask: &Ask,
+        current: Option<(&Segment, &P::Packet)>,
+    ) -> Choice {
+        let available = self.available(ask.from, current);
+        let read = self.platform.with_buffers(|buffers| {
+            let wanted = available.min(proxy_header::HEADER_MAX);
+            proxy_header::parse(self.assemble(ask.from, wanted, current, buffers.bytes))
+        });
+        let Some(read) = read else {
+            return Choice::Incomplete;
+        };
+        // A server that speaks first waits for nothing more.
+        let is_enough = |len: usize| available > len || record.protocol == Protocol::Tcp.number();
+        match read {
+            Ok(Some(header)) if is_enough(header.len) => {
+                self.state.ends = Some(header.ends.unwrap_or(Ends {
+                    source: self.client,
+                    destination: self.service,
+                }));
+                Choice::Begins(u32::try_from(header.len).unwrap_or(0))
+            }
+            Ok(_) if !ask.last && available < proxy_header::HEADER_MAX => Choice::Incomplete,
+            _ => self.go_to_front(ask, Message::OPAQUE, false),
+        }
+    }
+
     /// By what a head is known again that is all that has come, and lies in one piece: a body behind it would be read in vain.
     #[inline]
     fn key(&self, service: Option<u32>, bytes: &[u8]) -> Option<Key> {
@@ -106,7 +161,7 @@ impl<P: Platform> FlowEnv<'_, P> {
         match self.state.limited.get() {
             Some((of, is_over)) if of == from => is_over,
             _ => {
-                let is_over = !self.platform.takes_token(rate, &self.client.address);
+                let is_over = !self.platform.takes_token(rate, &self.source());
                 self.state.limited.set(Some((from, is_over)));
                 if is_over {
                     self.platform.tally(Tally::RateLimited);
@@ -136,7 +191,7 @@ impl<P: Platform> FlowEnv<'_, P> {
         let Some(record) = table.get::<ServiceRecord>(service) else {
             return (Chosen::Front(Message::OPAQUE), None);
         };
-        let decision = decide(table, service, self.client.address, bytes, buffers);
+        let decision = decide(table, service, self.source(), bytes, buffers);
         let mut message = match &decision.head {
             Some(head) => Message::of(head),
             None => Message::OPAQUE,
@@ -156,7 +211,7 @@ impl<P: Platform> FlowEnv<'_, P> {
         if let Some(key) = key.filter(|_| policy::is_by_head_alone(rules, number)) {
             decisions.keep(key, &message, number);
         }
-        let request = decision.request(self.client.address);
+        let request = decision.request(self.source());
         (self.serve(number, &request, ask, message), Some(number))
     }
 
@@ -204,6 +259,13 @@ impl<P: Platform> FlowEnv<'_, P> {
             || self.platform.is_here(&peer.address)
     }
 
+    /// The PROXY header that connections to a pool's servers begin with.
+    #[inline]
+    fn header_of(&self, pool: u32) -> Option<ProxyVersion> {
+        let pool = self.platform.rules().table().get::<PoolRecord>(pool)?;
+        ProxyVersion::from_number(pool.send_proxy)
+    }
+
     /// `limited`: the front is to refuse it.
     fn go_to_front(&mut self, ask: &Ask, message: Message, limited: bool) -> Choice {
         self.state.chosen = None;
@@ -211,10 +273,12 @@ impl<P: Platform> FlowEnv<'_, P> {
         if ask.active.is_some_and(is_front) && ask.is_limited == limited {
             return Choice::Stay(message);
         }
+        let service = self.state.service(self.platform.rules(), &self.service);
         let target = Target {
             peer: self.service,
             method: Method::Front,
             limited,
+            header: self.proxied(service).map(|_| ProxyVersion::V2),
         };
         Choice::Go(target, message)
     }
@@ -227,6 +291,11 @@ impl<P: Platform> Rules for FlowEnv<'_, P> {
 
     fn choose(&mut self, ask: &Ask, current: Option<(&Segment, &P::Packet)>) -> Choice {
         let service = self.state.service(self.platform.rules(), &self.service);
+        if ask.first && self.state.ends.is_none() {
+            if let Some(record) = self.proxied(service) {
+                return self.read_proxy_header(&record, ask, current);
+            }
+        }
         let answer = self.platform.with_buffers(|buffers| {
             let Buffers {
                 bytes,
@@ -243,7 +312,7 @@ impl<P: Platform> Rules for FlowEnv<'_, P> {
             if let Some((message, route)) =
                 key.and_then(|key| decisions.find(&key, u32::try_from(wanted).ok()?))
             {
-                let request = Request::without_fields(&[], self.client.address);
+                let request = Request::without_fields(&[], self.source());
                 let chosen = self.serve(route, &request, ask, message);
                 return (chosen, Some(route));
             }
@@ -277,11 +346,13 @@ impl<P: Platform> Rules for FlowEnv<'_, P> {
                     self.platform.tally(Tally::ForwardingOff);
                     return self.go_to_front(ask, message, false);
                 }
+                let header = self.header_of(bound.pool);
                 self.state.chosen = Some(bound);
                 let target = Target {
                     peer,
                     method,
                     limited: false,
+                    header,
                 };
                 Choice::Go(target, message)
             }

@@ -2,6 +2,7 @@
 //! Packets of a client that wait for a server, in the order of their bytes.
 
 use crate::flow::segment::Parsed;
+use crate::flow::segment::FIN;
 use crate::flow::seq;
 use crate::flow::Segment;
 
@@ -168,6 +169,26 @@ impl<Q: Queue> HeldPackets<Q> {
         })
     }
 
+    /// Takes the bytes before a sequence number for gone; a FIN behind them waits still.
+    pub(super) fn skip(&mut self, to: u32) {
+        loop {
+            let Some(parsed) = self.queue.iter().next().and_then(|packet| packet.parsed()) else {
+                return;
+            };
+            let segment = parsed.segment;
+            if !seq::before(self.from, to) {
+                return;
+            }
+            let end = segment.data_end();
+            if seq::before(to, end) || segment.is(FIN) {
+                self.from = seq::min(to, end);
+                return;
+            }
+            self.from = end;
+            self.queue.pop();
+        }
+    }
+
     /// Lets go of the first packet; `false` where there is none.
     pub(super) fn discard(&mut self) -> bool {
         self.queue.pop().is_some()
@@ -216,7 +237,6 @@ pub(super) mod tests {
 
     use crate::endpoint::Endpoint;
     use crate::flow::segment::ACK;
-    use crate::flow::segment::FIN;
     use crate::flow::Offer;
 
     /// What every packet's data are from: the byte at a sequence number is that of the number less 1000.
@@ -344,6 +364,26 @@ pub(super) mod tests {
         assert_eq!((held.count(), held.broken()), (1, None));
         assert_eq!(released(&mut held, 1020), [(1010, (3, 10), false)]);
         assert!(held.is_empty() && held.end().is_none());
+    }
+
+    #[test]
+    fn what_is_skipped_is_gone_and_an_end_behind_it_is_not() {
+        let mut held = held();
+        held.skip(1003);
+        assert_eq!(held.run(1004), Some(&b"efghij"[..]));
+        held.skip(1012);
+        assert_eq!(
+            (held.count(), held.run(1011), held.broken()),
+            (1, None, None)
+        );
+        assert_eq!(released(&mut held, 1014), [(1010, (2, 4), true)]);
+        held.skip(1020);
+        assert!(held.is_empty());
+        let end = segment(1020, 10, true);
+        assert!(held.hold((end, MEMORY), &end, 1020, 0));
+        held.skip(1030);
+        assert_eq!((held.end(), held.broken()), (Some(1030), None));
+        assert_eq!(released(&mut held, 1030), [(1020, (10, 10), false)]);
     }
 
     #[test]

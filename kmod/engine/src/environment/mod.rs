@@ -43,7 +43,11 @@ use crate::flow::Segment;
 use crate::flow::Target;
 use crate::policy::Host;
 use crate::policy::RulesetView;
+use crate::proxy_header;
+use crate::proxy_header::Ends;
+use crate::proxy_header::Written;
 use crate::sched;
+use crate::table::codes::ProxyVersion;
 use crate::uri::MAX_HOST;
 
 /// Ports of the switch's own that are tried for one leg.
@@ -140,6 +144,14 @@ pub trait Platform: Host {
         client: &Endpoint,
         state: &mut ConnState<Self::Kept>,
         build: Build,
+    ) -> bool;
+    /// The same with data: a PROXY header.
+    fn send_header(
+        &mut self,
+        client: &Endpoint,
+        state: &mut ConnState<Self::Kept>,
+        build: Build,
+        header: &Written,
     ) -> bool;
     /// Sends a part of a packet's data, rewritten, when the flow is unlocked; `false` where that cannot be.
     fn send_held(
@@ -307,6 +319,14 @@ impl<P: Platform> Legs for FlowEnv<'_, P> {
         *self.state.servers.get_mut(leg) = None;
     }
 
+    fn proxy_header(&self, version: ProxyVersion) -> Written {
+        let own = Ends {
+            source: self.client,
+            destination: self.service,
+        };
+        proxy_header::write(version, Some(self.state.ends.as_ref().unwrap_or(&own)))
+    }
+
     #[inline]
     fn event(&mut self, leg: LegNumber, event: LegEvent) {
         match event {
@@ -361,6 +381,13 @@ impl<P: Platform> Packets for FlowEnv<'_, P> {
         }
     }
 
+    fn emit_header(&mut self, build: Build, header: &Written) {
+        let (platform, state) = (&mut self.platform, &mut *self.state);
+        if !platform.send_header(&self.client, state, build, header) {
+            self.platform.tally(Tally::TxDropped);
+        }
+    }
+
     #[inline]
     fn held_end(&self) -> Option<u32> {
         self.state.held.end()
@@ -408,6 +435,10 @@ impl<P: Platform> Packets for FlowEnv<'_, P> {
                 return;
             }
         }
+    }
+
+    fn skip(&mut self, to: u32) {
+        self.state.held.skip(to);
     }
 
     fn discard(&mut self) {

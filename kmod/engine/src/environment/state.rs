@@ -16,6 +16,7 @@ use crate::policy::Bound;
 use crate::policy::RulesetView;
 use crate::policy::Tried;
 use crate::policy::NOWHERE;
+use crate::proxy_header::Ends;
 use crate::sched;
 
 /// Least memory for one connection's [`UnackedBytes`], if there are some, bytes.
@@ -74,6 +75,8 @@ pub struct ConnState<K: Kept> {
     /// The service, by its position in the rules of `generation`.
     service: Option<u32>,
     generation: u64,
+    /// Whose connection it is, as the PROXY header said that it began with.
+    pub(super) ends: Option<Ends>,
     /// Servers that failed since one took a connection.
     pub(super) tried: Tried,
     /// What a rate limit said last, and of which request, by the number of its first byte: it is asked once, however often the
@@ -93,6 +96,7 @@ impl<K: Kept> ConnState<K> {
             outstanding: OutstandingRoutes::new(),
             service: None,
             generation: 0,
+            ends: None,
             tried: Tried::new(),
             limited: Cell::new(None),
         }

@@ -50,6 +50,7 @@ const fn to(peer: Endpoint, method: Method) -> Target {
         peer,
         method,
         limited: false,
+        header: None,
     }
 }
 

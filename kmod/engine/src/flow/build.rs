@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Segments that the switch itself sends: it opens, acknowledges, ends and resets connections, and sends no data.
+//! Segments that the switch itself sends: it opens, acknowledges, ends and resets connections. Of data it sends no more than PROXY
+//! headers.
 
 use super::checksum::Sum;
 use super::segment::Offer;
@@ -10,13 +11,16 @@ use super::segment::OPTION_EXPERIMENT;
 use super::segment::SYN;
 use crate::endpoint::is_ipv4;
 use crate::endpoint::Endpoint;
+use crate::proxy_header;
 
 /// Longest packet that is built, bytes: IPv6 and TCP with the options of a SYN.
 pub const LEN_MAX: usize = 40 + 20 + 28;
+/// The same with a PROXY header, of a segment without SYN.
+pub const LEN_WITH_HEADER: usize = 40 + 20 + 12 + proxy_header::V1_MAX;
 /// Hop limit of what the switch sends (RFC 1700's default).
 const HOP_LIMIT: u8 = 64;
 
-/// A segment without data. Numbers are in host order.
+/// A segment. Numbers are in host order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Build {
     /// Who it comes from.
@@ -40,12 +44,12 @@ pub struct Build {
 }
 
 /// Bytes of a packet, written one after the other.
-struct Writer<'a> {
-    to: &'a mut [u8; LEN_MAX],
+struct Writer<'a, const MAX: usize> {
+    to: &'a mut [u8; MAX],
     len: usize,
 }
 
-impl Writer<'_> {
+impl<const MAX: usize> Writer<'_, MAX> {
     #[inline(always)]
     fn put<const N: usize>(&mut self, bytes: [u8; N]) {
         let rest = self.to.get_mut(self.len..);
@@ -54,14 +58,28 @@ impl Writer<'_> {
             self.len = self.len.wrapping_add(N);
         }
     }
+
+    #[inline(always)]
+    fn put_all(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let rest = self.to.get_mut(self.len..);
+        if let Some(place) = rest.and_then(|rest| rest.get_mut(..bytes.len())) {
+            for (place, byte) in place.iter_mut().zip(bytes) {
+                *place = *byte;
+            }
+            self.len = self.len.wrapping_add(bytes.len());
+        }
+    }
 }
 
 /// Bytes of a packet that was written.
-fn written(packet: &[u8; LEN_MAX], from: usize, to: usize) -> &[u8] {
+fn written<const MAX: usize>(packet: &[u8; MAX], from: usize, to: usize) -> &[u8] {
     packet.get(from..to).unwrap_or_default()
 }
 
-fn set(packet: &mut [u8; LEN_MAX], at: usize, value: u16) {
+fn set<const MAX: usize>(packet: &mut [u8; MAX], at: usize, value: u16) {
     let place = packet.get_mut(at..).and_then(<[u8]>::first_chunk_mut);
     if let Some(place) = place {
         *place = value.to_be_bytes();
@@ -69,9 +87,9 @@ fn set(packet: &mut [u8; LEN_MAX], at: usize, value: u16) {
 }
 
 impl Build {
-    /// Writes the packet, IP header and checksums included, and gives its length in bytes.
-    pub fn write(&self, to: &mut [u8; LEN_MAX]) -> usize {
-        let len = self.write_unsummed(to);
+    /// Writes the packet with its data, IP header and checksums included, and gives its length in bytes.
+    pub fn write<const MAX: usize>(&self, data: &[u8], to: &mut [u8; MAX]) -> usize {
+        let len = self.write_unsummed(data, to);
         let (tcp_at, addresses) = if is_ipv4(&self.source.address) {
             let mut sum = Sum::default();
             sum.add(written(to, 0, 20));
@@ -90,8 +108,10 @@ impl Build {
     }
 
     /// The same without checksums: their fields are 0.
-    pub fn write_unsummed(&self, to: &mut [u8; LEN_MAX]) -> usize {
-        let tcp_len = 20usize.wrapping_add(self.options_len());
+    #[inline]
+    pub fn write_unsummed<const MAX: usize>(&self, data: &[u8], to: &mut [u8; MAX]) -> usize {
+        let header_len = 20usize.wrapping_add(self.options_len());
+        let tcp_len = header_len.wrapping_add(data.len());
         let mut writer = Writer { to, len: 0 };
         let (source, destination) = (&self.source.address, &self.destination.address);
         if is_ipv4(source) {
@@ -109,12 +129,13 @@ impl Build {
             writer.put(*source);
             writer.put(*destination);
         }
-        self.tcp(&mut writer, tcp_len);
+        self.tcp(&mut writer, header_len);
+        writer.put_all(data);
         writer.len
     }
 
     #[inline(always)]
-    fn tcp(&self, writer: &mut Writer<'_>, len: usize) {
+    fn tcp<const MAX: usize>(&self, writer: &mut Writer<'_, MAX>, len: usize) {
         writer.put(self.source.port.to_be_bytes());
         writer.put(self.destination.port.to_be_bytes());
         writer.put(self.seq.to_be_bytes());
@@ -201,7 +222,7 @@ mod tests {
                 limited: true,
             };
             let mut bytes = [0; LEN_MAX];
-            let len = build.write(&mut bytes);
+            let len = build.write(&[], &mut bytes);
             assert_eq!(len, tcp + 20 + 28);
             assert!(checks(&bytes[..len], addresses, tcp));
             let segment = Segment::read(address, address, &bytes[tcp..len], 0).unwrap();

@@ -398,6 +398,9 @@ impl Flow {
         let Some(leg) = self.active().and_then(|leg| self.toward_server(leg)) else {
             return self.without_server(segment, env);
         };
+        if leg.overlaps_header(segment) {
+            return self.before_header(env);
+        }
         let end = segment.data_end();
         if seq::at_most(end, to) {
             let rewrite = leg.rewrite(segment, 0, segment.payload);
@@ -414,6 +417,18 @@ impl Flow {
         let rewrite = leg.rewrite(segment, 0, bytes);
         self.high = seq::max(self.high, to);
         Verdict::Part(bytes, rewrite)
+    }
+
+    /// Data with the numbers that the leg's PROXY header has, which the server lacks: they would be taken for it. The client has
+    /// been told of them, or they are the header that it sent itself, and sends them again.
+    #[cold]
+    #[inline(never)]
+    fn before_header<E: Env>(&self, env: &mut E) -> Verdict {
+        if let Some(leg) = self.active() {
+            env.count(Event::ProxyResent);
+            self.send_header(leg, env);
+        }
+        absorbed(env)
     }
 
     /// What has been seen before, or a FIN, where no server is connected.

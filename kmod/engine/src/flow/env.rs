@@ -14,6 +14,8 @@ use super::Segment;
 use super::Target;
 use crate::endpoint::Endpoint;
 use crate::fingerprint;
+use crate::proxy_header::Written;
+use crate::table::codes::ProxyVersion;
 
 /// Packets: those that wait, and what is sent.
 pub trait Packets {
@@ -22,6 +24,8 @@ pub trait Packets {
 
     /// Sends a segment of the switch's own, after the flow has been unlocked and in the order of the calls.
     fn emit(&mut self, build: Build);
+    /// The same with data: a PROXY header.
+    fn emit_header(&mut self, build: Build, header: &Written);
 
     /// The end of the held bytes; `None` where nothing is held.
     fn held_end(&self) -> Option<u32>;
@@ -31,6 +35,8 @@ pub trait Packets {
     fn run<'a>(&'a self, at: u32, current: Option<(&Segment, &'a Self::Packet)>) -> &'a [u8];
     /// Sends what is held up to a sequence number: `rewrite` is given each segment with the part of its data that goes.
     fn release(&mut self, to: u32, rewrite: &mut dyn FnMut(&Segment, u32, u32) -> Rewrite);
+    /// Takes what is held before a sequence number for gone: it stays here.
+    fn skip(&mut self, to: u32);
     /// Lets go of what is held.
     fn discard(&mut self);
 
@@ -60,6 +66,8 @@ pub trait Legs {
     fn reserve(&mut self, leg: LegNumber, target: &Target) -> Option<Endpoint>;
     /// Gives them back, and forgets the leg's server.
     fn free(&mut self, leg: LegNumber, was: &Leg);
+    /// The PROXY header that tells a leg's server of the client; the same at every call, once a leg has been begun.
+    fn proxy_header(&self, version: ProxyVersion) -> Written;
     /// Says what has happened on a leg.
     fn event(&mut self, leg: LegNumber, event: LegEvent);
 }

@@ -30,6 +30,7 @@ use super::NO_SCALE;
 use super::SACK;
 use super::TIMESTAMPS;
 use crate::endpoint::Endpoint;
+use crate::table::codes::ProxyVersion;
 
 flags! {
     /// What is so of a leg.
@@ -47,6 +48,8 @@ flags! {
         HEARD = 16,
         /// The front refuses what comes on it: [`Target::limited`].
         LIMITED = 32,
+        /// Its server has not acknowledged all of the PROXY header that the switch sent first.
+        HEADER = 64,
     }
 }
 
@@ -79,6 +82,8 @@ pub struct Leg {
     /// Shift of the server's windows.
     pub(super) scale: u8,
     marks: Marks,
+    /// The PROXY header that it began with.
+    pub(super) header: Option<ProxyVersion>,
     /// From the client's sequence numbers to the leg's.
     pub(super) to_server: u32,
     /// From the server's sequence numbers to those that the client sees.
@@ -87,13 +92,14 @@ pub struct Leg {
     pub(super) clock: u32,
     /// The server's clock, latest, as it tells it: that of its SYN-ACK until it is [`HEARD`].
     pub(super) told: u32,
-    /// The first byte that went to it, since it came into use.
+    /// The first byte that went to it, since it came into use. A PROXY header of the switch's has the numbers before the client's
+    /// first byte.
     pub(super) start: u32,
     /// The first byte that came from it, since it came into use, as the client sees it.
     pub(super) floor: u32,
     /// What the server has acknowledged, in the client's numbers.
     pub(super) acked: u32,
-    /// When the SYN was sent or the leg ended, ms.
+    /// When the SYN was sent or the leg ended, ms. With [`HEADER`] the number behind the header, in the client's numbers.
     pub(super) since: u32,
 }
 
@@ -106,6 +112,7 @@ impl Leg {
         phase: Phase::None,
         scale: NO_SCALE,
         marks: Marks(0),
+        header: None,
         to_server: 0,
         to_client: 0,
         clock: 0,
@@ -123,6 +130,7 @@ impl Leg {
             && self.peer == target.peer
             && self.method == target.method
             && self.is(LIMITED) == target.limited
+            && self.header == target.header
     }
 
     /// Whether a mark is set.
@@ -180,6 +188,12 @@ impl ToServer<'_> {
             };
         }
         rewrite
+    }
+
+    /// Whether a segment has numbers of a PROXY header that the leg's server lacks.
+    #[inline]
+    pub(super) fn overlaps_header(&self, segment: &Segment) -> bool {
+        self.leg.is(HEADER) && segment.payload > 0 && seq::before(segment.seq, self.leg.since)
     }
 
     /// An acknowledgement of the client's with its window, as the leg has them. Before the leg's first byte it ends there,
@@ -391,6 +405,16 @@ impl Flow {
         start: u32,
         env: &mut E,
     ) -> Option<LegNumber> {
+        let mut marks = if target.limited { LIMITED } else { Marks(0) };
+        let start = match target.header {
+            // The front reads the header that the client has sent itself.
+            Some(_) if target.method == Method::Front && self.has(FIRST) => self.first,
+            Some(version) => {
+                marks |= HEADER;
+                start.wrapping_sub(env.proxy_header(version).size())
+            }
+            None => start,
+        };
         // A leg of this very connection that has ended: the server may not have forgotten it. It began before this one by
         // less than a window of numbers.
         let mut to_server = 0;
@@ -412,7 +436,8 @@ impl Flow {
             to_server,
             start,
             acked: start,
-            marks: if target.limited { LIMITED } else { Marks(0) },
+            marks,
+            header: target.header,
             ..Leg::NONE
         };
         self.binding = Some(index);
@@ -442,6 +467,39 @@ impl Flow {
         let leg = *leg;
         let isn = leg.start.wrapping_add(leg.to_server).wrapping_sub(1);
         env.emit(self.for_leg(&leg, isn, 0, SYN));
+    }
+
+    /// Sends the PROXY header of the leg in use: the bytes before the client's first.
+    pub(super) fn send_header<E: Env>(&self, index: LegNumber, env: &mut E) {
+        let (Some(leg), Some(to_server)) = (self.leg(index), self.toward_server(index)) else {
+            return;
+        };
+        let Some(version) = leg.header else {
+            return;
+        };
+        let header = env.proxy_header(version);
+        let seq = leg.since.wrapping_sub(header.size());
+        let (ack, window) = to_server.acknowledge(self.acked, self.window);
+        let build = Build {
+            window,
+            ..self.for_leg(leg, seq.wrapping_add(leg.to_server), ack, ACK | PSH)
+        };
+        env.emit_header(build, &header);
+    }
+
+    /// What the server of the leg in use has acknowledged of its PROXY header, which is sent again where that is not all.
+    /// Whether it is.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn header_acked<E: Env>(&mut self, index: LegNumber, ack: u32, env: &mut E) -> bool {
+        let leg = self.legs.get_mut(index);
+        if !seq::before(ack, leg.since) {
+            leg.marks = leg.marks.difference(HEADER);
+            return true;
+        }
+        env.count(Event::ProxyResent);
+        self.send_header(index, env);
+        false
     }
 
     /// Puts a leg to use for what the client sends from `start` on, which the leg counts as `send_next`, and for what its

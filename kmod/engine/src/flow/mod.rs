@@ -36,6 +36,7 @@ mod unacked;
 
 pub use build::Build;
 pub use build::LEN_MAX;
+pub use build::LEN_WITH_HEADER;
 pub use env::Env;
 pub use env::LegEvent;
 pub use env::Legs;
@@ -66,6 +67,7 @@ use request::Requests;
 use response::Responses;
 
 use crate::endpoint::Endpoint;
+use crate::table::codes::ProxyVersion;
 
 /// In place of a window scale: the option was not used.
 pub(crate) const NO_SCALE: u8 = 0xff;
@@ -101,6 +103,8 @@ pub struct Target {
     pub method: Method,
     /// The front only refuses what comes there: a rate limit was reached. It reads so in the SYN ([`Build::limited`]).
     pub limited: bool,
+    /// The PROXY header that a connection to it begins with.
+    pub header: Option<ProxyVersion>,
 }
 
 /// What becomes of the bytes at a request's start.
@@ -108,6 +112,8 @@ pub struct Target {
 pub enum Choice {
     /// More bytes are needed.
     Incomplete,
+    /// So many bytes are a PROXY header of the client's; its first request begins behind them.
+    Begins(u32),
     /// The request goes where the one before went.
     Stay(Message),
     /// It goes there. (Which may be where another leg of the flow leads.)
@@ -119,6 +125,8 @@ pub enum Choice {
 pub struct Ask {
     /// Sequence number of the request's first byte.
     pub from: u32,
+    /// Nothing has been bound yet: a PROXY header may come first.
+    pub first: bool,
     /// The leg in use, if a request may stay there.
     pub active: Option<LegNumber>,
     /// It leads to the front, which refuses what comes on it ([`Target::limited`]).
@@ -147,6 +155,12 @@ pub enum Event {
     Rebind,
     /// A connection to a server was begun.
     Connect,
+    /// A client's PROXY header was read.
+    ProxyRead,
+    /// A PROXY header was sent to a server, or to the front.
+    ProxySent,
+    /// The same one was sent again.
+    ProxyResent,
     /// A segment outside of what its connection may send now.
     OutOfWindow,
     /// Old by its timestamp (RFC 7323, 5: PAWS).
@@ -248,7 +262,7 @@ pub struct Flow {
     binding: Option<LegNumber>,
     /// The leg that was in use last.
     latest: Option<LegNumber>,
-    /// SYNs sent for the leg that is being opened.
+    /// SYNs sent for the leg that is being opened; then how often time has come to send its PROXY header again.
     tries: u8,
     /// Shift of the client's windows, and of those advertised to it.
     client_scale: u8,

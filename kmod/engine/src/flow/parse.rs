@@ -140,20 +140,31 @@ impl Flow {
             // One head at a time is remembered.
             return false;
         }
-        let from = self.requests.at;
         let active = self.active().filter(|&leg| {
             self.leg(leg)
                 .is_some_and(|leg| leg.is_open() && !leg.is(ENDED))
         });
-        let ask = Ask {
+        let from = self.requests.at;
+        let mut ask = Ask {
             from,
+            first: self.has(FIRST),
             active,
             is_limited: active
                 .and_then(|leg| self.leg(leg))
                 .is_some_and(|leg| leg.is(LIMITED)),
             last: last || end.wrapping_sub(from) >= HOLD_MAX || env.held_count() >= HOLD_SEGMENTS,
         };
-        match env.choose(&ask, current) {
+        let mut choice = env.choose(&ask, current);
+        if let Choice::Begins(len) = choice {
+            env.count(Event::ProxyRead);
+            self.requests.at = from.wrapping_add(len);
+            ask.from = self.requests.at;
+            choice = env.choose(&ask, current);
+        }
+        let from = ask.from;
+        match choice {
+            // One header is read, and no more.
+            Choice::Begins(_) => false,
             Choice::Incomplete => {
                 if env.held_end().is_none() && self.responses.idle() {
                     self.asked = env.now();

@@ -4,6 +4,7 @@
 use super::client::NEAR;
 use super::leg::Phase;
 use super::leg::ENDED;
+use super::leg::HEADER;
 use super::leg::HEARD;
 use super::leg::SPOILED;
 use super::leg::USED;
@@ -132,8 +133,14 @@ impl Flow {
             leg.told = timestamps.value;
         }
         let (start, send_next) = (leg.start, leg.start.wrapping_add(leg.to_server));
+        let header = leg.header.filter(|_| leg.is(HEADER));
         self.binding = None;
         self.put_to_use(index, start, send_next, segment.seq.wrapping_add(1));
+        // A PROXY header of the client's stays here, and one of the switch's goes before its first byte.
+        let header = header.map_or(0, |version| env.proxy_header(version).size());
+        let first = start.wrapping_add(header);
+        self.high = seq::max(self.high, first);
+        env.skip(first);
         if self.client_scale == NO_SCALE {
             // Nobody scales: the option was not sent.
             self.leg_mut(index).scale = NO_SCALE;
@@ -149,6 +156,12 @@ impl Flow {
             self.limit = self.limit.min(largest);
         }
         env.event(index, LegEvent::Connected(largest));
+        if header > 0 {
+            self.leg_mut(index).since = first;
+            self.tries = 0;
+            env.count(Event::ProxySent);
+            self.send_header(index, env);
+        }
         if env.held_end().is_some() {
             self.parse_requests(None, false, env);
             return;
@@ -160,7 +173,8 @@ impl Flow {
             }
             self.take_back(env);
         }
-        if let Some(&leg) = self.leg(index) {
+        // A header says that, too.
+        if let Some(&leg) = self.leg(index).filter(|_| header == 0) {
             env.emit(self.for_leg(&leg, send_next, segment.seq.wrapping_add(1), ACK));
         }
     }
@@ -209,6 +223,11 @@ impl Flow {
         if segment.is(SYN) {
             // The acknowledgement of its SYN was lost; or it is another's, and shows in the answer (RFC 5961, 4). That one may
             // be repeated for ever, and is no sign of life of this connection.
+            if leg.is(HEADER) {
+                env.count(Event::ProxyResent);
+                self.send_header(index, env);
+                return Verdict::Drop;
+            }
             let (seq, ack) = (self.high, self.acked.wrapping_sub(leg.to_client));
             env.emit(self.for_leg(&leg, seq.wrapping_add(leg.to_server), ack, ACK));
             return Verdict::Drop;
@@ -254,6 +273,12 @@ impl Flow {
             if !env.unacked().is_empty() {
                 unacked::trim(env, ack);
             }
+        }
+        let has_header = self.leg(index).is_none_or(|leg| !leg.is(HEADER));
+        if !has_header && !self.header_acked(index, ack, env) && segment.is_empty() {
+            // It says nothing of what the client has sent.
+            env.count(Event::Absorbed);
+            return Verdict::Drop;
         }
         let end = start.wrapping_add(segment.payload);
         if segment.payload > 0 {

@@ -13,6 +13,7 @@ mod closing;
 mod environment;
 mod heads;
 mod opening;
+mod proxying;
 mod rebinding;
 mod receivers;
 mod resets;
@@ -24,5 +25,5 @@ use super::*;
 
 #[test]
 fn a_flow_is_small() {
-    assert!(size_of::<Flow>() <= 320, "{} bytes", size_of::<Flow>());
+    assert!(size_of::<Flow>() <= 328, "{} bytes", size_of::<Flow>());
 }

@@ -2,6 +2,7 @@
 //! What happens because nothing does.
 
 use super::leg::Phase;
+use super::leg::HEADER;
 use super::milliseconds;
 use super::seq;
 use super::Env;
@@ -15,6 +16,9 @@ use super::OWN_FIN;
 use super::RESET;
 use super::SERVER_FIN;
 
+/// How often a PROXY header is sent again where nothing comes at all; each time after twice as long, from a second on
+/// (RFC 6298, 5.5).
+const HEADERS: u8 = 6;
 /// How long the answer to a SYN is waited for before it is sent again, ms (RFC 6298, 2.1).
 const SYN_MS: u32 = 1_000;
 /// SYNs that are sent to a server.
@@ -56,6 +60,9 @@ impl Flow {
                 _ if held && self.responses.idle() => {
                     return milliseconds(self.asked).wrapping_add(HEAD_MS);
                 }
+                (None, Some(leg)) if self.lacks_header(leg) => {
+                    SYN_MS.wrapping_shl(u32::from(self.tries))
+                }
                 (None, None) if self.has(OWN_FIN) && self.acked != self.to_client => FIN_MS,
                 (None, None) if !self.has(OWN_FIN) => IDLE_MS,
                 _ if self.outstanding() > 0 => OPEN_MS,
@@ -64,6 +71,12 @@ impl Flow {
             },
         };
         self.seen.wrapping_add(idle)
+    }
+
+    /// Whether the server of a leg has not acknowledged its PROXY header.
+    #[inline]
+    fn lacks_header(&self, leg: LegNumber) -> bool {
+        self.leg(leg).is_some_and(|leg| leg.is(HEADER))
     }
 
     /// Does what time has come for. The flow may be [`State::Dead`] then.
@@ -83,6 +96,14 @@ impl Flow {
         if self.state == State::Closing {
             self.finish(env);
             return;
+        }
+        if let Some(index) = self.active().filter(|&leg| self.lacks_header(leg)) {
+            if self.tries < HEADERS {
+                self.tries = self.tries.saturating_add(1);
+                env.count(Event::ProxyResent);
+                self.send_header(index, env);
+                return;
+            }
         }
         if env.held_end().is_some() && self.responses.idle() {
             // A head that is too slow. What the front makes of it is the front's.

@@ -31,6 +31,13 @@ numbered! {
         /// The route: all requests share one.
         Route = 1 "route",
     }
+    /// A version of the PROXY protocol ([`PoolRecord::send_proxy`](super::format::PoolRecord::send_proxy)).
+    ProxyVersion: u32 {
+        /// A line of text.
+        V1 = 1 "v1",
+        /// In binary.
+        V2 = 2 "v2",
+    }
     /// How packets get to a pool's servers ([`PoolRecord::forward`](super::format::PoolRecord::forward)).
     Forwarding: u32 {
         /// From the client's address.

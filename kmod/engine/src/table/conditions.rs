@@ -11,6 +11,7 @@ use super::codes::ValueKind;
 use super::format::ConditionRecord;
 use super::format::IntervalRecord;
 use super::format::RouteRecord;
+use super::format::ServiceRecord;
 use super::format::SourcesRecord;
 use super::format::ValueRecord;
 use super::Budget;
@@ -167,6 +168,20 @@ impl<B: Deref<Target = [u8]>> Table<B> {
                 found == matches!(test, ConditionTest::AnyOf)
             }
         })
+    }
+
+    /// Whether connections of a peer to a service begin with a PROXY header.
+    #[inline]
+    pub fn is_proxy(&self, service: &ServiceRecord, peer: [u8; 16]) -> bool {
+        service.proxies != 0 && self.is_among(service.proxies.wrapping_sub(1), peer)
+    }
+
+    /// Whether one of some prefixes holds an address.
+    #[cold]
+    #[inline(never)]
+    fn is_among(&self, sources: u32, address: [u8; 16]) -> bool {
+        self.get::<SourcesRecord>(sources)
+            .is_some_and(|sources| self.source_prefix(&sources, address) > 0)
     }
 
     /// Length + 1 of the longest of a route's source prefixes that holds an address, or 0.

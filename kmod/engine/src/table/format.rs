@@ -81,7 +81,7 @@ pub const TRANSITIONS: usize = 1;
 
 records! {
     /// A virtual service.
-    ServiceRecord = 2, 11 {
+    ServiceRecord = 2, 12 {
         /// Name in the bytes.
         name, name_len,
         /// [`Protocol`](super::codes::Protocol).
@@ -98,6 +98,8 @@ records! {
         wildcard_labels,
         /// Range of [`RouteRecord`]s, in the order of the file.
         routes, routes_len,
+        /// [`SourcesRecord`] of the peers whose connections begin with a PROXY header: index + 1, or 0.
+        proxies,
     }
     /// An address that a service listens on.
     ListenRecord = 3, 5 {
@@ -247,7 +249,7 @@ records! {
         matched,
     }
     /// A pool.
-    PoolRecord = 18, 11 {
+    PoolRecord = 18, 12 {
         /// Name in the bytes.
         name, name_len,
         /// Scheduler: [`Kind`](crate::sched::Kind).
@@ -264,6 +266,8 @@ records! {
         servers, servers_len,
         /// Other servers tried when one does not answer.
         retries,
+        /// Header that connections to its servers begin with: [`ProxyVersion`](super::codes::ProxyVersion), or 0.
+        send_proxy,
     }
     /// A real server of a pool.
     ServerRecord = 19, 6 {

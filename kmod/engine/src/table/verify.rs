@@ -10,6 +10,7 @@ use super::codes::Datapath;
 use super::codes::Forwarding;
 use super::codes::HashKey;
 use super::codes::Protocol;
+use super::codes::ProxyVersion;
 use super::codes::RateKey;
 use super::codes::ValueKind;
 use super::format::*;
@@ -200,6 +201,7 @@ impl<B: Deref<Target = [u8]>> Table<B> {
                 && Datapath::from_number(s.datapath).is_some()
                 && b.range::<ListenRecord>(s.listens, s.listens_len)
                 && b.maybe::<PathsRecord>(s.any_host)
+                && b.maybe::<SourcesRecord>(s.proxies)
                 && b.range::<RouteRecord>(s.routes, s.routes_len)
         })?;
         b.each(|_, l: ListenRecord| l.port <= 0xffff)?;
@@ -331,6 +333,7 @@ impl<B: Deref<Target = [u8]>> Table<B> {
                 && b.text(p.key_name, p.key_name_len)
                 && Forwarding::from_number(p.forward).is_some()
                 && b.range::<ServerRecord>(p.servers, p.servers_len)
+                && (p.send_proxy == 0 || ProxyVersion::from_number(p.send_proxy).is_some())
         })?;
         b.each(|_, s: ServerRecord| s.port <= 0xffff && s.weight <= 0xffff)?;
         b.each(|_, s: ShareRecord| b.index::<PoolRecord>(s.pool))

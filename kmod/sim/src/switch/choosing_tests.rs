@@ -132,6 +132,7 @@ impl Switch {
         };
         let ask = Ask {
             from: SEQ,
+            first: coming.active.is_none(),
             is_limited: false,
             active: coming.active.map(|_| LegNumber::First),
             last: coming.last,
@@ -283,6 +284,7 @@ fn what_is_not_whole_waits_until_no_more_can_wait() {
                 },
                 method: Method::Front,
                 limited: false,
+                header: None,
             };
             assert_eq!(
                 choose(true),

@@ -672,7 +672,7 @@ impl Switch {
 
 fn write(build: &Build, out: &mut Vec<Vec<u8>>) {
     let mut bytes = [0; LEN_MAX];
-    let len = build.write(&mut bytes);
+    let len = build.write(&[], &mut bytes);
     out.push(bytes[..len].to_vec());
 }
 

@@ -20,6 +20,7 @@ use l7switch_engine::flow::Build;
 use l7switch_engine::flow::Checksum;
 use l7switch_engine::flow::Event;
 use l7switch_engine::flow::HOLD_MAX;
+use l7switch_engine::flow::LEN_WITH_HEADER;
 use l7switch_engine::flow::LegNumber;
 use l7switch_engine::flow::Listener;
 use l7switch_engine::flow::Rewrite;
@@ -27,6 +28,7 @@ use l7switch_engine::flow::cookie::EPOCH_SECONDS;
 use l7switch_engine::flow::milliseconds;
 use l7switch_engine::flow::segment::Parsed;
 use l7switch_engine::policy::Host;
+use l7switch_engine::proxy_header::Written;
 use l7switch_engine::uri::MAX_HOST;
 
 use super::packet::Owned;
@@ -287,6 +289,13 @@ impl<'a> environment::Platform for Carrier<'a> {
 
     fn send_built(&mut self, _: &Endpoint, _: &mut State, build: Build) -> bool {
         self.emitted.push(build);
+        true
+    }
+
+    fn send_header(&mut self, _: &Endpoint, _: &mut State, build: Build, header: &Written) -> bool {
+        let mut bytes = [0; LEN_WITH_HEADER];
+        let len = build.write(header.bytes(), &mut bytes);
+        self.out.push(bytes[..len].to_vec());
         true
     }
 

@@ -266,6 +266,16 @@ impl Platform for Fake {
         true
     }
 
+    fn send_header(
+        &mut self,
+        _: &Endpoint,
+        _: &mut ConnState<Tested>,
+        _: Build,
+        _: &Written,
+    ) -> bool {
+        true
+    }
+
     fn send_held(
         &mut self,
         _: &Endpoint,

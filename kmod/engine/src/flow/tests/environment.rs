@@ -10,6 +10,8 @@ use super::super::*;
 use crate::fingerprint;
 use crate::http1::HeadParser;
 use crate::http1::Limits;
+use crate::proxy_header;
+use crate::proxy_header::Written;
 
 pub(super) const CLIENT: Endpoint = endpoint(1, 40_000);
 pub(super) const SERVICE: Endpoint = endpoint(2, 80);
@@ -30,6 +32,15 @@ pub(super) fn server(name: &str) -> Endpoint {
         "f" => SERVICE,
         _ => panic!("no server {name}"),
     }
+}
+
+/// The PROXY header of the client's connection.
+pub(super) fn header(version: ProxyVersion) -> Written {
+    let ends = proxy_header::Ends {
+        source: CLIENT,
+        destination: SERVICE,
+    };
+    proxy_header::write(version, Some(&ends))
 }
 
 /// How long the pieces are in which a packet's data lie, in turn, bytes.
@@ -92,6 +103,9 @@ pub(super) struct Setting {
     pub(super) unacked: usize,
     /// Servers are reached from an address and port of the switch's.
     pub(super) fullnat: bool,
+    /// Clients begin with a PROXY header, and servers get one.
+    pub(super) accept_proxy: bool,
+    pub(super) send_proxy: Option<ProxyVersion>,
     /// How the data of the packets lie that come; `None`: the script runs with each layout.
     pub(super) layout: Option<Layout>,
 }
@@ -107,6 +121,8 @@ impl Default for Setting {
             unacked: 4096,
             fullnat: false,
             layout: None,
+            accept_proxy: false,
+            send_proxy: None,
         }
     }
 }
@@ -125,6 +141,8 @@ pub(super) struct World {
     pub(super) events: BTreeMap<String, u32>,
     pub(super) started: u32,
     pub(super) finished: u32,
+    /// The client's PROXY header was read.
+    pub(super) has_begun: bool,
 }
 
 impl World {
@@ -209,7 +227,7 @@ impl World {
 
     pub(super) fn built(build: &Build) -> Packet {
         let mut bytes = [0; LEN_MAX];
-        build.write(&mut bytes);
+        build.write(&[], &mut bytes);
         Packet {
             limited: build.limited,
             layout: LAYOUTS[0],
@@ -264,7 +282,18 @@ impl Rules for World {
             peer: SERVICE,
             method: Method::Front,
             limited: false,
+            header: self.setting.accept_proxy.then_some(ProxyVersion::V2),
         };
+        if self.setting.accept_proxy && ask.first && !self.has_begun {
+            return match proxy_header::parse(&bytes) {
+                Ok(Some(header)) if bytes.len() > header.len || self.setting.eager => {
+                    self.has_begun = true;
+                    Choice::Begins(header.len as u32)
+                }
+                Ok(_) if !ask.last => Choice::Incomplete,
+                _ => Choice::Go(front, Message::OPAQUE),
+            };
+        }
         if self.setting.eager {
             let list = ["a", "a2"].map(server);
             let next = list.iter().find(|peer| !self.tried.contains(peer));
@@ -274,6 +303,7 @@ impl Rules for World {
                         peer,
                         method: self.method(),
                         limited: false,
+                        header: self.setting.send_proxy,
                     },
                     Message::OPAQUE,
                 ),
@@ -309,6 +339,7 @@ impl Rules for World {
                     peer,
                     method: self.method(),
                     limited: false,
+                    header: self.setting.send_proxy,
                 },
                 head,
             ),
@@ -327,6 +358,10 @@ impl Legs for World {
 
     fn free(&mut self, leg: LegNumber, was: &Leg) {
         assert_eq!(self.legs.get_mut(leg).take(), Some(was.peer), "freed twice");
+    }
+
+    fn proxy_header(&self, version: ProxyVersion) -> Written {
+        header(version)
     }
 
     fn event(&mut self, leg: LegNumber, event: LegEvent) {
@@ -354,6 +389,13 @@ impl Packets for World {
 
     fn emit(&mut self, build: Build) {
         self.emitted.push(build);
+    }
+
+    fn emit_header(&mut self, build: Build, header: &Written) {
+        let mut packet = Self::built(&build);
+        packet.segment.payload = header.size();
+        packet.data = header.bytes().to_vec();
+        self.out.push(packet);
     }
 
     fn held_end(&self) -> Option<u32> {
@@ -389,6 +431,13 @@ impl Packets for World {
                 self.held.push(held);
             }
         }
+    }
+
+    fn skip(&mut self, to: u32) {
+        self.held.retain_mut(|held| {
+            held.from = seq::max(held.from, seq::min(to, held.packet.segment.data_end()));
+            held.from != held.packet.segment.data_end() || held.packet.segment.is(segment::FIN)
+        });
     }
 
     fn discard(&mut self) {

@@ -540,7 +540,7 @@ fn what_the_switch_builds_is_a_right_packet() {
                 limited: true,
             };
             let mut bytes = [0; LEN_MAX];
-            let len = build.write(&mut bytes);
+            let len = build.write(&[], &mut bytes);
             let tcp = if v6 { 40 } else { 20 };
             assert_eq!(tcp_check(&bytes[..len], tcp), 0);
             let header = &bytes[tcp..len];

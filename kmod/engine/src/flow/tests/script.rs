@@ -15,7 +15,7 @@
 //! wraps, and with data that lie in one piece, in pages, and cut anywhere.
 //!
 //! Data are words: `GET/a` and `HEAD/a` are requests, `POST/a:100` is one with a body of so many bytes of which the head
-//! only is meant, `OK:5` a response of so many bytes, `x:20` so many bytes, `'…'` a literal; a part is `GET/a[0..10]`.
+//! only is meant, `OK:5` a response of so many bytes, `V1` (37 bytes) and `V2` (28) a PROXY header, `x:20` so many bytes, `'…'` a literal; a part is `GET/a[0..10]`.
 
 use core::fmt::Write;
 use std::collections::BTreeMap;
@@ -26,6 +26,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::super::*;
+use super::environment::header;
 use super::environment::server;
 use super::environment::Held;
 use super::environment::Packet;
@@ -111,6 +112,8 @@ fn data(word: &str) -> Vec<u8> {
     }
     let length: usize = number.parse().unwrap();
     let mut bytes = match name {
+        "V1" => header(ProxyVersion::V1).bytes().to_vec(),
+        "V2" => header(ProxyVersion::V2).bytes().to_vec(),
         "OK" => format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").into_bytes(),
         "x" => Vec::new(),
         _ => panic!("no data {word}"),
@@ -176,6 +179,7 @@ impl Script {
                 events: BTreeMap::new(),
                 started: 0,
                 finished: 0,
+                has_begun: false,
             },
             flow: None,
             client_isn,
@@ -618,6 +622,7 @@ fn words_are_what_they_say() {
     assert_eq!(data("GET/a[4..6]"), b"/a");
     assert_eq!(data("'a_b\\r\\n'"), b"a b\r\n");
     assert_eq!(vec![b'x'; 3], data("x:3"));
+    assert_eq!((data("V1").len(), data("V2").len()), (37, 28));
 }
 
 #[test]
