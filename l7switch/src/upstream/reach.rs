@@ -19,6 +19,7 @@ use super::http2::Connections;
 use super::http2::Offer;
 use super::http2::Place;
 use super::stream::ServerStream;
+use super::tls::ClientTls;
 use super::tls::Manner;
 use crate::net::clock::now_ns;
 
@@ -70,6 +71,24 @@ impl Reach {
             patience,
         )
         .await?;
+        Ok(connected.stream)
+    }
+
+    /// A connection of its own for HTTP/1.1, whatever HTTP its pool speaks.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
+    pub(super) async fn connect_http1(
+        &self,
+        address: &ServerAddress,
+        told: Option<Told>,
+        patience: Duration,
+    ) -> Result<ServerStream, ConnectError> {
+        let manner = self.manner.load_full();
+        let tls = manner.tls.as_ref().map(ClientTls::for_http1);
+        let http1 = ServerProtocol::Http1;
+        let connected = connect(address, told, tls.as_ref(), http1, patience).await?;
         Ok(connected.stream)
     }
 

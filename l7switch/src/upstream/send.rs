@@ -13,6 +13,7 @@ use http::StatusCode;
 use l7switch_engine::http1::ResponseHead;
 use l7switch_engine::policy::may_retry;
 use l7switch_rules::model::RetryRule;
+use l7switch_rules::model::ServerProtocol;
 use tokio::io::AsyncWrite;
 
 use super::connect::ConnectError;
@@ -169,7 +170,14 @@ pub async fn send<F: Feed>(
                 // Boxed, as what is rare.
                 None => {
                     let patience = timer.within_limit(config.connect_timeout);
-                    match Box::pin(server.connect(message.told, patience)).await {
+                    // Every server of HTTP/1 can be asked for an upgrade; few take WebSockets by HTTP/2.
+                    let apart = message.is_upgrade && config.protocol == ServerProtocol::Auto;
+                    let connected = if apart {
+                        Box::pin(server.connect_http1(message.told, patience)).await
+                    } else {
+                        Box::pin(server.connect(message.told, patience)).await
+                    };
+                    match connected {
                         Ok(connection) => Link::new(connection, message.told.as_ref()),
                         Err(error) => {
                             if timer.is_over() && patience < FAIR.min(config.connect_timeout) {

@@ -226,7 +226,22 @@ impl RealServer {
         }
     }
 
-    /// A connection of its own within `patience`, whatever HTTP its pool speaks.
+    /// A connection of its own for HTTP/1.1 within `patience`, whatever HTTP its pool speaks.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
+    pub async fn connect_http1(
+        &self,
+        told: Option<Told>,
+        patience: Duration,
+    ) -> Result<ServerStream, ConnectError> {
+        self.reach
+            .connect_http1(&self.address, told, patience)
+            .await
+    }
+
+    /// A connection of its own within `patience`, on which HTTP is nobody's affair here.
     ///
     /// # Errors
     ///

@@ -80,6 +80,8 @@ impl Manner {
 #[derive(Clone)]
 pub(super) struct ClientTls {
     connector: TlsConnector,
+    /// The same, where HTTP/1.1 is to be spoken whatever the pool's protocol is.
+    http1: TlsConnector,
     /// Whom their certificates must name, and what is sent as server name; absent: each its own address.
     name: Option<ServerName<'static>>,
 }
@@ -118,14 +120,25 @@ impl ClientTls {
             ServerProtocol::Auto => &[b"h2", b"http/1.1"],
         };
         config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
+        let mut http1 = config.clone();
+        http1.alpn_protocols = vec![b"http/1.1".to_vec()];
         let name = rules.server_name.as_deref().map(|name| {
             ServerName::try_from(name.to_owned())
                 .map_err(|_| rustls::Error::General(format!("`{name}` is not a server name")))
         });
         Ok(Self {
             connector: TlsConnector::from(Arc::new(config)),
+            http1: TlsConnector::from(Arc::new(http1)),
             name: name.transpose()?,
         })
+    }
+
+    /// The same for HTTP/1.1.
+    pub(super) fn for_http1(&self) -> Self {
+        Self {
+            connector: self.http1.clone(),
+            ..self.clone()
+        }
     }
 
     /// Shakes hands.

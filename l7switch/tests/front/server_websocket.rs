@@ -15,7 +15,13 @@ use h2::server::SendResponse;
 use http::Request;
 use http::Response;
 use l7switch::Switch;
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::PrivateKeyDer;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use crate::support::Raw;
 use crate::support::Server;
@@ -27,6 +33,7 @@ use crate::support::soon;
 use crate::support::start;
 use crate::support::status;
 use crate::support::until;
+use crate::tls::certificate;
 use crate::websocket::connect;
 use crate::websocket::open;
 use crate::websocket::opening;
@@ -279,4 +286,72 @@ async fn servers_of_http1_are_asked_for_an_upgrade() {
     assert_eq!(status(&head), 400);
     let head = server.heads().pop().unwrap();
     assert_eq!(field(&head, "upgrade").as_deref(), Some("WebSocket"));
+}
+
+/// A server of TLS that speaks both, and takes WebSockets in HTTP/1.1 only, as most do.
+async fn speaks_both() -> SocketAddr {
+    let pair = certificate(&["server.example"]);
+    let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![pair.cert.der().clone()], key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = socket.accept().await.unwrap();
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            tokio::spawn(async move {
+                if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                    let mut connection = h2::server::handshake(stream).await.unwrap();
+                    while let Some(Ok((request, respond))) = connection.accept().await {
+                        let (parts, content) = request.into_parts();
+                        tokio::spawn(answer(
+                            parts.uri.path().to_owned(),
+                            content,
+                            respond,
+                            Arc::default(),
+                        ));
+                    }
+                    return;
+                }
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await.unwrap());
+                }
+                let answer = format!(
+                    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                     Sec-WebSocket-Accept: {ACCEPT}\r\n\r\nfirst;"
+                );
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                stream.flush().await.unwrap();
+                let mut asked = [0; 5];
+                stream.read_exact(&mut asked).await.unwrap();
+                stream.write_all(&asked).await.unwrap();
+                stream.shutdown().await.unwrap();
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_server_that_may_be_asked_in_either_is_asked_for_upgrades_in_http1() {
+    let pool = "protocol = \"auto\"\ntls = { verify = false }";
+    let switch = start(&simple(&[speaks_both().await], "", pool));
+    for _ in 0..2 {
+        // Requests go by HTTP/2.
+        assert_eq!(get(address(&switch, "web"), "/").await.2, b"stay");
+        let (mut client, head) = upgrade(&switch, "/chat").await;
+        assert_eq!(status(&head), 101, "{head}");
+        assert_eq!(client.exactly(6).await, b"first;");
+        client.send("hello").await;
+        assert_eq!(client.exactly(5).await, b"hello");
+    }
+    assert_eq!(refused(&switch), []);
 }
