@@ -269,6 +269,7 @@ impl<P: Platform> FlowEnv<'_, P> {
     /// `limited`: the front is to refuse it.
     fn go_to_front(&mut self, ask: &Ask, message: Message, limited: bool) -> Choice {
         self.state.chosen = None;
+        self.state.unforwarded = false;
         let is_front = |leg| self.state.server(leg).is_none();
         if ask.active.is_some_and(is_front) && ask.is_limited == limited {
             return Choice::Stay(message);
@@ -343,8 +344,9 @@ impl<P: Platform> Rules for FlowEnv<'_, P> {
             Chosen::Go(bound, method, message) => {
                 let peer = scheduled(&bound.server).endpoint();
                 if !self.forwards(&peer) {
-                    self.platform.tally(Tally::ForwardingOff);
-                    return self.go_to_front(ask, message, false);
+                    let choice = self.go_to_front(ask, message, false);
+                    self.state.unforwarded = true;
+                    return choice;
                 }
                 let header = self.header_of(bound.pool);
                 self.state.chosen = Some(bound);

@@ -60,7 +60,7 @@ pub enum Tally {
     ToFront,
     /// A request went to the front to be refused, since a rate limit of its route's was reached.
     RateLimited,
-    /// A server was not used since this host forwards no packets.
+    /// A request went to the front since this host forwards no packets.
     ForwardingOff,
     /// A server was not used since the addresses and ports of a connection to it are taken.
     TupleInUse,
@@ -336,7 +336,12 @@ impl<P: Platform> Legs for FlowEnv<'_, P> {
                         scheduled(&bound.server).start();
                         bound.server.requested();
                     }
-                    None => self.platform.tally(Tally::ToFront),
+                    None => {
+                        self.platform.tally(Tally::ToFront);
+                        if core::mem::take(&mut self.state.unforwarded) {
+                            self.platform.tally(Tally::ForwardingOff);
+                        }
+                    }
                 }
                 self.count_exchange(Exchange::Request, OutstandingRoutes::start);
             }

@@ -75,6 +75,8 @@ pub struct ConnState<K: Kept> {
     /// The service, by its position in the rules of `generation`.
     service: Option<u32>,
     generation: u64,
+    /// What goes to the front next does so since this host forwards no packets.
+    pub(super) unforwarded: bool,
     /// Whose connection it is, as the PROXY header said that it began with.
     pub(super) ends: Option<Ends>,
     /// Servers that failed since one took a connection.
@@ -96,6 +98,7 @@ impl<K: Kept> ConnState<K> {
             outstanding: OutstandingRoutes::new(),
             service: None,
             generation: 0,
+            unforwarded: false,
             ends: None,
             tried: Tried::new(),
             limited: Cell::new(None),
