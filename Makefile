@@ -14,7 +14,7 @@ BENCH = cargo run --quiet --locked --package l7switch-bench --
 
 run:
 	@.ci/install run
-	cargo run --quiet --release --locked --package l7switch -- --demo
+	cargo run --quiet --profile demo --locked --package l7switch -- --demo
 
 test: needs style format lint doc deny no-panic check-module unit bench-rules bench-gate fuzz
 	@echo "all checks passed"
