@@ -292,7 +292,7 @@ impl<P: Platform> Rules for FlowEnv<'_, P> {
 
     fn choose(&mut self, ask: &Ask, current: Option<(&Segment, &P::Packet)>) -> Choice {
         let service = self.state.service(self.platform.rules(), &self.service);
-        if ask.first && self.state.ends.is_none() {
+        if ask.first {
             if let Some(record) = self.proxied(service) {
                 return self.read_proxy_header(&record, ask, current);
             }

@@ -289,8 +289,12 @@ impl Flow {
             };
         }
         self.requests.approach(end);
-        let framing = self.requests.at;
         let held = env.held_end();
+        if self.has(FIRST) && held.is_none() && self.binding().is_none() {
+            // A PROXY header that was read has been let go of: it comes again, and nobody else has told the client of it.
+            self.requests.at = self.first;
+        }
+        let framing = self.requests.at;
         let next = held.unwrap_or(framing);
         if self.requests.is_opaque() && held.is_none() {
             return self.pass(segment, end, env);

@@ -125,7 +125,7 @@ pub enum Choice {
 pub struct Ask {
     /// Sequence number of the request's first byte.
     pub from: u32,
-    /// Nothing has been bound yet: a PROXY header may come first.
+    /// It is the connection's first byte: a PROXY header may come there.
     pub first: bool,
     /// The leg in use, if a request may stay there.
     pub active: Option<LegNumber>,

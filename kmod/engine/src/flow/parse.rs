@@ -147,7 +147,7 @@ impl Flow {
         let from = self.requests.at;
         let mut ask = Ask {
             from,
-            first: self.has(FIRST),
+            first: self.has(FIRST) && from == self.first,
             active,
             is_limited: active
                 .and_then(|leg| self.leg(leg))
@@ -158,7 +158,7 @@ impl Flow {
         if let Choice::Begins(len) = choice {
             env.count(Event::ProxyRead);
             self.requests.at = from.wrapping_add(len);
-            ask.from = self.requests.at;
+            (ask.from, ask.first) = (self.requests.at, false);
             choice = env.choose(&ask, current);
         }
         let from = ask.from;

@@ -141,8 +141,6 @@ pub(super) struct World {
     pub(super) events: BTreeMap<String, u32>,
     pub(super) started: u32,
     pub(super) finished: u32,
-    /// The client's PROXY header was read.
-    pub(super) has_begun: bool,
 }
 
 impl World {
@@ -284,10 +282,9 @@ impl Rules for World {
             limited: false,
             header: self.setting.accept_proxy.then_some(ProxyVersion::V2),
         };
-        if self.setting.accept_proxy && ask.first && !self.has_begun {
+        if self.setting.accept_proxy && ask.first {
             return match proxy_header::parse(&bytes) {
                 Ok(Some(header)) if bytes.len() > header.len || self.setting.eager => {
-                    self.has_begun = true;
                     Choice::Begins(header.len as u32)
                 }
                 Ok(_) if !ask.last => Choice::Incomplete,

@@ -234,6 +234,28 @@ fn a_header_may_come_in_pieces_and_apart() {
     );
 }
 
+/// Where nothing could be held, everything is read when it comes again, however it is cut then.
+#[test]
+fn a_header_that_was_let_go_of_is_read_again() {
+    let setting = Setting {
+        forgets: true,
+        ..accepts()
+    };
+    run(
+        &setting,
+        "c> PA 1 1 V1 GET/a[0..5]
+         c> PA 1 1 V1
+         c> PA 1 1 V1 GET/a
+         a< S 0
+         a> SA 0 1
+         a< A 1 1
+         c> PA 1 1 V1 GET/a
+         a< PA -36 1 V1 GET/a
+         a> A 1 29
+         c< A 1 66",
+    );
+}
+
 #[test]
 fn a_server_that_fails_after_the_header_was_read() {
     run(

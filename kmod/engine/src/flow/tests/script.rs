@@ -179,7 +179,6 @@ impl Script {
                 events: BTreeMap::new(),
                 started: 0,
                 finished: 0,
-                has_begun: false,
             },
             flow: None,
             client_isn,
