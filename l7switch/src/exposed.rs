@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 use crate::accept::listen;
 use crate::admin;
 use crate::admin::Answer;
-use crate::observe::metrics::Format;
+use crate::observe::exposition::Format;
 use crate::switch::Switch;
 
 /// Most connections at a time; more wait to be accepted.

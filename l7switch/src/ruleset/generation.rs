@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 use std::time::SystemTime;
 
@@ -20,6 +19,8 @@ use crate::limit::rate::RateLimiter;
 use crate::net::shutdown::Shutdown;
 use crate::net::tls::ServiceTls;
 use crate::observe::access_log::AccessLog;
+use crate::observe::histogram::Counts;
+use crate::observe::stats::RouteStats;
 use crate::observe::stats::ServiceStats;
 use crate::ruleset::filters::Filters;
 use crate::ruleset::pages::Page;
@@ -63,8 +64,8 @@ pub struct Service {
 pub struct Route {
     /// Name, or `#n`.
     pub label: String,
-    /// Requests, shared with the generations before and after.
-    pub requests: Arc<AtomicU64>,
+    /// Counts, shared with the generations before and after.
+    pub stats: Arc<RouteStats>,
     /// Filters, ready to be applied.
     pub filters: Filters,
     /// The cookie by which clients stay at their servers.
@@ -160,6 +161,13 @@ impl Core {
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone(),
         )
+    }
+
+    /// Times from a request's head to its response's head, of all services there were.
+    pub fn first_byte(&self) -> Counts {
+        let stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = stats.values().map(|service| service.first_byte.counts());
+        times.fold(Counts::default(), |all, service| all.and(&service))
     }
 
     /// Keeps the counts that the next generation has added.

@@ -24,6 +24,7 @@ mod frames;
 mod health;
 mod http2;
 mod kept;
+mod latencies;
 mod limits;
 mod messages;
 mod mirror;
