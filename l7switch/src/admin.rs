@@ -252,6 +252,7 @@ pub async fn metrics(switch: &Switch, format: Format) -> String {
     let first_byte = numbers.as_ref().map(|numbers| &numbers.module.first_byte);
     let front = switch.core().first_byte();
     text += &times::render(&switch.generation(), &front, first_byte, format);
+    text += &metrics::refused(&switch.core().metrics_refused, format);
     if let Some(process) = Process::read().await {
         text += &process.render(format);
     }

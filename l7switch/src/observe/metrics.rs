@@ -2,6 +2,7 @@
 //! The counts in the text formats of Prometheus and OpenMetrics.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
 
 use l7switch_admin_api::KernelState;
 use l7switch_admin_api::KernelStatus;
@@ -15,6 +16,7 @@ use l7switch_engine::table::format;
 
 use crate::observe::exposition::Format;
 use crate::observe::exposition::Text;
+use crate::observe::stats::MetricsRefused;
 
 /// Everything that [`Status`] and the servers' status say.
 pub fn render(status: &Status, servers: &[ServerStatus], format: Format) -> String {
@@ -52,6 +54,18 @@ pub fn render(status: &Status, servers: &[ServerStatus], format: Format) -> Stri
     certificates(&mut out, status);
     orders(&mut out, status);
     real_servers(&mut out, servers);
+    out.into_string()
+}
+
+/// Who was refused by the metrics listener.
+pub fn refused(refused: &MetricsRefused, format: Format) -> String {
+    let mut out = Text::new(format);
+    let name = "metrics_refused_total";
+    let help = "Requests without the token, and failed TLS handshakes, at the metrics listener.";
+    out.family(name, "counter", help);
+    for (reason, count) in [("token", &refused.token), ("tls", &refused.tls)] {
+        out.sample(name, &[("reason", reason)], count.load(Relaxed));
+    }
     out.into_string()
 }
 

@@ -49,6 +49,15 @@ pub struct ServiceStats {
     pub sources: Arc<Sources>,
 }
 
+/// Who was refused by the metrics listener.
+#[derive(Debug, Default)]
+pub struct MetricsRefused {
+    /// Requests without the token.
+    pub token: AtomicU64,
+    /// Connections whose TLS handshake failed.
+    pub tls: AtomicU64,
+}
+
 /// A route's counts since it came into the rules.
 #[derive(Debug)]
 pub struct RouteStats {

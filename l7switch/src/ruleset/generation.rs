@@ -20,6 +20,7 @@ use crate::net::shutdown::Shutdown;
 use crate::net::tls::ServiceTls;
 use crate::observe::access_log::AccessLog;
 use crate::observe::histogram::Counts;
+use crate::observe::stats::MetricsRefused;
 use crate::observe::stats::RouteStats;
 use crate::observe::stats::ServiceStats;
 use crate::ruleset::filters::Filters;
@@ -130,6 +131,8 @@ pub struct Core {
     pub active: ArcSwap<Generation>,
     /// Counts of services, also of those that a reload took away: they may come back.
     stats: Mutex<BTreeMap<String, Arc<ServiceStats>>>,
+    /// Who was refused by the metrics listener.
+    pub metrics_refused: MetricsRefused,
     /// The access log.
     pub log: Arc<AccessLog>,
     /// Certificates that are ordered.
@@ -146,6 +149,7 @@ impl Core {
         Self {
             active: ArcSwap::from_pointee(first),
             stats: Mutex::new(stats.0),
+            metrics_refused: MetricsRefused::default(),
             log: Arc::new(log),
             acme,
             shutdown: Shutdown::default(),

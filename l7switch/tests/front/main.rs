@@ -18,6 +18,7 @@ mod cors;
 mod demo;
 mod exchanges;
 mod exposed;
+mod exposition;
 mod failing;
 mod fallbacks;
 mod frames;
