@@ -48,8 +48,10 @@ use crate::accept::listen;
 use crate::kernel::metrics as kernel_metrics;
 use crate::kernel::numbers;
 use crate::net::shown::Shown;
+use crate::observe::exposition::Format;
 use crate::observe::metrics;
-use crate::observe::metrics::Format;
+use crate::observe::process::Process;
+use crate::ruleset::times;
 use crate::switch::SetError;
 use crate::switch::Switch;
 
@@ -245,9 +247,17 @@ fn endpoints() -> Vec<String> {
 /// All metrics.
 pub async fn metrics(switch: &Switch, format: Format) -> String {
     let status = status(switch);
+    let numbers = numbers(status.kernel.state).await;
     let mut text = metrics::render(&status, &servers(switch), format);
-    if let Some(numbers) = numbers(status.kernel.state).await {
-        text += &kernel_metrics::render(&numbers, format);
+    let first_byte = numbers.as_ref().map(|numbers| &numbers.module.first_byte);
+    let front = switch.core().first_byte();
+    text += &times::render(&switch.generation(), &front, first_byte, format);
+    text += &metrics::refused(&switch.core().metrics_refused, format);
+    if let Some(process) = Process::read().await {
+        text += &process.render(format);
+    }
+    if let Some(numbers) = &numbers {
+        text += &kernel_metrics::render(numbers, format);
     }
     text + format.end()
 }
@@ -287,7 +297,7 @@ pub fn status(switch: &Switch) -> Status {
                 routes: service
                     .routes
                     .iter()
-                    .map(|route| (route.label.clone(), route.requests.load(Relaxed)))
+                    .map(|route| (route.label.clone(), route.stats.requests.load(Relaxed)))
                     .collect(),
                 mirrored: stats
                     .mirrored

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use clap_complete::Shell;
 
+use crate::exposed::access::Files;
 use crate::kernel::Mode;
 use crate::observe::access_log::Format;
 use crate::observe::access_log::Target;
@@ -32,9 +33,36 @@ pub struct Cli {
     #[arg(long, value_name = "PATH", env = "L7SWITCH_ADMIN")]
     pub admin: Option<PathBuf>,
 
-    /// Address on which metrics may be read by everybody who reaches it, with /live and /ready [default: none].
+    /// Address on which metrics may be read, by everybody who reaches it or who has the token, with /live and /ready [default: none].
     #[arg(long, value_name = "ADDRESS", env = "L7SWITCH_METRICS")]
     pub metrics: Option<SocketAddr>,
+
+    /// Certificate chain (PEM) of the metrics address, which speaks TLS then.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "L7SWITCH_METRICS_CERTIFICATE",
+        requires_all = ["metrics", "metrics_key"]
+    )]
+    pub metrics_certificate: Option<PathBuf>,
+
+    /// Its key (PEM).
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "L7SWITCH_METRICS_KEY",
+        requires_all = ["metrics", "metrics_certificate"]
+    )]
+    pub metrics_key: Option<PathBuf>,
+
+    /// File of the bearer token that /metrics needs; /live and /ready need none.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "L7SWITCH_METRICS_TOKEN",
+        requires = "metrics"
+    )]
+    pub metrics_token: Option<PathBuf>,
 
     /// Target of the access log: a file, - for standard output, or off [default: off; with
     /// --demo, -].
@@ -87,6 +115,15 @@ pub struct Cli {
 }
 
 impl Cli {
+    /// Who may read metrics.
+    pub fn metrics_files(&self) -> Files {
+        let pair = self.metrics_certificate.clone();
+        Files {
+            pair: pair.zip(self.metrics_key.clone()),
+            token: self.metrics_token.clone(),
+        }
+    }
+
     /// Whether the kernel module is used. The demonstration does not take the kernel from a running switch.
     pub fn kernel(&self) -> Mode {
         let usual = if self.demo { Mode::Off } else { Mode::Auto };
@@ -119,6 +156,21 @@ mod tests {
         assert_eq!(demo.kernel(), Mode::Off);
         let required = Cli::parse_from(["l7switch", "--demo", "--kernel", "require"]);
         assert_eq!(required.kernel(), Mode::Require);
+        let metrics = |more: &[&'static str]| {
+            let line = ["l7switch", "--demo"].iter().chain(more).copied();
+            Cli::try_parse_from(line).map(|cli| cli.metrics_files())
+        };
+        let at = ["--metrics", "127.0.0.1:0"];
+        let certificate = ["--metrics-certificate", "c"];
+        let key = ["--metrics-key", "k"];
+        let both = metrics(&[at, certificate, key].concat()).unwrap();
+        assert_eq!(both.pair, Some(("c".into(), "k".into())));
+        let token = metrics(&[at, ["--metrics-token", "t"]].concat()).unwrap();
+        assert_eq!((token.pair, token.token), (None, Some("t".into())));
+        assert!(metrics(&[at, certificate].concat()).is_err());
+        assert!(metrics(&[at, key].concat()).is_err());
+        assert!(metrics(&[certificate, key].concat()).is_err());
+        assert!(metrics(&["--metrics-token", "t"]).is_err());
         assert!(Cli::try_parse_from(["l7switch"]).is_err());
         assert!(Cli::try_parse_from(["l7switch", "--demo"]).is_ok());
     }

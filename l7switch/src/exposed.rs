@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
-//! The metrics listener: what everybody may read who reaches it. It changes nothing: that is the admin socket's.
+//! The metrics listener: what everybody may read who reaches it, or who has its token. It changes nothing: that is the admin socket's.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::HeaderValue;
@@ -19,20 +21,33 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
+use thiserror::Error;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
 use tokio::net::TcpListener;
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::accept::listen;
 use crate::admin;
 use crate::admin::Answer;
-use crate::observe::metrics::Format;
+use crate::observe::exposition::Format;
 use crate::switch::Switch;
+
+pub mod access;
+
+use self::access::Access;
+use self::access::AccessError;
+use self::access::Files;
 
 /// Most connections at a time; more wait to be accepted.
 const CONNECTIONS: usize = 64;
 
-/// How long a request's head may take, and a connection be silent.
+/// How long a handshake of TLS and a request's head may take, and a connection be silent.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 
 /// What there is to be read.
@@ -42,6 +57,8 @@ const PATHS: &str = "there are /metrics, /live and /ready\n";
 #[derive(Debug)]
 pub struct Exposed {
     bound: SocketAddr,
+    files: Files,
+    access: Arc<ArcSwap<Access>>,
     task: JoinHandle<()>,
 }
 
@@ -51,17 +68,54 @@ impl Drop for Exposed {
     }
 }
 
+/// Why the listener cannot be opened.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The address cannot be bound.
+    #[error("{0}")]
+    Bind(#[from] io::Error),
+    /// Certificate, key or token cannot be used.
+    #[error("{0}")]
+    Access(#[from] AccessError),
+}
+
 impl Exposed {
     /// Opens the listener.
     ///
     /// # Errors
     ///
-    /// The address cannot be bound.
-    pub fn start(switch: Arc<Switch>, address: SocketAddr) -> io::Result<Self> {
+    /// See [`StartError`].
+    pub fn start(
+        switch: Arc<Switch>,
+        address: SocketAddr,
+        files: Files,
+    ) -> Result<Self, StartError> {
+        let access = Access::read(&files)?;
+        let access = Arc::new(ArcSwap::from_pointee(access));
         let socket = listen::bind(address)?;
         let bound = socket.local_addr()?;
-        let task = tokio::spawn(accept(switch, socket));
-        Ok(Self { bound, task })
+        let task = tokio::spawn(accept(switch, socket, Arc::clone(&access)));
+        Ok(Self {
+            bound,
+            files,
+            access,
+            task,
+        })
+    }
+
+    /// Reads certificate, key and token again, for connections and requests from now on.
+    ///
+    /// # Errors
+    ///
+    /// One of them cannot be used; all stay as they were.
+    pub fn reload(&self) -> Result<(), AccessError> {
+        self.access.store(Arc::new(Access::read(&self.files)?));
+        Ok(())
+    }
+
+    /// Whether it speaks TLS.
+    pub const fn is_https(&self) -> bool {
+        self.files.pair.is_some()
     }
 
     /// Where it listens.
@@ -70,7 +124,7 @@ impl Exposed {
     }
 }
 
-async fn accept(switch: Arc<Switch>, socket: TcpListener) {
+async fn accept(switch: Arc<Switch>, socket: TcpListener, access: Arc<ArcSwap<Access>>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&room).acquire_owned().await else {
@@ -78,16 +132,19 @@ async fn accept(switch: Arc<Switch>, socket: TcpListener) {
         };
         match socket.accept().await {
             Ok((stream, _)) => {
-                let switch = Arc::clone(&switch);
+                let (switch, access) = (Arc::clone(&switch), Arc::clone(&access));
                 tokio::spawn(async move {
-                    let handler = service_fn(|request| serve(&switch, request));
-                    let result = http1::Builder::new()
-                        .timer(TokioTimer::new())
-                        .header_read_timeout(HEAD_TIME)
-                        .serve_connection(TokioIo::new(stream), handler)
-                        .await;
-                    if let Err(error) = result {
-                        tracing::debug!(%error, "metrics connection");
+                    let tls = access.load().tls.clone();
+                    match tls {
+                        None => converse(&switch, &access, stream).await,
+                        Some(tls) => match shake_hands(TlsAcceptor::from(tls), stream).await {
+                            Ok(stream) => converse(&switch, &access, stream).await,
+                            Err(error) => {
+                                let refused = &switch.core().metrics_refused;
+                                refused.tls.fetch_add(1, Relaxed);
+                                tracing::debug!(%error, "metrics handshake");
+                            }
+                        },
                     }
                     drop(place);
                 });
@@ -97,7 +154,31 @@ async fn accept(switch: Arc<Switch>, socket: TcpListener) {
     }
 }
 
-async fn serve(switch: &Switch, request: Request<Incoming>) -> Result<Answer, Infallible> {
+async fn shake_hands(acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    timeout(HEAD_TIME, acceptor.accept(stream)).await?
+}
+
+async fn converse(
+    switch: &Switch,
+    access: &ArcSwap<Access>,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+) {
+    let handler = service_fn(|request| serve(switch, access, request));
+    let result = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .serve_connection(TokioIo::new(stream), handler)
+        .await;
+    if let Err(error) = result {
+        tracing::debug!(%error, "metrics connection");
+    }
+}
+
+async fn serve(
+    switch: &Switch,
+    access: &ArcSwap<Access>,
+    request: Request<Incoming>,
+) -> Result<Answer, Infallible> {
     let path = request.uri().path();
     if !matches!(path, "/metrics" | "/live" | "/ready") {
         return Ok(say(StatusCode::NOT_FOUND, PATHS));
@@ -110,6 +191,15 @@ async fn serve(switch: &Switch, request: Request<Incoming>) -> Result<Answer, In
     }
     Ok(match path {
         "/metrics" => {
+            if let Err(challenge) = access.load().permits(request.headers()) {
+                let refused = &switch.core().metrics_refused;
+                refused.token.fetch_add(1, Relaxed);
+                let mut answer = say(StatusCode::UNAUTHORIZED, "metrics need the token\n");
+                let challenge = HeaderValue::from_static(challenge);
+                let headers = answer.headers_mut();
+                headers.insert(header::WWW_AUTHENTICATE, challenge);
+                return Ok(answer);
+            }
             let format = wanted(request.headers());
             let text = admin::metrics(switch, format).await;
             content(StatusCode::OK, format.content_type(), text)

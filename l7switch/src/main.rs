@@ -169,7 +169,7 @@ async fn run(cli: &Cli) -> Result<(), String> {
         .await
         .map_err(|why| format!("--kernel require: {why}"))?;
     let admin = admin(cli, &switch).await?;
-    let _exposed = exposed(cli, &switch)?;
+    let exposed = exposed(cli, &switch)?;
     let _watch = cli
         .rules
         .as_ref()
@@ -193,6 +193,9 @@ async fn run(cli: &Cli) -> Result<(), String> {
     loop {
         tokio::select! {
             _ = signals.reload.recv() => {
+                if let Some(Err(error)) = exposed.as_ref().map(Exposed::reload) {
+                    tracing::error!(%error, "the metrics listener stays as it is");
+                }
                 let switch = Arc::clone(&switch);
                 // The outcome is logged and counted there.
                 tokio::spawn(async move { switch.reload().await.is_ok() });
@@ -244,9 +247,10 @@ fn exposed(cli: &Cli, switch: &Arc<Switch>) -> Result<Option<Exposed>, String> {
     let Some(address) = cli.metrics else {
         return Ok(None);
     };
-    let exposed = Exposed::start(Arc::clone(switch), address)
+    let exposed = Exposed::start(Arc::clone(switch), address, cli.metrics_files())
         .map_err(|error| format!("the metrics listener {address} cannot be opened: {error}"))?;
-    tracing::info!("metrics on http://{}/metrics", exposed.bound());
+    let scheme = if exposed.is_https() { "https" } else { "http" };
+    tracing::info!("metrics on {scheme}://{}/metrics", exposed.bound());
     Ok(Some(exposed))
 }
 

@@ -158,7 +158,7 @@ async fn open(
         return Err(no_route);
     };
     if let Some(state) = service.routes.get(position) {
-        state.requests.fetch_add(1, Relaxed);
+        state.stats.requests.fetch_add(1, Relaxed);
         record.describe(|line| line.route.clone_from(&state.label));
     }
     record.describe(|line| line.pool.clone_from(&pool.config().name));

@@ -12,12 +12,15 @@ use crate::client::Client;
 use crate::observe::access_log::AccessLog;
 use crate::observe::access_log::Line;
 use crate::observe::reason::Reason;
+use crate::observe::stats::RouteStats;
 use crate::observe::stats::ServiceStats;
 
 /// The record of an exchange in progress. Dropped without [`Record::close`], the client has gone.
 #[derive(Debug)]
 pub struct Record {
     stats: Arc<ServiceStats>,
+    /// The route by which the response is timed.
+    route: Option<Arc<RouteStats>>,
     log: Arc<AccessLog>,
     /// The access log's line; absent where there is no log.
     line: Option<Box<Line>>,
@@ -47,6 +50,7 @@ impl Record {
         });
         Box::new(Self {
             stats,
+            route: None,
             log,
             line,
             began: Instant::now(),
@@ -71,11 +75,26 @@ impl Record {
         self.began
     }
 
+    /// A route takes the request.
+    pub fn routed(&mut self, route: &Arc<RouteStats>) {
+        route.requests.fetch_add(1, Relaxed);
+        self.route = Some(Arc::clone(route));
+    }
+
+    /// The connection becomes another protocol's: how long that lasts says nothing of the response.
+    pub fn changed_protocol(&mut self) {
+        self.route = None;
+    }
+
     /// The response begins, at this time.
     pub fn responded(&mut self, status: StatusCode, now: Instant) {
         self.status = Some(status);
         let waited = now.saturating_duration_since(self.began);
         self.first_byte = Some(waited.as_secs_f64());
+        self.stats.first_byte.observe(waited);
+        if let Some(route) = &self.route {
+            route.times.times().first_byte.observe(waited);
+        }
         self.stats.responded(status);
     }
 
@@ -107,11 +126,18 @@ impl Record {
         {
             self.stats.refused(reason);
         }
+        let duration = self.began.elapsed();
+        if let Some(route) = &self.route
+            && self.status.is_some()
+            && reason.is_none()
+        {
+            route.times.times().duration.observe(duration);
+        }
         if let Some(line) = &mut self.line {
             line.status = self.status.map_or(0, |status| status.as_u16());
             line.bytes_in = self.bytes_in;
             line.bytes_out = self.bytes_out;
-            line.duration = self.began.elapsed().as_secs_f64();
+            line.duration = duration.as_secs_f64();
             line.first_byte = self.first_byte;
             line.end = self.refused.or(reason).map_or("ok", Reason::as_str);
             self.log.write(line);

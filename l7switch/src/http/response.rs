@@ -152,6 +152,7 @@ impl<C: Codec> Session<'_, C> {
         mut record: Box<Record>,
     ) -> Next {
         self.codec.change();
+        record.changed_protocol();
         let received = self.buffers.from_server.split().freeze();
         if let Err(NotTaken(reason)) = self.send().await {
             record.close(Some(reason));

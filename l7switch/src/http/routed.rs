@@ -2,8 +2,6 @@
 //! A request that a route has taken: what its limits and its permissions say, and whether it has its answer already or goes on
 //! to a pool.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use http::HeaderMap;
 use http::HeaderValue;
 use http::Method;
@@ -128,7 +126,7 @@ pub fn routed<'a, F: Fields + ?Sized>(
     else {
         return Err(refuse(record, &Refusal::internal("no such route")));
     };
-    state.requests.fetch_add(1, Relaxed);
+    record.routed(&state.stats);
     record.describe(|line| line.route.clone_from(&state.label));
     let has_template = matches!(&route.action, Action::Redirect(to) if to.location.is_some());
     let edits = (state.filters.has_variables || has_template).then(|| {

@@ -2,8 +2,8 @@
 //! What the kernel module has counted, in the text formats of Prometheus and OpenMetrics.
 
 use crate::kernel::Numbers;
-use crate::observe::metrics::Format;
-use crate::observe::metrics::Text;
+use crate::observe::exposition::Format;
+use crate::observe::exposition::Text;
 
 /// Everything that the module says.
 pub(crate) fn render(numbers: &Numbers, format: Format) -> String {
@@ -28,35 +28,10 @@ pub(crate) fn render(numbers: &Numbers, format: Format) -> String {
         let labels = [("event", counter.name.as_str())];
         out.sample("kernel_events_total", &labels, counter.value);
     }
-    first_byte(&mut out, numbers);
     services(&mut out, numbers);
     routes(&mut out, numbers);
     servers(&mut out, numbers);
     out.into_string()
-}
-
-fn first_byte(out: &mut Text, numbers: &Numbers) {
-    let name = "kernel_first_byte_seconds";
-    let times = &numbers.module.first_byte;
-    out.family(
-        name,
-        "histogram",
-        "Time from a request to its response's first byte, in the kernel.",
-    );
-    let mut count = 0u64;
-    for class in &times.classes {
-        count = count.saturating_add(class.count);
-        let below = class.below.map_or_else(|| "+Inf".to_owned(), seconds);
-        let labels = [("le", below.as_str())];
-        out.sample(&format!("{name}_bucket"), &labels, count);
-    }
-    out.sample(&format!("{name}_sum"), &[], seconds(times.sum));
-    out.sample(&format!("{name}_count"), &[], count);
-}
-
-/// Nanoseconds as seconds.
-fn seconds(ns: u64) -> String {
-    format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000)
 }
 
 /// Classes of responses, as labels.
@@ -189,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_histogram_adds_up_and_ends_with_infinity() {
+    fn used_routes_and_all_counters_are_shown() {
         let class = |below, count| Class { below, count };
         let numbers = Numbers {
             module: Module {
@@ -244,10 +219,6 @@ mod tests {
             "l7switch_kernel_route_responses_total{service=\"web\",route=\"#2\",class=\"1xx\"} 0",
             "l7switch_kernel_route_responses_total{service=\"web\",route=\"#2\",class=\"4xx\"} 1",
             "l7switch_kernel_events_total{event=\"requests\"} 5",
-            "l7switch_kernel_first_byte_seconds_bucket{le=\"0.000001024\"} 2",
-            "l7switch_kernel_first_byte_seconds_bucket{le=\"+Inf\"} 5",
-            "l7switch_kernel_first_byte_seconds_sum 7.000000001",
-            "l7switch_kernel_first_byte_seconds_count 5",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }

@@ -2,8 +2,7 @@
 //! The counts in the text formats of Prometheus and OpenMetrics.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
-use std::fmt::Write as _;
+use std::sync::atomic::Ordering::Relaxed;
 
 use l7switch_admin_api::KernelState;
 use l7switch_admin_api::KernelStatus;
@@ -13,94 +12,24 @@ use l7switch_admin_api::ServerState;
 use l7switch_admin_api::ServerStatus;
 use l7switch_admin_api::ServiceStatus;
 use l7switch_admin_api::Status;
+use l7switch_engine::table::format;
 
-/// A text format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Prometheus' own, of version 0.0.4.
-    Prometheus,
-    /// OpenMetrics 1.0: a counter's family has the name without `_total`, and the text says where it ends.
-    OpenMetrics,
-}
-
-impl Format {
-    /// Its content type.
-    pub const fn content_type(self) -> &'static str {
-        match self {
-            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
-            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        }
-    }
-
-    /// What stands behind the last family.
-    pub const fn end(self) -> &'static str {
-        match self {
-            Self::Prometheus => "",
-            Self::OpenMetrics => "# EOF\n",
-        }
-    }
-}
-
-/// Metrics that are being written.
-#[derive(Debug)]
-pub(crate) struct Text {
-    text: String,
-    format: Format,
-}
-
-impl Text {
-    /// None yet.
-    pub(crate) const fn new(format: Format) -> Self {
-        Self {
-            text: String::new(),
-            format,
-        }
-    }
-
-    /// The text.
-    pub(crate) fn into_string(self) -> String {
-        self.text
-    }
-
-    /// Begins a family of samples.
-    pub(crate) fn family(&mut self, name: &str, kind: &str, help: &str) {
-        let name = match (self.format, kind) {
-            (Format::OpenMetrics, "counter") => name.strip_suffix("_total").unwrap_or(name),
-            _ => name,
-        };
-        let _ = writeln!(
-            self.text,
-            "# HELP l7switch_{name} {help}\n# TYPE l7switch_{name} {kind}"
-        );
-    }
-
-    /// Adds a sample.
-    pub(crate) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        let _ = write!(self.text, "l7switch_{name}");
-        for (index, (label, text)) in labels.iter().enumerate() {
-            let _ = write!(
-                self.text,
-                "{}{label}=\"",
-                if index == 0 { '{' } else { ',' }
-            );
-            for character in text.chars() {
-                match character {
-                    '\\' => self.text.push_str("\\\\"),
-                    '"' => self.text.push_str("\\\""),
-                    '\n' => self.text.push_str("\\n"),
-                    other => self.text.push(other),
-                }
-            }
-            self.text.push('"');
-        }
-        let end = if labels.is_empty() { "" } else { "}" };
-        let _ = writeln!(self.text, "{end} {value}");
-    }
-}
+use crate::observe::exposition::Format;
+use crate::observe::exposition::Text;
+use crate::observe::stats::MetricsRefused;
 
 /// Everything that [`Status`] and the servers' status say.
 pub fn render(status: &Status, servers: &[ServerStatus], format: Format) -> String {
     let mut out = Text::new(format);
+    let help = "What runs: its version, the layout version of its compiled tables, and the processor that it is built for.";
+    out.family("build_info", "info", help);
+    let layout = format::VERSION.to_string();
+    let labels = [
+        ("version", status.version.as_str()),
+        ("table_layout", &layout),
+        ("arch", std::env::consts::ARCH),
+    ];
+    out.sample("build_info", &labels, 1);
     out.family("uptime_seconds", "gauge", "Time since the start.");
     out.sample("uptime_seconds", &[], status.uptime);
     out.family("generation", "gauge", "Number of the rule set in force.");
@@ -125,7 +54,19 @@ pub fn render(status: &Status, servers: &[ServerStatus], format: Format) -> Stri
     certificates(&mut out, status);
     orders(&mut out, status);
     real_servers(&mut out, servers);
-    out.text
+    out.into_string()
+}
+
+/// Who was refused by the metrics listener.
+pub fn refused(refused: &MetricsRefused, format: Format) -> String {
+    let mut out = Text::new(format);
+    let name = "metrics_refused_total";
+    let help = "Requests without the token, and failed TLS handshakes, at the metrics listener.";
+    out.family(name, "counter", help);
+    for (reason, count) in [("token", &refused.token), ("tls", &refused.tls)] {
+        out.sample(name, &[("reason", reason)], count.load(Relaxed));
+    }
+    out.into_string()
 }
 
 /// Who waits for servers, and who was sent to another one.
@@ -401,7 +342,7 @@ fn real_servers(out: &mut Text, servers: &[ServerStatus]) {
             |s| whole(s.surplus),
         ),
         (
-            "server_first_byte_seconds",
+            "server_first_byte_smoothed_seconds",
             "gauge",
             "Smoothed time to first byte.",
             |s| s.ewma_ms / 1000.0,

@@ -14,6 +14,9 @@ use http::StatusCode;
 use tokio::sync::Notify;
 
 use crate::limit::sources::Sources;
+use crate::observe::histogram::Histogram;
+use crate::observe::histogram::Kind;
+use crate::observe::histogram::Place;
 use crate::observe::reason::Reason;
 
 /// A virtual service's counts since the switch began.
@@ -35,11 +38,33 @@ pub struct ServiceStats {
     pub bytes_out: AtomicU64,
     classes: [AtomicU64; 5],
     refused: Vec<AtomicU64>,
-    routes: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
+    /// From a request's head to its response's head, whatever route takes it.
+    pub first_byte: Histogram,
+    /// Times of routes.
+    pub route_times: Arc<Kind>,
+    routes: Mutex<BTreeMap<String, Arc<RouteStats>>>,
     /// Copies of requests.
     pub mirrored: Mirrored,
     /// Connections of each client, where they are limited.
     pub sources: Arc<Sources>,
+}
+
+/// Who was refused by the metrics listener.
+#[derive(Debug, Default)]
+pub struct MetricsRefused {
+    /// Requests without the token.
+    pub token: AtomicU64,
+    /// Connections whose TLS handshake failed.
+    pub tls: AtomicU64,
+}
+
+/// A route's counts since it came into the rules.
+#[derive(Debug)]
+pub struct RouteStats {
+    /// Requests; connections where they cannot be seen.
+    pub requests: AtomicU64,
+    /// Times of responses.
+    pub times: Place,
 }
 
 impl Mirrored {
@@ -68,6 +93,8 @@ impl Default for ServiceStats {
             bytes_out: AtomicU64::new(0),
             classes: Default::default(),
             refused: Reason::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
+            first_byte: Histogram::default(),
+            route_times: Arc::default(),
             routes: Mutex::default(),
             mirrored: Mirrored::default(),
             sources: Arc::default(),
@@ -107,15 +134,18 @@ impl ServiceStats {
             .filter(|(_, count)| *count > 0)
     }
 
-    /// The counter of a route; the same one for the same label in each generation.
-    pub fn route(&self, label: &str) -> Arc<AtomicU64> {
+    /// The counts of a route; the same ones for the same label in each generation.
+    pub fn route(&self, label: &str) -> Arc<RouteStats> {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(counter) = routes.get(label) {
-            return Arc::clone(counter);
+        if let Some(stats) = routes.get(label) {
+            return Arc::clone(stats);
         }
-        let counter = Arc::<AtomicU64>::default();
-        routes.insert(label.to_owned(), Arc::clone(&counter));
-        counter
+        let stats = Arc::new(RouteStats {
+            requests: AtomicU64::new(0),
+            times: Place::new(Arc::clone(&self.route_times)),
+        });
+        routes.insert(label.to_owned(), Arc::clone(&stats));
+        stats
     }
 
     /// Forgets routes that the generation in force does not have.

@@ -252,7 +252,7 @@ fn build_service(
                 Ok(BasicAuth { users, challenge })
             });
             Ok(Route {
-                requests: stats.route(&label),
+                stats: stats.route(&label),
                 users: users.transpose().map_err(|error| BuildError::Users {
                     service: service.name.clone(),
                     error,

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 use std::time::SystemTime;
 
@@ -20,6 +19,9 @@ use crate::limit::rate::RateLimiter;
 use crate::net::shutdown::Shutdown;
 use crate::net::tls::ServiceTls;
 use crate::observe::access_log::AccessLog;
+use crate::observe::histogram::Counts;
+use crate::observe::stats::MetricsRefused;
+use crate::observe::stats::RouteStats;
 use crate::observe::stats::ServiceStats;
 use crate::ruleset::filters::Filters;
 use crate::ruleset::pages::Page;
@@ -63,8 +65,8 @@ pub struct Service {
 pub struct Route {
     /// Name, or `#n`.
     pub label: String,
-    /// Requests, shared with the generations before and after.
-    pub requests: Arc<AtomicU64>,
+    /// Counts, shared with the generations before and after.
+    pub stats: Arc<RouteStats>,
     /// Filters, ready to be applied.
     pub filters: Filters,
     /// The cookie by which clients stay at their servers.
@@ -129,6 +131,8 @@ pub struct Core {
     pub active: ArcSwap<Generation>,
     /// Counts of services, also of those that a reload took away: they may come back.
     stats: Mutex<BTreeMap<String, Arc<ServiceStats>>>,
+    /// Who was refused by the metrics listener.
+    pub metrics_refused: MetricsRefused,
     /// The access log.
     pub log: Arc<AccessLog>,
     /// Certificates that are ordered.
@@ -145,6 +149,7 @@ impl Core {
         Self {
             active: ArcSwap::from_pointee(first),
             stats: Mutex::new(stats.0),
+            metrics_refused: MetricsRefused::default(),
             log: Arc::new(log),
             acme,
             shutdown: Shutdown::default(),
@@ -160,6 +165,13 @@ impl Core {
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone(),
         )
+    }
+
+    /// Times from a request's head to its response's head, of all services there were.
+    pub fn first_byte(&self) -> Counts {
+        let stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = stats.values().map(|service| service.first_byte.counts());
+        times.fold(Counts::default(), |all, service| all.and(&service))
     }
 
     /// Keeps the counts that the next generation has added.

@@ -7,5 +7,6 @@ pub mod generation;
 pub mod pages;
 pub mod routing;
 pub mod sticky;
+pub mod times;
 pub mod told;
 pub mod users;

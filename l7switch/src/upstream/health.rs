@@ -72,7 +72,7 @@ impl Checks {
                         let target = if asked == *server.address() {
                             Arc::clone(server)
                         } else {
-                            RealServer::new(server.pool().into(), asked, 1)
+                            RealServer::new(server.pool().into(), asked, 1, &Arc::default())
                         };
                         let sought = sought.get_or_insert_with(|| Sought::of(rules)).clone();
                         let checking = Checking {

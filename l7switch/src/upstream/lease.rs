@@ -74,6 +74,8 @@ pub struct Lease {
     pub(super) outstanding: Outstanding,
     pub(super) link: Link<ServerStream>,
     pub(super) own: Arc<Own>,
+    /// When the server could begin.
+    pub(super) began: Instant,
 }
 
 impl Lease {
@@ -148,6 +150,7 @@ impl Lease {
     /// The request was sent, and the response read, to the end, at this time; the connection can have another request.
     pub fn completed(mut self, ending: Ending, now: Instant) {
         self.link.connection.set_within(false);
+        self.timed(now);
         if ending != Ending::Withheld {
             self.link.answered(ending == Ending::Clear);
             let most = self.pool.config().keepalive;
@@ -158,13 +161,20 @@ impl Lease {
     }
 
     /// The response was read to its end, and the connection can have no other request.
-    pub const fn ended(&mut self) {
+    pub fn ended(&mut self) {
         self.link.connection.set_within(false);
+        self.timed(Instant::now());
     }
 
     /// The response was read to its end, and something stood behind it.
     pub fn surplus(self) {
+        self.timed(Instant::now());
         self.server().sent_surplus();
+    }
+
+    fn timed(&self, now: Instant) {
+        let duration = now.saturating_duration_since(self.began);
+        self.server().times.ended(duration);
     }
 
     /// The response broke off, or is none.

@@ -25,6 +25,8 @@ use super::server::RealServer;
 use super::server::control::SlowStart;
 use super::tls::Manner;
 use crate::net::tls::TlsError;
+use crate::observe::histogram::Kind;
+use crate::observe::histogram::Times;
 use crate::observe::reason::Reason;
 
 /// Parts of a weight of 1 that a server which starts slowly can have.
@@ -55,6 +57,8 @@ pub struct Pool {
     /// Those who wait for servers with a bound.
     queue: Arc<Queue>,
     repeats: Arc<Repeats>,
+    /// Times of its servers.
+    times: Arc<Kind>,
 }
 
 impl Pool {
@@ -90,6 +94,7 @@ impl Pool {
             .flat_map(|pool| &pool.members)
             .map(|member| (member.0.address(), &member.0))
             .collect();
+        let times = before.map_or_else(Arc::default, |pool| Arc::clone(&pool.times));
         let name: Arc<str> = config.name.as_str().into();
         let members = config
             .servers
@@ -99,7 +104,8 @@ impl Pool {
                     Some(known) => Arc::clone(known),
                     None => {
                         let address = server.address.clone();
-                        let new = RealServer::new(Arc::clone(&name), address, server.weight);
+                        let new =
+                            RealServer::new(Arc::clone(&name), address, server.weight, &times);
                         if before.is_some() {
                             new.is_new();
                         }
@@ -117,6 +123,7 @@ impl Pool {
             is_bounded: config.is_bounded(),
             queue: before.map_or_else(Arc::default, |pool| Arc::clone(&pool.queue)),
             repeats: before.map_or_else(Arc::default, |pool| Arc::clone(&pool.repeats)),
+            times,
             config,
         }
     }
@@ -156,6 +163,11 @@ impl Pool {
     /// The servers, in the order of the rule file.
     pub fn servers(&self) -> impl Iterator<Item = &Arc<RealServer>> {
         self.members.iter().map(|member| &member.0)
+    }
+
+    /// Times of the servers that have no histograms of their own.
+    pub fn other_times(&self) -> &Times {
+        self.times.other()
     }
 
     /// The servers, with what the rules say of each.

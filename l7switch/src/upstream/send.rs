@@ -34,7 +34,6 @@ use super::response::NoHead;
 use super::response::read_head;
 use super::server::RealServer;
 use super::stream::ServerStream;
-use crate::net::clock::nanos;
 use crate::net::clock::ns_of;
 use crate::net::stream::MaybeRaw;
 use crate::net::stream::poll_write_both;
@@ -211,7 +210,7 @@ pub async fn send<F: Feed>(
                 Ok((head, length)) => {
                     let now = Instant::now();
                     let waited = now.saturating_duration_since(began);
-                    server.observe(nanos(waited), ns_of(now));
+                    server.observe(waited, ns_of(now));
                     server.succeeded();
                     if let Some(rule) = rule
                         && rule.statuses.contains(&head.status)
@@ -235,6 +234,7 @@ pub async fn send<F: Feed>(
                         outstanding,
                         link,
                         own: Arc::clone(own),
+                        began,
                     };
                     return Ok(Answered {
                         head,

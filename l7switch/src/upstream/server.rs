@@ -30,6 +30,7 @@ use self::control::Control;
 use self::control::SlowStart;
 use self::place::endpoint;
 use self::place::host;
+use self::times::ResponseTimes;
 use super::connect::ConnectError;
 use super::connect::Told;
 use super::http2;
@@ -42,10 +43,13 @@ use super::queue::Queue;
 use super::reach::Reach;
 use super::stream::ServerStream;
 use super::tls::Manner;
+use crate::net::clock::nanos;
 use crate::net::clock::now_ns;
+use crate::observe::histogram::Kind;
 
 pub(super) mod control;
 mod place;
+mod times;
 
 pub use self::control::Standing;
 
@@ -67,7 +71,8 @@ pub struct RealServer {
     surplus: AtomicU64,
     /// Failures of requests in a row.
     failed_in_row: AtomicU32,
-    ewma_ns: AtomicU64,
+    /// How long its responses take.
+    pub times: ResponseTimes,
     /// Told when [`Standing`] changes.
     watcher: OnceLock<Arc<Notify>>,
     /// Those who may wait for it; absent: it never had a bound.
@@ -78,7 +83,7 @@ pub struct RealServer {
 
 impl RealServer {
     /// A server that is up.
-    pub fn new(pool: Arc<str>, address: ServerAddress, weight: u32) -> Arc<Self> {
+    pub fn new(pool: Arc<str>, address: ServerAddress, weight: u32, of: &Arc<Kind>) -> Arc<Self> {
         let endpoint = endpoint(&address);
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
@@ -93,7 +98,7 @@ impl RealServer {
             failures: AtomicU64::new(0),
             surplus: AtomicU64::new(0),
             failed_in_row: AtomicU32::new(0),
-            ewma_ns: AtomicU64::new(0),
+            times: ResponseTimes::new(of),
             watcher: OnceLock::new(),
             queue: OnceLock::new(),
             bound: AtomicU32::new(0),
@@ -414,18 +419,9 @@ impl RealServer {
     }
 
     /// The first byte of a response came so long after the request.
-    pub(super) fn observe(&self, first_byte_ns: u64, now_ns: u64) {
-        self.sched.observe(first_byte_ns, now_ns);
-        // For people: a plain EWMA with weight 1/8, as of a smoothed round-trip time.
-        let before = self.ewma_ns.load(Relaxed);
-        let smoothed = if before == 0 {
-            first_byte_ns
-        } else {
-            before
-                .saturating_sub(before / 8)
-                .saturating_add(first_byte_ns / 8)
-        };
-        self.ewma_ns.store(smoothed, Relaxed);
+    pub(super) fn observe(&self, first_byte: Duration, now_ns: u64) {
+        self.sched.observe(nanos(first_byte), now_ns);
+        self.times.began(first_byte);
     }
 
     /// Whether it has sent bytes behind an answer not long ago.
@@ -492,7 +488,7 @@ impl RealServer {
             surplus: self.surplus.load(Relaxed),
             idle: u64::try_from(self.idle().len().saturating_add(self.reach.shared.idle()))
                 .unwrap_or(u64::MAX),
-            ewma_ms: Duration::from_nanos(self.ewma_ns.load(Relaxed)).as_secs_f64() * 1000.0,
+            ewma_ms: self.times.smoothed().as_secs_f64() * 1000.0,
         }
     }
 }

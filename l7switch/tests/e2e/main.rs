@@ -19,6 +19,7 @@ mod large;
 mod limits;
 mod load;
 mod messages;
+mod metrics;
 mod names;
 mod passthrough;
 mod proxied;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use l7switch::Options;
 use l7switch::Switch;
-use l7switch::observe::metrics::Format;
+use l7switch::observe::exposition::Format;
 use l7switch_rules::RuleSet;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;

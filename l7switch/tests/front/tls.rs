@@ -53,7 +53,7 @@ pub(crate) fn write(folder: &Path, name: &str, pair: &CertifiedKey<KeyPair>) -> 
     (cert.display().to_string(), key.display().to_string())
 }
 
-fn client(trusted: &[&CertifiedKey<KeyPair>], alpn: &[&str]) -> Arc<ClientConfig> {
+pub(crate) fn client(trusted: &[&CertifiedKey<KeyPair>], alpn: &[&str]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for pair in trusted {
         roots.add(pair.cert.der().clone()).unwrap();

@@ -8,6 +8,7 @@ fn server() -> Arc<RealServer> {
         "p".into(),
         ServerAddress::Inet("127.0.0.1:1".parse().unwrap()),
         5,
+        &Arc::default(),
     )
 }
 
