@@ -85,9 +85,23 @@ FAULTS = [
     Fault(
         "here-of-server",
         POLICY,
-        "let is_here = host.is_here(&request.source);",
+        "let is_here = host.is_here(situation.client);",
         "let is_here = host.is_here(&server.endpoint().address);",
         "Other hosts' clients are led to loopback addresses.",
+    ),
+    Fault(
+        "family-of-header",
+        POLICY,
+        "!can_reach(situation.client, &server.endpoint().address, || {",
+        "!can_reach(&request.source, &server.endpoint().address, || {",
+        "Whether a server can be reached goes by the address that a PROXY header tells.",
+    ),
+    Fault(
+        "here-of-header",
+        POLICY,
+        "let is_here = host.is_here(situation.client);",
+        "let is_here = host.is_here(&request.source);",
+        "Who says to be on this host is led to loopback addresses.",
     ),
     Fault(
         "by-request-always",
