@@ -14,6 +14,7 @@ pub mod lost;
 pub mod net;
 pub mod own;
 pub mod plan;
+pub mod report;
 pub mod rng;
 pub mod server;
 pub mod smol;
@@ -23,7 +24,7 @@ pub mod watch;
 pub mod wire;
 pub mod world;
 
-use world::Report;
+use report::Report;
 use world::World;
 
 /// The end of a trace: what led to a failure.

@@ -7,8 +7,8 @@ use clap::Parser;
 use l7switch_sim::generate::Size;
 use l7switch_sim::generate::plan;
 use l7switch_sim::last_lines;
+use l7switch_sim::report::Report;
 use l7switch_sim::run;
-use l7switch_sim::world::Report;
 
 /// A cookie is met by chance on less than one of so many connections.
 const CHANCE: u64 = 100_000;

@@ -14,8 +14,8 @@ use l7switch_sim::plan::LIMITED;
 use l7switch_sim::plan::LimitPlan;
 use l7switch_sim::plan::Plan;
 use l7switch_sim::plan::What;
+use l7switch_sim::report::Report;
 use l7switch_sim::run;
-use l7switch_sim::world::Report;
 use l7switch_sim::world::World;
 
 fn size(level: u8) -> Size {
