@@ -34,6 +34,8 @@ pub struct Client {
     ready: Option<u64>,
     /// A body that waits for a 100: since when.
     body: Option<(u64, Vec<u8>)>,
+    /// A PROXY header that goes before all else.
+    header: Vec<u8>,
     /// Bytes to be written.
     out: Vec<u8>,
     written: usize,
@@ -69,6 +71,7 @@ impl Client {
             done: 0,
             ready: None,
             body: None,
+            header: plan.header(),
             out: Vec::new(),
             written: 0,
             write_at: 0,
@@ -311,11 +314,15 @@ impl Client {
             self.out.clear();
             self.written = 0;
         }
+        self.out.append(&mut self.header);
         self.out.extend_from_slice(bytes);
     }
 
     /// Puts what may be said into the buffer.
     fn want(&mut self, now: u64, ledger: &mut Ledger) {
+        if self.plan.says_header_at_once() {
+            self.say(&[]);
+        }
         let What::Http(list, depth) = &self.plan.what else {
             if let (What::Tls(pool, ..), 0) = (&self.plan.what, self.next)
                 && self.ready.is_some_and(|ready| now >= ready)

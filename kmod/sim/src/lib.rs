@@ -9,6 +9,7 @@
 pub mod client;
 mod counted;
 pub mod generate;
+pub mod header;
 pub mod ledger;
 pub mod lost;
 pub mod net;

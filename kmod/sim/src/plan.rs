@@ -2,9 +2,11 @@
 //! What is going to happen, from a seed: the hosts, the links, the connections and every byte of them.
 
 mod bytes;
+mod proxies;
 
 use std::rc::Rc;
 
+use crate::header::ClientHeader;
 use crate::net::Link;
 use crate::own::OwnConfig;
 use crate::smol::SmolConfig;
@@ -15,6 +17,10 @@ pub use bytes::client_hello;
 pub use bytes::hello_len;
 pub use bytes::opaque_down;
 pub use bytes::opaque_up;
+pub use proxies::ELSEWHERE;
+pub use proxies::ProxyPlan;
+pub use proxies::is_of;
+pub use proxies::told;
 
 /// A millisecond, ns.
 pub const MS: u64 = 1_000_000;
@@ -213,6 +219,8 @@ pub struct Conn {
     pub service: u16,
     /// When it begins, ns.
     pub start: u64,
+    /// The PROXY header that it begins with.
+    pub header: Option<ClientHeader>,
     /// What it is about.
     pub what: What,
     /// How the client ends it.
@@ -277,6 +285,8 @@ pub struct Plan {
     pub sack: bool,
     /// The rules.
     pub rules: RulesPlan,
+    /// What they say of PROXY headers.
+    pub proxies: ProxyPlan,
     /// Ports for [`ServerHost::fullnat`].
     pub ports: u16,
     /// Segments that the switch holds are lost in so many of a million cases.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! A server's application: one connection. What it says is told by the plan of the client's request.
 
+mod header;
 mod opaque;
 
 use crate::ledger::Ledger;
@@ -18,6 +19,8 @@ use crate::stack::Handle;
 use crate::stack::Stack;
 use crate::stack::Status;
 
+use header::Begins;
+
 struct Answer {
     at: u64,
     bytes: Vec<u8>,
@@ -33,6 +36,8 @@ pub struct Server {
     server: u8,
     port: u16,
     handle: Handle,
+    /// The PROXY header that it begins with.
+    begins: Begins,
     got: Vec<u8>,
     /// The request that is being read.
     request: Option<(Exchange, Vec<u8>)>,
@@ -50,7 +55,7 @@ pub struct Server {
     /// The final response to a request that waits for a 100.
     finals: Vec<u8>,
     written: usize,
-    /// Bytes of requests that have been read whole.
+    /// Bytes of a PROXY header, and of requests that have been read whole.
     taken: u64,
     /// After an upgrade or on an opaque connection: what is to come.
     opaque: Option<Vec<u8>>,
@@ -71,6 +76,7 @@ impl Server {
             server,
             port,
             handle,
+            begins: Begins::Unknown,
             got: Vec::new(),
             request: None,
             head: 0,
@@ -113,7 +119,10 @@ impl Server {
     /// Bytes that are here of requests that nobody answers any more, or of one, or of a greeting, whose connection does not
     /// show yet.
     pub fn unknown(&self) -> &[u8] {
-        if self.closing {
+        if self.awaits_header() && self.server != FRONT {
+            // It is the switch's.
+            &[]
+        } else if self.closing {
             &self.rest
         } else if self.request.is_none() && self.opaque.is_none() {
             &self.got
@@ -144,15 +153,19 @@ impl Server {
             if read > 0 {
                 self.idle_since = now;
             }
-            match self.port {
-                TLS => self.tls(now, ledger),
-                EAGER => self.eager(now, ledger),
-                _ => while self.http(now, stack, ledger) {},
+            if self.read_header(stack, ledger) {
+                match self.port {
+                    TLS => self.tls(now, ledger),
+                    EAGER => self.eager(now, ledger),
+                    _ => while self.http(now, stack, ledger) {},
+                }
             }
         } else {
             // What comes after the end is thrown away.
             stack.read(self.handle, usize::MAX, &mut self.rest);
-            self.note_unread(now, stack, ledger);
+            if self.read_header(stack, ledger) {
+                self.note_unread(now, stack, ledger);
+            }
         }
         self.has(ledger);
         let mut wake = u64::MAX;
@@ -394,7 +407,8 @@ impl Server {
 
     /// The first bytes of a request are there.
     fn begin(&mut self, exchange: &Exchange, place: Place, ledger: &mut Ledger) {
-        if !ledger.may_serve(self.server, exchange.pool) {
+        self.is_told_of(exchange.conn, ledger);
+        if !ledger.may_serve(self.server, exchange.conn, exchange.pool) {
             ledger.error(format!(
                 "s{:02}: a request for pool {}: c{}r{}",
                 self.server, exchange.pool, exchange.conn, exchange.index

@@ -108,23 +108,6 @@ pub struct World {
     late: u64,
 }
 
-fn address(v6: bool, net: u8, host: u16) -> [u8; 16] {
-    let [a, b] = host.to_be_bytes();
-    if v6 {
-        [0xfd, 0, 0, 0, 0, 0, 0, net, 0, 0, 0, 0, 0, 0, a, b]
-    } else {
-        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, net, a, b]
-    }
-}
-
-/// The end of a client's connection.
-fn client_end(plan: &Plan, host: usize, port: u16) -> Endpoint {
-    Endpoint {
-        address: address(plan.v6, 1, host as u16 + 1),
-        port,
-    }
-}
-
 fn stack(kind: &Kind, address: [u8; 16], seed: u64) -> Box<dyn Stack> {
     match kind {
         Kind::Smol(config) => Box::new(Smol::new(config.clone(), address, seed)),
@@ -136,12 +119,12 @@ impl World {
     /// A world as planned.
     pub fn new(plan: Plan, trace: bool) -> Self {
         let mut rng = Rng::new(plan.seed ^ 0x3035);
-        let service = address(plan.v6, 0, 1);
-        let snat = address(plan.v6, 0, 2);
+        let service = plan.service();
+        let snat = plan.snat();
         let mut hosts = Vec::new();
         let mut by_address = HashMap::new();
         for (number, client) in plan.clients.iter().enumerate() {
-            let own = client_end(&plan, number, 0).address;
+            let own = plan.client(number);
             by_address.insert(own, hosts.len());
             let apps = plan
                 .conns
@@ -162,7 +145,7 @@ impl World {
         }
         let mut servers = Vec::new();
         for (number, server) in plan.servers.iter().enumerate() {
-            let own = address(plan.v6, 2, number as u16 + 1);
+            let own = plan.address(2, number as u16 + 1);
             servers.push(own);
             by_address.insert(own, hosts.len());
             let mut stack = stack(&server.kind, own, rng.next());
@@ -302,6 +285,12 @@ impl World {
                     if let Some(read) = wire::read(&packet) {
                         self.watch.of_server(&read.segment);
                         let s = &read.segment;
+                        if s.is(SYN)
+                            && s.source.address != self.service
+                            && let Some(conn) = self.of_server(s.source, s.destination)
+                        {
+                            self.ledger.streams[conn].connected = true;
+                        }
                         // A host that gives a silent peer up says so.
                         if s.is(RST)
                             && s.is(ACK)
@@ -449,11 +438,8 @@ impl World {
 
     /// The ends of a connection: the client's and the service's.
     fn ends(&self, conn: &Conn) -> (Endpoint, Endpoint) {
-        let service = Endpoint {
-            address: self.service,
-            port: conn.service,
-        };
-        (client_end(&self.ledger.plan, conn.host, conn.port), service)
+        let ends = self.ledger.plan.ends(conn);
+        (ends.source, ends.destination)
     }
 
     /// Sends what comes out of the switch.
@@ -572,8 +558,8 @@ impl World {
         host.stack.poll(self.now, &mut out);
         for conn in std::mem::take(&mut self.ledger.late) {
             let plan = &self.ledger.plan;
-            let client = client_end(plan, plan.conns[conn].host, plan.conns[conn].port);
-            let snat = address(plan.v6, 0, 2);
+            let client = plan.ends(&plan.conns[conn]).source;
+            let snat = plan.snat();
             let of = |local: &Endpoint, remote: &Endpoint| {
                 *local == client || *remote == client || remote.address == snat
             };

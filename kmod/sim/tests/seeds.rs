@@ -22,15 +22,31 @@ fn size(level: u8) -> Size {
     Size {
         connections: 20,
         level,
+        proxies: true,
     }
 }
 
+/// A seed of before there were PROXY headers.
+fn plain(level: u8, seed: u64) -> Report {
+    let size = Size {
+        proxies: false,
+        ..size(level)
+    };
+    check_size(size, seed)
+}
+
 fn check(level: u8, seed: u64) -> Report {
-    let report = run(seed, size(level), false);
+    check_size(size(level), seed)
+}
+
+fn check_size(size: Size, seed: u64) -> Report {
+    let report = run(seed, size, false);
     if !report.errors.is_empty() {
-        let trace = run(seed, size(level), true).trace;
+        let trace = run(seed, size, true).trace;
+        let level = size.level;
+        let plain = if size.proxies { "" } else { " --plain" };
         panic!(
-            "level {level}, seed {seed}: {}\n{}\nl7sim --level {level} --seed {seed} --trace shows all of it",
+            "level {level}, seed {seed}: {}\n{}\nl7sim --level {level} --seed {seed}{plain} --trace shows all of it",
             report.errors.join("\n"),
             last_lines(&trace)
         );
@@ -44,13 +60,13 @@ fn seeds_that_were_run_before() {
     let mut total = Report::default();
     for level in 0..3 {
         for seed in 1..=60 {
-            total.add(&check(level, seed));
+            total.add(&plain(level, seed));
         }
     }
     for seed in [
         1309, 1912, 116, 156, 243, 265, 393, 455, 558, 700660, 704368, 704737, 712692, 20019897,
     ] {
-        total.add(&check(1, seed));
+        total.add(&plain(1, seed));
     }
     for seed in [
         84,
@@ -108,7 +124,7 @@ fn seeds_that_were_run_before() {
         6300016736,
         900693,
     ] {
-        total.add(&check(2, seed));
+        total.add(&plain(2, seed));
     }
     assert_eq!(total.chance, 0);
     // A simulation in which nothing happens finds nothing.
@@ -147,7 +163,7 @@ fn seeds_that_were_run_before() {
 /// What comes of it shows nothing, so the run ends.
 #[test]
 fn a_run_ends_where_a_cookie_is_met_by_chance() {
-    let report = check(2, 5000002606);
+    let report = plain(2, 5000002606);
     assert_eq!(report.chance, 1);
     assert!(report.exchanges > 5);
 }
@@ -182,7 +198,13 @@ fn fresh_seeds() {
 
 /// A plan of one clean connection.
 fn clean() -> Plan {
-    let mut plan = plan(1, size(0));
+    let mut plan = plan(
+        1,
+        Size {
+            proxies: false,
+            ..size(0)
+        },
+    );
     plan.conns.truncate(1);
     plan.mss = 1460;
     plan

@@ -124,7 +124,7 @@ impl Client {
                 self.checked = 0;
                 return;
             };
-            if !ledger.may_serve(server, pool) {
+            if !ledger.may_serve(server, self.conn as u32, pool) {
                 ledger.error(format!(
                     "c{}: for pool {pool}, answered by s{server:02}",
                     self.conn

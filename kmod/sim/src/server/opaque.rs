@@ -43,9 +43,10 @@ impl Server {
             self.got.clear();
             return;
         };
-        if !ledger.may_serve(self.server, pool) {
+        if !ledger.may_serve(self.server, conn, pool) {
             ledger.error(format!("s{:02}: c{conn} is for pool {pool}", self.server));
         }
+        self.is_told_of(conn, ledger);
         self.of = Some((conn, 0, 0));
         let mut expected = plan::client_hello(conn, pool, plan::hello_len(conn));
         let hello = expected.len();
@@ -93,9 +94,10 @@ impl Server {
             self.got.clear();
             return;
         };
-        if !ledger.may_serve(self.server, pool) {
+        if !ledger.may_serve(self.server, conn, pool) {
             ledger.error(format!("s{:02}: c{conn} is for pool {pool}", self.server));
         }
+        self.is_told_of(conn, ledger);
         self.of = Some((conn, 0, 0));
         self.opaque = Some(plan::opaque_up(conn, up));
         self.speak(now, plan::opaque_down(conn, self.server, down));

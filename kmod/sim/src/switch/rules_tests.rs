@@ -54,6 +54,7 @@ pub(in crate::switch) fn plan(kind: Kind, key: &'static str, split: bool) -> Pla
     let size = Size {
         connections: 1,
         level: 0,
+        proxies: false,
     };
     let mut plan = crate::generate::plan(1, size);
     let server = plan.servers[0].clone();
