@@ -448,16 +448,26 @@ fn a_header_that_nobody_has_is_not_acknowledged() {
          forget
          b> RA 0 1
          c> A 1 1
-         c> PA 1 1 V1
-         c< A 1 1
+         c> PA 1 1 V1[0..20]
+         c> PA 21 1 V1[20..]
          c> PA 38 1 GET/b
          f< S 0
          f> SA 0 1
+         f< PA 1 1 V1[0..20]
+         f< PA 21 1 V1[20..]
          f< PA 38 1 GET/b
-         c> PA 1 1 V1
-         f< PA 1 1 V1
          f> A 1 38
          c< A 1 38",
+    );
+    run(
+        &accepts(),
+        "c> PA 1 1 V1 GET/a[0..5]
+         forget
+         c> PA 1 1 V1[0..20]
+         c> PA 21 1 V1[20..] GET/a
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 GET/a",
     );
 }
 
