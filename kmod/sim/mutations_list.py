@@ -90,20 +90,6 @@ FAULTS = [
         "Other hosts' clients are led to loopback addresses.",
     ),
     Fault(
-        "family-of-header",
-        POLICY,
-        "!can_reach(situation.client, &server.endpoint().address, || {",
-        "!can_reach(&request.source, &server.endpoint().address, || {",
-        "Whether a server can be reached goes by the address that a PROXY header tells.",
-    ),
-    Fault(
-        "here-of-header",
-        POLICY,
-        "let is_here = host.is_here(situation.client);",
-        "let is_here = host.is_here(&request.source);",
-        "Who says to be on this host is led to loopback addresses.",
-    ),
-    Fault(
         "by-request-always",
         POLICY,
         "self.kind.hashes() && self.record.key != HashKey::Source.number()",
@@ -490,8 +476,8 @@ FAULTS = [
     Fault(
         "limit-unheard",
         CHOOSING,
-        "if self.is_over(rate, ask.from) {",
-        "if self.is_over(rate, ask.from) && ask.last {",
+        "if route.rate != 0 && self.is_over(route.rate.wrapping_sub(1), ask.from) {",
+        "if route.rate != 0 && ask.last && self.is_over(route.rate.wrapping_sub(1), ask.from) {",
         "What is over a limit goes to servers.",
     ),
     Fault(

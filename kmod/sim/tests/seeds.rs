@@ -160,6 +160,34 @@ fn seeds_that_were_run_before() {
     }
 }
 
+/// The same with PROXY headers.
+#[test]
+fn seeds_with_proxy_headers_that_were_run_before() {
+    for (level, wanted, failed) in [
+        (0, &["ProxyRead", "ProxySent"][..], &[][..]),
+        (
+            1,
+            &["ProxyRead", "ProxySent", "ProxyResent"],
+            &[126, 646, 2266, 2525, 2832],
+        ),
+        (
+            2,
+            &["ProxyRead", "ProxySent", "ProxyResent"],
+            &[97, 1047, 1063, 1369],
+        ),
+    ] {
+        let mut total = Report::default();
+        for seed in (1..=60).chain(failed.iter().copied()) {
+            total.add(&check(level, seed));
+        }
+        assert_eq!(total.chance, 0);
+        for what in wanted {
+            let events = &total.stats.events;
+            assert!(events.contains_key(*what), "level {level}: no {what}");
+        }
+    }
+}
+
 /// What comes of it shows nothing, so the run ends.
 #[test]
 fn a_run_ends_where_a_cookie_is_met_by_chance() {
