@@ -5,15 +5,22 @@ use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
 
+use l7switch_engine::endpoint::Endpoint;
+use l7switch_engine::proxy_header::Ends;
+use l7switch_engine::table::codes::ProxyVersion;
 use l7switch_sim::generate::Size;
 use l7switch_sim::generate::plan;
+use l7switch_sim::header::ClientHeader;
 use l7switch_sim::last_lines;
+use l7switch_sim::plan::Conn;
 use l7switch_sim::plan::Exchange;
 use l7switch_sim::plan::FRONT;
+use l7switch_sim::plan::HTTP;
 use l7switch_sim::plan::LIMITED;
 use l7switch_sim::plan::LimitPlan;
 use l7switch_sim::plan::Plan;
 use l7switch_sim::plan::What;
+use l7switch_sim::plan::told;
 use l7switch_sim::report::Report;
 use l7switch_sim::run;
 use l7switch_sim::world::World;
@@ -307,6 +314,56 @@ fn what_is_over_a_rate_limit_goes_to_the_front() {
         assert_eq!(events.get("RateLimited"), Some(&2));
         assert_eq!(events.get("ToFront"), Some(&2), "each is counted once");
     }
+}
+
+/// Each has its own bucket, though all come from one address.
+#[test]
+fn clients_behind_a_proxy_have_rate_limits_of_their_own() {
+    let mut plan = clean();
+    plan.rules.limit = Some(LimitPlan {
+        burst: 1,
+        by_source: true,
+    });
+    plan.proxies.services = vec![HTTP];
+    plan.proxies.all = true;
+    let first = plan.conns[0].clone();
+    let What::Http(list, _) = &first.what else {
+        panic!("{:?}", first.what)
+    };
+    let of = |(id, client): (u32, u8)| {
+        let end = |port| Endpoint {
+            address: told(false, false, client),
+            port,
+        };
+        let ends = Ends {
+            source: end(20_000 + id as u16),
+            destination: end(80),
+        };
+        let exchange = Exchange {
+            conn: id,
+            pool: LIMITED,
+            ..list[0].clone()
+        };
+        Conn {
+            id,
+            port: 40_000 + id as u16,
+            header: Some(ClientHeader {
+                version: ProxyVersion::V2,
+                ends: Some(ends),
+                padding: None,
+                checked: false,
+                apart: false,
+            }),
+            what: What::Http([exchange].into(), 1),
+            ..first.clone()
+        }
+    };
+    plan.conns = (0..).zip([0, 1, 0, 2]).map(of).collect();
+    let report = World::new(plan, false).run();
+    assert!(report.errors.is_empty(), "{:?}", report.errors);
+    let events = &report.stats.events;
+    assert_eq!(events.get("ProxyRead"), Some(&4));
+    assert_eq!(events.get("RateLimited"), Some(&1), "the second of one");
 }
 
 /// What the front is to refuse never shares a connection with what it is to serve.
