@@ -85,7 +85,7 @@ FAULTS = [
     Fault(
         "here-of-server",
         POLICY,
-        "let is_here = host.is_here(&request.source);",
+        "let is_here = host.is_here(situation.client);",
         "let is_here = host.is_here(&server.endpoint().address);",
         "Other hosts' clients are led to loopback addresses.",
     ),
@@ -476,8 +476,8 @@ FAULTS = [
     Fault(
         "limit-unheard",
         CHOOSING,
-        "if self.is_over(rate, ask.from) {",
-        "if self.is_over(rate, ask.from) && ask.last {",
+        "if route.rate != 0 && self.is_over(route.rate.wrapping_sub(1), ask.from) {",
+        "if route.rate != 0 && ask.last && self.is_over(route.rate.wrapping_sub(1), ask.from) {",
         "What is over a limit goes to servers.",
     ),
     Fault(

@@ -260,6 +260,8 @@ pub enum Forward<S> {
 
 /// What a choice depends on besides rules and request.
 pub struct Situation<'a, S> {
+    /// Where the client's packets come from, whatever a PROXY header says: servers are reached from there.
+    pub client: &'a [u8; 16],
     /// The server in use, if the request may stay there.
     pub active: Option<&'a Bound<S>>,
     /// Whether places of servers in [`Bound`] are those of these rules.
@@ -311,9 +313,9 @@ pub fn forward<R: RulesetView, F: Fields + ?Sized>(
         situation.tried.has(number, position)
             || pool.members.get(position).is_some_and(|member| {
                 let server: &sched::Server = member.borrow();
-                !can_reach(&request.source, &server.endpoint().address, || {
+                !can_reach(situation.client, &server.endpoint().address, || {
                     here.get().unwrap_or_else(|| {
-                        let is_here = host.is_here(&request.source);
+                        let is_here = host.is_here(situation.client);
                         here.set(Some(is_here));
                         is_here
                     })

@@ -85,9 +85,12 @@ fn over_limit(ledger: &Ledger) -> Vec<String> {
         let What::Http(list, _) = &conn.what else {
             continue;
         };
-        let is_limited = list[index as usize].pool == LIMITED;
+        let pool = list[index as usize].pool;
+        let is_limited = pool == LIMITED && !ledger.plan.leads_elsewhere(conn);
         if is_limited && delivery.heads.iter().any(|&server| server != FRONT) {
-            let client = limit.by_source.then_some(conn.host);
+            let client = limit
+                .by_source
+                .then(|| ledger.plan.told(conn).source.address);
             *by_bucket.entry((conn.service, client)).or_default() += 1;
         }
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Plans from seeds.
 
+mod proxies;
+
 use l7switch_engine::sched::Kind as Sched;
 
 use crate::net::Link;
@@ -16,6 +18,8 @@ pub struct Size {
     pub connections: usize,
     /// 0: one clean connection; 1: without faults of the network; 2: with everything.
     pub level: u8,
+    /// With PROXY headers, in some plans. Without them seeds are what they were before there were any.
+    pub proxies: bool,
 }
 
 fn exchange(conn: u32, index: u32) -> Exchange {
@@ -261,6 +265,7 @@ fn connection(rng: &mut Rng, id: u32, hosts: usize, start: u64) -> Conn {
         port: 40_000 + rng.below(12) as u16,
         service,
         start,
+        header: None,
         what,
         end,
         // Not for ever.
@@ -384,6 +389,7 @@ pub fn plan(seed: u64, size: Size) -> Plan {
         timestamps: rng.percent(50),
         sack: rng.percent(80),
         rules: rules(seed, rng.percent(60), level),
+        proxies: ProxyPlan::default(),
         ports: rng.pick(&[3, 20, 1_000]),
         forget: rng.pick(&[0, 0, 0, 5_000, 30_000]),
         forwards: [true; 2],
@@ -464,6 +470,9 @@ pub fn plan(seed: u64, size: Size) -> Plan {
             conn.service = ALSO;
         }
         plan.conns.push(conn);
+    }
+    if size.proxies {
+        proxies::add(&mut plan);
     }
     plan
 }

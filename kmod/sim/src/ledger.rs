@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use l7switch_engine::endpoint::Endpoint;
 
+use crate::header::ClientHeader;
 use crate::lost::Lost;
 use crate::plan;
 use crate::plan::Conn;
@@ -62,6 +63,12 @@ pub struct Stream {
     pub starts: Vec<u64>,
     /// Of each: up to where servers have it, and what comes behind it on their connections.
     ends: Vec<u64>,
+    /// Bytes of the PROXY header in front of them.
+    header: u64,
+    /// The front has it.
+    header_came: bool,
+    /// A real server has taken a connection for it. The header is acknowledged with what that acknowledges.
+    pub connected: bool,
     /// The client has ended it: a FIN has a number too.
     pub ended: bool,
     /// It could not go on: a late segment of an earlier connection took its place in the switch, or its server's TCP forgot
@@ -78,10 +85,25 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// The front has got the client's PROXY header.
+    pub fn header_came(&mut self) {
+        self.header_came = true;
+    }
+
+    /// Whether a server has been there for it: what comes to others has a header that the client has not sent.
+    pub fn has_had_server(&self) -> bool {
+        self.connected || self.header_came
+    }
+
     /// Up to where servers have everything.
     fn had(&self) -> u64 {
         let parts = self.starts.iter().zip(&self.ends);
-        parts.fold(0, |had, (start, end)| match *start <= had {
+        let header = if self.has_had_server() {
+            self.header
+        } else {
+            0
+        };
+        parts.fold(header, |had, (start, end)| match *start <= had {
             true => had.max(*end),
             false => had,
         })
@@ -121,12 +143,16 @@ pub struct Ledger {
 impl Ledger {
     /// Nothing has happened yet.
     pub fn new(plan: Plan, trace: bool) -> Self {
-        let streams = plan.conns.iter().map(|conn| Stream {
-            starts: match &conn.what {
-                What::Http(list, _) => starts(list),
-                _ => vec![0],
-            },
-            ..Stream::default()
+        let streams = plan.conns.iter().map(|conn| {
+            let header = conn.header().len() as u64;
+            Stream {
+                starts: match &conn.what {
+                    What::Http(list, _) => starts(header, list),
+                    _ => vec![header],
+                },
+                header,
+                ..Stream::default()
+            }
         });
         Self {
             streams: streams.collect(),
@@ -163,11 +189,14 @@ impl Ledger {
     ) -> bool {
         let stream = &self.streams[conn];
         let had = stream.had();
-        if to <= had || stream.over {
+        // With what a server acknowledges the whole header is, and not a part. (The number of a FIN is taken off already.)
+        let whole = stream.header.saturating_sub(stream.ended.into());
+        let is_part = (1..whole).contains(&to) && !stream.header_came;
+        if to <= had && !is_part || stream.over {
             return true;
         }
         let conn = &self.plan.conns[conn];
-        let begins: Vec<(u64, Vec<u8>)> = match &conn.what {
+        let mut begins: Vec<(u64, Vec<u8>)> = match &conn.what {
             What::Http(list, _) => {
                 let whole = |e: &Exchange| [e.head(), e.body()].concat();
                 stream
@@ -179,11 +208,12 @@ impl Ledger {
             }
             What::Tls(pool, ..) => {
                 let len = plan::hello_len(conn.id);
-                vec![(0, plan::client_hello(conn.id, *pool, len))]
+                vec![(stream.header, plan::client_hello(conn.id, *pool, len))]
             }
-            What::Eager(up, _) => vec![(0, plan::opaque_up(conn.id, *up))],
+            What::Eager(up, _) => vec![(stream.header, plan::opaque_up(conn.id, *up))],
             What::OpenOnly => Vec::new(),
         };
+        begins.push((0, conn.header()));
         let orphans = self.orphans.iter().map(Vec::as_slice);
         let mut unknown = unknown.chain(orphans).filter(|bytes| !bytes.is_empty());
         unknown.any(|bytes| {
@@ -215,8 +245,12 @@ impl Ledger {
         let What::Http(list, 1) = &conn.what else {
             return false;
         };
-        let short =
-            |exchange: &Exchange| exchange.head().len() < SHORT_HEAD && exchange.upgrade.is_none();
+        let header = conn.header().len();
+        // A client may wait for the acknowledgement of a header that comes apart, or that is long.
+        let is_with_the_first = |header: &ClientHeader| !header.apart;
+        let short = |exchange: &Exchange| {
+            header + exchange.head().len() < SHORT_HEAD && exchange.upgrade.is_none()
+        };
         // One that does not know timestamps which the client was offered is passed over.
         let steady = |server: &ServerHost| {
             server.mode == Mode::Serves
@@ -235,6 +269,7 @@ impl Ledger {
             && plan.forwards == [true; 2]
             && plan.ports > MANY_PORTS
             && conn.trickle.is_none()
+            && conn.header.as_ref().is_none_or(is_with_the_first)
             && !plan.conns.iter().any(twin)
             && list.iter().all(short)
             && plan.servers.iter().all(steady)
@@ -242,12 +277,13 @@ impl Ledger {
 
     /// Whether a connection's request for a pool may be answered by a server.
     pub fn may_answer(&self, conn: usize, server: u8, pool: u8) -> bool {
-        self.may_serve(server, pool)
+        self.may_serve(server, conn as u32, pool)
             && (server != FRONT || pool == FRONT || !self.needs_no_front(conn))
     }
 
-    /// Whether a server may get requests for a pool.
-    pub fn may_serve(&self, server: u8, pool: u8) -> bool {
+    /// Whether a server may get requests for a pool, of a connection.
+    pub fn may_serve(&self, server: u8, conn: u32, pool: u8) -> bool {
+        let pool = self.plan.pool(&self.plan.conns[conn as usize], pool);
         server == FRONT
             || self
                 .plan
@@ -257,9 +293,9 @@ impl Ledger {
     }
 }
 
-/// Where requests begin that follow each other.
-fn starts(list: &[Exchange]) -> Vec<u64> {
-    let mut at = 0;
+/// Where requests begin that follow each other, and a PROXY header.
+fn starts(header: u64, list: &[Exchange]) -> Vec<u64> {
+    let mut at = header;
     list.iter()
         .map(|exchange| {
             let start = at;

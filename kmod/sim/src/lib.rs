@@ -9,11 +9,13 @@
 pub mod client;
 mod counted;
 pub mod generate;
+pub mod header;
 pub mod ledger;
 pub mod lost;
 pub mod net;
 pub mod own;
 pub mod plan;
+pub mod report;
 pub mod rng;
 pub mod server;
 pub mod smol;
@@ -23,7 +25,7 @@ pub mod watch;
 pub mod wire;
 pub mod world;
 
-use world::Report;
+use report::Report;
 use world::World;
 
 /// The end of a trace: what led to a failure.

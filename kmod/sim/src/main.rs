@@ -7,8 +7,8 @@ use clap::Parser;
 use l7switch_sim::generate::Size;
 use l7switch_sim::generate::plan;
 use l7switch_sim::last_lines;
+use l7switch_sim::report::Report;
 use l7switch_sim::run;
-use l7switch_sim::world::Report;
 
 /// A cookie is met by chance on less than one of so many connections.
 const CHANCE: u64 = 100_000;
@@ -34,6 +34,9 @@ struct Args {
     /// Of level 2, only seeds whose network is so bad: 0 (clean) to 3.
     #[arg(long, value_parser = clap::value_parser!(u8).range(..=3))]
     grade: Option<u8>,
+    /// Without PROXY headers: the seeds of before there were any.
+    #[arg(long)]
+    plain: bool,
     /// Prints the plan and every packet.
     #[arg(long)]
     trace: bool,
@@ -47,6 +50,7 @@ fn main() {
     let size = Size {
         connections: args.size,
         level: args.level,
+        proxies: !args.plain,
     };
     let start = Instant::now();
     let mut total = Report::default();

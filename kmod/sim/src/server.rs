@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! A server's application: one connection. What it says is told by the plan of the client's request.
 
+mod header;
+mod opaque;
+
 use crate::ledger::Ledger;
 use crate::ledger::Place;
-use crate::ledger::matches;
 use crate::ledger::matches_from;
 use crate::ledger::text;
 use crate::plan;
@@ -16,6 +18,8 @@ use crate::plan::What;
 use crate::stack::Handle;
 use crate::stack::Stack;
 use crate::stack::Status;
+
+use header::Begins;
 
 struct Answer {
     at: u64,
@@ -32,6 +36,8 @@ pub struct Server {
     server: u8,
     port: u16,
     handle: Handle,
+    /// The PROXY header that it begins with.
+    begins: Begins,
     got: Vec<u8>,
     /// The request that is being read.
     request: Option<(Exchange, Vec<u8>)>,
@@ -49,7 +55,7 @@ pub struct Server {
     /// The final response to a request that waits for a 100.
     finals: Vec<u8>,
     written: usize,
-    /// Bytes of requests that have been read whole.
+    /// Bytes of a PROXY header, and of requests that have been read whole.
     taken: u64,
     /// After an upgrade or on an opaque connection: what is to come.
     opaque: Option<Vec<u8>>,
@@ -70,6 +76,7 @@ impl Server {
             server,
             port,
             handle,
+            begins: Begins::Unknown,
             got: Vec::new(),
             request: None,
             head: 0,
@@ -112,7 +119,10 @@ impl Server {
     /// Bytes that are here of requests that nobody answers any more, or of one, or of a greeting, whose connection does not
     /// show yet.
     pub fn unknown(&self) -> &[u8] {
-        if self.closing {
+        if self.awaits_header() && self.server != FRONT {
+            // It is the switch's.
+            &[]
+        } else if self.closing {
             &self.rest
         } else if self.request.is_none() && self.opaque.is_none() {
             &self.got
@@ -143,15 +153,19 @@ impl Server {
             if read > 0 {
                 self.idle_since = now;
             }
-            match self.port {
-                TLS => self.tls(now, ledger),
-                EAGER => self.eager(now, ledger),
-                _ => while self.http(now, stack, ledger) {},
+            if self.read_header(stack, ledger) {
+                match self.port {
+                    TLS => self.tls(now, ledger),
+                    EAGER => self.eager(now, ledger),
+                    _ => while self.http(now, stack, ledger) {},
+                }
             }
         } else {
             // What comes after the end is thrown away.
             stack.read(self.handle, usize::MAX, &mut self.rest);
-            self.note_unread(now, stack, ledger);
+            if self.read_header(stack, ledger) {
+                self.note_unread(now, stack, ledger);
+            }
         }
         self.has(ledger);
         let mut wake = u64::MAX;
@@ -393,7 +407,8 @@ impl Server {
 
     /// The first bytes of a request are there.
     fn begin(&mut self, exchange: &Exchange, place: Place, ledger: &mut Ledger) {
-        if !ledger.may_serve(self.server, exchange.pool) {
+        self.is_told_of(exchange.conn, ledger);
+        if !ledger.may_serve(self.server, exchange.conn, exchange.pool) {
             ledger.error(format!(
                 "s{:02}: a request for pool {}: c{}r{}",
                 self.server, exchange.pool, exchange.conn, exchange.index
@@ -451,96 +466,6 @@ impl Server {
         };
         self.answers.push(answer);
     }
-
-    /// Compares what has come on an opaque connection that has begun; `false`: it has not begun.
-    fn goes_on(&mut self, ledger: &mut Ledger) -> bool {
-        let Some(expected) = &self.opaque else {
-            return false;
-        };
-        let checked = std::mem::replace(&mut self.checked, self.got.len());
-        if let Err(at) = matches_from(checked, &self.got, expected) {
-            ledger.error(format!(
-                "s{:02}: byte {at} of an opaque connection is wrong: {}",
-                self.server,
-                text(&self.got[at..])
-            ));
-        }
-        true
-    }
-
-    fn tls(&mut self, now: u64, ledger: &mut Ledger) {
-        if self.goes_on(ledger) {
-            return;
-        }
-        if self.got.len() < 43 {
-            return;
-        }
-        let Some((conn, pool, up, down)) = tls_conn(&self.got[11..20], ledger) else {
-            ledger.error(format!(
-                "s{:02}: no hello: {}",
-                self.server,
-                text(&self.got)
-            ));
-            self.got.clear();
-            return;
-        };
-        if !ledger.may_serve(self.server, pool) {
-            ledger.error(format!("s{:02}: c{conn} is for pool {pool}", self.server));
-        }
-        self.of = Some((conn, 0, 0));
-        let mut expected = plan::client_hello(conn, pool, plan::hello_len(conn));
-        let hello = expected.len();
-        expected.extend_from_slice(&plan::opaque_up(conn, up));
-        if let Err(at) = matches(&self.got, &expected) {
-            ledger.error(format!(
-                "s{:02}: byte {at} of c{conn} is wrong",
-                self.server
-            ));
-        }
-        if self.got.len() >= hello {
-            self.opaque = Some(expected);
-            self.speak(now, plan::opaque_down(conn, self.server, down));
-        }
-    }
-
-    fn speak(&mut self, now: u64, bytes: Vec<u8>) {
-        self.answers.push(Answer {
-            at: now,
-            bytes,
-            trickle: None,
-            reset_after: None,
-            close: false,
-            asked: true,
-        });
-    }
-
-    fn eager(&mut self, now: u64, ledger: &mut Ledger) {
-        if !self.greeted {
-            self.greeted = true;
-            self.speak(now, plan::banner(self.server));
-        }
-        if self.goes_on(ledger) {
-            return;
-        }
-        if self.got.len() < 10 {
-            return;
-        }
-        let Some((conn, pool, up, down)) = tls_conn(&self.got[..9], ledger) else {
-            ledger.error(format!(
-                "s{:02}: no greeting: {}",
-                self.server,
-                text(&self.got)
-            ));
-            self.got.clear();
-            return;
-        };
-        if !ledger.may_serve(self.server, pool) {
-            ledger.error(format!("s{:02}: c{conn} is for pool {pool}", self.server));
-        }
-        self.of = Some((conn, 0, 0));
-        self.opaque = Some(plan::opaque_up(conn, up));
-        self.speak(now, plan::opaque_down(conn, self.server, down));
-    }
 }
 
 /// The exchange that a request line names.
@@ -551,20 +476,6 @@ fn find(line: &[u8], ledger: &Ledger) -> Option<Exchange> {
     let index: usize = parts.next()?.strip_prefix('r')?.parse().ok()?;
     match &ledger.plan.conns.get(conn as usize)?.what {
         What::Http(list, _) => list.get(index).cloned(),
-        _ => None,
-    }
-}
-
-/// The connection that `cNNNNNNNN` names: its number, its pool, and what both sides send.
-fn tls_conn(name: &[u8], ledger: &Ledger) -> Option<(u32, u8, usize, usize)> {
-    let conn: u32 = std::str::from_utf8(name)
-        .ok()?
-        .strip_prefix('c')?
-        .parse()
-        .ok()?;
-    match ledger.plan.conns.get(conn as usize)?.what {
-        What::Tls(pool, up, down) => Some((conn, pool, up, down)),
-        What::Eager(up, down) => Some((conn, 0, up, down)),
         _ => None,
     }
 }

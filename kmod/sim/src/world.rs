@@ -27,11 +27,11 @@ use crate::plan::Mode;
 use crate::plan::Plan;
 use crate::plan::SECOND;
 use crate::plan::TLS;
+use crate::report::Report;
 use crate::rng::Rng;
 use crate::server::Server;
 use crate::smol::Smol;
 use crate::stack::Stack;
-use crate::switch::Stats;
 use crate::switch::Switch;
 use crate::watch::Watch;
 use crate::wire;
@@ -85,53 +85,6 @@ impl Ord for Timed {
     }
 }
 
-/// What came of a run.
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// What was wrong; empty where nothing was.
-    pub errors: Vec<String>,
-    /// The trace, where it was asked for.
-    pub trace: Vec<String>,
-    /// Connections by outcome.
-    pub outcomes: std::collections::BTreeMap<String, u64>,
-    /// Connections.
-    pub connections: u64,
-    /// Requests with whole responses.
-    pub exchanges: u64,
-    /// Packets that arrived somewhere.
-    pub packets: u64,
-    /// Bytes that clients read.
-    pub bytes: u64,
-    /// The switch's counters.
-    pub stats: Stats,
-    /// Requests that came to two servers since the first one's acknowledgement and reset were lost.
-    pub twice: u64,
-    /// Requests of connections that had ended, begun again by late segments.
-    pub late: u64,
-    /// Runs that ended early, since a cookie was met by chance.
-    pub chance: u64,
-    /// How long it was, ns of its own time.
-    pub time: u64,
-}
-
-impl Report {
-    /// Adds another run's numbers.
-    pub fn add(&mut self, other: &Self) {
-        for (name, count) in &other.outcomes {
-            *self.outcomes.entry(name.clone()).or_default() += count;
-        }
-        self.connections += other.connections;
-        self.exchanges += other.exchanges;
-        self.packets += other.packets;
-        self.bytes += other.bytes;
-        self.twice += other.twice;
-        self.late += other.late;
-        self.chance += other.chance;
-        self.time += other.time;
-        self.stats.add(&other.stats);
-    }
-}
-
 /// The simulation.
 pub struct World {
     now: u64,
@@ -155,23 +108,6 @@ pub struct World {
     late: u64,
 }
 
-fn address(v6: bool, net: u8, host: u16) -> [u8; 16] {
-    let [a, b] = host.to_be_bytes();
-    if v6 {
-        [0xfd, 0, 0, 0, 0, 0, 0, net, 0, 0, 0, 0, 0, 0, a, b]
-    } else {
-        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, net, a, b]
-    }
-}
-
-/// The end of a client's connection.
-fn client_end(plan: &Plan, host: usize, port: u16) -> Endpoint {
-    Endpoint {
-        address: address(plan.v6, 1, host as u16 + 1),
-        port,
-    }
-}
-
 fn stack(kind: &Kind, address: [u8; 16], seed: u64) -> Box<dyn Stack> {
     match kind {
         Kind::Smol(config) => Box::new(Smol::new(config.clone(), address, seed)),
@@ -183,12 +119,12 @@ impl World {
     /// A world as planned.
     pub fn new(plan: Plan, trace: bool) -> Self {
         let mut rng = Rng::new(plan.seed ^ 0x3035);
-        let service = address(plan.v6, 0, 1);
-        let snat = address(plan.v6, 0, 2);
+        let service = plan.service();
+        let snat = plan.snat();
         let mut hosts = Vec::new();
         let mut by_address = HashMap::new();
         for (number, client) in plan.clients.iter().enumerate() {
-            let own = client_end(&plan, number, 0).address;
+            let own = plan.client(number);
             by_address.insert(own, hosts.len());
             let apps = plan
                 .conns
@@ -209,7 +145,7 @@ impl World {
         }
         let mut servers = Vec::new();
         for (number, server) in plan.servers.iter().enumerate() {
-            let own = address(plan.v6, 2, number as u16 + 1);
+            let own = plan.address(2, number as u16 + 1);
             servers.push(own);
             by_address.insert(own, hosts.len());
             let mut stack = stack(&server.kind, own, rng.next());
@@ -349,6 +285,12 @@ impl World {
                     if let Some(read) = wire::read(&packet) {
                         self.watch.of_server(&read.segment);
                         let s = &read.segment;
+                        if s.is(SYN)
+                            && s.source.address != self.service
+                            && let Some(conn) = self.of_server(s.source, s.destination)
+                        {
+                            self.ledger.streams[conn].connected = true;
+                        }
                         // A host that gives a silent peer up says so.
                         if s.is(RST)
                             && s.is(ACK)
@@ -496,11 +438,8 @@ impl World {
 
     /// The ends of a connection: the client's and the service's.
     fn ends(&self, conn: &Conn) -> (Endpoint, Endpoint) {
-        let service = Endpoint {
-            address: self.service,
-            port: conn.service,
-        };
-        (client_end(&self.ledger.plan, conn.host, conn.port), service)
+        let ends = self.ledger.plan.ends(conn);
+        (ends.source, ends.destination)
     }
 
     /// Sends what comes out of the switch.
@@ -619,8 +558,8 @@ impl World {
         host.stack.poll(self.now, &mut out);
         for conn in std::mem::take(&mut self.ledger.late) {
             let plan = &self.ledger.plan;
-            let client = client_end(plan, plan.conns[conn].host, plan.conns[conn].port);
-            let snat = address(plan.v6, 0, 2);
+            let client = plan.ends(&plan.conns[conn]).source;
+            let snat = plan.snat();
             let of = |local: &Endpoint, remote: &Endpoint| {
                 *local == client || *remote == client || remote.address == snat
             };

@@ -5,32 +5,55 @@ use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
 
+use l7switch_engine::endpoint::Endpoint;
+use l7switch_engine::proxy_header::Ends;
+use l7switch_engine::table::codes::ProxyVersion;
 use l7switch_sim::generate::Size;
 use l7switch_sim::generate::plan;
+use l7switch_sim::header::ClientHeader;
 use l7switch_sim::last_lines;
+use l7switch_sim::plan::Conn;
 use l7switch_sim::plan::Exchange;
 use l7switch_sim::plan::FRONT;
+use l7switch_sim::plan::HTTP;
 use l7switch_sim::plan::LIMITED;
 use l7switch_sim::plan::LimitPlan;
 use l7switch_sim::plan::Plan;
 use l7switch_sim::plan::What;
+use l7switch_sim::plan::told;
+use l7switch_sim::report::Report;
 use l7switch_sim::run;
-use l7switch_sim::world::Report;
 use l7switch_sim::world::World;
 
 fn size(level: u8) -> Size {
     Size {
         connections: 20,
         level,
+        proxies: true,
     }
 }
 
+/// A seed of before there were PROXY headers.
+fn plain(level: u8, seed: u64) -> Report {
+    let size = Size {
+        proxies: false,
+        ..size(level)
+    };
+    check_size(size, seed)
+}
+
 fn check(level: u8, seed: u64) -> Report {
-    let report = run(seed, size(level), false);
+    check_size(size(level), seed)
+}
+
+fn check_size(size: Size, seed: u64) -> Report {
+    let report = run(seed, size, false);
     if !report.errors.is_empty() {
-        let trace = run(seed, size(level), true).trace;
+        let trace = run(seed, size, true).trace;
+        let level = size.level;
+        let plain = if size.proxies { "" } else { " --plain" };
         panic!(
-            "level {level}, seed {seed}: {}\n{}\nl7sim --level {level} --seed {seed} --trace shows all of it",
+            "level {level}, seed {seed}: {}\n{}\nl7sim --level {level} --seed {seed}{plain} --trace shows all of it",
             report.errors.join("\n"),
             last_lines(&trace)
         );
@@ -44,13 +67,13 @@ fn seeds_that_were_run_before() {
     let mut total = Report::default();
     for level in 0..3 {
         for seed in 1..=60 {
-            total.add(&check(level, seed));
+            total.add(&plain(level, seed));
         }
     }
     for seed in [
         1309, 1912, 116, 156, 243, 265, 393, 455, 558, 700660, 704368, 704737, 712692, 20019897,
     ] {
-        total.add(&check(1, seed));
+        total.add(&plain(1, seed));
     }
     for seed in [
         84,
@@ -108,7 +131,7 @@ fn seeds_that_were_run_before() {
         6300016736,
         900693,
     ] {
-        total.add(&check(2, seed));
+        total.add(&plain(2, seed));
     }
     assert_eq!(total.chance, 0);
     // A simulation in which nothing happens finds nothing.
@@ -144,10 +167,38 @@ fn seeds_that_were_run_before() {
     }
 }
 
+/// The same with PROXY headers.
+#[test]
+fn seeds_with_proxy_headers_that_were_run_before() {
+    for (level, wanted, failed) in [
+        (0, &["ProxyRead", "ProxySent"][..], &[][..]),
+        (
+            1,
+            &["ProxyRead", "ProxySent", "ProxyResent"],
+            &[126, 646, 2266, 2525, 2832],
+        ),
+        (
+            2,
+            &["ProxyRead", "ProxySent", "ProxyResent"],
+            &[97, 1047, 1063, 1369],
+        ),
+    ] {
+        let mut total = Report::default();
+        for seed in (1..=60).chain(failed.iter().copied()) {
+            total.add(&check(level, seed));
+        }
+        assert_eq!(total.chance, 0);
+        for what in wanted {
+            let events = &total.stats.events;
+            assert!(events.contains_key(*what), "level {level}: no {what}");
+        }
+    }
+}
+
 /// What comes of it shows nothing, so the run ends.
 #[test]
 fn a_run_ends_where_a_cookie_is_met_by_chance() {
-    let report = check(2, 5000002606);
+    let report = plain(2, 5000002606);
     assert_eq!(report.chance, 1);
     assert!(report.exchanges > 5);
 }
@@ -182,7 +233,13 @@ fn fresh_seeds() {
 
 /// A plan of one clean connection.
 fn clean() -> Plan {
-    let mut plan = plan(1, size(0));
+    let mut plan = plan(
+        1,
+        Size {
+            proxies: false,
+            ..size(0)
+        },
+    );
     plan.conns.truncate(1);
     plan.mss = 1460;
     plan
@@ -257,6 +314,56 @@ fn what_is_over_a_rate_limit_goes_to_the_front() {
         assert_eq!(events.get("RateLimited"), Some(&2));
         assert_eq!(events.get("ToFront"), Some(&2), "each is counted once");
     }
+}
+
+/// Each has its own bucket, though all come from one address.
+#[test]
+fn clients_behind_a_proxy_have_rate_limits_of_their_own() {
+    let mut plan = clean();
+    plan.rules.limit = Some(LimitPlan {
+        burst: 1,
+        by_source: true,
+    });
+    plan.proxies.services = vec![HTTP];
+    plan.proxies.all = true;
+    let first = plan.conns[0].clone();
+    let What::Http(list, _) = &first.what else {
+        panic!("{:?}", first.what)
+    };
+    let of = |(id, client): (u32, u8)| {
+        let end = |port| Endpoint {
+            address: told(false, false, client),
+            port,
+        };
+        let ends = Ends {
+            source: end(20_000 + id as u16),
+            destination: end(80),
+        };
+        let exchange = Exchange {
+            conn: id,
+            pool: LIMITED,
+            ..list[0].clone()
+        };
+        Conn {
+            id,
+            port: 40_000 + id as u16,
+            header: Some(ClientHeader {
+                version: ProxyVersion::V2,
+                ends: Some(ends),
+                padding: None,
+                checked: false,
+                apart: false,
+            }),
+            what: What::Http([exchange].into(), 1),
+            ..first.clone()
+        }
+    };
+    plan.conns = (0..).zip([0, 1, 0, 2]).map(of).collect();
+    let report = World::new(plan, false).run();
+    assert!(report.errors.is_empty(), "{:?}", report.errors);
+    let events = &report.stats.events;
+    assert_eq!(events.get("ProxyRead"), Some(&4));
+    assert_eq!(events.get("RateLimited"), Some(&1), "the second of one");
 }
 
 /// What the front is to refuse never shares a connection with what it is to serve.

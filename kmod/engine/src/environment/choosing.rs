@@ -233,6 +233,7 @@ impl<P: Platform> FlowEnv<'_, P> {
             return Chosen::Limited(message);
         }
         let situation = Situation {
+            client: &self.client.address,
             active: ask.active.and_then(|leg| self.state.server(leg)),
             places_hold: self.state.is_of(rules.generation()),
             tried: &self.state.tried,

@@ -495,6 +495,8 @@ impl Flow {
         let leg = self.legs.get_mut(index);
         if !seq::before(ack, leg.since) {
             leg.marks = leg.marks.difference(HEADER);
+            // What is said of the header later is not for the client.
+            leg.start = leg.since;
             return true;
         }
         env.count(Event::ProxyResent);

@@ -439,7 +439,9 @@ impl Flow {
             self.reset(true, env);
             return;
         }
-        if self.has(EAGER) && env.held_end().is_none() {
+        // A PROXY header that was read is no request.
+        let nothing_held = |end| !seq::before(self.requests.at, end);
+        if self.has(EAGER) && env.held_end().is_none_or(nothing_held) {
             self.begin(env);
         } else {
             self.parse_requests(None, false, env);
@@ -454,7 +456,8 @@ impl Flow {
         self.requests = super::request::Requests::new(start);
         self.responses.forget();
         self.responses.begin(self.to_client);
-        self.high = start;
+        // Where no server was there yet, nobody has the client's PROXY header.
+        self.high = if self.has(FIRST) { self.first } else { start };
         self.head_len = 0;
         env.forget_unacked();
         self.flags = self.flags.difference(CLIENT_FIN);

@@ -275,8 +275,8 @@ impl Flow {
             }
         }
         let has_header = self.leg(index).is_none_or(|leg| !leg.is(HEADER));
-        if !has_header && !self.header_acked(index, ack, env) && segment.is_empty() {
-            // It says nothing of what the client has sent.
+        if !has_header && !self.header_acked(index, ack, env) {
+            // It says nothing of what the client has sent, and says everything again when it has the header.
             env.count(Event::Absorbed);
             return Verdict::Drop;
         }

@@ -97,14 +97,6 @@ impl Flow {
             self.finish(env);
             return;
         }
-        if let Some(index) = self.active().filter(|&leg| self.lacks_header(leg)) {
-            if self.tries < HEADERS {
-                self.tries = self.tries.saturating_add(1);
-                env.count(Event::ProxyResent);
-                self.send_header(index, env);
-                return;
-            }
-        }
         if env.held_end().is_some() && self.responses.idle() {
             // A head that is too slow. What the front makes of it is the front's.
             self.parse_requests(None, true, env);
@@ -113,6 +105,14 @@ impl Flow {
                 env.discard();
             }
             return;
+        }
+        if let Some(index) = self.active().filter(|&leg| self.lacks_header(leg)) {
+            if self.tries < HEADERS {
+                self.tries = self.tries.saturating_add(1);
+                env.count(Event::ProxyResent);
+                self.send_header(index, env);
+                return;
+            }
         }
         if self.active().is_none() && self.acked == self.to_client && !self.has(SERVER_FIN) {
             // Between two requests: a client knows how to take that.

@@ -19,6 +19,7 @@ use l7switch_engine::policy::Bound;
 use l7switch_engine::policy::RulesetView as _;
 use l7switch_engine::sched::Kind;
 use l7switch_engine::sched::Server;
+use l7switch_engine::table::codes::ProxyVersion;
 use l7switch_engine::table::format::PoolRecord;
 
 use super::packet::Owned;
@@ -33,6 +34,7 @@ use super::rules::tests::SERVICE;
 use super::rules::tests::plan;
 use super::rules::tests::rules;
 use crate::plan::ALSO;
+use crate::plan::EAGER;
 use crate::plan::HTTP;
 use crate::plan::Plan;
 use crate::plan::TLS;
@@ -80,6 +82,19 @@ struct Switch {
 impl Switch {
     fn new(kind: Kind, key: &'static str) -> Self {
         let plan = plan(kind, key, false);
+        Self {
+            shared: RefCell::new(Shared::new(&plan, SERVICE, false)),
+            rules: Rc::new(rules(&plan, 1, None)),
+            plan,
+        }
+    }
+
+    /// One whose services accept PROXY headers of a client's host, 0: the one that asks, or another.
+    fn proxied(host: usize) -> Self {
+        let mut plan = plan(Kind::Rr, "source", false);
+        plan.proxies.services = vec![HTTP, TLS, EAGER];
+        plan.proxies.hosts = vec![host];
+        plan.proxies.send[0] = Some(ProxyVersion::V1);
         Self {
             shared: RefCell::new(Shared::new(&plan, SERVICE, false)),
             rules: Rc::new(rules(&plan, 1, None)),
@@ -307,4 +322,36 @@ fn a_request_in_parts_is_read_when_its_last_part_comes() {
     });
     assert!(matches!(choice, Choice::Go(..)), "{choice:?}");
     assert_eq!(route, Some(switch.go(HTTP, &head).2));
+}
+
+#[test]
+fn a_header_is_read_where_it_is_accepted_and_something_follows() {
+    let switch = Switch::proxied(0);
+    let header = "PROXY TCP4 192.0.2.9 192.0.2.1 1000 443\r\n";
+    let begins = Choice::Begins(header.len() as u32);
+    let with = |text: &str| format!("{header}{text}").into_bytes();
+    let choose = |port, bytes: &[u8]| switch.choose(&Coming::new(port, bytes)).0;
+    assert_eq!(choose(HTTP, &with("G")), begins);
+    assert_eq!(choose(HTTP, &with("")), Choice::Incomplete);
+    assert_eq!(choose(HTTP, &with("")[..20]), Choice::Incomplete);
+    assert_eq!(choose(TLS, &with("")), Choice::Incomplete);
+    assert_eq!(
+        choose(EAGER, &with("")),
+        begins,
+        "a server that speaks first"
+    );
+    let request = get("/p0/c0/r0");
+    let choice = choose(HTTP, request.as_bytes());
+    assert!(
+        matches!(&choice, Choice::Go(target, _) if target.method == Method::Front),
+        "no header: {choice:?}"
+    );
+    // Another service, and another client.
+    for (switch, port) in [(&switch, ALSO), (&Switch::proxied(1), HTTP)] {
+        let (target, ..) = switch.go(port, &request);
+        assert_eq!(
+            (target.method, target.header),
+            (Method::Nat, Some(ProxyVersion::V1))
+        );
+    }
 }

@@ -35,6 +35,7 @@ use l7switch_engine::table::format::ShareRecord;
 
 use crate::plan::ALSO;
 use crate::plan::EAGER;
+use crate::plan::ELSEWHERE;
 use crate::plan::HTTP;
 use crate::plan::LIMITED;
 use crate::plan::POOLS;
@@ -124,6 +125,34 @@ fn socket(address: [u8; 16], port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(Ipv6Addr::from(address)).to_canonical(), port)
 }
 
+/// The addresses of clients' hosts, each in quotation marks.
+fn quoted(plan: &Plan, hosts: &[usize]) -> Vec<String> {
+    let quote = |host: &usize| format!("\"{}\"", socket(plan.client(*host), 0).ip());
+    hosts.iter().map(quote).collect()
+}
+
+/// Whose connections to a service begin with a PROXY header.
+fn accept_proxy(plan: &Plan, port: u16) -> String {
+    if !plan.proxies.services.contains(&port) {
+        return String::new();
+    }
+    if plan.proxies.all {
+        return "accept_proxy = true\n".into();
+    }
+    let mut peers = quoted(plan, &plan.proxies.hosts);
+    // Others, too.
+    peers.push("\"192.0.2.0/24\"".into());
+    peers.push("\"2001:db8::/32\"".into());
+    format!("accept_proxy = [{}]\n", peers.join(", "))
+}
+
+/// The condition of routes that lead clients of some addresses to other pools.
+fn elsewhere(plan: &Plan) -> Option<String> {
+    let mut sources = quoted(plan, plan.proxies.elsewhere.as_ref()?);
+    sources.extend(ELSEWHERE.map(|network| format!("\"{network}\"")));
+    Some(format!("source = [{}]\n", sources.join(", ")))
+}
+
 /// The rule file of a generation: every one has the same routes, but neither the same order nor the same weights.
 fn text(plan: &Plan, service: [u8; 16], servers: &[[u8; 16]], generation: u64) -> String {
     let mut text = String::new();
@@ -133,13 +162,22 @@ fn text(plan: &Plan, service: [u8; 16], servers: &[[u8; 16]], generation: u64) -
         text += "[service.a-first]\nlisten = \"192.0.2.1:9\"\nroute = [{ pool = \"a-first\" }]\n";
         text += "[pool.a-first]\nservers = [\"192.0.2.2:80\"]\n";
     }
+    let elsewhere = elsewhere(plan);
     let http = |text: &mut String, name: &str, port: u16| {
         let _ = writeln!(
             text,
             "[service.{name}]\nlisten = \"{}\"",
             socket(service, port)
         );
+        *text += &accept_proxy(plan, port);
         for pool in 0..POOLS {
+            if let Some(source) = &elsewhere {
+                let next = (pool + 1) % POOLS;
+                let _ = writeln!(
+                    text,
+                    "[[service.{name}.route]]\npath = {{ prefix = \"/p{pool}/\" }}\n{source}pool = \"h{next}\""
+                );
+            }
             let _ = writeln!(
                 text,
                 "[[service.{name}.route]]\npath = {{ prefix = \"/p{pool}/\" }}"
@@ -171,10 +209,18 @@ fn text(plan: &Plan, service: [u8; 16], servers: &[[u8; 16]], generation: u64) -
     http(&mut text, "c-also", ALSO);
     let _ = writeln!(
         text,
-        "[service.d-tls]\nlisten = \"{}\"\nprotocol = \"tls\"",
-        socket(service, TLS)
+        "[service.d-tls]\nlisten = \"{}\"\nprotocol = \"tls\"\n{}",
+        socket(service, TLS),
+        accept_proxy(plan, TLS),
     );
     for pool in 0..POOLS {
+        if let Some(source) = &elsewhere {
+            let next = (pool + 1) % POOLS;
+            let _ = writeln!(
+                text,
+                "[[service.d-tls.route]]\nhost = \"p{pool}.test\"\n{source}pool = \"t{next}\""
+            );
+        }
         let _ = writeln!(
             text,
             "[[service.d-tls.route]]\nhost = \"p{pool}.test\"\npool = \"t{pool}\""
@@ -182,14 +228,18 @@ fn text(plan: &Plan, service: [u8; 16], servers: &[[u8; 16]], generation: u64) -
     }
     let _ = writeln!(
         text,
-        "[service.e-eager]\nlisten = \"{}\"\nprotocol = \"tcp\"\n[[service.e-eager.route]]\npool = \"u0\"",
-        socket(service, EAGER)
+        "[service.e-eager]\nlisten = \"{}\"\nprotocol = \"tcp\"\n{}[[service.e-eager.route]]\npool = \"u0\"",
+        socket(service, EAGER),
+        accept_proxy(plan, EAGER),
     );
+    if let Some(source) = &elsewhere {
+        let _ = writeln!(text, "[[service.e-eager.route]]\n{source}pool = \"u1\"");
+    }
     for (names, port) in [("hi", HTTP), ("t", TLS), ("u", EAGER)] {
         for (name, pool) in names.chars().flat_map(|n| (0..POOLS).map(move |p| (n, p))) {
             let used = match name {
                 'i' => plan.rules.split,
-                'u' => pool == 0,
+                'u' => pool < plan.eager_pools(),
                 _ => true,
             };
             if !used {
@@ -213,6 +263,9 @@ fn text(plan: &Plan, service: [u8; 16], servers: &[[u8; 16]], generation: u64) -
             }
             if plan.fullnat(pool) {
                 text += "forward = \"fullnat\"\n";
+            }
+            if let Some(version) = plan.proxies.send[usize::from(pool)] {
+                let _ = writeln!(text, "send_proxy = \"{}\"", version.name());
             }
             let _ = writeln!(text, "retries = {}", plan.rules.retries);
             let of_pool = plan.servers.iter().zip(servers).enumerate();

@@ -54,6 +54,7 @@ pub(in crate::switch) fn plan(kind: Kind, key: &'static str, split: bool) -> Pla
     let size = Size {
         connections: 1,
         level: 0,
+        proxies: false,
     };
     let mut plan = crate::generate::plan(1, size);
     let server = plan.servers[0].clone();
@@ -92,6 +93,8 @@ struct Asking<'a> {
     rules: &'a SimRules,
     host: Counting,
     client: [u8; 16],
+    /// What a PROXY header says that the client's address is.
+    told: Option<[u8; 16]>,
     active: Option<Bound<Handle>>,
     places_hold: bool,
     tried: Tried,
@@ -105,6 +108,7 @@ impl<'a> Asking<'a> {
             rules,
             host: Counting(Cell::new(7)),
             client,
+            told: None,
             active: None,
             places_hold: true,
             tried: Tried::new(),
@@ -125,7 +129,7 @@ impl<'a> Asking<'a> {
             method: b"GET",
             path: path.as_bytes(),
             query: b"",
-            source: self.client,
+            source: self.told.unwrap_or(self.client),
             fields: no_fields,
         };
         let table = self.rules.table();
@@ -135,6 +139,7 @@ impl<'a> Asking<'a> {
         let service: super::ServiceRecord = self.rules.record(service.unwrap());
         let route: RouteRecord = self.rules.record(service.routes + winner.unwrap().position);
         let situation = Situation {
+            client: &self.client,
             active: self.active.as_ref(),
             places_hold: self.places_hold,
             tried: &self.tried,
@@ -356,8 +361,23 @@ fn a_server_at_a_loopback_address_is_for_this_hosts_clients() {
     let rules = SimRules::new(&plan, SERVICE, &addresses, 1, None);
     let mut asking = Asking::new(&rules);
     assert!(asking.ask(0, "").is_none(), "another host's client");
+    asking.told = Some(SERVICE);
+    assert!(asking.ask(0, "").is_none(), "who says to be on this host");
     asking.client = SERVICE;
+    asking.told = Some([0x20; 16]);
     assert!(matches!(asking.ask(0, ""), Some(Forward::Go(..))));
+}
+
+/// Packets of the client's come from where they come from.
+#[test]
+fn servers_are_reached_whatever_family_a_header_tells_of() {
+    let plan = plan(Kind::Rr, "source", false);
+    let rules = rules(&plan, 1, None);
+    let mut asking = Asking::new(&rules);
+    asking.told = Some([0x20; 16]);
+    assert!(matches!(asking.ask(0, ""), Some(Forward::Go(..))));
+    (asking.client, asking.told) = ([0x20; 16], Some(SERVICE));
+    assert!(asking.ask(0, "").is_none());
 }
 
 /// Rules whose only service has these routes, by three pools of one server each: two by turns, one by path.

@@ -415,3 +415,122 @@ fn a_server_that_speaks_first_gets_the_header_at_once() {
          a< FPA 1 1",
     );
 }
+
+/// All that was held is the header, which has been read.
+#[test]
+fn a_server_that_speaks_first_fails_after_the_header_was_read() {
+    let eager = Setting {
+        eager: true,
+        ..accepts()
+    };
+    run(
+        &eager,
+        "c> A 1 1
+         c> PA 1 1 V1
+         a< S 0
+         a> RA 0 1
+         a2< S 0
+         c> PA 1 1 V1
+         a2> SA 0 1
+         a2< A 1 1
+         a2> PA 1 1 x:7
+         c< PA 1 38 x:7",
+    );
+}
+
+/// It is acknowledged by a server, or not at all: the front may have to read it.
+#[test]
+fn a_header_that_nobody_has_is_not_acknowledged() {
+    run(
+        &accepts(),
+        "c> PA 1 1 V1 GET/b
+         b< S 0
+         forget
+         b> RA 0 1
+         c> A 1 1
+         c> PA 1 1 V1[0..20]
+         c> PA 21 1 V1[20..]
+         c> PA 38 1 GET/b
+         f< S 0
+         f> SA 0 1
+         f< PA 1 1 V1[0..20]
+         f< PA 21 1 V1[20..]
+         f< PA 38 1 GET/b
+         f> A 1 38
+         c< A 1 38",
+    );
+    run(
+        &accepts(),
+        "c> PA 1 1 V1 GET/a[0..5]
+         forget
+         c> PA 1 1 V1[0..20]
+         c> PA 21 1 V1[20..] GET/a
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 GET/a",
+    );
+}
+
+#[test]
+fn what_a_server_has_of_the_header_is_not_told_to_the_client() {
+    let eager = Setting {
+        eager: true,
+        ..sends(ProxyVersion::V2)
+    };
+    run(
+        &eager,
+        "c> A 1 1
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 V2
+         # It says so again when it has all of it.
+         a> PA 1 1 x:7
+         a< PA 1 1 V2
+         a> FA 8 20
+         a< PA 1 1 V2
+         a> PA 1 29 x:7 sack=1-29
+         c< PA 1 1 x:7 sack=none
+         # This one is late.
+         a> A 8 20
+         a> FA 8 29
+         c< FA 8 1",
+    );
+    run(
+        &sends(ProxyVersion::V2),
+        "c> PA 1 1 GET/a
+         a< S 0
+         a> SA 0 1
+         a< PA 1 1 V2
+         a< PA 29 1 GET/a
+         a> A 1 57 sack=1-57
+         c< A 1 29 sack=none",
+    );
+}
+
+#[test]
+fn a_head_that_is_too_slow_does_not_bring_the_header_again_and_again() {
+    check(
+        &sends(ProxyVersion::V2),
+        &[
+            OPEN,
+            "c> PA 1 1 GET/a
+             a< S 0
+             forget
+             a> SA 0 1
+             a< PA 1 1 V2
+             c> PA 1 1 GET/a[0..5]
+             t 2000
+             t 0
+             a< PA 1 1 V2
+             t 0
+             a< PA 1 1 V2
+             t 0
+             a> A 1 29
+             c< A 1 1
+             c> PA 1 1 GET/a
+             a< PA 29 1 GET/a",
+        ]
+        .concat(),
+        |script| assert_eq!(script.world.events["ProxyResent"], 2),
+    );
+}

@@ -7,7 +7,7 @@
 //! there is no A), data, and options as `name=value`: `win`, `ts` (clock/echo), `ws`, `mss`,
 //! `sack` (one block: left-right, or `none`). Options that are not named in a
 //! line with `<` may be anything. `c> S 0 isn=7` begins another connection of the same port, whose first number is 7 more;
-//! `as -7` goes back to the connection before it. `t 1000` lets so many ms pass; `end` and `abort` call the
+//! `as -7` goes back to the connection before it. `t 1000` lets so many ms pass, `forget` lets go of what is held; `end` and `abort` call the
 //! methods of those names.
 //!
 //! Numbers are relative, as tcpdump has them: of the client to its first number and to the cookie; of a server to its own
@@ -510,6 +510,10 @@ impl Script {
                     self.show(&waiting[0])
                 );
                 waiting = self.pass(ms.parse().unwrap());
+                continue;
+            }
+            if line == "forget" {
+                self.world.held.clear();
                 continue;
             }
             if let Some(isn) = line.strip_prefix("as ") {
