@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
-"""The mutation check: faults of one line each, put on purpose into the policy, the decisions and the environment of flows.
+"""The mutation check: faults of one line each, put on purpose into the policy, the decisions, flows and their environment.
 
 Each must be found by the engine's tests or by the simulator's. The faults stand in mutations_list.py and mutations_proxies.py. They
 are put into a copy of the tree in the target folder, never into the tree itself.
