@@ -13,6 +13,7 @@ mod closing;
 mod environment;
 mod heads;
 mod opening;
+mod proxy_headers_lost;
 mod proxying;
 mod rebinding;
 mod receivers;
