@@ -35,7 +35,11 @@ const BUILDS: usize = 8;
 const LOCAL_MTU: u32 = 1500;
 
 /// What is to be sent: nothing, mostly.
-pub(super) struct Out<'g>(Option<Added<'g>>);
+pub(super) struct Out<'g> {
+    added: Option<Added<'g>>,
+    /// A segment with a PROXY header, which goes behind the others of the switch's. Apart, since what is added is moved.
+    header: Option<(Build, Written)>,
+}
 
 /// What was added.
 struct Added<'g> {
@@ -46,8 +50,6 @@ struct Added<'g> {
     builds: [Option<Build>; BUILDS],
     /// How many of them there are.
     len: usize,
-    /// One with a PROXY header, which goes behind them.
-    header: Option<(Build, Written)>,
     packets: Held,
 }
 
@@ -97,17 +99,19 @@ pub(super) fn limit<B: Buffer>(
 impl<'g> Out<'g> {
     /// Nothing.
     pub(super) const fn new() -> Self {
-        Self(None)
+        Self {
+            added: None,
+            header: None,
+        }
     }
 
     /// Room to add something.
     fn added(&mut self) -> &mut Added<'g> {
-        self.0.get_or_insert_with(|| Added {
+        self.added.get_or_insert_with(|| Added {
             vrf: Vrf::default(),
             ways: [None; 2],
             builds: [None; BUILDS],
             len: 0,
-            header: None,
             packets: Held::new(),
         })
     }
@@ -145,9 +149,10 @@ impl<'g> Out<'g> {
 
     /// Adds a segment with a PROXY header; `false` where there is one already.
     pub(super) fn header(&mut self, build: Build, header: &Written) -> bool {
-        let added = self.added();
-        let is_first = added.header.is_none();
-        added.header.get_or_insert((build, *header));
+        let is_first = self.header.is_none();
+        if is_first {
+            self.header = Some((build, *header));
+        }
         is_first
     }
 
@@ -177,8 +182,8 @@ impl<'g> Out<'g> {
     /// Sends everything. With no lock held.
     #[inline]
     pub(super) fn send(&mut self, net: &Net, counts: &Counts) {
-        if let Some(added) = &mut self.0 {
-            added.send(net, counts);
+        if let Some(added) = &mut self.added {
+            added.send(net, counts, &mut self.header);
         }
     }
 }
@@ -191,14 +196,14 @@ impl<'g> Added<'g> {
     }
 
     #[inline(never)]
-    fn send(&mut self, net: &Net, counts: &Counts) {
+    fn send(&mut self, net: &Net, counts: &Counts, header: &mut Option<(Build, Written)>) {
         let builds = self.builds.get(..self.len).unwrap_or_default();
         for build in builds.iter().flatten() {
             let way = self.way(&build.destination.address);
             counts.sent(send(net, self.vrf, build, way, None));
         }
         self.len = 0;
-        if let Some((build, header)) = self.header.take() {
+        if let Some((build, header)) = header.take() {
             let way = self.way(&build.destination.address);
             counts.sent(send_header(net, self.vrf, &build, &header, way));
         }

@@ -27,6 +27,7 @@ use super::locks;
 use super::measure;
 use super::memory;
 use super::plot;
+use super::record::Entry;
 use super::record::Record;
 use super::report;
 use super::rig::Rig;
@@ -193,14 +194,28 @@ pub(crate) fn gate(init: &Path) -> Result<ExitCode> {
         .collect::<Vec<_>>();
     let recorded = Record::read(&tool::repository().join(FOLDER).join("guest.json"))?;
     let rig = Rig::new(init)?;
-    let mut now = Record::default();
-    for entry in measure::all(&rig, &gate::CONTENDERS, &cases)? {
-        now.put(entry);
+    let judge = |entries: &[Entry]| {
+        let mut now = Record::of_medians(entries);
+        now.compare(gate::CASES.into_iter().map(|(case, _)| case));
+        gate::CASES.map(|(case, noise)| (case, gate::compare(case, noise, &now, &recorded)))
+    };
+    let mut entries = measure::all(&rig, &gate::CONTENDERS, &cases)?;
+    let mut verdicts = judge(&entries);
+    let is_off = |case: &&Case| {
+        let mut off = verdicts.iter().filter(|(_, found)| found.is_err());
+        off.any(|(name, _)| *name == case.name)
+    };
+    let off: Vec<&Case> = cases.iter().copied().filter(is_off).collect();
+    if !off.is_empty() {
+        // A boot may be dearer or cheaper for itself: of three, the middle one counts.
+        for _ in 0..2 {
+            entries.extend(measure::all(&rig, &gate::CONTENDERS, &off)?);
+        }
+        verdicts = judge(&entries);
     }
-    now.compare(gate::CASES.into_iter().map(|(case, _)| case));
     let mut code = ExitCode::SUCCESS;
-    for (case, noise) in gate::CASES {
-        match gate::compare(case, noise, &now, &recorded) {
+    for (_, found) in verdicts {
+        match found {
             Ok(found) => print(&format!("{found}\n")),
             Err(found) => {
                 print(&format!("TOO FAR FROM THE RECORD: {found}\n"));

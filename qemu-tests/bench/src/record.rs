@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::contender::Contender;
+use super::median::median;
 
 /// A contender's price of a case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +38,21 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// The middle one of each contender's rates in each case.
+    pub(crate) fn of_medians(entries: &[Entry]) -> Self {
+        let mut record = Self::default();
+        for entry in entries {
+            let same = entries
+                .iter()
+                .filter(|other| (other.contender, &other.case) == (entry.contender, &entry.case));
+            record.put(Entry {
+                rate: median(same.map(|other| other.rate)),
+                ..entry.clone()
+            });
+        }
+        record
+    }
+
     /// Reads it; an empty one where there is none.
     ///
     /// # Errors
@@ -125,6 +141,17 @@ mod tests {
             kernel: "7.3".to_owned(),
             version: "1".to_owned(),
         }
+    }
+
+    #[test]
+    fn of_several_boots_the_middle_one_counts() {
+        let rates = [5_000.0, 1.0, 6_000.0];
+        let mut entries = Vec::from(rates.map(|rate| entry(Contender::Nginx, "a", rate)));
+        entries.push(entry(Contender::Direct, "a", 7_000.0));
+        let record = Record::of_medians(&entries);
+        let rate = |contender| record.find(contender, "a").unwrap().rate;
+        assert_eq!(rate(Contender::Nginx), 5_000.0);
+        assert_eq!(rate(Contender::Direct), 7_000.0);
     }
 
     #[test]

@@ -171,14 +171,11 @@ impl<Q: Queue> HeldPackets<Q> {
 
     /// Takes the bytes before a sequence number for gone; a FIN behind them waits still.
     pub(super) fn skip(&mut self, to: u32) {
-        loop {
+        while !self.is_empty() && seq::before(self.from, to) {
             let Some(parsed) = self.queue.iter().next().and_then(|packet| packet.parsed()) else {
                 return;
             };
             let segment = parsed.segment;
-            if !seq::before(self.from, to) {
-                return;
-            }
             let end = segment.data_end();
             if seq::before(to, end) || segment.is(FIN) {
                 self.from = seq::min(to, end);
