@@ -191,17 +191,13 @@ impl<'g> PacketContext<'g> {
         state: &'e mut ConnState,
         out: &'e mut Out<'g>,
     ) -> Env<'e, 'g> {
-        FlowEnv {
-            platform: KernelPlatform {
-                context: self,
-                location,
-                vrf: state.routes.vrf,
-                out,
-            },
-            client: flow.client,
-            service: flow.service,
-            state,
-        }
+        let platform = KernelPlatform {
+            context: self,
+            location,
+            vrf: state.routes.vrf,
+            out,
+        };
+        FlowEnv::new(platform, flow.client, flow.service, state)
     }
 }
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
 """The mutation check: faults of one line each, put on purpose into the policy, the decisions, flows and their environment.
 
-Each must be found by the engine's tests or by the simulator's. The faults stand in mutations_list.py and mutations_proxies.py. They
-are put into a copy of the tree in the target folder, never into the tree itself.
+Each must be found by the engine's tests or by the simulator's. The faults stand in the files mutations_*.py. They are
+put into a copy of the tree in the target folder, never into the tree itself.
 
     python3 kmod/sim/mutations.py              all of them
     python3 kmod/sim/mutations.py NAME...      these
@@ -24,10 +24,11 @@ from pathlib import Path
 # The tree stays as it is.
 sys.dont_write_bytecode = True
 
+from mutations_bounds import BOUNDS
 from mutations_list import FAULTS as MOST
 from mutations_proxies import PROXIES
 
-FAULTS = MOST + PROXIES
+FAULTS = MOST + PROXIES + BOUNDS
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve()

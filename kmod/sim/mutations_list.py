@@ -99,8 +99,8 @@ FAULTS = [
     Fault(
         "other-rules-places",
         POLICY,
-        "let Some(active) = situation.active.filter(|_| situation.places_hold) else {",
-        "let Some(active) = situation.active else {",
+        "let active = situation.active.filter(|_| situation.places_hold)?;",
+        "let active = situation.active?;",
         "A place in other rules is taken for one in these.",
     ),
     Fault(
@@ -113,8 +113,8 @@ FAULTS = [
     Fault(
         "stay-at-drained",
         POLICY,
-        "&& server.weight() > 0",
-        "&& server.last_weight() > 0",
+        "&& server.weight() > 0;",
+        "&& server.last_weight() > 0;",
         "Requests stay at a server that is drained.",
     ),
     Fault(
@@ -255,8 +255,8 @@ FAULTS = [
     Fault(
         "incomplete-for-ever",
         CHOOSING,
-        "Chosen::Incomplete if ask.last => self.go_to_front(ask, Message::OPAQUE, false),",
-        "Chosen::Incomplete if ask.last && ask.active.is_none() => self.go_to_front(ask, Message::OPAQUE, false),",
+        "Chosen::Incomplete if ask.last => self.go_to_front(ask, Message::OPAQUE, None),",
+        "Chosen::Incomplete if ask.last && ask.active.is_none() => self.go_to_front(ask, Message::OPAQUE, None),",
         "What is not whole when no more can be held waits for ever, on a connection that has a server.",
     ),
     Fault(
@@ -483,15 +483,15 @@ FAULTS = [
     Fault(
         "limit-stays",
         CHOOSING,
-        "if ask.active.is_some_and(is_front) && ask.is_limited == limited {",
+        "if ask.active.is_some_and(is_front) && ask.refusal == refusal {",
         "if ask.active.is_some_and(is_front) {",
         "What the front is to refuse comes on the connection of what it serves, and the other way round.",
     ),
     Fault(
         "limit-other-way",
         LEG,
-        "&& self.is(LIMITED) == target.limited",
-        "&& (self.is(LIMITED) || !target.limited)",
+        "&& self.refusal() == target.refusal",
+        "&& (self.refusal().is_some() || target.refusal.is_none())",
         "A connection for what the front refuses is used for what it serves.",
     ),
 ]

@@ -77,6 +77,8 @@ counters! {
     ToFront = "to_front",
     /// A request was left to the front to be refused, since its route's rate limit was reached.
     RateLimited = "rate_limited",
+    /// A request was left to the front to be refused, since its pool's servers had as many as they may.
+    ServersFull = "servers_full",
     /// A request was left to the front since this host forwards no packets of its family.
     ForwardingOff = "forwarding_off",
     /// The front was needed and did not answer.
@@ -186,6 +188,7 @@ impl Counter {
         match what {
             Tally::ToFront => Self::ToFront,
             Tally::RateLimited => Self::RateLimited,
+            Tally::ServersFull => Self::ServersFull,
             Tally::ForwardingOff => Self::ForwardingOff,
             Tally::TupleInUse => Self::TupleInUse,
             Tally::PortsExhausted => Self::PortsExhausted,

@@ -109,6 +109,8 @@ pub(crate) struct Member {
     server: Arc<RealServer>,
     /// Weight in the table.
     pub(crate) table_weight: u32,
+    /// Bound in the table.
+    table_bound: u32,
 }
 
 impl Member {
@@ -117,7 +119,12 @@ impl Member {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(name: u64, endpoint: Endpoint, table_weight: u32) -> Result<Self> {
+    pub(crate) fn new(
+        name: u64,
+        endpoint: Endpoint,
+        table_weight: u32,
+        table_bound: u32,
+    ) -> Result<Self> {
         let server = RealServer {
             name,
             scheduled: sched::Server::new(endpoint, table_weight),
@@ -131,6 +138,7 @@ impl Member {
         Ok(Self {
             server: Arc::new(server, GFP_KERNEL_ACCOUNT)?,
             table_weight,
+            table_bound,
         })
     }
 
@@ -165,16 +173,18 @@ impl Member {
         self.server.failures.failing()
     }
 
-    /// The same server in a new table. Its weight follows when the table is put in force: [`Member::follow_table`].
-    pub(crate) fn kept(&self, table_weight: u32) -> Self {
+    /// The same server in a new table. Its weight and bound follow when the table is put in force: [`Member::follow_table`].
+    pub(crate) fn kept(&self, table_weight: u32, table_bound: u32) -> Self {
         Self {
             server: self.server.clone(),
             table_weight,
+            table_bound,
         }
     }
 
-    /// Takes the table's weight, unless an administrator set another.
+    /// Takes the table's bound, and its weight, unless an administrator set another.
     pub(crate) fn follow_table(&self) {
+        self.server.scheduled.set_bound(self.table_bound);
         if !self.server.weight_set.load(Relaxed) {
             self.server.scheduled.set_weight(self.table_weight);
         }

@@ -143,8 +143,8 @@ impl Ruleset {
                 let who = endpoint(&server)?;
                 let hash = hash_name(name, who);
                 let member = match before.and_then(|ruleset| ruleset.find(hash, name, who)) {
-                    Some(member) => member.kept(server.weight),
-                    None => Member::new(hash, who, server.weight)?,
+                    Some(member) => member.kept(server.weight, server.bound),
+                    None => Member::new(hash, who, server.weight, server.bound)?,
                 };
                 put(&mut ruleset.members, member)?;
                 put(&mut ruleset.by_name, (hash, index))?;
@@ -234,7 +234,7 @@ impl Ruleset {
         }
     }
 
-    /// What follows only when the table is certain to be put in force: weights, and what schedulers make of them.
+    /// What follows only when the table is certain to be put in force: weights and bounds, and what schedulers make of them.
     ///
     /// # Errors
     ///
@@ -251,7 +251,7 @@ impl Ruleset {
         Ok(())
     }
 
-    /// Gives every server this table's weight, but where an administrator set another.
+    /// Gives every server this table's bound, and its weight, but where an administrator set another.
     pub(crate) fn follow_table(&self) {
         self.members.iter().for_each(Member::follow_table);
     }

@@ -20,6 +20,7 @@ use crate::observe::stats::Connected;
 use crate::observe::stats::ServiceStats;
 use crate::ruleset::generation::Core;
 use crate::upstream::Own;
+use l7switch_engine::flow::Refusal;
 
 /// A client's connection to a virtual service.
 #[derive(Debug)]
@@ -40,8 +41,8 @@ pub struct Client {
     pub own: Arc<Own>,
     /// Whether the connection begins with a PROXY header.
     pub is_proxied: bool,
-    /// Whether the kernel found what comes on it to be over a rate limit of its route's.
-    pub is_over_limit: bool,
+    /// Why the kernel wants refused what comes on it.
+    pub refusal: Option<Refusal>,
     /// What the TLS handshake has told; absent without TLS.
     pub tls: Option<Box<Tls>>,
     /// The socket.
@@ -104,7 +105,7 @@ impl Client {
             peer_text: text(peer.ip()),
             scheme,
             is_proxied: false,
-            is_over_limit: false,
+            refusal: None,
             tls: None,
             socket: OnceLock::new(),
             destination: None,

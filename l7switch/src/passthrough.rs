@@ -38,6 +38,7 @@ use crate::upstream::Outstanding;
 use crate::upstream::Pool;
 use crate::upstream::ServerStream;
 use crate::upstream::Told;
+use l7switch_engine::flow::Refusal;
 
 /// Longest ClientHello that is waited for, with its record headers.
 const HELLO_MAX: usize = 80 * 1024;
@@ -238,7 +239,8 @@ async fn connect(
     let mut tried = Vec::new();
     let mut last = Reason::NoServer;
     let mut repeating = None;
-    while let Some((index, mut outstanding)) = pool.choose(hash, &tried).await? {
+    let is_full = client.refusal == Some(Refusal::Full);
+    while let Some((index, mut outstanding)) = pool.choose(hash, &tried, is_full).await? {
         if !tried.is_empty() {
             pool.repeated();
         }

@@ -1,29 +1,140 @@
 // SPDX-License-Identifier: MIT
 //! What only the front can serve, and why: `explain` says it, the table has it, with `datapath = "kernel"` it is an error.
 
+use std::collections::BTreeSet;
+
 use crate::model::*;
 
-/// Why the module leaves a whole service to the front; `None` where it does not. Of `https` it is said elsewhere: there it
-/// depends on nothing else.
-pub(crate) fn service(model: &Model, service: &Service) -> Option<&'static str> {
-    if service.datapath == Datapath::Front {
-        Some("the service says datapath = \"front\"")
-    } else if service.limits.connections_per_source.is_some() {
-        Some("the front counts the connections of each client")
-    } else if service.limits.body.is_some() {
-        Some("the front limits the content of requests")
-    } else if service.limits.tunnel_timeout.is_some() {
-        Some("the front ends silent tunnels")
-    } else if service.maintenance != Maintenance::Off {
-        Some("the service is closed for maintenance, which the front says")
-    } else if service.error_pages.iter().any(|page| page.intercept) {
-        Some("the front replaces errors of servers by pages")
-    } else if !service.trusted.is_empty() && goes_by_source(model, service) {
-        Some(
-            "routes, servers, rate limits or PROXY headers go by the client's address, which `trusted` proxies tell in fields",
-        )
-    } else {
-        None
+/// What of a model only the front can serve.
+pub(crate) struct FrontOnly<'m> {
+    model: &'m Model,
+    /// The pools with bounds whose requests the front counts, by the model's number.
+    counted: BTreeSet<usize>,
+}
+
+impl<'m> FrontOnly<'m> {
+    /// Looks a model over.
+    pub(crate) fn of(model: &'m Model) -> Self {
+        let mut front = Self {
+            model,
+            counted: BTreeSet::new(),
+        };
+        let mut pools = model.pools.iter().enumerate();
+        if !pools.any(|(_, pool)| pool.is_bounded() && !pool.waits()) {
+            return front;
+        }
+        // A route that goes to the front for one of its pools takes its others there.
+        loop {
+            let counted = front.counted_now();
+            if counted == front.counted {
+                return front;
+            }
+            front.counted = counted;
+        }
+    }
+
+    /// The pools with bounds that the front serves in part, so that it would have to know of the others' requests.
+    fn counted_now(&self) -> BTreeSet<usize> {
+        let mut counted = BTreeSet::new();
+        for service in &self.model.services {
+            let is_front = service.protocol == Protocol::Https || self.service(service).is_some();
+            for route in &service.routes {
+                let own = [
+                    route.mirror.as_ref().map(|mirror| mirror.pool),
+                    route.external_auth.as_ref().map(|auth| auth.pool),
+                ];
+                counted.extend(own.into_iter().flatten());
+                if is_front || self.route(route).is_some() {
+                    counted.extend(shares(route).iter().map(|share| share.pool));
+                }
+            }
+        }
+        counted.extend(self.model.pools.iter().filter_map(|pool| pool.fallback));
+        counted.retain(|&pool| self.model.pools.get(pool).is_some_and(Pool::is_bounded));
+        counted
+    }
+
+    /// Why the module leaves a whole service to the front; `None` where it does not. Of `https` it is said elsewhere: there it
+    /// depends on nothing else.
+    pub(crate) fn service(&self, service: &Service) -> Option<&'static str> {
+        if service.datapath == Datapath::Front {
+            Some("the service says datapath = \"front\"")
+        } else if service.limits.connections_per_source.is_some() {
+            Some("the front counts the connections of each client")
+        } else if service.limits.body.is_some() {
+            Some("the front limits the content of requests")
+        } else if service.limits.tunnel_timeout.is_some() {
+            Some("the front ends silent tunnels")
+        } else if service.maintenance != Maintenance::Off {
+            Some("the service is closed for maintenance, which the front says")
+        } else if service.error_pages.iter().any(|page| page.intercept) {
+            Some("the front replaces errors of servers by pages")
+        } else if !service.trusted.is_empty() && goes_by_source(self.model, service) {
+            Some(
+                "routes, servers, rate limits or PROXY headers go by the client's address, which `trusted` proxies tell in fields",
+            )
+        } else {
+            None
+        }
+    }
+
+    /// Why the module leaves a route to the front; `None` where it does not.
+    pub(crate) fn route(&self, route: &Route) -> Option<&'static str> {
+        match route.action {
+            Action::Respond(_) => Some("the front answers (respond)"),
+            Action::Redirect(_) => Some("the front answers (redirect)"),
+            Action::Forward(_) if !route.filters.is_empty() => Some("the route has filters"),
+            Action::Forward(_)
+                if route
+                    .rate_limit
+                    .as_ref()
+                    .is_some_and(|limit| !limit.is_for_kernel()) =>
+            {
+                Some("the front limits the rate by what requests say")
+            }
+            Action::Forward(_) if route.cors.is_some() => {
+                Some("the front says what pages of other origins may do")
+            }
+            Action::Forward(_) if route.basic_auth.is_some() => {
+                Some("the front asks for passwords")
+            }
+            Action::Forward(_) if route.external_auth.is_some() => {
+                Some("the front asks other servers whether a request goes on")
+            }
+            Action::Forward(_) if route.mirror.is_some() => Some("the front copies requests"),
+            Action::Forward(_) if route.sticky.is_some() => {
+                Some("the front sets the cookie by which clients stay")
+            }
+            Action::Forward(_) if route.body_limit.is_some() => {
+                Some("the front limits the content of requests")
+            }
+            Action::Forward(_) if route.error_pages.iter().any(|page| page.intercept) => {
+                Some("the front replaces errors of servers by pages")
+            }
+            Action::Forward(_) => shares(route).iter().find_map(|share| self.pool(share.pool)),
+        }
+    }
+
+    /// Why the module leaves the requests for a pool to the front.
+    fn pool(&self, number: usize) -> Option<&'static str> {
+        let pool = self.model.pools.get(number)?;
+        if pool.protocol != ServerProtocol::Http1 {
+            Some("the front speaks HTTP/2 to its servers")
+        } else if pool.tls.is_some() {
+            Some("the front speaks TLS to its servers")
+        } else if pool.has_unix_server() {
+            Some("a server is a Unix socket")
+        } else if pool.is_bounded() && pool.waits() {
+            Some("requests wait in the front's queue for servers with a bound")
+        } else if self.counted.contains(&number) {
+            Some(
+                "the front counts the requests of each server: it serves others of the pool's, too",
+            )
+        } else if pool.retries.rule.is_some() {
+            Some("the front repeats requests by rule")
+        } else {
+            None
+        }
     }
 }
 
@@ -69,68 +180,18 @@ fn goes_by_source(model: &Model, service: &Service) -> bool {
         })
 }
 
-/// Why the module leaves a route to the front; `None` where it does not.
-pub(crate) fn route(model: &Model, route: &Route) -> Option<&'static str> {
-    match route.action {
-        Action::Respond(_) => Some("the front answers (respond)"),
-        Action::Redirect(_) => Some("the front answers (redirect)"),
-        Action::Forward(_) if !route.filters.is_empty() => Some("the route has filters"),
-        Action::Forward(_)
-            if route
-                .rate_limit
-                .as_ref()
-                .is_some_and(|limit| !limit.is_for_kernel()) =>
-        {
-            Some("the front limits the rate by what requests say")
-        }
-        Action::Forward(_) if route.cors.is_some() => {
-            Some("the front says what pages of other origins may do")
-        }
-        Action::Forward(_) if route.basic_auth.is_some() => Some("the front asks for passwords"),
-        Action::Forward(_) if route.external_auth.is_some() => {
-            Some("the front asks other servers whether a request goes on")
-        }
-        Action::Forward(_) if route.mirror.is_some() => Some("the front copies requests"),
-        Action::Forward(_) if route.sticky.is_some() => {
-            Some("the front sets the cookie by which clients stay")
-        }
-        Action::Forward(_) if route.body_limit.is_some() => {
-            Some("the front limits the content of requests")
-        }
-        Action::Forward(_) if route.error_pages.iter().any(|page| page.intercept) => {
-            Some("the front replaces errors of servers by pages")
-        }
-        Action::Forward(_) => pools(model, route).find_map(pool),
-    }
-}
-
-/// Why the module leaves the requests for a pool to the front.
-fn pool(pool: &Pool) -> Option<&'static str> {
-    if pool.protocol != ServerProtocol::Http1 {
-        Some("the front speaks HTTP/2 to its servers")
-    } else if pool.tls.is_some() {
-        Some("the front speaks TLS to its servers")
-    } else if pool.has_unix_server() {
-        Some("a server is a Unix socket")
-    } else if pool.is_bounded() {
-        Some("the front counts the requests of each server")
-    } else if pool.retries.rule.is_some() {
-        Some("the front repeats requests by rule")
-    } else if pool.slow_start.is_some() {
-        Some("the front starts servers slowly")
-    } else {
-        None
-    }
-}
-
 fn pools<'m>(model: &'m Model, route: &Route) -> impl Iterator<Item = &'m Pool> {
-    let shares: &[PoolShare] = match &route.action {
-        Action::Forward(shares) => shares,
-        Action::Respond(_) | Action::Redirect(_) => &[],
-    };
-    shares
+    shares(route)
         .iter()
         .filter_map(|share| model.pools.get(share.pool))
+}
+
+/// The pools that a route forwards to.
+fn shares(route: &Route) -> &[PoolShare] {
+    match &route.action {
+        Action::Forward(shares) => shares,
+        Action::Respond(_) | Action::Redirect(_) => &[],
+    }
 }
 
 #[cfg(test)]
@@ -146,6 +207,8 @@ mod tests {
     use l7switch_engine::table::Request;
     use l7switch_engine::table::codes;
     use l7switch_engine::table::format::RateRecord;
+    use l7switch_engine::table::format::RouteRecord;
+    use l7switch_engine::table::format::ServerRecord;
 
     use crate::RuleSet;
     use crate::explain::Path;
@@ -299,6 +362,86 @@ state = \"/s\"
                 code.map(|(code, bits)| (code.number(), bits, minute)),
                 "{key}"
             );
+        }
+    }
+
+    /// Whether the kernel serves `/` where a pool `p` has bounds, and no queue but by `queue`; `more` are other rules.
+    fn bounded(queue: &str, more: &str) -> (Path, &'static str) {
+        let text = format!(
+            "[service.s]\nlisten = \"10.0.0.9:80\"\nroute = [{{ pool = \"p\" }}]\n\
+             [pool.p]\nservers = [\"10.0.0.1:80\"]\nmax_connections = 5\n{queue}\n{more}"
+        );
+        let rules = load_text("test.toml", &text).unwrap_or_else(|report| panic!("{report}"));
+        let question = Question {
+            url: "http://10.0.0.9/".to_owned(),
+            method: None,
+            headers: Vec::new(),
+            source: None,
+            sni: None,
+            service: None,
+        };
+        let path = explain(&rules, &question).unwrap();
+        let server = rules.table.get::<ServerRecord>(0).unwrap();
+        assert_eq!(server.bound, 5);
+        let route = rules.table.get::<RouteRecord>(0).unwrap();
+        let is_kernel = route.action == codes::Action::Forward.number();
+        assert_eq!(
+            is_kernel,
+            path.datapath == Path::Kernel,
+            "table and explain"
+        );
+        (path.datapath, path.datapath_why)
+    }
+
+    #[test]
+    fn the_kernel_counts_requests_where_none_waits_and_the_front_serves_none_of_them() {
+        let none = "queue = { length = 0 }";
+        assert_eq!(bounded(none, "").0, Path::Kernel);
+        for (queue, why) in [("", "queue"), ("queue = { length = 1 }", "queue")] {
+            let (path, said) = bounded(queue, "");
+            assert!(path == Path::Front && said.contains(why), "{queue}: {said}");
+        }
+        let other = "\n[pool.q]\nservers = [\"10.0.0.2:80\"]\n";
+        let service = |route: &str| {
+            format!("[service.t]\nlisten = \"10.0.0.9:81\"\n[[service.t.route]]\n{route}\n{other}")
+        };
+        for (more, path) in [
+            (service("pool = \"p\""), Path::Kernel),
+            (service("pool = \"q\""), Path::Kernel),
+            (
+                service("pool = \"p\"\nresponse_headers = { set = { A = \"b\" } }"),
+                Path::Front,
+            ),
+            (
+                service("pool = \"q\"\nmirror = { pool = \"p\" }"),
+                Path::Front,
+            ),
+            (
+                service("pool = \"q\"\nexternal_auth = { pool = \"p\", path = \"/\" }"),
+                Path::Front,
+            ),
+            (
+                format!("{}fallback = \"p\"\n", service("pool = \"q\"")),
+                Path::Front,
+            ),
+            // A pool that the front has to itself takes the other one of its route there, and that one the third.
+            (
+                format!(
+                    "[service.t]\nlisten = \"10.0.0.9:81\"\nroute = [{{ pools = [{{ name = \"p\" }}, {{ name = \"r\" }}] }}]\n\
+                     [service.u]\nlisten = \"10.0.0.9:82\"\n\
+                     route = [{{ pools = [{{ name = \"r\" }}, {{ name = \"q\" }}] }}]\n\
+                     [pool.r]\nservers = [\"10.0.0.3:80\"]\nmax_connections = 1\n{none}{other}protocol = \"http2\"\n"
+                ),
+                Path::Front,
+            ),
+            (
+                "[service.t]\nlisten = \"10.0.0.9:81\"\ndatapath = \"front\"\nroute = [{ pool = \"p\" }]\n".to_owned(),
+                Path::Front,
+            ),
+        ] {
+            let (served_by, why) = bounded(none, &more);
+            assert_eq!(served_by, path, "{more}: {why}");
+            assert_eq!(path == Path::Front, why.contains("counts"), "{more}: {why}");
         }
     }
 }

@@ -130,15 +130,22 @@ pub struct Service {
 }
 
 impl Service {
-    /// Whether the kernel may apply rate limits of its routes.
-    pub fn is_limited_in_kernel(&self) -> bool {
-        let limits = self
-            .routes
-            .iter()
-            .filter_map(|route| route.rate_limit.as_ref());
-        self.protocol == Protocol::Http
+    /// Whether the kernel may find that requests are to be refused: by a rate limit, or where servers have as many as they may.
+    /// `pools`: the model's.
+    pub fn is_refused_in_kernel(&self, pools: &[Pool]) -> bool {
+        let refuses = |route: &Route| {
+            let limit = route.rate_limit.as_ref();
+            let shares: &[PoolShare] = match &route.action {
+                Action::Forward(shares) => shares,
+                Action::Respond(_) | Action::Redirect(_) => &[],
+            };
+            let mut pools = shares.iter().filter_map(|share| pools.get(share.pool));
+            limit.is_some_and(RateLimit::is_for_kernel)
+                || pools.any(|pool| pool.is_bounded() && !pool.waits())
+        };
+        self.protocol != Protocol::Https
             && self.datapath != Datapath::Front
-            && limits.into_iter().any(RateLimit::is_for_kernel)
+            && self.routes.iter().any(refuses)
     }
 }
 

@@ -249,13 +249,54 @@ pub struct Bound<S> {
 /// In place of a pool or position: none.
 pub const NOWHERE: u32 = u32::MAX;
 
+/// A request's place at a server with a bound, where it counts as outstanding already; empty for one without. The place is given
+/// back when this is dropped.
+#[derive(Debug)]
+pub struct Place<S: Borrow<sched::Server>>(Option<S>);
+
+impl<S: Borrow<sched::Server> + Clone> Place<S> {
+    /// A place at a server; `None` where it is full.
+    #[inline]
+    fn at(server: &S) -> Option<Self> {
+        let scheduled: &sched::Server = server.borrow();
+        if scheduled.bound() == 0 {
+            return Some(Self(None));
+        }
+        Self::at_bounded(server)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn at_bounded(server: &S) -> Option<Self> {
+        let scheduled: &sched::Server = server.borrow();
+        scheduled.try_start().then(|| Self(Some(server.clone())))
+    }
+
+    /// Keeps the place: whoever has asked gives it back. Whether there is one.
+    #[inline]
+    pub fn keep(mut self) -> bool {
+        self.0.take().is_some()
+    }
+}
+
+impl<S: Borrow<sched::Server>> Drop for Place<S> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(server) = &self.0 {
+            server.borrow().finish();
+        }
+    }
+}
+
 /// A choice.
 #[derive(Debug)]
-pub enum Forward<S> {
+pub enum Forward<S: Borrow<sched::Server>> {
     /// The request stays at the server in use.
-    Stay,
+    Stay(Place<S>),
     /// It goes to this one, in this way.
-    Go(Bound<S>, Forwarding),
+    Go(Bound<S>, Forwarding, Place<S>),
+    /// Servers could have it, and all have as many as they may.
+    Full,
 }
 
 /// What a choice depends on besides rules and request.
@@ -288,8 +329,8 @@ pub fn forward<R: RulesetView, F: Fields + ?Sized>(
     situation: &Situation<'_, R::Server>,
     host: &impl Host,
 ) -> Option<Forward<R::Server>> {
-    if stays(rules, route, situation) {
-        return Some(Forward::Stay);
+    if let Some(place) = stays(rules, route, situation) {
+        return Some(Forward::Stay(place));
     }
     let shares = shares(rules.table(), route);
     let number = split(shares.map(|share| (share.pool, share.weight)), || {
@@ -322,14 +363,22 @@ pub fn forward<R: RulesetView, F: Fields + ?Sized>(
                 })
             })
     };
-    let position = rules.pick(number, &ask, skip)?;
-    let server = rules.server(pool.members.get(position)?);
+    let (position, server, place) = loop {
+        let Some(position) = rules.pick(number, &ask, skip) else {
+            return has_full(pool.members, skip).then_some(Forward::Full);
+        };
+        let server = rules.server(pool.members.get(position)?);
+        // Where another CPU took the last place meanwhile, the server is passed over: each turn somebody gets on.
+        if let Some(place) = Place::at(&server) {
+            break (position, server, place);
+        }
+    };
     // Another request may have found it already, and its connection be there.
     if situation
         .active
         .is_some_and(|active| ptr::eq(active.server.borrow(), server.borrow()))
     {
-        return Some(Forward::Stay);
+        return Some(Forward::Stay(place));
     }
     let forwarding = Forwarding::from_number(pool.record.forward)?;
     let (pool, position) = match situation.places_hold {
@@ -341,7 +390,19 @@ pub fn forward<R: RulesetView, F: Fields + ?Sized>(
         pool,
         position,
     };
-    Some(Forward::Go(bound, forwarding))
+    Some(Forward::Go(bound, forwarding, place))
+}
+
+/// Whether a server could have a request, and has as many as it may.
+#[cold]
+#[inline(never)]
+fn has_full<M: Borrow<sched::Server>>(members: &[M], skip: impl Fn(usize) -> bool) -> bool {
+    (0..members.len()).any(|position| {
+        members.get(position).is_some_and(|member| {
+            let server: &sched::Server = member.borrow();
+            server.is_full() && server.available() && server.weight() > 0 && !skip(position)
+        })
+    })
 }
 
 /// A route's parts of a weighted split.
@@ -367,25 +428,28 @@ pub fn is_by_head_alone<R: RulesetView>(rules: &R, route: u32) -> bool {
         })
 }
 
-/// Whether a request stays where the one before went: at a server of one of the route's pools that may still get requests,
-/// unless the pool's scheduler places them by what they ask for.
+/// The place of a request that stays where the one before went: at a server of one of the route's pools that may still get
+/// requests, unless the pool's scheduler places them by what they ask for.
 fn stays<R: RulesetView>(
     rules: &R,
     route: &RouteRecord,
     situation: &Situation<'_, R::Server>,
-) -> bool {
-    let Some(active) = situation.active.filter(|_| situation.places_hold) else {
-        return false;
-    };
+) -> Option<Place<R::Server>> {
+    let active = situation.active.filter(|_| situation.places_hold)?;
     let among =
         shares(rules.table(), route).any(|share| share.pool == active.pool && share.weight > 0);
     let server: &sched::Server = active.server.borrow();
-    among
+    let stays = among
         && rules
             .pool(active.pool)
             .is_some_and(|pool| !pool.is_by_request())
         && server.available()
-        && server.weight() > 0
+        && server.weight() > 0;
+    if stays {
+        Place::at(&active.server)
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -18,8 +18,8 @@ pub struct Size {
     pub connections: usize,
     /// 0: one clean connection; 1: without faults of the network; 2: with everything.
     pub level: u8,
-    /// With PROXY headers, in some plans. Without them seeds are what they were before there were any.
-    pub proxies: bool,
+    /// With PROXY headers, and bounds of servers, in some plans. Without them seeds are what they were before there were any.
+    pub extras: bool,
 }
 
 fn exchange(conn: u32, index: u32) -> Exchange {
@@ -332,6 +332,7 @@ fn rules(seed: u64, sticky: bool, level: u8) -> RulesPlan {
         schedulers: [(); POOLS as usize].map(|()| scheduler(&mut rng)),
         reloads,
         limit: None,
+        bound: None,
     };
     if level > 0 && rng.percent(25) {
         plan.limit = Some(LimitPlan {
@@ -347,6 +348,7 @@ fn calm(plan: &mut Plan) {
     (plan.front_up, plan.forget, plan.ports) = (true, 0, 1_000);
     plan.rules.split = false;
     plan.rules.limit = None;
+    plan.rules.bound = None;
     for server in &mut plan.servers {
         server.mode = Mode::Serves;
         (server.idle_close, server.closes_after) = (None, None);
@@ -471,8 +473,12 @@ pub fn plan(seed: u64, size: Size) -> Plan {
         }
         plan.conns.push(conn);
     }
-    if size.proxies {
+    if size.extras {
         proxies::add(&mut plan);
+        let rng = &mut Rng::new(plan.seed ^ 0xb09d);
+        if level > 0 && rng.percent(25) {
+            plan.rules.bound = Some(rng.pick(&[1, 1, 2, 3, 8]));
+        }
     }
     plan
 }

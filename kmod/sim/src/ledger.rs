@@ -265,6 +265,7 @@ impl Ledger {
         plan.grade == 0
             && !plan.rules.split
             && plan.rules.limit.is_none()
+            && plan.rules.bound.is_none()
             && plan.forget == 0
             && plan.forwards == [true; 2]
             && plan.ports > MANY_PORTS

@@ -34,7 +34,7 @@ struct Args {
     /// Of level 2, only seeds whose network is so bad: 0 (clean) to 3.
     #[arg(long, value_parser = clap::value_parser!(u8).range(..=3))]
     grade: Option<u8>,
-    /// Without PROXY headers: the seeds of before there were any.
+    /// Without PROXY headers and bounds of servers: the seeds of before there were any.
     #[arg(long)]
     plain: bool,
     /// Prints the plan and every packet.
@@ -50,7 +50,7 @@ fn main() {
     let size = Size {
         connections: args.size,
         level: args.level,
-        proxies: !args.plain,
+        extras: !args.plain,
     };
     let start = Instant::now();
     let mut total = Report::default();

@@ -264,6 +264,8 @@ pub struct RulesPlan {
     pub reloads: Vec<u64>,
     /// A rate limit of the routes to pool [`LIMITED`].
     pub limit: Option<LimitPlan>,
+    /// Requests or connections that each server has at a time, at most, in each of its pools.
+    pub bound: Option<u32>,
 }
 
 /// Everything.

@@ -19,6 +19,7 @@ use l7switch_sim::plan::HTTP;
 use l7switch_sim::plan::LIMITED;
 use l7switch_sim::plan::LimitPlan;
 use l7switch_sim::plan::Plan;
+use l7switch_sim::plan::SECOND;
 use l7switch_sim::plan::What;
 use l7switch_sim::plan::told;
 use l7switch_sim::report::Report;
@@ -29,14 +30,14 @@ fn size(level: u8) -> Size {
     Size {
         connections: 20,
         level,
-        proxies: true,
+        extras: true,
     }
 }
 
-/// A seed of before there were PROXY headers.
+/// A seed of before there were PROXY headers and bounds.
 fn plain(level: u8, seed: u64) -> Report {
     let size = Size {
-        proxies: false,
+        extras: false,
         ..size(level)
     };
     check_size(size, seed)
@@ -51,7 +52,7 @@ fn check_size(size: Size, seed: u64) -> Report {
     if !report.errors.is_empty() {
         let trace = run(seed, size, true).trace;
         let level = size.level;
-        let plain = if size.proxies { "" } else { " --plain" };
+        let plain = if size.extras { "" } else { " --plain" };
         panic!(
             "level {level}, seed {seed}: {}\n{}\nl7sim --level {level} --seed {seed}{plain} --trace shows all of it",
             report.errors.join("\n"),
@@ -236,7 +237,7 @@ fn clean() -> Plan {
     let mut plan = plan(
         1,
         Size {
-            proxies: false,
+            extras: false,
             ..size(0)
         },
     );
@@ -364,6 +365,55 @@ fn clients_behind_a_proxy_have_rate_limits_of_their_own() {
     let events = &report.stats.events;
     assert_eq!(events.get("ProxyRead"), Some(&4));
     assert_eq!(events.get("RateLimited"), Some(&1), "the second of one");
+}
+
+/// As many requests at the same time as servers may have go to servers; the front refuses what is over that, and what comes later
+/// goes to servers again. A request never stands in the way of the next on its connection: of two that a client sends at once, both
+/// go to a server, or neither.
+#[test]
+fn the_front_refuses_what_servers_may_not_have() {
+    for (bound, at_once, refused) in [(1, 1, 2), (2, 1, 0), (1, 2, 4), (3, 2, 0)] {
+        let mut plan = clean();
+        let servers = plan
+            .servers
+            .iter()
+            .filter(|server| server.pool == 0)
+            .count() as u32;
+        plan.rules.bound = Some(bound);
+        let of = |id: u32| {
+            let mut conn = plan.conns[0].clone();
+            let What::Http(list, _) = &plan.conns[0].what else {
+                panic!("{:?}", plan.conns[0].what)
+            };
+            let exchange = |index| Exchange {
+                conn: id,
+                index,
+                pool: 0,
+                think: if at_once == 1 {
+                    SECOND * u64::from(id + 1)
+                } else {
+                    0
+                },
+                ..list[0].clone()
+            };
+            conn.what = What::Http([exchange(0), exchange(1)].into(), at_once);
+            (conn.id, conn.port) = (id, conn.port + id as u16);
+            conn
+        };
+        // In the first round all come at once; a second later, alone.
+        let mut conns: Vec<_> = (0..servers + 2).map(of).collect();
+        for (conn, number) in conns.iter_mut().zip(0u32..) {
+            conn.start += u64::from(number);
+        }
+        plan.conns = conns;
+        let report = World::new(plan, false).run();
+        assert!(report.errors.is_empty(), "{:?}", report.errors);
+        assert_eq!(report.exchanges, u64::from(servers + 2) * 2);
+        let events = &report.stats.events;
+        let to_front = events.get("ServersFull").copied().unwrap_or_default();
+        assert_eq!(to_front, refused, "{bound} {at_once} {servers} {events:?}");
+        assert_eq!(events.get("ToFront").copied().unwrap_or_default(), refused);
+    }
 }
 
 /// What the front is to refuse never shares a connection with what it is to serve.

@@ -144,10 +144,10 @@ async fn accept(
     {
         let mut stop = pin!(stopped.wait_for(|stop| *stop));
         loop {
-            if !keeps_syns && is_limited_in_kernel(&core, &service.load()) {
+            if !keeps_syns && is_refused_in_kernel(&core, &service.load()) {
                 keeps_syns = true;
                 if let Err(error) = saved_syn::keep(&socket) {
-                    tracing::warn!(%error, "what the kernel finds over a rate limit cannot be told apart");
+                    tracing::warn!(%error, "what the kernel wants refused cannot be told apart");
                 }
             }
             if let Some(room) = full(&core, &service.load()) {
@@ -191,11 +191,11 @@ pub(crate) async fn rest(error: &io::Error) {
     }
 }
 
-/// Whether the kernel applies rate limits of a service.
-fn is_limited_in_kernel(core: &Core, service: &str) -> bool {
+/// Whether the kernel says of a service's requests that they are to be refused.
+fn is_refused_in_kernel(core: &Core, service: &str) -> bool {
     let generation = core.active.load();
     let found = generation.service(service);
-    found.is_some_and(|(_, _, state)| state.is_limited_in_kernel)
+    found.is_some_and(|(_, _, state)| state.is_refused_in_kernel)
 }
 
 /// Waits until a service that has as many connections as it may have has one less.
@@ -224,7 +224,9 @@ fn serve(core: &Arc<Core>, service: &Arc<str>, stream: tokio::net::TcpStream, pe
     let stats = Arc::clone(&state.stats);
     let mut client = Client::new(Arc::clone(core), Arc::clone(service), stats, peer, scheme);
     client.is_proxied = forwarded::is_trusted(&model.accept_proxy, client.peer.ip());
-    client.is_over_limit = state.is_limited_in_kernel && saved_syn::is_over_limit(&stream);
+    if state.is_refused_in_kernel {
+        client.refusal = saved_syn::refusal(&stream);
+    }
     // Boxed: the task's future holds it once for each function that passes it on.
     let client = Box::new(client);
     // Boxed, too, since a task's future is moved half a dozen times before it is where it stays.

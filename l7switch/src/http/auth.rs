@@ -179,6 +179,7 @@ impl<C: Codec> Session<'_, C> {
             head: &head,
             is_unnamed: true,
             hash: fastrand::u64(..),
+            is_full: false,
             stays: None,
             told: self.told(pool, source),
             content: b"",

@@ -47,6 +47,7 @@ use crate::upstream::Message;
 use crate::upstream::Outstanding;
 use crate::upstream::Patience;
 use crate::upstream::ServerStream;
+use l7switch_engine::flow::Refusal as Refused;
 
 /// Most content of a request that is passed over behind an answer of the switch's own.
 pub(super) const MOST_PASSED_OVER: u64 = 64 * 1024;
@@ -260,6 +261,7 @@ impl<C: Codec> Session<'_, C> {
             head: &self.buffers.out,
             is_unnamed: !is_named,
             hash: onward.hash,
+            is_full: self.client.refusal == Some(Refused::Full),
             stays: onward.stays,
             told: self.told(onward.pool, source),
             content: request.content,

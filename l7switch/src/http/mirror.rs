@@ -141,6 +141,7 @@ impl Mirror {
             head: &self.head,
             is_unnamed: self.is_unnamed,
             hash: self.hash,
+            is_full: false,
             stays: None,
             told: self.told,
             content: &self.content,

@@ -33,6 +33,7 @@ use crate::ruleset::filters::Edit;
 use crate::ruleset::generation;
 use crate::ruleset::generation::Generation;
 use crate::ruleset::pages::Pages;
+use l7switch_engine::flow::Refusal as Refused;
 
 /// A request that a route has taken, and that its limits let through.
 #[derive(Debug)]
@@ -157,7 +158,8 @@ pub fn routed<'a, F: Fields + ?Sized>(
     if let Some(limiter) = &state.rate_limit {
         let now = ns_of(record.began());
         let source = asked.source.ip();
-        if let Err(seconds) = limiter.take(source, asked.fields, now, client.is_over_limit) {
+        let is_over = client.refusal == Some(Refused::RateLimit);
+        if let Err(seconds) = limiter.take(source, asked.fields, now, is_over) {
             let refusal = Refusal::new(
                 Reason::RateLimited,
                 StatusCode::TOO_MANY_REQUESTS,

@@ -389,7 +389,8 @@ impl<C: Connect> Keeper<C> {
         }
         if was.is_none_or(|was| was.weight != now.weight) {
             let configured = server.status().weight;
-            server.set_admin_weight((now.weight != configured).then_some(now.weight));
+            let weight = now.weight / pool.config().weight_scale().max(1);
+            server.set_admin_weight((weight != configured).then_some(weight));
         }
         pool.rebuild_lookup();
         self.status.changes_taken = self.status.changes_taken.saturating_add(1);

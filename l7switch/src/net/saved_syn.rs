@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //! The SYN that a connection began with, of which the kernel module tells something in an option
-//! ([`l7switch_engine::flow::Build::limited`]).
+//! ([`l7switch_engine::flow::Build::refusal`]).
 //!
 //! Linux keeps it where the listening socket asks for it (`TCP_SAVE_SYN`, net/ipv4/tcp.c), but for connections by SYN cookies.
 
@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
 
+use l7switch_engine::flow::Refusal;
 use l7switch_engine::flow::segment;
 use l7switch_engine::packet;
 
@@ -41,9 +42,8 @@ pub fn keep(listener: &impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Whether the module has said of a connection that was accepted that its requests are over a rate limit. What was kept is
-/// given back.
-pub fn is_over_limit(stream: &impl AsFd) -> bool {
+/// Why the module wants the requests refused of a connection that was accepted; `None`: it does not. What was kept is given back.
+pub fn refusal(stream: &impl AsFd) -> Option<Refusal> {
     let mut headers = [0_u8; LEN];
     let mut len = LEN.try_into().unwrap_or_default();
     let descriptor = stream.as_fd().as_raw_fd();
@@ -59,11 +59,11 @@ pub fn is_over_limit(stream: &impl AsFd) -> bool {
         )
     };
     let headers = usize::try_from(len).ok().and_then(|len| headers.get(..len));
-    done == 0 && headers.is_some_and(says_over_limit)
+    headers.filter(|_| done == 0).and_then(refusal_in)
 }
 
-/// Whether the headers of a SYN say so.
-fn says_over_limit(headers: &[u8]) -> bool {
+/// Why, as the headers of a SYN say.
+fn refusal_in(headers: &[u8]) -> Option<Refusal> {
     let ipv4 = headers.first_chunk().and_then(packet::ipv4);
     let ip = ipv4.or_else(|| headers.first_chunk().and_then(packet::ipv6));
     let options = ip.filter(|ip| ip.protocol == packet::TCP).and_then(|ip| {
@@ -71,7 +71,7 @@ fn says_over_limit(headers: &[u8]) -> bool {
         let len = segment::header_len(header.first_chunk()?)?;
         header.get(packet::HEADER..usize::from(len))
     });
-    options.is_some_and(segment::is_limited)
+    options.and_then(segment::refusal)
 }
 
 #[cfg(test)]
@@ -87,7 +87,7 @@ mod tests {
 
     use super::*;
 
-    fn syn(address: [u8; 16], offer: Offer, limited: bool) -> Vec<u8> {
+    fn syn(address: [u8; 16], offer: Offer, refusal: Option<Refusal>) -> Vec<u8> {
         let end = |port| Endpoint { address, port };
         let build = Build {
             source: end(40_000),
@@ -98,7 +98,7 @@ mod tests {
             window: 3,
             timestamps: None,
             offer,
-            limited,
+            refusal,
         };
         let mut bytes = [0; LEN_MAX];
         let len = build.write(&[], &mut bytes);
@@ -111,19 +111,19 @@ mod tests {
             .to_ipv6_mapped()
             .octets();
         for address in [v4, [0xfd; 16]] {
-            for limited in [false, true] {
+            for refusal in [None, Some(Refusal::RateLimit), Some(Refusal::Full)] {
                 let offer = Offer {
                     mss: 1460,
                     window_scale: Some(7),
                     sack: true,
                 };
-                let syn = syn(address, offer, limited);
-                assert_eq!(says_over_limit(&syn), limited);
+                let syn = syn(address, offer, refusal);
+                assert_eq!(refusal_in(&syn), refusal);
                 // Cut anywhere it is none, but by no panic.
-                assert!((0..syn.len()).all(|len| !says_over_limit(&syn[..len])));
+                assert!((0..syn.len()).all(|len| refusal_in(&syn[..len]).is_none()));
             }
         }
-        assert!(!says_over_limit(&[0xff; LEN]));
+        assert_eq!(refusal_in(&[0xff; LEN]), None);
     }
 
     #[test]
@@ -135,7 +135,7 @@ mod tests {
             let (accepted, _) = listener.accept().unwrap();
             let mut headers = [0_u8; LEN];
             let mut len = LEN.try_into().unwrap();
-            // SAFETY: as in `is_over_limit`.
+            // SAFETY: as in `refusal`.
             let done = unsafe {
                 libc::getsockopt(
                     accepted.as_raw_fd(),
@@ -146,7 +146,7 @@ mod tests {
                 )
             };
             assert!(done == 0 && len >= 40, "{done} {len}");
-            assert!(!is_over_limit(&accepted));
+            assert_eq!(refusal(&accepted), None);
         }
     }
 }

@@ -277,7 +277,7 @@ fn build_service(
         })
         .collect::<Result<_, BuildError>>()?;
     Ok(Service {
-        is_limited_in_kernel: service.is_limited_in_kernel(),
+        is_refused_in_kernel: service.is_refused_in_kernel(pools),
         stats,
         routes,
         pages,

@@ -48,8 +48,8 @@ pub struct Generation {
 /// A virtual service in one generation.
 #[derive(Clone, Debug)]
 pub struct Service {
-    /// Whether the kernel may apply rate limits of its routes.
-    pub is_limited_in_kernel: bool,
+    /// Whether the kernel may find that its requests are to be refused.
+    pub is_refused_in_kernel: bool,
     /// Counts, shared with the generations before and after.
     pub stats: Arc<ServiceStats>,
     /// By the model's number.

@@ -29,9 +29,6 @@ use crate::observe::histogram::Kind;
 use crate::observe::histogram::Times;
 use crate::observe::reason::Reason;
 
-/// Parts of a weight of 1 that a server which starts slowly can have.
-const FINEST: u32 = 100;
-
 /// What a server has done wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -130,13 +127,9 @@ impl Pool {
 
     /// Puts the rules' weights in force: for the generation that becomes the one in force.
     pub fn activate(&self) {
-        let slow_start = self.config.slow_start.map(|time| {
-            let weights = self.config.servers.iter().map(|server| server.weight);
-            let greatest = weights.max().unwrap_or(1).max(1);
-            SlowStart {
-                time,
-                scale: (sched::MAX_WEIGHT / greatest).clamp(1, FINEST),
-            }
+        let slow_start = self.config.slow_start.map(|time| SlowStart {
+            time,
+            scale: self.config.weight_scale(),
         });
         for (server, rules) in self.configured() {
             if self.is_bounded {
@@ -210,9 +203,13 @@ impl Pool {
     }
 
     /// A server for a request whose key has this hash, passing over those tried already; or a place in the queue for one.
-    pub(super) fn ask(self: &Arc<Self>, hash: u64, tried: &[usize]) -> Turn {
+    /// `is_full`: the kernel, which counts requests where none may wait, has found all servers to have as many as they may.
+    pub(super) fn ask(self: &Arc<Self>, hash: u64, tried: &[usize], is_full: bool) -> Turn {
         if !self.is_bounded {
             return self.pick(hash, tried).map_or(Turn::Nobody, Turn::Now);
+        }
+        if is_full && !self.config.waits() {
+            return Turn::Full;
         }
         let mut line = self.queue.lock();
         // Who waits has found no place that this one could find: those that become free are handed over.
@@ -224,7 +221,7 @@ impl Pool {
     }
 
     /// A server for a connection whose key has this hash, which may wait for one in the queue. `None`: no server is
-    /// available, or those that are were tried.
+    /// available, or those that are were tried. `is_full` as for [`Pool::ask`].
     ///
     /// # Errors
     ///
@@ -233,8 +230,9 @@ impl Pool {
         self: &Arc<Self>,
         hash: u64,
         tried: &[usize],
+        is_full: bool,
     ) -> Result<Option<Picked>, Reason> {
-        match self.ask(hash, tried) {
+        match self.ask(hash, tried, is_full) {
             Turn::Now(picked) => Ok(Some(picked)),
             Turn::Nobody => Ok(None),
             Turn::Full => Err(Reason::QueueFull),
@@ -260,7 +258,7 @@ impl Pool {
     /// Whether a server has as many requests as it may.
     fn is_full(&self, index: usize) -> bool {
         let server = self.members.get(index).map(|member| &member.0);
-        server.is_some_and(|server| server.is_full())
+        server.is_some_and(|server| server.sched().is_full())
     }
 
     /// Gives servers to those who wait, where one can have one: a bound that the rules did not have before.
@@ -319,7 +317,7 @@ impl Pool {
             };
             let is_out = |index: usize| {
                 let index = first.saturating_add(index);
-                tried.contains(&index) || (self.is_bounded && self.is_full(index))
+                tried.contains(&index)
             };
             let index = pool.pick(&balance::ask(hash), is_out)?;
             Some(first.saturating_add(index))
@@ -348,7 +346,7 @@ impl Pool {
     /// A server for a client that stays at it, and counts the request there; `None` where it is down or full.
     pub(super) fn take(&self, index: usize) -> Option<Picked> {
         let _line = self.is_bounded.then(|| self.queue.lock());
-        let is_free = self.is_available(index) && !(self.is_bounded && self.is_full(index));
+        let is_free = self.is_available(index) && !self.is_full(index);
         let member = self.members.get(index).filter(|_| is_free)?;
         Some((index, Outstanding::new(Arc::clone(&member.0))))
     }

@@ -53,6 +53,8 @@ pub struct Message<'a> {
     pub is_unnamed: bool,
     /// Hash of the scheduler's key.
     pub hash: u64,
+    /// Whether the kernel has found all servers to have as many requests as they may.
+    pub is_full: bool,
     /// The server that is asked first, by its position in the pool; no other is asked before it.
     pub stays: Option<usize>,
     /// What the server is told of the connection: one on which it was told something else is none for this request.
@@ -138,9 +140,10 @@ pub async fn send<F: Feed>(
         if timer.is_over() {
             return Err(Broke::Over.refusal());
         }
-        let turn = next
-            .take()
-            .map_or_else(|| pool.ask(message.hash, &tried), Turn::Now);
+        let turn = next.take().map_or_else(
+            || pool.ask(message.hash, &tried, message.is_full),
+            Turn::Now,
+        );
         let picked = match turn {
             Turn::Now(picked) => Some(picked),
             Turn::Nobody => None,

@@ -77,8 +77,6 @@ pub struct RealServer {
     watcher: OnceLock<Arc<Notify>>,
     /// Those who may wait for it; absent: it never had a bound.
     queue: OnceLock<Arc<Queue>>,
-    /// Most requests that it has at a time, under all generations of the rules; 0: no bound.
-    bound: AtomicU32,
 }
 
 impl RealServer {
@@ -101,7 +99,6 @@ impl RealServer {
             times: ResponseTimes::new(of),
             watcher: OnceLock::new(),
             queue: OnceLock::new(),
-            bound: AtomicU32::new(0),
         })
     }
 
@@ -113,12 +110,6 @@ impl RealServer {
     /// Those who may wait for it.
     pub(super) fn queue(&self) -> Option<&Queue> {
         self.queue.get().map(AsRef::as_ref)
-    }
-
-    /// Whether it has as many requests as it may.
-    pub(super) fn is_full(&self) -> bool {
-        let bound = self.bound.load(Relaxed);
-        bound != 0 && self.sched.active() >= bound
     }
 
     /// Whether requests can be sent to it.
@@ -172,7 +163,7 @@ impl RealServer {
             control.health != Some(Health::Down) && !control.ejected && !control.held_down,
         );
         if let Some(watcher) = self.watcher.get()
-            && control.standing() != stood
+            && (control.standing() != stood || weight != before)
         {
             watcher.notify_one();
         }
@@ -288,8 +279,7 @@ impl RealServer {
 
     /// What the rule file says of it.
     pub fn configure(&self, rules: &model::RealServer) {
-        self.bound
-            .store(rules.max_connections.unwrap_or(0), Relaxed);
+        self.sched.set_bound(rules.max_connections.unwrap_or(0));
         self.change(|control| {
             control.name.clone_from(&rules.name);
             control.configured = rules.weight;

@@ -234,6 +234,9 @@ pub const TESTS: &[Test] = &[
     guest_test!(splice::what_is_over_a_rate_limit_is_refused_by_the_front)
         .needs_module()
         .timeout(240),
+    guest_test!(splice::what_servers_may_not_have_is_refused_by_the_front)
+        .needs_module()
+        .timeout(240),
     guest_test!(splice::proxy_headers_are_read_and_sent)
         .needs_module()
         .timeout(240),

@@ -10,7 +10,7 @@ use ipnet::Ipv6Net;
 use super::Check;
 use super::route::Pools;
 use super::route::Seen;
-use crate::front_only;
+use crate::front_only::FrontOnly;
 use crate::model::*;
 use crate::text::diagnostic::Diagnostic;
 use crate::text::language::AcceptProxyChoice;
@@ -210,18 +210,19 @@ impl Check<'_> {
 
     /// Notes what only the front can serve in services with `datapath = "kernel"`; `places`: those of their routes.
     pub(super) fn kernel_can(&mut self, model: &Model, places: &[(Span, Vec<Span>)]) {
+        let front = FrontOnly::of(model);
         for (service, (name, routes)) in model.services.iter().zip(places) {
             if service.datapath != Datapath::Kernel || service.protocol == Protocol::Https {
                 continue;
             }
-            if let Some(why) = front_only::service(model, service) {
+            if let Some(why) = front.service(service) {
                 let message = format!("the kernel cannot serve `{}`: {why}", service.name);
                 let help = "use datapath = \"auto\": the front then serves it";
                 self.note(Diagnostic::error("impossible", *name, message).help(help));
                 continue;
             }
             for (route, place) in service.routes.iter().zip(routes) {
-                let Some(why) = front_only::route(model, route) else {
+                let Some(why) = front.route(route) else {
                     continue;
                 };
                 let message = format!("the kernel cannot serve this route: {why}");

@@ -11,6 +11,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use l7switch_engine::sched::MAX_WEIGHT;
 use l7switch_engine::table::METHODS;
 use l7switch_engine::table::codes;
 use l7switch_engine::table::codes::ConditionOn;
@@ -23,7 +24,7 @@ use l7switch_engine::uri::Allow;
 use crate::automata::Alphabet;
 use crate::automata::AutomatonError;
 use crate::automata::Cache;
-use crate::front_only;
+use crate::front_only::FrontOnly;
 use crate::model::*;
 use paths::Paths;
 use writer::Writer;
@@ -161,6 +162,7 @@ pub(crate) fn compile_with(model: &Model, cache: &mut Cache) -> Result<Vec<u8>, 
     let class_of = |key: &ClassKey| to_u32(classes.binary_search(key).unwrap_or_default());
 
     let mut hosts = Vec::new();
+    let front = FrontOnly::of(model);
     for (number, service) in model.services.iter().enumerate() {
         let number = to_u32(number);
         let listens = writer.extend(service.listen.iter().map(|address| {
@@ -177,7 +179,7 @@ pub(crate) fn compile_with(model: &Model, cache: &mut Cache) -> Result<Vec<u8>, 
         let mut by_host: BTreeMap<Option<&HostMatch>, Paths<'_>> = BTreeMap::new();
         for (position, route) in service.routes.iter().enumerate() {
             let index = first_route + to_u32(position);
-            let max_source = route_record(model, number, route, &mut writer, &mut automata)?;
+            let max_source = route_record(&front, number, route, &mut writer, &mut automata)?;
             let conditional = !(route.methods.is_empty()
                 && route.host_regexes.is_empty()
                 && route.headers.is_empty()
@@ -253,7 +255,7 @@ pub(crate) fn compile_with(model: &Model, cache: &mut Cache) -> Result<Vec<u8>, 
                 Protocol::Tcp => codes::Protocol::Tcp,
             }
             .number(),
-            datapath: match (front_only::service(model, service), service.datapath) {
+            datapath: match (front.service(service), service.datapath) {
                 (Some(_), _) => codes::Datapath::Front,
                 (None, Datapath::Kernel) => codes::Datapath::Kernel,
                 (None, _) => codes::Datapath::Auto,
@@ -304,7 +306,7 @@ fn number_words(number: u128) -> [u32; 4] {
 
 /// Writes a route's record; returns its longest source prefix + 1, or 0.
 fn route_record(
-    model: &Model,
+    front: &FrontOnly<'_>,
     service: u32,
     route: &Route,
     writer: &mut Writer,
@@ -371,7 +373,7 @@ fn route_record(
         conditions,
         conditions_len,
         sources,
-        action: match (&route.action, front_only::route(model, route)) {
+        action: match (&route.action, front.route(route)) {
             (Action::Forward(_), None) => codes::Action::Forward,
             (Action::Forward(_), Some(_)) => codes::Action::Filter,
             _ => codes::Action::Answer,
@@ -461,6 +463,7 @@ fn pools(model: &Model, writer: &mut Writer) {
         // Backups are the front's: it gets the requests for which the kernel finds no server.
         // So are Unix sockets: the front serves their pools.
         let primaries = pool.servers.iter().filter(|server| !server.backup);
+        let scale = pool.weight_scale();
         let records: Vec<ServerRecord> = primaries
             .filter_map(|server| {
                 let address = server.address.inet()?;
@@ -471,7 +474,8 @@ fn pools(model: &Model, writer: &mut Writer) {
                     a2,
                     a3,
                     port: address.port().into(),
-                    weight: server.weight,
+                    weight: server.weight.saturating_mul(scale).min(MAX_WEIGHT),
+                    bound: server.max_connections.unwrap_or(0),
                 })
             })
             .collect();

@@ -16,6 +16,7 @@ use crate::evaluate::Verdict;
 use crate::evaluate::describe_path;
 use crate::evaluate::evaluate_all;
 use crate::front_only;
+use crate::front_only::FrontOnly;
 use crate::model::*;
 use crate::rewrite::Rewrite;
 
@@ -330,7 +331,8 @@ fn rewritten(route: &Route, ask: &Ask) -> Option<String> {
 
 /// Which data path serves a route's requests, and why.
 fn datapath(model: &Model, service: &Service, route: &Route) -> (Path, &'static str) {
-    let front = front_only::service(model, service).or_else(|| front_only::route(model, route));
+    let only = FrontOnly::of(model);
+    let front = only.service(service).or_else(|| only.route(route));
     match (front, service.protocol, &route.action) {
         (_, Protocol::Https, _) => (Path::Front, "the front terminates TLS"),
         (Some(why), ..) => (Path::Front, why),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use l7switch_engine::sched::MAX_WEIGHT;
 use l7switch_engine::table::codes::ProxyVersion;
 use serde::Serialize;
 use serde::Serializer;
@@ -290,6 +291,25 @@ impl Pool {
             .map(|server| server.max_connections)
             .chain(named);
         all.any(|bound| bound.is_some())
+    }
+
+    /// What weights are multiplied by where servers start slowly, so that there are steps below 1: the same for all servers of the
+    /// pool. 1 where they do not.
+    pub fn weight_scale(&self) -> u32 {
+        /// More steps than that are no use.
+        const FINEST: u32 = 100;
+        if self.slow_start.is_none() {
+            return 1;
+        }
+        let greatest = self.servers.iter().map(|server| server.weight).max();
+        MAX_WEIGHT
+            .checked_div(greatest.unwrap_or(1))
+            .map_or(FINEST, |scale| scale.clamp(1, FINEST))
+    }
+
+    /// Whether requests may wait where all servers have as many as they may.
+    pub fn waits(&self) -> bool {
+        self.queue.length > 0
     }
 
     /// Whether a server is a Unix socket.

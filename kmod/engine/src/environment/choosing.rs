@@ -6,6 +6,7 @@ use super::Buffers;
 use super::FlowEnv;
 use super::Kept;
 use super::Platform;
+use super::RealServer;
 use super::Tally;
 use crate::decide::decide;
 use crate::decide::Verdict;
@@ -19,6 +20,7 @@ use crate::flow::Choice;
 use crate::flow::Message;
 use crate::flow::Method;
 use crate::flow::Packets;
+use crate::flow::Refusal;
 use crate::flow::Rules;
 use crate::flow::Segment;
 use crate::flow::Target;
@@ -26,6 +28,7 @@ use crate::form;
 use crate::policy;
 use crate::policy::Bound;
 use crate::policy::Forward;
+use crate::policy::Place;
 use crate::policy::RulesetView;
 use crate::policy::Situation;
 use crate::proxy_header;
@@ -47,12 +50,12 @@ const PIECE: usize = 2048;
 const KNOWN_MAX: usize = 4096;
 
 /// What the rules make of a request's bytes.
-enum Chosen<S> {
+enum Chosen<S: RealServer> {
     Incomplete,
     Front(Message),
-    Limited(Message),
-    Stay(Message),
-    Go(Bound<S>, Method, Message),
+    Refused(Refusal, Message),
+    Stay(Place<S>, Message),
+    Go(Bound<S>, Method, Place<S>, Message),
 }
 
 impl<P: Platform> FlowEnv<'_, P> {
@@ -139,7 +142,7 @@ impl<P: Platform> FlowEnv<'_, P> {
                 Choice::Begins(u32::try_from(header.len).unwrap_or(0))
             }
             Ok(_) if !ask.last && available < proxy_header::HEADER_MAX => Choice::Incomplete,
-            _ => self.go_to_front(ask, Message::OPAQUE, false),
+            _ => self.go_to_front(ask, Message::OPAQUE, None),
         }
     }
 
@@ -230,7 +233,7 @@ impl<P: Platform> FlowEnv<'_, P> {
             _ => return Chosen::Front(message),
         };
         if route.rate != 0 && self.is_over(route.rate.wrapping_sub(1), ask.from) {
-            return Chosen::Limited(message);
+            return Chosen::Refused(Refusal::RateLimit, message);
         }
         let situation = Situation {
             client: &self.client.address,
@@ -241,13 +244,14 @@ impl<P: Platform> FlowEnv<'_, P> {
         };
         match policy::forward(rules, &route, request, &situation, &self.platform) {
             None => Chosen::Front(message),
-            Some(Forward::Stay) => Chosen::Stay(message),
-            Some(Forward::Go(bound, forwarding)) => {
+            Some(Forward::Full) => Chosen::Refused(Refusal::Full, message),
+            Some(Forward::Stay(place)) => Chosen::Stay(place, message),
+            Some(Forward::Go(bound, forwarding, place)) => {
                 let method = match forwarding {
                     Forwarding::Nat => Method::Nat,
                     Forwarding::Fullnat => Method::Fullnat,
                 };
-                Chosen::Go(bound, method, message)
+                Chosen::Go(bound, method, place, message)
             }
         }
     }
@@ -260,6 +264,17 @@ impl<P: Platform> FlowEnv<'_, P> {
             || self.platform.is_here(&peer.address)
     }
 
+    /// Whether a connection leads to where a request may go, but as another pool's server, which has requests of it.
+    #[cold]
+    #[inline(never)]
+    fn is_behind_anothers(&self, ask: &Ask, bound: &Bound<<P::Kept as Kept>::Server>) -> bool {
+        let in_use = ask.active.and_then(|leg| self.state.server(leg));
+        in_use.is_some_and(|in_use| {
+            let (in_use, other) = (scheduled(&in_use.server), scheduled(&bound.server));
+            !core::ptr::eq(in_use, other) && in_use.endpoint() == other.endpoint()
+        }) && self.state.outstanding.count() > 0
+    }
+
     /// The PROXY header that connections to a pool's servers begin with.
     #[inline]
     fn header_of(&self, pool: u32) -> Option<ProxyVersion> {
@@ -267,19 +282,21 @@ impl<P: Platform> FlowEnv<'_, P> {
         ProxyVersion::from_number(pool.send_proxy)
     }
 
-    /// `limited`: the front is to refuse it.
-    fn go_to_front(&mut self, ask: &Ask, message: Message, limited: bool) -> Choice {
+    /// `refusal`: why the front is to refuse it.
+    fn go_to_front(&mut self, ask: &Ask, message: Message, refusal: Option<Refusal>) -> Choice {
         self.state.chosen = None;
-        self.state.unforwarded = false;
+        self.state.to_front = refusal
+            .filter(|refusal| matches!(refusal, Refusal::Full))
+            .map(|_| Tally::ServersFull);
         let is_front = |leg| self.state.server(leg).is_none();
-        if ask.active.is_some_and(is_front) && ask.is_limited == limited {
+        if ask.active.is_some_and(is_front) && ask.refusal == refusal {
             return Choice::Stay(message);
         }
         let service = self.state.service(self.platform.rules(), &self.service);
         let target = Target {
             peer: self.service,
             method: Method::Front,
-            limited,
+            refusal,
             header: self.proxied(service).map(|_| ProxyVersion::V2),
         };
         Choice::Go(target, message)
@@ -337,27 +354,48 @@ impl<P: Platform> Rules for FlowEnv<'_, P> {
         let slot = route.and_then(|route| self.platform.rules().route_slot(route));
         self.state.outstanding.choose(slot);
         match chosen {
-            Chosen::Incomplete if ask.last => self.go_to_front(ask, Message::OPAQUE, false),
+            Chosen::Incomplete if ask.last => self.go_to_front(ask, Message::OPAQUE, None),
             Chosen::Incomplete => Choice::Incomplete,
-            Chosen::Front(message) => self.go_to_front(ask, message, false),
-            Chosen::Limited(message) => self.go_to_front(ask, message, true),
-            Chosen::Stay(message) => Choice::Stay(message),
-            Chosen::Go(bound, method, message) => {
+            Chosen::Front(message) => self.go_to_front(ask, message, None),
+            Chosen::Refused(refusal, message) => self.go_to_front(ask, message, Some(refusal)),
+            Chosen::Stay(place, message) => {
+                if place.keep() {
+                    self.state.chosen = None;
+                    self.state.has_place = true;
+                }
+                Choice::Stay(message)
+            }
+            Chosen::Go(bound, method, place, message) => {
                 let peer = scheduled(&bound.server).endpoint();
                 if !self.forwards(&peer) {
-                    let choice = self.go_to_front(ask, message, false);
-                    self.state.unforwarded = true;
+                    let choice = self.go_to_front(ask, message, None);
+                    self.state.to_front = Some(Tally::ForwardingOff);
                     return choice;
+                }
+                self.state.has_place = place.keep();
+                if self.state.has_place && self.is_behind_anothers(ask, &bound) {
+                    scheduled(&bound.server).finish();
+                    self.state.has_place = false;
+                    return Choice::Later;
                 }
                 let header = self.header_of(bound.pool);
                 self.state.chosen = Some(bound);
                 let target = Target {
                     peer,
                     method,
-                    limited: false,
+                    refusal: None,
                     header,
                 };
                 Choice::Go(target, message)
+            }
+        }
+    }
+
+    fn leave(&mut self, ask: &Ask) {
+        if core::mem::take(&mut self.state.has_place) {
+            let in_use = || ask.active.and_then(|leg| self.state.server(leg));
+            if let Some(bound) = self.state.chosen.as_ref().or_else(in_use) {
+                scheduled(&bound.server).finish();
             }
         }
     }

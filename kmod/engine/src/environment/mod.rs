@@ -60,6 +60,8 @@ pub enum Tally {
     ToFront,
     /// A request went to the front to be refused, since a rate limit of its route's was reached.
     RateLimited,
+    /// A request went to the front to be refused, since its pool's servers have as many as they may.
+    ServersFull,
     /// A request went to the front since this host forwards no packets.
     ForwardingOff,
     /// A server was not used since the addresses and ports of a connection to it are taken.
@@ -201,7 +203,46 @@ fn scheduled<S: RealServer>(server: &S) -> &sched::Server {
     server.borrow()
 }
 
+impl<'e, P: Platform> FlowEnv<'e, P> {
+    /// That of a client's connection to a service's address.
+    #[inline(always)]
+    pub const fn new(
+        platform: P,
+        client: Endpoint,
+        service: Endpoint,
+        state: &'e mut ConnState<P::Kept>,
+    ) -> Self {
+        Self {
+            platform,
+            client,
+            service,
+            state,
+        }
+    }
+}
+
 impl<P: Platform> FlowEnv<'_, P> {
+    /// A request goes to a leg's server, and is outstanding there from now on: it may be already.
+    #[inline]
+    fn starts(&mut self, leg: LegNumber) {
+        if self.state.has_place {
+            self.starts_in_place(leg);
+        } else if let Some(bound) = self.state.server(leg) {
+            scheduled(&bound.server).start();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn starts_in_place(&mut self, leg: LegNumber) {
+        self.state.has_place = false;
+        // The leg may have been begun for another pool's server at the same address. Nothing is outstanding on it then: it is this
+        // one's from now on.
+        if let Some(chosen) = self.state.chosen.take() {
+            *self.state.servers.get_mut(leg) = Some(chosen);
+        }
+    }
+
     /// Takes a port of the switch's to reach a server by.
     fn own_end(&self, leg: LegNumber, peer: &Endpoint) -> Option<Endpoint> {
         let Some(address) = self.platform.own_address(&peer.address) else {
@@ -304,6 +345,10 @@ impl<P: Platform> Legs for FlowEnv<'_, P> {
             }
             None => {
                 if let Some(bound) = chosen {
+                    if core::mem::take(&mut self.state.has_place) {
+                        let server = scheduled(&bound.server);
+                        server.finish();
+                    }
                     self.state.tried.add(bound.pool, bound.position);
                 }
                 None
@@ -333,13 +378,13 @@ impl<P: Platform> Legs for FlowEnv<'_, P> {
             LegEvent::Requested => {
                 match self.state.server(leg) {
                     Some(bound) => {
-                        scheduled(&bound.server).start();
                         bound.server.requested();
+                        self.starts(leg);
                     }
                     None => {
                         self.platform.tally(Tally::ToFront);
-                        if core::mem::take(&mut self.state.unforwarded) {
-                            self.platform.tally(Tally::ForwardingOff);
+                        if let Some(why) = self.state.to_front.take() {
+                            self.platform.tally(why);
                         }
                     }
                 }

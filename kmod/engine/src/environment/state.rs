@@ -6,6 +6,7 @@ use core::cell::Cell;
 
 use super::held::HeldPackets;
 use super::held::Queue;
+use super::Tally;
 use crate::endpoint::Endpoint;
 use crate::flow::Flow;
 use crate::flow::LegNumber;
@@ -75,8 +76,11 @@ pub struct ConnState<K: Kept> {
     /// The service, by its position in the rules of `generation`.
     service: Option<u32>,
     generation: u64,
-    /// What goes to the front next does so since this host forwards no packets.
-    pub(super) unforwarded: bool,
+    /// The request that was chosen for last counts at its server already, which has a bound: the one in `chosen`, or in use. So it
+    /// is only while a packet is looked at.
+    pub(super) has_place: bool,
+    /// Why what goes to the front next does so, where that is counted.
+    pub(super) to_front: Option<Tally>,
     /// Whose connection it is, as the PROXY header said that it began with.
     pub(super) ends: Option<Ends>,
     /// Servers that failed since one took a connection.
@@ -98,7 +102,8 @@ impl<K: Kept> ConnState<K> {
             outstanding: OutstandingRoutes::new(),
             service: None,
             generation: 0,
-            unforwarded: false,
+            has_place: false,
+            to_front: None,
             ends: None,
             tried: Tried::new(),
             limited: Cell::new(None),
@@ -189,6 +194,9 @@ impl<K: Kept> ConnState<K> {
         if flow.state() == State::Dead {
             let gone = self.held.is_empty() && self.servers.iter().all(Option::is_none);
             return (!gone).then_some("a dead flow holds packets or servers");
+        }
+        if self.has_place {
+            return Some("a request has a place at a server, and does not go there");
         }
         (self.outstanding.count() != flow.outstanding())
             .then_some("the routes of outstanding requests are not as many as the requests")

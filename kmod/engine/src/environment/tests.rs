@@ -36,20 +36,15 @@ fn state() -> ConnState<Tested> {
 }
 
 fn env(platform: Fake, state: &mut ConnState<Tested>) -> FlowEnv<'_, Fake> {
-    FlowEnv {
-        platform,
-        client: CLIENT,
-        service: SERVICE,
-        state,
-    }
+    FlowEnv::new(platform, CLIENT, SERVICE, state)
 }
 
-/// Where nothing is limited.
+/// Where nothing is refused.
 const fn to(peer: Endpoint, method: Method) -> Target {
     Target {
         peer,
         method,
-        limited: false,
+        refusal: None,
         header: None,
     }
 }

@@ -3,12 +3,13 @@
 //! headers.
 
 use super::checksum::Sum;
+use super::segment::experiment;
 use super::segment::Offer;
 use super::segment::TcpFlags;
 use super::segment::Timestamps;
-use super::segment::LIMITED;
 use super::segment::OPTION_EXPERIMENT;
 use super::segment::SYN;
+use super::Refusal;
 use crate::endpoint::is_ipv4;
 use crate::endpoint::Endpoint;
 use crate::proxy_header;
@@ -39,8 +40,9 @@ pub struct Build {
     pub timestamps: Option<Timestamps>,
     /// Other options of a SYN or of the answer to one; not written without that flag. A size of 0 is not written.
     pub offer: Offer,
-    /// Of a SYN to the front: the client's requests are over a rate limit. An experimental option (RFC 6994), see [`super::segment::is_limited`].
-    pub limited: bool,
+    /// Of a SYN to the front: why it is to refuse the client's requests. An experimental option (RFC 6994), see
+    /// [`super::segment::refusal`].
+    pub refusal: Option<Refusal>,
 }
 
 /// Bytes of a packet, written one after the other.
@@ -155,8 +157,8 @@ impl Build {
             if self.offer.sack {
                 writer.put([1, 1, 4, 2]);
             }
-            if self.limited {
-                let [a, b] = LIMITED;
+            if let Some(refusal) = self.refusal {
+                let [a, b] = experiment(refusal);
                 writer.put([OPTION_EXPERIMENT, 4, a, b]);
             }
         }
@@ -173,7 +175,7 @@ impl Build {
             (syn && self.offer.mss != 0, 4usize),
             (syn && self.offer.window_scale.is_some(), 4),
             (syn && self.offer.sack, 4),
-            (syn && self.limited, 4),
+            (syn && self.refusal.is_some(), 4),
             (self.timestamps.is_some(), 12),
         ];
         options
@@ -219,7 +221,7 @@ mod tests {
                     window_scale: Some(7),
                     sack: true,
                 },
-                limited: true,
+                refusal: Some(Refusal::Full),
             };
             let mut bytes = [0; LEN_MAX];
             let len = build.write(&[], &mut bytes);

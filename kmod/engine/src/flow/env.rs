@@ -57,6 +57,8 @@ pub trait Rules: Packets {
     /// behind it. Servers that failed since the last [`LegEvent::Connected`] are left out; where no server is left, it is the
     /// front.
     fn choose(&mut self, ask: &Ask, current: Option<(&Segment, &Self::Packet)>) -> Choice;
+    /// What was chosen last is not made use of now: it is asked for again.
+    fn leave(&mut self, ask: &Ask);
 }
 
 /// Connections to servers.

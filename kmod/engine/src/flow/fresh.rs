@@ -115,7 +115,7 @@ impl Listener {
                 window_scale: offer.window_scale.map(|_| self.window_scale),
                 sack: offer.sack,
             },
-            limited: false,
+            refusal: None,
         }
     }
 
@@ -136,7 +136,7 @@ impl Listener {
                 echo: theirs.value,
             }),
             offer: Offer::default(),
-            limited: false,
+            refusal: None,
         }
     }
 

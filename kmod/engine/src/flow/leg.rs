@@ -22,6 +22,7 @@ use super::Flow;
 use super::LegEvent;
 use super::LegNumber;
 use super::Method;
+use super::Refusal;
 use super::Target;
 use super::Verdict;
 use super::EAGER;
@@ -46,12 +47,17 @@ flags! {
         /// Its server has taken or sent data. Before that it may not have a socket for it, and Linux takes only what echoes the clock
         /// of its SYN-ACK then (tcp_check_req).
         HEARD = 16,
-        /// The front refuses what comes on it: [`Target::limited`].
+        /// The front refuses what comes on it: [`Refusal::RateLimit`].
         LIMITED = 32,
         /// Its server has not acknowledged all of the PROXY header that the switch sent first.
         HEADER = 64,
+        /// The front refuses what comes on it: [`Refusal::Full`].
+        FULL = 128,
     }
 }
+
+/// Of either of these, the front refuses what comes.
+const REFUSED: Marks = Marks(LIMITED.0 | FULL.0);
 
 /// Least hop limit of what goes to a server.
 const HOP_LIMIT: u8 = 64;
@@ -129,8 +135,20 @@ impl Leg {
             && !self.is(ENDED)
             && self.peer == target.peer
             && self.method == target.method
-            && self.is(LIMITED) == target.limited
+            && self.refusal() == target.refusal
             && self.header == target.header
+    }
+
+    /// Why the front refuses what comes on it; `None`: it does not.
+    #[inline]
+    pub(super) const fn refusal(&self) -> Option<Refusal> {
+        if !self.is(REFUSED) {
+            None
+        } else if self.is(FULL) {
+            Some(Refusal::Full)
+        } else {
+            Some(Refusal::RateLimit)
+        }
     }
 
     /// Whether a mark is set.
@@ -384,7 +402,7 @@ impl Flow {
                 window_scale: (self.client_scale != NO_SCALE).then_some(self.client_scale),
                 sack: self.has(SACK),
             },
-            limited: leg.is(LIMITED),
+            refusal: leg.refusal(),
         }
     }
 
@@ -405,7 +423,11 @@ impl Flow {
         start: u32,
         env: &mut E,
     ) -> Option<LegNumber> {
-        let mut marks = if target.limited { LIMITED } else { Marks(0) };
+        let mut marks = match target.refusal {
+            None => Marks(0),
+            Some(Refusal::RateLimit) => LIMITED,
+            Some(Refusal::Full) => FULL,
+        };
         let start = match target.header {
             // The front reads the header that the client has sent itself.
             Some(_) if target.method == Method::Front && self.has(FIRST) => self.first,

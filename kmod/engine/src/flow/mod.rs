@@ -94,6 +94,15 @@ pub enum Method {
     Front,
 }
 
+/// Why the front is to refuse a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// A rate limit was reached.
+    RateLimit,
+    /// All servers that could have it have as many as they may.
+    Full,
+}
+
 /// Where a request goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -101,8 +110,8 @@ pub struct Target {
     pub peer: Endpoint,
     /// How.
     pub method: Method,
-    /// The front only refuses what comes there: a rate limit was reached. It reads so in the SYN ([`Build::limited`]).
-    pub limited: bool,
+    /// The front only refuses what comes there. It reads so in the SYN ([`Build::refusal`]).
+    pub refusal: Option<Refusal>,
     /// The PROXY header that a connection to it begins with.
     pub header: Option<ProxyVersion>,
 }
@@ -114,6 +123,8 @@ pub enum Choice {
     Incomplete,
     /// So many bytes are a PROXY header of the client's; its first request begins behind them.
     Begins(u32),
+    /// The request waits until those before it are answered: it is asked for again then.
+    Later,
     /// The request goes where the one before went.
     Stay(Message),
     /// It goes there. (Which may be where another leg of the flow leads.)
@@ -129,8 +140,8 @@ pub struct Ask {
     pub first: bool,
     /// The leg in use, if a request may stay there.
     pub active: Option<LegNumber>,
-    /// It leads to the front, which refuses what comes on it ([`Target::limited`]).
-    pub is_limited: bool,
+    /// It leads to the front, which refuses what comes on it ([`Target::refusal`]).
+    pub refusal: Option<Refusal>,
     /// The client can send no more than there is, or may not: what is incomplete goes to the front.
     pub last: bool,
 }
@@ -403,7 +414,7 @@ impl Flow {
                 echo: self.client_clock,
             }),
             offer: Offer::default(),
-            limited: false,
+            refusal: None,
         }
     }
 

@@ -2,7 +2,6 @@
 //! What of the client's bytes may go on: requests are read where they begin, routed, and bound to a leg.
 
 use super::leg::ENDED;
-use super::leg::LIMITED;
 use super::request::narrow;
 use super::request::Message;
 use super::request::Reading;
@@ -149,9 +148,9 @@ impl Flow {
             from,
             first: self.has(FIRST) && from == self.first,
             active,
-            is_limited: active
+            refusal: active
                 .and_then(|leg| self.leg(leg))
-                .is_some_and(|leg| leg.is(LIMITED)),
+                .and_then(super::Leg::refusal),
             last: last || end.wrapping_sub(from) >= HOLD_MAX || env.held_count() >= HOLD_SEGMENTS,
         };
         let mut choice = env.choose(&ask, current);
@@ -164,7 +163,7 @@ impl Flow {
         let from = ask.from;
         match choice {
             // One header is read, and no more.
-            Choice::Begins(_) => false,
+            Choice::Begins(_) | Choice::Later => false,
             Choice::Incomplete => {
                 if env.held_end().is_none() && self.responses.idle() {
                     self.asked = env.now();
@@ -173,6 +172,7 @@ impl Flow {
             }
             Choice::Stay(message) => {
                 let Some(leg) = active else {
+                    env.leave(&ask);
                     return false;
                 };
                 self.take(leg, &message, current, end, env);
@@ -186,6 +186,7 @@ impl Flow {
                     return true;
                 }
                 if !self.may_rebind(from) {
+                    env.leave(&ask);
                     return false;
                 }
                 self.go(&target, &message, current, end, env)

@@ -2,6 +2,7 @@
 //! A TCP segment, as its header says (RFC 9293, 3.1; options: RFC 7323, RFC 2018).
 
 use super::flags::flags;
+use super::Refusal;
 use crate::endpoint::Endpoint;
 use crate::packet::Ip;
 
@@ -62,8 +63,15 @@ pub(super) const OPTION_SACK: u8 = 5;
 pub(super) const OPTION_TIMESTAMPS: u8 = 8;
 /// Kind of an option for experiments (RFC 4727, 4), told apart by a number of its own (RFC 6994, 3).
 pub(super) const OPTION_EXPERIMENT: u8 = 253;
-/// The number of the option in the module's SYN to the front that says that the client's requests are over a rate limit: "L7".
-pub(super) const LIMITED: [u8; 2] = *b"L7";
+
+/// The number of the option in the module's SYN to the front that says why it is to refuse the client's requests.
+pub(super) const fn experiment(refusal: Refusal) -> [u8; 2] {
+    match refusal {
+        Refusal::RateLimit => *b"L7",
+        Refusal::Full => *b"LF",
+    }
+}
+
 /// NOP, NOP, timestamps: what most segments have, and nothing else.
 const ALIGNED_TIMESTAMPS: [u8; 4] = [OPTION_NOP, OPTION_NOP, OPTION_TIMESTAMPS, 10];
 /// The largest shift that may be used (RFC 7323, 2.3).
@@ -299,12 +307,15 @@ pub(super) struct TcpOption<'a> {
     pub(super) value: Option<&'a [u8]>,
 }
 
-/// Whether the options of a SYN say that its client's requests are over a rate limit: an experimental option (RFC 6994) that the
-/// module gives its SYNs to the front.
-pub fn is_limited(options: &[u8]) -> bool {
-    Options(options).any(|option| {
-        option.kind == OPTION_EXPERIMENT && option.value.is_some_and(|value| *value == LIMITED)
-    })
+/// Why the requests of a SYN's client are to be refused, as its options say: an experimental option (RFC 6994) that the module
+/// gives its SYNs to the front. `None`: they are not.
+pub fn refusal(options: &[u8]) -> Option<Refusal> {
+    Options(options)
+        .filter(|option| option.kind == OPTION_EXPERIMENT)
+        .find_map(|option| {
+            let is = |refusal: &Refusal| option.value == Some(&experiment(*refusal));
+            [Refusal::RateLimit, Refusal::Full].into_iter().find(is)
+        })
 }
 
 /// Goes over the options of a header, NOPs left out.

@@ -29,7 +29,7 @@ impl<'a, S: Borrow<Server>, F: Fn(usize) -> bool> Candidates<'a, S, F> {
     pub(super) fn get(&self, index: usize) -> Option<Candidate<'a>> {
         let server = self.servers.get(index)?.borrow();
         let weight = u64::from(server.weight());
-        let eligible = weight > 0 && server.available() && !(self.skip)(index);
+        let eligible = weight > 0 && server.available() && !server.is_full() && !(self.skip)(index);
         eligible.then_some(Candidate {
             index,
             server,
@@ -47,10 +47,18 @@ impl<'a, S: Borrow<Server>, F: Fn(usize) -> bool> Candidates<'a, S, F> {
         &self,
         start: usize,
     ) -> impl Iterator<Item = Candidate<'a>> + use<'_, 'a, S, F> {
-        let start = start.min(self.len());
-        (start..self.len())
-            .chain(0..start)
-            .filter_map(|index| self.get(index))
+        let len = self.len();
+        let start = if start < len { start } else { 0 };
+        // Both are less than `len`, and a list of servers is less than half of all numbers.
+        (0..len).filter_map(move |step| {
+            let index = start.wrapping_add(step);
+            let index = if index < len {
+                index
+            } else {
+                index.wrapping_sub(len)
+            };
+            self.get(index)
+        })
     }
 
     /// Sum of the candidates' weights.

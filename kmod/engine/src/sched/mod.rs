@@ -6,12 +6,14 @@
 //! time without a lock; a pick allocates nothing, takes bounded time and computes in integers only.
 //!
 //! Every scheduler keeps these promises:
-//! - it never picks a server whose weight is 0, that is not available, or that the caller skips;
+//! - it never picks a server whose weight is 0, that is not available, that has as many outstanding as it may, or that the
+//!   caller skips;
 //! - it picks one if there is one.
 //!
 //! The state is read while others change it, so that "is" means "was, during the pick". A pick
 //! itself counts nothing as outstanding: the caller calls [`Server::start`] when it has taken the
-//! server, and picks that overlap do not see each other's choice.
+//! server, and picks that overlap do not see each other's choice. Of a server with a bound,
+//! [`Server::try_start`] says whether it may be taken: where it may not, the caller picks again.
 #![cfg_attr(
     test,
     allow(

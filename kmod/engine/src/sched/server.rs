@@ -27,6 +27,7 @@ pub struct Server {
     last_weight: AtomicU32,
     available: AtomicBool,
     pub(super) active: AtomicU32,
+    bound: AtomicU32,
     /// What smooth weighted round robin keeps for a server.
     pub(super) current: AtomicI64,
     pub(super) latency: PeakEwma,
@@ -42,6 +43,7 @@ impl Server {
             last_weight: AtomicU32::new(weight),
             available: AtomicBool::new(true),
             active: AtomicU32::new(0),
+            bound: AtomicU32::new(0),
             current: AtomicI64::new(0),
             latency: PeakEwma::new(),
         }
@@ -90,7 +92,37 @@ impl Server {
         self.active.load(Relaxed)
     }
 
-    /// One more outstanding.
+    /// Sets how many may be outstanding; 0: any number.
+    pub fn set_bound(&self, bound: u32) {
+        self.bound.store(bound, Relaxed);
+    }
+
+    /// How many may be outstanding; 0: any number.
+    #[inline]
+    pub fn bound(&self) -> u32 {
+        self.bound.load(Relaxed)
+    }
+
+    /// Whether as many are outstanding as may be.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        let bound = self.bound();
+        bound != 0 && self.active() >= bound
+    }
+
+    /// One more outstanding, unless the server is full. Whether it was not: of many at the same time no more than may be.
+    pub fn try_start(&self) -> bool {
+        let bound = match self.bound() {
+            0 => u32::MAX,
+            bound => bound,
+        };
+        let started = self.active.fetch_update(Relaxed, Relaxed, |active| {
+            active.checked_add(1).filter(|&active| active <= bound)
+        });
+        started.is_ok()
+    }
+
+    /// One more outstanding, full or not.
     #[inline]
     pub fn start(&self) {
         self.active.fetch_add(1, Relaxed);

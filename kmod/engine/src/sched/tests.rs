@@ -163,11 +163,13 @@ fn check(kind: Kind, fates: &[(u32, Fate)], load_percent: u32, randoms: &[u64]) 
         for _ in 0..active {
             server.start();
         }
+        // A third has no bound, and of those that have one, some are full.
+        server.set_bound(u32::from(active) * (weight % 3) / 2);
     }
     let skipped = |index: usize| fates[index].1 .2;
     let eligible = |index: usize| {
         let server = &bench.servers[index];
-        server.weight() > 0 && server.available() && !skipped(index)
+        server.weight() > 0 && server.available() && !server.is_full() && !skipped(index)
     };
     let any = (0..fates.len()).any(eligible);
     let tried: Vec<u16> = (0..fates.len())
@@ -246,6 +248,52 @@ fn takes_servers_behind_a_pointer() {
         lookup: Lookup::None,
     };
     assert_eq!(pool.pick(&ask(0), |_| false), Some(0));
+}
+
+#[test]
+fn a_server_has_no_more_than_its_bound() {
+    let bench = Bench::new(Kind::Rr, &[1, 1]);
+    let [one, other] = [&bench.servers[0], &bench.servers[1]];
+    one.set_bound(2);
+    assert!(one.try_start() && one.try_start() && !one.try_start());
+    assert_eq!((one.active(), one.is_full()), (2, true));
+    assert_eq!(bench.picks(3), [1, 1, 1]);
+    other.set_bound(1);
+    assert!(other.try_start());
+    assert_eq!(bench.pick(0), None);
+    one.finish();
+    assert_eq!(bench.pick(0), Some(0));
+    // A lower bound ends nothing; a higher one and none at all count at once.
+    one.set_bound(1);
+    assert!(one.is_full() && !one.try_start());
+    one.set_bound(0);
+    assert!(!one.is_full() && one.try_start());
+    // Without a bound the count goes on to its end, and no further.
+    one.active
+        .store(u32::MAX, std::sync::atomic::Ordering::Relaxed);
+    assert!(!one.try_start());
+}
+
+/// Of many at the same time, exactly as many start as may.
+#[test]
+fn a_bound_holds_with_threads() {
+    let server = Server::new(endpoint(1), 1);
+    server.set_bound(7);
+    let barrier = Barrier::new(4);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                barrier.wait();
+                for _ in 0..10_000 {
+                    if server.try_start() {
+                        assert!(server.active() <= 7);
+                        server.finish();
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(server.active(), 0);
 }
 
 /// Threads pick, start and finish while another takes servers away and gives them back; one

@@ -270,13 +270,15 @@ records! {
         send_proxy,
     }
     /// A real server of a pool.
-    ServerRecord = 19, 6 {
+    ServerRecord = 19, 7 {
         /// Address, IPv4 as IPv4-mapped; the 128-bit number's words, most significant first.
         a0, a1, a2, a3,
         /// Port.
         port,
         /// Weight.
         weight,
+        /// Requests or connections that it has at a time, at most; 0: any number.
+        bound,
     }
     /// How many requests of a route may come in what time ([`crate::limit`]).
     RateRecord = 21, 7 {

@@ -148,27 +148,23 @@ impl Switch {
         let ask = Ask {
             from: SEQ,
             first: coming.active.is_none(),
-            is_limited: false,
+            refusal: None,
             active: coming.active.map(|_| LegNumber::First),
             last: coming.last,
         };
         let mut out = Vec::new();
-        let mut env = FlowEnv {
-            platform: Carrier {
-                shared: &self.shared,
-                rules: Rc::clone(&self.rules),
-                id: 0,
-                client,
-                service,
-                now: 1,
-                out: &mut out,
-                emitted: Vec::new(),
-                from: None,
-            },
+        let platform = Carrier {
+            shared: &self.shared,
+            rules: Rc::clone(&self.rules),
+            id: 0,
             client,
             service,
-            state: &mut state,
+            now: 1,
+            out: &mut out,
+            emitted: Vec::new(),
+            from: None,
         };
+        let mut env = FlowEnv::new(platform, client, service, &mut state);
         let choice = env.choose(&ask, Some((&read.segment, &packet)));
         (choice, state.outstanding.start())
     }
@@ -298,7 +294,7 @@ fn what_is_not_whole_waits_until_no_more_can_wait() {
                     port: HTTP,
                 },
                 method: Method::Front,
-                limited: false,
+                refusal: None,
                 header: None,
             };
             assert_eq!(

@@ -321,7 +321,7 @@ impl Switch {
                 window: 0,
                 timestamps: None,
                 offer: l7switch_engine::flow::Offer::default(),
-                limited: false,
+                refusal: None,
             };
             write(&build, out);
         }
@@ -504,22 +504,18 @@ impl Switch {
         entry.seen = Some(now);
         let from = read.segment.source.address;
         let from = self.servers.iter().position(|&server| server == from);
-        let mut env = FlowEnv {
-            platform: Carrier {
-                shared: &self.shared,
-                rules: Rc::clone(&self.rules),
-                id,
-                client: entry.client,
-                service: entry.service,
-                now: now + self.base,
-                out,
-                emitted: Vec::new(),
-                from: from.map(|host| host as u8),
-            },
+        let platform = Carrier {
+            shared: &self.shared,
+            rules: Rc::clone(&self.rules),
+            id,
             client: entry.client,
             service: entry.service,
-            state: &mut entry.state,
+            now: now + self.base,
+            out,
+            emitted: Vec::new(),
+            from: from.map(|host| host as u8),
         };
+        let mut env = FlowEnv::new(platform, entry.client, entry.service, &mut entry.state);
         let packet = Packet {
             bytes: packet,
             data: read.data,
@@ -601,6 +597,11 @@ impl Switch {
         if servers != flows {
             self.error(format!(
                 "servers have {servers} requests, but flows wait for {flows}"
+            ));
+        }
+        if let Some((active, bound)) = self.rules.over_bound() {
+            self.error(format!(
+                "a server has {active} requests, and may have {bound}"
             ));
         }
         let Some(entry) = &mut self.flows[id] else {

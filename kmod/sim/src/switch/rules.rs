@@ -213,13 +213,16 @@ impl SimRules {
             .find(|known| known.0.pool == pool && known.0.scheduled.endpoint() == endpoint);
         if let Some(known) = known {
             known.0.scheduled.set_weight(record.weight);
+            known.0.scheduled.set_bound(record.bound);
             return known.clone();
         }
         let host = hosts.iter().position(|&host| host == endpoint.address);
+        let scheduled = sched::Server::new(endpoint, record.weight);
+        scheduled.set_bound(record.bound);
         Handle(Rc::new(Server {
             pool: pool.to_owned(),
             host: host.map_or(u8::MAX, |host| host as u8),
-            scheduled: sched::Server::new(endpoint, record.weight),
+            scheduled,
             failures: Failures::new(),
             requests: Cell::new(0),
         }))
@@ -277,6 +280,16 @@ impl SimRules {
         let servers = self.pools.iter().flat_map(|pool| &pool.members);
         let servers = servers.filter(|server| server.0.host == host);
         servers.map(|server| server.0.requests.get()).sum()
+    }
+
+    /// A server that has more outstanding than it may: how many, and how many it may.
+    pub(super) fn over_bound(&self) -> Option<(u32, u32)> {
+        let servers = self.pools.iter().flat_map(|pool| &pool.members);
+        let mut counts = servers.map(|server| {
+            let server = &server.0.scheduled;
+            (server.active(), server.bound())
+        });
+        counts.find(|&(active, bound)| bound > 0 && active > bound)
     }
 
     /// Requests that servers count as outstanding.

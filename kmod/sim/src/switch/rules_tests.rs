@@ -54,7 +54,7 @@ pub(in crate::switch) fn plan(kind: Kind, key: &'static str, split: bool) -> Pla
     let size = Size {
         connections: 1,
         level: 0,
-        proxies: false,
+        extras: false,
     };
     let mut plan = crate::generate::plan(1, size);
     let server = plan.servers[0].clone();
@@ -151,7 +151,7 @@ impl<'a> Asking<'a> {
     /// The same where it must go to a server.
     fn go(&self, pool: u8, end: &str) -> (Bound<Handle>, Forwarding) {
         match self.ask(pool, end) {
-            Some(Forward::Go(bound, forwarding)) => (bound, forwarding),
+            Some(Forward::Go(bound, forwarding, _)) => (bound, forwarding),
             other => panic!("{other:?}"),
         }
     }
@@ -190,7 +190,7 @@ fn a_request_stays_where_its_pool_is_and_its_server_takes_requests() {
     let (bound, _) = asking.go(0, "");
     let server = bound.server.clone();
     asking.active = Some(bound);
-    assert!(matches!(asking.ask(0, ""), Some(Forward::Stay)));
+    assert!(matches!(asking.ask(0, ""), Some(Forward::Stay(_))));
     assert!(
         matches!(asking.ask(1, ""), Some(Forward::Go(..))),
         "another pool"
@@ -209,11 +209,11 @@ fn a_request_stays_where_its_pool_is_and_its_server_takes_requests() {
         "it takes no connections"
     );
     rules.recover(u64::MAX);
-    assert!(matches!(asking.ask(0, ""), Some(Forward::Stay)));
+    assert!(matches!(asking.ask(0, ""), Some(Forward::Stay(_))));
     asking.places_hold = false;
     let places: Vec<_> = (0..3)
         .filter_map(|_| match asking.ask(0, "") {
-            Some(Forward::Go(bound, _)) => Some((bound.pool, bound.position)),
+            Some(Forward::Go(bound, ..)) => Some((bound.pool, bound.position)),
             // The scheduler's turn was the server in use.
             _ => None,
         })
@@ -241,7 +241,7 @@ fn a_scheduler_that_places_by_the_request_moves_it() {
     let home = first.position;
     asking.active = Some(first);
     for (n, &place) in places.iter().enumerate() {
-        let stays = matches!(asking.ask(0, &n.to_string()), Some(Forward::Stay));
+        let stays = matches!(asking.ask(0, &n.to_string()), Some(Forward::Stay(_)));
         assert_eq!(stays, place == home, "path {n}");
     }
 }
@@ -263,7 +263,7 @@ fn a_scheduler_that_places_by_source_lets_it_stay() {
         pool: home.pool,
         position: position as u32,
     });
-    assert!(matches!(asking.ask(0, "0"), Some(Forward::Stay)));
+    assert!(matches!(asking.ask(0, "0"), Some(Forward::Stay(_))));
 }
 
 #[test]
@@ -282,7 +282,7 @@ fn a_split_gives_each_pool_its_part_and_either_holds_a_connection() {
                     ..Asking::new(&rules)
                 }
                 .ask(0, ""),
-                Some(Forward::Stay)
+                Some(Forward::Stay(_))
             ));
         }
     }
@@ -442,4 +442,45 @@ fn all_of_a_head_decides() {
     for part in ["P", "PRI", "POST / HTTP/1.1\r\n"] {
         assert_eq!(verdict(part, 1), Verdict::Incomplete, "{part}");
     }
+}
+
+#[test]
+fn a_place_is_kept_while_it_is_held_and_a_full_pool_is_told_apart_from_one_without_servers() {
+    let mut plan = plan(Kind::Rr, "source", false);
+    plan.rules.bound = Some(1);
+    let rules = rules(&plan, 1, None);
+    let mut asking = Asking::new(&rules);
+    // Three servers have one each, whatever is asked for at the same time.
+    let held: Vec<_> = (0..3).map(|_| asking.ask(0, "")).collect();
+    assert!(held.iter().all(|one| matches!(one, Some(Forward::Go(..)))));
+    assert!(matches!(asking.ask(0, ""), Some(Forward::Full)));
+    assert!(matches!(asking.ask(1, ""), Some(Forward::Go(..))));
+    let Some(Some(Forward::Go(bound, ..))) = held.first() else {
+        panic!("{held:?}")
+    };
+    let bound = bound.clone();
+    assert_eq!(scheduled(&bound.server).active(), 1);
+    // Its client's next request finds no place there, either, and no other.
+    asking.active = Some(bound.clone());
+    assert!(matches!(asking.ask(0, ""), Some(Forward::Full)));
+    drop(held);
+    assert_eq!(
+        rules.active(),
+        0,
+        "what is not made use of gives its place back"
+    );
+    assert!(matches!(asking.ask(0, ""), Some(Forward::Stay(_))));
+    // Those that are left out for other reasons are not full.
+    let members: Vec<_> = (0..3)
+        .map(|_| match Asking::new(&rules).ask(0, "") {
+            Some(Forward::Go(bound, _, place)) => (bound.server, place.keep()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert!(members.iter().all(|(_, held)| *held));
+    scheduled(&members[0].0).set_available(false);
+    scheduled(&members[1].0).set_weight(0);
+    assert!(matches!(asking.ask(0, ""), Some(Forward::Full)));
+    scheduled(&members[2].0).set_weight(0);
+    assert!(asking.ask(0, "").is_none(), "nobody takes requests");
 }

@@ -3,6 +3,7 @@
 
 mod fake;
 mod names;
+mod slow;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

@@ -52,12 +52,29 @@ fn queued(pool: &Pool) -> u64 {
     pool.status().queued
 }
 
+/// What the kernel has found, which counts where none waits: a pool without a queue believes it, and no other does.
+#[tokio::test]
+async fn what_the_kernel_has_found_full_is_full_where_none_may_wait() {
+    let none = pool(bounded(1, 2, 0), None);
+    assert!(matches!(none.ask(0, &[], true), Turn::Full));
+    assert!(none.choose(0, &[], true).await.is_err());
+    drop(now(none.ask(0, &[], false)));
+    drop(now(pool(bounded(1, 2, 1), None).ask(0, &[], true)));
+    // The rules had a bound when the kernel was asked.
+    let mut unbounded = bounded(1, 2, 0);
+    unbounded.servers[0].max_connections = None;
+    drop(now(pool(unbounded, None).ask(0, &[], true)));
+}
+
 #[tokio::test]
 async fn places_are_given_in_order() {
     let pool = pool(bounded(1, 2, 2), None);
-    let (first, second) = (now(pool.ask(0, &[])), now(pool.ask(0, &[])));
-    let (mut third, mut fourth) = (later(pool.ask(0, &[])), later(pool.ask(0, &[])));
-    assert!(matches!(pool.ask(0, &[]), Turn::Full));
+    let (first, second) = (now(pool.ask(0, &[], false)), now(pool.ask(0, &[], false)));
+    let (mut third, mut fourth) = (
+        later(pool.ask(0, &[], false)),
+        later(pool.ask(0, &[], false)),
+    );
+    assert!(matches!(pool.ask(0, &[], false), Turn::Full));
     assert!(pool.ask_now(0, &[]).is_none());
     assert_eq!(queued(&pool), 2);
     assert!(given(&mut third).is_none());
@@ -75,11 +92,11 @@ async fn places_are_given_in_order() {
 #[tokio::test]
 async fn who_leaves_is_passed_over() {
     let pool = pool(bounded(1, 1, 10), None);
-    let held = now(pool.ask(0, &[]));
+    let held = now(pool.ask(0, &[], false));
     let (left, late, mut stays) = (
-        later(pool.ask(0, &[])),
-        later(pool.ask(0, &[])),
-        later(pool.ask(0, &[])),
+        later(pool.ask(0, &[], false)),
+        later(pool.ask(0, &[], false)),
+        later(pool.ask(0, &[], false)),
     );
     drop(left);
     assert_eq!(queued(&pool), 2);
@@ -94,9 +111,9 @@ async fn who_leaves_is_passed_over() {
 #[tokio::test]
 async fn who_cannot_have_a_place_lets_others_have_it() {
     let pool = pool(bounded(2, 1, 10), None);
-    let held = [now(pool.ask(0, &[])), now(pool.ask(0, &[]))];
-    let mut elsewhere = later(pool.ask(0, &[0]));
-    let mut anywhere = later(pool.ask(0, &[]));
+    let held = [now(pool.ask(0, &[], false)), now(pool.ask(0, &[], false))];
+    let mut elsewhere = later(pool.ask(0, &[0], false));
+    let mut anywhere = later(pool.ask(0, &[], false));
     let (zero, one) = match held {
         [(0, zero), (_, one)] => (zero, one),
         [(_, one), (_, zero)] => (zero, one),
@@ -111,14 +128,14 @@ async fn who_cannot_have_a_place_lets_others_have_it() {
 #[tokio::test]
 async fn nobody_waits_for_servers_that_have_gone() {
     let pool = pool(bounded(2, 1, 10), None);
-    let held = [now(pool.ask(0, &[])), now(pool.ask(0, &[]))];
-    let mut waiting = later(pool.ask(0, &[]));
+    let held = [now(pool.ask(0, &[], false)), now(pool.ask(0, &[], false))];
+    let mut waiting = later(pool.ask(0, &[], false));
     let servers: Vec<_> = pool.servers().collect();
     servers[0].set_draining(true);
     assert!(given(&mut waiting).is_none());
     servers[1].set_draining(true);
     assert!(given(&mut waiting).unwrap().is_none());
-    assert!(matches!(pool.ask(0, &[]), Turn::Nobody));
+    assert!(matches!(pool.ask(0, &[], false), Turn::Nobody));
     drop(held);
 }
 
@@ -127,8 +144,8 @@ async fn a_server_that_comes_up_serves_those_who_wait() {
     let pool = pool(bounded(2, 1, 10), None);
     let servers: Vec<_> = pool.servers().collect();
     servers[1].set_draining(true);
-    let _held = now(pool.ask(0, &[]));
-    let mut waiting = later(pool.ask(0, &[]));
+    let _held = now(pool.ask(0, &[], false));
+    let mut waiting = later(pool.ask(0, &[], false));
     servers[1].set_draining(false);
     assert_eq!(given(&mut waiting).unwrap().unwrap().0, 1);
 }
@@ -139,10 +156,10 @@ async fn backups_are_not_asked_for_want_of_room() {
     let mut config = bounded(2, 1, 10);
     config.servers[1].backup = true;
     let pool = pool(config, None);
-    let held = now(pool.ask(0, &[]));
-    let mut waiting = later(pool.ask(0, &[]));
+    let held = now(pool.ask(0, &[], false));
+    let mut waiting = later(pool.ask(0, &[], false));
     // It was tried, and failed.
-    assert_eq!(now(pool.ask(0, &[0])).0, 1);
+    assert_eq!(now(pool.ask(0, &[0], false)).0, 1);
     assert!(given(&mut waiting).is_none());
     pool.servers().next().unwrap().set_draining(true);
     assert_eq!(given(&mut waiting).unwrap().unwrap().0, 1);
@@ -152,14 +169,14 @@ async fn backups_are_not_asked_for_want_of_room() {
 #[tokio::test]
 async fn a_reload_that_gives_room_serves_those_who_wait() {
     let old = pool(bounded(1, 1, 10), None);
-    let held = now(old.ask(0, &[]));
-    let mut waiting = later(old.ask(0, &[]));
+    let held = now(old.ask(0, &[], false));
+    let mut waiting = later(old.ask(0, &[], false));
     let new = pool(bounded(2, 1, 10), Some(&old));
     // The server that it may have is full.
     assert!(given(&mut waiting).is_none());
-    let other = now(new.ask(0, &[]));
+    let other = now(new.ask(0, &[], false));
     assert_eq!(other.0, 1);
-    let mut late = later(new.ask(0, &[]));
+    let mut late = later(new.ask(0, &[], false));
     assert_eq!(queued(&new), 2);
     drop(held);
     let _held = given(&mut waiting).unwrap().unwrap();
@@ -173,9 +190,9 @@ async fn a_bound_may_come_with_a_reload() {
     let mut config = bounded(1, 1, 10);
     config.servers[0].max_connections = None;
     let old = pool(config, None);
-    let held = [now(old.ask(0, &[])), now(old.ask(0, &[]))];
+    let held = [now(old.ask(0, &[], false)), now(old.ask(0, &[], false))];
     let new = pool(bounded(1, 2, 10), Some(&old));
-    let mut waiting = later(new.ask(0, &[]));
+    let mut waiting = later(new.ask(0, &[], false));
     drop(held);
     assert!(given(&mut waiting).unwrap().is_some());
 }
@@ -191,7 +208,7 @@ async fn no_place_is_lost_among_many() {
             let (pool, served) = (Arc::clone(&pool), Arc::clone(&served));
             tokio::spawn(async move {
                 let tried: &[usize] = if number % 7 == 0 { &[1] } else { &[] };
-                let picked = match pool.ask(number, tried) {
+                let picked = match pool.ask(number, tried, false) {
                     Turn::Now(picked) => Some(picked),
                     Turn::Later(waiting) if number % 5 == 0 => {
                         let patience = Duration::from_micros(number % 900);

@@ -17,9 +17,9 @@ use super::RealServer;
 pub struct Standing {
     /// Whether it gets requests.
     pub state: ServerState,
-    /// Its weight where it gets them; draining does not change it.
+    /// Its weight where it gets them, as schedulers have it ([`model::Pool::weight_scale`]); draining does not change it.
     pub weight: u32,
-    /// Whether an administrator has set the weight.
+    /// Whether it is another than the rules': an administrator has set it, or the server starts slowly.
     pub weight_is_set: bool,
 }
 
@@ -119,14 +119,24 @@ impl Control {
 
     /// The same, as the scheduler has it.
     pub(super) fn weight_in_force(&self) -> u32 {
-        self.risen(self.slow_start.map_or(1, |slow| slow.scale))
+        self.risen(self.scale())
     }
 
-    /// Its weight times `scale`, as far as it has risen; not 0 unless it is.
+    /// What weights are multiplied by.
+    fn scale(&self) -> u32 {
+        self.slow_start.map_or(1, |slow| slow.scale)
+    }
+
+    /// Its weight times `scale`, as far as it has risen; 0 where it is drained.
     fn risen(&self, scale: u32) -> u32 {
         if self.draining {
             return 0;
         }
+        self.undrained(scale)
+    }
+
+    /// The same, whether it is drained or not; not 0 unless the rules or an administrator say so.
+    fn undrained(&self, scale: u32) -> u32 {
         let weight = self.admin_weight.unwrap_or(self.configured);
         let full = weight.saturating_mul(scale).min(sched::MAX_WEIGHT);
         let (Some((_, began)), Some(slow)) = (self.began, self.slow_start) else {
@@ -174,8 +184,8 @@ impl Control {
     pub(super) fn standing(&self) -> Standing {
         Standing {
             state: self.state(),
-            weight: self.admin_weight.unwrap_or(self.configured),
-            weight_is_set: self.admin_weight.is_some(),
+            weight: self.undrained(self.scale()),
+            weight_is_set: self.admin_weight.is_some() || self.began.is_some(),
         }
     }
 

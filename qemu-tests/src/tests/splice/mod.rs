@@ -2,6 +2,7 @@
 //! Requests that the module itself switches, from real clients to real servers.
 
 mod bodies;
+mod bounds;
 mod browser;
 mod changes;
 pub(super) mod crossing;
@@ -42,6 +43,7 @@ pub(super) use bodies::bodies_are_identical;
 pub(super) use bodies::clients_may_send_byte_by_byte;
 pub(super) use bodies::servers_may_answer_before_they_have_the_body;
 pub(super) use bodies::upgrades_are_opaque;
+pub(super) use bounds::what_servers_may_not_have_is_refused_by_the_front;
 pub(super) use browser::a_browser_is_served;
 pub(super) use changes::tables_are_replaced_and_servers_drained_under_load;
 pub(super) use changes::the_module_goes_and_comes_under_load;

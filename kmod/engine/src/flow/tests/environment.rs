@@ -65,7 +65,7 @@ pub(super) struct Packet {
     pub(super) sack: Option<(u32, u32)>,
     pub(super) data: Vec<u8>,
     /// The option of the module's own.
-    pub(super) limited: bool,
+    pub(super) refusal: Option<Refusal>,
 }
 
 impl Payload for Packet {
@@ -140,6 +140,8 @@ pub(super) struct World {
     pub(super) emitted: Vec<Build>,
     pub(super) events: BTreeMap<String, u32>,
     pub(super) started: u32,
+    /// A request has been chosen for, and neither been taken nor left.
+    pub(super) is_chosen: bool,
     pub(super) finished: u32,
 }
 
@@ -205,7 +207,7 @@ impl World {
             segment,
             sack,
             data: packet.data[from as usize..to as usize].to_vec(),
-            limited: false,
+            refusal: None,
         }
     }
 
@@ -227,7 +229,7 @@ impl World {
         let mut bytes = [0; LEN_MAX];
         build.write(&[], &mut bytes);
         Packet {
-            limited: build.limited,
+            refusal: build.refusal,
             layout: LAYOUTS[0],
             segment: Segment {
                 source: build.source,
@@ -268,6 +270,25 @@ impl Rules for World {
     }
 
     fn choose(&mut self, ask: &Ask, current: Option<(&Segment, &Packet)>) -> Choice {
+        assert!(
+            !self.is_chosen,
+            "what was chosen was neither taken nor left"
+        );
+        let choice = self.decide(ask, current);
+        self.is_chosen = matches!(choice, Choice::Stay(_) | Choice::Go(..));
+        choice
+    }
+
+    fn leave(&mut self, _ask: &Ask) {
+        assert!(
+            std::mem::take(&mut self.is_chosen),
+            "there is nothing to be left"
+        );
+    }
+}
+
+impl World {
+    fn decide(&mut self, ask: &Ask, current: Option<(&Segment, &Packet)>) -> Choice {
         let mut bytes = Vec::new();
         loop {
             let run = self.look(ask.from.wrapping_add(bytes.len() as u32), current);
@@ -279,7 +300,7 @@ impl Rules for World {
         let front = Target {
             peer: SERVICE,
             method: Method::Front,
-            limited: false,
+            refusal: None,
             header: self.setting.accept_proxy.then_some(ProxyVersion::V2),
         };
         if self.setting.accept_proxy && ask.first {
@@ -299,7 +320,7 @@ impl Rules for World {
                     Target {
                         peer,
                         method: self.method(),
-                        limited: false,
+                        refusal: None,
                         header: self.setting.send_proxy,
                     },
                     Message::OPAQUE,
@@ -315,7 +336,7 @@ impl Rules for World {
         let path = bytes.split(|&byte| byte == b' ').nth(1).unwrap_or_default();
         if path == b"/over" {
             let limited = Target {
-                limited: true,
+                refusal: Some(Refusal::RateLimit),
                 ..front
             };
             return Choice::Go(limited, head);
@@ -335,7 +356,7 @@ impl Rules for World {
                 Target {
                     peer,
                     method: self.method(),
-                    limited: false,
+                    refusal: None,
                     header: self.setting.send_proxy,
                 },
                 head,
@@ -363,7 +384,13 @@ impl Legs for World {
 
     fn event(&mut self, leg: LegNumber, event: LegEvent) {
         match event {
-            LegEvent::Requested => self.started += 1,
+            LegEvent::Requested => {
+                assert!(
+                    std::mem::take(&mut self.is_chosen),
+                    "a request that was not chosen for"
+                );
+                self.started += 1;
+            }
             LegEvent::Finished => self.finished += 1,
             LegEvent::FirstByte(_) | LegEvent::Status(_) => {}
             LegEvent::Connected(largest) => {

@@ -537,7 +537,7 @@ fn what_the_switch_builds_is_a_right_packet() {
                     window_scale: Some(7),
                     sack: true,
                 },
-                limited: true,
+                refusal: Some(Refusal::RateLimit),
             };
             let mut bytes = [0; LEN_MAX];
             let len = build.write(&[], &mut bytes);

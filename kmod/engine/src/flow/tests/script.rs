@@ -178,6 +178,7 @@ impl Script {
                 emitted: Vec::new(),
                 events: BTreeMap::new(),
                 started: 0,
+                is_chosen: false,
                 finished: 0,
             },
             flow: None,
@@ -242,7 +243,7 @@ impl Script {
         let syn = line.flags.intersects(segment::SYN);
         let option = |name: &str| line.options.get(name);
         Packet {
-            limited: false,
+            refusal: None,
             layout: self.world.setting.layout.unwrap(),
             segment: Segment {
                 source,
@@ -356,7 +357,7 @@ impl Script {
         for (name, value) in &line.options {
             let got = match name.as_str() {
                 "win" => s.window.to_string(),
-                "limited" => packet.limited.to_string(),
+                "limited" => (packet.refusal == Some(Refusal::RateLimit)).to_string(),
                 "ts" => match s.timestamps {
                     Some(t) => format!("{}/{}", t.value, t.echo),
                     None => "none".to_string(),
@@ -482,6 +483,7 @@ impl Script {
                 PerLeg::default(),
                 "a flow is gone, and its legs are not"
             );
+            assert!(!self.world.is_chosen);
             assert_eq!(self.world.started, self.world.finished, "requests");
         }
         out

@@ -167,6 +167,9 @@ pub(super) fn text(
                 let _ = writeln!(text, "send_proxy = \"{}\"", version.name());
             }
             let _ = writeln!(text, "retries = {}", plan.rules.retries);
+            if let Some(bound) = plan.rules.bound {
+                let _ = writeln!(text, "max_connections = {bound}\nqueue = {{ length = 0 }}");
+            }
             let of_pool = plan.servers.iter().zip(servers).enumerate();
             let of_pool = of_pool.filter(|(_, (server, _))| server.pool == pool);
             let list: Vec<String> = of_pool
