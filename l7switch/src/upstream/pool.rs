@@ -221,7 +221,7 @@ impl Pool {
     }
 
     /// A server for a connection whose key has this hash, which may wait for one in the queue. `None`: no server is
-    /// available, or those that are were tried. `is_full` as for [`Pool::ask`].
+    /// available, or those that are were tried. `is_full`: the kernel has found all servers to have as many as they may.
     ///
     /// # Errors
     ///

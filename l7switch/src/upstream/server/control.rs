@@ -17,7 +17,7 @@ use super::RealServer;
 pub struct Standing {
     /// Whether it gets requests.
     pub state: ServerState,
-    /// Its weight where it gets them, as schedulers have it ([`model::Pool::weight_scale`]); draining does not change it.
+    /// Its weight where it gets them, as schedulers have it ([`weight_scale`](l7switch_rules::model::Pool::weight_scale)); draining does not change it.
     pub weight: u32,
     /// Whether it is another than the rules': an administrator has set it, or the server starts slowly.
     pub weight_is_set: bool,
