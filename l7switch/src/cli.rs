@@ -10,7 +10,10 @@ use clap_complete::Shell;
 
 use crate::exposed::access::Files;
 use crate::kernel::Mode;
+use crate::observe::access_log::Config;
+use crate::observe::access_log::Fields;
 use crate::observe::access_log::Format;
+use crate::observe::access_log::Sample;
 use crate::observe::access_log::Target;
 
 /// Switches HTTP, HTTPS, TLS and TCP by the rules of a rule file.
@@ -64,14 +67,23 @@ pub struct Cli {
     )]
     pub metrics_token: Option<PathBuf>,
 
-    /// Target of the access log: a file, - for standard output, or off [default: off; with
-    /// --demo, -].
-    #[arg(long, value_name = "FILE", env = "L7SWITCH_ACCESS_LOG", value_parser = target)]
+    /// Target of the access log: a file, - for standard output, journald, syslog:ADDRESS (UDP), syslog:PATH (a Unix socket,
+    /// /dev/log unless given), or off [default: off; with --demo, -].
+    #[arg(long, value_name = "TARGET", env = "L7SWITCH_ACCESS_LOG")]
     pub access_log: Option<Target>,
 
-    /// Format of the access log.
-    #[arg(long, value_enum, default_value_t, env = "L7SWITCH_LOG_FORMAT")]
-    pub log_format: Format,
+    /// Format of the access log: text, json, common, combined, or a template with $fields [default: text].
+    #[arg(long, value_name = "FORMAT", env = "L7SWITCH_LOG_FORMAT")]
+    pub log_format: Option<Format>,
+
+    /// Fields of the access log in text or JSON: a list of names, +NAME,... to add some to the usual ones, or all.
+    #[arg(long, value_name = "FIELDS", env = "L7SWITCH_LOG_FIELDS")]
+    pub log_fields: Option<Fields>,
+
+    /// Part of the requests that are logged, such as 1%; those that failed, or were answered with 400 or above, are all
+    /// logged [default: 100%].
+    #[arg(long, value_name = "PERCENT", env = "L7SWITCH_LOG_SAMPLE")]
+    pub log_sample: Option<Sample>,
 
     /// Worker threads [default: one for each CPU].
     #[arg(long, value_name = "N", env = "L7SWITCH_THREADS", value_parser = clap::value_parser!(u16).range(1..))]
@@ -124,20 +136,30 @@ impl Cli {
         }
     }
 
+    /// The access log, which goes to `usual` where nothing else is said.
+    ///
+    /// # Errors
+    ///
+    /// Fields are chosen for a template.
+    pub fn access_log(&self, usual: Target) -> Result<Config, String> {
+        let format = self.log_format.clone().unwrap_or_default();
+        Ok(Config {
+            target: self.access_log.clone().unwrap_or(usual),
+            format: match &self.log_fields {
+                Some(fields) => format
+                    .with(fields)
+                    .map_err(|error| format!("--log-fields: {error}"))?,
+                None => format,
+            },
+            sample: self.log_sample.unwrap_or_default(),
+        })
+    }
+
     /// Whether the kernel module is used. The demonstration does not take the kernel from a running switch.
     pub fn kernel(&self) -> Mode {
         let usual = if self.demo { Mode::Off } else { Mode::Auto };
         self.kernel.unwrap_or(usual)
     }
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "clap's form of a value parser")]
-fn target(text: &str) -> Result<Target, String> {
-    Ok(match text {
-        "off" => Target::Off,
-        "-" => Target::Stdout,
-        path => Target::File(PathBuf::from(path)),
-    })
 }
 
 #[cfg(test)]

@@ -155,8 +155,7 @@ async fn run(cli: &Cli) -> Result<(), String> {
         Target::Off
     };
     let options = Options {
-        access_log: cli.access_log.clone().unwrap_or(log_default),
-        log_format: cli.log_format,
+        access_log: cli.access_log(log_default)?,
         ..Options::default()
     };
     let switch = Switch::start_resolved(rules, cli.rules.clone(), &options).await;

@@ -21,8 +21,10 @@ use tokio::net::TcpStream;
 
 use crate::accept::proxied;
 use crate::client::Client;
+use crate::http::plan::is_unsent;
 use crate::http::plan::key_hash;
 use crate::http::plan::pool_of;
+use crate::http::plan::substitute;
 use crate::limit::sources;
 use crate::net::stream::Prefixed;
 use crate::net::stream::SharedStream;
@@ -155,17 +157,25 @@ async fn open(
     } else {
         Refused::silently(Reason::NoRoute)
     };
-    let Some((position, pool, hash)) = route(&generation, index, model, client, &name) else {
+    let Some((position, mut pool, hash)) = route(&generation, index, model, client, &name) else {
         return Err(no_route);
     };
     if let Some(state) = service.routes.get(position) {
         state.stats.requests.fetch_add(1, Relaxed);
         record.describe(|line| line.route.clone_from(&state.label));
     }
-    record.describe(|line| line.pool.clone_from(&pool.config().name));
-    let connected = connect(pool, hash, client).await;
-    let (server, outstanding) = connected.map_err(Refused::silently)?;
-    record.describe(|line| line.server = outstanding.server().address().to_string());
+    let mut asked = Vec::new();
+    let (server, outstanding) = loop {
+        record.describe(|line| line.pool.clone_from(&pool.config().name));
+        let reason = match connect(pool, hash, client, record).await {
+            Ok(connected) => break connected,
+            Err(reason) => reason,
+        };
+        asked.push(pool);
+        let next = model.routes.get(position).filter(|_| is_unsent(reason));
+        let next = next.and_then(|route| substitute(&generation, route, &asked));
+        pool = next.ok_or(Refused::silently(reason))?;
+    };
     Ok(Opened {
         server,
         received: received.freeze(),
@@ -234,6 +244,7 @@ async fn connect(
     pool: &Arc<Pool>,
     hash: u64,
     client: &Client,
+    record: &mut Record,
 ) -> Result<(ServerStream, Outstanding), Reason> {
     let config = pool.config();
     let mut tried = Vec::new();
@@ -245,6 +256,7 @@ async fn connect(
             pool.repeated();
         }
         let server = Arc::clone(outstanding.server());
+        record.describe(|line| line.tries(server.address().to_string()));
         let told = config.send_proxy.map(|version| Told {
             version,
             ends: Some(client.ends(client.peer)),

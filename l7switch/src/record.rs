@@ -7,6 +7,7 @@ use std::time::Instant;
 use std::time::SystemTime;
 
 use http::StatusCode;
+use l7switch_engine::table::Fields;
 
 use crate::client::Client;
 use crate::observe::access_log::AccessLog;
@@ -40,11 +41,14 @@ impl Record {
         stats.requests.fetch_add(1, Relaxed);
         let line = log.enabled().then(|| {
             let mut line = Box::new(Line {
-                time: Line::timestamp(SystemTime::now()),
                 client: crate::client::shown(client.peer),
                 service: client.service.to_string(),
-                ..Line::default()
+                ..Line::new(SystemTime::now())
             });
+            if let Some(tls) = &client.tls {
+                line.tls_version = tls.version;
+                line.server_name.clone_from(&tls.server_name);
+            }
             describe(&mut line);
             line
         });
@@ -61,6 +65,23 @@ impl Record {
             refused: None,
             closed: false,
         })
+    }
+
+    /// Adds what the line says of the request's header fields, if it says something of them.
+    pub fn describe_fields<F: Fields + ?Sized>(&mut self, fields: &F) {
+        let Some(line) = self.line.as_mut().filter(|_| self.log.reads_headers()) else {
+            return;
+        };
+        for (name, value) in fields.iter() {
+            let place = if name.eq_ignore_ascii_case(b"user-agent") {
+                &mut line.user_agent
+            } else if name.eq_ignore_ascii_case(b"referer") {
+                &mut line.referrer
+            } else {
+                continue;
+            };
+            *place = String::from_utf8_lossy(value).into_owned();
+        }
     }
 
     /// Adds to the line, if one is wanted.

@@ -50,10 +50,8 @@ const PRUNE: Duration = Duration::from_secs(1);
 /// How a switch is set up besides its rules.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where the access log goes.
-    pub access_log: access_log::Target,
-    /// How its lines look.
-    pub log_format: access_log::Format,
+    /// The access log.
+    pub access_log: access_log::Config,
     /// The name server that names of servers are asked of; absent: as the system is configured.
     pub name_server: Option<SocketAddr>,
 }
@@ -61,8 +59,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            access_log: access_log::Target::Off,
-            log_format: access_log::Format::Text,
+            access_log: access_log::Config::default(),
             name_server: None,
         }
     }
@@ -178,8 +175,7 @@ impl Switch {
         let acme = Arc::<Acme>::default();
         let first = build::build(rules, None, &mut stats, &acme)?;
         let sockets = open(&first, &[])?;
-        let log = AccessLog::open(&options.access_log, options.log_format)
-            .map_err(SetError::AccessLog)?;
+        let log = AccessLog::open(&options.access_log).map_err(SetError::AccessLog)?;
         build::activate(&first);
         let switch = Arc::new(Self {
             core: Arc::new(Core::new(first, stats, log, acme)),

@@ -27,6 +27,16 @@ use crate::observe::reason::Reason;
 const SAY_HTTPS: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 60\r\n\
                          Connection: close\r\n\r\nthis port speaks HTTPS, and the request came in clear text.\n";
 
+/// What has come of a handshake.
+enum Shaken {
+    /// It is done.
+    Hands(TlsStream<Tickets>),
+    /// HTTP in clear text came, and was told so.
+    ClearText,
+    /// The client has gone and said nothing.
+    Nobody,
+}
+
 /// Shakes hands. `None`: it has failed, which is counted and logged, and the client has been told.
 pub(super) async fn shake(
     client: &mut Client,
@@ -37,28 +47,34 @@ pub(super) async fn shake(
 ) -> Option<TlsStream<Tickets>> {
     let handshake = async {
         let mut first = [0];
-        let length = poll_fn(|cx| stream.poll_peek(cx, &mut first)).await?;
+        // Health checks of balancers connect and end: nothing has failed.
+        let Ok(1..) = poll_fn(|cx| stream.poll_peek(cx, &mut first)).await else {
+            return Ok(Shaken::Nobody);
+        };
         // Methods begin with a letter, and no record of TLS does (RFC 8446, 5.1).
-        if length > 0 && first.iter().all(u8::is_ascii_uppercase) {
+        if first.iter().all(u8::is_ascii_uppercase) {
             stream.write_all(SAY_HTTPS.as_bytes()).await?;
-            return Ok(None);
+            return Ok(Shaken::ClearText);
         }
         let stream = Tickets::new(stream);
         // Only while a challenge is pending: what is in the hello is of no interest otherwise.
         if let Some(challenge) = client.core.acme.challenges.tls() {
-            return choose(stream, tls, challenge).await.map(Some);
+            return choose(stream, tls, challenge).await.map(Shaken::Hands);
         }
         let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
-        acceptor.accept(stream).await.map(Some)
+        acceptor.accept(stream).await.map(Shaken::Hands)
     };
     let (reason, detail, is_told) = match tokio::time::timeout(time, handshake).await {
         // The authority has seen what it came for (RFC 8737, 3).
-        Ok(Ok(Some(mut stream))) if stream.get_ref().1.alpn_protocol() == Some(ACME_TLS) => {
+        Ok(Ok(Shaken::Hands(mut stream)))
+            if stream.get_ref().1.alpn_protocol() == Some(ACME_TLS) =>
+        {
             let _ = tokio::time::timeout(time, stream.shutdown()).await;
             handle.linger().await;
             return None;
         }
-        Ok(Ok(Some(mut stream))) => match tls.verify_again(stream.get_ref().1) {
+        Ok(Ok(Shaken::Nobody)) => return None,
+        Ok(Ok(Shaken::Hands(mut stream))) => match tls.verify_again(stream.get_ref().1) {
             Ok(()) => {
                 stream.get_mut().0.end();
                 client.has_shaken_hands(stream.get_ref().1);
@@ -66,7 +82,7 @@ pub(super) async fn shake(
             }
             Err(error) => (Reason::ClientCertificate, error.to_string(), true),
         },
-        Ok(Ok(None)) => (
+        Ok(Ok(Shaken::ClearText)) => (
             Reason::PlainHttp,
             "HTTP in clear text came".to_owned(),
             true,

@@ -278,7 +278,7 @@ impl<C: Codec> Session<'_, C> {
         let facts = Facts {
             peer: self.client.peer.ip(),
             peer_text: &self.client.peer_text,
-            trusted: forwarded::is_trusted(routed.trusted(), self.client.peer.ip()),
+            trusted: forwarded::trusting(routed.trusted(), self.client.peer.ip()),
             scheme: self.client.scheme,
             host: host.as_ref(),
         };

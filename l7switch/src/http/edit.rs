@@ -118,7 +118,7 @@ pub(super) fn request(
         let facts = Facts {
             peer: client.peer.ip(),
             peer_text: &client.peer_text,
-            trusted: forwarded::is_trusted(&onward.service.trusted, client.peer.ip()),
+            trusted: forwarded::trusting(&onward.service.trusted, client.peer.ip()),
             scheme: client.scheme,
             host: host.as_ref(),
         };

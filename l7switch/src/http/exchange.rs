@@ -35,6 +35,8 @@ use crate::http::headers;
 use crate::http::headers::Present;
 use crate::http::onward::Onward;
 use crate::http::plan::Asked;
+use crate::http::plan::is_unsent;
+use crate::http::plan::substitute;
 use crate::http::routed;
 use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
@@ -106,6 +108,7 @@ impl<C: Codec> Session<'_, C> {
         });
         record.received(wide(content.len()));
         let present = self.buffers.fields.scan(bytes);
+        record.describe_fields(head);
         let mut request = Request {
             head,
             bytes,
@@ -127,13 +130,14 @@ impl<C: Codec> Session<'_, C> {
             return self.refuse_unrouted(&refusal, &method, record).await;
         }
         let generation = self.client.core.active.load_full();
-        let source = self.source(&generation, present, bytes);
+        let (source, scheme) = self.told_by_proxies(&generation, present, bytes);
         if source != self.client.peer {
             record.describe(|line| line.client = client::shown(source));
         }
+        record.describe(|line| line.scheme = scheme);
         let asked = Asked {
             source,
-            scheme: self.client.scheme,
+            scheme,
             method: head.method(),
             target: SentTarget::of(head),
             query: head.query(),
@@ -175,18 +179,25 @@ impl<C: Codec> Session<'_, C> {
         next
     }
 
-    /// The client's address: the connection's peer, or whom a proxy that the service trusts names.
-    fn source(&self, generation: &Generation, present: Present, bytes: &[u8]) -> SocketAddr {
+    /// The client's address and scheme: those of the connection, or what a proxy that the service trusts says.
+    fn told_by_proxies(
+        &self,
+        generation: &Generation,
+        present: Present,
+        bytes: &[u8],
+    ) -> (SocketAddr, &'static str) {
+        let own = (self.client.peer, self.client.scheme);
         let peer = self.client.peer;
         if !present.has(Present::FORWARDED) {
-            return peer;
+            return own;
         }
         match generation.service(&self.client.service) {
             Some((_, service, _)) if forwarded::is_trusted(&service.trusted, peer.ip()) => {
                 let map = self.buffers.fields.map(bytes, Present::FORWARDED);
-                forwarded::source(&map, &service.trusted, peer)
+                let scheme = forwarded::scheme(&map).unwrap_or(self.client.scheme);
+                (forwarded::source(&map, &service.trusted, peer), scheme)
             }
-            _ => peer,
+            _ => own,
         }
     }
 
@@ -276,6 +287,7 @@ impl<C: Codec> Session<'_, C> {
         };
         record.describe(|line| line.pool.clone_from(&onward.pool.config().name));
         let mut pool = onward.pool;
+        let mut asked = Vec::new();
         let sent = loop {
             let mut from = From {
                 codec: &mut self.codec,
@@ -285,19 +297,24 @@ impl<C: Codec> Session<'_, C> {
                 pool,
                 &self.client.own,
                 &mut message,
-                |server| record.describe(|line| line.server = server.address().to_string()),
+                |server| record.describe(|line| line.tries(server.address().to_string())),
                 &mut from,
                 &mut self.timer,
                 &mut self.buffers.from_server,
             )
             .await;
+            match &sent {
+                Err(refusal) if is_unsent(refusal.reason) && upload.can_begin() => (),
+                _ => break sent,
+            }
             // None of its servers has seen anything of the request: the next pool is asked at once, before checks know.
-            match (&sent, onward.next(pool)) {
-                (Err(refusal), Some(next)) if is_unsent(refusal.reason) && upload.can_begin() => {
+            asked.push(pool);
+            match substitute(onward.generation, onward.route, &asked) {
+                Some(next) => {
                     pool = next;
                     message.stays = None;
                 }
-                _ => break sent,
+                None => break sent,
             }
             record.describe(|line| line.pool.clone_from(&pool.config().name));
         };
@@ -311,6 +328,12 @@ impl<C: Codec> Session<'_, C> {
         mirror = mirror.and_then(|mirror| mirror.send_whole(&mut upload));
         match sent {
             Ok(answered) => {
+                let (came, sent) = (record.began(), answered.lease.began());
+                record.describe(|line| {
+                    let between = |from, to: Instant| to.saturating_duration_since(from);
+                    line.server_wait = Some(between(came, sent).as_secs_f64());
+                    line.server_first_byte = Some(between(sent, answered.now).as_secs_f64());
+                });
                 if onward.edits.is_some() || onward.state.sticky.is_some() {
                     onward.answered(answered.lease.pool(), answered.lease.server());
                 }
@@ -420,18 +443,6 @@ fn is_websocket(request: &Request<'_>) -> bool {
         && request
             .upgrade
             .is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
-}
-
-/// Whether no server has had anything of a request that failed so.
-const fn is_unsent(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::NoServer
-            | Reason::ConnectFailed
-            | Reason::ConnectTimeout
-            | Reason::ServerTls
-            | Reason::StreamRefused
-    )
 }
 
 /// Whether a request is one of gRPC.

@@ -30,8 +30,8 @@ pub struct Facts<'a> {
     pub peer: IpAddr,
     /// The same as text.
     pub peer_text: &'a HeaderValue,
-    /// Whether the client is a trusted proxy.
-    pub trusted: bool,
+    /// The proxies that are trusted, if the peer is one.
+    pub trusted: Option<&'a [IpNet]>,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// Host as the client named it; absent in HTTP/1.0.
@@ -41,6 +41,11 @@ pub struct Facts<'a> {
 /// Whether the peer is one of the trusted proxies.
 pub fn is_trusted(trusted: &[IpNet], peer: IpAddr) -> bool {
     trusted.iter().any(|net| net.contains(&peer))
+}
+
+/// The trusted proxies, if the peer is one of them.
+pub fn trusting(trusted: &[IpNet], peer: IpAddr) -> Option<&[IpNet]> {
+    Some(trusted).filter(|trusted| is_trusted(trusted, peer))
 }
 
 /// The client of a request that came from a trusted proxy: the last one in X-Forwarded-For, else in Forwarded, that is none
@@ -69,7 +74,7 @@ pub fn source(headers: &HeaderMap, trusted: &[IpNet], peer: SocketAddr) -> Socke
             break;
         }
         let node = if is_forwarded {
-            named_for(element)
+            named(element, b"for=")
         } else {
             Some(element)
         };
@@ -79,6 +84,29 @@ pub fn source(headers: &HeaderMap, trusted: &[IpNet], peer: SocketAddr) -> Socke
         }
     }
     client
+}
+
+/// The scheme that a client has used, as a trusted proxy says: the last one in X-Forwarded-Proto, else in Forwarded. `None` where
+/// it says none that is known here.
+pub fn scheme(headers: &HeaderMap) -> Option<&'static str> {
+    let last = |name: &HeaderName| headers.get_all(name).iter().next_back();
+    let told = match last(&X_FORWARDED_PROTO) {
+        Some(line) => {
+            let last = line.as_bytes().rsplit(|byte| *byte == b',').next()?;
+            last.trim_ascii()
+        }
+        None => {
+            let line = last(&header::FORWARDED)?.as_bytes();
+            let element = members_from_last(line, b',').into_iter().next()?;
+            let value = named(element, b"proto=")?;
+            let bare = value.strip_prefix(b"\"");
+            bare.and_then(|value| value.strip_suffix(b"\""))
+                .unwrap_or(value)
+        }
+    };
+    ["http", "https"]
+        .into_iter()
+        .find(|known| told.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 /// The parts of a list, the last one first; what separates them may stand in quoted strings (RFC 9110, 5.6.4). Quotation marks are
@@ -94,14 +122,14 @@ fn members_from_last(line: &[u8], separator: u8) -> Vec<&[u8]> {
     .collect()
 }
 
-/// What an element of Forwarded says with `for` (RFC 7239, 5.2).
-fn named_for(element: &[u8]) -> Option<&[u8]> {
+/// What an element of Forwarded says with a parameter, whose equals sign belongs to its name here (RFC 7239, 4).
+fn named<'a>(element: &'a [u8], parameter: &[u8]) -> Option<&'a [u8]> {
     members_from_last(element, b';')
         .into_iter()
         .rev()
         .find_map(|pair| {
-            let (name, value) = pair.split_at_checked(4)?;
-            name.eq_ignore_ascii_case(b"for=").then_some(value)
+            let (name, value) = pair.split_at_checked(parameter.len())?;
+            name.eq_ignore_ascii_case(parameter).then_some(value)
         })
 }
 
@@ -125,8 +153,8 @@ fn node_address(node: &[u8]) -> Option<SocketAddr> {
 /// Sets the fields of a request that is forwarded, of which these are present.
 pub fn apply(headers: &mut HeaderMap, present: Present, facts: &Facts<'_>) {
     if present.has(Present::FORWARDED) {
-        if facts.trusted {
-            return extend(headers, facts);
+        if let Some(trusted) = facts.trusted {
+            return extend(headers, facts, trusted);
         }
         let strangers: Vec<_> = headers
             .keys()
@@ -145,10 +173,20 @@ pub fn apply(headers: &mut HeaderMap, present: Present, facts: &Facts<'_>) {
 }
 
 /// Adds to what a trusted proxy has said.
-fn extend(headers: &mut HeaderMap, facts: &Facts<'_>) {
+fn extend(headers: &mut HeaderMap, facts: &Facts<'_>, trusted: &[IpNet]) {
+    if !headers.contains_key(&X_FORWARDED_FOR) {
+        // Forwarded may tell of it.
+        let client = source(headers, trusted, SocketAddr::new(facts.peer, 0)).ip();
+        if client != facts.peer
+            && let Ok(client) = HeaderValue::from_str(&client.to_string())
+        {
+            headers.insert(X_FORWARDED_FOR, client);
+        }
+    }
     append_to_list(headers, X_FORWARDED_FOR, facts.peer_text.as_bytes());
     if !headers.contains_key(&X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(facts.scheme));
+        let scheme = scheme(headers).unwrap_or(facts.scheme);
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
     if let Some(host) = facts.host
         && !headers.contains_key(&X_FORWARDED_HOST)
@@ -227,7 +265,8 @@ mod tests {
                 HeaderValue::from_static(value),
             );
         }
-        let peer = peer.parse().unwrap();
+        let peer: IpAddr = peer.parse().unwrap();
+        let nets = [IpNet::from(peer)];
         let present = Present::FORWARDED.and(Present::VIA);
         apply(
             &mut headers,
@@ -235,7 +274,7 @@ mod tests {
             &Facts {
                 peer,
                 peer_text: &crate::client::text(peer),
-                trusted,
+                trusted: trusted.then_some(&nets),
                 scheme: "http",
                 host: Some(host),
             },
@@ -272,6 +311,73 @@ mod tests {
             headers["forwarded"],
             "for=9.9.9.9, for=\"[2001:db8::1]\";host=\"a.example:81\";proto=http"
         );
+    }
+
+    /// Of a proxy that writes only one of the two, the server is told in the other, too, where it is the older one.
+    #[test]
+    fn what_forwarded_tells_servers_find_in_the_older_fields() {
+        let (peer, host) = (IpAddr::from([10, 0, 0, 1]), HeaderValue::from_static("a"));
+        let nets = ["10.0.0.0/8".parse().unwrap()];
+        let told = |name: &'static str, value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static(value));
+            let facts = Facts {
+                peer,
+                peer_text: &crate::client::text(peer),
+                trusted: Some(&nets),
+                scheme: "http",
+                host: Some(&host),
+            };
+            apply(&mut headers, Present::FORWARDED, &facts);
+            let told = ["x-forwarded-for", "x-forwarded-proto"].map(|name| headers[name].clone());
+            told.map(|value| value.to_str().unwrap().to_owned())
+        };
+        for (name, value, expected) in [
+            (
+                "forwarded",
+                "for=\"[2001:db8::9]:77\";proto=https",
+                ["2001:db8::9, 10.0.0.1", "https"],
+            ),
+            (
+                "forwarded",
+                "for=192.0.2.9, for=10.0.0.7",
+                ["192.0.2.9, 10.0.0.1", "http"],
+            ),
+            ("forwarded", "for=unknown", ["10.0.0.1", "http"]),
+            (
+                "x-forwarded-for",
+                "192.0.2.9",
+                ["192.0.2.9, 10.0.0.1", "http"],
+            ),
+            ("x-forwarded-proto", "HTTPS", ["10.0.0.1", "HTTPS"]),
+        ] {
+            assert_eq!(told(name, value), expected, "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn the_scheme_is_the_last_one_told() {
+        for (name, values, expected) in [
+            ("x-forwarded-proto", &["https"][..], Some("https")),
+            ("x-forwarded-proto", &["http , HTTPS"], Some("https")),
+            ("x-forwarded-proto", &["https", "http"], Some("http")),
+            ("x-forwarded-proto", &["wss"], None),
+            ("x-forwarded-proto", &[""], None),
+            (
+                "forwarded",
+                &["proto=http", "for=a;Proto=\"https\""],
+                Some("https"),
+            ),
+            ("forwarded", &["for=\"a;proto=https\""], None),
+            ("forwarded", &["for=a;proto=https, for=b"], None),
+            ("forwarded", &["proto=\"https"], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(name, HeaderValue::from_static(value));
+            }
+            assert_eq!(scheme(&headers), expected, "{name}: {values:?}");
+        }
     }
 
     #[test]

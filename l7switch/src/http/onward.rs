@@ -33,6 +33,8 @@ pub struct Onward<'a> {
     pub pages: Pages<'a>,
     /// The server at which the client stays, by its position in the pool.
     pub stays: Option<usize>,
+    /// Whether the client has sent it by TLS: to the switch, or to a proxy that is trusted.
+    pub is_https: bool,
     /// The cookie that the client gets, by which it stays at its server.
     pub set_cookie: Option<String>,
     /// Target in origin form, where it is not what was sent.
@@ -64,7 +66,8 @@ impl Onward<'_> {
             let name = &pool.config().name;
             let mut pools = self.generation.pools.iter();
             let number = pools.position(|pool| pool.config().name == *name);
-            self.set_cookie = number.and_then(|pool| sticky.set_cookie(pool, server.address()));
+            self.set_cookie =
+                number.and_then(|pool| sticky.set_cookie(pool, server.address(), self.is_https));
         }
     }
 
@@ -90,13 +93,6 @@ impl Onward<'_> {
             Some(cors) => Cow::Owned(own.then(cors)),
             None => own,
         }
-    }
-
-    /// The pool that a pool falls back on, if it speaks and is told the same.
-    pub fn next(&self, pool: &Pool) -> Option<&Arc<Pool>> {
-        let next = self.generation.pools.get(pool.config().fallback?)?;
-        let (one, other) = (pool.config(), next.config());
-        (one.protocol == other.protocol && one.send_proxy == other.send_proxy).then_some(next)
     }
 
     /// How long is waited for the server and for the client.

@@ -3,6 +3,7 @@
 //! takes it, and what follows from the route.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use http::HeaderValue;
 use http::StatusCode;
@@ -26,6 +27,7 @@ use crate::observe::reason::Refusal;
 use crate::ruleset::filters;
 use crate::ruleset::filters::RedirectSource;
 use crate::ruleset::generation::Generation;
+use crate::upstream::Pool;
 
 /// Paths of at most so many bytes are brought into comparison form without an allocation.
 const SHORT_PATH: usize = 256;
@@ -159,6 +161,13 @@ pub fn plan<F: Fields + ?Sized>(
             };
             let location = match redirect.location {
                 Some(_) => None,
+                None if redirect.hostname.is_none() && source.authority.is_empty() => {
+                    return Err(Refusal::new(
+                        Reason::BadHost,
+                        StatusCode::BAD_REQUEST,
+                        "the request names no host to which it could be redirected",
+                    ));
+                }
                 None => {
                     let rewrite = state.redirect_path.as_ref();
                     let location = filters::location(redirect, &source, rewrite, &route.paths);
@@ -267,6 +276,49 @@ fn with_server(generation: &Generation, pool: usize) -> Option<usize> {
                 .get(*pool)
                 .is_some_and(|pool| pool.has_server())
         })
+}
+
+/// The pool that is asked where no server of the last of these has seen anything of a request: what it falls back on, or another one
+/// of the split, unless that is to be `strict`. One that is spoken to in another way, or told other things, is none for a request
+/// that is written already.
+pub(crate) fn substitute<'a>(
+    generation: &'a Generation,
+    route: &model::Route,
+    asked: &[&Arc<Pool>],
+) -> Option<&'a Arc<Pool>> {
+    let last = *asked.last()?;
+    let fits = |pool: &&'a Arc<Pool>| {
+        let (one, other) = (last.config(), pool.config());
+        one.protocol == other.protocol
+            && one.send_proxy == other.send_proxy
+            && !asked.iter().any(|asked| Arc::ptr_eq(asked, pool))
+    };
+    let pool = |number: usize| generation.pools.get(number).filter(fits);
+    if let Some(falls_back) = last.config().fallback.and_then(pool) {
+        return Some(falls_back);
+    }
+    let Action::Forward(shares) = &route.action else {
+        return None;
+    };
+    let others = shares
+        .iter()
+        .filter(|_| !route.strict)
+        .filter_map(|share| Some((pool(share.pool)?, share.weight)));
+    policy::split(others.filter(|(pool, _)| pool.has_server()), || {
+        fastrand::u64(..)
+    })
+}
+
+/// Whether no server has had anything of a request that failed so.
+pub(crate) const fn is_unsent(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::NoServer
+            | Reason::ConnectFailed
+            | Reason::ConnectTimeout
+            | Reason::ServerTls
+            | Reason::StreamRefused
+    )
 }
 
 /// Hash of the key by which a pool's scheduler places a request; 0 where it places by none.

@@ -48,6 +48,7 @@ pub struct Routed<'a> {
     generation: &'a Generation,
     pages: Pages<'a>,
     reads_pages: bool,
+    is_https: bool,
     step: Step,
     edits: Option<Box<Edits<'a>>>,
     cors: Option<Box<Edit>>,
@@ -97,7 +98,7 @@ pub fn routed<'a, F: Fields + ?Sized>(
         return Err(response);
     };
     // Before all rules: the authority has no part in them.
-    if asked.scheme == "http"
+    if client.scheme == "http"
         && [Method::GET, Method::HEAD].contains(method)
         && let Some(challenge) = client.core.acme.challenges.http(asked.target.path)
     {
@@ -151,6 +152,7 @@ pub fn routed<'a, F: Fields + ?Sized>(
         generation,
         pages: Pages([&state.pages, &service.pages]),
         reads_pages: asked.reads_pages,
+        is_https: asked.scheme == "https",
         step: plan.step,
         edits,
         cors,
@@ -297,6 +299,7 @@ impl<'a> Routed<'a> {
             hash,
             mirror,
             granted: self.granted,
+            is_https: self.is_https,
             edits,
         })
     }

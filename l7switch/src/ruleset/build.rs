@@ -174,22 +174,23 @@ pub fn renew(rules: RuleSet, before: &Generation) -> Generation {
     }
 }
 
-/// Whether another pool takes a pool's requests while it has no server: the one that it falls back on, or in each route that has
-/// it the others of a split.
+/// Whether another pool takes a pool's requests while it has no server: the one that it falls back on, or in a route that has it the
+/// others of a split. Where a route has nobody else, what was ejected is asked.
 fn has_substitute(model: &model::Model, number: usize) -> bool {
     let falls_back = model
         .pools
         .get(number)
         .is_some_and(|pool| pool.fallback.is_some());
     let routes = model.services.iter().flat_map(|service| &service.routes);
-    let mut splits = routes.filter_map(|route| match &route.action {
-        model::Action::Forward(shares) if shares.iter().any(|share| share.pool == number) => {
-            Some(!route.strict && shares.iter().filter(|share| share.weight > 0).count() > 1)
+    let is_split = |route: &model::Route| match &route.action {
+        model::Action::Forward(shares) => {
+            !route.strict
+                && shares.iter().any(|share| share.pool == number)
+                && shares.iter().filter(|share| share.weight > 0).count() > 1
         }
-        _ => None,
-    });
-    let first = splits.next();
-    falls_back || first == Some(true) && splits.all(|is_split| is_split)
+        _ => false,
+    };
+    falls_back || routes.into_iter().any(is_split)
 }
 
 fn build_service(
@@ -233,10 +234,9 @@ fn build_service(
                 service: service.name.clone(),
                 error,
             };
-            let is_https = service.protocol == Protocol::Https;
             let sticky = match (&route.sticky, &route.action) {
                 (Some(rules), model::Action::Forward(shares)) => {
-                    Some(Sticky::new(rules, shares, pools, is_https))
+                    Some(Sticky::new(rules, shares, pools))
                 }
                 _ => None,
             };

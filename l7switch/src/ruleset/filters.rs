@@ -186,7 +186,7 @@ pub fn target(path: &str, query: Option<&str>) -> String {
 ///
 /// `authority` is the request's host with its port, as sent; a port that is the scheme's own is
 /// left out. Where a scheme is named, the port is that scheme's own, as in the Gateway API: the port of the request belongs
-/// to the other one. `None` where the path cannot be made.
+/// to the other one. `None` where the path cannot be made. What asks for no path (`OPTIONS *`) is sent to the host itself.
 pub fn location(
     redirect: &model::Redirect,
     request: &RedirectSource<'_>,
@@ -206,6 +206,7 @@ pub fn location(
         .map_or_else(String::new, |p| format!(":{p}"));
     let path = match rewrite {
         Some(rewrite) => rewrite.path(paths, request.normalised)?,
+        None if request.path == "*" => String::new(),
         None => request.path.to_owned(),
     };
     let query = request

@@ -82,16 +82,12 @@ impl Sticky {
         rules: &model::Sticky,
         shares: &[PoolShare],
         pools: &[model::Pool],
-        is_https: bool,
     ) -> Result<Self, KeyError> {
         let keys = match &rules.key {
             Some(path) => read(path)?,
             None => vec![OWN_KEY.clone()],
         };
         let mut attributes = String::from("; Path=/; HttpOnly; SameSite=Lax");
-        if is_https {
-            attributes.push_str("; Secure");
-        }
         if let Some(time) = rules.max_age {
             let _ = write!(attributes, "; Max-Age={}", time.as_secs());
         }
@@ -137,10 +133,19 @@ impl Sticky {
         self.places.get(value).copied()
     }
 
-    /// What Set-Cookie says for a server of a pool; `None` for one that is not of the route's.
-    pub fn set_cookie(&self, pool: usize, server: &ServerAddress) -> Option<String> {
+    /// What Set-Cookie says for a server of a pool; `None` for one that is not of the route's. `is_secure`: the client gets it by TLS.
+    pub fn set_cookie(
+        &self,
+        pool: usize,
+        server: &ServerAddress,
+        is_secure: bool,
+    ) -> Option<String> {
         let value = self.values.get(&(pool, server.clone()))?;
-        Some(format!("{}={value}{}", self.cookie, self.attributes))
+        let secure = if is_secure { "; Secure" } else { "" };
+        Some(format!(
+            "{}={value}{}{secure}",
+            self.cookie, self.attributes
+        ))
     }
 }
 
@@ -199,7 +204,7 @@ mod tests {
             max_age: None,
         };
         let shares = [PoolShare { pool: 0, weight: 1 }];
-        Sticky::new(&rules_of, &shares, &rules.model.pools, false)
+        Sticky::new(&rules_of, &shares, &rules.model.pools)
     }
 
     const OLD: &str = "the key of last year";
@@ -207,7 +212,7 @@ mod tests {
 
     fn value_of(sticky: &Sticky) -> String {
         let server = ServerAddress::from("10.0.0.2:1".parse::<std::net::SocketAddr>().unwrap());
-        let set = sticky.set_cookie(0, &server).unwrap();
+        let set = sticky.set_cookie(0, &server, false).unwrap();
         let value = set.strip_prefix("lb=").unwrap();
         value.split(';').next().unwrap().to_owned()
     }

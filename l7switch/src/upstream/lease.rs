@@ -84,6 +84,11 @@ impl Lease {
         self.outstanding.server()
     }
 
+    /// When the request was sent to it.
+    pub const fn began(&self) -> Instant {
+        self.began
+    }
+
     /// The server's pool.
     pub fn pool(&self) -> &Pool {
         &self.pool

@@ -331,10 +331,22 @@ impl Pool {
         let index = match pick(primaries, lookup.as_lookup(), 0) {
             Some(index) => index,
             None if waits() => return None,
-            None => pick(backups, Lookup::None, primaries.len())?,
+            None => pick(backups, Lookup::None, primaries.len())
+                .or_else(|| self.pick_ejected().filter(|_| tried.is_empty()))?,
         };
         let member = self.members.get(index)?;
         Some((index, Outstanding::new(Arc::clone(&member.0))))
+    }
+
+    /// One of the servers that were ejected: better than nobody, and it may work again (Envoy's panic threshold is the same idea).
+    /// Whoever has another pool to ask has done so.
+    fn pick_ejected(&self) -> Option<usize> {
+        let may = |index: &usize| {
+            let member = self.members.get(*index);
+            member.is_some_and(|member| member.0.turnout() == (true, true)) && !self.is_full(*index)
+        };
+        let ejected: Vec<usize> = (0..self.members.len()).filter(may).collect();
+        fastrand::choice(ejected)
     }
 
     /// Whether a server takes requests of clients that stay at it: it is not down, whatever its weight.

@@ -23,7 +23,7 @@ use super::tls::ClientTls;
 use super::tls::Manner;
 use crate::net::clock::now_ns;
 
-/// Time between two lines about failed connections, ns.
+/// Time between two lines about a server that fails, ns.
 const LOG_PAUSE: u64 = 10_000_000_000;
 
 /// How a server is reached.
@@ -35,22 +35,28 @@ pub(super) struct Reach {
     pub(super) shared: Connections,
     /// It has not offered HTTP/2 the last time.
     is_http1: AtomicBool,
-    /// When a failed connection was logged last, as [`now_ns`]; 0: never.
-    logged_ns: AtomicU64,
+    /// When it was logged that it fails.
+    pub(super) logged: Arc<Logged>,
 }
 
-impl Reach {
-    /// Whether a failed connection is logged: at most every ten seconds.
-    pub(super) fn may_log(&self) -> bool {
-        let (now, before) = (now_ns(), self.logged_ns.load(Relaxed));
+/// When it was logged last that a server fails, as [`now_ns`]; 0: never.
+#[derive(Debug, Default)]
+pub(super) struct Logged(AtomicU64);
+
+impl Logged {
+    /// Whether it is logged now: at most every ten seconds.
+    pub(super) fn is_due(&self) -> bool {
+        let (now, before) = (now_ns(), self.0.load(Relaxed));
         let is_due = before == 0 || now.saturating_sub(before) > LOG_PAUSE;
         is_due
             && self
-                .logged_ns
+                .0
                 .compare_exchange(before, now.max(1), Relaxed, Relaxed)
                 .is_ok()
     }
+}
 
+impl Reach {
     /// A connection of its own, on which HTTP is nobody's affair here.
     ///
     /// # Errors
@@ -147,7 +153,10 @@ impl Reach {
                     "the server does not offer HTTP/2 (ALPN)",
                 ))),
                 (true, _) => {
-                    let added = self.shared.add(connected.stream, told, scheme).await;
+                    let added =
+                        self.shared
+                            .add(connected.stream, told, scheme, address, &self.logged);
+                    let added = added.await;
                     let ticket = added.map_err(|error| io::Error::other(error.to_string()))?;
                     Ok(Offer::Shared(ticket))
                 }

@@ -371,6 +371,9 @@ async fn attempt<F: Feed>(
         Err(NoHead::Broke(broke)) => Err(Attempt::Spent(broke.refusal())),
         Err(error) => {
             tracing::debug!(server = %server.address(), %error, "no response");
+            if matches!(error, NoHead::Malformed(_)) {
+                server.log_response(&error, buffer);
+            }
             match stream.unseen() {
                 Some(Unseen::Unable) => return Err(Attempt::Spent(websocket_refusal())),
                 Some(unseen) => return Err(Attempt::Unseen(unseen)),

@@ -41,6 +41,7 @@ use super::idle::Own;
 use super::idle::UNTIDY;
 use super::queue::Queue;
 use super::reach::Reach;
+use super::response::NoHead;
 use super::stream::ServerStream;
 use super::tls::Manner;
 use crate::net::clock::nanos;
@@ -252,8 +253,16 @@ impl RealServer {
 
     /// Logs why there is no connection: without checks nobody else says it.
     pub(super) fn log_connect(&self, why: &ConnectError) {
-        if self.reach.may_log() {
+        if self.reach.logged.is_due() {
             tracing::warn!(pool = %self.pool, server = %self.address, %why, "no connection");
+        }
+    }
+
+    /// Logs why what came is no response, with what can be guessed from its first bytes.
+    pub(super) fn log_response(&self, why: &NoHead, came: &[u8]) {
+        if self.reach.logged.is_due() {
+            let hint = hint(came);
+            tracing::warn!(pool = %self.pool, server = %self.address, %why, hint, "no response");
         }
     }
 
@@ -480,6 +489,20 @@ impl RealServer {
                 .unwrap_or(u64::MAX),
             ewma_ms: self.times.smoothed().as_secs_f64() * 1000.0,
         }
+    }
+}
+
+/// What a server speaks whose response cannot be read, if its first bytes say it.
+fn hint(came: &[u8]) -> &'static str {
+    match came {
+        // An alert or a handshake record (RFC 8446, 5.1).
+        [0x15 | 0x16, 3, ..] => "it speaks TLS: the pool needs `tls`",
+        // The frame SETTINGS or GOAWAY on stream 0 (RFC 9113, 4.1), which a server begins with.
+        [0, _, _, 4 | 7, _, 0, 0, 0, 0, ..] => {
+            "it speaks HTTP/2: the pool needs protocol = \"http2\""
+        }
+        [b'H', b'T', b'T', b'P', ..] => "it speaks HTTP, but not as RFC 9112 has it",
+        _ => "it does not speak HTTP/1.1",
     }
 }
 

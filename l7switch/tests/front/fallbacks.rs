@@ -155,7 +155,7 @@ async fn a_pool_that_refuses_falls_back_in_the_same_request() {
     }
 }
 
-/// A pool of a split whose only server refuses is ejected after three failures: the others can serve.
+/// What a pool of a split refuses goes to the others in the same request; after three failures it is passed over.
 #[tokio::test]
 async fn a_pool_of_a_split_that_refuses_is_passed_over_soon() {
     let dead = crate::support::closed_port().await;
@@ -168,11 +168,96 @@ async fn a_pool_of_a_split_that_refuses_is_passed_over_soon() {
     );
     let switch = start(&rules);
     let web = address(&switch, "web");
-    let mut failed = 0;
-    for _ in 0..60 {
-        failed += u32::from(get(web, "/").await.0 == 502);
+    assert_eq!(answers(web, 60).await, ["one"]);
+    let failures = |switch: &l7switch::Switch| {
+        let generation = switch.generation();
+        let server = generation
+            .pool("b")
+            .unwrap()
+            .servers()
+            .next()
+            .unwrap()
+            .status();
+        (server.failures, server.state)
+    };
+    assert_eq!(
+        failures(&switch),
+        (3, l7switch_admin_api::ServerState::Ejected)
+    );
+    // To whom it is strict, it is told so.
+    let switch = start(&rules.replace("pools =", "strict = true\npools ="));
+    let web = address(&switch, "web");
+    assert_eq!(answers(web, 60).await, ["502", "one"]);
+    assert_eq!(failures(&switch).1, l7switch_admin_api::ServerState::Up);
+}
+
+/// A route that has only a pool which others have beside others: an ejected server is asked there all the same, and works as soon
+/// as it does.
+#[tokio::test]
+async fn an_ejected_server_is_asked_where_there_is_nobody_else() {
+    let dead = crate::support::closed_port().await;
+    let one = Server::saying("one").await;
+    let rules = format!(
+        "[service.web]\nlisten = \"127.0.0.1:1\"\n[[service.web.route]]\npath = {{ prefix = \"/x\" }}\n\
+         pool = \"b\"\n[[service.web.route]]\npools = [{{ name = \"a\" }}, {{ name = \"b\" }}]\n\
+         [pool.a]\nservers = \"{}\"\n[pool.b]\nservers = \"{dead}\"\npassive = {{ eject = \"1h\" }}\n",
+        one.address
+    );
+    let switch = start(&rules);
+    let web = address(&switch, "web");
+    assert_eq!(answers(web, 60).await, ["one"]);
+    let state = || {
+        let generation = switch.generation();
+        let server = generation
+            .pool("b")
+            .unwrap()
+            .servers()
+            .next()
+            .unwrap()
+            .status();
+        server.state
+    };
+    assert_eq!(state(), l7switch_admin_api::ServerState::Ejected);
+    assert_eq!(get(web, "/x").await.0, 502);
+    let _server = Server::saying_at(&dead.to_string(), "back").await;
+    assert_eq!(get(web, "/x").await.2, b"back");
+    assert_eq!(answers(web, 20).await, ["one"]);
+}
+
+/// Connections of which nothing is read go to other pools as requests do.
+#[tokio::test]
+async fn connections_go_to_another_pool_where_one_refuses() {
+    use tokio::io::AsyncReadExt as _;
+    let (dead, gone) = (
+        crate::support::closed_port().await,
+        crate::support::closed_port().await,
+    );
+    let first = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let alive = first.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = first.accept().await {
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"hello").await;
+        }
+    });
+    for route in [
+        "pools = [{ name = \"a\" }, { name = \"b\" }, { name = \"c\" }]",
+        "pool = \"a\"",
+    ] {
+        let rules = format!(
+            "[service.bytes]\nlisten = \"127.0.0.1:1\"\nprotocol = \"tcp\"\nroute = [{{ {route} }}]\n\
+             [pool.a]\nservers = \"{dead}\"\nfallback = \"b\"\n[pool.b]\nservers = \"{gone}\"\nfallback = \"c\"\n\
+             [pool.c]\nservers = \"{alive}\"\n"
+        );
+        let switch = start(&rules);
+        for _ in 0..12 {
+            let mut stream = tokio::net::TcpStream::connect(address(&switch, "bytes"))
+                .await
+                .unwrap();
+            let mut text = [0; 5];
+            stream.read_exact(&mut text).await.unwrap();
+            assert_eq!(&text, b"hello");
+        }
     }
-    assert_eq!(failed, 3);
 }
 
 /// A pool that its rules drain, as one part of a split and alone.

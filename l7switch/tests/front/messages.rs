@@ -5,6 +5,9 @@ use std::path::Path;
 
 use l7switch::Options;
 use l7switch::Switch;
+use l7switch::observe::access_log::Config;
+use l7switch::observe::access_log::Format;
+use l7switch::observe::access_log::Sample;
 use l7switch::observe::access_log::Target;
 
 use tokio::io::AsyncWriteExt;
@@ -348,14 +351,23 @@ async fn actions_and_filters() {
     assert_eq!(request.to_ascii_lowercase().matches("x-add:").count(), 2);
 }
 
+/// An access log in JSON, with all fields.
+fn json_log(path: &std::path::Path) -> Config {
+    let json: Format = "json".parse().unwrap();
+    Config {
+        target: Target::File(path.to_owned()),
+        format: json.with(&"all".parse().unwrap()).unwrap(),
+        sample: Sample::default(),
+    }
+}
+
 #[tokio::test]
 async fn a_request_is_one_line_in_the_access_log() {
     let server = Server::saying("fine").await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access.log");
     let options = Options {
-        access_log: Target::File(path.clone()),
-        log_format: l7switch::observe::access_log::Format::Json,
+        access_log: json_log(&path),
         ..Options::default()
     };
     let switch = start_with(&simple(&[server.address], "", ""), &options);
@@ -393,8 +405,7 @@ async fn the_line_of_a_client_that_left_names_its_server() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access.log");
     let options = Options {
-        access_log: Target::File(path.clone()),
-        log_format: l7switch::observe::access_log::Format::Json,
+        access_log: json_log(&path),
         ..Options::default()
     };
     let switch = start_with(&simple(&[server.address], "", ""), &options);
@@ -434,8 +445,7 @@ async fn the_line_of_a_client_that_takes_nothing_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access.log");
     let options = Options {
-        access_log: Target::File(path.clone()),
-        log_format: l7switch::observe::access_log::Format::Json,
+        access_log: json_log(&path),
         ..Options::default()
     };
     let limits = "limits = { idle_timeout = \"300ms\" }";

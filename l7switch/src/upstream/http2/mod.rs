@@ -27,6 +27,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use h2::client;
 use h2::client::SendRequest;
+use l7switch_rules::model::ServerAddress;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::io::DuplexStream;
@@ -35,6 +36,7 @@ use tokio::sync::watch;
 use tokio::task::yield_now;
 
 use super::connect::Told;
+use super::reach::Logged;
 use super::stream::Layer;
 use super::stream::ServerStream;
 
@@ -199,6 +201,8 @@ impl Connections {
         stream: ServerStream,
         told: Option<Told>,
         scheme: &'static str,
+        server: &ServerAddress,
+        logged: &Arc<Logged>,
     ) -> Result<Ticket, h2::Error> {
         let (send, mut connection) = client::Builder::new()
             .enable_push(false)
@@ -219,6 +223,7 @@ impl Connections {
         });
         // Held weakly: without requests and others who could send some, the connection ends.
         let weak = Arc::downgrade(&shared);
+        let (server, logged) = (server.clone(), Arc::clone(logged));
         tokio::spawn(async move {
             let mut is_settled = false;
             let ended = poll_fn(|cx| {
@@ -234,6 +239,9 @@ impl Connections {
             });
             if let Err(error) = last(ended).await {
                 tracing::debug!(%error, "HTTP/2 connection to a server");
+                if !is_settled && logged.is_due() {
+                    tracing::warn!(%server, why = %error, "no HTTP/2: the connection ended before the server's SETTINGS");
+                }
             }
             if let Some(shared) = weak.upgrade() {
                 shared.closed.store(true, Relaxed);

@@ -189,3 +189,17 @@ async fn a_server_that_a_reload_brings_starts_slowly() {
     new.set_slow_start(None);
     assert_eq!(new.sched().weight(), 5);
 }
+
+#[test]
+fn what_is_no_response_tells_what_the_server_speaks() {
+    for (came, speaks) in [
+        (&b"\x15\x03\x03\x00\x02\x02\x46"[..], "TLS"),
+        (b"\x00\x00\x12\x04\x00\x00\x00\x00\x00\x00\x03", "HTTP/2"),
+        (b"\x00\x00\x08\x07\x00\x00\x00\x00\x00", "HTTP/2"),
+        (b"HTTP/1.1 200\x00", "RFC 9112"),
+        (b"SSH-2.0", "not speak HTTP/1.1"),
+        (b"", "not speak HTTP/1.1"),
+    ] {
+        assert!(hint(came).contains(speaks), "{came:?}");
+    }
+}
