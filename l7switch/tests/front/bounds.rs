@@ -124,7 +124,7 @@ async fn requests_wait_in_order_for_a_server_that_is_full() {
 #[tokio::test]
 async fn who_waits_for_too_long_is_told_so() {
     let slow = Slow::start().await;
-    let pool = "max_connections = 1\nqueue = { length = 1, timeout = \"100ms\" }";
+    let pool = "max_connections = 1\nqueue = { length = 1, timeout = \"600ms\" }";
     let switch = start(&simple(&[slow.server.address], "", pool));
     let mut held = ask(&switch, "/held").await;
     until(|| active(&switch) == 1).await;
