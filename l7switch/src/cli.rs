@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use clap_complete::Shell;
 
+use crate::accept::listen::Sharing;
 use crate::exposed::access::Files;
 use crate::kernel::Mode;
 use crate::observe::access_log::Format;
@@ -15,7 +16,8 @@ use crate::observe::access_log::Target;
 
 /// Switches HTTP, HTTPS, TLS and TCP by the rules of a rule file.
 ///
-/// Signals: SIGHUP reloads the rules (a change of the file does too). SIGUSR1 reopens the access log.
+/// Signals: SIGHUP reloads the rules (a change of the file does too). SIGUSR1 reopens the access log. SIGUSR2 starts a successor,
+/// the program as it lies on disk then, which takes over without a gap.
 /// SIGTERM and SIGINT shut down after the requests in progress; a second one shuts down at once.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "l7switch", version)]
@@ -32,6 +34,24 @@ pub struct Cli {
     /// /tmp/l7switch-UID.sock].
     #[arg(long, value_name = "PATH", env = "L7SWITCH_ADMIN")]
     pub admin: Option<PathBuf>,
+
+    /// Take the place of the front that runs behind the admin socket: its listening sockets, what administrators have set, health of
+    /// servers; it ends after its requests in progress. Where none runs, start as usual.
+    #[arg(long, conflicts_with = "demo")]
+    pub take_over: bool,
+
+    /// File that keeps what administrators have set, and health of servers, for the next start [default: none].
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "L7SWITCH_STATE",
+        conflicts_with = "demo"
+    )]
+    pub state: Option<PathBuf>,
+
+    /// Let other processes of the same user listen on the same addresses (SO_REUSEPORT): two containers that overlap.
+    #[arg(long, env = "L7SWITCH_REUSE_PORT")]
+    pub reuse_port: bool,
 
     /// Address on which metrics may be read, by everybody who reaches it or who has the token, with /live and /ready [default: none].
     #[arg(long, value_name = "ADDRESS", env = "L7SWITCH_METRICS")]
@@ -77,7 +97,7 @@ pub struct Cli {
     #[arg(long, value_name = "N", env = "L7SWITCH_THREADS", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
 
-    /// How long requests in progress may continue after SIGTERM.
+    /// How long requests in progress may continue after SIGTERM, or when a successor has taken over.
     #[arg(long, value_name = "TIME", default_value = "30s", env = "L7SWITCH_DRAIN_TIMEOUT", value_parser = humantime::parse_duration)]
     pub drain_timeout: Duration,
 
@@ -121,6 +141,14 @@ impl Cli {
         Files {
             pair: pair.zip(self.metrics_key.clone()),
             token: self.metrics_token.clone(),
+        }
+    }
+
+    /// Whether other processes may listen on the same addresses.
+    pub const fn sharing(&self) -> Sharing {
+        match self.reuse_port {
+            true => Sharing::Shared,
+            false => Sharing::Alone,
         }
     }
 

@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -31,23 +32,47 @@ const BACKLOG: i32 = 4096;
 /// How long accepting rests when the process or system has no room for another connection.
 const REST: Duration = Duration::from_millis(50);
 
+/// Whether other processes of the same user may listen on an address too (socket(7), `SO_REUSEPORT`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// Nobody else may.
+    #[default]
+    Alone,
+    /// Those may that say so too; the kernel shares new connections out among them.
+    Shared,
+}
+
 /// Opens a listening socket. Nagle's algorithm is switched off for all that it accepts: a small write would wait for the
 /// acknowledgement of the one before.
 ///
 /// # Errors
 ///
 /// As the kernel says: the address is in use, is not one of this host, or needs a privilege.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn bind(address: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
         // 0.0.0.0 and [::] are then two addresses, each with its own listener.
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
+    if sharing == Sharing::Shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&address.into())?;
+    adopt(socket.into())
+}
+
+/// Makes a socket that is bound, or listens already, ready to accept.
+///
+/// # Errors
+///
+/// As the kernel says.
+pub fn adopt(socket: OwnedFd) -> io::Result<TcpListener> {
+    let socket = Socket::from(socket);
     socket.set_nonblocking(true)?;
     // Connections inherit it (`tcp_create_openreq_child`), which saves a system call for each.
     socket.set_tcp_nodelay(true)?;
-    socket.bind(&address.into())?;
+    // Again, the backlog is only changed.
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
@@ -64,8 +89,20 @@ pub struct Listener {
     bound: SocketAddr,
     /// The service that the connections are for, which a reload may change.
     service: Arc<ArcSwap<Arc<str>>>,
-    stop: watch::Sender<bool>,
+    socket: Arc<TcpListener>,
+    going: watch::Sender<Going>,
     task: JoinHandle<()>,
+}
+
+/// How an accept loop goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Going {
+    /// It accepts.
+    On,
+    /// It accepts what is in the kernel's queue, and ends.
+    Empty,
+    /// It ends at once: what is in the queue is another process's, which has the same socket.
+    Leave,
 }
 
 impl Listener {
@@ -82,18 +119,20 @@ impl Listener {
     ) -> io::Result<Self> {
         let bound = socket.local_addr()?;
         let service = Arc::new(ArcSwap::from_pointee(Arc::from(service)));
-        let (stop, stopped) = watch::channel(false);
+        let socket = Arc::new(socket);
+        let (going, watch) = watch::channel(Going::On);
         let task = tokio::spawn(accept(
             Arc::clone(core),
-            socket,
+            Arc::clone(&socket),
             Arc::clone(&service),
-            stopped,
+            watch,
         ));
         Ok(Self {
             configured,
             bound,
             service,
-            stop,
+            socket,
+            going,
             task,
         })
     }
@@ -106,6 +145,11 @@ impl Listener {
     /// The address that is bound.
     pub const fn bound(&self) -> SocketAddr {
         self.bound
+    }
+
+    /// The socket.
+    pub const fn socket(&self) -> &Arc<TcpListener> {
+        &self.socket
     }
 
     /// The service.
@@ -122,7 +166,13 @@ impl Listener {
 
     /// Stops accepting: what is in the kernel's queue is accepted first, then the socket is closed.
     pub async fn stop(mut self) {
-        self.stop.send_replace(true);
+        self.going.send_replace(Going::Empty);
+        let _ = (&mut self.task).await;
+    }
+
+    /// Stops accepting at once, and leaves what is in the kernel's queue to another process that has this socket.
+    pub async fn leave(mut self) {
+        self.going.send_replace(Going::Leave);
         let _ = (&mut self.task).await;
     }
 }
@@ -130,23 +180,29 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         // Also where nobody waits for it.
-        self.stop.send_replace(true);
+        self.going.send_if_modified(|going| {
+            let goes_on = *going == Going::On;
+            if goes_on {
+                *going = Going::Empty;
+            }
+            goes_on
+        });
     }
 }
 
 async fn accept(
     core: Arc<Core>,
-    socket: TcpListener,
+    socket: Arc<TcpListener>,
     service: Arc<ArcSwap<Arc<str>>>,
-    mut stopped: watch::Receiver<bool>,
+    mut going: watch::Receiver<Going>,
 ) {
     let mut keeps_syns = false;
     {
-        let mut stop = pin!(stopped.wait_for(|stop| *stop));
+        let mut stop = pin!(going.wait_for(|going| *going != Going::On));
         loop {
             if !keeps_syns && is_refused_in_kernel(&core, &service.load()) {
                 keeps_syns = true;
-                if let Err(error) = saved_syn::keep(&socket) {
+                if let Err(error) = saved_syn::keep(&*socket) {
                     tracing::warn!(%error, "what the kernel wants refused cannot be told apart");
                 }
             }
@@ -167,6 +223,9 @@ async fn accept(
                 None => break,
             }
         }
+    }
+    if *going.borrow() == Going::Leave {
+        return;
     }
     // What clients take for accepted, because the kernel has completed it, must not be reset.
     loop {
@@ -250,7 +309,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_accepted_has_no_nagle() {
         for any in ["127.0.0.1:0", "[::1]:0"] {
-            let listener = bind(any.parse().unwrap()).unwrap();
+            let listener = bind(any.parse().unwrap(), Sharing::Alone).unwrap();
             let address = listener.local_addr().unwrap();
             let _client = tokio::net::TcpStream::connect(address).await.unwrap();
             let (accepted, _) = listener.accept().await.unwrap();
