@@ -18,6 +18,9 @@ use tokio::net::UnixListener;
 use crate::accept::listen;
 use crate::systemd;
 
+/// Connections that may wait at the admin socket.
+const WAITING: i32 = 1024;
+
 /// Why a descriptor is not used.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum NotUsable {
@@ -172,13 +175,15 @@ impl Sockets {
     }
 }
 
-/// The admin socket of the front before, ready to accept.
+/// The admin socket of the front before, ready to accept. Who connects from now on sees this process at the other end (unix(7),
+/// `SO_PEERCRED`: the one that has called listen(2) last).
 ///
 /// # Errors
 ///
 /// As the kernel says.
 pub fn unix(descriptor: OwnedFd) -> io::Result<UnixListener> {
     rustix::io::ioctl_fionbio(descriptor.as_fd(), true)?;
+    rustix::net::listen(&descriptor, WAITING)?;
     UnixListener::from_std(descriptor.into())
 }
 
