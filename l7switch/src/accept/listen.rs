@@ -13,9 +13,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use l7switch_rules::model::Protocol;
 use socket2::Domain;
+use socket2::SockRef;
 use socket2::Socket;
 use socket2::Type;
 use tokio::net::TcpListener;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -227,14 +229,28 @@ async fn accept(
     if *going.borrow() == Going::Leave {
         return;
     }
-    // What clients take for accepted, because the kernel has completed it, must not be reset.
-    loop {
-        let next = tokio::time::timeout(Duration::ZERO, socket.accept()).await;
-        match next {
-            Ok(Ok((stream, peer))) => serve(&core, &service.load(), stream, peer),
-            Ok(Err(_)) | Err(_) => return,
+    // What clients take for accepted, because the kernel has completed it, must not be reset. Others may come to a socket that is
+    // shared for as long as it is open: more than the queue can hold were not in it.
+    for _ in 0..=BACKLOG {
+        match accept_now(&socket) {
+            Ok(Some((stream, peer))) => serve(&core, &service.load(), stream, peer),
+            Ok(None) => return,
+            Err(error) => rest(&error).await,
         }
     }
+}
+
+/// Accepts a connection that is in the kernel's queue. The kernel itself is asked: what tokio knows of the socket is as old as its last
+/// look.
+fn accept_now(socket: &TcpListener) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+    let (accepted, peer) = match SockRef::from(socket).accept() {
+        Ok(accepted) => accepted,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let peer = peer.as_socket().ok_or(io::ErrorKind::InvalidData)?;
+    accepted.set_nonblocking(true)?;
+    Ok(Some((TcpStream::from_std(accepted.into())?, peer)))
 }
 
 /// Waits where waiting helps: a process without free descriptors would spin.
@@ -269,7 +285,7 @@ fn full(core: &Core, service: &str) -> Option<impl Future<Output = ()> + use<>> 
     Some(async move { stats.below(limit).await })
 }
 
-fn serve(core: &Arc<Core>, service: &Arc<str>, stream: tokio::net::TcpStream, peer: SocketAddr) {
+fn serve(core: &Arc<Core>, service: &Arc<str>, stream: TcpStream, peer: SocketAddr) {
     let generation = core.active.load();
     let Some((_, model, state)) = generation.service(service) else {
         // The service was taken away between two looks.
@@ -306,12 +322,38 @@ fn serve(core: &Arc<Core>, service: &Arc<str>, stream: tokio::net::TcpStream, pe
 mod tests {
     use super::*;
 
+    /// Nothing is awaited: tokio does not know of the connections yet.
+    #[tokio::test]
+    async fn what_is_in_the_queue_is_accepted_at_once() {
+        let listener = bind("127.0.0.1:0".parse().unwrap(), Sharing::Alone).unwrap();
+        let address = listener.local_addr().unwrap();
+        assert!(accept_now(&listener).unwrap().is_none());
+        let clients = [(); 3].map(|()| std::net::TcpStream::connect(address).unwrap());
+        for client in &clients {
+            let (_, peer) = accept_now(&listener).unwrap().unwrap();
+            assert_eq!(peer, client.local_addr().unwrap());
+        }
+        assert!(accept_now(&listener).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn addresses_are_shared_where_both_say_so() {
+        let first = bind("127.0.0.1:0".parse().unwrap(), Sharing::Shared).unwrap();
+        let address = first.local_addr().unwrap();
+        assert!(bind(address, Sharing::Alone).is_err());
+        let second = bind(address, Sharing::Shared).unwrap();
+        drop((first, second));
+        let alone = bind(address, Sharing::Alone).unwrap();
+        assert!(bind(address, Sharing::Shared).is_err());
+        drop(alone);
+    }
+
     #[tokio::test]
     async fn what_is_accepted_has_no_nagle() {
         for any in ["127.0.0.1:0", "[::1]:0"] {
             let listener = bind(any.parse().unwrap(), Sharing::Alone).unwrap();
             let address = listener.local_addr().unwrap();
-            let _client = tokio::net::TcpStream::connect(address).await.unwrap();
+            let _client = TcpStream::connect(address).await.unwrap();
             let (accepted, _) = listener.accept().await.unwrap();
             assert!(accepted.nodelay().unwrap(), "{any}");
         }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::support::certs::Authority;
 use crate::support::certs::entry;
 use crate::support::counting;
+use crate::support::free_port;
 use crate::support::nginx::Nginx;
 use crate::support::pattern;
 use crate::support::python::Echo;
@@ -18,6 +19,7 @@ use crate::support::python::Python;
 use crate::support::raw::Raw;
 use crate::support::switch::Switch;
 use crate::support::switch::list;
+use crate::support::switch::simple;
 use crate::support::tls_h2;
 use crate::support::websocket::WebSocket;
 
@@ -45,15 +47,15 @@ const LARGE: Size = Size {
     mebibytes: 1024,
 };
 
-#[test]
-fn twenty_take_overs_under_load() {
-    run(&SMALL);
-}
+/// `make test-upgrade` has this in its environment.
+const ALL: &str = "L7_TAKE_OVERS";
 
 #[test]
-#[ignore = "takes minutes: make test-upgrade"]
-fn a_hundred_take_overs_under_load() {
-    run(&LARGE);
+fn take_overs_under_load() {
+    run(match std::env::var_os(ALL) {
+        Some(_) => &LARGE,
+        None => &SMALL,
+    });
 }
 
 fn rules(authority: &Authority, nginx: &Nginx, python: &Python) -> String {
@@ -186,4 +188,34 @@ fn upload(address: SocketAddr, mebibytes: usize, may_end: Arc<AtomicBool>) -> Jo
         let echo = Echo::parse(&response.body);
         assert_eq!(echo.length, u64::try_from(length).unwrap());
     })
+}
+
+/// Two containers that overlap: each has a socket of its own for the same address.
+#[test]
+fn two_switches_share_an_address() {
+    let servers = ["old", "new"].map(Nginx::start);
+    let address = free_port(crate::support::LOCALHOST);
+    let start = |server: &Nginx| {
+        let rules = simple(&[server.address], "", "").replace("127.0.0.1:0", &address.to_string());
+        Switch::start_with(&rules, &["--reuse-port"])
+    };
+    let mut old = start(&servers[0]);
+    let clients = counting::Clients::start(2, address, "/name");
+    let _new = start(&servers[1]);
+    // The kernel shares them out by the clients' ports.
+    let mut seen = Vec::new();
+    crate::support::until("both have got connections", || {
+        clients.go_on(20);
+        seen.extend(clients.take().servers().into_iter().map(str::to_owned));
+        ["old", "new"]
+            .iter()
+            .all(|name| seen.iter().any(|seen| seen == name))
+    });
+    old.signal("TERM");
+    assert_eq!(old.wait().code(), Some(0));
+    clients.take();
+    clients.go_on(200);
+    let tally = clients.stop();
+    assert_eq!(tally.servers(), ["new"]);
+    assert!(tally.bad().is_empty(), "{:#?}", tally.bad());
 }

@@ -4,6 +4,7 @@
 mod fake;
 mod names;
 mod slow;
+mod take_over;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
