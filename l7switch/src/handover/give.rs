@@ -83,16 +83,19 @@ pub(crate) fn begin(
     mut request: Request<Incoming>,
 ) -> Result<Answer, NoPlace> {
     let place = switch.place();
+    let pid = peer.and_then(|peer| peer.pid());
+    let pid = pid.and_then(|pid| u32::try_from(pid).ok());
+    let pid = pid.unwrap_or_default();
     let refuse = |status, why: String| {
-        place.refuse();
-        tracing::warn!("a take-over is refused: {why}");
+        place.refuse(pid);
+        tracing::warn!(successor = pid, "a take-over is refused: {why}");
         Err(NoPlace(status, why))
     };
     let own = rustix::process::geteuid().as_raw();
-    let Some(peer) = peer.filter(|peer| [0, own].contains(&peer.uid())) else {
+    if !peer.is_some_and(|peer| [0, own].contains(&peer.uid())) {
         let why = format!("only root and the user {own} may take the place of this front");
         return refuse(StatusCode::FORBIDDEN, why);
-    };
+    }
     let wanted = request.headers().get(header::UPGRADE);
     if wanted.is_none_or(|wanted| wanted.as_bytes() != PROTOCOL.as_bytes()) {
         let wanted = wanted.map_or_else(
@@ -112,11 +115,10 @@ pub(crate) fn begin(
         let why = "another successor is taking the place of this front".to_owned();
         return refuse(StatusCode::CONFLICT, why);
     };
-    let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok());
     let giving = Giving {
         switch: Arc::clone(switch),
         admin: Arc::clone(admin),
-        pid: pid.unwrap_or_default(),
+        pid,
         _one: one,
     };
     tokio::spawn(giving.run(hyper::upgrade::on(&mut request)));
@@ -161,7 +163,7 @@ impl Giving {
         };
         if let Err(why) = outcome {
             let why = why.to_string();
-            self.switch.use_kernel_again();
+            self.switch.use_kernel_again().await;
             place.fail(self.pid, &why);
             let refused = Given::Refused { why };
             // Most often it is gone.
@@ -194,8 +196,8 @@ impl Giving {
         }
         switch.let_go_of_kernel().await;
         let _changes = switch.place().changes.write().await;
-        let state = switch.state();
         let thanks = async {
+            let state = say_servers(switch, wire).await?;
             say(wire, &Given::Yours { state }, &[]).await?;
             hear(wire).await
         };
@@ -232,17 +234,7 @@ impl Giving {
         let sockets = vec![Socket::Admin];
         say(wire, &Given::Sockets { sockets }, &[self.admin.as_fd()]).await?;
         say(wire, &Given::Secrets(crate::secrets::own().clone()), &[]).await?;
-        let mut state = switch.state();
-        let mut servers = std::mem::take(&mut state.servers);
-        while servers.len() > SERVERS {
-            let rest = servers.split_off(SERVERS);
-            let part = State {
-                servers: std::mem::replace(&mut servers, rest),
-                ..State::default()
-            };
-            say_state(switch, wire, part).await?;
-        }
-        state.servers = servers;
+        let state = say_servers(switch, wire).await?;
         say_state(switch, wire, state).await?;
         let generation = switch.generation();
         for tickets in state::tickets(&generation) {
@@ -253,6 +245,20 @@ impl Giving {
         }
         say(wire, &Given::End, &[]).await
     }
+}
+
+/// Says all of how servers and services stand, but for what the last frame can carry; gives that.
+async fn say_servers(switch: &Switch, wire: &Wire) -> Result<State, Failure> {
+    let mut state = switch.state();
+    while state.servers.len() > SERVERS {
+        let rest = state.servers.split_off(SERVERS);
+        let part = State {
+            servers: std::mem::replace(&mut state.servers, rest),
+            ..State::default()
+        };
+        say_state(switch, wire, part).await?;
+    }
+    Ok(state)
 }
 
 async fn say_state(switch: &Switch, wire: &Wire, state: State) -> Result<(), Failure> {

@@ -11,7 +11,7 @@
 //! | successor | `kernel` | it wants to load its rules into the module |
 //! | front | `kernel` | it has let go of the module |
 //! | successor | `ready` | it accepts |
-//! | front | `yours` | servers and services as they stand now |
+//! | front | `state`, `yours` | servers and services as they stand now |
 //! | successor | `thanks` | it has them |
 //! | front | `done` | it accepts no more |
 //! | successor | `failed` | it does not start, and says why |
@@ -68,8 +68,8 @@ pub struct Place {
     taken: AtomicU64,
     failed: AtomicU64,
     refused: AtomicU64,
-    /// Process of the successor that failed last.
-    failed_last: AtomicU32,
+    /// Process of the successor that failed last, or was not let in.
+    noted: AtomicU32,
 }
 
 impl Default for Place {
@@ -83,7 +83,7 @@ impl Default for Place {
             taken: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            failed_last: AtomicU32::new(0),
+            noted: AtomicU32::new(0),
         }
     }
 }
@@ -144,14 +144,15 @@ impl Place {
     }
 
     /// Takes note of a successor that was not let in.
-    fn refuse(&self) {
+    fn refuse(&self, pid: u32) {
         self.refused.fetch_add(1, Relaxed);
+        self.noted.store(pid, Relaxed);
     }
 
     /// Takes note of a successor that has failed, and says so.
     fn fail(&self, pid: u32, why: &str) {
         self.failed.fetch_add(1, Relaxed);
-        self.failed_last.store(pid, Relaxed);
+        self.noted.store(pid, Relaxed);
         tracing::warn!(
             successor = pid,
             "the successor has failed, this front goes on: {why}"
@@ -160,7 +161,7 @@ impl Place {
 
     /// The same of a process that has ended, unless it was said of it already.
     fn ended(&self, pid: u32, why: &str) {
-        if self.failed_last.load(Relaxed) != pid && self.given_to() != Some(pid) {
+        if self.noted.load(Relaxed) != pid && self.given_to() != Some(pid) {
             self.fail(pid, why);
         }
     }

@@ -87,6 +87,12 @@ impl State {
             .collect()
     }
 
+    /// Adds another part of it.
+    pub fn join(&mut self, mut part: Self) {
+        self.servers.append(&mut part.servers);
+        self.maintenance.append(&mut part.maintenance);
+    }
+
     /// Without what means nothing to a process that starts later.
     #[must_use]
     pub fn lasting(self) -> Self {

@@ -202,9 +202,8 @@ impl Predecessor {
                         tracing::debug!("this process has secrets of its own already");
                     }
                 }
-                Given::State { mut state, counts } => {
-                    legacy.state.servers.append(&mut state.servers);
-                    legacy.state.maintenance.append(&mut state.maintenance);
+                Given::State { state, counts } => {
+                    legacy.state.join(state);
                     legacy.counts = counts;
                 }
                 Given::Tickets(tickets) => legacy.tickets.push(tickets),
@@ -239,11 +238,20 @@ impl Predecessor {
     /// It keeps its place; see [`TakeError`].
     pub async fn ready(&self) -> Result<Option<State>, TakeError> {
         self.say(&Asked::Ready).await?;
-        match self.hear(Instant::now() + PATIENCE).await? {
-            Some((Given::Yours { state }, _)) => Ok(Some(state)),
-            None => Ok(None),
-            Some((other, _)) => Err(unexpected(&other)),
+        let mut last = State::default();
+        let deadline = Instant::now() + PATIENCE;
+        for _ in 0..FRAMES {
+            match self.hear(deadline).await? {
+                Some((Given::State { state, .. }, _)) => last.join(state),
+                Some((Given::Yours { state }, _)) => {
+                    last.join(state);
+                    return Ok(Some(last));
+                }
+                None => return Ok(None),
+                Some((other, _)) => return Err(unexpected(&other)),
+            }
         }
+        Err(TakeError::Broken("it does not come to an end".to_owned()))
     }
 
     /// Says that this process has its place, and waits until it accepts no more.

@@ -182,8 +182,10 @@ impl Kernel {
     }
 
     /// Takes the module again: the rules in force are loaded soon.
-    pub fn take_again(&self) {
-        self.shared.take_again();
+    pub async fn take_again(&self) {
+        let shared = Arc::clone(&self.shared);
+        // It fails where the runtime ends.
+        let _ = tokio::task::spawn_blocking(move || shared.take_again()).await;
         self.wake();
     }
 

@@ -110,9 +110,9 @@ impl Switch {
     }
 
     /// Loads the rules into the kernel module again, if it was let go.
-    pub fn use_kernel_again(&self) {
+    pub async fn use_kernel_again(&self) {
         if let Some(kernel) = self.kernel.get() {
-            kernel.take_again();
+            kernel.take_again().await;
         }
     }
 

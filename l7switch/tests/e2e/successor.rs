@@ -364,3 +364,73 @@ fn connections_drain_in_order_and_ready_says_so() {
         200
     );
 }
+
+/// Only root can be another user.
+#[test]
+fn another_user_does_not_get_the_place() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    use std::os::unix::fs::PermissionsExt;
+    let python = Python::start("python");
+    let switch = Switch::start(&simple(&[python.address], "", ""));
+    let open = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(switch.folder(), 0o755);
+    open(&switch.folder().join("admin"), 0o666);
+    let socket = switch.folder().join("admin").display().to_string();
+    let arguments = [
+        "--reuid=65534",
+        "--clear-groups",
+        "curl",
+        "-sS",
+        "-X",
+        "POST",
+        "--unix-socket",
+        &socket,
+        "-H",
+        "Connection: upgrade",
+        "-H",
+        "Upgrade: l7switch-takeover/1",
+        "http://switch/v1/take-over",
+    ];
+    let answer = run("setpriv", "util-linux", arguments);
+    assert!(answer.contains("only root and the user 0 may"), "{answer}");
+    let counts = switch.status().take_overs;
+    assert_eq!((counts.taken, counts.failed, counts.refused), (0, 0, 1));
+}
+
+/// The second is refused, and that is no failure.
+#[test]
+fn two_successors_at_a_time() {
+    let python = Python::start("python");
+    let mut switch = Switch::start(&simple(&[python.address], "", ""));
+    for _ in 0..5 {
+        let mut others = [(); 4].map(|()| switch.another(&["--take-over"]));
+        let before = switch.id();
+        until("the front has been replaced", || switch.has_ended());
+        let mut alive = Vec::new();
+        for other in &mut others {
+            // Either it was let in, first or as the successor of the first, or it has ended.
+            if other.try_line("l7switch: ready").is_some() && other.has_ended().is_none() {
+                alive.push(other.id());
+            }
+        }
+        until("one is left", || {
+            alive.retain(|pid| {
+                others
+                    .iter_mut()
+                    .any(|o| o.id() == *pid && o.has_ended().is_none())
+            });
+            alive.len() == 1
+        });
+        let status = switch.status();
+        assert_eq!(vec![status.pid], alive);
+        assert_ne!(status.pid, before);
+        assert_eq!(status.take_overs.failed, 0, "{}", switch.log());
+        curl().ok(&(switch.url("web") + "/echo"));
+        let last = others.into_iter().find(|other| other.id() == status.pid);
+        switch.becomes(last.unwrap());
+    }
+}

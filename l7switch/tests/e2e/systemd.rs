@@ -3,12 +3,15 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
+use std::process::Stdio;
 use std::sync::Mutex;
+use std::time::Duration;
 use std::time::Instant;
 
 use tempfile::TempDir;
 
 use crate::support::LOCALHOST;
+use crate::support::PATIENCE;
 use crate::support::counting::Clients;
 use crate::support::curl::curl;
 use crate::support::free_port;
@@ -64,17 +67,22 @@ impl Managed {
     /// Waits for a line with this text behind so many lines; gives its number and itself.
     #[track_caller]
     fn line(&self, after: usize, text: &str) -> (usize, String) {
-        let mut found = None;
-        until(text, || {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
             let mut lines = self.lines.lock().unwrap();
             lines.extend(self.process.lines_so_far());
             let mut new = lines.iter().enumerate().skip(after);
-            found = new
-                .find(|(_, line)| line.contains(text))
-                .map(|(number, line)| (number + 1, line.clone()));
-            found.is_some()
-        });
-        found.unwrap()
+            if let Some((number, line)) = new.find(|(_, line)| line.contains(text)) {
+                return (number + 1, line.clone());
+            }
+            assert!(
+                Instant::now() < deadline,
+                "no `{text}` behind {after} of {lines:#?}\n{}",
+                self.log()
+            );
+            drop(lines);
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     fn count(&self) -> usize {
@@ -208,8 +216,13 @@ fn a_front_that_is_killed_while_its_successor_starts_refuses_nobody() {
     for wait in [0, 2, 5, 8, 12, 20] {
         let pid = managed.pid();
         signal("USR2", pid);
-        std::thread::sleep(std::time::Duration::from_millis(wait));
-        signal("KILL", pid);
+        std::thread::sleep(Duration::from_millis(wait));
+        // It may have ended.
+        let kill = ["-KILL", &pid.to_string()];
+        let _ = program("kill", "procps")
+            .args(kill)
+            .stderr(Stdio::null())
+            .status();
         clients.go_on(20);
         until("one of the others has the place", || {
             let answer = curl()

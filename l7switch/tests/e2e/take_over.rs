@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use std::time::Instant;
 
 use crate::support::certs::Authority;
 use crate::support::certs::entry;
@@ -14,6 +15,7 @@ use crate::support::counting;
 use crate::support::free_port;
 use crate::support::nginx::Nginx;
 use crate::support::pattern;
+use crate::support::process::run as run_program;
 use crate::support::python::Echo;
 use crate::support::python::Python;
 use crate::support::raw::Raw;
@@ -32,12 +34,15 @@ struct Size {
     websockets: usize,
     /// Of the upload and of the download, MiB.
     mebibytes: usize,
+    /// How long wrk and h2load ask beside, if they do.
+    seconds: Option<u64>,
 }
 
 const SMALL: Size = Size {
     take_overs: 20,
     websockets: 5,
     mebibytes: 100,
+    seconds: None,
 };
 
 /// The longer proof of `make test-upgrade`.
@@ -45,6 +50,7 @@ const LARGE: Size = Size {
     take_overs: 100,
     websockets: 200,
     mebibytes: 1024,
+    seconds: Some(60),
 };
 
 /// `make test-upgrade` has this in its environment.
@@ -83,13 +89,16 @@ fn run(size: &Size) {
     let rules = rules(&authority, &nginx, &python);
     let mut switch = Switch::start_with(&rules, &["--drain-timeout", "600s"]);
     let (web, safe) = (switch.address("web"), switch.address("safe"));
+    let programs = size.seconds.map(|seconds| programs(web, safe, seconds));
     let in_time = Arc::<AtomicBool>::default();
     let download = download(web, size.mebibytes, Arc::clone(&in_time));
     let upload = upload(web, size.mebibytes, Arc::clone(&in_time));
     let mut sockets: Vec<WebSocket> = (0..size.websockets).map(|_| WebSocket::open(web)).collect();
     let http1 = counting::Clients::start(4, web, "/name");
     let http2 = tls_h2::Clients::start(2, safe, "safe.example", "/name", &authority.file());
-    for number in 0..size.take_overs {
+    let began = Instant::now();
+    let (mut number, seconds) = (0, Duration::from_secs(size.seconds.unwrap_or(0)));
+    while number < size.take_overs || began.elapsed() < seconds {
         let before = http2.answers();
         switch.take_over();
         http1.go_on(20);
@@ -99,20 +108,24 @@ fn run(size: &Size) {
         for socket in &mut sockets {
             socket.say();
         }
-        assert_eq!(
-            switch.status().take_overs.taken,
-            u64::try_from(number + 1).unwrap()
-        );
+        number += 1;
+        let taken = switch.status().take_overs.taken;
+        assert_eq!(taken, u64::try_from(number).unwrap());
+    }
+    for program in programs.into_iter().flatten() {
+        program.join().unwrap();
     }
     let tally = http1.stop();
     assert!(tally.bad().is_empty(), "{:#?}", tally.bad());
     let (failures, answers, connections) = http2.stop();
     assert!(failures.is_empty(), "{failures:#?}");
-    // Whatever a server was asked has been answered.
-    let all = tally.answers.values().sum::<u64>() + answers;
-    let asked = || u64::try_from(nginx.requests().len()).unwrap();
-    crate::support::until("nginx has logged all", || asked() >= all);
-    assert_eq!(asked(), all);
+    // Whatever a server was asked has been answered; what wrk breaks off at its end has not.
+    if size.seconds.is_none() {
+        let all = tally.answers.values().sum::<u64>() + answers;
+        let asked = || u64::try_from(nginx.requests().len()).unwrap();
+        crate::support::until("nginx has logged all", || asked() >= all);
+        assert_eq!(asked(), all);
+    }
     // Each was told to go by each front before.
     assert!(connections > u64::try_from(size.take_overs).unwrap());
     in_time.store(true, SeqCst);
@@ -131,6 +144,31 @@ fn run(size: &Size) {
     switch.signal("TERM");
     assert_eq!(switch.wait().code(), Some(0));
     assert!(!switch.folder().join("admin").exists());
+}
+
+/// wrk, and h2load over TLS, for so many seconds; they fail the test where anything fails. h2load speaks HTTP/1.1: it takes a GOAWAY
+/// for an error.
+fn programs(web: SocketAddr, safe: SocketAddr, seconds: u64) -> [JoinHandle<()>; 2] {
+    let wrk = std::thread::spawn(move || {
+        let (time, url) = (format!("-d{seconds}s"), format!("http://{web}/name"));
+        let out = run_program("wrk", "wrk", ["-t1", "-c16", &time, &url]);
+        // Both lines are there only if there is something to tell.
+        assert!(!out.contains("Socket errors"), "{out}");
+        assert!(!out.contains("Non-2xx"), "{out}");
+        println!("{out}");
+    });
+    let h2load = std::thread::spawn(move || {
+        let began = Instant::now();
+        let url = format!("https://{safe}/name");
+        let mut requests = 0;
+        while began.elapsed() < Duration::from_secs(seconds) {
+            let (good, bad) = counting::h2load(&["--h1", "-c8"], 4000, &url);
+            assert_eq!(bad, 0);
+            requests += good;
+        }
+        println!("h2load: {requests} requests");
+    });
+    [wrk, h2load]
 }
 
 /// A part at a time, and the rest at once when it may.
@@ -213,6 +251,8 @@ fn two_switches_share_an_address() {
     });
     old.signal("TERM");
     assert_eq!(old.wait().code(), Some(0));
+    // A request on a connection that was idle can meet its end.
+    clients.go_on(20);
     clients.take();
     clients.go_on(200);
     let tally = clients.stop();

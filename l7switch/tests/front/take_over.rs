@@ -338,3 +338,43 @@ async fn a_stranger_behind_the_socket_is_not_believed() {
     drop(socket);
     assert!(take::ask(&path).await.unwrap().is_none(), "it is dead");
 }
+
+/// More than a frame can carry: each part comes.
+#[tokio::test]
+async fn thousands_of_servers_go_over() {
+    let servers: Vec<String> = (0..9_000)
+        .map(|number| format!("\"10.1.{}.{}:80\"", number / 250, number % 250 + 1))
+        .collect();
+    let rules = format!(
+        "[service.web]\nlisten = \"127.0.0.1:1\"\n[[service.web.route]]\npool = \"main\"\n\
+         [pool.main]\nservers = [{}]\n",
+        servers.join(", ")
+    );
+    let switch = start(&rules);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin");
+    let _admin = Admin::start(Arc::clone(&switch), &path).await.unwrap();
+    let all = |switch: &Switch| {
+        switch.generation().pools[0]
+            .servers()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    for (number, server) in all(&switch).into_iter().enumerate() {
+        server.set_admin_weight(u32::try_from(number % 100).ok());
+    }
+    let (predecessor, mut legacy) = soon(take::ask(&path)).await.unwrap().unwrap();
+    let rules = load(&rules);
+    let options = Options::default();
+    let successor = Switch::start_after(rules, None, &options, &mut legacy)
+        .await
+        .unwrap();
+    all(&switch)[8_999].set_draining(true);
+    let last = soon(predecessor.ready()).await.unwrap().unwrap();
+    successor.remember(last).await;
+    soon(predecessor.thank()).await.unwrap();
+    for (old, new) in all(&switch).iter().zip(all(&successor)) {
+        assert_eq!(old.standing(), new.standing(), "{}", new.address());
+    }
+    assert_eq!(all(&successor)[8_998].standing().weight, 98);
+}

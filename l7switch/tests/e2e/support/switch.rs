@@ -109,6 +109,11 @@ impl Switch {
         if successor.try_line("l7switch: ready").is_none() {
             panic!("the successor does not start:\n{}", self.log());
         }
+        self.becomes(successor);
+    }
+
+    /// Another process has taken its place.
+    pub(crate) fn becomes(&mut self, successor: Process) {
         self.before
             .push(std::mem::replace(&mut self.process, successor));
     }
