@@ -273,7 +273,15 @@ fn by_signal_the_front_starts_what_lies_on_disk() {
     let python = Python::start("python");
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("l7switch");
-    std::fs::copy(env!("CARGO_BIN_EXE_l7switch"), &program).unwrap();
+    // By a program: a child that another test starts meanwhile must not have it open for writing, which would make it busy.
+    let copy = |to: &Path| {
+        drop(run(
+            "cp",
+            "coreutils",
+            [Path::new(env!("CARGO_BIN_EXE_l7switch")), to],
+        ))
+    };
+    copy(&program);
     let address = free_port(crate::support::LOCALHOST);
     let rules = simple(&[python.address], "", "").replace("127.0.0.1:0", &address.to_string());
     std::fs::write(folder.path().join("rules.toml"), rules).unwrap();
@@ -290,7 +298,7 @@ fn by_signal_the_front_starts_what_lies_on_disk() {
     assert_eq!(whoever.pid(), Some(first.id()));
     let old = std::fs::metadata(&program).unwrap();
     let new = folder.path().join("new");
-    std::fs::copy(env!("CARGO_BIN_EXE_l7switch"), &new).unwrap();
+    copy(&new);
     std::fs::rename(&new, &program).unwrap();
     first.signal("USR2");
     assert_eq!(first.wait().code(), Some(0));

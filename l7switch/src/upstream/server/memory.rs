@@ -184,7 +184,6 @@ mod tests {
         let passive = Passive {
             failures: 1,
             eject: Duration::from_secs(10),
-            ..Passive::default()
         };
         old.failed(&passive, || true);
         tokio::time::sleep(Duration::from_secs(4)).await;

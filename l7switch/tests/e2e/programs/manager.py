@@ -35,7 +35,9 @@ class Manager:
         say("start", pid, len(self.store))
 
     def become(self):
-        """What the child does: the descriptors of the store from 3 on, and the environment that tells of them."""
+        """What the child does: the descriptors of the store from 3 on, and the environment that tells of them. What it prints goes to
+        standard error, as the lines of the manager are read."""
+        os.dup2(2, 1)
         high = [os.dup2(fd, 200 + number) for number, (_, fd) in enumerate(self.store)]
         for number, fd in enumerate(high):
             os.dup2(fd, FIRST + number, inheritable=True)
