@@ -109,16 +109,13 @@ impl<C: Connect> Keeper<C> {
         }
     }
 
-    /// Lets go of the module: nothing more is done before [`Self::take_again`].
-    pub fn let_go(&mut self) {
-        self.forget();
-        self.connection = None;
-        self.has_let_go = true;
-    }
-
-    /// Takes the module again. What another process has loaded meanwhile is replaced.
-    pub const fn take_again(&mut self) {
-        self.has_let_go = false;
+    /// Lets go of the module, which is another process's then; or takes it again, and replaces what that has loaded.
+    pub fn let_go(&mut self, lets_go: bool) {
+        if lets_go {
+            self.forget();
+            self.connection = None;
+        }
+        self.has_let_go = lets_go;
     }
 
     /// Does what is missing. `look`: also asks whether the module and its table are still there, of which no event

@@ -77,8 +77,7 @@ trait Steps: Debug + Send + Sync {
     /// Gives how many connections there have been.
     fn step(&self, generation: &Generation, look: bool) -> u64;
     fn readiness(&self) -> Option<OwnedFd>;
-    fn let_go(&self);
-    fn take_again(&self);
+    fn let_go(&self, lets_go: bool);
 }
 
 #[derive(Debug)]
@@ -111,14 +110,9 @@ impl<C: Connect> Steps for Shared<C> {
         keeper.module()?.readiness()
     }
 
-    fn let_go(&self) {
+    fn let_go(&self, lets_go: bool) {
         let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
-        keeper.let_go();
-    }
-
-    fn take_again(&self) {
-        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
-        keeper.take_again();
+        keeper.let_go(lets_go);
     }
 }
 
@@ -178,14 +172,14 @@ impl Kernel {
     pub async fn let_go(&self) {
         let shared = Arc::clone(&self.shared);
         // It fails where the runtime ends.
-        let _ = tokio::task::spawn_blocking(move || shared.let_go()).await;
+        let _ = tokio::task::spawn_blocking(move || shared.let_go(true)).await;
     }
 
     /// Takes the module again: the rules in force are loaded soon.
     pub async fn take_again(&self) {
         let shared = Arc::clone(&self.shared);
         // It fails where the runtime ends.
-        let _ = tokio::task::spawn_blocking(move || shared.take_again()).await;
+        let _ = tokio::task::spawn_blocking(move || shared.let_go(false)).await;
         self.wake();
     }
 
