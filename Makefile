@@ -8,7 +8,7 @@ DENY = $(CACHE)/tools/bin/cargo-deny
 RIG = cargo run --quiet --locked --package l7switch-qemu-tests --
 BENCH = cargo run --quiet --locked --package l7switch-bench --
 
-.PHONY: run test build needs style format lint doc deny no-panic module check-module unit test-debug-kernel test-servers test-grpc \
+.PHONY: run test build needs style format lint doc deny no-panic module check-module unit test-debug-kernel test-servers test-grpc test-upgrade \
 	test-crossing test-programs test-mutations segments bench-rules bench-gate bench bench-full bench-host bench-locks \
 	bench-memory profile fuzz install
 
@@ -70,6 +70,10 @@ bench-rules: needs
 SECONDS = 600
 segments: needs
 	L7_SEGMENTS_SECONDS=$(SECONDS) cargo test --locked --release --package l7switch --test front segments -- --nocapture
+
+# The front's place taken over a hundred times under load: uploads, downloads, WebSockets, HTTP/2; then by h2load and wrk.
+test-upgrade: needs
+	L7_TAKE_OVERS=1 cargo test --locked --release --package l7switch --test e2e take_over -- --nocapture
 
 # Real HTTP servers direct and through the switch: the answers are the same. It writes docs/servers.md.
 test-servers:

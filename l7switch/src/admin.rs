@@ -4,11 +4,10 @@
 use std::convert::Infallible;
 use std::fs::Permissions;
 use std::io;
-use std::net::IpAddr;
-use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -19,32 +18,28 @@ use http::Request;
 use http::Response;
 use http::StatusCode;
 use http::header;
-use http_body_util::BodyExt;
 use http_body_util::Full;
-use http_body_util::Limited;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
-use ipnet::IpNet;
 use l7switch_admin_api::Failure;
 use l7switch_admin_api::Maintenance;
 use l7switch_admin_api::Reloaded;
-use l7switch_admin_api::ServerChange;
 use l7switch_admin_api::ServerStatus;
 use l7switch_admin_api::Servers;
-use l7switch_admin_api::ServiceChange;
 use l7switch_admin_api::ServiceStatus;
 use l7switch_admin_api::Status;
-use l7switch_admin_api::WantedState;
-use l7switch_rules::model;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
+use tokio::net::unix::UCred;
 
 use crate::accept::listen;
+use crate::handover::give;
+use crate::handover::give::NoPlace;
+use crate::handover::state::told_of;
 use crate::kernel::metrics as kernel_metrics;
 use crate::kernel::numbers;
 use crate::net::shown::Shown;
@@ -55,20 +50,29 @@ use crate::ruleset::times;
 use crate::switch::SetError;
 use crate::switch::Switch;
 
-/// Longest content of a request.
-const CONTENT_MAX: usize = 64 * 1024;
+mod change;
 
-/// The admin socket. Dropped, it is removed.
+use self::change::change;
+use self::change::change_service;
+use self::change::percent_decoded;
+
+/// A service that is not closed for maintenance.
+const OPEN: Maintenance = Maintenance::Closed(false);
+
+/// The admin socket. Dropped, it is removed, unless another process has it.
 #[derive(Debug)]
 pub struct Admin {
     path: PathBuf,
+    switch: Arc<Switch>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Drop for Admin {
     fn drop(&mut self) {
         self.task.abort();
-        let _ = std::fs::remove_file(&self.path);
+        if self.switch.place().given_to().is_none() {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -96,11 +100,17 @@ impl Admin {
             let _ = std::fs::remove_file(&hidden);
             return Err(error);
         }
-        let task = tokio::spawn(accept(switch, socket));
-        Ok(Self {
+        Ok(Self::start_with(switch, path, socket))
+    }
+
+    /// Goes on with the socket of another process, which is at this path.
+    pub fn start_with(switch: Arc<Switch>, path: &Path, socket: UnixListener) -> Self {
+        let task = tokio::spawn(accept(Arc::clone(&switch), Arc::new(socket)));
+        Self {
             path: path.to_owned(),
+            switch,
             task,
-        })
+        }
     }
 
     /// Where the socket is.
@@ -109,16 +119,28 @@ impl Admin {
     }
 }
 
-async fn accept(switch: Arc<Switch>, socket: UnixListener) {
+async fn accept(switch: Arc<Switch>, socket: Arc<UnixListener>) {
+    let mut given = pin!(switch.place().given());
     loop {
-        match socket.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            // What waits in the kernel is the successor's.
+            _ = &mut given => return,
+            accepted = socket.accept() => accepted,
+        };
+        match accepted {
             Ok((stream, _)) => {
-                let switch = Arc::clone(&switch);
+                let caller = Caller {
+                    switch: Arc::clone(&switch),
+                    socket: Arc::clone(&socket),
+                    peer: stream.peer_cred().ok(),
+                };
                 tokio::spawn(async move {
-                    let handler = service_fn(move |request| serve(Arc::clone(&switch), request));
+                    let handler = service_fn(move |request| serve(caller.clone(), request));
                     let result = http1::Builder::new()
                         .timer(TokioTimer::new())
                         .serve_connection(TokioIo::new(stream), handler)
+                        .with_upgrades()
                         .await;
                     if let Err(error) = result {
                         tracing::debug!(%error, "admin connection");
@@ -128,6 +150,14 @@ async fn accept(switch: Arc<Switch>, socket: UnixListener) {
             Err(error) => listen::rest(&error).await,
         }
     }
+}
+
+/// Who asks, and of what.
+#[derive(Clone)]
+struct Caller {
+    switch: Arc<Switch>,
+    socket: Arc<UnixListener>,
+    peer: Option<UCred>,
 }
 
 pub(crate) type Answer = Response<Full<Bytes>>;
@@ -156,8 +186,8 @@ impl Problem {
     }
 }
 
-async fn serve(switch: Arc<Switch>, request: Request<Incoming>) -> Result<Answer, Infallible> {
-    Ok(match dispatch(&switch, request).await {
+async fn serve(caller: Caller, request: Request<Incoming>) -> Result<Answer, Infallible> {
+    Ok(match dispatch(&caller, request).await {
         Ok(answer) => answer,
         Err(Problem(status, failure)) => json(status, &*failure),
     })
@@ -182,13 +212,14 @@ pub(crate) fn answer(
     response
 }
 
-async fn dispatch(switch: &Arc<Switch>, request: Request<Incoming>) -> Result<Answer, Problem> {
+async fn dispatch(caller: &Caller, request: Request<Incoming>) -> Result<Answer, Problem> {
+    let switch = &caller.switch;
     let path = request.uri().path().to_owned();
     let segments: Vec<String> = path.split('/').skip(1).map(percent_decoded).collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let (allowed, known) = match segments.as_slice() {
         ["v1", "status" | "servers"] | ["metrics"] => (Method::GET, true),
-        ["v1", "reload"] => (Method::POST, true),
+        ["v1", "reload" | "take-over"] => (Method::POST, true),
         ["v1", "servers", _] | ["v1", "servers", _, _] | ["v1", "services", _] => {
             (Method::PATCH, true)
         }
@@ -223,6 +254,10 @@ async fn dispatch(switch: &Arc<Switch>, request: Request<Incoming>) -> Result<An
             Ok(answer(StatusCode::OK, format.content_type(), text))
         }
         ["v1", "reload"] => reload(switch).await,
+        ["v1", "take-over"] => {
+            let begun = give::begin(switch, &caller.socket, caller.peer, request);
+            begun.map_err(|NoPlace(status, why)| Problem::new(status, why))
+        }
         ["v1", "servers", address] => change(switch, None, address, request).await,
         ["v1", "services", service] => change_service(switch, service, request).await,
         ["v1", "servers", pool, address] => change(switch, Some(pool), address, request).await,
@@ -235,6 +270,7 @@ fn endpoints() -> Vec<String> {
         "GET /v1/status",
         "GET /v1/servers",
         "POST /v1/reload",
+        "POST /v1/take-over",
         "PATCH /v1/servers/{pool}/{address}",
         "PATCH /v1/servers/{address}",
         "PATCH /v1/services/{name}",
@@ -304,7 +340,7 @@ pub fn status(switch: &Switch) -> Status {
                     .outcomes()
                     .map(|(word, n)| (word.to_owned(), n))
                     .collect(),
-                maintenance: maintenance(&model.maintenance),
+                maintenance: Some(told_of(&model.maintenance)).filter(|told| *told != OPEN),
                 maintenance_told: told.has_told(&model.name),
                 certificates: service
                     .tls
@@ -333,17 +369,8 @@ pub fn status(switch: &Switch) -> Status {
             .collect(),
         names: switch.names(),
         kernel: switch.kernel_status(),
-    }
-}
-
-/// Whether a service is closed for maintenance; `None`: it is not.
-fn maintenance(rules: &model::Maintenance) -> Option<Maintenance> {
-    match rules {
-        model::Maintenance::Off => None,
-        model::Maintenance::Except(who) if who.is_empty() => Some(Maintenance::Closed(true)),
-        model::Maintenance::Except(who) => Some(Maintenance::Except {
-            except: who.iter().map(ToString::to_string).collect(),
-        }),
+        take_overs: switch.place().counts(),
+        state_file: switch.state_file().status(),
     }
 }
 
@@ -389,198 +416,5 @@ async fn reload(switch: &Arc<Switch>) -> Result<Answer, Problem> {
             };
             Err(Problem(status, Box::new(failure)))
         }
-    }
-}
-
-/// Reads a request's content.
-async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Problem> {
-    let bad = |error: String| Problem::new(StatusCode::BAD_REQUEST, error);
-    let content = Limited::new(request.into_body(), CONTENT_MAX)
-        .collect()
-        .await
-        .map_err(|error| bad(error.to_string()))?
-        .to_bytes();
-    serde_json::from_slice(&content).map_err(|error| {
-        let text = error.to_string();
-        match text.contains("untagged enum Maintenance") {
-            true => bad("maintenance is true, false, null or {\"except\": [PREFIX, …]}".to_owned()),
-            false => bad(text),
-        }
-    })
-}
-
-async fn change_service(
-    switch: &Arc<Switch>,
-    name: &str,
-    request: Request<Incoming>,
-) -> Result<Answer, Problem> {
-    let change: ServiceChange = body(request).await?;
-    let generation = switch.generation();
-    // Of one that a reload has taken away, what was told can be taken back.
-    if generation.service(name).is_none()
-        && change.maintenance == Some(None)
-        && switch.told().has_told(name)
-    {
-        let taken_back = switch.maintain(name, None).await;
-        taken_back
-            .map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
-        return Ok(json(StatusCode::OK, &ServiceStatus::default()));
-    }
-    let Some((_, service, _)) = generation.service(name) else {
-        let services = generation.rules.model.services.iter();
-        let known = services.map(|service| service.name.clone()).collect();
-        let error = format!("there is no service `{name}`");
-        return Err(Problem::unknown(error, known));
-    };
-    let bad = |error: String| Problem::new(StatusCode::BAD_REQUEST, error);
-    if let Some(wanted) = change.maintenance {
-        if !service.protocol.is_http() {
-            let protocol = service.protocol.as_str();
-            return Err(bad(format!(
-                "service `{name}` has protocol {protocol}: maintenance is for http and https"
-            )));
-        }
-        let wanted = match wanted {
-            None => None,
-            Some(Maintenance::Closed(false)) => Some(model::Maintenance::Off),
-            Some(Maintenance::Closed(true)) => Some(model::Maintenance::Except(Vec::new())),
-            Some(Maintenance::Except { except }) => {
-                let read = |text: &String| {
-                    let prefix = text.parse::<IpNet>();
-                    let prefix = prefix.or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-                    prefix.map_err(|_| bad(format!("`{text}` is not an address or prefix")))
-                };
-                let except = except.iter().map(read).collect::<Result<_, _>>()?;
-                Some(model::Maintenance::Except(except))
-            }
-        };
-        let changed = switch.maintain(name, wanted).await;
-        changed.map_err(|error| {
-            let status = match error {
-                SetError::Draining => StatusCode::SERVICE_UNAVAILABLE,
-                _ => StatusCode::UNPROCESSABLE_ENTITY,
-            };
-            Problem::new(status, error.to_string())
-        })?;
-    }
-    let mut services = status(switch).services;
-    let changed = services.remove(name).unwrap_or_default();
-    Ok(json(StatusCode::OK, &changed))
-}
-
-async fn change(
-    switch: &Arc<Switch>,
-    pool: Option<&str>,
-    address: &str,
-    request: Request<Incoming>,
-) -> Result<Answer, Problem> {
-    let change: ServerChange = body(request).await?;
-    if let Some(Some(weight)) = change.weight
-        && weight > l7switch_engine::sched::MAX_WEIGHT
-    {
-        let why = format!(
-            "weight {weight} is over {}",
-            l7switch_engine::sched::MAX_WEIGHT
-        );
-        return Err(Problem::new(StatusCode::BAD_REQUEST, why));
-    }
-    let generation = switch.generation();
-    if let Some(name) = pool
-        && generation.pool(name).is_none()
-    {
-        let known = generation
-            .pools
-            .iter()
-            .map(|pool| pool.config().name.clone())
-            .collect();
-        return Err(Problem::unknown(
-            format!("there is no pool `{name}`"),
-            known,
-        ));
-    }
-    // Another spelling of an address is the same address.
-    let wanted = match address.parse::<SocketAddr>() {
-        Ok(address) => address.to_string(),
-        Err(_) => address.to_owned(),
-    };
-    let pools: Vec<_> = generation
-        .pools
-        .iter()
-        .filter(|candidate| pool.is_none_or(|name| candidate.config().name == name))
-        .collect();
-    let mut changed = Vec::new();
-    for pool in &pools {
-        let found = pool
-            .servers()
-            .find(|server| server.address().to_string() == wanted);
-        let Some(server) = found else { continue };
-        if let Some(weight) = change.weight {
-            server.set_admin_weight(weight);
-        }
-        if let Some(state) = change.state {
-            server.set_draining(state == WantedState::Drain);
-        }
-        pool.rebuild_lookup();
-        let after = server.status();
-        tracing::info!(
-            pool = after.pool,
-            server = %after.address,
-            weight = after.effective_weight,
-            state = after.state.as_str(),
-            "changed by an administrator"
-        );
-        changed.push(after);
-    }
-    if changed.is_empty() {
-        let mut known: Vec<_> = pools
-            .iter()
-            .flat_map(|pool| pool.servers())
-            .map(|server| server.address().to_string())
-            .collect();
-        known.sort();
-        known.dedup();
-        let place = pool.map_or_else(String::new, |name| format!(" in pool `{name}`"));
-        return Err(Problem::unknown(
-            format!("there is no server `{address}`{place}"),
-            known,
-        ));
-    }
-    Ok(json(StatusCode::OK, &Servers { servers: changed }))
-}
-
-/// A path segment as it was before it was put into a URL (RFC 3986, 2.1); bad escapes stay.
-fn percent_decoded(segment: &str) -> String {
-    let mut out = Vec::with_capacity(segment.len());
-    let mut rest = segment.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let escape = (first == b'%')
-            .then(|| tail.first_chunk::<2>())
-            .flatten()
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match escape {
-            Some(byte) => {
-                out.push(byte);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            None => {
-                out.push(first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn segments_are_decoded() {
-        assert_eq!(percent_decoded("%5B::1%5d:80"), "[::1]:80");
-        assert_eq!(percent_decoded("a%2"), "a%2");
-        assert_eq!(percent_decoded("%+1"), "%+1");
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use clap_complete::Shell;
 
+use crate::accept::listen::Sharing;
 use crate::exposed::access::Files;
 use crate::kernel::Mode;
 use crate::observe::access_log::Config;
@@ -18,7 +19,8 @@ use crate::observe::access_log::Target;
 
 /// Switches HTTP, HTTPS, TLS and TCP by the rules of a rule file.
 ///
-/// Signals: SIGHUP reloads the rules (a change of the file does too). SIGUSR1 reopens the access log.
+/// Signals: SIGHUP reloads the rules (a change of the file does too). SIGUSR1 reopens the access log. SIGUSR2 starts a successor,
+/// the program as it lies on disk then, which takes over without a gap.
 /// SIGTERM and SIGINT shut down after the requests in progress; a second one shuts down at once.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "l7switch", version)]
@@ -35,6 +37,24 @@ pub struct Cli {
     /// /tmp/l7switch-UID.sock].
     #[arg(long, value_name = "PATH", env = "L7SWITCH_ADMIN")]
     pub admin: Option<PathBuf>,
+
+    /// Take the place of the front that runs behind the admin socket: its listening sockets, what administrators have set, health of
+    /// servers; it ends after its requests in progress. Where none runs, start as usual.
+    #[arg(long, conflicts_with = "demo")]
+    pub take_over: bool,
+
+    /// File that keeps what administrators have set, and health of servers, for the next start [default: none].
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "L7SWITCH_STATE",
+        conflicts_with = "demo"
+    )]
+    pub state: Option<PathBuf>,
+
+    /// Let other processes of the same user listen on the same addresses (SO_REUSEPORT): two containers that overlap.
+    #[arg(long, env = "L7SWITCH_REUSE_PORT")]
+    pub reuse_port: bool,
 
     /// Address on which metrics may be read, by everybody who reaches it or who has the token, with /live and /ready [default: none].
     #[arg(long, value_name = "ADDRESS", env = "L7SWITCH_METRICS")]
@@ -89,7 +109,7 @@ pub struct Cli {
     #[arg(long, value_name = "N", env = "L7SWITCH_THREADS", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
 
-    /// How long requests in progress may continue after SIGTERM.
+    /// How long requests in progress may continue after SIGTERM, or when a successor has taken over.
     #[arg(long, value_name = "TIME", default_value = "30s", env = "L7SWITCH_DRAIN_TIMEOUT", value_parser = humantime::parse_duration)]
     pub drain_timeout: Duration,
 
@@ -108,10 +128,20 @@ pub struct Cli {
     #[arg(long, env = "L7SWITCH_NO_WATCH")]
     pub no_watch: bool,
 
-    /// Log level of standard error: error, warn, info, debug or trace, or a filter as in RUST_LOG,
+    /// Log level of standard error: error, warn, info, debug, trace or off, or a filter as in RUST_LOG,
     /// which it overrides [default: info].
-    #[arg(long, value_name = "FILTER", env = "L7SWITCH_LOG_LEVEL")]
+    #[arg(long, value_name = "FILTER", env = "L7SWITCH_LOG_LEVEL", value_parser = log_filter)]
     pub log_level: Option<String>,
+
+    /// Format of standard error.
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        env = "L7SWITCH_ERROR_LOG_FORMAT"
+    )]
+    pub error_log_format: ErrorLogFormat,
 
     /// Run the quickstart: small real servers on loopback, and a switch in front of them.
     #[arg(long)]
@@ -124,6 +154,31 @@ pub struct Cli {
     /// Print a completion script for this shell.
     #[arg(long, value_name = "SHELL", hide = true)]
     pub completions: Option<Shell>,
+}
+
+/// How lines of standard error look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ErrorLogFormat {
+    /// Time, level, message, and `key=value` pairs. Mistakes in rules are drawn over several lines.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// A word that is no level would be taken for the name of a part of the program, and silence all others.
+fn log_filter(text: &str) -> Result<String, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    for part in text.split(',').map(str::trim) {
+        let (_, level) = part.rsplit_once('=').unwrap_or(("", part));
+        if !LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level)) {
+            return Err(format!(
+                "`{part}` is neither a level ({}) nor TARGET=LEVEL",
+                LEVELS.join(", ")
+            ));
+        }
+    }
+    Ok(text.to_owned())
 }
 
 impl Cli {
@@ -153,6 +208,14 @@ impl Cli {
             },
             sample: self.log_sample.unwrap_or_default(),
         })
+    }
+
+    /// Whether other processes may listen on the same addresses.
+    pub const fn sharing(&self) -> Sharing {
+        match self.reuse_port {
+            true => Sharing::Shared,
+            false => Sharing::Alone,
+        }
     }
 
     /// Whether the kernel module is used. The demonstration does not take the kernel from a running switch.
@@ -193,6 +256,22 @@ mod tests {
         assert!(metrics(&[at, key].concat()).is_err());
         assert!(metrics(&[certificate, key].concat()).is_err());
         assert!(metrics(&["--metrics-token", "t"]).is_err());
+        let level = |level: &str| {
+            let line = ["l7switch", "--demo", "--log-level", level];
+            Cli::try_parse_from(line).is_ok()
+        };
+        for right in [
+            "debug",
+            "WARN",
+            "off",
+            "info,h2=trace",
+            "l7switch::kernel=debug",
+        ] {
+            assert!(level(right), "{right}");
+        }
+        for wrong in ["verbose", "", "info,", "h2", "h2=loud"] {
+            assert!(!level(wrong), "{wrong}");
+        }
         assert!(Cli::try_parse_from(["l7switch"]).is_err());
         assert!(Cli::try_parse_from(["l7switch", "--demo"]).is_ok());
     }

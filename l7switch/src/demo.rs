@@ -25,6 +25,7 @@ use l7switch_rules::model::Service;
 use l7switch_rules::text::diagnostic::Report;
 use tokio::net::TcpListener;
 
+use crate::accept::listen::Sharing;
 use crate::accept::listen::bind;
 
 /// The rules of the quickstart.
@@ -52,7 +53,7 @@ pub fn start_servers(model: &Model) -> Result<Vec<SocketAddr>, (SocketAddr, io::
         .filter_map(|server| server.address.inet())
         .collect();
     for &address in &addresses {
-        let socket = bind(address).map_err(|error| (address, error))?;
+        let socket = bind(address, Sharing::Alone).map_err(|error| (address, error))?;
         tokio::spawn(serve(socket, address));
     }
     Ok(addresses.into_iter().collect())

@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -80,7 +81,7 @@ pub enum StartError {
 }
 
 impl Exposed {
-    /// Opens the listener.
+    /// Opens the listener, unless its socket was given by another process.
     ///
     /// # Errors
     ///
@@ -89,11 +90,16 @@ impl Exposed {
         switch: Arc<Switch>,
         address: SocketAddr,
         files: Files,
+        given: Option<TcpListener>,
     ) -> Result<Self, StartError> {
         let access = Access::read(&files)?;
         let access = Arc::new(ArcSwap::from_pointee(access));
-        let socket = listen::bind(address)?;
+        let socket = Arc::new(match given {
+            Some(socket) => socket,
+            None => listen::bind(address, switch.sharing())?,
+        });
         let bound = socket.local_addr()?;
+        switch.place().expose(address, &socket);
         let task = tokio::spawn(accept(switch, socket, Arc::clone(&access)));
         Ok(Self {
             bound,
@@ -124,13 +130,20 @@ impl Exposed {
     }
 }
 
-async fn accept(switch: Arc<Switch>, socket: TcpListener, access: Arc<ArcSwap<Access>>) {
+async fn accept(switch: Arc<Switch>, socket: Arc<TcpListener>, access: Arc<ArcSwap<Access>>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut given = pin!(switch.place().given());
     loop {
         let Ok(place) = Arc::clone(&room).acquire_owned().await else {
             return;
         };
-        match socket.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            // What waits in the kernel is the successor's.
+            _ = &mut given => return,
+            accepted = socket.accept() => accepted,
+        };
+        match accepted {
             Ok((stream, _)) => {
                 let (switch, access) = (Arc::clone(&switch), Arc::clone(&access));
                 tokio::spawn(async move {

@@ -12,6 +12,7 @@
 //! | [`limit`] | limits that last longer than a connection |
 //! | [`ruleset`] | the rules in force; a reload replaces them whole |
 //! | [`kernel`] | the kernel module, which is given the same rules where it is loaded |
+//! | [`handover`] | the place of a front, given to its successor |
 //! | [`observe`] | counters and logs |
 //! | [`net`] | streams, times and the end |
 
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod client;
 pub mod demo;
 pub mod exposed;
+pub mod handover;
 pub mod http;
 pub mod kernel;
 pub mod limit;
@@ -31,7 +33,10 @@ pub mod observe;
 pub mod passthrough;
 pub mod record;
 pub mod ruleset;
+pub mod secrets;
+pub mod state_file;
 pub mod switch;
+pub mod systemd;
 pub mod upstream;
 pub mod watch;
 

@@ -4,8 +4,12 @@
 use std::io;
 use std::io::IsTerminal;
 use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::CommandFactory as _;
 use clap::Parser;
@@ -14,10 +18,23 @@ use l7switch::SetError;
 use l7switch::Switch;
 use l7switch::admin::Admin;
 use l7switch::cli::Cli;
+use l7switch::cli::ErrorLogFormat;
 use l7switch::demo;
 use l7switch::exposed::Exposed;
+use l7switch::exposed::StartError;
+use l7switch::handover::sockets;
+use l7switch::handover::spawn::Program;
+use l7switch::handover::take;
+use l7switch::handover::take::Legacy;
+use l7switch::handover::take::Predecessor;
+use l7switch::handover::take::TakeError;
+use l7switch::kernel::Mode;
 use l7switch::kernel::module::Netlink;
 use l7switch::observe::access_log::Target;
+use l7switch::state_file;
+use l7switch::state_file::StateFile;
+use l7switch::systemd;
+use l7switch::systemd::Manager;
 use l7switch::watch::Watch;
 use l7switch_rules::RuleSet;
 use l7switch_rules::text::diagnostic::Report;
@@ -31,6 +48,9 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tracing_subscriber::EnvFilter;
 
+/// How long what is in progress may take to end where it is cut.
+const CUT: Duration = Duration::from_secs(1);
+
 /// A connection with one request allocates eleven times; with glibc's allocator it takes 22,200 instructions in user space, with this
 /// one 18,900.
 #[global_allocator]
@@ -41,7 +61,9 @@ fn main() -> ExitCode {
     if cli.man || cli.completions.is_some() {
         return describe(&cli);
     }
-    start_log(cli.log_level.as_deref());
+    start_log(&cli);
+    // Before anything is opened.
+    let given = systemd::given();
     raise_descriptor_limit();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.enable_all();
@@ -52,15 +74,20 @@ fn main() -> ExitCode {
         .build()
         .map_err(|error| format!("the runtime cannot be started: {error}"))
         .and_then(|runtime| {
-            let outcome = runtime.block_on(run(&cli));
-            // What is still in progress has had its time.
-            runtime.shutdown_background();
-            outcome
+            let outcome = runtime.block_on(run(&cli, given));
+            // What is still in progress has had its time. It leaves lines in the access log.
+            runtime.shutdown_timeout(CUT);
+            outcome.map(|switch| switch.core().log.flush())
         });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            let _ = writeln!(io::stderr(), "l7switch: {}", message.trim_end());
+            match cli.error_log_format {
+                ErrorLogFormat::Json => tracing::error!("{}", message.trim_end()),
+                ErrorLogFormat::Text => {
+                    let _ = writeln!(io::stderr(), "l7switch: {}", message.trim_end());
+                }
+            }
             ExitCode::FAILURE
         }
     }
@@ -83,9 +110,10 @@ fn describe(cli: &Cli) -> ExitCode {
     }
 }
 
-fn start_log(level: Option<&str>) {
-    let wanted = level
-        .map(str::to_owned)
+fn start_log(cli: &Cli) {
+    let wanted = cli
+        .log_level
+        .clone()
         .or_else(|| std::env::var(EnvFilter::DEFAULT_ENV).ok())
         .unwrap_or_else(|| "info".to_owned());
     // The HTTP/2 library warns of each wrong frame of a client, as often as it comes. The switch says the same by itself,
@@ -99,11 +127,13 @@ fn start_log(level: Option<&str>) {
     }
     let usual = || EnvFilter::new("info,h2=error,hickory_resolver=error");
     let filter = EnvFilter::try_new(&quiet).unwrap_or_else(|_| usual());
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .init();
+        .with_writer(io::stderr);
+    match cli.error_log_format {
+        ErrorLogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
+        ErrorLogFormat::Json => log.json().flatten_event(true).init(),
+    }
 }
 
 /// Each request may need two descriptors, and what shells give is often 1024.
@@ -118,31 +148,80 @@ fn raise_descriptor_limit() {
     }
 }
 
-fn report(report: &Report) -> String {
-    format!(
-        "the rules are not valid\n{}",
-        report.render(io::stderr().is_terminal())
-    )
+fn report(report: &Report, colours: bool) -> String {
+    format!("the rules are not valid\n{}", report.render(colours))
 }
 
-fn load(cli: &Cli) -> Result<RuleSet, String> {
+fn load(cli: &Cli, colours: bool) -> Result<RuleSet, String> {
     let loaded = match &cli.rules {
         Some(path) => l7switch_rules::load(path),
         None => demo::rules(),
     };
-    loaded.map_err(|error| report(&error))
+    loaded.map_err(|error| report(&error, colours))
 }
 
-async fn run(cli: &Cli) -> Result<(), String> {
-    let rules = load(cli)?;
-    if !rules.warnings.is_empty() {
-        let _ = write!(
-            io::stderr(),
-            "{}",
-            rules.warnings.render(io::stderr().is_terminal())
-        );
+async fn run(cli: &Cli, given: Vec<(OwnedFd, String)>) -> Result<Arc<Switch>, String> {
+    let mut legacy = Legacy::default();
+    let mut predecessor = None;
+    if cli.take_over {
+        let taken = take::ask(&admin_path(cli)).await;
+        match taken.map_err(|error| format!("--take-over: {error}"))? {
+            Some((front, its)) => {
+                predecessor = Some(front);
+                legacy = its;
+            }
+            None => tracing::info!("no front runs behind the admin socket"),
+        }
     }
-    let mut signals = Signals::new().map_err(|error| format!("no signals: {error}"))?;
+    legacy.sockets.join(systemd::sockets(given));
+    let started = match start(cli, legacy, predecessor.as_ref()).await {
+        Ok(started) => started,
+        Err(why) => {
+            if let Some(predecessor) = predecessor {
+                // The rest is here, and in its rules.
+                let lines = why.lines().map(str::trim).filter(|line| !line.is_empty());
+                let short: Vec<&str> = lines.take(3).collect();
+                predecessor.fail(&short.join(": ")).await;
+            }
+            return Err(why);
+        }
+    };
+    drop(predecessor);
+    let switch = Arc::clone(&started.switch);
+    started.serve(cli).await?;
+    Ok(switch)
+}
+
+/// A switch that serves, and what belongs to it.
+struct Started {
+    switch: Arc<Switch>,
+    signals: Signals,
+    program: io::Result<Program>,
+    admin: Option<Admin>,
+    exposed: Option<Exposed>,
+    watch: Option<Watch>,
+    state_file: Option<StateFile>,
+}
+
+async fn start(
+    cli: &Cli,
+    mut legacy: Legacy,
+    predecessor: Option<&Predecessor>,
+) -> Result<Started, String> {
+    // What a front before is told has no colours.
+    let is_text = cli.error_log_format == ErrorLogFormat::Text;
+    let colours = is_text && io::stderr().is_terminal() && predecessor.is_none();
+    let program = Program::own();
+    let rules = load(cli, colours)?;
+    if !rules.warnings.is_empty() {
+        match cli.error_log_format {
+            ErrorLogFormat::Json => tracing::warn!("{}", rules.warnings.render(false)),
+            ErrorLogFormat::Text => {
+                let _ = write!(io::stderr(), "{}", rules.warnings.render(colours));
+            }
+        }
+    }
+    let signals = Signals::new().map_err(|error| format!("no signals: {error}"))?;
     let curl_lines = cli.demo.then(|| demo::curl_lines(&rules.model));
     if cli.demo {
         demo::start_servers(&rules.model).map_err(|(address, error)| {
@@ -156,20 +235,37 @@ async fn run(cli: &Cli) -> Result<(), String> {
     };
     let options = Options {
         access_log: cli.access_log(log_default)?,
+        sharing: cli.sharing(),
         ..Options::default()
     };
-    let switch = Switch::start_resolved(rules, cli.rules.clone(), &options).await;
+    if let Some(path) = cli.state.as_ref().filter(|_| !legacy.is_whole) {
+        match state_file::read(path) {
+            Ok(state) => legacy.state = state.unwrap_or_default(),
+            Err(why) => tracing::warn!("the state file {} is not used: {why}", path.display()),
+        }
+    }
+    let of_units = legacy.sockets.of_units();
+    let switch = Switch::start_after(rules, cli.rules.clone(), &options, &mut legacy).await;
     let switch = switch.map_err(|error| match error {
-        SetError::Rules(error) => report(&error),
+        SetError::Rules(error) => report(&error, colours),
         other => other.to_string(),
     })?;
+    let exposed = exposed(cli, &switch, &mut legacy)?;
+    if let Some(predecessor) = predecessor.filter(|_| cli.kernel() != Mode::Off) {
+        let let_go = predecessor.let_go_of_kernel().await;
+        let_go.map_err(|error| format!("--take-over: {error}"))?;
+    }
     switch
         .use_kernel(cli.kernel(), Netlink)
         .await
         .map_err(|why| format!("--kernel require: {why}"))?;
-    let admin = admin(cli, &switch).await?;
-    let exposed = exposed(cli, &switch)?;
-    let _watch = cli
+    if let Some(predecessor) = predecessor {
+        take_place(predecessor, &switch)
+            .await
+            .map_err(|error| format!("--take-over: {error}"))?;
+    }
+    let admin = admin(cli, &switch, legacy.admin.take()).await?;
+    let watch = cli
         .rules
         .as_ref()
         .filter(|_| !cli.no_watch)
@@ -178,7 +274,27 @@ async fn run(cli: &Cli) -> Result<(), String> {
                 .inspect_err(|error| tracing::warn!(%error, "the rule file is not watched"))
                 .ok()
         });
-    say_ready(&switch);
+    let state_file = cli.state.as_ref();
+    let state_file = state_file.map(|path| StateFile::start(&switch, path));
+    let manager = Manager::find(of_units).map(|manager| switch.tell(manager));
+    for (address, name) in legacy.left() {
+        tracing::warn!("the listening socket of {address} is closed: nothing here listens on it");
+        match (manager, name) {
+            (Some(manager), Some(name)) => manager.forget(&name),
+            (Some(manager), None) => manager.forget_address(address),
+            (None, _) => (),
+        }
+    }
+    if let Some(manager) = manager {
+        manager.ready();
+    }
+    let ready = ready(&switch);
+    // Lines of the access log stand alone, where it was asked for.
+    if cli.access_log == Some(Target::Stdout) {
+        tracing::info!("{ready}");
+    } else {
+        say(&format!("l7switch: {ready}"));
+    }
     if let Some(lines) = curl_lines {
         say(&format!(
             "\nTry, in another terminal:\n  {}",
@@ -189,43 +305,119 @@ async fn run(cli: &Cli) -> Result<(), String> {
         }
         say("Ctrl-C ends everything.\n");
     }
-    loop {
-        tokio::select! {
-            _ = signals.reload.recv() => {
-                if let Some(Err(error)) = exposed.as_ref().map(Exposed::reload) {
-                    tracing::error!(%error, "the metrics listener stays as it is");
-                }
-                let switch = Arc::clone(&switch);
-                // The outcome is logged and counted there.
-                tokio::spawn(async move { switch.reload().await.is_ok() });
+    Ok(Started {
+        switch,
+        signals,
+        program,
+        admin,
+        exposed,
+        watch,
+        state_file,
+    })
+}
+
+/// Says that this process accepts, and gets the last of what the front before knows.
+async fn take_place(predecessor: &Predecessor, switch: &Switch) -> Result<(), TakeError> {
+    // Where it has died, there is nobody to thank.
+    if let Some(last) = predecessor.ready().await? {
+        switch.remember(last).await;
+        predecessor.thank().await?;
+    }
+    tracing::info!(predecessor = predecessor.pid(), "taken over");
+    Ok(())
+}
+
+impl Started {
+    /// Serves until the process is told to end, or another one has its place.
+    async fn serve(mut self, cli: &Cli) -> Result<(), String> {
+        let switch = Arc::clone(&self.switch);
+        let mut over = pin!(switch.place().over());
+        let mut watched = pin!(async {
+            match switch.manager() {
+                Some(manager) => manager.watched().await,
+                None => std::future::pending().await,
             }
-            _ = signals.reopen.recv() => switch.core().log.reopen(),
-            () = signals.end.recv() => break,
+        });
+        loop {
+            tokio::select! {
+                _ = self.signals.reload.recv() => {
+                    if let Some(Err(error)) = self.exposed.as_ref().map(Exposed::reload) {
+                        tracing::error!(%error, "the metrics listener stays as it is");
+                    }
+                    let switch = Arc::clone(&switch);
+                    // The outcome is logged and counted there.
+                    tokio::spawn(async move { switch.reload().await.is_ok() });
+                }
+                _ = self.signals.reopen.recv() => switch.core().log.reopen(),
+                _ = self.signals.succeed.recv() => self.start_successor(cli),
+                () = self.signals.end.recv() => break,
+                () = &mut watched => (),
+                successor = &mut over => {
+                    tracing::info!(successor, "ending after the requests in progress");
+                    // Its files are the successor's now, and its sockets.
+                    (self.watch, self.exposed, self.admin) = (None, None, None);
+                    self.state_file = None;
+                    return self.drain(cli).await;
+                }
+            }
+        }
+        tracing::info!("shutting down after the requests in progress");
+        if let Some(manager) = switch.manager() {
+            manager.stopping();
+        }
+        if let Some(state_file) = self.state_file.take() {
+            state_file.end(&switch).await;
+        }
+        self.drain(cli).await
+    }
+
+    async fn drain(&mut self, cli: &Cli) -> Result<(), String> {
+        tokio::select! {
+            finished = self.switch.drain(cli.drain_timeout) => {
+                if !finished {
+                    self.switch.core().shutdown.cut();
+                    tracing::warn!("some connections did not end within {:?}", cli.drain_timeout);
+                }
+                Ok(())
+            }
+            () = self.signals.end.recv() => {
+                self.switch.core().shutdown.cut();
+                Ok(())
+            }
         }
     }
-    tracing::info!("shutting down after the requests in progress");
-    tokio::select! {
-        finished = switch.drain(cli.drain_timeout) => {
-            if !finished {
-                tracing::warn!("some requests did not finish within {:?}", cli.drain_timeout);
+
+    fn start_successor(&self, cli: &Cli) {
+        match &self.program {
+            _ if cli.demo => tracing::warn!("the quickstart has no successor"),
+            _ if self.admin.is_none() => {
+                tracing::error!("no successor is started: there is no admin socket to ask by");
             }
-            Ok(())
-        }
-        () = signals.end.recv() => {
-            switch.core().log.flush();
-            Ok(())
+            Ok(program) => program.start(&self.switch),
+            Err(error) => tracing::error!(%error, "no successor is started"),
         }
     }
 }
 
-/// Opens the admin socket. One that was asked for must be had; without the usual one, which another switch may
+fn admin_path(cli: &Cli) -> PathBuf {
+    let path = cli.admin.clone();
+    path.unwrap_or_else(l7switch_admin_api::default_path)
+}
+
+/// Opens the admin socket, or goes on with that of the front before. One that was asked for must be had; without the usual one, which another switch may
 /// have, requests are served all the same.
-async fn admin(cli: &Cli, switch: &Arc<Switch>) -> Result<Option<Admin>, String> {
-    let path = cli
-        .admin
-        .clone()
-        .unwrap_or_else(l7switch_admin_api::default_path);
-    match Admin::start(Arc::clone(switch), &path).await {
+async fn admin(
+    cli: &Cli,
+    switch: &Arc<Switch>,
+    given: Option<OwnedFd>,
+) -> Result<Option<Admin>, String> {
+    let path = admin_path(cli);
+    let started = match given.map(sockets::unix) {
+        Some(Ok(socket)) => Ok(Admin::start_with(Arc::clone(switch), &path, socket)),
+        Some(Err(error)) => Err(error),
+        None => Admin::start(Arc::clone(switch), &path).await,
+    };
+    match started {
         Ok(admin) => Ok(Some(admin)),
         Err(error) if cli.admin.is_some() => Err(format!(
             "the admin socket {} cannot be opened: {error}",
@@ -242,11 +434,19 @@ async fn admin(cli: &Cli, switch: &Arc<Switch>) -> Result<Option<Admin>, String>
 }
 
 /// Opens the metrics listener, if it was asked for.
-fn exposed(cli: &Cli, switch: &Arc<Switch>) -> Result<Option<Exposed>, String> {
+fn exposed(
+    cli: &Cli,
+    switch: &Arc<Switch>,
+    legacy: &mut Legacy,
+) -> Result<Option<Exposed>, String> {
     let Some(address) = cli.metrics else {
         return Ok(None);
     };
-    let exposed = Exposed::start(Arc::clone(switch), address, cli.metrics_files())
+    let start = |given| Exposed::start(Arc::clone(switch), address, cli.metrics_files(), given);
+    let exposed = legacy
+        .metrics_socket(address)
+        .map_err(StartError::Bind)
+        .and_then(start)
         .map_err(|error| format!("the metrics listener {address} cannot be opened: {error}"))?;
     let scheme = if exposed.is_https() { "https" } else { "http" };
     tracing::info!("metrics on {scheme}://{}/metrics", exposed.bound());
@@ -256,6 +456,7 @@ fn exposed(cli: &Cli, switch: &Arc<Switch>) -> Result<Option<Exposed>, String> {
 struct Signals {
     reload: Signal,
     reopen: Signal,
+    succeed: Signal,
     end: End,
 }
 
@@ -270,6 +471,7 @@ impl Signals {
         Ok(Self {
             reload: signal(SignalKind::hangup())?,
             reopen: signal(SignalKind::user_defined1())?,
+            succeed: signal(SignalKind::user_defined2())?,
             end: End {
                 terminate: signal(SignalKind::terminate())?,
                 interrupt: signal(SignalKind::interrupt())?,
@@ -287,15 +489,12 @@ impl End {
     }
 }
 
-fn say_ready(switch: &Switch) {
+fn ready(switch: &Switch) -> String {
     let bound = switch.bound();
     let count = switch.generation().services.len();
     let addresses: Vec<String> = bound.values().flatten().map(ToString::to_string).collect();
     let noun = if count == 1 { "service" } else { "services" };
-    say(&format!(
-        "l7switch: ready, {count} {noun} on {}",
-        addresses.join(", ")
-    ));
+    format!("ready, {count} {noun} on {}", addresses.join(", "))
 }
 
 fn say(text: &str) {

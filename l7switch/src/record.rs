@@ -10,19 +10,19 @@ use http::StatusCode;
 use l7switch_engine::table::Fields;
 
 use crate::client::Client;
-use crate::observe::access_log::AccessLog;
 use crate::observe::access_log::Line;
 use crate::observe::reason::Reason;
 use crate::observe::stats::RouteStats;
 use crate::observe::stats::ServiceStats;
+use crate::ruleset::generation::Core;
 
-/// The record of an exchange in progress. Dropped without [`Record::close`], the client has gone.
+/// The record of an exchange in progress. Dropped without [`Record::close`], the client has gone, or the switch has ended.
 #[derive(Debug)]
 pub struct Record {
     stats: Arc<ServiceStats>,
     /// The route by which the response is timed.
     route: Option<Arc<RouteStats>>,
-    log: Arc<AccessLog>,
+    core: Arc<Core>,
     /// The access log's line; absent where there is no log.
     line: Option<Box<Line>>,
     began: Instant,
@@ -37,9 +37,9 @@ pub struct Record {
 impl Record {
     /// A client's request has come. `describe` fills in the rest of the line, if one is wanted.
     pub fn begin(client: &Client, describe: impl FnOnce(&mut Line)) -> Box<Self> {
-        let (stats, log) = (Arc::clone(&client.stats), Arc::clone(&client.core.log));
+        let (stats, core) = (Arc::clone(&client.stats), Arc::clone(&client.core));
         stats.requests.fetch_add(1, Relaxed);
-        let line = log.enabled().then(|| {
+        let line = core.log.enabled().then(|| {
             let mut line = Box::new(Line {
                 client: crate::client::shown(client.peer),
                 service: client.service.to_string(),
@@ -55,7 +55,7 @@ impl Record {
         Box::new(Self {
             stats,
             route: None,
-            log,
+            core,
             line,
             began: Instant::now(),
             first_byte: None,
@@ -69,7 +69,7 @@ impl Record {
 
     /// Adds what the line says of the request's header fields, if it says something of them.
     pub fn describe_fields<F: Fields + ?Sized>(&mut self, fields: &F) {
-        let Some(line) = self.line.as_mut().filter(|_| self.log.reads_headers()) else {
+        let Some(line) = self.line.as_mut().filter(|_| self.core.log.reads_headers()) else {
             return;
         };
         for (name, value) in fields.iter() {
@@ -161,13 +161,17 @@ impl Record {
             line.duration = duration.as_secs_f64();
             line.first_byte = self.first_byte;
             line.end = self.refused.or(reason).map_or("ok", Reason::as_str);
-            self.log.write(line);
+            self.core.log.write(line);
         }
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.close(Some(Reason::ClientGone));
+        let why = match self.core.shutdown.is_over() {
+            true => Reason::Draining,
+            false => Reason::ClientGone,
+        };
+        self.close(Some(why));
     }
 }

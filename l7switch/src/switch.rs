@@ -2,8 +2,6 @@
 //! The switch as a whole: started, reloaded, drained.
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
-use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
@@ -21,90 +19,44 @@ use l7switch_rules::model::Maintenance;
 use l7switch_rules::model::Model;
 use l7switch_rules::names::Answers;
 use l7switch_rules::text::diagnostic::Report;
-use thiserror::Error;
-use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
+use self::listeners::open;
 use crate::accept::listen::Listener;
-use crate::accept::listen::bind;
+use crate::accept::listen::Sharing;
 use crate::acme::Acme;
 use crate::acme::keeper;
+use crate::handover::Place;
+use crate::handover::sockets::Sockets;
+use crate::handover::state;
+use crate::handover::state::OfServer;
+use crate::handover::take::Legacy;
 use crate::kernel::Kernel;
 use crate::kernel::Mode;
 use crate::kernel::module::Connect;
 use crate::names::Names;
 use crate::names::Task;
 use crate::names::renew;
-use crate::observe::access_log;
 use crate::observe::access_log::AccessLog;
 use crate::ruleset::build;
-use crate::ruleset::build::BuildError;
 use crate::ruleset::generation::Core;
 use crate::ruleset::generation::Generation;
 use crate::ruleset::generation::StatsRegistry;
 use crate::ruleset::told::Told;
+use crate::state_file::StateFileStatus;
+use crate::systemd::Manager;
 use crate::upstream::health::Checks;
+
+mod listeners;
+mod place;
+mod setting;
+
+pub use self::setting::Options;
+pub use self::setting::ReloadStatus;
+pub use self::setting::SetError;
 
 /// How often idle connections to servers are looked through.
 const PRUNE: Duration = Duration::from_secs(1);
-
-/// How a switch is set up besides its rules.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The access log.
-    pub access_log: access_log::Config,
-    /// The name server that names of servers are asked of; absent: as the system is configured.
-    pub name_server: Option<SocketAddr>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            access_log: access_log::Config::default(),
-            name_server: None,
-        }
-    }
-}
-
-/// Why rules were not put in force. The rules before stay in force.
-#[derive(Debug, Error)]
-pub enum SetError {
-    /// The rule file is wrong.
-    #[error("{}", .0.render(false))]
-    Rules(Box<Report>),
-    /// The rule file is right, but what it needs is not.
-    #[error(transparent)]
-    Build(#[from] BuildError),
-    /// An address cannot be listened on.
-    #[error("service `{service}` cannot listen on {address}: {error}")]
-    Bind {
-        /// The service.
-        service: String,
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        error: io::Error,
-    },
-    /// The access log cannot be opened.
-    #[error("the access log cannot be opened: {0}")]
-    AccessLog(io::Error),
-    /// There is no rule file to load: the switch was started with rules from elsewhere.
-    #[error("the switch has no rule file to reload")]
-    NoFile,
-    /// The switch is about to end.
-    #[error("the switch is about to end")]
-    Draining,
-}
-
-/// What is known of reloads.
-#[derive(Clone, Debug, Default)]
-pub struct ReloadStatus {
-    /// Successful ones.
-    pub succeeded: u64,
-    /// Refused ones.
-    pub refused: u64,
-    /// Why the last was refused; absent when it succeeded.
-    pub last_error: Option<String>,
-}
 
 /// Where rules come from.
 #[derive(Clone, Copy, Debug)]
@@ -130,6 +82,15 @@ pub struct Switch {
     told: Mutex<Told>,
     /// Makes the generations that follow from names.
     renewal: OnceLock<Task>,
+    sharing: Sharing,
+    /// Its place among the processes of this host.
+    place: Place,
+    /// What is known of servers whose names were not resolved yet.
+    rest: Mutex<Vec<OfServer>>,
+    /// Told when something changes that the state file has.
+    changed: Notify,
+    state_file: StateFileStatus,
+    manager: OnceLock<Manager>,
 }
 
 impl Switch {
@@ -144,7 +105,8 @@ impl Switch {
         rules_path: Option<PathBuf>,
         options: &Options,
     ) -> Result<Arc<Self>, SetError> {
-        Self::start_with(rules, rules_path, options, Names::new(options.name_server))
+        let names = Names::new(options.name_server);
+        Self::start_with(rules, rules_path, options, names, &mut Legacy::default())
     }
 
     /// The same, and waits for the first answers to names, at most two seconds.
@@ -157,9 +119,23 @@ impl Switch {
         rules_path: Option<PathBuf>,
         options: &Options,
     ) -> Result<Arc<Self>, SetError> {
+        Self::start_after(rules, rules_path, options, &mut Legacy::default()).await
+    }
+
+    /// The same with what another process has left. What is not used of it stays there.
+    ///
+    /// # Errors
+    ///
+    /// See [`SetError`].
+    pub async fn start_after(
+        rules: RuleSet,
+        rules_path: Option<PathBuf>,
+        options: &Options,
+        legacy: &mut Legacy,
+    ) -> Result<Arc<Self>, SetError> {
         let names = Names::new(options.name_server);
         names.first(&rules.model).await;
-        Self::start_with(rules, rules_path, options, names)
+        Self::start_with(rules, rules_path, options, names, legacy)
     }
 
     fn start_with(
@@ -167,16 +143,23 @@ impl Switch {
         rules_path: Option<PathBuf>,
         options: &Options,
         names: Arc<Names>,
+        legacy: &mut Legacy,
     ) -> Result<Arc<Self>, SetError> {
         names.add(&rules.model);
         let mut told = Told::default();
+        told.remember(std::mem::take(&mut legacy.state.maintenance));
         let rules = resolved(rules, &names.answers(), &mut told)?;
         let mut stats = StatsRegistry::default();
         let acme = Arc::<Acme>::default();
         let first = build::build(rules, None, &mut stats, &acme)?;
-        let sockets = open(&first, &[])?;
+        let sockets = open(&first, &[], &mut legacy.sockets, options.sharing)?;
         let log = AccessLog::open(&options.access_log).map_err(SetError::AccessLog)?;
         build::activate(&first);
+        let rest = state::remember(&first, std::mem::take(&mut legacy.state.servers));
+        state::take_tickets(&first, &legacy.tickets);
+        for limit in &legacy.limits {
+            state::take_limit(&first, limit);
+        }
         let switch = Arc::new(Self {
             core: Arc::new(Core::new(first, stats, log, acme)),
             rules_path,
@@ -188,6 +171,12 @@ impl Switch {
             names,
             told: Mutex::new(told),
             renewal: OnceLock::new(),
+            sharing: options.sharing,
+            place: Place::after(&legacy.counts),
+            rest: Mutex::new(rest),
+            changed: Notify::new(),
+            state_file: StateFileStatus::default(),
+            manager: OnceLock::new(),
         });
         switch.follow(sockets)?;
         warn_of_certificates(&switch.generation());
@@ -250,23 +239,6 @@ impl Switch {
         self.names.status()
     }
 
-    /// Addresses that are bound, by service.
-    pub fn bound(&self) -> BTreeMap<String, Vec<SocketAddr>> {
-        let mut bound = BTreeMap::<String, Vec<SocketAddr>>::new();
-        for listener in self
-            .listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-        {
-            bound
-                .entry(listener.service().to_string())
-                .or_default()
-                .push(listener.bound());
-        }
-        bound
-    }
-
     /// Loads the rule file again. A file that is wrong changes nothing.
     ///
     /// # Errors
@@ -274,6 +246,7 @@ impl Switch {
     /// See [`SetError`].
     pub async fn reload(self: &Arc<Self>) -> Result<Vec<String>, SetError> {
         let _one = self.reloading.lock().await;
+        let _reloading = self.manager.get().map(Manager::reloading);
         let result = self.load_and_set().await;
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         match &result {
@@ -338,15 +311,20 @@ impl Switch {
         maintenance: Option<Maintenance>,
     ) -> Result<(), SetError> {
         let _one = self.reloading.lock().await;
+        if self.core.shutdown.is_draining() {
+            return Err(SetError::Draining);
+        }
         let mut told = self.told();
         told.tell(service, maintenance);
         let mut model = self.generation().rules.model.clone();
         if !told.apply(&mut model) {
             *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
+            self.has_changed();
             return Ok(());
         }
         let rules = blocking(move || compiled(model, Report::default()));
         self.put_told(rules.await?, Source::Renewed, told).await?;
+        self.has_changed();
         tracing::info!(service, "maintenance changed");
         Ok(())
     }
@@ -419,8 +397,10 @@ impl Switch {
                 .unwrap_or_else(PoisonError::into_inner);
             listeners.iter().map(Listener::configured).collect()
         };
-        let sockets = open(&next, &have)?;
+        let none = &mut Sockets::default();
+        let sockets = open(&next, &have, none, self.sharing)?;
         build::activate(&next);
+        self.remember_rest(&next);
         self.core.keep_stats(stats);
         self.core.active.store(Arc::new(next));
         self.core.acme.changed();
@@ -432,52 +412,10 @@ impl Switch {
         Ok(warnings)
     }
 
-    /// Gives the listeners the shape that the generation in force wants.
-    fn follow(&self, mut sockets: HashMap<SocketAddr, TcpListener>) -> Result<(), SetError> {
-        let generation = self.generation();
-        self.checks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .follow(&generation.pools);
-        let mut listeners = self
-            .listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let mut before = std::mem::take(&mut *listeners);
-        for service in &generation.rules.model.services {
-            for &address in &service.listen {
-                let known = before
-                    .iter()
-                    .position(|known| known.configured() == address);
-                if let Some(known) = known {
-                    let listener = before.swap_remove(known);
-                    listener.assign(&service.name);
-                    listeners.push(listener);
-                } else if let Some(socket) = sockets.remove(&address) {
-                    let listener = Listener::start(&self.core, socket, address, &service.name)
-                        .map_err(|error| SetError::Bind {
-                            service: service.name.clone(),
-                            address,
-                            error,
-                        })?;
-                    listeners.push(listener);
-                }
-            }
-        }
-        // Those that are left stop as they are dropped; their connections live on.
-        Ok(())
-    }
-
     /// Ends the switch: stops accepting, lets what is in progress end for as long as `patience`.
     /// Gives whether all of it did.
     pub async fn drain(&self, patience: Duration) -> bool {
-        let listeners = std::mem::take(
-            &mut *self
-                .listeners
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-        for listener in listeners {
+        for listener in self.take_listeners() {
             listener.stop().await;
         }
         self.core.shutdown.drain();
@@ -528,28 +466,6 @@ fn warn_of_certificates(generation: &Generation) {
     for warning in generation.certificate_warnings() {
         tracing::warn!("{warning}");
     }
-}
-
-/// Opens the listening sockets that a generation needs beside those that there are.
-fn open(
-    generation: &Generation,
-    have: &[SocketAddr],
-) -> Result<HashMap<SocketAddr, TcpListener>, SetError> {
-    let mut sockets = HashMap::new();
-    for service in &generation.rules.model.services {
-        for &address in &service.listen {
-            if have.contains(&address) {
-                continue;
-            }
-            let socket = bind(address).map_err(|error| SetError::Bind {
-                service: service.name.clone(),
-                address,
-                error,
-            })?;
-            sockets.insert(address, socket);
-        }
-    }
-    Ok(sockets)
 }
 
 /// Closes idle connections to servers that have grown old.

@@ -96,6 +96,25 @@ impl Set {
         bucket.full_at = rate.take(bucket.full_at, now)?;
         Ok(())
     }
+
+    /// The keys whose buckets are not full, and when they will be. Those that were seen last come first.
+    pub fn taken(&self, now: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let buckets = self.0.iter().filter(move |bucket| bucket.full_at > now);
+        buckets.map(|bucket| (bucket.key, bucket.full_at))
+    }
+
+    /// Enters when a key's bucket will be full, if that is later than what is known of it.
+    pub fn enter(&mut self, key: u64, full_at: u64, now: u64) {
+        // A rate without end: a token costs nothing, so that only the place is taken.
+        let free = Rate {
+            interval: 0,
+            full: u64::MAX,
+        };
+        if self.take(key, free, now).is_ok() {
+            let [bucket, ..] = &mut self.0;
+            bucket.full_at = bucket.full_at.max(full_at);
+        }
+    }
 }
 
 /// The part of so many that the lower half of a hash leads to.
@@ -175,6 +194,34 @@ mod tests {
         assert_eq!(part(u64::MAX, 7), 6);
         assert_eq!(part(0x8000_0000, 128), 64);
         assert_eq!(part(u64::MAX, 0), 0);
+    }
+
+    /// What one set says of its keys holds in another one.
+    #[test]
+    fn what_was_taken_can_be_entered_elsewhere() {
+        let rate = Rate::new(1, SECOND, 2);
+        let (mut set, mut other) = (Set::default(), Set::default());
+        let now = 100 * SECOND;
+        for key in [5, 6, 6, 7] {
+            assert_eq!(set.take(key, rate, now), Ok(()));
+        }
+        let taken: [(u64, u64); 3] =
+            core::array::from_fn(|place| set.taken(now).nth(place).unwrap());
+        assert_eq!(taken.map(|(key, _)| key), [7, 6, 5]);
+        assert_eq!(
+            set.taken(now + 2 * SECOND).count(),
+            0,
+            "they are full again"
+        );
+        for (key, full_at) in taken.into_iter().rev() {
+            other.enter(key, full_at, now);
+        }
+        assert_eq!(other.take(6, rate, now), Err(SECOND));
+        assert_eq!(other.take(5, rate, now), Ok(()));
+        assert_eq!(other.take(5, rate, now), Err(SECOND));
+        // What is known and later stays.
+        other.enter(6, now + 1, now);
+        assert_eq!(other.take(6, rate, now), Err(SECOND));
     }
 
     /// The one that was not seen for longest makes room; one that is full again makes it first.

@@ -67,6 +67,36 @@ pub struct Status {
     /// The kernel module.
     #[serde(default)]
     pub kernel: KernelStatus,
+    /// How often the front's place was taken over, and was not.
+    #[serde(default)]
+    pub take_overs: TakeOvers,
+    /// The state file; absent where there is none.
+    #[serde(default)]
+    pub state_file: Option<StateFileStatus>,
+}
+
+/// How often the place of the front was taken over, and was not, over all processes that have had it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakeOvers {
+    /// Successors that have taken it.
+    pub taken: u64,
+    /// Successors that failed before they had it.
+    pub failed: u64,
+    /// Processes that were not let in: of another user or version, or while another one took it.
+    pub refused: u64,
+}
+
+/// What has become of the state file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateFileStatus {
+    /// Where it is.
+    pub path: PathBuf,
+    /// How often it was written.
+    pub writes: u64,
+    /// How often it could not be.
+    pub failures: u64,
+    /// Why it cannot be now; absent: it can.
+    pub error: Option<String>,
 }
 
 /// How a pool stands.

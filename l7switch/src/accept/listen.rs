@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -12,9 +13,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use l7switch_rules::model::Protocol;
 use socket2::Domain;
+use socket2::SockRef;
 use socket2::Socket;
 use socket2::Type;
 use tokio::net::TcpListener;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -31,23 +34,47 @@ const BACKLOG: i32 = 4096;
 /// How long accepting rests when the process or system has no room for another connection.
 const REST: Duration = Duration::from_millis(50);
 
+/// Whether other processes of the same user may listen on an address too (socket(7), `SO_REUSEPORT`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// Nobody else may.
+    #[default]
+    Alone,
+    /// Those may that say so too; the kernel shares new connections out among them.
+    Shared,
+}
+
 /// Opens a listening socket. Nagle's algorithm is switched off for all that it accepts: a small write would wait for the
 /// acknowledgement of the one before.
 ///
 /// # Errors
 ///
 /// As the kernel says: the address is in use, is not one of this host, or needs a privilege.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn bind(address: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
         // 0.0.0.0 and [::] are then two addresses, each with its own listener.
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
+    if sharing == Sharing::Shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&address.into())?;
+    adopt(socket.into())
+}
+
+/// Makes a socket that is bound, or listens already, ready to accept.
+///
+/// # Errors
+///
+/// As the kernel says.
+pub fn adopt(socket: OwnedFd) -> io::Result<TcpListener> {
+    let socket = Socket::from(socket);
     socket.set_nonblocking(true)?;
     // Connections inherit it (`tcp_create_openreq_child`), which saves a system call for each.
     socket.set_tcp_nodelay(true)?;
-    socket.bind(&address.into())?;
+    // Again, the backlog is only changed.
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
@@ -64,8 +91,20 @@ pub struct Listener {
     bound: SocketAddr,
     /// The service that the connections are for, which a reload may change.
     service: Arc<ArcSwap<Arc<str>>>,
-    stop: watch::Sender<bool>,
+    socket: Arc<TcpListener>,
+    going: watch::Sender<Going>,
     task: JoinHandle<()>,
+}
+
+/// How an accept loop goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Going {
+    /// It accepts.
+    On,
+    /// It accepts what is in the kernel's queue, and ends.
+    Empty,
+    /// It ends at once: what is in the queue is another process's, which has the same socket.
+    Leave,
 }
 
 impl Listener {
@@ -82,18 +121,20 @@ impl Listener {
     ) -> io::Result<Self> {
         let bound = socket.local_addr()?;
         let service = Arc::new(ArcSwap::from_pointee(Arc::from(service)));
-        let (stop, stopped) = watch::channel(false);
+        let socket = Arc::new(socket);
+        let (going, watch) = watch::channel(Going::On);
         let task = tokio::spawn(accept(
             Arc::clone(core),
-            socket,
+            Arc::clone(&socket),
             Arc::clone(&service),
-            stopped,
+            watch,
         ));
         Ok(Self {
             configured,
             bound,
             service,
-            stop,
+            socket,
+            going,
             task,
         })
     }
@@ -106,6 +147,11 @@ impl Listener {
     /// The address that is bound.
     pub const fn bound(&self) -> SocketAddr {
         self.bound
+    }
+
+    /// The socket.
+    pub const fn socket(&self) -> &Arc<TcpListener> {
+        &self.socket
     }
 
     /// The service.
@@ -122,7 +168,13 @@ impl Listener {
 
     /// Stops accepting: what is in the kernel's queue is accepted first, then the socket is closed.
     pub async fn stop(mut self) {
-        self.stop.send_replace(true);
+        self.going.send_replace(Going::Empty);
+        let _ = (&mut self.task).await;
+    }
+
+    /// Stops accepting at once, and leaves what is in the kernel's queue to another process that has this socket.
+    pub async fn leave(mut self) {
+        self.going.send_replace(Going::Leave);
         let _ = (&mut self.task).await;
     }
 }
@@ -130,23 +182,29 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         // Also where nobody waits for it.
-        self.stop.send_replace(true);
+        self.going.send_if_modified(|going| {
+            let goes_on = *going == Going::On;
+            if goes_on {
+                *going = Going::Empty;
+            }
+            goes_on
+        });
     }
 }
 
 async fn accept(
     core: Arc<Core>,
-    socket: TcpListener,
+    socket: Arc<TcpListener>,
     service: Arc<ArcSwap<Arc<str>>>,
-    mut stopped: watch::Receiver<bool>,
+    mut going: watch::Receiver<Going>,
 ) {
     let mut keeps_syns = false;
     {
-        let mut stop = pin!(stopped.wait_for(|stop| *stop));
+        let mut stop = pin!(going.wait_for(|going| *going != Going::On));
         loop {
             if !keeps_syns && is_refused_in_kernel(&core, &service.load()) {
                 keeps_syns = true;
-                if let Err(error) = saved_syn::keep(&socket) {
+                if let Err(error) = saved_syn::keep(&*socket) {
                     tracing::warn!(%error, "what the kernel wants refused cannot be told apart");
                 }
             }
@@ -168,14 +226,31 @@ async fn accept(
             }
         }
     }
-    // What clients take for accepted, because the kernel has completed it, must not be reset.
-    loop {
-        let next = tokio::time::timeout(Duration::ZERO, socket.accept()).await;
-        match next {
-            Ok(Ok((stream, peer))) => serve(&core, &service.load(), stream, peer),
-            Ok(Err(_)) | Err(_) => return,
+    if *going.borrow() == Going::Leave {
+        return;
+    }
+    // What clients take for accepted, because the kernel has completed it, must not be reset. Others may come to a socket that is
+    // shared for as long as it is open: more than the queue can hold were not in it.
+    for _ in 0..=BACKLOG {
+        match accept_now(&socket) {
+            Ok(Some((stream, peer))) => serve(&core, &service.load(), stream, peer),
+            Ok(None) => return,
+            Err(error) => rest(&error).await,
         }
     }
+}
+
+/// Accepts a connection that is in the kernel's queue. The kernel itself is asked: what tokio knows of the socket is as old as its last
+/// look.
+fn accept_now(socket: &TcpListener) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+    let (accepted, peer) = match SockRef::from(socket).accept() {
+        Ok(accepted) => accepted,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let peer = peer.as_socket().ok_or(io::ErrorKind::InvalidData)?;
+    accepted.set_nonblocking(true)?;
+    Ok(Some((TcpStream::from_std(accepted.into())?, peer)))
 }
 
 /// Waits where waiting helps: a process without free descriptors would spin.
@@ -210,7 +285,7 @@ fn full(core: &Core, service: &str) -> Option<impl Future<Output = ()> + use<>> 
     Some(async move { stats.below(limit).await })
 }
 
-fn serve(core: &Arc<Core>, service: &Arc<str>, stream: tokio::net::TcpStream, peer: SocketAddr) {
+fn serve(core: &Arc<Core>, service: &Arc<str>, stream: TcpStream, peer: SocketAddr) {
     let generation = core.active.load();
     let Some((_, model, state)) = generation.service(service) else {
         // The service was taken away between two looks.
@@ -247,12 +322,38 @@ fn serve(core: &Arc<Core>, service: &Arc<str>, stream: tokio::net::TcpStream, pe
 mod tests {
     use super::*;
 
+    /// Nothing is awaited: tokio does not know of the connections yet.
+    #[tokio::test]
+    async fn what_is_in_the_queue_is_accepted_at_once() {
+        let listener = bind("127.0.0.1:0".parse().unwrap(), Sharing::Alone).unwrap();
+        let address = listener.local_addr().unwrap();
+        assert!(accept_now(&listener).unwrap().is_none());
+        let clients = [(); 3].map(|()| std::net::TcpStream::connect(address).unwrap());
+        for client in &clients {
+            let (_, peer) = accept_now(&listener).unwrap().unwrap();
+            assert_eq!(peer, client.local_addr().unwrap());
+        }
+        assert!(accept_now(&listener).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn addresses_are_shared_where_both_say_so() {
+        let first = bind("127.0.0.1:0".parse().unwrap(), Sharing::Shared).unwrap();
+        let address = first.local_addr().unwrap();
+        assert!(bind(address, Sharing::Alone).is_err());
+        let second = bind(address, Sharing::Shared).unwrap();
+        drop((first, second));
+        let alone = bind(address, Sharing::Alone).unwrap();
+        assert!(bind(address, Sharing::Shared).is_err());
+        drop(alone);
+    }
+
     #[tokio::test]
     async fn what_is_accepted_has_no_nagle() {
         for any in ["127.0.0.1:0", "[::1]:0"] {
-            let listener = bind(any.parse().unwrap()).unwrap();
+            let listener = bind(any.parse().unwrap(), Sharing::Alone).unwrap();
             let address = listener.local_addr().unwrap();
-            let _client = tokio::net::TcpStream::connect(address).await.unwrap();
+            let _client = TcpStream::connect(address).await.unwrap();
             let (accepted, _) = listener.accept().await.unwrap();
             assert!(accepted.nodelay().unwrap(), "{any}");
         }

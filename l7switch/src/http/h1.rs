@@ -113,7 +113,9 @@ impl<S: AsyncRead + AsyncWrite + MaybeRaw + Unpin> Session<'_, Http1<'_, S>> {
     ) -> Option<End> {
         let over = Some(End::Over { unread: false });
         let client = self.client;
-        if served && client.core.shutdown.is_draining() {
+        let shutdown = &client.core.shutdown;
+        let ends = || shutdown.is_draining() && !shutdown.is_left();
+        if served && ends() {
             return over;
         }
         self.timer.start(self.limits.idle_timeout);
@@ -124,11 +126,11 @@ impl<S: AsyncRead + AsyncWrite + MaybeRaw + Unpin> Session<'_, Http1<'_, S>> {
         };
         let read = match read {
             Some(read) => read,
-            None if served => return over,
+            None if served && ends() => return over,
             // Accepted and not served yet: its first answer says that it is the last.
             None => tokio::select! {
                 read = self.read() => read,
-                () = client.core.shutdown.last_chance() => return over,
+                () = shutdown.last_chance() => return over,
             },
         };
         match read {

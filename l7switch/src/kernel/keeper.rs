@@ -48,6 +48,8 @@ pub struct Keeper<C: Connect> {
     connections: u64,
     /// What has been said of this host.
     logged: Logged,
+    /// The module is another process's.
+    has_let_go: bool,
     status: KernelStatus,
 }
 
@@ -61,6 +63,7 @@ impl<C: Connect> Keeper<C> {
             followed: 0,
             connections: 0,
             logged: Logged::default(),
+            has_let_go: false,
             status: KernelStatus {
                 state: KernelState::Absent,
                 ..KernelStatus::default()
@@ -106,9 +109,21 @@ impl<C: Connect> Keeper<C> {
         }
     }
 
+    /// Lets go of the module, which is another process's then; or takes it again, and replaces what that has loaded.
+    pub fn let_go(&mut self, lets_go: bool) {
+        if lets_go {
+            self.forget();
+            self.connection = None;
+        }
+        self.has_let_go = lets_go;
+    }
+
     /// Does what is missing. `look`: also asks whether the module and its table are still there, of which no event
     /// may have told.
     pub fn step(&mut self, generation: &Generation, look: bool) {
+        if self.has_let_go {
+            return;
+        }
         let before = self.said();
         if self.followed != generation.number {
             self.followed = generation.number;

@@ -77,6 +77,7 @@ trait Steps: Debug + Send + Sync {
     /// Gives how many connections there have been.
     fn step(&self, generation: &Generation, look: bool) -> u64;
     fn readiness(&self) -> Option<OwnedFd>;
+    fn let_go(&self, lets_go: bool);
 }
 
 #[derive(Debug)]
@@ -107,6 +108,11 @@ impl<C: Connect> Steps for Shared<C> {
     fn readiness(&self) -> Option<OwnedFd> {
         let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
         keeper.module()?.readiness()
+    }
+
+    fn let_go(&self, lets_go: bool) {
+        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        keeper.let_go(lets_go);
     }
 }
 
@@ -160,6 +166,21 @@ impl Kernel {
         let shared = Arc::clone(&self.shared);
         // It fails where the runtime ends.
         let _ = tokio::task::spawn_blocking(move || shared.forget()).await;
+    }
+
+    /// Lets go of the module, which keeps its table: when it returns, nothing is under way, and nothing more is done.
+    pub async fn let_go(&self) {
+        let shared = Arc::clone(&self.shared);
+        // It fails where the runtime ends.
+        let _ = tokio::task::spawn_blocking(move || shared.let_go(true)).await;
+    }
+
+    /// Takes the module again: the rules in force are loaded soon.
+    pub async fn take_again(&self) {
+        let shared = Arc::clone(&self.shared);
+        // It fails where the runtime ends.
+        let _ = tokio::task::spawn_blocking(move || shared.let_go(false)).await;
+        self.wake();
     }
 
     /// Has the module looked after soon.

@@ -4,10 +4,6 @@
 //! The kernel module has buckets of its own for what it serves. It leads requests that are over the limit of a route to the front
 //! on connections that say so.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
-use std::hash::Hash;
-use std::hash::Hasher;
 use std::net::IpAddr;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -16,10 +12,13 @@ use l7switch_engine::limit::Rate;
 use l7switch_engine::limit::Set;
 use l7switch_engine::limit::WAYS;
 use l7switch_engine::limit::part;
+use l7switch_engine::siphash::Siphash13;
 use l7switch_engine::table::Fields;
 use l7switch_engine::table::cookie;
 use l7switch_rules::model;
 use l7switch_rules::model::RateKey;
+
+use crate::secrets;
 
 /// Most buckets of a limit.
 const BUCKETS: usize = 65_536;
@@ -34,8 +33,6 @@ const SECOND: u64 = 1_000_000_000;
 pub struct RateLimiter {
     rules: model::RateLimit,
     rate: Rate,
-    /// Secret, so that nobody can choose whose bucket or place a key has.
-    hashing: RandomState,
     table: Table,
 }
 
@@ -48,7 +45,6 @@ impl RateLimiter {
         };
         Self {
             rate: rules.rate(),
-            hashing: RandomState::new(),
             table,
             rules,
         }
@@ -81,7 +77,7 @@ impl RateLimiter {
 
     /// The key of a request.
     fn key<F: Fields + ?Sized>(&self, source: IpAddr, fields: &F) -> u64 {
-        let mut hasher = self.hashing.build_hasher();
+        let mut hasher = Siphash13::new(secrets::own().limits);
         let is_found = match &self.rules.key {
             // One bucket needs no key.
             RateKey::Route => return 0,
@@ -96,16 +92,44 @@ impl RateLimiter {
             },
         };
         if !is_found {
-            self.rules.source_prefix.of(source).hash(&mut hasher);
+            let address = self.rules.source_prefix.of(source);
+            hasher.write(&model::address_bytes(address));
         }
         // Otherwise a value with the bytes of an address would be that address.
-        is_found.hash(&mut hasher);
+        hasher.write(&[u8::from(is_found)]);
         hasher.finish()
+    }
+
+    /// The keys whose buckets are not full at this time, and in how many nanoseconds they will be, for another process with the same
+    /// [`secrets`]. Keys that were seen last come last.
+    pub fn taken(&self, now: u64) -> Vec<(u64, u64)> {
+        let mut taken = Vec::new();
+        for shard in &self.table.shards {
+            let sets = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            for set in &*sets {
+                let start = taken.len();
+                let keys = set.taken(now);
+                taken.extend(keys.map(|(key, full_at)| (key, full_at.saturating_sub(now))));
+                if let Some(of_set) = taken.get_mut(start..) {
+                    of_set.reverse();
+                }
+            }
+        }
+        taken
+    }
+
+    /// Goes on with what [`Self::taken`] has given.
+    pub fn enter(&self, taken: &[(u64, u64)], now: u64) {
+        for &(key, left) in taken {
+            // Never longer than an empty bucket needs.
+            let full_at = now.saturating_add(left.min(self.rate.full));
+            self.table.with_set(key, |set| set.enter(key, full_at, now));
+        }
     }
 }
 
 /// Hashes the values of a field, joined by comma (RFC 9110, 5.3). `false`: there is no such field.
-fn hash_joined<F: Fields + ?Sized>(fields: &F, name: &[u8], hasher: &mut impl Hasher) -> bool {
+fn hash_joined<F: Fields + ?Sized>(fields: &F, name: &[u8], hasher: &mut Siphash13) -> bool {
     let mut is_found = false;
     for (other, value) in fields.iter() {
         if other.eq_ignore_ascii_case(name) {
@@ -137,18 +161,19 @@ impl Table {
 
     /// Takes a token. Otherwise: how long until there is one.
     fn take(&self, key: u64, rate: Rate, now: u64) -> Result<(), u64> {
-        let Some(shard) = self.shards.get(place(key >> 32, self.shards.len())) else {
-            return Ok(());
-        };
+        let taken = self.with_set(key, |set| set.take(key, rate, now));
+        taken.unwrap_or(Ok(()))
+    }
+
+    /// Does something with the set that a key has.
+    fn with_set<T>(&self, key: u64, work: impl FnOnce(&mut Set) -> T) -> Option<T> {
+        let shard = self.shards.get(place(key >> 32, self.shards.len()))?;
         let mut sets = shard.lock().unwrap_or_else(PoisonError::into_inner);
         if sets.is_empty() {
             sets.reserve_exact(self.sets);
             sets.resize(self.sets, Set::default());
         }
-        match sets.get_mut(place(key, self.sets)) {
-            Some(set) => set.take(key, rate, now),
-            None => Ok(()),
-        }
+        sets.get_mut(place(key, self.sets)).map(work)
     }
 }
 
@@ -339,6 +364,28 @@ mod tests {
         let later = START + 2 * SECOND;
         assert_eq!(taken(&limiter, busy, 2, later), 1);
         assert_eq!(size(&limiter), BUCKETS);
+    }
+
+    /// What one limit has counted counts in another, and no more than it can.
+    #[test]
+    fn a_successor_goes_on_with_the_buckets() {
+        for key in [RateKey::Source, RateKey::Route] {
+            let (old, new) = (limiter(1, 4, key.clone()), limiter(1, 4, key.clone()));
+            let (one, other) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2));
+            assert_eq!(taken(&old, one, 3, START), 3);
+            // Another process has another clock.
+            let now = 5 * SECOND;
+            new.enter(&old.taken(START), now);
+            assert_eq!(taken(&new, one, 9, now), 1, "{key:?}");
+            let left = if key == RateKey::Route { 0 } else { 4 };
+            assert_eq!(taken(&new, other, 9, now), left, "{key:?}");
+            assert!(
+                old.taken(START + 3 * SECOND).is_empty(),
+                "they are full again"
+            );
+            new.enter(&[(old.taken(START)[0].0, u64::MAX)], now);
+            assert_eq!(taken(&new, one, 9, now + 4 * SECOND), 4, "{key:?}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod shown;
 pub mod shutdown;
 pub mod splice;
 pub mod stream;
+pub mod ticket_keys;
 pub mod tickets;
 pub mod timer;
 pub mod tls;

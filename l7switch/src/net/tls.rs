@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use l7switch_certificates::Pair;
 use l7switch_certificates::file;
 use l7switch_certificates::verifier;
@@ -22,12 +23,10 @@ use rustls::ServerConnection;
 use rustls::SignatureScheme;
 use rustls::SupportedProtocolVersion;
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs;
 use rustls::crypto::aws_lc_rs::kx_group;
 use rustls::pki_types::UnixTime;
 use rustls::server::ClientHello;
 use rustls::server::NoClientAuth;
-use rustls::server::ProducesTickets;
 use rustls::server::ResolvesServerCert;
 use rustls::server::ServerSessionMemoryCache;
 use rustls::server::StoresServerSessions;
@@ -40,6 +39,7 @@ use crate::acme::AcmeError;
 use crate::acme::Slot;
 use crate::acme::Source;
 use crate::net::shown::Shown;
+use crate::net::ticket_keys::TicketKeys;
 
 pub use l7switch_certificates::TlsError;
 pub use l7switch_certificates::provider;
@@ -124,7 +124,7 @@ impl ServiceTls {
             .with_client_cert_verifier(Arc::clone(&clients))
             .with_cert_resolver(Arc::new(Resolver::new(&shown)));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
-        config.ticketer = Arc::clone(&sessions.tickets);
+        config.ticketer = sessions.tickets.clone();
         config.send_tls13_tickets = TICKETS;
         config.max_tls13_tickets = MOST_TICKETS;
         config.session_storage = Arc::clone(&sessions.storage);
@@ -177,6 +177,18 @@ impl ServiceTls {
     }
 }
 
+impl ServiceTls {
+    /// The keys of its session tickets.
+    pub fn ticket_keys(&self) -> &TicketKeys {
+        &self.sessions.tickets
+    }
+
+    /// A digest of which certificates of clients it believes: sessions of a service that believes others are not resumed.
+    pub fn trust(&self) -> [u8; 32] {
+        self.sessions.trust.digest()
+    }
+}
+
 /// The cryptography with these groups for the key exchange.
 fn with_curves(curves: &[Curve]) -> Arc<CryptoProvider> {
     let group = |curve: &Curve| match curve {
@@ -208,7 +220,7 @@ fn versions(least: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
 /// is resumed has the certificate of its first handshake, and who has got another one since could not show it.
 #[derive(Clone, Debug)]
 struct Sessions {
-    tickets: Arc<dyn ProducesTickets>,
+    tickets: Arc<TicketKeys>,
     storage: Arc<dyn StoresServerSessions>,
     trust: Trust,
 }
@@ -217,7 +229,7 @@ impl Sessions {
     fn new(trust: Trust) -> Result<Self, TlsError> {
         Ok(Self {
             // Its key is replaced every six hours; tickets of the key before are taken, so a session lives for twelve at most.
-            tickets: aws_lc_rs::Ticketer::new()?,
+            tickets: Arc::new(TicketKeys::new()?),
             storage: ServerSessionMemoryCache::new(SESSIONS),
             trust,
         })
@@ -242,6 +254,20 @@ impl Trust {
         let crl = clients.crl.as_deref().map(read).transpose()?;
         let ca = read(&clients.ca)?;
         Ok(Self(Some((clients.required, ca, crl.unwrap_or_default()))))
+    }
+
+    /// SHA-256 of all of it.
+    fn digest(&self) -> [u8; 32] {
+        let mut context = digest::Context::new(&digest::SHA256);
+        if let Some((required, ca, crl)) = &self.0 {
+            context.update(&[1, u8::from(*required)]);
+            for part in [ca, crl] {
+                context.update(&part.len().to_be_bytes());
+                context.update(part);
+            }
+        }
+        let digest = context.finish();
+        digest.as_ref().first_chunk().copied().unwrap_or_default()
     }
 }
 

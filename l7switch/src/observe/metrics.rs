@@ -47,6 +47,7 @@ pub fn render(status: &Status, servers: &[ServerStatus], format: Format) -> Stri
         "Lost lines of the access log.",
     );
     out.sample("access_log_dropped_total", &[], status.access_log_dropped);
+    take_overs(&mut out, status);
     pools(&mut out, status);
     names(&mut out, status);
     kernel(&mut out, &status.kernel);
@@ -67,6 +68,28 @@ pub fn refused(refused: &MetricsRefused, format: Format) -> String {
         out.sample(name, &[("reason", reason)], count.load(Relaxed));
     }
     out.into_string()
+}
+
+/// Who has taken the place of the front, and what has become of the state file.
+fn take_overs(out: &mut Text, status: &Status) {
+    let of = &status.take_overs;
+    let help = "Successors of the front by result, over all processes that had its place.";
+    out.family("take_overs_total", "counter", help);
+    let results = [
+        ("ok", of.taken),
+        ("failed", of.failed),
+        ("refused", of.refused),
+    ];
+    for (result, count) in results {
+        out.sample("take_overs_total", &[("result", result)], count);
+    }
+    if let Some(file) = &status.state_file {
+        let help = "Writes of the state file by result.";
+        out.family("state_file_writes_total", "counter", help);
+        for (result, count) in [("ok", file.writes), ("failed", file.failures)] {
+            out.sample("state_file_writes_total", &[("result", result)], count);
+        }
+    }
 }
 
 /// Who waits for servers, and who was sent to another one.

@@ -9,10 +9,8 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::LazyLock;
 
 use aws_lc_rs::hmac;
-use aws_lc_rs::rand;
 use l7switch_certificates::file;
 use l7switch_engine::table;
 use l7switch_engine::table::Fields;
@@ -20,6 +18,8 @@ use l7switch_rules::model;
 use l7switch_rules::model::PoolShare;
 use l7switch_rules::model::ServerAddress;
 use thiserror::Error;
+
+use crate::secrets;
 
 /// Bytes of what HMAC makes that are used.
 const LENGTH: usize = 16;
@@ -29,13 +29,6 @@ const MOST: u64 = 64 * 1024;
 
 /// Shortest key, bytes.
 const SHORTEST: usize = 16;
-
-/// The key where the rules name none.
-static OWN_KEY: LazyLock<hmac::Key> = LazyLock::new(|| {
-    let made = hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new());
-    // Without random numbers nothing is signed with what anybody else could know: all cookies are strangers then.
-    made.unwrap_or_else(|_| hmac::Key::new(hmac::HMAC_SHA256, &fastrand::u128(..).to_ne_bytes()))
-});
 
 /// Why a key cannot be used.
 #[derive(Debug, Error)]
@@ -85,7 +78,7 @@ impl Sticky {
     ) -> Result<Self, KeyError> {
         let keys = match &rules.key {
             Some(path) => read(path)?,
-            None => vec![OWN_KEY.clone()],
+            None => vec![hmac::Key::new(hmac::HMAC_SHA256, &secrets::own().cookies)],
         };
         let mut attributes = String::from("; Path=/; HttpOnly; SameSite=Lax");
         if let Some(time) = rules.max_age {

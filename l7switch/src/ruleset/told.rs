@@ -3,8 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use l7switch_admin_api as api;
 use l7switch_rules::model::Maintenance;
 use l7switch_rules::model::Model;
+
+use crate::handover::state::maintenance_of;
 
 /// By the names of services.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +35,31 @@ impl Told {
             }
             None => {
                 self.told.remove(service);
+            }
+        }
+    }
+
+    /// All that administrators have told, by service.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Maintenance)> {
+        self.told
+            .iter()
+            .map(|(service, told)| (service.as_str(), told))
+    }
+
+    /// What an administrator has told of a service.
+    pub fn get(&self, service: &str) -> Option<&Maintenance> {
+        self.told.get(service)
+    }
+
+    /// Notes what was told to another process. What is not understood is passed over, with a line in the log.
+    pub fn remember(&mut self, told: BTreeMap<String, api::Maintenance>) {
+        for (service, maintenance) in told {
+            match maintenance_of(maintenance) {
+                Ok(maintenance) => self.tell(&service, Some(maintenance)),
+                Err(text) => tracing::warn!(
+                    service,
+                    "maintenance is passed over: `{text}` is not an address or prefix"
+                ),
             }
         }
     }

@@ -40,6 +40,7 @@ pub use repeat::Repeating;
 pub use send::Answered;
 pub use send::Message;
 pub use send::send;
+pub use server::Memory;
 pub use server::RealServer;
 pub use server::Standing;
 pub use stream::ServerStream;

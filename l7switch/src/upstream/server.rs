@@ -49,10 +49,12 @@ use crate::net::clock::now_ns;
 use crate::observe::histogram::Kind;
 
 pub(super) mod control;
+mod memory;
 mod place;
 mod times;
 
 pub use self::control::Standing;
+pub use self::memory::Memory;
 
 /// A real server in one pool.
 #[derive(Debug)]
@@ -372,19 +374,12 @@ impl RealServer {
         let mut ejection = None;
         self.change(|control| {
             if !control.ejected {
-                control.ejected = true;
-                control.ejection = control.ejection.wrapping_add(1);
-                ejection = Some(control.ejection);
+                ejection = Some(control.eject(passive.eject));
             }
         });
         if let Some(number) = ejection {
             tracing::warn!(pool = %self.pool, server = %self.address, "ejected for {:?}", passive.eject);
-            let server = Arc::clone(self);
-            let eject = passive.eject;
-            tokio::spawn(async move {
-                tokio::time::sleep(eject).await;
-                server.readmit(number);
-            });
+            self.readmit_after(number, passive.eject);
         }
     }
 

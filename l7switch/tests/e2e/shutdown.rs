@@ -115,9 +115,17 @@ fn idle_connections_do_not_hold_it_up() {
 fn patience_has_an_end() {
     let python = Python::start("python");
     let rules = simple(&[python.address], "", "");
+    let folder = tempfile::tempdir().unwrap();
     for signals in [&["TERM"][..], &["TERM", "INT"]] {
         let patience = if signals.len() == 1 { "300ms" } else { "50s" };
-        let mut switch = Switch::start_with(&rules, &["--drain-timeout", patience]);
+        let log = folder.path().join(patience);
+        let arguments = [
+            "--drain-timeout",
+            patience,
+            "--access-log",
+            log.to_str().unwrap(),
+        ];
+        let mut switch = Switch::start_with(&rules, &arguments);
         let address = switch.address("web");
         let mut client = Raw::connect(address).unwrap();
         let before = python.seen().len();
@@ -142,6 +150,14 @@ fn patience_has_an_end() {
         assert!(
             client.response().is_ok_and(|response| response.is_none())
                 || client.response().is_err()
+        );
+        // It has its line.
+        let lines = std::fs::read_to_string(&log).unwrap();
+        assert_eq!(lines.lines().count(), 1, "{lines}");
+        assert!(lines.contains(" path=/before?file="), "{lines}");
+        assert!(
+            lines.contains(" status=0 ") && lines.contains(" end=draining"),
+            "{lines}"
         );
     }
 }

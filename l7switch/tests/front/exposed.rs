@@ -27,7 +27,12 @@ fn exposed(switch: &Arc<l7switch::Switch>) -> Exposed {
 }
 
 fn exposed_with(switch: &Arc<l7switch::Switch>, files: Files) -> Result<Exposed, StartError> {
-    Exposed::start(Arc::clone(switch), "127.0.0.1:0".parse().unwrap(), files)
+    Exposed::start(
+        Arc::clone(switch),
+        "127.0.0.1:0".parse().unwrap(),
+        files,
+        None,
+    )
 }
 
 #[tokio::test]

@@ -43,6 +43,7 @@ mod slow_start;
 mod sticky;
 mod strict;
 mod support;
+mod take_over;
 mod times;
 mod tls;
 mod tls_clients;

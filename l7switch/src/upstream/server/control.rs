@@ -42,6 +42,8 @@ pub(super) struct Control {
     /// new one.
     pub(super) ejection: u64,
     pub(super) ejected: bool,
+    /// When the present ejection ends.
+    pub(super) ejected_until: Option<Instant>,
     /// How slowly it starts; absent: at once.
     pub(super) slow_start: Option<SlowStart>,
     /// It has come with a reload, and nothing was concluded of that.
@@ -105,6 +107,7 @@ impl Control {
             against: 0,
             ejection: 0,
             ejected: false,
+            ejected_until: None,
             slow_start: None,
             is_new: false,
             began: None,
@@ -158,13 +161,7 @@ impl Control {
         }
         let slow = self.slow_start.filter(|_| starts)?;
         self.is_new = false;
-        self.starts = self.starts.wrapping_add(1);
-        self.began = Some((self.starts, Instant::now()));
-        let step = slow.time / STEPS;
-        Some(Climb {
-            number: self.starts,
-            step: step.clamp(Duration::from_millis(10), Duration::from_secs(1)),
-        })
+        Some(self.rise(slow, Instant::now()))
     }
 
     /// Whether a slow start goes on. One that is over is forgotten.
@@ -178,6 +175,39 @@ impl Control {
                 false
             }
             _ => false,
+        }
+    }
+
+    /// Ejects the server. Gives the ejection's number.
+    pub(super) fn eject(&mut self, time: Duration) -> u64 {
+        self.ejected = true;
+        self.ejected_until = Instant::now().checked_add(time);
+        self.ejection = self.ejection.wrapping_add(1);
+        self.ejection
+    }
+
+    /// How long ago the slow start began that goes on.
+    pub(super) fn rising(&self) -> Option<Duration> {
+        self.began.map(|(_, began)| began.elapsed())
+    }
+
+    /// Goes on with a slow start that began elsewhere, so long ago.
+    pub(super) fn go_on_rising(&mut self, since: Duration) -> Option<Climb> {
+        let slow = self.slow_start.filter(|slow| since < slow.time)?;
+        let began = Instant::now().checked_sub(since)?;
+        if self.state() != ServerState::Up {
+            return None;
+        }
+        Some(self.rise(slow, began))
+    }
+
+    fn rise(&mut self, slow: SlowStart, began: Instant) -> Climb {
+        self.starts = self.starts.wrapping_add(1);
+        self.began = Some((self.starts, began));
+        let step = slow.time / STEPS;
+        Climb {
+            number: self.starts,
+            step: step.clamp(Duration::from_millis(10), Duration::from_secs(1)),
         }
     }
 

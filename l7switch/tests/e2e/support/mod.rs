@@ -10,6 +10,8 @@ pub(crate) mod process;
 pub(crate) mod python;
 pub(crate) mod raw;
 pub(crate) mod switch;
+pub(crate) mod tls_h2;
+pub(crate) mod websocket;
 
 use std::hash::BuildHasher;
 use std::hash::Hasher;

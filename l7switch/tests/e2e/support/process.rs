@@ -142,6 +142,11 @@ impl Process {
         }
     }
 
+    /// All lines that were printed and not read.
+    pub(crate) fn lines_so_far(&self) -> Vec<String> {
+        self.lines.try_iter().collect()
+    }
+
     /// Sends a signal, named as kill(1) names it.
     pub(crate) fn signal(&self, name: &str) {
         run(

@@ -135,19 +135,24 @@ impl Raw {
         Ok(self.buffer.drain(..count).collect())
     }
 
+    /// The next response's head, whose content is read otherwise.
+    pub(crate) fn head(&mut self) -> io::Result<String> {
+        let mut head = String::new();
+        loop {
+            let line = self.take_line()?;
+            if line == "\r\n" {
+                return Ok(head);
+            }
+            head.push_str(&line);
+        }
+    }
+
     /// The next response to a request that is not HEAD; `None` where the connection ends before it.
     pub(crate) fn response(&mut self) -> io::Result<Option<Response>> {
         if self.buffer.is_empty() && !self.more()? {
             return Ok(None);
         }
-        let mut head = String::new();
-        loop {
-            let line = self.take_line()?;
-            if line == "\r\n" {
-                break;
-            }
-            head.push_str(&line);
-        }
+        let head = self.head()?;
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
         let status = status.ok_or_else(|| io::Error::other(format!("no status: {head}")))?;
         let body = if status < 200 || status == 204 || status == 304 {

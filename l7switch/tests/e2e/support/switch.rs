@@ -24,8 +24,11 @@ use super::process::Process;
 #[derive(Debug)]
 pub(crate) struct Switch {
     process: Process,
+    /// Those whose place it has taken, and which may not have ended.
+    before: Vec<Process>,
     folder: TempDir,
     ports: Ports,
+    arguments: Vec<String>,
 }
 
 /// What `127.0.0.1:0` and `127.0.0.2:0` stand for in the rules of one switch, from first to last.
@@ -80,29 +83,52 @@ impl Switch {
         let folder = tempfile::tempdir().unwrap();
         let ports = Ports::find();
         std::fs::write(folder.path().join("rules.toml"), ports.put_into(rules)).unwrap();
-        let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_l7switch"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("L7SWITCH_") {
-                command.env_remove(name);
-            }
-        }
-        // Where these tests run, the kernel may be another switch's; those that mean it say --kernel.
-        command
-            .env("L7SWITCH_KERNEL", "off")
-            .arg(folder.path().join("rules.toml"))
-            .arg("--admin")
-            .arg(folder.path().join("admin"))
-            .args(arguments.iter().filter(|argument| **argument != "--watch"))
-            .stderr(Stdio::from(log));
-        if !arguments.contains(&"--watch") {
-            command.arg("--no-watch");
-        }
         Self {
-            process: Process::start(command),
+            process: Process::start(command(folder.path(), arguments)),
+            before: Vec::new(),
             folder,
             ports,
+            arguments: arguments
+                .iter()
+                .map(|&argument| argument.to_owned())
+                .collect(),
         }
+    }
+
+    /// Starts another switch with the same rules and arguments, and these.
+    pub(crate) fn another(&self, more: &[&str]) -> Process {
+        let own = self.arguments.iter().map(String::as_str);
+        let arguments: Vec<&str> = own.chain(more.iter().copied()).collect();
+        Process::start(command(self.folder(), &arguments))
+    }
+
+    /// Has another process take its place.
+    #[track_caller]
+    pub(crate) fn take_over(&mut self) {
+        let successor = self.another(&["--take-over"]);
+        if successor.try_line("l7switch: ready").is_none() {
+            panic!("the successor does not start:\n{}", self.log());
+        }
+        self.becomes(successor);
+    }
+
+    /// Another process has taken its place.
+    pub(crate) fn becomes(&mut self, successor: Process) {
+        self.before
+            .push(std::mem::replace(&mut self.process, successor));
+    }
+
+    /// Waits until all whose place it has taken have ended, and gives whether in order.
+    #[track_caller]
+    pub(crate) fn all_before_end(&mut self) -> bool {
+        let ends = self.before.drain(..);
+        ends.map(|mut process| process.wait())
+            .fold(true, |all, end| all & end.success())
+    }
+
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -235,6 +261,30 @@ impl Switch {
     pub(crate) fn wait(&mut self) -> ExitStatus {
         self.process.wait()
     }
+}
+
+/// The switch with the rules, admin socket and log of a folder.
+pub(crate) fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut log = std::fs::OpenOptions::new();
+    let log = log.create(true).append(true).open(folder.join("log"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_l7switch"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("L7SWITCH_") {
+            command.env_remove(name);
+        }
+    }
+    // Where these tests run, the kernel may be another switch's; those that mean it say --kernel.
+    command
+        .env("L7SWITCH_KERNEL", "off")
+        .arg(folder.join("rules.toml"))
+        .arg("--admin")
+        .arg(folder.join("admin"))
+        .args(arguments.iter().filter(|argument| **argument != "--watch"))
+        .stderr(Stdio::from(log.unwrap()));
+    if !arguments.contains(&"--watch") {
+        command.arg("--no-watch");
+    }
+    command
 }
 
 /// Rules with one service `web` of protocol http, all of whose requests go to one pool `main`;

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: MIT
+//! What administrators change by the admin socket.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::Request;
+use http::StatusCode;
+use http_body_util::BodyExt;
+use http_body_util::Limited;
+use hyper::body::Incoming;
+use l7switch_admin_api::ServerChange;
+use l7switch_admin_api::Servers;
+use l7switch_admin_api::ServiceChange;
+use l7switch_admin_api::ServiceStatus;
+use l7switch_admin_api::WantedState;
+use serde::de::DeserializeOwned;
+
+use super::Answer;
+use super::Problem;
+use super::json;
+use super::status;
+use crate::handover::state::maintenance_of;
+use crate::switch::SetError;
+use crate::switch::Switch;
+
+/// Longest content of a request.
+const CONTENT_MAX: usize = 64 * 1024;
+
+/// Reads a request's content.
+async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Problem> {
+    let bad = |error: String| Problem::new(StatusCode::BAD_REQUEST, error);
+    let content = Limited::new(request.into_body(), CONTENT_MAX)
+        .collect()
+        .await
+        .map_err(|error| bad(error.to_string()))?
+        .to_bytes();
+    serde_json::from_slice(&content).map_err(|error| {
+        let text = error.to_string();
+        match text.contains("untagged enum Maintenance") {
+            true => bad("maintenance is true, false, null or {\"except\": [PREFIX, …]}".to_owned()),
+            false => bad(text),
+        }
+    })
+}
+
+pub(super) async fn change_service(
+    switch: &Arc<Switch>,
+    name: &str,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let change: ServiceChange = body(request).await?;
+    may_change(switch)?;
+    let generation = switch.generation();
+    // Of one that a reload has taken away, what was told can be taken back.
+    if generation.service(name).is_none()
+        && change.maintenance == Some(None)
+        && switch.told().has_told(name)
+    {
+        let taken_back = switch.maintain(name, None).await;
+        taken_back
+            .map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
+        return Ok(json(StatusCode::OK, &ServiceStatus::default()));
+    }
+    let Some((_, service, _)) = generation.service(name) else {
+        let services = generation.rules.model.services.iter();
+        let known = services.map(|service| service.name.clone()).collect();
+        let error = format!("there is no service `{name}`");
+        return Err(Problem::unknown(error, known));
+    };
+    let bad = |error: String| Problem::new(StatusCode::BAD_REQUEST, error);
+    if let Some(wanted) = change.maintenance {
+        if !service.protocol.is_http() {
+            let protocol = service.protocol.as_str();
+            return Err(bad(format!(
+                "service `{name}` has protocol {protocol}: maintenance is for http and https"
+            )));
+        }
+        let wanted = wanted.map(|wanted| {
+            let wrong = |text| bad(format!("`{text}` is not an address or prefix"));
+            maintenance_of(wanted).map_err(wrong)
+        });
+        let wanted = wanted.transpose()?;
+        let changed = switch.maintain(name, wanted).await;
+        changed.map_err(|error| {
+            let status = match error {
+                SetError::Draining => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::UNPROCESSABLE_ENTITY,
+            };
+            Problem::new(status, error.to_string())
+        })?;
+    }
+    let mut services = status(switch).services;
+    let changed = services.remove(name).unwrap_or_default();
+    Ok(json(StatusCode::OK, &changed))
+}
+
+pub(super) async fn change(
+    switch: &Arc<Switch>,
+    pool: Option<&str>,
+    address: &str,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
+    let change: ServerChange = body(request).await?;
+    // A successor gets it, or does not begin yet.
+    let _changes = switch.place().changes.read().await;
+    may_change(switch)?;
+    if let Some(Some(weight)) = change.weight
+        && weight > l7switch_engine::sched::MAX_WEIGHT
+    {
+        let why = format!(
+            "weight {weight} is over {}",
+            l7switch_engine::sched::MAX_WEIGHT
+        );
+        return Err(Problem::new(StatusCode::BAD_REQUEST, why));
+    }
+    let generation = switch.generation();
+    if let Some(name) = pool
+        && generation.pool(name).is_none()
+    {
+        let known = generation
+            .pools
+            .iter()
+            .map(|pool| pool.config().name.clone())
+            .collect();
+        return Err(Problem::unknown(
+            format!("there is no pool `{name}`"),
+            known,
+        ));
+    }
+    // Another spelling of an address is the same address.
+    let wanted = match address.parse::<SocketAddr>() {
+        Ok(address) => address.to_string(),
+        Err(_) => address.to_owned(),
+    };
+    let pools: Vec<_> = generation
+        .pools
+        .iter()
+        .filter(|candidate| pool.is_none_or(|name| candidate.config().name == name))
+        .collect();
+    let mut changed = Vec::new();
+    for pool in &pools {
+        let found = pool
+            .servers()
+            .find(|server| server.address().to_string() == wanted);
+        let Some(server) = found else { continue };
+        if let Some(weight) = change.weight {
+            server.set_admin_weight(weight);
+        }
+        if let Some(state) = change.state {
+            server.set_draining(state == WantedState::Drain);
+        }
+        pool.rebuild_lookup();
+        let after = server.status();
+        tracing::info!(
+            pool = after.pool,
+            server = %after.address,
+            weight = after.effective_weight,
+            state = after.state.as_str(),
+            "changed by an administrator"
+        );
+        changed.push(after);
+    }
+    if changed.is_empty() {
+        let mut known: Vec<_> = pools
+            .iter()
+            .flat_map(|pool| pool.servers())
+            .map(|server| server.address().to_string())
+            .collect();
+        known.sort();
+        known.dedup();
+        let place = pool.map_or_else(String::new, |name| format!(" in pool `{name}`"));
+        return Err(Problem::unknown(
+            format!("there is no server `{address}`{place}"),
+            known,
+        ));
+    }
+    switch.has_changed();
+    Ok(json(StatusCode::OK, &Servers { servers: changed }))
+}
+
+/// What is changed in a front that another process has replaced would be lost.
+fn may_change(switch: &Switch) -> Result<(), Problem> {
+    match switch.place().given_to() {
+        None => Ok(()),
+        Some(pid) => {
+            let why = format!("process {pid} has taken the place of this front: ask again");
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why))
+        }
+    }
+}
+
+/// A path segment as it was before it was put into a URL (RFC 3986, 2.1); bad escapes stay.
+pub(super) fn percent_decoded(segment: &str) -> String {
+    let mut out = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let escape = (first == b'%')
+            .then(|| tail.first_chunk::<2>())
+            .flatten()
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match escape {
+            Some(byte) => {
+                out.push(byte);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            None => {
+                out.push(first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_decoded() {
+        assert_eq!(percent_decoded("%5B::1%5d:80"), "[::1]:80");
+        assert_eq!(percent_decoded("a%2"), "a%2");
+        assert_eq!(percent_decoded("%+1"), "%+1");
+    }
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT
+//! The place of a running front, given to its successor over the admin socket; docs/upgrade.md is its reference.
+//!
+//! The successor asks by `POST /v1/take-over`, and the connection goes on with frames ([`wire`]) of JSON ([`message`]):
+//!
+//! | From | Message | Meaning |
+//! |---|---|---|
+//! | successor | `begin` | nothing is sent before it: who reads HTTP would lose descriptors |
+//! | front | `sockets`, `secrets`, `state`, `tickets`, `limit` | what it has |
+//! | front | `end` | that was all |
+//! | successor | `kernel` | it wants to load its rules into the module |
+//! | front | `kernel` | it has let go of the module |
+//! | successor | `ready` | it accepts |
+//! | front | `state`, `yours` | servers and services as they stand now |
+//! | successor | `thanks` | it has them |
+//! | front | `done` | it accepts no more |
+//! | successor | `failed` | it does not start, and says why |
+//! | front | `refused` | it keeps its place, and says why |
+//!
+//! Both accept from the same sockets between `ready` and `done`. Until `thanks`, whatever goes wrong leaves the front in its place.
+
+pub mod give;
+pub mod message;
+pub mod sockets;
+pub mod spawn;
+pub mod state;
+pub mod take;
+pub mod wire;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use l7switch_admin_api::TakeOvers;
+use tokio::net::TcpListener;
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::Notify;
+use tokio::sync::RwLock;
+use tokio::sync::watch;
+
+/// What both sides speak, as a protocol that HTTP is upgraded to (RFC 9110, 7.8). Sides of other versions refuse each other.
+pub const PROTOCOL: &str = "l7switch-takeover/1";
+
+/// Where the successor asks.
+pub const PATH: &str = "/v1/take-over";
+
+/// How long a successor may take until it is ready, and each side may be silent.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The front's place, and who has asked for it.
+#[derive(Debug)]
+pub struct Place {
+    /// One successor at a time.
+    asked: Arc<AsyncMutex<()>>,
+    /// Held by whoever changes what a successor gets; for writing, while that is given.
+    pub changes: RwLock<()>,
+    /// The successor's process, once it has the place.
+    pub(crate) given: watch::Sender<Option<u32>>,
+    /// Told when there is nothing more to say to it.
+    over: Notify,
+    /// The metrics listener, and the address that was asked for.
+    exposed: Mutex<Option<(SocketAddr, Arc<TcpListener>)>>,
+    taken: AtomicU64,
+    failed: AtomicU64,
+    refused: AtomicU64,
+    /// Process of the successor that failed last, or was not let in.
+    noted: AtomicU32,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self {
+            asked: Arc::default(),
+            changes: RwLock::default(),
+            given: watch::Sender::new(None),
+            over: Notify::new(),
+            exposed: Mutex::default(),
+            taken: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            noted: AtomicU32::new(0),
+        }
+    }
+}
+
+impl Place {
+    /// The place of a front that has taken it over, with the counts of those before.
+    pub fn after(counts: &TakeOvers) -> Self {
+        Self {
+            taken: AtomicU64::new(counts.taken),
+            failed: AtomicU64::new(counts.failed),
+            refused: AtomicU64::new(counts.refused),
+            ..Self::default()
+        }
+    }
+
+    /// How often the place was taken over and was not, over all processes that had it.
+    pub fn counts(&self) -> TakeOvers {
+        TakeOvers {
+            taken: self.taken.load(Relaxed),
+            failed: self.failed.load(Relaxed),
+            refused: self.refused.load(Relaxed),
+        }
+    }
+
+    /// The process that has the place now, if it is another one.
+    pub fn given_to(&self) -> Option<u32> {
+        *self.given.borrow()
+    }
+
+    /// Waits until another process has the place; gives which.
+    pub fn given(&self) -> impl Future<Output = u32> + Send + use<> {
+        let mut watch = self.given.subscribe();
+        async move {
+            let given = watch.wait_for(Option::is_some).await.map(|pid| *pid);
+            match given {
+                Ok(pid) => pid.unwrap_or_default(),
+                // The switch is gone altogether.
+                Err(_) => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Waits until another process has the place and knows so; gives which. For one who waits.
+    pub async fn over(&self) -> u32 {
+        self.over.notified().await;
+        self.given_to().unwrap_or_default()
+    }
+
+    /// The metrics listener is a part of the place.
+    pub fn expose(&self, address: SocketAddr, socket: &Arc<TcpListener>) {
+        let mut exposed = self.exposed.lock().unwrap_or_else(PoisonError::into_inner);
+        *exposed = Some((address, Arc::clone(socket)));
+    }
+
+    fn exposed(&self) -> Option<(SocketAddr, Arc<TcpListener>)> {
+        let exposed = self.exposed.lock().unwrap_or_else(PoisonError::into_inner);
+        exposed.clone()
+    }
+
+    /// Takes note of a successor that was not let in.
+    fn refuse(&self, pid: u32) {
+        self.refused.fetch_add(1, Relaxed);
+        self.noted.store(pid, Relaxed);
+    }
+
+    /// Takes note of a successor that has failed, and says so.
+    fn fail(&self, pid: u32, why: &str) {
+        self.failed.fetch_add(1, Relaxed);
+        self.noted.store(pid, Relaxed);
+        tracing::warn!(
+            successor = pid,
+            "the successor has failed, this front goes on: {why}"
+        );
+    }
+
+    /// The same of a process that has ended, unless it was said of it already.
+    fn ended(&self, pid: u32, why: &str) {
+        if self.noted.load(Relaxed) != pid && self.given_to() != Some(pid) {
+            self.fail(pid, why);
+        }
+    }
+}
