@@ -22,13 +22,6 @@ BOUNDS = [
         "Of many at the same time, one more starts than may.",
     ),
     Fault(
-        "place-not-given-back",
-        POLICY,
-        "server.borrow().finish();",
-        "let _ = server;",
-        "What is not made use of counts for ever.",
-    ),
-    Fault(
         "place-not-left",
         CHOOSING,
         "if core::mem::take(&mut self.state.has_place) {",
@@ -38,8 +31,8 @@ BOUNDS = [
     Fault(
         "place-counted-twice",
         ENVIRONMENT,
-        "if self.state.has_place {",
-        "if self.state.has_place && self.state.chosen.is_some() {",
+        "if !has_place {",
+        "if !has_place || self.state.chosen.is_none() {",
         "What stays at its server counts twice there.",
     ),
     Fault(
@@ -52,8 +45,8 @@ BOUNDS = [
     Fault(
         "place-at-anothers",
         CHOOSING,
-        "if self.state.has_place && self.is_behind_anothers(ask, &bound) {",
-        "if false && self.is_behind_anothers(ask, &bound) {",
+        "if has_place && self.is_behind_anothers(ask, &bound) {",
+        "if has_place && ask.last && self.is_behind_anothers(ask, &bound) {",
         "A request counts at another pool's server than the one that was chosen.",
     ),
     Fault(

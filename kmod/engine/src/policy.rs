@@ -249,52 +249,24 @@ pub struct Bound<S> {
 /// In place of a pool or position: none.
 pub const NOWHERE: u32 = u32::MAX;
 
-/// A request's place at a server with a bound, where it counts as outstanding already; empty for one without. The place is given
-/// back when this is dropped.
+/// A choice. Where the server has a bound, the request is outstanding there from now on, as `has_place` says: whoever has asked
+/// calls [`sched::Server::finish`] where the request does not go there, and no [`sched::Server::start`] where it does.
 #[derive(Debug)]
-pub struct Place<S: Borrow<sched::Server>>(Option<S>);
-
-impl<S: Borrow<sched::Server> + Clone> Place<S> {
-    /// A place at a server; `None` where it is full.
-    #[inline]
-    fn at(server: &S) -> Option<Self> {
-        let scheduled: &sched::Server = server.borrow();
-        if scheduled.bound() == 0 {
-            return Some(Self(None));
-        }
-        Self::at_bounded(server)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn at_bounded(server: &S) -> Option<Self> {
-        let scheduled: &sched::Server = server.borrow();
-        scheduled.try_start().then(|| Self(Some(server.clone())))
-    }
-
-    /// Keeps the place: whoever has asked gives it back. Whether there is one.
-    #[inline]
-    pub fn keep(mut self) -> bool {
-        self.0.take().is_some()
-    }
-}
-
-impl<S: Borrow<sched::Server>> Drop for Place<S> {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(server) = &self.0 {
-            server.borrow().finish();
-        }
-    }
-}
-
-/// A choice.
-#[derive(Debug)]
-pub enum Forward<S: Borrow<sched::Server>> {
+pub enum Forward<S> {
     /// The request stays at the server in use.
-    Stay(Place<S>),
-    /// It goes to this one, in this way.
-    Go(Bound<S>, Forwarding, Place<S>),
+    Stay {
+        /// It counts there already.
+        has_place: bool,
+    },
+    /// It goes to another one.
+    Go {
+        /// The server.
+        bound: Bound<S>,
+        /// How it is reached.
+        forwarding: Forwarding,
+        /// It counts there already.
+        has_place: bool,
+    },
     /// Servers could have it, and all have as many as they may.
     Full,
 }
@@ -329,8 +301,8 @@ pub fn forward<R: RulesetView, F: Fields + ?Sized>(
     situation: &Situation<'_, R::Server>,
     host: &impl Host,
 ) -> Option<Forward<R::Server>> {
-    if let Some(place) = stays(rules, route, situation) {
-        return Some(Forward::Stay(place));
+    if let Some(has_place) = stays(rules, route, situation) {
+        return Some(Forward::Stay { has_place });
     }
     let shares = shares(rules.table(), route);
     let number = split(shares.map(|share| (share.pool, share.weight)), || {
@@ -363,14 +335,15 @@ pub fn forward<R: RulesetView, F: Fields + ?Sized>(
                 })
             })
     };
-    let (position, server, place) = loop {
+    let forwarding = Forwarding::from_number(pool.record.forward)?;
+    let (position, server, has_place) = loop {
         let Some(position) = rules.pick(number, &ask, skip) else {
             return has_full(pool.members, skip).then_some(Forward::Full);
         };
         let server = rules.server(pool.members.get(position)?);
         // Where another CPU took the last place meanwhile, the server is passed over: each turn somebody gets on.
-        if let Some(place) = Place::at(&server) {
-            break (position, server, place);
+        if let Some(has_place) = take_place(server.borrow()) {
+            break (position, server, has_place);
         }
     };
     // Another request may have found it already, and its connection be there.
@@ -378,9 +351,8 @@ pub fn forward<R: RulesetView, F: Fields + ?Sized>(
         .active
         .is_some_and(|active| ptr::eq(active.server.borrow(), server.borrow()))
     {
-        return Some(Forward::Stay(place));
+        return Some(Forward::Stay { has_place });
     }
-    let forwarding = Forwarding::from_number(pool.record.forward)?;
     let (pool, position) = match situation.places_hold {
         true => (number, u32::try_from(position).unwrap_or(NOWHERE)),
         false => (NOWHERE, NOWHERE),
@@ -390,7 +362,20 @@ pub fn forward<R: RulesetView, F: Fields + ?Sized>(
         pool,
         position,
     };
-    Some(Forward::Go(bound, forwarding, place))
+    Some(Forward::Go {
+        bound,
+        forwarding,
+        has_place,
+    })
+}
+
+/// Takes a request's place at a server. Whether there is one: only where it has a bound. `None`: it is full.
+#[inline]
+fn take_place(server: &sched::Server) -> Option<bool> {
+    match server.bound() {
+        0 => Some(false),
+        _ => server.try_start().then_some(true),
+    }
 }
 
 /// Whether a server could have a request, and has as many as it may.
@@ -428,13 +413,13 @@ pub fn is_by_head_alone<R: RulesetView>(rules: &R, route: u32) -> bool {
         })
 }
 
-/// The place of a request that stays where the one before went: at a server of one of the route's pools that may still get
+/// Whether a request has a place that stays where the one before went: at a server of one of the route's pools that may still get
 /// requests, unless the pool's scheduler places them by what they ask for.
 fn stays<R: RulesetView>(
     rules: &R,
     route: &RouteRecord,
     situation: &Situation<'_, R::Server>,
-) -> Option<Place<R::Server>> {
+) -> Option<bool> {
     let active = situation.active.filter(|_| situation.places_hold)?;
     let among =
         shares(rules.table(), route).any(|share| share.pool == active.pool && share.weight > 0);
@@ -446,7 +431,7 @@ fn stays<R: RulesetView>(
         && server.available()
         && server.weight() > 0;
     if stays {
-        Place::at(&active.server)
+        take_place(server)
     } else {
         None
     }

@@ -6,7 +6,6 @@ use super::Buffers;
 use super::FlowEnv;
 use super::Kept;
 use super::Platform;
-use super::RealServer;
 use super::Tally;
 use crate::decide::decide;
 use crate::decide::Verdict;
@@ -28,7 +27,6 @@ use crate::form;
 use crate::policy;
 use crate::policy::Bound;
 use crate::policy::Forward;
-use crate::policy::Place;
 use crate::policy::RulesetView;
 use crate::policy::Situation;
 use crate::proxy_header;
@@ -49,13 +47,13 @@ const PIECE: usize = 2048;
 /// Longest head that is looked for among the decisions, bytes.
 const KNOWN_MAX: usize = 4096;
 
-/// What the rules make of a request's bytes.
-enum Chosen<S: RealServer> {
+/// What the rules make of a request's bytes; `bool`: it counts at its server already.
+enum Chosen<S> {
     Incomplete,
     Front(Message),
     Refused(Refusal, Message),
-    Stay(Place<S>, Message),
-    Go(Bound<S>, Method, Place<S>, Message),
+    Stay(bool, Message),
+    Go(Bound<S>, Method, bool, Message),
 }
 
 impl<P: Platform> FlowEnv<'_, P> {
@@ -245,13 +243,17 @@ impl<P: Platform> FlowEnv<'_, P> {
         match policy::forward(rules, &route, request, &situation, &self.platform) {
             None => Chosen::Front(message),
             Some(Forward::Full) => Chosen::Refused(Refusal::Full, message),
-            Some(Forward::Stay(place)) => Chosen::Stay(place, message),
-            Some(Forward::Go(bound, forwarding, place)) => {
+            Some(Forward::Stay { has_place }) => Chosen::Stay(has_place, message),
+            Some(Forward::Go {
+                bound,
+                forwarding,
+                has_place,
+            }) => {
                 let method = match forwarding {
                     Forwarding::Nat => Method::Nat,
                     Forwarding::Fullnat => Method::Fullnat,
                 };
-                Chosen::Go(bound, method, place, message)
+                Chosen::Go(bound, method, has_place, message)
             }
         }
     }
@@ -358,26 +360,28 @@ impl<P: Platform> Rules for FlowEnv<'_, P> {
             Chosen::Incomplete => Choice::Incomplete,
             Chosen::Front(message) => self.go_to_front(ask, message, None),
             Chosen::Refused(refusal, message) => self.go_to_front(ask, message, Some(refusal)),
-            Chosen::Stay(place, message) => {
-                if place.keep() {
+            Chosen::Stay(has_place, message) => {
+                if has_place {
                     self.state.chosen = None;
                     self.state.has_place = true;
                 }
                 Choice::Stay(message)
             }
-            Chosen::Go(bound, method, place, message) => {
+            Chosen::Go(bound, method, has_place, message) => {
                 let peer = scheduled(&bound.server).endpoint();
                 if !self.forwards(&peer) {
+                    if has_place {
+                        scheduled(&bound.server).finish();
+                    }
                     let choice = self.go_to_front(ask, message, None);
                     self.state.to_front = Some(Tally::ForwardingOff);
                     return choice;
                 }
-                self.state.has_place = place.keep();
-                if self.state.has_place && self.is_behind_anothers(ask, &bound) {
+                if has_place && self.is_behind_anothers(ask, &bound) {
                     scheduled(&bound.server).finish();
-                    self.state.has_place = false;
                     return Choice::Later;
                 }
+                self.state.has_place = has_place;
                 let header = self.header_of(bound.pool);
                 self.state.chosen = Some(bound);
                 let target = Target {

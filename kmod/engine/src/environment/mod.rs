@@ -222,16 +222,7 @@ impl<'e, P: Platform> FlowEnv<'e, P> {
 }
 
 impl<P: Platform> FlowEnv<'_, P> {
-    /// A request goes to a leg's server, and is outstanding there from now on: it may be already.
-    #[inline]
-    fn starts(&mut self, leg: LegNumber) {
-        if self.state.has_place {
-            self.starts_in_place(leg);
-        } else if let Some(bound) = self.state.server(leg) {
-            scheduled(&bound.server).start();
-        }
-    }
-
+    /// A request goes to a leg's server, and was outstanding there since it was chosen for.
     #[cold]
     #[inline(never)]
     fn starts_in_place(&mut self, leg: LegNumber) {
@@ -376,10 +367,16 @@ impl<P: Platform> Legs for FlowEnv<'_, P> {
     fn event(&mut self, leg: LegNumber, event: LegEvent) {
         match event {
             LegEvent::Requested => {
+                let has_place = self.state.has_place;
                 match self.state.server(leg) {
                     Some(bound) => {
+                        if !has_place {
+                            scheduled(&bound.server).start();
+                        }
                         bound.server.requested();
-                        self.starts(leg);
+                        if has_place {
+                            self.starts_in_place(leg);
+                        }
                     }
                     None => {
                         self.platform.tally(Tally::ToFront);

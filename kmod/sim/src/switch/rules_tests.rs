@@ -151,7 +151,9 @@ impl<'a> Asking<'a> {
     /// The same where it must go to a server.
     fn go(&self, pool: u8, end: &str) -> (Bound<Handle>, Forwarding) {
         match self.ask(pool, end) {
-            Some(Forward::Go(bound, forwarding, _)) => (bound, forwarding),
+            Some(Forward::Go {
+                bound, forwarding, ..
+            }) => (bound, forwarding),
             other => panic!("{other:?}"),
         }
     }
@@ -190,14 +192,14 @@ fn a_request_stays_where_its_pool_is_and_its_server_takes_requests() {
     let (bound, _) = asking.go(0, "");
     let server = bound.server.clone();
     asking.active = Some(bound);
-    assert!(matches!(asking.ask(0, ""), Some(Forward::Stay(_))));
+    assert!(matches!(asking.ask(0, ""), Some(Forward::Stay { .. })));
     assert!(
-        matches!(asking.ask(1, ""), Some(Forward::Go(..))),
+        matches!(asking.ask(1, ""), Some(Forward::Go { .. })),
         "another pool"
     );
     scheduled(&server).set_weight(0);
     assert!(
-        matches!(asking.ask(0, ""), Some(Forward::Go(..))),
+        matches!(asking.ask(0, ""), Some(Forward::Go { .. })),
         "it is drained"
     );
     scheduled(&server).set_weight(1);
@@ -205,15 +207,15 @@ fn a_request_stays_where_its_pool_is_and_its_server_takes_requests() {
         server.fails(now);
     }
     assert!(
-        matches!(asking.ask(0, ""), Some(Forward::Go(..))),
+        matches!(asking.ask(0, ""), Some(Forward::Go { .. })),
         "it takes no connections"
     );
     rules.recover(u64::MAX);
-    assert!(matches!(asking.ask(0, ""), Some(Forward::Stay(_))));
+    assert!(matches!(asking.ask(0, ""), Some(Forward::Stay { .. })));
     asking.places_hold = false;
     let places: Vec<_> = (0..3)
         .filter_map(|_| match asking.ask(0, "") {
-            Some(Forward::Go(bound, ..)) => Some((bound.pool, bound.position)),
+            Some(Forward::Go { bound, .. }) => Some((bound.pool, bound.position)),
             // The scheduler's turn was the server in use.
             _ => None,
         })
@@ -241,7 +243,7 @@ fn a_scheduler_that_places_by_the_request_moves_it() {
     let home = first.position;
     asking.active = Some(first);
     for (n, &place) in places.iter().enumerate() {
-        let stays = matches!(asking.ask(0, &n.to_string()), Some(Forward::Stay(_)));
+        let stays = matches!(asking.ask(0, &n.to_string()), Some(Forward::Stay { .. }));
         assert_eq!(stays, place == home, "path {n}");
     }
 }
@@ -263,7 +265,7 @@ fn a_scheduler_that_places_by_source_lets_it_stay() {
         pool: home.pool,
         position: position as u32,
     });
-    assert!(matches!(asking.ask(0, "0"), Some(Forward::Stay(_))));
+    assert!(matches!(asking.ask(0, "0"), Some(Forward::Stay { .. })));
 }
 
 #[test]
@@ -282,7 +284,7 @@ fn a_split_gives_each_pool_its_part_and_either_holds_a_connection() {
                     ..Asking::new(&rules)
                 }
                 .ask(0, ""),
-                Some(Forward::Stay(_))
+                Some(Forward::Stay { .. })
             ));
         }
     }
@@ -365,7 +367,7 @@ fn a_server_at_a_loopback_address_is_for_this_hosts_clients() {
     assert!(asking.ask(0, "").is_none(), "who says to be on this host");
     asking.client = SERVICE;
     asking.told = Some([0x20; 16]);
-    assert!(matches!(asking.ask(0, ""), Some(Forward::Go(..))));
+    assert!(matches!(asking.ask(0, ""), Some(Forward::Go { .. })));
 }
 
 /// Packets of the client's come from where they come from.
@@ -375,7 +377,7 @@ fn servers_are_reached_whatever_family_a_header_tells_of() {
     let rules = rules(&plan, 1, None);
     let mut asking = Asking::new(&rules);
     asking.told = Some([0x20; 16]);
-    assert!(matches!(asking.ask(0, ""), Some(Forward::Go(..))));
+    assert!(matches!(asking.ask(0, ""), Some(Forward::Go { .. })));
     (asking.client, asking.told) = ([0x20; 16], Some(SERVICE));
     assert!(asking.ask(0, "").is_none());
 }
@@ -452,10 +454,13 @@ fn a_place_is_kept_while_it_is_held_and_a_full_pool_is_told_apart_from_one_witho
     let mut asking = Asking::new(&rules);
     // Three servers have one each, whatever is asked for at the same time.
     let held: Vec<_> = (0..3).map(|_| asking.ask(0, "")).collect();
-    assert!(held.iter().all(|one| matches!(one, Some(Forward::Go(..)))));
+    assert!(
+        held.iter()
+            .all(|one| matches!(one, Some(Forward::Go { .. })))
+    );
     assert!(matches!(asking.ask(0, ""), Some(Forward::Full)));
-    assert!(matches!(asking.ask(1, ""), Some(Forward::Go(..))));
-    let Some(Some(Forward::Go(bound, ..))) = held.first() else {
+    assert!(matches!(asking.ask(1, ""), Some(Forward::Go { .. })));
+    let Some(Some(Forward::Go { bound, .. })) = held.first() else {
         panic!("{held:?}")
     };
     let bound = bound.clone();
@@ -463,17 +468,26 @@ fn a_place_is_kept_while_it_is_held_and_a_full_pool_is_told_apart_from_one_witho
     // Its client's next request finds no place there, either, and no other.
     asking.active = Some(bound.clone());
     assert!(matches!(asking.ask(0, ""), Some(Forward::Full)));
-    drop(held);
-    assert_eq!(
-        rules.active(),
-        0,
-        "what is not made use of gives its place back"
-    );
-    assert!(matches!(asking.ask(0, ""), Some(Forward::Stay(_))));
+    // What is not made use of gives its place back.
+    for one in &held {
+        let Some(Forward::Go {
+            bound,
+            has_place: true,
+            ..
+        }) = one
+        else {
+            panic!("{one:?}")
+        };
+        scheduled(&bound.server).finish();
+    }
+    assert_eq!(rules.active(), 1, "that of pool 1");
+    assert!(matches!(asking.ask(0, ""), Some(Forward::Stay { .. })));
     // Those that are left out for other reasons are not full.
     let members: Vec<_> = (0..3)
         .map(|_| match Asking::new(&rules).ask(0, "") {
-            Some(Forward::Go(bound, _, place)) => (bound.server, place.keep()),
+            Some(Forward::Go {
+                bound, has_place, ..
+            }) => (bound.server, has_place),
             other => panic!("{other:?}"),
         })
         .collect();
