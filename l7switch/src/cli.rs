@@ -143,6 +143,16 @@ pub struct Cli {
     )]
     pub error_log_format: ErrorLogFormat,
 
+    /// Check the rules, and all files that they name, and exit; l7ctl check says more.
+    #[arg(
+        short = 't',
+        long,
+        short_alias = 'c',
+        visible_alias = "check",
+        conflicts_with = "demo"
+    )]
+    pub test: bool,
+
     /// Run the quickstart: small real servers on loopback, and a switch in front of them.
     #[arg(long)]
     pub demo: bool,
@@ -271,6 +281,9 @@ mod tests {
         }
         for wrong in ["verbose", "", "info,", "h2", "h2=loud"] {
             assert!(!level(wrong), "{wrong}");
+        }
+        for check in ["-t", "-c", "--check", "--test"] {
+            assert!(Cli::parse_from(["l7switch", check, "rules.toml"]).test);
         }
         assert!(Cli::try_parse_from(["l7switch"]).is_err());
         assert!(Cli::try_parse_from(["l7switch", "--demo"]).is_ok());

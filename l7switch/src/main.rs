@@ -16,6 +16,7 @@ use clap::Parser;
 use l7switch::Options;
 use l7switch::SetError;
 use l7switch::Switch;
+use l7switch::acme::Acme;
 use l7switch::admin::Admin;
 use l7switch::cli::Cli;
 use l7switch::cli::ErrorLogFormat;
@@ -31,6 +32,8 @@ use l7switch::handover::take::TakeError;
 use l7switch::kernel::Mode;
 use l7switch::kernel::module::Netlink;
 use l7switch::observe::access_log::Target;
+use l7switch::ruleset::build;
+use l7switch::ruleset::generation::StatsRegistry;
 use l7switch::state_file;
 use l7switch::state_file::StateFile;
 use l7switch::systemd;
@@ -62,6 +65,9 @@ fn main() -> ExitCode {
         return describe(&cli);
     }
     start_log(&cli);
+    if cli.test {
+        return test(&cli);
+    }
     // Before anything is opened.
     let given = systemd::given();
     raise_descriptor_limit();
@@ -88,6 +94,26 @@ fn main() -> ExitCode {
                     let _ = writeln!(io::stderr(), "l7switch: {}", message.trim_end());
                 }
             }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Reads the rules and what they name, as a start does. Nothing is listened on, and no server asked.
+fn test(cli: &Cli) -> ExitCode {
+    let colours = io::stderr().is_terminal();
+    let built = load(cli, colours).and_then(|rules| {
+        let _ = write!(io::stderr(), "{}", rules.warnings.render(colours));
+        let (mut stats, acme) = (StatsRegistry::default(), Acme::default());
+        build::build(rules, None, &mut stats, &acme).map_err(|error| error.to_string())
+    });
+    match built {
+        Ok(_) => {
+            say("l7switch: the rules are valid");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "l7switch: {}", error.trim_end());
             ExitCode::FAILURE
         }
     }

@@ -35,6 +35,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Check rules: report every error, with its line and a proposal
+    #[command(visible_aliases = ["validate", "test"])]
     Check {
         /// Rule file, or folder of *.toml files
         rules: PathBuf,
@@ -119,11 +120,13 @@ pub(crate) enum Running {
     /// Reload the rule file
     Reload,
     /// Drain a real server: no new requests; existing requests finish
+    #[command(visible_alias = "disable")]
     Drain {
         /// ADDRESS:PORT in every pool, or POOL/ADDRESS:PORT in one
         server: String,
     },
     /// Put a drained real server back
+    #[command(visible_alias = "enable")]
     Undrain {
         /// ADDRESS:PORT in every pool, or POOL/ADDRESS:PORT in one
         server: String,

@@ -160,3 +160,38 @@ fn a_folder_of_rules_over_ipv6_with_an_access_log() {
         (&404.into(), &"no_route".into())
     );
 }
+
+/// The rules are checked, and the files that they name, while another switch has the addresses.
+#[test]
+fn rules_can_be_tested_without_a_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let (good, _) = rules(folder.path(), "good.toml");
+    let running = Process::start(switch(folder.path(), &good));
+    running.line("l7switch: ready");
+    let test = |file: &Path, option: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_l7switch"));
+        let out = command.arg(option).arg(file).output().unwrap();
+        let text = [out.stdout, out.stderr].concat();
+        (
+            out.status.code(),
+            String::from_utf8_lossy(&text).into_owned(),
+        )
+    };
+    for option in ["-t", "-c", "--test", "--check"] {
+        let valid = (Some(0), "l7switch: the rules are valid\n".to_owned());
+        assert_eq!(test(&good, option), valid);
+    }
+    let bad = folder.path().join("bad.toml");
+    for (text, why) in [
+        ("[service.web]\n", "missing"),
+        (
+            "[service.web]\nlisten = '127.0.0.1:1'\nprotocol = 'https'\ncertificates = { cert = 'no.pem', key = 'no.pem' }\n\
+             route = [{ respond = { status = 200 } }]\n",
+            "no.pem",
+        ),
+    ] {
+        std::fs::write(&bad, text).unwrap();
+        let (code, said) = test(&bad, "-t");
+        assert!(code == Some(1) && said.contains(why), "{said}");
+    }
+}
