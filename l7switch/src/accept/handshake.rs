@@ -28,6 +28,10 @@ const SAY_HTTPS: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; c
                          Connection: close\r\n\r\nthis port speaks HTTPS, and the request came in clear text.\n";
 
 /// What has come of a handshake.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are of the large one, which is moved on at once"
+)]
 enum Shaken {
     /// It is done.
     Hands(TlsStream<Tickets>),
