@@ -6,6 +6,7 @@ mod auth;
 mod cors;
 mod fields;
 mod health;
+mod hosts;
 mod limits;
 mod load;
 mod pages;
@@ -233,7 +234,12 @@ impl Check<'_> {
         } else {
             &mut torn
         };
-        RuleFile::read(&node, &mut Reader { file, diagnostics })
+        let mut reader = Reader {
+            file,
+            at: "",
+            diagnostics,
+        };
+        RuleFile::read(&node, &mut reader)
     }
 
     /// Whether something was noted inside a place already: what is missing there may have been unreadable.

@@ -10,6 +10,7 @@ use ipnet::Ipv6Net;
 use super::Check;
 use super::fields::Kind;
 use super::fields::is_token;
+use super::hosts::Port;
 use crate::automata::Alphabet;
 use crate::compile::allow;
 use crate::model::*;
@@ -83,7 +84,7 @@ impl Check<'_> {
                 .rewrite
                 .as_ref()
                 .and_then(|r| r.value.hostname.as_ref())
-                .and_then(|h| self.hostname(h)),
+                .and_then(|h| self.hostname(h, Port::Allowed)),
             rewrite_path: text
                 .rewrite
                 .as_ref()
@@ -338,10 +339,15 @@ impl Check<'_> {
         let mut paths = Vec::with_capacity(given.0.len());
         for At { value, span } in given.0 {
             let path = match (value.exact, value.prefix, value.regex) {
-                (Some(path), None, None) => self.path(&path, allow).map(PathMatch::Exact),
-                (None, Some(path), None) => self
-                    .path(&path, allow)
-                    .map(|p| PathMatch::Prefix(p.trim_end_matches('/').to_owned())),
+                (Some(path), None, None) => {
+                    self.literal(&path, false);
+                    self.path(&path, allow).map(PathMatch::Exact)
+                }
+                (None, Some(path), None) => {
+                    self.literal(&path, true);
+                    self.path(&path, allow)
+                        .map(|p| PathMatch::Prefix(p.trim_end_matches('/').to_owned()))
+                }
                 (None, None, Some(pattern)) => {
                     self.regex(&pattern, Alphabet::Ascii);
                     Some(PathMatch::Regex(pattern.value))
@@ -354,18 +360,6 @@ impl Check<'_> {
             paths.extend(path.filter(|p| !paths.contains(p)));
         }
         paths
-    }
-
-    pub(super) fn hostname(&mut self, name: &At<String>) -> Option<String> {
-        let mut buf = [0; l7switch_engine::uri::MAX_HOST];
-        match l7switch_engine::uri::host(name.value.as_bytes(), &mut buf) {
-            Ok(form) if !form.is_empty() => Some(name.value.clone()),
-            _ => {
-                let message = format!("`{}` is not a host name", name.value);
-                self.note(Diagnostic::error("bad-value", name.span, message));
-                None
-            }
-        }
     }
 
     fn action(
@@ -507,7 +501,7 @@ impl Check<'_> {
         }
         Redirect {
             scheme: value.scheme.map(|s| s.0.to_owned()),
-            hostname: value.hostname.and_then(|h| self.hostname(&h)),
+            hostname: value.hostname.and_then(|h| self.hostname(&h, Port::Apart)),
             port: value.port.and_then(|p| self.number(&p, 1, 65_535)),
             path: value.path.and_then(|p| self.path_rewrite(&p, paths)),
             location: value.location.and_then(|l| self.location(&l)),
