@@ -257,6 +257,28 @@ impl Check<'_> {
         }
     }
 
+    /// The same for a list that is missing, or is there and empty: `places` are the table's and the list's.
+    fn absent(
+        &mut self,
+        broken: bool,
+        (table, list): (Span, Option<Span>),
+        message: String,
+        help: &str,
+    ) {
+        match list {
+            None => self.missing(broken, table, message, help),
+            // What stood in it may have been unreadable.
+            Some(list) if !self.has_errors_in(list) => {
+                self.note(
+                    Diagnostic::error("missing-key", list, message)
+                        .label("empty")
+                        .help(help),
+                );
+            }
+            Some(_) => (),
+        }
+    }
+
     fn name(&mut self, name: &At<String>, what: &str) {
         let good = !name.value.is_empty()
             && name.value.len() <= 64

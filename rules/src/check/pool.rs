@@ -23,12 +23,12 @@ impl Check<'_> {
         let passive = Passive::default();
         let bound = self.bound(given.max_connections.as_ref());
         let (servers, names) = match &given.servers {
-            Some(servers) => self.servers(name, servers, bound),
-            None => {
+            Some(servers) if !servers.value.0.is_empty() => self.servers(name, servers, bound),
+            list => {
                 let help = "add: servers = [\"10.0.0.1:8080\"]";
-                self.missing(
+                self.absent(
                     given.broken,
-                    span,
+                    (span, list.as_ref().map(|list| list.span)),
                     format!("pool `{name}` has no servers"),
                     help,
                 );

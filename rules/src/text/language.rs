@@ -109,7 +109,7 @@ tables! {
     /// A virtual service: what clients connect to.
     ServiceText {
         /// Addresses to listen on.
-        listen: OneOrMany<At<Address>>,
+        listen: At<OneOrMany<At<Address>>>,
         /// Protocol: http (default), https, tls (passed through by server name), tcp.
         protocol: At<ProtocolWord>,
         /// Which data path serves it: auto (default), kernel, front.
@@ -119,7 +119,7 @@ tables! {
         /// Path contents that are refused; allowed otherwise.
         refuse: OneOrMany<RefuseWord>,
         /// Certificates of an https service, chosen by server name; the first one if no name matches.
-        certificates: OneOrMany<At<CertificateText>>,
+        certificates: At<OneOrMany<At<CertificateText>>>,
         /// Certificates that clients of an https service are asked for; default: none.
         client_certificates: At<ClientCertificatesText>,
         /// How an https service speaks TLS.

@@ -6,6 +6,34 @@ use super::Answers;
 /// What cannot be had here at all, with the reason: no word is proposed that only looks alike.
 pub(super) const KEYS: Answers = &[
     (
+        "php_fastcgi fastcgi fastcgi_pass uwsgi_pass scgi_pass ajp",
+        "servers speak HTTP: put one that speaks this protocol behind it",
+    ),
+    (
+        "templates ssi",
+        "bodies are fixed: variables are for fields and for `location`",
+    ),
+    (
+        "grpc_web grpc_json grpc_json_transcoder transcoding",
+        "gRPC is passed on as it is, and not translated",
+    ),
+    (
+        "description comment tags labels annotations metadata",
+        "write a comment: # …",
+    ),
+    (
+        "peers sync",
+        "switches share nothing; sticky cookies are understood by all that have the same `key`",
+    ),
+    (
+        "mailers email_alert alerts alerting",
+        "no mails are sent: metrics and l7ctl tell the state",
+    ),
+    (
+        "providers provider discovery service_discovery consul etcd zookeeper kubernetes docker nomad xds eds",
+        "rules are files, which are reloaded when they change; servers may be names: \"app.internal:8080\" or \"srv:_http._tcp.app.internal\"",
+    ),
+    (
         "http3 h3 quic",
         "HTTP/3 is not supported; clients fall back to HTTP/2",
     ),
@@ -65,7 +93,7 @@ pub(super) const KEYS: Answers = &[
     ),
     (
         "tracing trace traces opentelemetry otel otlp zipkin jaeger",
-        "the switch sends no traces; it passes them on: request_headers = { set = { traceparent = \"$traceparent\" } }",
+        "the switch sends no traces; it passes them on: request_headers = { set = { Traceparent = \"$traceparent\" } }",
     ),
     (
         "request_id x_request_id unique_id unique_id_format unique_id_header generate_request_id",
@@ -87,6 +115,10 @@ pub(super) const KEYS: Answers = &[
 
 /// Settings of the process, which are options of its command line (docs/front.md), or of the system.
 pub(super) const OPTIONS: Answers = &[
+    (
+        "reuse_port backlog tcp_nodelay nodelay defer_accept fastopen tcp_fastopen ipv6only interface transparent tcp_keepalive so_keepalive sndbuf rcvbuf freebind",
+        "options of sockets cannot be set here",
+    ),
     (
         "metrics prometheus stats statistics stats_uri stub_status status_page monitoring",
         "metrics are an option of the command line: l7switch --metrics ADDRESS",

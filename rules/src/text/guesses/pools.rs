@@ -7,7 +7,43 @@ const TLS: &str = "write: tls = true; or tls = { ca = \"ca.pem\", server_name = 
 
 pub(super) const POOL: Answers = &[
     (
-        "sticky cookie persistence session_affinity session_persistence sticky_session sticky_sessions stickiness stick_table stick affinity session",
+        "idle_timeout idle_conn_timeout keepalive_time",
+        "the key for this is `keepalive_timeout`: how long an idle connection to a server is kept",
+    ),
+    (
+        "warmup ramp ramp_up weight_up",
+        "the key for this is `slow_start`: a time such as \"30s\"",
+    ),
+    (
+        "lb_try_duration lb_retries retry retry_on num_retries try_duration",
+        "write: retries = { attempts = 2, on = [\"connect\", 503] }",
+    ),
+    (
+        "fullconn max_pending",
+        "write: max_connections = 100, queue = { length = 1024, timeout = \"5s\" }",
+    ),
+    (
+        "nat fullnat dsr tunnel masquerade",
+        "the key for this is `forward`: nat or fullnat",
+    ),
+    (
+        "bind_address local_addr local_address source_address proxy_bind",
+        "the address from which servers are connected cannot be set",
+    ),
+    (
+        "flush_interval response_forwarding",
+        "responses are passed on as they come: there is nothing to flush",
+    ),
+    (
+        "default_server",
+        "settings of all servers are keys of the pool",
+    ),
+    (
+        "type kind",
+        "servers are addresses or names, whichever is given; how one is chosen is `scheduler`",
+    ),
+    (
+        "sticky cookie persistence session_affinity session_persistence sticky_session sticky_sessions stickiness stick_table stick affinity session sticky_cookie",
         "clients stay at their server by the route's sticky = { cookie = \"lb\" }; by address: scheduler = \"sh\"",
     ),
     (
@@ -19,12 +55,12 @@ pub(super) const POOL: Answers = &[
         "write in `servers`: { address = \"10.0.0.9:8080\", backup = true }; a whole pool: fallback = \"other\"",
     ),
     (
-        "max_fails fall fail_timeout unhealthy_request_count max_failures failures eject outlier_detection observe error_limit on_error",
+        "max_fails fall fail_timeout unhealthy_request_count max_failures failures eject outlier_detection observe error_limit on_error fail_duration unhealthy_status unhealthy_latency",
         "write: passive = { failures = 3, eject = \"10s\" }",
     ),
     (
-        "lb algorithm policy strategy method mode balance lb_policy lb_algorithm load_balancer load_balancing least_conn round_robin",
-        "the key for this is `scheduler`: \"wlc\", \"rr\", \"p2c\", \"ch\" or another one (docs/schedulers.md)",
+        "lb algorithm policy strategy method mode balance lb_policy lb_algorithm load_balancer load_balancing least_conn round_robin random ring_hash_lb_config common_lb_config maglev",
+        "the key for this is `scheduler`: \"wlc\", \"rr\", \"p2c\", \"ch\" or another one",
     ),
     (
         "members member backends backend nodes node endpoints endpoint targets target hosts host server address addresses upstream upstreams url urls to",
@@ -38,9 +74,12 @@ pub(super) const POOL: Answers = &[
         "verify insecure insecure_skip_verify skip_verify ca ca_file sni server_name ssl_verify verify_hostname cert client_cert client_certificate key tls_insecure_skip_verify tls_server_name",
         "write: tls = { ca = \"ca.pem\", server_name = \"app.internal\" }; verify and certificate are keys of that table too",
     ),
-    ("scheme proto https ssl use_tls transport", TLS),
     (
-        "http2 h2 h2c grpc http_version versions alpn",
+        "scheme proto https ssl use_tls transport transport_socket servers_transport",
+        TLS,
+    ),
+    (
+        "http2 h2 h2c grpc http_version versions alpn http2_protocol_options",
         "write: protocol = \"http2\"; or \"auto\", with tls = true",
     ),
     (
@@ -52,7 +91,7 @@ pub(super) const POOL: Answers = &[
         "the keys for this are `connect_timeout` and `response_timeout`",
     ),
     (
-        "stream_timeout idle_timeout tunnel_timeout",
+        "stream_timeout tunnel_timeout",
         "write in the route: `tunnel_timeout` for WebSockets, `request_timeout` for a whole exchange",
     ),
     (
@@ -64,15 +103,15 @@ pub(super) const POOL: Answers = &[
         "servers get the client's Host; for another one, in the route: rewrite = { hostname = \"inner.example.com\" }",
     ),
     (
-        "check checks httpchk option_httpchk healthcheck health_checks health_path health_uri probe monitor",
-        "write: health = { http = \"/healthz\" }",
+        "check checks httpchk option_httpchk healthcheck health_checks health_path health_uri probe monitor health_interval health_timeout health_status health_body health_headers health_port option",
+        "write: health = { http = \"/healthz\" }; port, interval, timeout, status, body and headers are keys of that table",
     ),
     (
         "keepalive_requests max_requests_per_connection max_reuse",
         "connections are kept for any number of requests; `keepalive` says how many idle ones, `keepalive_timeout` how long",
     ),
     (
-        "http_reuse pool_max_conn max_idle_conns keep_alive max_idle_conns_per_host",
+        "http_reuse pool_max_conn max_idle_conns keep_alive max_idle_conns_per_host max_idle keepalive_idle_conns idle_connections",
         "the key for this is `keepalive`: idle connections kept for each server",
     ),
     (
@@ -80,7 +119,7 @@ pub(super) const POOL: Answers = &[
         "the name stands in the head of the table: [pool.NAME]",
     ),
     (
-        "discovery dynamic a srv service_discovery consul kubernetes docker",
+        "dynamic a srv load_assignment",
         "servers may be names, which are resolved again and again: servers = [\"app.internal:8080\"], or \"srv:_http._tcp.app.internal\"",
     ),
 ];

@@ -5,11 +5,72 @@ use super::Answers;
 
 pub(super) const ROUTE: Answers = &[
     (
+        "default final terminal catch_all fallback_route",
+        "a route without conditions takes what no other route takes",
+    ),
+    (
+        "host_regexp host_reg hdr_dom",
+        "write: host = { regex = \"^(www|shop)[0-9]+$\" }",
+    ),
+    (
+        "server_names sni hostsni",
+        "the key for this is `host`: names, in tls services those of the handshake",
+    ),
+    (
+        "not negate unless",
+        "header fields, queries and cookies: { not = \"value\" }; clients: source = \"!10.0.0.0/8\"; for the rest write a route that goes first",
+    ),
+    (
+        "expires csp frame_deny security_headers content_security_policy",
+        "write: response_headers = { set = { Content-Security-Policy = \"default-src 'self'\" } }",
+    ),
+    (
+        "add_prefix",
+        "write: rewrite = { path = { replace_regex = \"^/\", with = \"/app/\" } }",
+    ),
+    (
+        "circuit_breaker circuit_breakers",
+        "write in the pool: max_connections = 100, passive = { failures = 3, eject = \"10s\" }",
+    ),
+    (
+        "pass_tls_client_cert",
+        "write: request_headers = { set = { X-Client-Subject = \"$client_subject\" } }",
+    ),
+    (
+        "limit_except",
+        "the key for this is `method`: [\"GET\", \"HEAD\"]",
+    ),
+    (
+        "entrypoint entrypoints",
+        "the service says where it listens",
+    ),
+    (
+        "connection_timeout timeout_connect dial_timeout",
+        "write in the pool: connect_timeout = \"2s\"",
+    ),
+    (
+        "x_forwarded_for forwardfor xff",
+        "the front adds X-Forwarded-For, -Proto and -Host to requests itself",
+    ),
+    (
+        "sse event_stream",
+        "event streams are passed on; if they are silent for long, they need a longer `response_timeout`",
+    ),
+    (
+        "proxy_http_version",
+        "servers are asked in HTTP/1.1; with protocol = \"http2\" of the pool in HTTP/2",
+    ),
+    ("enabled disabled", "put # before its lines"),
+    (
+        "alpn",
+        "an https service speaks HTTP/2 and HTTP/1, as the client wishes: there is nothing to set",
+    ),
+    (
         "allow deny block blocklist blacklist acl whitelist allowlist ip ips client_ip src remote_addr remote_ip ip_allow_list",
         "the key for this is `source`: source = [\"10.0.0.0/8\"] takes these clients, source = \"!10.0.0.0/8\" all others; respond = { status = 403 } refuses",
     ),
     (
-        "match matches matcher rule rules when if condition conditions",
+        "match matches matcher rule rules when if condition conditions expression http_request option vars",
         "conditions are keys of the route: host, path, method, headers, query, cookies, source",
     ),
     (
@@ -21,7 +82,7 @@ pub(super) const ROUTE: Answers = &[
         "write: response_headers = { set = { X-Name = \"value\" } }; for requests: request_headers",
     ),
     (
-        "remove_header del_header hide_header proxy_hide_header",
+        "remove_header del_header hide_header proxy_hide_header response_headers_to_remove request_headers_to_remove",
         "write: response_headers = { remove = [\"X-Name\"] }; for requests: request_headers",
     ),
     (
@@ -37,15 +98,15 @@ pub(super) const ROUTE: Answers = &[
         "write: path = { prefix = \"/img\" }, or { exact = \"/img\" }",
     ),
     (
-        "regex path_regex path_regexp path_reg",
+        "regex path_regex path_regexp path_reg path_end",
         "write: path = { regex = \"^/img/[0-9]+$\" }",
     ),
     (
         "strip_prefix strip handle_path rewrite_prefix prefix_rewrite replace_prefix replace_path",
-        "write: rewrite = { path = { replace_prefix = \"/\" } }",
+        "write: rewrite = { path = { replace_prefix = \"/\" } }, or replace_full for the whole path",
     ),
     (
-        "host_rewrite pass_host_header preserve_host upstream_vhost host_header",
+        "host_rewrite pass_host_header preserve_host upstream_vhost host_header host_rewrite_literal auto_host_rewrite upstream_host",
         "the server gets the client's Host; for another one: rewrite = { hostname = \"inner.example.com\" }",
     ),
     (
@@ -65,7 +126,7 @@ pub(super) const ROUTE: Answers = &[
         "write in the pool: retries = { attempts = 2, on = [\"connect\", 503] }",
     ),
     (
-        "read_timeout proxy_read_timeout timeout_server response_header_timeout",
+        "read_timeout proxy_read_timeout timeout_server response_header_timeout server_timeout",
         "the key for this is `response_timeout`: until the response begins, and longest silence within it",
     ),
     (
@@ -85,7 +146,7 @@ pub(super) const ROUTE: Answers = &[
         "write: redirect = { scheme = \"https\", status = 301 }",
     ),
     (
-        "redirect_to redirect_url",
+        "redirect_to redirect_url redirect_prefix redirectregex",
         "write: redirect = { location = \"https://www.example.com/\" }",
     ),
     (
@@ -97,11 +158,11 @@ pub(super) const ROUTE: Answers = &[
         "write: response_headers = { set = { Strict-Transport-Security = \"max-age=31536000\" } }",
     ),
     (
-        "user_agent referer header_match",
-        "write: headers = { User-Agent = { regex = \"Mobile\" } }",
+        "user_agent referer header_match hdr hdr_beg hdr_reg header_regexp content_type accept language accept_language",
+        "write: headers = { User-Agent = { regex = \"Mobile\" } }, or another field",
     ),
     (
-        "param params args query_param",
+        "param params args query_param url_param query_params parameters query_param_match",
         "write: query = { name = \"value\" }",
     ),
     ("order rank precedence", "the key for this is `priority`"),
@@ -114,7 +175,7 @@ pub(super) const ROUTE: Answers = &[
         "clients' TLS is the service's (`certificates`), TLS towards servers the pool's: tls = true",
     ),
     (
-        "middleware middlewares filter filters",
+        "middleware middlewares filter filters chain handle typed_per_filter_config",
         "filters are keys of the route: request_headers, response_headers, rewrite, rate_limit and others",
     ),
     (
@@ -134,7 +195,7 @@ pub(super) const PATH: Answers = &[
     ),
     (
         "contains sub suffix end ends_with extension",
-        "the key for this is `regex`: { regex = \"\\\\.php$\" } takes what ends so",
+        "the key for this is `regex`: { regex = '\\.php$' } takes what ends so",
     ),
     (
         "equals equal eq is full path",

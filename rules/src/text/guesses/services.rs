@@ -5,11 +5,27 @@ use super::Answers;
 
 pub(super) const TOP: Answers = &[
     (
-        "server servers services virtualhost vhost virtual_server frontend frontends listen listener listeners http site sites entrypoint entrypoints gateway apps",
+        "userlist users auth",
+        "users stand in a file, which a route names: basic_auth = { file = \"users.htpasswd\" }",
+    ),
+    (
+        "servers_transport transport",
+        "TLS towards servers is the pool's: [pool.NAME] with tls = true",
+    ),
+    (
+        "version schema name",
+        "a rule file has no name and no version",
+    ),
+    (
+        "certificates_resolvers",
+        "the table for this is [acme]; a service has certificates = { acme = \"www.example.com\" }",
+    ),
+    (
+        "server servers services tcp virtualhost vhost virtual_server frontend frontends listen listener listeners http site sites entrypoint entrypoints gateway apps stream hosts static_resources",
         "what clients connect to is a service: [service.NAME] with `listen` and routes; servers are in a pool: [pool.NAME]",
     ),
     (
-        "backend backends upstream upstreams cluster clusters farm targets loadbalancer",
+        "pools backend backends upstream upstreams cluster clusters farm targets loadbalancer",
         "servers are in a pool: [pool.NAME] with servers = [\"10.0.0.1:8080\"]",
     ),
     (
@@ -21,11 +37,11 @@ pub(super) const TOP: Answers = &[
         "certificates belong to a service: certificates = { cert = \"chain.pem\", key = \"key.pem\" }",
     ),
     (
-        "global main process events config settings options",
+        "global main process events config settings options program overload_manager layered_runtime",
         "settings of the process are options of the command line: --threads, --metrics, --access-log, --admin and others (docs/front.md)",
     ),
     (
-        "defaults default common",
+        "defaults default common pool_defaults",
         "there are no defaults for several services or pools: each has its own keys",
     ),
     (
@@ -46,7 +62,43 @@ const SOURCES: &str = "clients are told apart in routes: source = [\"10.0.0.0/8\
 
 pub(super) const SERVICE: Answers = &[
     (
-        "deny block blocklist blacklist acl access whitelist allowlist ip_allow_list ip_white_list ip ips client_ip src source sources remote_addr remote_ip",
+        "http_request http_response tcp_request option options return handle rule middleware middlewares filter filters filter_chains add_header set_header proxy_set_header",
+        "what is done with requests stands in the routes: [[service.NAME.route]]",
+    ),
+    (
+        "auth auth_basic basicauth htpasswd",
+        "write in a route: basic_auth = { file = \"users.htpasswd\" }",
+    ),
+    (
+        "tls_options ssl_options transport_socket",
+        "write: tls = { min_version = \"1.2\" }, and certificates = { cert = \"chain.pem\", key = \"key.pem\" }",
+    ),
+    (
+        "ocsp ocsp_stapling ssl_stapling",
+        "write: certificates = { cert = \"chain.pem\", key = \"key.pem\", ocsp = \"response.der\" }",
+    ),
+    (
+        "sni strict_sni default_certificate default_server default",
+        "a certificate is chosen by the names in it, the first one where none fits; routes have `host`",
+    ),
+    (
+        "session_tickets session_cache",
+        "TLS sessions are resumed: there is nothing to set",
+    ),
+    (
+        "h2c",
+        "HTTP/2 of clients is for protocol = \"https\"; towards servers a pool has protocol = \"http2\"",
+    ),
+    (
+        "acme_challenge",
+        "the table [acme] has `challenge`: http or tls-alpn",
+    ),
+    (
+        "enabled disabled",
+        "put # before its lines; maintenance = true refuses all requests",
+    ),
+    (
+        "deny block blocklist blacklist acl access whitelist allowlist ip_allow_list ip_white_list ip ips client_ip src source sources remote_addr remote_ip allow_from satisfy",
         SOURCES,
     ),
     (
@@ -66,7 +118,7 @@ pub(super) const SERVICE: Answers = &[
         "an https service speaks HTTP/2 and HTTP/1, as the client wishes (ALPN): there is nothing to set",
     ),
     (
-        "hsts strict_transport_security",
+        "hsts strict_transport_security hsts_max_age",
         "write in the routes: response_headers = { set = { Strict-Transport-Security = \"max-age=31536000\" } }",
     ),
     (
@@ -138,7 +190,7 @@ pub(super) const SERVICE: Answers = &[
         "hosts are conditions of routes: [[service.NAME.route]] with host = \"www.example.com\"",
     ),
     (
-        "port ports bind address addresses listen_port listen_address addr",
+        "port entrypoint entrypoints bind_address socket network listeners ports bind address addresses listen_port listen_address addr",
         "write: listen = \"0.0.0.0:80\", or listen = [\"0.0.0.0:80\", \"[::]:80\"]",
     ),
     (

@@ -90,6 +90,37 @@ fn keys_of_ours_are_no_guesses_at_their_place() {
 }
 
 #[test]
+fn what_is_proposed_is_there() {
+    let others = [
+        language::PageText::KEYS,
+        language::KeyText::KEYS,
+        language::CorsText::KEYS,
+        language::ExternalAuthText::KEYS,
+        language::ExternalAccountText::KEYS,
+    ];
+    let all = PLACES.iter().map(|(_, keys)| *keys).chain(others);
+    let all: Vec<&str> = all.flatten().copied().collect();
+    for (theirs, ours) in keys::KEYS {
+        for key in *ours {
+            let first = key.split('.').next().unwrap();
+            assert!(all.contains(&first), "{theirs}: {key}");
+        }
+    }
+    // Examples name keys and tables of ours only.
+    let answers = PLACES.iter().flat_map(|(place, _)| of(place));
+    for (words, said) in answers.chain(absent::KEYS).chain(absent::OPTIONS) {
+        for (before, _) in said.match_indices(" = ") {
+            let key = said[..before].rsplit([' ', '{', '(']).next().unwrap();
+            let is_field = key.starts_with(char::is_uppercase);
+            assert!(
+                is_field || key.starts_with('"') || all.contains(&key),
+                "{words}: {said}"
+            );
+        }
+    }
+}
+
+#[test]
 fn words_are_told_apart_without_case_and_separators() {
     for word in ["maxConns", "max-conns", "MAX_CONNS", "maxconns"] {
         let said = key("ServiceText", word, language::ServiceText::KEYS).unwrap();
@@ -112,4 +143,63 @@ fn keys_in_the_wrong_table_are_sent_home() {
         .unwrap(),
         "`response_timeout` is a key of routes ([[service.NAME.route]]) and of pools ([pool.NAME])"
     );
+}
+
+/// Words of the manuals of HAProxy, nginx, Envoy, Traefik and Caddy, in the place where they would be written.
+#[test]
+fn words_of_other_manuals_are_answered() {
+    for (place, known, words) in [
+        (
+            "RuleFile",
+            language::RuleFile::KEYS,
+            "frontend backend listen http stream events global defaults cluster static_resources admin entryPoints \
+             certificatesResolvers providers log accessLog metrics tracing api serversTransport tcp udp pools services \
+             apps stats resolver userlist peers cache program mailers map upstream server worker_processes error_log pid \
+             user include daemon nbthread hosts overload_manager layered_runtime pool_defaults name version",
+        ),
+        (
+            "ServiceText",
+            language::ServiceText::KEYS,
+            "bind mode maxconn default_backend http-request option timeout_client tcp-request acl stats compression \
+             listeners filter_chains transport_socket server_name root location ssl_certificate ssl_protocols http2 \
+             keepalive_timeout client_max_body_size access_log error_page return rewrite proxy_pass resolver add_header \
+             gzip limit_req limit_conn auth_basic allow_from deny satisfy entrypoints middlewares tls_options rule routes \
+             handle reverse_proxy encode log bind_address port hosts backlog reuse_port reuseport transparent \
+             defer_accept fastopen tcp_nodelay nodelay interface enabled description tags network ipv6only http3 quic \
+             proxy_protocol socket workers max_header_bytes h2c headers hsts_max_age ocsp ocsp_stapling session_tickets \
+             sni strict_sni default_certificate default_server acme_challenge",
+        ),
+        (
+            "RouteText",
+            language::RouteText::KEYS,
+            "path_beg path_reg path_end hdr hdr_beg url_param src use_backend http-request redirect_prefix prefix_rewrite \
+             regex_rewrite host_rewrite_literal timeout cluster weighted_clusters retry_policy hash_policy \
+             request_headers_to_add response_headers_to_remove direct_response metadata typed_per_filter_config \
+             proxy_set_header proxy_read_timeout proxy_buffering proxy_http_version auth_basic_user_file limit_except \
+             error_page expires sub_filter try_files rule service middlewares entrypoints stripprefix addprefix \
+             ipallowlist inflightreq circuitbreaker compress digestauth errors forwardauth passtlsclientcert ratelimit \
+             redirectregex redirectscheme replacepath chain handle handle_path uri templates php_fastcgi basicauth vars \
+             remote_ip expression protocol header_regexp client_ip not description enabled weight fallback backup strip \
+             add_prefix x_forwarded_for security_headers csp frame_deny max_body server_timeout connection_timeout \
+             websockets sse grpc_web grpc_json upstream_host default final terminal negate tags content_type accept \
+             language user_agent referer query_params parameters host_regexp sni alpn server_names",
+        ),
+        (
+            "PoolText",
+            language::PoolText::KEYS,
+            "balance option httpchk server default-server cookie stick-table timeout_server timeout_connect http-reuse \
+             retry-on fullconn lb_policy load_assignment health_checks circuit_breakers outlier_detection \
+             transport_socket http2_protocol_options dns_lookup_family type eds ring_hash_lb_config common_lb_config \
+             keepalive_requests least_conn ip_hash random sticky_cookie loadBalancer passHostHeader healthCheck \
+             responseForwarding serversTransport lb_try_duration lb_retries fail_duration max_fails unhealthy_status \
+             unhealthy_latency transport flush_interval health_uri health_port health_interval health_timeout \
+             health_status health_body health_headers dial_timeout keepalive_idle_conns headers rewrite warmup ramp \
+             slowstart weight_up description enabled name max_idle idle_timeout tcp_keepalive source local_addr \
+             bind_address nat dsr",
+        ),
+    ] {
+        for word in words.split_whitespace() {
+            assert!(key(place, word, known).is_some(), "{place}: {word}");
+        }
+    }
 }

@@ -114,6 +114,31 @@ const RETRY_ON: Answers = &[
     ),
 ];
 
+const TLS_VERSION: Answers = &[(
+    "1.0 1.1 tls1.0 tls1.1 tlsv1 tlsv1.0 tlsv1.1 tls1_0 tls1_1 versiontls10 versiontls11 ssl3 sslv3",
+    "TLS before 1.2 is not spoken",
+)];
+
+const DATAPATH: Answers = &[
+    (
+        "user userspace proxy l7 hyper",
+        "the value for this is \"front\"",
+    ),
+    (
+        "module xdp ebpf ipvs offload",
+        "the value for this is \"kernel\"",
+    ),
+];
+
+const FORWARD: Answers = &[
+    ("masq masquerade dnat", "the value for this is \"nat\""),
+    ("snat", "the value for this is \"fullnat\""),
+    (
+        "dr dsr direct gatewaying direct_routing tun tunnel ipip",
+        "responses pass the switch: \"nat\" or \"fullnat\"",
+    ),
+];
+
 /// What is said of a value at a field.
 pub(super) fn of(at: &str, word: &str) -> Option<String> {
     let answers = match at {
@@ -123,6 +148,9 @@ pub(super) fn of(at: &str, word: &str) -> Option<String> {
         "SchedulerText.key" => HASH_KEY,
         "RateLimitText.key" => RATE_KEY,
         "RetriesText.on" => RETRY_ON,
+        "TlsText.min_version" => TLS_VERSION,
+        "ServiceText.datapath" => DATAPATH,
+        "PoolText.forward" => FORWARD,
         "ServiceText.allow" | "ServiceText.refuse" => {
             let is_address = word.parse::<IpNet>().is_ok() || word.parse::<IpAddr>().is_ok();
             return (is_address || answer(EVERYBODY, word).is_some()).then(|| {
@@ -174,6 +202,9 @@ pub(super) fn form(at: &str) -> Option<&'static str> {
         }
         "HealthText.http" => "give the path of the request: http = \"/healthz\"",
         "PoolText.fallback" => "name a pool; a server that waits has backup = true",
+        "RouteText.redirect" => {
+            "for a whole URL: redirect = { location = \"https://www.example.com$uri\" }"
+        }
         "RouteText.source" => "write source = [\"10.0.0.0/8\", \"!10.9.0.0/16\"]",
         _ => return None,
     })
