@@ -116,7 +116,23 @@ pub(super) const KEYS: Answers = &[
 /// Settings of the process, which are options of its command line (docs/front.md), or of the system.
 pub(super) const OPTIONS: Answers = &[
     (
-        "reuse_port backlog tcp_nodelay nodelay defer_accept fastopen tcp_fastopen ipv6only interface transparent tcp_keepalive so_keepalive sndbuf rcvbuf freebind",
+        "reuse_port reuse_port_bind",
+        "sharing an address with others is an option of the command line: l7switch --reuse-port",
+    ),
+    (
+        "server_state_file state_file server_state_base load_server_state_from_file",
+        "the state file is an option of the command line: l7switch --state FILE",
+    ),
+    (
+        "hot_restart take_over upgrade_sock master_worker restart_epoch graceful_restart",
+        "a front takes another one's place by an option of the command line: l7switch --take-over",
+    ),
+    (
+        "log_fields access_log_fields log_sample access_log_sample sampling",
+        "what is logged is an option of the command line: l7switch --log-fields FIELDS, --log-sample PERCENT",
+    ),
+    (
+        "backlog tcp_nodelay nodelay defer_accept fastopen tcp_fastopen ipv6only interface transparent tcp_keepalive so_keepalive sndbuf rcvbuf freebind",
         "options of sockets cannot be set here",
     ),
     (
@@ -125,15 +141,15 @@ pub(super) const OPTIONS: Answers = &[
     ),
     (
         "access_log access_logs custom_log option_httplog httplog",
-        "the access log is an option of the command line: l7switch --access-log FILE, or `-` for standard output",
+        "the access log is an option of the command line: l7switch --access-log with a file, `-`, journald or syslog",
     ),
     (
         "log_format access_log_format log_tag",
-        "the format of the access log is an option of the command line: l7switch --log-format text, or json",
+        "the format of the access log is an option of the command line: l7switch --log-format text, json, common, combined or a template; --log-fields chooses fields",
     ),
     (
-        "log logs logging logger error_log log_level debug syslog",
-        "logs are options of the command line: --access-log FILE, --log-format text or json, --log-level FILTER",
+        "log logs logging logger error_log log_level debug syslog journald error_log_format",
+        "logs are options of the command line: --access-log TARGET, --log-format FORMAT, --log-level FILTER, --error-log-format FORMAT",
     ),
     (
         "admin admin_api admin_socket api dashboard stats_socket runtime_api",

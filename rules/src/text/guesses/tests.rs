@@ -121,6 +121,21 @@ fn what_is_proposed_is_there() {
 }
 
 #[test]
+fn options_that_are_named_are_those_of_the_command_line() {
+    let page = include_str!("../../../../docs/front.md");
+    let mut count = 0;
+    let answers = PLACES.iter().flat_map(|(place, _)| of(place));
+    for (words, said) in answers.chain(absent::KEYS).chain(absent::OPTIONS) {
+        let named = said.split([' ', ',', ';', ':', '`']);
+        for option in named.filter(|word| word.starts_with("--")) {
+            assert!(page.contains(&format!("`{option}")), "{words}: {said}");
+            count += 1;
+        }
+    }
+    assert!(count > 10);
+}
+
+#[test]
 fn words_are_told_apart_without_case_and_separators() {
     for word in ["maxConns", "max-conns", "MAX_CONNS", "maxconns"] {
         let said = key("ServiceText", word, language::ServiceText::KEYS).unwrap();
