@@ -125,9 +125,10 @@ fn towards_servers(tls: &ServerTls, now: SystemTime, found: &mut Vec<Finding>) {
     }
 }
 
-/// What is to be said of the certificates of a service: of their time, and of those that are never shown.
+/// What is to be said of the certificates of a service: of their time, of those without a name, and of those that are never shown.
 pub fn findings(service: &Service, pairs: &[Pair], now: SystemTime) -> Vec<Finding> {
     let mut found: Vec<Finding> = pairs.iter().filter_map(|pair| expiry(pair, now)).collect();
+    found.extend(pairs.iter().filter_map(nameless));
     found.extend(clashes(pairs));
     if let Some(clients) = &service.tls.client_certificates {
         found.extend(out_of_date(clients, now));
@@ -167,6 +168,18 @@ fn expiry(pair: &Pair, now: SystemTime) -> Option<Finding> {
         return None;
     };
     Some(warning("expiry", &pair.rules.cert, message))
+}
+
+/// A certificate that no client takes for a name: a common name alone is not looked at (RFC 9525).
+fn nameless(pair: &Pair) -> Option<Finding> {
+    let subject = pair.nameless.as_ref()?;
+    let message = format!(
+        "the certificate {} ({subject}) has no name among its subject alternative names: no client finds it by name, a common name is not looked at",
+        pair.rules.cert.display(),
+    );
+    let (path, diagnostic) = warning("no-name", &pair.rules.cert, message);
+    let help = "have it issued with the names, for example: openssl req -addext subjectAltName=DNS:www.example.com";
+    Some((path, diagnostic.help(help)))
 }
 
 /// Certificates that no client is ever shown for a name: an earlier one has it, and suits the same clients.

@@ -13,6 +13,8 @@ use x509_cert::certificate::CertificateInner;
 use x509_cert::certificate::Raw;
 use x509_cert::der::Decode;
 use x509_cert::ext::pkix::AuthorityKeyIdentifier;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
 
 use crate::files::TlsError;
 use crate::files::read_ocsp;
@@ -30,6 +32,8 @@ pub struct Pair {
     pub names: Vec<String>,
     /// From when to when it is good; absent where that cannot be read.
     pub validity: Option<(SystemTime, SystemTime)>,
+    /// Its subject (RFC 4514), where no name or address stands in it by which a client would know it (RFC 9525).
+    pub nameless: Option<String>,
 }
 
 /// The signatures that a server may be asked for (RFC 8446, 4.2.3).
@@ -66,6 +70,7 @@ impl Pair {
             .map(str::to_ascii_lowercase)
             .collect();
         let parsed = CertificateInner::<Raw>::from_der(leaf).ok();
+        let nameless = parsed.as_ref().and_then(nameless);
         let validity = parsed.map(|parsed| {
             let validity = parsed.tbs_certificate().validity();
             let time = |time: x509_cert::time::Time| time.to_system_time();
@@ -76,6 +81,7 @@ impl Pair {
             certified: Arc::new(certified),
             names,
             validity,
+            nameless,
         })
     }
 
@@ -96,6 +102,20 @@ impl Pair {
             .iter()
             .all(|scheme| self.signs(&[*scheme]) == other.signs(&[*scheme]))
     }
+}
+
+/// The subject of a certificate that has neither a DNS name nor an address in its subject alternative names.
+fn nameless(certificate: &CertificateInner<Raw>) -> Option<String> {
+    let certificate = certificate.tbs_certificate();
+    // One that cannot be read is no reason to say that there is none.
+    let names = certificate.get_extension::<SubjectAltName>().ok()?;
+    let is_named = names.is_some_and(|(_, names)| {
+        let is_name = |name: &GeneralName| {
+            matches!(name, GeneralName::DnsName(_) | GeneralName::IpAddress(_))
+        };
+        names.0.iter().any(is_name)
+    });
+    (!is_named).then(|| certificate.subject().to_string())
 }
 
 /// What identifies a certificate (RFC 9773, 4.1): the key identifier of its authority, and the content of its serial number's DER.

@@ -12,9 +12,9 @@ use crate::text::diagnostic::Diagnostic;
 use crate::text::language::BasicAuthText;
 use crate::text::language::ExternalAuthText;
 use crate::text::language::MirrorText;
+use crate::text::quantity::Size;
 use crate::text::source::At;
 use crate::text::value::OneOrMany;
-use crate::text::value::Size;
 
 /// Longest content of a request that is kept, bytes.
 const MOST_KEPT: usize = 16 << 20;

@@ -7,6 +7,7 @@ use l7switch_engine::uri::Allow;
 use super::Check;
 use crate::automata::Alphabet;
 use crate::model::*;
+use crate::template::Piece;
 use crate::template::Template;
 use crate::template::TemplateError;
 use crate::template::Variable;
@@ -88,12 +89,13 @@ impl Check<'_> {
                 .push(Diagnostic::error("bad-path", path.span, message).help(help));
         };
         if !path.value.starts_with('/') {
-            let help = format!("write \"/{}\"", path.value);
+            let help = path_help(&path.value);
             refuse("a path starts with a slash".into(), &help);
             return None;
         }
         if path.value.contains(['?', '#']) {
-            let help = "match the query with: query = { name = \"value\" }";
+            let help = "match the query with: query = { name = \"value\" }; for a regular expression: path = { regex = \"…\" }; \
+                        fragments are not sent to servers";
             refuse("a path condition has no query and no fragment".into(), help);
             return None;
         }
@@ -297,19 +299,25 @@ impl Check<'_> {
 
     /// A text with variables.
     pub(super) fn template(&mut self, text: &At<String>) -> Option<Template> {
-        let error = match text.value.parse() {
-            Ok(template) => return Some(template),
+        let known: Vec<&str> = Variable::ALL.iter().map(|known| known.as_str()).collect();
+        let error = match text.value.parse::<Template>() {
+            Ok(template) => {
+                self.foreign_variable(text, &template, &known);
+                return Some(template);
+            }
             Err(error) => error,
         };
         let dollar = "a dollar is written as `$$`";
         let help = match &error {
             TemplateError::Unknown(name) => {
-                let known = || Variable::ALL.iter().map(|known| known.as_str());
-                let words: Vec<&str> = known().collect();
-                let near = guesses::value(name, &words).or_else(|| nearest(name, known()));
-                match near {
-                    Some(near) => format!("did you mean `${near}`? ({dollar})"),
-                    None => format!("known here: {}; {dollar}", choices(known())),
+                let near = guesses::variable(name, &known);
+                match (near, guesses::no_variable(name)) {
+                    (Some(near), _) => format!("the variable for this is `${near}` ({dollar})"),
+                    (None, Some(said)) => format!("{said} ({dollar})"),
+                    (None, None) => match nearest(name, known.iter().copied()) {
+                        Some(near) => format!("did you mean `${near}`? ({dollar})"),
+                        None => format!("known here: {}; {dollar}", choices(known)),
+                    },
                 }
             }
             TemplateError::Open | TemplateError::Lone => dollar.to_owned(),
@@ -317,6 +325,18 @@ impl Check<'_> {
         let message = error.to_string();
         self.note(Diagnostic::error("unknown-variable", text.span, message).help(help));
         None
+    }
+
+    /// Warns of text that is a variable in another program: here it is sent as it stands.
+    fn foreign_variable(&mut self, text: &At<String>, template: &Template, known: &[&str]) {
+        let said = template.pieces().iter().find_map(|piece| match piece {
+            Piece::Text(text) => guesses::foreign_variable(text, known),
+            Piece::Variable(_) => None,
+        });
+        if let Some(said) = said {
+            let message = "this is sent as it stands: it is no variable here";
+            self.note(Diagnostic::warning("foreign-variable", text.span, message).help(said));
+        }
     }
 
     /// The name of a field that may be written, in lower case.
@@ -344,6 +364,21 @@ impl Check<'_> {
         None
     }
 }
+
+/// What is meant by a path that does not begin with a slash.
+fn path_help(text: &str) -> String {
+    if let Some((_, rest)) = text.split_once("://") {
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        return format!("write \"/{path}\", and host = \"{host}\"");
+    }
+    // nginx: `~ ^/img`, `= /img`.
+    let bare = text.trim_start_matches(['~', '*', '=', ' ']);
+    match text.starts_with(['^', '~']) {
+        true => format!("a regular expression is written {{ regex = '{bare}' }}"),
+        false => format!("write \"/{}\"", bare.trim_start_matches('/')),
+    }
+}
+
 fn allow_help(word: &str) -> String {
     format!("allow such paths with: allow = [\"{word}\"]")
 }

@@ -243,10 +243,19 @@ impl Check<'_> {
             Some((low, high)) if (100..=599).contains(&low) && low <= high && high <= 599 => range,
             _ => {
                 let message = "this is not a status code or a range of status codes";
-                self.note(
-                    Diagnostic::error("bad-value", given.span, message)
-                        .help("write it as 200 or \"200-399\""),
-                );
+                // Others write `2xx`.
+                let class = match &given.value {
+                    StatusChoice::Range(text) => text
+                        .to_ascii_lowercase()
+                        .strip_suffix("xx")
+                        .and_then(|class| class.parse::<u8>().ok()),
+                    StatusChoice::Code(_) => None,
+                };
+                let help = match class {
+                    Some(class @ 1..=5) => format!("write \"{class}00-{class}99\""),
+                    _ => "write it as 200 or \"200-399\"".to_owned(),
+                };
+                self.note(Diagnostic::error("bad-value", given.span, message).help(help));
                 None
             }
         }

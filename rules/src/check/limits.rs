@@ -8,8 +8,8 @@ use crate::text::language::LimitsText;
 use crate::text::language::RateKeyChoice;
 use crate::text::language::RateKeyWord;
 use crate::text::language::RateLimitText;
+use crate::text::quantity::Size;
 use crate::text::source::At;
-use crate::text::value::Size;
 
 /// Most requests of a rate limit, and most that a bucket holds.
 const MOST_REQUESTS: i64 = 1_000_000;

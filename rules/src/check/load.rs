@@ -9,9 +9,9 @@ use super::pool::time;
 use crate::model::*;
 use crate::text::diagnostic::Diagnostic;
 use crate::text::language::*;
+use crate::text::quantity::Time;
 use crate::text::source::At;
 use crate::text::source::Span;
-use crate::text::value::Time;
 
 /// Methods that may be repeated (RFC 9110, 9.2.2).
 const IDEMPOTENT: [&str; 6] = ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"];

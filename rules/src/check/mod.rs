@@ -6,6 +6,7 @@ mod auth;
 mod cors;
 mod fields;
 mod health;
+mod hosts;
 mod limits;
 mod load;
 mod pages;
@@ -233,7 +234,12 @@ impl Check<'_> {
         } else {
             &mut torn
         };
-        RuleFile::read(&node, &mut Reader { file, diagnostics })
+        let mut reader = Reader {
+            file,
+            at: "",
+            diagnostics,
+        };
+        RuleFile::read(&node, &mut reader)
     }
 
     /// Whether something was noted inside a place already: what is missing there may have been unreadable.
@@ -248,6 +254,28 @@ impl Check<'_> {
     fn missing(&mut self, broken: bool, name: Span, message: String, help: &str) {
         if !broken && self.syntax_is_good {
             self.note(Diagnostic::error("missing-key", name, message).help(help));
+        }
+    }
+
+    /// The same for a list that is missing, or is there and empty: `places` are the table's and the list's.
+    fn absent(
+        &mut self,
+        broken: bool,
+        (table, list): (Span, Option<Span>),
+        message: String,
+        help: &str,
+    ) {
+        match list {
+            None => self.missing(broken, table, message, help),
+            // What stood in it may have been unreadable.
+            Some(list) if !self.has_errors_in(list) => {
+                self.note(
+                    Diagnostic::error("missing-key", list, message)
+                        .label("empty")
+                        .help(help),
+                );
+            }
+            Some(_) => (),
         }
     }
 

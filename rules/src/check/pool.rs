@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::Check;
 use super::fields::is_token;
+use super::hosts::Port;
 use crate::model::*;
 use crate::text::diagnostic::Diagnostic;
 use crate::text::language::*;
+use crate::text::quantity::Time;
 use crate::text::source::At;
 use crate::text::source::Span;
-use crate::text::value::Time;
 
 pub(super) fn time(given: Option<&Time>, default: Duration) -> Duration {
     given.map_or(default, |t| t.0)
@@ -22,12 +23,12 @@ impl Check<'_> {
         let passive = Passive::default();
         let bound = self.bound(given.max_connections.as_ref());
         let (servers, names) = match &given.servers {
-            Some(servers) => self.servers(name, servers, bound),
-            None => {
+            Some(servers) if !servers.value.0.is_empty() => self.servers(name, servers, bound),
+            list => {
                 let help = "add: servers = [\"10.0.0.1:8080\"]";
-                self.missing(
+                self.absent(
                     given.broken,
-                    span,
+                    (span, list.as_ref().map(|list| list.span)),
                     format!("pool `{name}` has no servers"),
                     help,
                 );
@@ -142,7 +143,7 @@ impl Check<'_> {
         tls.server_name = text
             .server_name
             .as_ref()
-            .and_then(|name| self.hostname(name));
+            .and_then(|name| self.hostname(name, Port::None));
         if let Some(given) = &text.certificate {
             if let Some(ocsp) = &given.value.ocsp {
                 let message = "an OCSP response is stapled to certificates of services only";

@@ -10,8 +10,7 @@ use ipnet::Ipv6Net;
 use super::Check;
 use super::fields::Kind;
 use super::fields::is_token;
-use crate::automata::Alphabet;
-use crate::compile::allow;
+use super::hosts::Port;
 use crate::model::*;
 use crate::template::Template;
 use crate::text::diagnostic::Diagnostic;
@@ -83,7 +82,7 @@ impl Check<'_> {
                 .rewrite
                 .as_ref()
                 .and_then(|r| r.value.hostname.as_ref())
-                .and_then(|h| self.hostname(h)),
+                .and_then(|h| self.hostname(h, Port::Allowed)),
             rewrite_path: text
                 .rewrite
                 .as_ref()
@@ -143,45 +142,6 @@ impl Check<'_> {
             strict: text.strict.is_some_and(|strict| strict.value),
             action,
         }
-    }
-
-    /// The hosts of a route, and the expressions that are found in its hosts.
-    fn hosts(
-        &mut self,
-        given: Option<At<OneOrMany<At<HostChoice>>>>,
-    ) -> (Vec<HostMatch>, Vec<String>) {
-        let (mut hosts, mut regexes) = (Vec::new(), Vec::new());
-        let Some(At { value, span }) = given else {
-            return (hosts, regexes);
-        };
-        for choice in value.0 {
-            match choice.value {
-                HostChoice::Name(host) => hosts.push(host.0),
-                HostChoice::Table(RegexText {
-                    regex: Some(pattern),
-                    ..
-                }) => {
-                    self.regex(&pattern, Alphabet::Ascii);
-                    regexes.push(pattern.value);
-                }
-                HostChoice::Table(text) => {
-                    let message = "the expression is missing".to_owned();
-                    self.missing(text.broken, choice.span, message, "add: regex = \"…\"");
-                }
-            }
-        }
-        hosts.sort_unstable();
-        hosts.dedup();
-        regexes.sort_unstable();
-        regexes.dedup();
-        if !hosts.is_empty() && !regexes.is_empty() {
-            let message = "names and expressions are of different precedence";
-            self.note(
-                Diagnostic::error("impossible", span, message)
-                    .help("write two routes: one with the names, one with the expressions"),
-            );
-        }
-        (hosts, regexes)
     }
 
     /// The clients' addresses that a route takes, and those of them that it does not.
@@ -323,51 +283,6 @@ impl Check<'_> {
         methods
     }
 
-    fn paths(
-        &mut self,
-        service: &Service,
-        given: Option<At<crate::text::value::OneOrMany<At<PathText>>>>,
-    ) -> Vec<PathMatch> {
-        let Some(At { value: given, span }) = given else {
-            return Vec::new();
-        };
-        if given.0.is_empty() {
-            self.empty_list(span, "`path`");
-        }
-        let allow = allow(service.allow);
-        let mut paths = Vec::with_capacity(given.0.len());
-        for At { value, span } in given.0 {
-            let path = match (value.exact, value.prefix, value.regex) {
-                (Some(path), None, None) => self.path(&path, allow).map(PathMatch::Exact),
-                (None, Some(path), None) => self
-                    .path(&path, allow)
-                    .map(|p| PathMatch::Prefix(p.trim_end_matches('/').to_owned())),
-                (None, None, Some(pattern)) => {
-                    self.regex(&pattern, Alphabet::Ascii);
-                    Some(PathMatch::Regex(pattern.value))
-                }
-                _ => {
-                    self.exactly_one(span, "exact, prefix or regex");
-                    None
-                }
-            };
-            paths.extend(path.filter(|p| !paths.contains(p)));
-        }
-        paths
-    }
-
-    pub(super) fn hostname(&mut self, name: &At<String>) -> Option<String> {
-        let mut buf = [0; l7switch_engine::uri::MAX_HOST];
-        match l7switch_engine::uri::host(name.value.as_bytes(), &mut buf) {
-            Ok(form) if !form.is_empty() => Some(name.value.clone()),
-            _ => {
-                let message = format!("`{}` is not a host name", name.value);
-                self.note(Diagnostic::error("bad-value", name.span, message));
-                None
-            }
-        }
-    }
-
     fn action(
         &mut self,
         (broken, span): (bool, Span),
@@ -440,6 +355,13 @@ impl Check<'_> {
     }
 
     fn shares(&mut self, given: At<Vec<At<ShareText>>>, pools: &mut Pools<'_>) -> Vec<PoolShare> {
+        if given.value.is_empty() {
+            let message = "the route has no pool".to_owned();
+            let help =
+                "add: pools = [{ name = \"v1\", weight = 9 }, { name = \"v2\", weight = 1 }]";
+            self.absent(false, (given.span, Some(given.span)), message, help);
+            return Vec::new();
+        }
         let mut shares: Vec<PoolShare> = Vec::with_capacity(given.value.len());
         for At { value, span } in given.value {
             let Some(name) = value.name else {
@@ -507,7 +429,7 @@ impl Check<'_> {
         }
         Redirect {
             scheme: value.scheme.map(|s| s.0.to_owned()),
-            hostname: value.hostname.and_then(|h| self.hostname(&h)),
+            hostname: value.hostname.and_then(|h| self.hostname(&h, Port::Apart)),
             port: value.port.and_then(|p| self.number(&p, 1, 65_535)),
             path: value.path.and_then(|p| self.path_rewrite(&p, paths)),
             location: value.location.and_then(|l| self.location(&l)),

@@ -104,10 +104,7 @@ impl Check<'_> {
             of_servers.chain(of_names)
         };
         let is_empty = all().next().is_none();
-        if given.value.0.is_empty() && !self.has_errors_in(given.span) {
-            let message = format!("pool `{pool}` has no servers");
-            self.note(Diagnostic::error("missing-key", given.span, message));
-        } else if !is_empty && all().all(|(weight, _)| weight == 0) {
+        if !is_empty && all().all(|(weight, _)| weight == 0) {
             let message = format!("no server of pool `{pool}` gets requests: all weights are zero");
             self.note(Diagnostic::warning("no-weight", given.span, message));
         }

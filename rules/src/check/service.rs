@@ -112,8 +112,8 @@ impl Check<'_> {
             ],
         );
         match &text.listen {
-            Some(addresses) => {
-                for address in &addresses.0 {
+            Some(addresses) if !addresses.value.0.is_empty() => {
+                for address in &addresses.value.0 {
                     service.listen.push(address.value.0);
                     let address = At {
                         value: address.value.0,
@@ -122,9 +122,9 @@ impl Check<'_> {
                     self.listen(name, protocol, &address, listens);
                 }
             }
-            None => self.missing(
+            given => self.absent(
                 text.broken,
-                span,
+                (span, given.as_ref().map(|given| given.span)),
                 format!("service `{name}` has no address to listen on"),
                 "add a line such as: listen = \"0.0.0.0:80\"",
             ),

@@ -20,18 +20,17 @@ impl Check<'_> {
         &mut self,
         service: &mut Service,
         (broken, span): (bool, Span),
-        given: Option<OneOrMany<At<CertificateText>>>,
+        given: Option<At<OneOrMany<At<CertificateText>>>>,
     ) {
         let https = service.protocol == Protocol::Https;
-        let Some(given) = given else {
-            if https {
-                let message = format!("service `{}` has no certificate", service.name);
-                let help = "add: certificates = { cert = \"chain.pem\", key = \"key.pem\" }, or { acme = \"www.example.com\" }";
-                self.missing(broken, span, message, help);
-            }
-            return;
-        };
-        for given in given.0 {
+        let list = given.as_ref().map(|given| given.span);
+        let given = given.map_or_else(Vec::new, |given| given.value.0);
+        if given.is_empty() && https {
+            let message = format!("service `{}` has no certificate", service.name);
+            let help = "add: certificates = { cert = \"chain.pem\", key = \"key.pem\" }, or { acme = \"www.example.com\" }";
+            self.absent(broken, (span, list), message, help);
+        }
+        for given in given {
             if !https {
                 let message = "certificates are for protocol = \"https\"";
                 self.note(Diagnostic::error("impossible", given.span, message).help(ELSEWHERE));

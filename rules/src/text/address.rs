@@ -42,7 +42,91 @@ impl JsonSchema for Address {
 impl Read for Address {
     fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
         let text = reader.string(node, "an address such as \"10.0.0.1:80\"")?;
+        if let Some((message, help)) = no_listener(text) {
+            reader.invalid(node, message, &help);
+            return None;
+        }
         read_address(node, text, reader).map(Self)
+    }
+}
+
+/// How a service listens on a port of all addresses.
+fn on_all(port: &str) -> String {
+    format!(
+        "a service listens on addresses of this machine: \"0.0.0.0:{port}\" and \"[::]:{port}\" are all of them"
+    )
+}
+
+/// What other programs listen on, and an address here is not.
+fn no_listener(text: &str) -> Option<Wrong> {
+    const PROTOCOL: &str = "`protocol` says what is spoken there: http, https, tls or tcp";
+    let text = text.trim();
+    if text.starts_with(UNIX_PREFIX) || text.starts_with(['/', '@']) {
+        let help =
+            "listen on an address of this machine: \"127.0.0.1:8080\"; servers may be Unix sockets";
+        return Some(("a service does not listen on Unix sockets", help.to_owned()));
+    }
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let port = match scheme.to_ascii_lowercase().as_str() {
+            "https" | "tls" | "wss" => ":443",
+            _ => ":80",
+        };
+        let has_port = !authority.ends_with(']') && authority.contains(':');
+        let (host, port) = match authority.rsplit_once(':').filter(|_| has_port) {
+            Some((host, port)) => (host, format!(":{port}")),
+            None => (authority, port.to_owned()),
+        };
+        let is_address = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+        let help = match is_address {
+            true => format!("leave the scheme out: \"{host}{port}\"; {PROTOCOL}"),
+            false => format!("write \"0.0.0.0{port}\"; {PROTOCOL}; hosts are conditions of routes"),
+        };
+        return Some(("a service listens on an address, not on a URL", help));
+    }
+    // As in nginx's `listen 443 ssl`.
+    if let Some((address, _)) = text.split_once(char::is_whitespace) {
+        let address = match address.parse::<u16>() {
+            Ok(port) => format!("0.0.0.0:{port}"),
+            Err(_) => address.to_owned(),
+        };
+        return Some((
+            "an address has no parameters",
+            format!("write \"{address}\"; {PROTOCOL}"),
+        ));
+    }
+    // As Caddy and Go have it.
+    if let Some((_, address)) = ["tcp/", "tcp4/", "tcp6/", "udp/"]
+        .iter()
+        .find_map(|start| Some((start, text.strip_prefix(start)?)))
+    {
+        return Some((
+            "an address has no network before it",
+            format!("write \"{address}\"; {PROTOCOL}"),
+        ));
+    }
+    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+    if let Some((low, high)) = port.split_once('-')
+        && low.parse::<u16>().is_ok()
+        && high.parse::<u16>().is_ok()
+    {
+        let host = match host {
+            "" | "*" => "0.0.0.0",
+            host => host,
+        };
+        let help = format!("list each port: [\"{host}:{low}\", …, \"{host}:{high}\"]");
+        return Some(("a service listens on single ports, not on a range", help));
+    }
+    let has_port = port.parse::<u16>().is_ok_and(|port| port != 0);
+    match host {
+        "" | "*" | "any" | "all" | "0" if has_port => {
+            Some(("the address is missing before the port", on_all(port)))
+        }
+        "localhost" if has_port => Some((
+            "this is a name, not an address",
+            format!("write [\"127.0.0.1:{port}\", \"[::1]:{port}\"]"),
+        )),
+        _ => None,
     }
 }
 
@@ -84,10 +168,7 @@ fn read_address(node: &Node<'_>, text: &str, reader: &mut Reader<'_>) -> Option<
                     && host.contains(|c: char| c.is_ascii_alphabetic())
                     && !host.contains(['[', ']']) =>
             {
-                let help = format!(
-                    "a service listens on addresses of this machine: \"0.0.0.0:{port}\" and \"[::]:{port}\" are all of them"
-                );
-                ("this is a name, not an address", help)
+                ("this is a name, not an address", on_all(port))
             }
             _ => (
                 "this is not an address with a port",
@@ -149,6 +230,7 @@ impl Read for ServerAddress {
         )?;
         let read = match (text.split_once("://"), text.strip_prefix(SERVICE_PREFIX)) {
             _ if let Some(path) = socket_path(text) => path,
+            _ if let Some(wrong) = no_server(text) => Err(wrong),
             (Some((scheme, rest)), _) => Err(url(scheme, rest)),
             (None, Some(name)) => service(name),
             (None, None) => match host_and_port(text) {
@@ -197,6 +279,60 @@ fn socket_path(text: &str) -> Option<Result<ServerAddress, Wrong>> {
         ))
     } else {
         Ok(ServerAddress::Unix(path.to_owned()))
+    })
+}
+
+/// What is written so in other programs: SRV records, parameters behind an address, an address that is left out.
+fn no_server(text: &str) -> Option<Wrong> {
+    if let Some((address, parameters)) = text.trim().split_once(char::is_whitespace) {
+        let all = parameters.split_whitespace();
+        let keys: String = all
+            .filter_map(|one| match one.split_once('=') {
+                Some(("weight", weight)) => Some(format!(", weight = {weight}")),
+                None if one == "backup" => Some(", backup = true".to_owned()),
+                None if one == "down" => Some(", weight = 0".to_owned()),
+                _ => None,
+            })
+            .collect();
+        return Some((
+            "what is said of a server stands in a table",
+            format!("write {{ address = \"{address}\"{keys} }}"),
+        ));
+    }
+    let schemes = [
+        "srv",
+        "dns+srv",
+        "dnssrv",
+        "dnssrv+",
+        "http+srv",
+        "https+srv",
+        "srv+http",
+        "srv+https",
+    ];
+    let of_scheme = text.split_once("://").and_then(|(scheme, rest)| {
+        let is_srv = schemes.iter().any(|srv| scheme.eq_ignore_ascii_case(srv));
+        is_srv.then(|| rest.split(['/', '?']).next().unwrap_or_default())
+    });
+    let name = of_scheme.or_else(|| {
+        let is_srv = text.starts_with('_') && (text.contains("._tcp.") || text.contains("._udp."));
+        is_srv.then_some(text)
+    });
+    if let Some(name) = name {
+        let name = name.split(':').next().unwrap_or_default();
+        let help = match name.starts_with('_') {
+            true => format!("write \"{SERVICE_PREFIX}{name}\""),
+            false => format!("write \"{SERVICE_PREFIX}_http._tcp.{name}\""),
+        };
+        return Some(("SRV records are written otherwise here", help));
+    }
+    let port = text
+        .strip_prefix(':')
+        .or_else(|| text.strip_prefix("*:"))
+        .unwrap_or(text);
+    let has_port = port.parse::<u16>().is_ok_and(|port| port != 0);
+    has_port.then(|| {
+        let help = format!("on this machine: \"127.0.0.1:{port}\"");
+        ("the address is missing before the port", help)
     })
 }
 

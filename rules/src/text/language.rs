@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 
 use super::address::Address;
 pub use super::choice::*;
+use super::quantity::*;
 use super::read::Node;
 use super::read::Read;
 use super::read::Reader;
@@ -28,17 +29,27 @@ macro_rules! tables {
             pub broken: bool,
         }
 
+        impl $name {
+            /// Its keys.
+            pub(crate) const KEYS: &'static [&'static str] = &[$(stringify!($field)),*];
+        }
+
         impl Read for $name {
             fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
                 let mut table = Self::default();
                 for (key, value) in reader.table(node, wanted(stringify!($name)))?.iter() {
                     match key.get_ref().as_ref() {
                         $(stringify!($field) => {
+                            let outer = std::mem::replace(
+                                &mut reader.at,
+                                concat!(stringify!($name), ".", stringify!($field)),
+                            );
                             table.$field = Read::read(value, reader);
+                            reader.at = outer;
                             table.broken |= table.$field.is_none();
                         })*
                         _ => {
-                            reader.unknown_key(key, &[$(stringify!($field)),*]);
+                            reader.unknown_key(key, stringify!($name), Self::KEYS);
                             table.broken = true;
                         }
                     }
@@ -77,7 +88,9 @@ fn wanted(table: &str) -> &'static str {
         "PageText" => "a file's path or a table such as { file = \"error.html\" }",
         "MaintenanceText" => "a table such as { except = [\"192.0.2.0/24\"] }",
         "QueueText" => "a table such as { length = 1024, timeout = \"5s\" }",
-        "HealthText" => "a table such as { http = \"/healthz\" }",
+        "HealthText" => {
+            "a table such as { http = \"/healthz\" }, { tcp = true } or { grpc = \"\" }"
+        }
         _ => "a table",
     }
 }
@@ -96,7 +109,7 @@ tables! {
     /// A virtual service: what clients connect to.
     ServiceText {
         /// Addresses to listen on.
-        listen: OneOrMany<At<Address>>,
+        listen: At<OneOrMany<At<Address>>>,
         /// Protocol: http (default), https, tls (passed through by server name), tcp.
         protocol: At<ProtocolWord>,
         /// Which data path serves it: auto (default), kernel, front.
@@ -106,7 +119,7 @@ tables! {
         /// Path contents that are refused; allowed otherwise.
         refuse: OneOrMany<RefuseWord>,
         /// Certificates of an https service, chosen by server name; the first one if no name matches.
-        certificates: OneOrMany<At<CertificateText>>,
+        certificates: At<OneOrMany<At<CertificateText>>>,
         /// Certificates that clients of an https service are asked for; default: none.
         client_certificates: At<ClientCertificatesText>,
         /// How an https service speaks TLS.

@@ -6,6 +6,7 @@ pub mod choice;
 pub mod diagnostic;
 pub(crate) mod guesses;
 pub mod language;
+pub mod quantity;
 pub(crate) mod read;
 mod schema;
 pub mod source;

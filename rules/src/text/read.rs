@@ -18,6 +18,8 @@ pub(crate) type Node<'i> = Spanned<DeValue<'i>>;
 /// What reading leaves behind besides values.
 pub(crate) struct Reader<'d> {
     pub(crate) file: u32,
+    /// The field that is being read: its table's type and its name, `PoolText.servers`; empty at the top.
+    pub(crate) at: &'static str,
     pub(crate) diagnostics: &'d mut Vec<Diagnostic>,
 }
 
@@ -78,11 +80,20 @@ impl Reader<'_> {
 
     /// Notes that a value is of the wrong kind.
     pub(crate) fn expected(&mut self, what: &str, node: &Node<'_>) {
+        let help = guesses::form(self.at).map(str::to_owned);
+        self.expected_as(what, node, help);
+    }
+
+    /// The same, with what was meant.
+    pub(crate) fn expected_as(&mut self, what: &str, node: &Node<'_>, help: Option<String>) {
         let found = kind(node.get_ref());
-        self.note(
+        let diagnostic =
             Diagnostic::error("wrong-type", self.span(node), format!("expected {what}"))
-                .label(format!("this is {found}")),
-        );
+                .label(format!("this is {found}"));
+        self.note(match help {
+            Some(help) => diagnostic.help(help),
+            None => diagnostic,
+        });
     }
 
     /// Notes that a value cannot be what it should be, and how it would look.
@@ -95,17 +106,20 @@ impl Reader<'_> {
         });
     }
 
-    pub(crate) fn unknown_key(&mut self, key: &Spanned<std::borrow::Cow<'_, str>>, known: &[&str]) {
+    /// Notes a key that a table of the language, by its type's name, does not have.
+    pub(crate) fn unknown_key(
+        &mut self,
+        key: &Spanned<std::borrow::Cow<'_, str>>,
+        table: &str,
+        known: &[&str],
+    ) {
         let word = key.get_ref().as_ref();
-        let near = || nearest(word, known.iter().copied());
-        let help = match (guesses::absent(word), guesses::key(word, known)) {
-            (Some(why), _) => why.to_owned(),
-            (None, Some(ours)) => format!("the key for this is `{ours}`"),
-            (None, None) => match near() {
+        let help = guesses::key(table, word, known).unwrap_or_else(|| {
+            match nearest(word, known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known keys: {}", choices(known.iter().copied())),
-            },
-        };
+            }
+        });
         let message = format!("unknown key `{word}`");
         self.note(
             Diagnostic::error("unknown-key", self.span(key), message)
@@ -146,14 +160,11 @@ impl Reader<'_> {
             return Some(*value);
         }
         let all: Vec<&str> = known().collect();
-        let help = match (guesses::absent(text), guesses::value(text, &all)) {
-            (Some(why), _) => why.to_owned(),
-            (None, Some(ours)) => format!("the value for this is \"{ours}\""),
-            (None, None) => match nearest(text, known()) {
+        let help =
+            guesses::value(self.at, text, &all).unwrap_or_else(|| match nearest(text, known()) {
                 Some(near) => format!("did you mean \"{near}\"?"),
                 None => format!("known values: {}", choices(known())),
-            },
-        };
+            });
         self.note(
             Diagnostic::error(
                 "unknown-word",
@@ -199,6 +210,14 @@ impl Read for i64 {
             }
         }
     }
+}
+
+/// A whole number, where there is one; nothing is noted.
+pub(crate) fn whole(node: &Node<'_>) -> Option<i64> {
+    let DeValue::Integer(integer) = node.get_ref() else {
+        return None;
+    };
+    i64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
 
 impl<T: Read> Read for At<T> {

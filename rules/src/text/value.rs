@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
-//! Values of the language that are more than strings: lists or single values, addresses, prefixes, hosts,
-//! durations, sizes, words. Each reads itself and has its JSON Schema.
+//! Values of the language that are more than strings: lists or single values, prefixes, hosts, words. Each reads itself and has its
+//! JSON Schema.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use ipnet::IpNet;
 use ipnet::Ipv4Net;
@@ -14,6 +13,7 @@ use schemars::SchemaGenerator;
 use schemars::json_schema;
 use toml::de::DeValue;
 
+use super::guesses;
 use super::read::Node;
 use super::read::Read;
 use super::read::Reader;
@@ -48,6 +48,8 @@ macro_rules! inline_schema {
         }
     };
 }
+
+pub(super) use inline_schema;
 
 impl<T: JsonSchema> JsonSchema for At<T> {
     fn inline_schema() -> bool {
@@ -179,11 +181,29 @@ fn read_prefix(text: &str, node: &Node<'_>, reader: &mut Reader<'_>) -> Option<I
             None
         }
         Err(_) => {
-            let help = "write it as \"10.0.0.0/8\" or \"2001:db8::/32\"";
-            reader.invalid(node, "this is not an address prefix", help);
+            let help = guesses::prefix(reader.at, text)
+                .map(str::to_owned)
+                .or_else(|| masked(text).map(|net| format!("write \"{net}\"")))
+                .unwrap_or_else(|| "write it as \"10.0.0.0/8\" or \"2001:db8::/32\"".to_owned());
+            reader.invalid(node, "this is not an address prefix", &help);
             None
         }
     }
+}
+
+/// What is meant by `10.0.0.0/255.0.0.0`, or by `10.*`.
+fn masked(text: &str) -> Option<IpNet> {
+    if let Some((address, mask)) = text.split_once('/') {
+        let net = Ipv4Net::with_netmask(address.parse().ok()?, mask.parse().ok()?);
+        return net.ok().map(|net| net.trunc().into());
+    }
+    let known: Vec<&str> = text.split('.').take_while(|part| *part != "*").collect();
+    let is_star = (1..4).contains(&known.len()) && text.ends_with('*');
+    let zeros = std::iter::repeat_n("0", 4_usize.checked_sub(known.len())?);
+    let address = known.iter().copied().chain(zeros).collect::<Vec<_>>();
+    let length = u8::try_from(known.len() * 8).ok()?;
+    let net = Ipv4Net::new(address.join(".").parse().ok()?, length);
+    net.ok().filter(|_| is_star).map(IpNet::from)
 }
 
 /// An address prefix that clients' addresses are in, or are not.
@@ -232,9 +252,33 @@ impl Read for Host {
         let mut buf = [0; l7switch_engine::uri::MAX_HOST];
         let form = l7switch_engine::uri::host(name.as_bytes(), &mut buf);
         let (message, help) = match form {
-            _ if text == "*" => (
-                "\"*\" alone is not a host",
+            // `_` is nginx's name for the server of all others.
+            _ if matches!(text, "*" | "_" | "*.") => (
+                "this alone is not a host",
                 "leave `host` out to match every host".to_owned(),
+            ),
+            _ if let Some((_, rest)) = text.split_once("://") => {
+                let name = rest.split(['/', '?', '#']).next().unwrap_or_default();
+                (
+                    "a host condition is a host name, not a URL",
+                    format!("write \"{name}\"; `path` is a condition of its own"),
+                )
+            }
+            _ if text.contains(['~', '^', '$', '(', ')', '|', '\\', '+', '?', '{']) => {
+                let expression = text.trim_start_matches(['~', '*', ' ']);
+                (
+                    "this is not a host name",
+                    format!("a regular expression is written {{ regex = '{expression}' }}"),
+                )
+            }
+            _ if let Some((name, path)) = text.split_once('/') => (
+                "a host condition has no path",
+                format!("write \"{name}\", and path = {{ prefix = \"/{path}\" }}"),
+            ),
+            // As nginx and HAProxy's `hdr_dom` mean it.
+            _ if text.starts_with('.') && text.len() > 1 => (
+                "a host does not begin with a dot",
+                format!("write [\"{0}\", \"*.{0}\"]", text.trim_start_matches('.')),
             ),
             _ if bare_v6.is_ok() => (
                 "an IPv6 address needs brackets",
@@ -242,7 +286,8 @@ impl Read for Host {
             ),
             _ if name.contains('*') => (
                 "a wildcard can only be the first label",
-                "write \"*.example.com\"; it takes one or more labels".to_owned(),
+                "write \"*.example.com\", which takes one or more labels, or { regex = '^www\\.' }"
+                    .to_owned(),
             ),
             Ok([]) => (
                 "the host is empty",
@@ -276,103 +321,6 @@ impl Read for Host {
         };
         reader.invalid(node, message, &help);
         None
-    }
-}
-
-/// A duration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Time(pub Duration);
-
-inline_schema!(Time, "Time", generator => json_schema!({
-    "type": "string",
-    "pattern": "^[0-9]+(ms|s|m|h)$",
-    "description": "A duration: \"500ms\", \"2s\", \"1m\", \"1h\".",
-}));
-
-/// Longest duration, a day: longer ones are mistakes.
-const MAX_TIME: Duration = Duration::from_secs(86_400);
-
-impl Read for Time {
-    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
-        const HELP: &str = "write it as \"500ms\", \"2s\", \"1m\" or \"1h\"";
-        let DeValue::String(text) = node.get_ref() else {
-            reader.expected("a duration such as \"2s\"", node);
-            return None;
-        };
-        let digits = text
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(text.len());
-        let (number, unit) = text.split_at(digits);
-        let milliseconds = match unit {
-            "ms" => Some(1),
-            "s" => Some(1000),
-            "m" => Some(60_000),
-            "h" => Some(3_600_000),
-            _ => None,
-        };
-        let time = number
-            .parse::<u64>()
-            .ok()
-            .zip(milliseconds)
-            .and_then(|(n, ms)| n.checked_mul(ms));
-        match time.map(Duration::from_millis) {
-            Some(time) if time > MAX_TIME => {
-                reader.invalid(node, "the duration is longer than a day", HELP);
-                None
-            }
-            Some(Duration::ZERO) => {
-                reader.invalid(node, "the duration is zero", HELP);
-                None
-            }
-            Some(time) => Some(Self(time)),
-            None => {
-                reader.invalid(node, "this is not a duration", HELP);
-                None
-            }
-        }
-    }
-}
-
-/// A size in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size(pub usize);
-
-inline_schema!(Size, "Size", generator => json_schema!({
-    "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB)?$" }],
-    "description": "A size in bytes: 16384 or \"16KiB\".",
-}));
-
-impl Read for Size {
-    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<Self> {
-        let size = match node.get_ref() {
-            DeValue::Integer(_) => usize::try_from(i64::read(node, reader)?).ok(),
-            DeValue::String(text) => {
-                let digits = text
-                    .find(|c: char| !c.is_ascii_digit())
-                    .unwrap_or(text.len());
-                let (number, unit) = text.split_at(digits);
-                let factor = match unit {
-                    "" | "B" => Some(1),
-                    "KiB" => Some(1 << 10),
-                    "MiB" => Some(1 << 20),
-                    "GiB" => Some(1 << 30),
-                    _ => None,
-                };
-                number
-                    .parse::<usize>()
-                    .ok()
-                    .zip(factor)
-                    .and_then(|(n, f)| n.checked_mul(f))
-            }
-            _ => {
-                reader.expected("a size such as \"16KiB\"", node);
-                return None;
-            }
-        };
-        if size.is_none() {
-            reader.invalid(node, "this is not a size", "write it as 16384 or \"16KiB\"");
-        }
-        size.map(Self)
     }
 }
 

@@ -7,7 +7,10 @@ use std::time::SystemTime;
 
 use l7switch_rules::text::diagnostic::Severity;
 use rcgen::CertificateParams;
+use rcgen::DistinguishedName;
+use rcgen::DnType;
 use rcgen::KeyPair;
+use rcgen::SanType;
 use rcgen::SignatureAlgorithm;
 use rcgen::date_time_ymd;
 
@@ -134,6 +137,65 @@ fn certificates_that_are_never_shown_are_told_of() {
              the second, again.pem, is not used for it; the first is ec.pem"
         ]
     );
+}
+
+/// A certificate with this common name and these alternative names.
+fn make_with_common_name(folder: &Path, stem: &str, common: &str, names: Vec<SanType>) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params
+        .distinguished_name
+        .push(DnType::CommonName, common.to_owned());
+    params.subject_alt_names = names;
+    params.not_before = date_time_ymd(2029, 1, 1);
+    params.not_after = date_time_ymd(2030, 1, 1);
+    let cert = params.self_signed(&key).unwrap();
+    // Certificate and key in one file: both keys of the rules may name it.
+    let both = format!("{}{}", cert.pem(), key.serialize_pem());
+    std::fs::write(folder.join(format!("{stem}.pem")), &both).unwrap();
+    std::fs::write(folder.join(format!("{stem}.key")), both).unwrap();
+}
+
+#[test]
+fn certificates_without_an_alternative_name_are_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mail = SanType::Rfc822Name("admin@a.example".try_into().unwrap());
+    let name = SanType::DnsName("a.example".try_into().unwrap());
+    let address = SanType::IpAddress("192.0.2.1".parse().unwrap());
+    make_with_common_name(folder, "common", "a.example", Vec::new());
+    make_with_common_name(folder, "mail", "a.example", vec![mail]);
+    make_with_common_name(folder, "name", "b.example", vec![name]);
+    make_with_common_name(folder, "address", "c.example", vec![address]);
+    let said_of = |line: u32, stem: &str| {
+        format!(
+            "{line}:no-name: the certificate {stem}.pem (CN=a.example) has no name among its subject alternative names: \
+             no client finds it by name, a common name is not looked at"
+        )
+    };
+    assert_eq!(
+        said(folder, &["common", "mail", "name", "address"], "", 100),
+        [said_of(5, "common"), said_of(6, "mail")]
+    );
+}
+
+/// A certificate and its key in one PEM file, as HAProxy's `crt` has it.
+#[test]
+fn one_file_may_be_named_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let name = SanType::DnsName("a.example".try_into().unwrap());
+    make_with_common_name(folder, "a", "a.example", vec![name]);
+    std::fs::remove_file(folder.join("a.key")).unwrap();
+    let path = folder.join("a.pem");
+    let pair = Pair::read(&l7switch_rules::model::Certificate {
+        cert: path.clone(),
+        key: path,
+        ocsp: None,
+    })
+    .unwrap();
+    assert_eq!(pair.names, ["a.example"]);
 }
 
 #[test]

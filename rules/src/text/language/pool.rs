@@ -7,6 +7,7 @@ use super::CertificateText;
 use super::wanted;
 use crate::text::address::ServerAddress;
 use crate::text::choice::*;
+use crate::text::quantity::*;
 use crate::text::read::Node;
 use crate::text::read::Read;
 use crate::text::read::Reader;
