@@ -481,7 +481,11 @@ fn a_place_is_kept_while_it_is_held_and_a_full_pool_is_told_apart_from_one_witho
         scheduled(&bound.server).finish();
     }
     assert_eq!(rules.active(), 1, "that of pool 1");
-    assert!(matches!(asking.ask(0, ""), Some(Forward::Stay { .. })));
+    assert!(matches!(
+        asking.ask(0, ""),
+        Some(Forward::Stay { has_place: true })
+    ));
+    scheduled(&bound.server).finish();
     // Those that are left out for other reasons are not full.
     let members: Vec<_> = (0..3)
         .map(|_| match Asking::new(&rules).ask(0, "") {
