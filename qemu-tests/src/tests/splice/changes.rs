@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: MIT
 //! Tables, servers and the module itself change under load.
 
+use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
 use l7switch_engine::netlink::ServerState;
+use l7switch_netlink::Client;
 use l7switch_netlink::ServerChange;
 
 use super::Setup;
 use super::rules_with;
+use crate::kit::Module;
+use crate::kit::Network;
+use crate::kit::Nginx;
 use crate::kit::network::VIP;
+use crate::kit::network::server;
 use crate::kit::wait_until;
 
 fn many(forward: &str) -> String {
@@ -85,4 +91,70 @@ pub(in super::super) fn the_module_goes_and_comes_under_load() {
         setup.curl(&format!("http://{VIP}/origin1/who")),
         "server1 10.0.1.2\n"
     );
+}
+
+const RULES: &str = "/tmp/successors.toml";
+
+/// A front takes the place of another: what the module switches goes on, what it hands over is answered, and what an administrator
+/// has set stays.
+pub(in super::super) fn fronts_are_replaced_under_load() {
+    let _module = Module::load();
+    let network = Network::new();
+    let hosts = network.servers.iter();
+    let _nginx: Vec<_> = hosts
+        .map(|host| Nginx::with(host, "location / { return 200 \"served\\n\"; }"))
+        .collect();
+    let rules = format!(
+        "[service.web]\nlisten = \"{VIP}:80\"\n[[service.web.route]]\npath = {{ prefix = \"/front\" }}\n\
+         respond = {{ status = 200, body = \"front\" }}\n[[service.web.route]]\npool = \"p\"\n\
+         [pool.p]\nservers = [\"{}:80\", \"{}:80\"]\n",
+        server(1),
+        server(2)
+    );
+    fs::write(RULES, rules).unwrap();
+    let start = |more: &str| {
+        let line =
+            format!("l7switch {RULES} --admin /tmp/admin --no-watch --kernel require {more}");
+        let mut front = network.switch.start(&line);
+        front.wait_for_output("ready,");
+        front
+    };
+    let mut front = start("");
+    let mut client = network.switch.inside(|| Client::open().unwrap());
+    network
+        .switch
+        .run(&format!("l7ctl --admin /tmp/admin drain {}:80", server(2)));
+    let mut loads = ["", "front"].map(|path| {
+        let line = format!("wrk -t1 -c4 -d20s http://{VIP}/{path}");
+        network.client.start(&line)
+    });
+    for _ in 0..3 {
+        let before = client.module().unwrap().counter("requests").unwrap();
+        let successor = start("--take-over");
+        let ended = std::mem::replace(&mut front, successor).wait();
+        assert!(ended.success(), "{ended:?}");
+        let module = client.module().unwrap();
+        assert_eq!(module.counter("no_front"), Some(0));
+        assert!(module.counter("requests").unwrap() > before);
+        let servers = client.servers().unwrap();
+        let states: Vec<_> = servers.iter().map(|server| server.state).collect();
+        assert_eq!(states, [ServerState::Up, ServerState::Draining]);
+    }
+    for load in &mut loads {
+        assert!(load.wait().success());
+        let printed = load.output();
+        assert!(
+            !printed.contains("Socket errors") && !printed.contains("Non-2xx"),
+            "{printed}"
+        );
+    }
+    // The last one keeps the kernel: it is the one that is told.
+    network.switch.run(&format!(
+        "l7ctl --admin /tmp/admin undrain {}:80",
+        server(2)
+    ));
+    wait_until("the kernel's server is up", || {
+        let servers = client.servers().unwrap();
+        servers.iter().all(|server| server.state == ServerState::Up)
+    });
 }

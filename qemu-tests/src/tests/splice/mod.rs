@@ -45,6 +45,7 @@ pub(super) use bodies::servers_may_answer_before_they_have_the_body;
 pub(super) use bodies::upgrades_are_opaque;
 pub(super) use bounds::what_servers_may_not_have_is_refused_by_the_front;
 pub(super) use browser::a_browser_is_served;
+pub(super) use changes::fronts_are_replaced_under_load;
 pub(super) use changes::tables_are_replaced_and_servers_drained_under_load;
 pub(super) use changes::the_module_goes_and_comes_under_load;
 pub(super) use flood::a_hundred_thousand_idle_connections_take_no_memory;
