@@ -294,6 +294,7 @@ pub trait Host {
 }
 
 /// The server of a request that a route of the table forwards; `None` where there is none: the front answers.
+#[inline]
 pub fn forward<R: RulesetView, F: Fields + ?Sized>(
     rules: &R,
     route: &RouteRecord,
@@ -301,9 +302,21 @@ pub fn forward<R: RulesetView, F: Fields + ?Sized>(
     situation: &Situation<'_, R::Server>,
     host: &impl Host,
 ) -> Option<Forward<R::Server>> {
-    if let Some(has_place) = stays(rules, route, situation) {
-        return Some(Forward::Stay { has_place });
+    match stays(rules, route, situation) {
+        Some(has_place) => Some(Forward::Stay { has_place }),
+        None => elsewhere(rules, route, request, situation, host),
     }
+}
+
+/// The same where it does not stay. Apart: most requests stay, and what surrounds this is inlined as long as it is small.
+#[inline(never)]
+fn elsewhere<R: RulesetView, F: Fields + ?Sized>(
+    rules: &R,
+    route: &RouteRecord,
+    request: &Request<'_, F>,
+    situation: &Situation<'_, R::Server>,
+    host: &impl Host,
+) -> Option<Forward<R::Server>> {
     let shares = shares(rules.table(), route);
     let number = split(shares.map(|share| (share.pool, share.weight)), || {
         host.random()
@@ -415,6 +428,7 @@ pub fn is_by_head_alone<R: RulesetView>(rules: &R, route: u32) -> bool {
 
 /// Whether a request has a place that stays where the one before went: at a server of one of the route's pools that may still get
 /// requests, unless the pool's scheduler places them by what they ask for.
+#[inline(always)]
 fn stays<R: RulesetView>(
     rules: &R,
     route: &RouteRecord,

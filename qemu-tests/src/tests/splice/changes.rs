@@ -14,8 +14,10 @@ use super::rules_with;
 use crate::kit::Module;
 use crate::kit::Network;
 use crate::kit::Nginx;
+use crate::kit::limit;
 use crate::kit::network::VIP;
 use crate::kit::network::server;
+use crate::kit::process::Signal;
 use crate::kit::wait_until;
 
 fn many(forward: &str) -> String {
@@ -125,7 +127,10 @@ pub(in super::super) fn fronts_are_replaced_under_load() {
         .switch
         .run(&format!("l7ctl --admin /tmp/admin drain {}:80", server(2)));
     let mut loads = ["", "front"].map(|path| {
-        let line = format!("wrk -t1 -c4 -d20s http://{VIP}/{path}");
+        let line = format!(
+            "wrk -t1 -c4 -d{}s --timeout 10s http://{VIP}/{path}",
+            limit().as_secs()
+        );
         network.client.start(&line)
     });
     for _ in 0..3 {
@@ -141,6 +146,8 @@ pub(in super::super) fn fronts_are_replaced_under_load() {
         assert_eq!(states, [ServerState::Up, ServerState::Draining]);
     }
     for load in &mut loads {
+        assert!(load.is_running(), "{}", load.output());
+        load.signal(Signal::INT);
         assert!(load.wait().success());
         let printed = load.output();
         assert!(
