@@ -25,6 +25,7 @@ pub use format::Format;
 pub use line::Line;
 pub use target::Target;
 
+use target::Outcome;
 use target::Sink;
 
 /// Lines that may wait for the writer.
@@ -170,41 +171,67 @@ impl AccessLog {
     }
 }
 
-/// Writes what comes, until nobody sends any more. That it cannot is said once until it can.
-fn write_lines(mut sink: Sink, commands: &Receiver<Command>, dropped: &AtomicU64) {
-    let mut failed = false;
-    let mut check = |result: Result<(), (u64, io::Error)>| {
-        if let Err((lost, error)) = &result {
-            dropped.fetch_add(*lost, Relaxed);
-            if !failed {
-                tracing::error!(%error, "the access log cannot be written: lines are lost and counted");
+/// What is said of a log that cannot be written.
+#[derive(Debug, PartialEq, Eq)]
+enum Said {
+    /// From now on lines are lost.
+    Fails(String),
+    /// No more.
+    Works,
+}
+
+/// Whether the log can be written, as it was last.
+#[derive(Debug, Default)]
+struct Standing {
+    is_failing: bool,
+}
+
+impl Standing {
+    /// Counts the lines that are lost. Gives what is to be said, which is once until it changes.
+    fn hear(&mut self, outcome: Outcome, dropped: &AtomicU64) -> Option<Said> {
+        let outcome = outcome?;
+        let was_failing = std::mem::replace(&mut self.is_failing, outcome.is_err());
+        match outcome {
+            Err((lost, error)) => {
+                dropped.fetch_add(lost, Relaxed);
+                (!was_failing).then(|| Said::Fails(error.to_string()))
             }
-        } else if failed {
-            tracing::info!("the access log can be written again");
+            Ok(()) => was_failing.then_some(Said::Works),
         }
-        failed = result.is_err();
+    }
+}
+
+/// Writes what comes, until nobody sends any more.
+fn write_lines(mut sink: Sink, commands: &Receiver<Command>, dropped: &AtomicU64) {
+    let mut standing = Standing::default();
+    let mut hear = |outcome| match standing.hear(outcome, dropped) {
+        Some(Said::Fails(error)) => {
+            tracing::error!(
+                error,
+                "the access log cannot be written: lines are lost and counted"
+            );
+        }
+        Some(Said::Works) => tracing::info!("the access log can be written again"),
+        None => (),
     };
     while let Ok(first) = commands.recv() {
         let mut next = Some(first);
         while let Some(command) = next {
             match command {
-                Command::Line(text) => {
-                    // A line that waits has not been written yet.
-                    if let Err(error) = sink.line(&text) {
-                        check(Err(error));
+                Command::Line(text) => hear(sink.line(&text)),
+                Command::Reopen => {
+                    hear(sink.flush());
+                    if let Err(error) = sink.reopen() {
+                        tracing::error!(%error, "the access log is not opened anew: lines go where they went");
                     }
                 }
-                Command::Reopen => {
-                    check(sink.flush());
-                    check(sink.reopen().map_err(|error| (0, error)));
-                }
                 Command::Flush(done) => {
-                    check(sink.flush());
+                    hear(sink.flush());
                     let _ = done.send(());
                 }
             }
             next = commands.try_recv().ok();
         }
-        check(sink.flush());
+        hear(sink.flush());
     }
 }

@@ -67,6 +67,9 @@ impl FromStr for Target {
     }
 }
 
+/// What has come of an attempt to write: where it has failed, so many lines are lost, and why. `None`: nothing was to be written.
+pub(super) type Outcome = Option<Result<(), (u64, io::Error)>>;
+
 /// What writes lines to a target.
 pub(super) enum Sink {
     Stdout(Batch),
@@ -87,7 +90,8 @@ pub(super) struct Batch {
 const BATCH: usize = 64 * 1024;
 
 impl Batch {
-    fn add(&mut self, line: &str) {
+    /// Takes a line.
+    pub(super) fn add(&mut self, line: &str) {
         if std::mem::take(&mut self.is_torn) {
             self.bytes.push(b'\n');
         }
@@ -97,8 +101,13 @@ impl Batch {
     }
 
     /// Writes them. Where that fails they are gone, and it says how many.
-    fn flush(&mut self, out: &mut impl io::Write) -> Result<(), (u64, io::Error)> {
+    pub(super) fn flush(&mut self, out: &mut impl io::Write) -> Outcome {
+        if self.bytes.is_empty() {
+            return None;
+        }
         let lines = std::mem::take(&mut self.lines);
+        // The rest of a line that is lost already ends before them.
+        let ends_torn = usize::from(self.bytes.first() == Some(&b'\n'));
         let mut rest = self.bytes.as_slice();
         let mut result = Ok(());
         while !rest.is_empty() {
@@ -117,12 +126,15 @@ impl Batch {
             (&mut result, self.bytes.len().checked_sub(rest.len()))
         {
             let whole = self.bytes.get(..written).unwrap_or_default();
-            let whole = u64::try_from(whole.iter().filter(|&&byte| byte == b'\n').count());
-            *lost = lost.saturating_sub(whole.unwrap_or_default());
-            self.is_torn = written > 0 && self.bytes.get(written.wrapping_sub(1)) != Some(&b'\n');
+            let ends = whole.iter().filter(|&&byte| byte == b'\n').count();
+            let whole = u64::try_from(ends.saturating_sub(ends_torn)).unwrap_or_default();
+            *lost = lost.saturating_sub(whole);
+            let last = self.bytes.get(..written).and_then(<[u8]>::last);
+            // Where nothing was written, what was torn stays so.
+            self.is_torn = last.map_or(ends_torn > 0, |&last| last != b'\n');
         }
         self.bytes.clear();
-        result
+        Some(result)
     }
 }
 
@@ -144,36 +156,31 @@ impl Sink {
     }
 
     /// Takes a line. It may be written with [`Sink::flush`] only.
-    ///
-    /// # Errors
-    ///
-    /// So many lines are lost, and why.
-    pub(super) fn line(&mut self, line: &str) -> Result<(), (u64, io::Error)> {
+    pub(super) fn line(&mut self, line: &str) -> Outcome {
         match self {
             Self::Stdout(batch) | Self::File(_, _, batch) => {
                 batch.add(line);
                 if batch.bytes.len() >= BATCH {
                     return self.flush();
                 }
-                Ok(())
+                None
             }
-            Self::Syslog(syslog) => syslog.send(line).map_err(|error| (1, error)),
+            Self::Syslog(syslog) => Some(syslog.send(line).map_err(|error| (1, error))),
         }
     }
 
     /// Writes what was taken.
-    ///
-    /// # Errors
-    ///
-    /// So many lines are lost, and why.
-    pub(super) fn flush(&mut self) -> Result<(), (u64, io::Error)> {
+    pub(super) fn flush(&mut self) -> Outcome {
         match self {
-            Self::Stdout(batch) => batch.flush(&mut io::stdout().lock()).and_then(|()| {
-                let flushed = io::stdout().flush();
-                flushed.map_err(|error| (0, error))
-            }),
+            Self::Stdout(batch) => {
+                let mut out = io::stdout().lock();
+                match batch.flush(&mut out) {
+                    Some(Ok(())) => Some(out.flush().map_err(|error| (0, error))),
+                    outcome => outcome,
+                }
+            }
             Self::File(_, file, batch) => batch.flush(file),
-            Self::Syslog(_) => Ok(()),
+            Self::Syslog(_) => None,
         }
     }
 

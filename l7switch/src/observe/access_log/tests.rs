@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 //! Tests of the access log.
 
-use std::io::Read as _;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
@@ -222,18 +221,79 @@ fn what_cannot_be_written_is_counted() {
     }
     log.flush();
     assert_eq!(log.dropped(), 100);
-    // A pipe whose reader is slow takes a part, and then nothing: it never waits.
-    let (mut reader, writer) = std::io::pipe().unwrap();
-    rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::NONBLOCK).unwrap();
-    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer));
-    let log = AccessLog::open(&config(Target::File(path.into()))).unwrap();
-    drop(writer);
-    log.write(&line());
-    log.flush();
-    let mut read = vec![0; 4096];
-    let len = reader.read(&mut read).unwrap();
-    assert_eq!(read[..len].iter().filter(|&&byte| byte == b'\n').count(), 1);
-    assert_eq!(log.dropped(), 0);
+}
+
+/// Takes so many bytes at each call, and then none.
+struct Short(Vec<usize>, Vec<u8>);
+
+impl std::io::Write for Short {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self.0.pop() {
+            Some(0) | None => Err(std::io::ErrorKind::StorageFull.into()),
+            Some(most) => {
+                let taken = most.min(bytes.len());
+                self.1.extend_from_slice(&bytes[..taken]);
+                Ok(taken)
+            }
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a full disk cuts is counted once, and what comes behind it begins a line of its own.
+#[test]
+fn a_line_that_is_cut_is_lost_and_spoils_no_other() {
+    for (first, second, lost, text) in [
+        // Nothing; within the first line; at its end; within the second.
+        (vec![], vec![99], [Some(2), None], "three\n"),
+        (vec![2], vec![99], [Some(2), None], "on\nthree\n"),
+        (vec![4], vec![99], [Some(1), None], "one\nthree\n"),
+        (vec![6], vec![99], [Some(1), None], "one\ntw\nthree\n"),
+        // The line behind a cut one is lost too: as a whole, or but for the end of the cut one.
+        (vec![2], vec![], [Some(2), Some(1)], "on"),
+        (vec![2], vec![1], [Some(2), Some(1)], "on\n"),
+        (vec![2], vec![3], [Some(2), Some(1)], "on\nth"),
+        (vec![3, 1, 4], vec![99], [None, None], "one\ntwo\nthree\n"),
+    ] {
+        let mut batch = target::Batch::default();
+        let mut disk = Short(first, Vec::new());
+        let lost_at = |outcome: Outcome| outcome.unwrap().err().map(|(lost, _)| lost);
+        batch.add("one");
+        batch.add("two");
+        let before = lost_at(batch.flush(&mut disk));
+        disk.0 = second;
+        batch.add("three");
+        let after = lost_at(batch.flush(&mut disk));
+        assert_eq!([before, after], lost, "{text}");
+        assert_eq!(String::from_utf8(disk.1).unwrap(), text);
+        assert!(
+            batch.flush(&mut Short(vec![], vec![])).is_none(),
+            "nothing is left"
+        );
+    }
+}
+
+/// A syslog server that is gone is told of once, however often lines come.
+#[test]
+fn that_lines_are_lost_is_said_once() {
+    let dropped = AtomicU64::new(0);
+    let mut standing = Standing::default();
+    let fails = || Some(Err((2, std::io::Error::other("gone"))));
+    assert_eq!(standing.hear(Some(Ok(())), &dropped), None);
+    assert_eq!(
+        standing.hear(fails(), &dropped),
+        Some(Said::Fails("gone".to_owned()))
+    );
+    for _ in 0..3 {
+        assert_eq!(standing.hear(None, &dropped), None, "nothing was written");
+        assert_eq!(standing.hear(fails(), &dropped), None);
+    }
+    assert_eq!(dropped.load(Relaxed), 8);
+    assert_eq!(standing.hear(Some(Ok(())), &dropped), Some(Said::Works));
+    assert_eq!(standing.hear(Some(Ok(())), &dropped), None);
 }
 
 #[test]
