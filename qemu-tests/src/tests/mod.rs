@@ -234,6 +234,9 @@ pub const TESTS: &[Test] = &[
     guest_test!(splice::fronts_are_replaced_under_load)
         .needs_module()
         .timeout(240),
+    guest_test!(splice::servers_start_slowly)
+        .needs_module()
+        .timeout(120),
     guest_test!(splice::what_is_over_a_rate_limit_is_refused_by_the_front)
         .needs_module()
         .timeout(240),

@@ -10,6 +10,7 @@ use std::net::TcpStream;
 
 use l7switch_netlink::Client;
 
+use super::front_and_kernel;
 use super::response;
 use crate::kit::Module;
 use crate::kit::Network;
@@ -63,11 +64,7 @@ impl Setup {
         let network = Network::new();
         let origins = network.servers.iter().map(origin).collect();
         fs::write(RULES, rules(2)).unwrap();
-        let mut front = network.switch.start(&format!(
-            "l7switch {RULES} --admin /tmp/admin --no-watch --kernel require"
-        ));
-        front.wait_for_output("ready,");
-        let client = network.switch.inside(|| Client::open().unwrap());
+        let (front, client) = front_and_kernel(&network, RULES);
         Self {
             network,
             client,

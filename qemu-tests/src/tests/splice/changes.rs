@@ -6,11 +6,12 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use l7switch_engine::netlink::ServerState;
-use l7switch_netlink::Client;
 use l7switch_netlink::ServerChange;
 
 use super::Setup;
+use super::front_and_kernel;
 use super::rules_with;
+use super::start_front;
 use crate::kit::Module;
 use crate::kit::Network;
 use crate::kit::Nginx;
@@ -114,15 +115,7 @@ pub(in super::super) fn fronts_are_replaced_under_load() {
         server(2)
     );
     fs::write(RULES, rules).unwrap();
-    let start = |more: &str| {
-        let line =
-            format!("l7switch {RULES} --admin /tmp/admin --no-watch --kernel require {more}");
-        let mut front = network.switch.start(&line);
-        front.wait_for_output("ready,");
-        front
-    };
-    let mut front = start("");
-    let mut client = network.switch.inside(|| Client::open().unwrap());
+    let (mut front, mut client) = front_and_kernel(&network, RULES);
     network
         .switch
         .run(&format!("l7ctl --admin /tmp/admin drain {}:80", server(2)));
@@ -135,7 +128,7 @@ pub(in super::super) fn fronts_are_replaced_under_load() {
     });
     for _ in 0..3 {
         let before = client.module().unwrap().counter("requests").unwrap();
-        let successor = start("--take-over");
+        let successor = start_front(&network, RULES, "--take-over");
         let ended = std::mem::replace(&mut front, successor).wait();
         assert!(ended.success(), "{ended:?}");
         let module = client.module().unwrap();
@@ -164,4 +157,43 @@ pub(in super::super) fn fronts_are_replaced_under_load() {
         let servers = client.servers().unwrap();
         servers.iter().all(|server| server.state == ServerState::Up)
     });
+}
+
+/// A server that comes up gets its weight slowly, in the kernel as in the front.
+pub(in super::super) fn servers_start_slowly() {
+    let _module = Module::load();
+    let network = Network::new();
+    let rules = format!(
+        "[service.web]\nlisten = \"{VIP}:80\"\ndatapath = \"kernel\"\nroute = [{{ pool = \"p\" }}]\n\
+         [pool.p]\nscheduler = \"wrr\"\nslow_start = \"3s\"\n\
+         servers = [\"{}:80\", {{ address = \"{}:80\", weight = 2 }}]\n",
+        server(1),
+        server(2)
+    );
+    fs::write(RULES, rules).unwrap();
+    let (_front, mut client) = front_and_kernel(&network, RULES);
+    let mut weights = || -> Vec<_> {
+        let servers = client.servers().unwrap();
+        servers.iter().map(|s| (s.state, s.weight)).collect()
+    };
+    // From the start they have all of it, in hundredths.
+    assert_eq!(weights(), [(ServerState::Up, 100), (ServerState::Up, 200)]);
+    let ctl = |word: &str| {
+        let line = format!("l7ctl --admin /tmp/admin {word} {}:80", server(2));
+        network.switch.run(&line);
+    };
+    ctl("drain");
+    wait_until("it is drained", || weights()[1].0 == ServerState::Draining);
+    ctl("undrain");
+    let mut risen = Vec::new();
+    wait_until("it has its weight", || {
+        let now = weights();
+        assert_eq!(now[0], (ServerState::Up, 100));
+        if now[1].0 == ServerState::Up && risen.last() != Some(&now[1].1) {
+            risen.push(now[1].1);
+        }
+        now[1] == (ServerState::Up, 200) && risen.len() > 1
+    });
+    assert!(risen.is_sorted() && risen[0] < 200, "{risen:?}");
+    assert!(risen.len() > 3, "{risen:?}");
 }

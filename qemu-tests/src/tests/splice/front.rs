@@ -9,6 +9,7 @@ use std::net::TcpStream;
 
 use l7switch_netlink::Client;
 
+use super::front_and_kernel;
 use super::response;
 use crate::kit::Module;
 use crate::kit::Network;
@@ -51,11 +52,7 @@ impl Setup {
              [pool.one]\nservers = [\"10.0.2.2:80\"]\n[pool.two]\nservers = [\"10.0.2.3:80\"]\n"
         );
         fs::write(RULES, text).unwrap();
-        let mut front = network.switch.start(&format!(
-            "l7switch {RULES} --admin /tmp/admin --no-watch --kernel require"
-        ));
-        front.wait_for_output("ready,");
-        let client = network.switch.inside(|| Client::open().unwrap());
+        let (front, client) = front_and_kernel(&network, RULES);
         Self {
             network,
             client,

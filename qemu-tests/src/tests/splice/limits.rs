@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use l7switch_netlink::Client;
 
+use super::front_and_kernel;
 use super::response;
 use crate::kit::Module;
 use crate::kit::Network;
@@ -53,11 +54,7 @@ impl Setup {
         let nginx = nginx.map(|host| Nginx::with(host, "location / { return 200 \"served\\n\"; }"));
         let nginx = nginx.collect();
         fs::write(RULES, rules(5)).unwrap();
-        let mut front = network.switch.start(&format!(
-            "l7switch {RULES} --admin /tmp/admin --no-watch --kernel require"
-        ));
-        front.wait_for_output("ready,");
-        let client = network.switch.inside(|| Client::open().unwrap());
+        let (front, client) = front_and_kernel(&network, RULES);
         Self {
             network,
             client,

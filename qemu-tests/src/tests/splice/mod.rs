@@ -46,6 +46,7 @@ pub(super) use bodies::upgrades_are_opaque;
 pub(super) use bounds::what_servers_may_not_have_is_refused_by_the_front;
 pub(super) use browser::a_browser_is_served;
 pub(super) use changes::fronts_are_replaced_under_load;
+pub(super) use changes::servers_start_slowly;
 pub(super) use changes::tables_are_replaced_and_servers_drained_under_load;
 pub(super) use changes::the_module_goes_and_comes_under_load;
 pub(super) use flood::a_hundred_thousand_idle_connections_take_no_memory;
@@ -120,6 +121,20 @@ fn rules_with(forward: &str) -> String {
         );
     }
     text
+}
+
+/// A front on the switch with the rules of a file, which uses the module; and a connection to the module.
+fn front_and_kernel(network: &Network, rules: &str) -> (Process, Client) {
+    let front = start_front(network, rules, "");
+    (front, network.switch.inside(|| Client::open().unwrap()))
+}
+
+/// The front alone, with more arguments.
+fn start_front(network: &Network, rules: &str, more: &str) -> Process {
+    let line = format!("l7switch {rules} --admin /tmp/admin --no-watch --kernel require {more}");
+    let mut front = network.switch.start(&line);
+    front.wait_for_output("ready,");
+    front
 }
 
 /// Two servers, each with nginx and with the origin.

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use l7switch_netlink::Client;
 
+use super::front_and_kernel;
 use super::response;
 use super::show;
 use crate::kit::Module;
@@ -142,11 +143,7 @@ impl Setup {
         network.servers[1].wait_for_port((Ipv4Addr::LOCALHOST, 8002));
         let before = network.client.start("haproxy -db -f /tmp/before.cfg");
         network.client.wait_for_port((Ipv4Addr::LOCALHOST, 9002));
-        let mut front = network.switch.start(&format!(
-            "l7switch {RULES} --admin /tmp/admin --no-watch --kernel require"
-        ));
-        front.wait_for_output("ready,");
-        let client = network.switch.inside(|| Client::open().unwrap());
+        let (front, client) = front_and_kernel(&network, RULES);
         Self {
             network,
             client,
