@@ -45,7 +45,7 @@ impl<'m> FrontOnly<'m> {
                 ];
                 counted.extend(own.into_iter().flatten());
                 if is_front || self.route(route).is_some() {
-                    counted.extend(shares(route).iter().map(|share| share.pool));
+                    counted.extend(route.action.shares().iter().map(|share| share.pool));
                 }
             }
         }
@@ -111,7 +111,11 @@ impl<'m> FrontOnly<'m> {
             Action::Forward(_) if route.error_pages.iter().any(|page| page.intercept) => {
                 Some("the front replaces errors of servers by pages")
             }
-            Action::Forward(_) => shares(route).iter().find_map(|share| self.pool(share.pool)),
+            Action::Forward(_) => route
+                .action
+                .shares()
+                .iter()
+                .find_map(|share| self.pool(share.pool)),
         }
     }
 
@@ -181,17 +185,11 @@ fn goes_by_source(model: &Model, service: &Service) -> bool {
 }
 
 fn pools<'m>(model: &'m Model, route: &Route) -> impl Iterator<Item = &'m Pool> {
-    shares(route)
+    route
+        .action
+        .shares()
         .iter()
         .filter_map(|share| model.pools.get(share.pool))
-}
-
-/// The pools that a route forwards to.
-fn shares(route: &Route) -> &[PoolShare] {
-    match &route.action {
-        Action::Forward(shares) => shares,
-        Action::Respond(_) | Action::Redirect(_) => &[],
-    }
 }
 
 #[cfg(test)]
@@ -211,6 +209,7 @@ mod tests {
     use l7switch_engine::table::format::ServerRecord;
 
     use crate::RuleSet;
+    use crate::explain::Explanation;
     use crate::explain::Path;
     use crate::explain::Question;
     use crate::explain::explain;
@@ -243,6 +242,19 @@ servers = [\"10.0.0.1:80\"]
 terms_agreed = true
 state = \"/s\"
 ";
+
+    /// What is said of a request for a path.
+    fn path_of(rules: &RuleSet, path: &str) -> Explanation {
+        let question = Question {
+            url: format!("http://10.0.0.9{path}"),
+            method: None,
+            headers: Vec::new(),
+            source: None,
+            sni: None,
+            service: None,
+        };
+        explain(rules, &question).unwrap()
+    }
 
     fn rules(challenge: &str) -> RuleSet {
         let text = format!("{RULES}challenge = \"{challenge}\"\n");
@@ -287,17 +299,6 @@ state = \"/s\"
 
     #[test]
     fn explain_tells_who_serves_challenges() {
-        let path_of = |rules: &RuleSet, path: &str| {
-            let question = Question {
-                url: format!("http://10.0.0.9{path}"),
-                method: None,
-                headers: Vec::new(),
-                source: None,
-                sni: None,
-                service: None,
-            };
-            explain(rules, &question).unwrap()
-        };
         let challenge = path_of(&rules("http"), "/.well-known/acme-challenge/t");
         assert_eq!(challenge.datapath, Path::Front);
         assert!(challenge.datapath_why.contains("challenges of ACME"));
@@ -317,16 +318,8 @@ state = \"/s\"
                  [pool.p]\nservers = [\"10.0.0.1:80\"]\n"
             );
             let rules = load_text("test.toml", &text).unwrap_or_else(|report| panic!("{report}"));
-            let question = Question {
-                url: "http://10.0.0.9/".to_owned(),
-                method: None,
-                headers: Vec::new(),
-                source: None,
-                sni: None,
-                service: None,
-            };
             let record = rules.for_kernel().get::<RateRecord>(0);
-            (explain(&rules, &question).unwrap().datapath, record)
+            (path_of(&rules, "/").datapath, record)
         };
         let trusted = "trusted = [\"10.0.0.0/8\"]";
         for (trusted, key, served_by, code) in [
@@ -372,15 +365,7 @@ state = \"/s\"
              [pool.p]\nservers = [\"10.0.0.1:80\"]\nmax_connections = 5\n{queue}\n{more}"
         );
         let rules = load_text("test.toml", &text).unwrap_or_else(|report| panic!("{report}"));
-        let question = Question {
-            url: "http://10.0.0.9/".to_owned(),
-            method: None,
-            headers: Vec::new(),
-            source: None,
-            sni: None,
-            service: None,
-        };
-        let path = explain(&rules, &question).unwrap();
+        let path = path_of(&rules, "/");
         let server = rules.table.get::<ServerRecord>(0).unwrap();
         assert_eq!(server.bound, 5);
         let route = rules.table.get::<RouteRecord>(0).unwrap();

@@ -135,11 +135,8 @@ impl Service {
     pub fn is_refused_in_kernel(&self, pools: &[Pool]) -> bool {
         let refuses = |route: &Route| {
             let limit = route.rate_limit.as_ref();
-            let shares: &[PoolShare] = match &route.action {
-                Action::Forward(shares) => shares,
-                Action::Respond(_) | Action::Redirect(_) => &[],
-            };
-            let mut pools = shares.iter().filter_map(|share| pools.get(share.pool));
+            let shares = route.action.shares().iter();
+            let mut pools = shares.filter_map(|share| pools.get(share.pool));
             limit.is_some_and(RateLimit::is_for_kernel)
                 || pools.any(|pool| pool.is_bounded() && !pool.waits())
         };
@@ -390,6 +387,16 @@ pub enum Action {
     Respond(Respond),
     /// Send the client elsewhere.
     Redirect(Redirect),
+}
+
+impl Action {
+    /// The pools that requests are forwarded to; none where they are not.
+    pub fn shares(&self) -> &[PoolShare] {
+        match self {
+            Self::Forward(shares) => shares,
+            Self::Respond(_) | Self::Redirect(_) => &[],
+        }
+    }
 }
 
 /// A pool's part in a weighted split.

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT
 //! Who gets the requests of a pool without a server: its backups, the pool that it falls back on, the others of a split.
 
+use l7switch::Switch;
+use l7switch_admin_api::ServerState;
+use l7switch_admin_api::ServerStatus;
+
 use crate::support::Server;
 use crate::support::address;
 use crate::support::get;
@@ -21,6 +25,13 @@ async fn answers(web: std::net::SocketAddr, count: usize) -> Vec<String> {
     }
     seen.sort();
     seen
+}
+
+/// How the first server of a pool stands.
+fn first_of(switch: &Switch, pool: &str) -> ServerStatus {
+    let generation = switch.generation();
+    let server = generation.pool(pool).unwrap().servers().next();
+    server.unwrap().status()
 }
 
 #[tokio::test]
@@ -169,26 +180,13 @@ async fn a_pool_of_a_split_that_refuses_is_passed_over_soon() {
     let switch = start(&rules);
     let web = address(&switch, "web");
     assert_eq!(answers(web, 60).await, ["one"]);
-    let failures = |switch: &l7switch::Switch| {
-        let generation = switch.generation();
-        let server = generation
-            .pool("b")
-            .unwrap()
-            .servers()
-            .next()
-            .unwrap()
-            .status();
-        (server.failures, server.state)
-    };
-    assert_eq!(
-        failures(&switch),
-        (3, l7switch_admin_api::ServerState::Ejected)
-    );
+    let dead = first_of(&switch, "b");
+    assert_eq!((dead.failures, dead.state), (3, ServerState::Ejected));
     // To whom it is strict, it is told so.
     let switch = start(&rules.replace("pools =", "strict = true\npools ="));
     let web = address(&switch, "web");
     assert_eq!(answers(web, 60).await, ["502", "one"]);
-    assert_eq!(failures(&switch).1, l7switch_admin_api::ServerState::Up);
+    assert_eq!(first_of(&switch, "b").state, ServerState::Up);
 }
 
 /// A route that has only a pool which others have beside others: an ejected server is asked there all the same, and works as soon
@@ -206,18 +204,7 @@ async fn an_ejected_server_is_asked_where_there_is_nobody_else() {
     let switch = start(&rules);
     let web = address(&switch, "web");
     assert_eq!(answers(web, 60).await, ["one"]);
-    let state = || {
-        let generation = switch.generation();
-        let server = generation
-            .pool("b")
-            .unwrap()
-            .servers()
-            .next()
-            .unwrap()
-            .status();
-        server.state
-    };
-    assert_eq!(state(), l7switch_admin_api::ServerState::Ejected);
+    assert_eq!(first_of(&switch, "b").state, ServerState::Ejected);
     assert_eq!(get(web, "/x").await.0, 502);
     let _server = Server::saying_at(&dead.to_string(), "back").await;
     assert_eq!(get(web, "/x").await.2, b"back");

@@ -352,10 +352,7 @@ fn route_record(
     let conditions = writer.extend(conditions.into_iter());
 
     let (sources, max_source) = source_prefixes::write(&route.sources, &route.not_sources, writer);
-    let shares: &[PoolShare] = match &route.action {
-        Action::Forward(shares) => shares,
-        Action::Respond(_) | Action::Redirect(_) => &[],
-    };
+    let shares = route.action.shares();
     let shares_start = writer.extend(shares.iter().map(|s| ShareRecord {
         pool: to_u32(s.pool),
         weight: s.weight,
