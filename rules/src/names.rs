@@ -87,6 +87,9 @@ pub struct NamedServer {
     pub weight: u32,
     /// Whether they get requests only while no other server of the pool can.
     pub backup: bool,
+    /// Whether they get nothing new.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub drain: bool,
     /// Which addresses are servers.
     pub resolve: Resolve,
     /// The port that active checks try; absent: the pool's, or each server's own.
@@ -146,6 +149,7 @@ impl NamedServer {
                     name: Some(self.name.clone()),
                     weight: record.map_or(self.weight, |record| record.weight.into()),
                     backup: self.backup || record.is_some_and(|record| record.backup),
+                    drain: self.drain,
                     health_port: self.health_port,
                     max_connections: self.max_connections,
                 })
@@ -218,6 +222,8 @@ impl RuleSet {
 
 #[cfg(test)]
 mod tests {
+    use l7switch_engine::table::format::ServerRecord;
+
     use super::*;
     use crate::load_text;
 
@@ -271,18 +277,42 @@ mod tests {
     }
 
     #[test]
-    fn a_drained_pool_has_no_weights() {
-        let pool =
-            "[pool.p]\ndrain = true\nservers = ['10.0.0.9:80', { address = 'app:80', weight = 2 }]";
-        let rules = load_text("r", &format!("{RULES}{pool}")).unwrap();
-        assert!(rules.warnings.is_empty());
-        assert_eq!(servers(&rules), ["10.0.0.9:80 0 false"]);
-        let app = Lookup::Host("app".to_owned());
-        let answers = Answers::from([(app, vec![found("10.0.0.1")])]);
-        let rules = rules.with_addresses(&answers).unwrap();
+    fn servers_are_drained_one_by_one_or_with_their_pool() {
+        let drained = |keys: &str| {
+            let rules = load_text("r", &format!("{RULES}[pool.p]\n{keys}")).unwrap();
+            assert!(rules.warnings.is_empty());
+            let answer = vec![found("10.0.0.1"), found("10.0.0.2")];
+            let answers = Answers::from([(Lookup::Host("app".to_owned()), answer)]);
+            let rules = rules.with_addresses(&answers).unwrap();
+            let servers = rules.model.pools[0].servers.iter();
+            let table = rules.for_kernel();
+            let records = 0..table.count::<ServerRecord>();
+            let weights = records.map(|at| table.get::<ServerRecord>(at).unwrap().weight);
+            let all: Vec<_> = servers.map(|s| (s.drain, s.weight)).zip(weights).collect();
+            all
+        };
+        let (is, not) = (
+            |weight| ((true, weight), 0),
+            |weight| ((false, weight), weight),
+        );
+        let app = "{ address = 'app:80', weight = 2";
         assert_eq!(
-            servers(&rules),
-            ["10.0.0.9:80 0 false", "10.0.0.1:80 0 false"]
+            drained(&format!(
+                "drain = true\nservers = ['10.0.0.9:80', {app} }}]"
+            )),
+            [is(1), is(2), is(2)]
+        );
+        assert_eq!(
+            drained(&format!(
+                "servers = ['10.0.0.9:80', {app}, drain = true }}]"
+            )),
+            [not(1), is(2), is(2)]
+        );
+        assert_eq!(
+            drained(&format!(
+                "servers = [{{ address = '10.0.0.9:80', drain = true, weight = 3 }}, {app} }}]"
+            )),
+            [is(3), not(2), not(2)]
         );
     }
 

@@ -204,7 +204,7 @@ impl RealServer {
     /// An administrator holds the server to be dead, whatever checks say, until [`Self::set_draining`].
     pub fn hold_down(&self) {
         self.change(|control| {
-            control.draining = false;
+            control.set_drain(false);
             control.held_down = true;
         });
     }
@@ -295,6 +295,7 @@ impl RealServer {
             control.name.clone_from(&rules.name);
             control.configured = rules.weight;
             control.backup = rules.backup;
+            control.configure_drain(rules.drain);
         });
     }
 
@@ -306,7 +307,7 @@ impl RealServer {
     /// An administrator takes the server out, or puts it back.
     pub fn set_draining(&self, draining: bool) {
         self.change(|control| {
-            control.draining = draining;
+            control.set_drain(draining);
             control.held_down = false;
             if !draining {
                 control.ejected = false;

@@ -47,6 +47,7 @@ impl Check<'_> {
                 .map_or(Some(1), |w| self.number(w, 0, 65_535))
                 .unwrap_or(1);
             let backup = text.backup.unwrap_or_default();
+            let drain = text.drain.unwrap_or_default();
             let health_port = self.port(text.health_port.as_ref());
             let max_connections = self.bound(text.max_connections.as_ref()).or(bound);
             self.server_keys(address, text);
@@ -72,6 +73,7 @@ impl Check<'_> {
                         name: None,
                         weight,
                         backup,
+                        drain,
                         health_port,
                         max_connections,
                     });
@@ -81,6 +83,7 @@ impl Check<'_> {
                     name: None,
                     weight,
                     backup,
+                    drain,
                     health_port,
                     max_connections,
                 }),
@@ -89,6 +92,7 @@ impl Check<'_> {
                     port: *port,
                     weight,
                     backup,
+                    drain,
                     resolve: text
                         .resolve
                         .as_ref()

@@ -465,13 +465,14 @@ fn pools(model: &Model, writer: &mut Writer) {
             .filter_map(|server| {
                 let address = server.address.inet()?;
                 let [a0, a1, a2, a3] = address_words(&address_bytes(address.ip()));
+                let weight = if server.drain { 0 } else { server.weight };
                 Some(ServerRecord {
                     a0,
                     a1,
                     a2,
                     a3,
                     port: address.port().into(),
-                    weight: server.weight.saturating_mul(scale).min(MAX_WEIGHT),
+                    weight: weight.saturating_mul(scale).min(MAX_WEIGHT),
                     bound: server.max_connections.unwrap_or(0),
                 })
             })

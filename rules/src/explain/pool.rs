@@ -44,15 +44,18 @@ impl Share {
         };
         let known = self.servers.iter().map(move |server| {
             let most = bound(server.max_connections);
-            match server.backup {
-                true => format!("{} backup{most}", server.address),
-                false => format!("{} weight {}{most}", server.address, server.weight),
+            let address = &server.address;
+            match (server.drain, server.backup) {
+                (true, _) => format!("{address} drained"),
+                (false, true) => format!("{address} backup{most}"),
+                (false, false) => format!("{address} weight {}{most}", server.weight),
             }
         });
         let named = self
             .names
             .iter()
             .map(|named| match (named.backup, named.port) {
+                _ if named.drain => format!("{named} drained"),
                 (true, _) => format!("{named} backup"),
                 (false, Some(_)) => format!("{named} weight {}", named.weight),
                 (false, None) => named.to_string(),

@@ -39,7 +39,7 @@ pub struct Pool {
     /// Names of servers, which are resolved where the rules are in force; no name with its port twice.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<NamedServer>,
-    /// Whether all servers are drained: their weight is 0.
+    /// Whether all servers are drained.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub drain: bool,
     /// The pool that takes the requests while none of the servers can: index in [`super::Model::pools`].
@@ -203,6 +203,9 @@ pub struct RealServer {
     pub weight: u32,
     /// Whether it gets requests only while no server can that is none.
     pub backup: bool,
+    /// Whether it gets nothing new, whatever its weight.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub drain: bool,
     /// The port that active checks try; absent: the pool's, or its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_port: Option<u16>,
@@ -268,12 +271,10 @@ pub struct RetryRule {
 }
 
 impl Pool {
-    /// Takes the weights from the servers where the pool is drained.
+    /// Drains all servers where the pool is drained.
     pub(crate) fn drain(&mut self) {
-        if self.drain {
-            for server in &mut self.servers {
-                server.weight = 0;
-            }
+        for server in &mut self.servers {
+            server.drain |= self.drain;
         }
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! The keeper, and the switch around it, against a module that is written here.
 
+mod drained;
 mod fake;
 mod names;
 mod slow;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use l7switch_admin_api::KernelState;
 use l7switch_admin_api::ServerState as FrontState;
 use l7switch_engine::netlink::ServerState;
+use l7switch_engine::table::format::ServerRecord;
 use l7switch_netlink::Event;
 use l7switch_rules::RuleSet;
 use tokio::sync::Notify;
@@ -47,13 +49,22 @@ fn rules(servers: &[(&str, u32)]) -> RuleSet {
          [pool.p]\nservers = [{}]\nhealth = {{ tcp = true, interval = \"1h\" }}\n",
         list.join(", ")
     );
-    let mut rules = match l7switch_rules::load_text("test.toml", &text) {
+    loadable(&text, servers)
+}
+
+/// Rules of this text, whose pool `p` has servers with these weights in the kernel's table.
+fn loadable(text: &str, weights: &[(&str, u32)]) -> RuleSet {
+    let mut rules = match l7switch_rules::load_text("test.toml", text) {
         Ok(rules) => rules,
         Err(report) => panic!("{}", report.render(false)),
     };
     // The language knows no port 0.
     rules.model.services[0].listen[0].set_port(0);
-    let held = servers
+    for (number, (_, weight)) in weights.iter().enumerate() {
+        let record = rules.table.get::<ServerRecord>(number.try_into().unwrap());
+        assert_eq!(record.unwrap().weight, *weight);
+    }
+    let held = weights
         .iter()
         .map(|(address, weight)| ("p".to_owned(), address.parse().unwrap(), *weight));
     let known = (rules.table.as_bytes().to_vec(), held.collect());

@@ -8,23 +8,8 @@ fn slow_rules() -> RuleSet {
     let text = "[service.web]\nlisten = \"127.0.0.1:1\"\nroute = [{ pool = \"p\" }]\n[pool.p]\n\
                 servers = [\"10.0.0.1:80\", { address = \"10.0.0.2:80\", weight = 3 }]\n\
                 scheduler = \"wrr\"\nslow_start = \"30s\"\nhealth = { tcp = true, interval = \"1h\" }\n";
-    let mut rules = l7switch_rules::load_text("test.toml", text).unwrap();
-    // The language knows no port 0.
-    rules.model.services[0].listen[0].set_port(0);
-    let held = [(A, 100), (B, 300)]
-        .map(|(address, weight)| ("p".to_owned(), address.parse().unwrap(), weight));
-    let known = (rules.table.as_bytes().to_vec(), held.to_vec());
-    RULES.lock().unwrap().push(known);
-    rules
-}
-
-/// The table's weights are those that schedulers have: fine enough for a tenth.
-#[test]
-fn weights_in_the_table_have_steps_below_one() {
-    use l7switch_engine::table::format::ServerRecord;
-    let rules = slow_rules();
-    let weight = |number| rules.table.get::<ServerRecord>(number).unwrap().weight;
-    assert_eq!((weight(0), weight(1)), (100, 300));
+    // The table's weights are those that schedulers have: fine enough for a tenth.
+    loadable(text, &[(A, 100), (B, 300)])
 }
 
 #[tokio::test(start_paused = true)]

@@ -27,6 +27,7 @@ pub(in crate::upstream) fn config(kind: SchedulerKind, servers: &[(&str, u32)]) 
                 name: None,
                 weight: *weight,
                 backup: false,
+                drain: false,
                 health_port: None,
                 max_connections: None,
             })

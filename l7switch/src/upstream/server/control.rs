@@ -31,7 +31,10 @@ pub(super) struct Control {
     pub(super) configured: u32,
     pub(super) backup: bool,
     pub(super) admin_weight: Option<u32>,
-    pub(super) draining: bool,
+    /// Whether the rules drain it.
+    pub(super) configured_drain: bool,
+    /// Whether an administrator drains it, or has put it back; absent: as the rules say.
+    pub(super) admin_drain: Option<bool>,
     /// An administrator holds it to be dead.
     pub(super) held_down: bool,
     /// What the active check says; absent: there is none.
@@ -101,7 +104,8 @@ impl Control {
             configured: weight,
             backup: false,
             admin_weight: None,
-            draining: false,
+            configured_drain: false,
+            admin_drain: None,
             held_down: false,
             health: None,
             against: 0,
@@ -132,7 +136,7 @@ impl Control {
 
     /// Its weight times `scale`, as far as it has risen; 0 where it is drained.
     fn risen(&self, scale: u32) -> u32 {
-        if self.draining {
+        if self.drains() {
             return 0;
         }
         self.undrained(scale)
@@ -215,12 +219,31 @@ impl Control {
         Standing {
             state: self.state(),
             weight: self.undrained(self.scale()),
-            weight_is_set: self.admin_weight.is_some() || self.began.is_some(),
+            // The kernel's table has 0 where the rules drain a server.
+            weight_is_set: self.admin_weight.is_some()
+                || self.began.is_some()
+                || self.configured_drain,
         }
     }
 
+    /// Whether it gets nothing new.
+    pub(super) fn drains(&self) -> bool {
+        self.admin_drain.unwrap_or(self.configured_drain)
+    }
+
+    /// What the rules say of draining it. What an administrator has said counts until they say the same.
+    pub(super) fn configure_drain(&mut self, drain: bool) {
+        self.configured_drain = drain;
+        self.admin_drain = self.admin_drain.filter(|&told| told != drain);
+    }
+
+    /// What an administrator says of it.
+    pub(super) fn set_drain(&mut self, drain: bool) {
+        self.admin_drain = (drain != self.configured_drain).then_some(drain);
+    }
+
     pub(super) fn state(&self) -> ServerState {
-        if self.draining {
+        if self.drains() {
             ServerState::Draining
         } else if self.held_down || self.health == Some(Health::Down) {
             ServerState::Down

@@ -20,9 +20,9 @@ pub struct Memory {
     /// The weight that an administrator has set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
-    /// Whether an administrator drains it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub draining: bool,
+    /// Whether an administrator drains it, or has put it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining: Option<bool>,
     /// Whether an administrator holds it to be dead.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held_down: bool,
@@ -75,7 +75,7 @@ impl RealServer {
         let ejected = control.ejected_until.filter(|_| control.ejected);
         Memory {
             weight: control.admin_weight,
-            draining: control.draining,
+            draining: control.admin_drain,
             held_down: control.held_down,
             health: control.health,
             passing: Some(Passing {
@@ -94,8 +94,8 @@ impl RealServer {
         let mut ejection = None;
         self.change(|control| {
             control.admin_weight = memory.weight.map(|weight| weight.min(sched::MAX_WEIGHT));
-            control.draining = memory.draining;
-            control.held_down = memory.held_down && !memory.draining;
+            control.admin_drain = memory.draining;
+            control.held_down = memory.held_down && !control.drains();
             if let (Some(health), Some(_)) = (memory.health, control.health) {
                 control.health = Some(health);
                 control.against = passing.against;

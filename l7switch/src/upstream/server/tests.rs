@@ -28,18 +28,51 @@ fn checks_need_so_many_results_in_a_row() {
     assert!(server.sched().available());
 }
 
-#[test]
-fn what_an_administrator_set_survives_a_new_rule_file() {
-    let server = server();
-    server.set_admin_weight(Some(9));
-    server.configure(&model::RealServer {
+/// What rules say of a server.
+fn rules(server: &RealServer, drain: bool) -> model::RealServer {
+    model::RealServer {
         address: server.address().clone(),
         health_port: None,
         max_connections: None,
         name: None,
         weight: 2,
         backup: false,
-    });
+        drain,
+    }
+}
+
+#[test]
+fn rules_drain_a_server_and_an_administrator_says_otherwise() {
+    let server = server();
+    let configure = |drain| server.configure(&rules(&server, drain));
+    let is = || {
+        let status = server.status();
+        (status.state, server.sched().weight(), status.weight)
+    };
+    configure(true);
+    assert_eq!(is(), (ServerState::Draining, 0, 2));
+    assert!(server.standing().weight_is_set, "0 in the kernel's table");
+    server.set_draining(false);
+    assert_eq!(is(), (ServerState::Up, 2, 2));
+    configure(true);
+    assert_eq!(is(), (ServerState::Up, 2, 2), "the administrator's word");
+    // The rules say the same now: from here on they count.
+    configure(false);
+    configure(true);
+    assert_eq!(is(), (ServerState::Draining, 0, 2));
+    server.set_draining(true);
+    configure(false);
+    assert_eq!(is(), (ServerState::Up, 2, 2), "nobody else drained it");
+    server.set_draining(true);
+    configure(false);
+    assert_eq!(is(), (ServerState::Draining, 0, 2));
+}
+
+#[test]
+fn what_an_administrator_set_survives_a_new_rule_file() {
+    let server = server();
+    server.set_admin_weight(Some(9));
+    server.configure(&rules(&server, false));
     assert_eq!(server.status().weight, 2);
     assert_eq!(server.status().effective_weight, 9);
     server.set_draining(true);

@@ -96,7 +96,7 @@ pub(super) const POOL: Answers = &[
     ),
     (
         "disabled down maintenance state enabled",
-        "write: drain = true; a single server is taken out by weight = 0",
+        "write: drain = true; for a single server, in `servers`: { address = \"10.0.0.1:8080\", drain = true }",
     ),
     (
         "pass_host_header preserve_host upstream_vhost host_header http_send_name_header",
@@ -134,8 +134,8 @@ pub(super) const SERVER: Answers = &[
         "a server that waits for the others to fail has backup = true",
     ),
     (
-        "state drain down disabled disable maintenance enabled admin_state status maint offline",
-        "a server is taken out by weight = 0: it gets no new requests; at run time: l7ctl drain POOL/SERVER",
+        "state draining down disabled disable maintenance enabled admin_state status maint offline",
+        "a server is taken out by drain = true: it gets no new requests; at run time: l7ctl drain POOL/SERVER",
     ),
     ("check_port port_check", "the key for this is `health_port`"),
     (

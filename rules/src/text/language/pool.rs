@@ -117,6 +117,8 @@ tables! {
         resolve: At<ResolveWord>,
         /// Whether it gets requests only while no other server of the pool is available; default: false.
         backup: bool,
+        /// Whether it gets no new requests, while those that it has finish; default: false.
+        drain: bool,
         /// Port that active checks try; default: the pool's health.port, or the server's own.
         health_port: At<i64>,
         /// Requests that it has at a time, at most; default: the pool's max_connections.
