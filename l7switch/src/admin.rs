@@ -51,6 +51,7 @@ use crate::switch::SetError;
 use crate::switch::Switch;
 
 mod change;
+mod explain;
 
 use self::change::change;
 use self::change::change_service;
@@ -219,7 +220,7 @@ async fn dispatch(caller: &Caller, request: Request<Incoming>) -> Result<Answer,
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let (allowed, known) = match segments.as_slice() {
         ["v1", "status" | "servers"] | ["metrics"] => (Method::GET, true),
-        ["v1", "reload" | "take-over"] => (Method::POST, true),
+        ["v1", "reload" | "take-over" | "explain"] => (Method::POST, true),
         ["v1", "servers", _] | ["v1", "servers", _, _] | ["v1", "services", _] => {
             (Method::PATCH, true)
         }
@@ -254,6 +255,7 @@ async fn dispatch(caller: &Caller, request: Request<Incoming>) -> Result<Answer,
             Ok(answer(StatusCode::OK, format.content_type(), text))
         }
         ["v1", "reload"] => reload(switch).await,
+        ["v1", "explain"] => explain::explain(switch, request).await,
         ["v1", "take-over"] => {
             let begun = give::begin(switch, &caller.socket, caller.peer, request);
             begun.map_err(|NoPlace(status, why)| Problem::new(status, why))
@@ -269,6 +271,7 @@ fn endpoints() -> Vec<String> {
     [
         "GET /v1/status",
         "GET /v1/servers",
+        "POST /v1/explain",
         "POST /v1/reload",
         "POST /v1/take-over",
         "PATCH /v1/servers/{pool}/{address}",

@@ -253,7 +253,7 @@ state = \"/s\"
             sni: None,
             service: None,
         };
-        explain(rules, &question).unwrap()
+        explain(&rules.model, &rules.table, &question).unwrap()
     }
 
     fn rules(challenge: &str) -> RuleSet {

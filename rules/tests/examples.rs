@@ -54,7 +54,7 @@ fn examples_say_what_they_do() {
         let mut taken = Vec::new();
         for line in text.lines().filter_map(|l| l.strip_prefix("#> ")) {
             let (request, route) = line.split_once(" => ").unwrap();
-            let answer = explain(&rules, &question(request)).unwrap();
+            let answer = explain(&rules.model, &rules.table, &question(request)).unwrap();
             let found = answer.route.unwrap_or_else(|| "none".into());
             assert_eq!(found, route, "{name}: {request}");
             taken.push(found);

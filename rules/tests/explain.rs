@@ -59,7 +59,12 @@ fn ask(url: &str, source: &str) -> Question {
 #[test]
 fn all_that_is_done_is_said() {
     let rules = load_text("rules.toml", RULES).unwrap();
-    let said = explain(&rules, &ask("http://a/old/b?q=1", "10.0.0.9")).unwrap();
+    let said = explain(
+        &rules.model,
+        &rules.table,
+        &ask("http://a/old/b?q=1", "10.0.0.9"),
+    )
+    .unwrap();
     assert_eq!(said.rewritten.as_deref(), Some("/new/b/?q=1"));
     let text = said.to_string();
     for line in [
@@ -82,18 +87,50 @@ fn all_that_is_done_is_said() {
     let json = serde_json::to_value(&said).unwrap();
     assert_eq!(json["mirror"]["percent"], 10);
     assert_eq!(json["pools"][0]["health"]["port"], 81);
+    let reached: Vec<_> = said.reaches().collect();
+    assert_eq!(reached, ["app", "auth", "shadow"]);
     // What the rewrite does not find stays.
-    let said = explain(&rules, &ask("http://a/old/1", "10.0.0.9")).unwrap();
+    let said = explain(
+        &rules.model,
+        &rules.table,
+        &ask("http://a/old/1", "10.0.0.9"),
+    )
+    .unwrap();
     assert_eq!(said.rewritten.as_deref(), Some("/old/1"));
 }
 
 #[test]
 fn maintenance_depends_on_the_client() {
     let rules = load_text("rules.toml", RULES).unwrap();
-    let said = explain(&rules, &ask("http://a/old/b", "192.0.2.1")).unwrap();
+    let said = explain(
+        &rules.model,
+        &rules.table,
+        &ask("http://a/old/b", "192.0.2.1"),
+    )
+    .unwrap();
     assert_eq!((said.action, said.status), (Outcome::Refuse, Some(503)));
     let text = said.to_string();
     let why = "why      refused before any route is tried: closed for maintenance to 192.0.2.1\n";
     assert!(text.contains(why), "{text}");
     assert!(text.contains("page     500-599"), "{text}");
+}
+
+#[test]
+fn without_the_kernel_module_the_front_serves() {
+    let rules = "[service.web]\nlisten = '0.0.0.0:80'\n[[service.web.route]]\npool = 'p'\n\
+        [pool.p]\nservers = ['10.0.0.1:80', { address = '10.0.0.2:80', drain = true }]\n";
+    let rules = load_text("rules.toml", rules).unwrap();
+    let ask = |url| explain(&rules.model, &rules.table, &ask(url, "10.0.0.9")).unwrap();
+    let said = ask("http://a/");
+    let text = said.to_string();
+    assert!(text.contains("path     kernel: "), "{text}");
+    assert!(
+        text.contains("10.0.0.1:80 weight 1, 10.0.0.2:80 drained\n"),
+        "{text}"
+    );
+    let text = said.without_kernel("it is not there").to_string();
+    assert!(text.contains("path     front: it is not there\n"), "{text}");
+    // Where it serves nothing anyway, that is the reason.
+    let refused = ask("http://a/%2f..");
+    assert_eq!(refused.clone().without_kernel("it is not there"), refused);
 }

@@ -14,8 +14,10 @@ use http_body_util::Full;
 use http_body_util::Limited;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use l7switch_admin_api::Explained;
 use l7switch_admin_api::Failure;
 use l7switch_admin_api::Maintenance;
+use l7switch_admin_api::Question;
 use l7switch_admin_api::Reloaded;
 use l7switch_admin_api::ServerChange;
 use l7switch_admin_api::Servers;
@@ -27,6 +29,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::Outcome;
+use crate::cli::Explain;
 use crate::cli::Running;
 use crate::cli::Wanted;
 use crate::print;
@@ -207,6 +210,37 @@ pub(crate) fn run(socket: &Path, command: Running, out: &mut impl io::Write) -> 
                 out,
             )?;
         }
+    }
+    Ok(true)
+}
+
+/// Asks the running switch what becomes of a request.
+pub(crate) fn explain(
+    socket: &Path,
+    url: &str,
+    given: &Explain,
+    out: &mut impl io::Write,
+) -> Outcome {
+    let question = Question {
+        url: url.to_owned(),
+        method: Some(given.method.clone()),
+        headers: given.headers.clone(),
+        source: given.source,
+        sni: given.sni.clone(),
+        service: given.service.clone(),
+    };
+    let body = serde_json::to_vec(&question).map_err(|error| error.to_string())?;
+    let explained: Explained = parse(&ask(socket, Method::POST, "/v1/explain", body)?)?;
+    if given.json {
+        print_json(out, &explained)?;
+        return Ok(true);
+    }
+    print(out, &explained.text)?;
+    if !explained.servers.is_empty() {
+        let servers = Servers {
+            servers: explained.servers,
+        };
+        print(out, &format!("\n{}", show::servers(&servers)))?;
     }
     Ok(true)
 }

@@ -2,6 +2,7 @@
 //! The command line: what may be typed, and its help.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -78,10 +79,10 @@ pub(crate) enum Command {
 /// Show which route takes a request.
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// Rule file, or folder of *.toml files
-    pub(crate) rules: PathBuf,
-    #[arg(help = "URL, such as http://www.example.com/img/a.png?x=1, or a path")]
-    pub(crate) request: String,
+    /// Rule file, or folder of *.toml files, if it is not the running switch that is asked; then a URL, such as
+    /// http://www.example.com/img/a.png?x=1, or a path
+    #[arg(required = true, num_args = 1..=2, value_names = ["RULES", "URL"])]
+    given: Vec<String>,
     /// Header field
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
     pub(crate) headers: Vec<(String, String)>,
@@ -100,6 +101,17 @@ pub(crate) struct Explain {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+impl Explain {
+    /// The rules, unless those of the running switch are meant, and the URL.
+    pub(crate) fn given(&self) -> (Option<&Path>, &str) {
+        match self.given.as_slice() {
+            [rules, url, ..] => (Some(Path::new(rules)), url),
+            [url] => (None, url),
+            [] => (None, ""),
+        }
+    }
 }
 
 /// Commands for a running switch.

@@ -70,7 +70,10 @@ fn run(cli: Cli, out: &mut impl io::Write) -> Outcome {
         } => rules::check(&rules, !no_files, json, out),
         Command::Compile { rules, output } => rules::compile(&rules, &output, out),
         Command::Kernel(command) => kernel::run(command, out),
-        Command::Explain(explain) => rules::explain(explain, out),
+        Command::Explain(explain) => match explain.given() {
+            (Some(path), url) => rules::explain(path, url, &explain, out),
+            (None, url) => admin::explain(&cli.admin, url, &explain, out),
+        },
         Command::Schema => {
             print_json(out, &l7switch_rules::text::language::json_schema())?;
             Ok(true)

@@ -159,8 +159,13 @@ fn plural(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-pub(crate) fn explain(given: Explain, out: &mut impl io::Write) -> Outcome {
-    let rules = match l7switch_rules::load(&given.rules) {
+pub(crate) fn explain(
+    path: &Path,
+    url: &str,
+    given: &Explain,
+    out: &mut impl io::Write,
+) -> Outcome {
+    let rules = match l7switch_rules::load(path) {
         Ok(rules) => rules,
         Err(report) => {
             if given.json {
@@ -176,15 +181,15 @@ pub(crate) fn explain(given: Explain, out: &mut impl io::Write) -> Outcome {
         }
     };
     let question = Question {
-        url: given.request,
-        method: Some(given.method),
-        headers: given.headers,
+        url: url.to_owned(),
+        method: Some(given.method.clone()),
+        headers: given.headers.clone(),
         source: given.source,
-        sni: given.sni,
-        service: given.service,
+        sni: given.sni.clone(),
+        service: given.service.clone(),
     };
-    let explanation =
-        l7switch_rules::explain::explain(&rules, &question).map_err(|error| error.to_string())?;
+    let explanation = l7switch_rules::explain::explain(&rules.model, &rules.table, &question)
+        .map_err(|error| error.to_string())?;
     if given.json {
         print_json(out, &explanation)?;
     } else {

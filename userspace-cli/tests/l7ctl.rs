@@ -471,3 +471,32 @@ fn a_refused_reload_says_why() {
     assert_eq!(status["reload_failures"], 1);
     assert!(out(&switch.l7ctl(&["status"])).contains("the last reload was refused"));
 }
+
+#[test]
+fn explain_asks_the_running_switch_where_no_file_is_given() {
+    let switch = running();
+    let services = json(&switch.l7ctl(&["status", "--json"]));
+    let name = services["services"].as_object().unwrap().keys().next();
+    let listen = services["services"][name.unwrap()]["listen"][0].as_str();
+    let url = format!("http://{}/", listen.unwrap());
+    let drained = switch.l7ctl(&["drain", "one/127.0.0.1:1"]);
+    assert!(drained.status.success());
+    let explained = out(&switch.l7ctl(&["explain", &url]));
+    assert!(explained.contains("pool     one"), "{explained}");
+    assert!(
+        explained.contains("path     front: its servers have loopback addresses"),
+        "{explained}"
+    );
+    assert!(explained.contains("draining"), "{explained}");
+    let told = json(&switch.l7ctl(&["explain", &url, "--json"]));
+    assert_eq!(told["servers"][0]["state"], "draining");
+    let of_file = json(&l7ctl(&[
+        "explain",
+        switch.rules.to_str().unwrap(),
+        &url,
+        "--json",
+    ]));
+    assert_eq!(told["explanation"]["route"], of_file["route"]);
+    let nonsense = switch.l7ctl(&["explain", "gopher://a/"]);
+    assert_eq!(nonsense.status.code(), Some(2));
+}

@@ -5,6 +5,7 @@
 //! readers ignore those that they do not know.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -391,6 +392,37 @@ pub enum WantedState {
     Drain,
     /// Requests again; also ends an ejection.
     Up,
+}
+
+/// Body of `POST /v1/explain`: a request as an administrator describes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Question {
+    /// URL, or path with `Host` in `headers`.
+    pub url: String,
+    /// Method; absent: `GET`.
+    pub method: Option<String>,
+    /// Names and values of header fields.
+    pub headers: Vec<(String, String)>,
+    /// The client's address; absent: 192.0.2.1 (RFC 5737).
+    pub source: Option<IpAddr>,
+    /// TLS server name; absent: the URL's host.
+    pub sni: Option<String>,
+    /// Service, where the URL leads to several.
+    pub service: Option<String>,
+}
+
+/// Answer to `POST /v1/explain`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Explained {
+    /// Number of the rule set in force.
+    pub generation: u64,
+    /// What `l7ctl explain --json` shows of a file.
+    pub explanation: serde_json::Value,
+    /// The same as a person reads it.
+    pub text: String,
+    /// Servers of the pools that the request may reach.
+    pub servers: Vec<ServerStatus>,
 }
 
 /// Answer to a successful `POST /v1/reload`.

@@ -28,7 +28,7 @@ use crate::switch::Switch;
 const CONTENT_MAX: usize = 64 * 1024;
 
 /// Reads a request's content.
-async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Problem> {
+pub(super) async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Problem> {
     let bad = |error: String| Problem::new(StatusCode::BAD_REQUEST, error);
     let content = Limited::new(request.into_body(), CONTENT_MAX)
         .collect()

@@ -6,6 +6,10 @@ use l7switch_engine::table::Fields;
 use l7switch_engine::table::Request;
 use l7switch_engine::table::Table;
 use l7switch_rules::RuleSet;
+use l7switch_rules::explain::Explanation;
+use l7switch_rules::explain::Question;
+use l7switch_rules::explain::QuestionError;
+use l7switch_rules::explain::explain;
 use l7switch_rules::model::Model;
 
 /// A rule set that has been verified.
@@ -36,6 +40,15 @@ impl Rules {
     ) -> Option<usize> {
         let route = self.table.route(u32::try_from(service).ok()?, request)?;
         usize::try_from(route).ok()
+    }
+
+    /// What happens to a request.
+    ///
+    /// # Errors
+    ///
+    /// The question makes no sense, or leads to no service.
+    pub fn explain(&self, question: &Question) -> Result<Explanation, QuestionError> {
+        explain(&self.model, &self.table, question)
     }
 
     /// The table that the kernel matches against.

@@ -265,3 +265,57 @@ async fn a_service_is_closed_and_opened_at_run_time() {
     assert_eq!(ask(&path, "GET", "/v1/services/web", "").await.0, 405);
     assert_eq!(tell("{}").await.0, 200);
 }
+
+/// What a request is told would become of it is by the rules in force and by servers as they stand.
+#[tokio::test]
+async fn what_becomes_of_a_request_is_told() {
+    let (first, second) = (Server::saying("a").await, Server::saying("b").await);
+    let switch = start(&format!(
+        "[service.web]\nlisten = \"127.0.0.1:1\"\n\
+         route = [{{ name = \"img\", path = {{ prefix = \"/img\" }}, pool = \"p\" }}, {{ path = {{ prefix = \"/old\" }}, respond = {{ status = 204 }} }}]\n\
+         [pool.p]\nservers = \"{}\"\nfallback = \"spare\"\n[pool.spare]\nservers = \"{}\"\n[pool.other]\nservers = \"{1}\"\n",
+        first.address, second.address
+    ));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin.sock");
+    let _admin = Admin::start(Arc::clone(&switch), &path).await.unwrap();
+    let target = format!("/v1/servers/p/{}", first.address);
+    ask_json(&path, "PATCH", &target, r#"{"state":"drain"}"#).await;
+
+    let question = r#"{"url": "/img/a.png", "headers": [["Host", "a.example"]], "service": "web"}"#;
+    let (code, told) = ask_json(&path, "POST", "/v1/explain", question).await;
+    assert_eq!(code, 200, "{told}");
+    assert_eq!(told["generation"], 1);
+    assert_eq!(told["explanation"]["route"], "img");
+    assert_eq!(told["explanation"]["datapath"], "front");
+    let text = told["text"].as_str().unwrap();
+    assert!(text.contains("route    img\n"), "{text}");
+    let servers: Vec<_> = told["servers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|server| {
+            (
+                server["pool"].as_str().unwrap(),
+                server["state"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(servers, [("p", "draining"), ("spare", "up")]);
+
+    let old = r#"{"url": "http://a.example/old", "service": "web"}"#;
+    let (code, told) = ask_json(&path, "POST", "/v1/explain", old).await;
+    assert_eq!((code, &told["servers"]), (200, &json!([])));
+    for (wrong, why) in [
+        (r#"{"url": "gopher://a/"}"#, "gopher"),
+        (r#"{"url": "/", "service": "wep"}"#, "wep"),
+        (r#"{"url": "/", "methods": "GET"}"#, "methods"),
+        (r#"{"url": "/", "source": "10.0.0"}"#, "IP address"),
+        ("", "EOF"),
+    ] {
+        let (code, told) = ask_json(&path, "POST", "/v1/explain", wrong).await;
+        assert_eq!(code, 400, "{wrong}: {told}");
+        assert!(told["error"].as_str().unwrap().contains(why), "{told}");
+    }
+    assert_eq!(ask(&path, "GET", "/v1/explain", "").await.0, 405);
+}

@@ -6,9 +6,9 @@ mod question;
 mod show;
 
 use l7switch_engine::policy::can_reach;
+use l7switch_engine::table::Table;
 use serde::Serialize;
 
-use crate::RuleSet;
 use crate::automata::Cache;
 use crate::evaluate::Ask;
 use crate::evaluate::Failure;
@@ -177,6 +177,27 @@ pub struct Explanation {
     pub considered: Vec<Considered>,
 }
 
+impl Explanation {
+    /// As it is while the kernel module does not have the rules, for which there is a reason.
+    #[must_use]
+    pub fn without_kernel(mut self, why: &'static str) -> Self {
+        if self.datapath == Path::Kernel {
+            (self.datapath, self.datapath_why) = (Path::Front, why);
+        }
+        self
+    }
+
+    /// The pools that may get the request, copies of it or a question about it.
+    pub fn reaches(&self) -> impl Iterator<Item = &str> {
+        let asides = [&self.external_auth, &self.mirror].into_iter().flatten();
+        let shares = self.pools.iter();
+        let fallbacks = shares.clone().filter_map(|share| share.fallback.as_deref());
+        (shares.map(|share| share.name.as_str()))
+            .chain(fallbacks)
+            .chain(asides.map(|aside| aside.pool.as_str()))
+    }
+}
+
 /// The step of the order in which a winner ranks before another route.
 fn deciding_step(winner: &Verdict, other: &Verdict) -> &'static str {
     let (a, a_source, _) = &winner.rank;
@@ -188,13 +209,16 @@ fn deciding_step(winner: &Verdict, other: &Verdict) -> &'static str {
     })
 }
 
-/// Explains what happens to a request.
+/// Explains what happens to a request by rules and their table.
 ///
 /// # Errors
 ///
 /// [`QuestionError`] where the question itself makes no sense, or leads to no service.
-pub fn explain(rules: &RuleSet, question: &Question) -> Result<Explanation, QuestionError> {
-    let model = &rules.model;
+pub fn explain(
+    model: &Model,
+    table: &Table<Vec<u8>>,
+    question: &Question,
+) -> Result<Explanation, QuestionError> {
     let url = split_url(&question.url)?;
     let (number, service, service_why) = find_service(model, &url, question.service.as_deref())?;
     let (ask, refused) = ask(question, &url, service)?;
@@ -247,7 +271,7 @@ pub fn explain(rules: &RuleSet, question: &Question) -> Result<Explanation, Ques
     // The table decides, as it does for real requests; the verdicts say why.
     let winner = u32::try_from(number)
         .ok()
-        .and_then(|number| rules.table.route(number, &ask.as_request()))
+        .and_then(|number| table.route(number, &ask.as_request()))
         .and_then(|position| usize::try_from(position).ok());
     let winning = verdicts.iter().find(|v| Some(v.position) == winner);
     explanation.considered = verdicts
