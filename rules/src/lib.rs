@@ -70,7 +70,7 @@ pub fn load_sources(sources: Sources) -> Result<RuleSet, Report> {
     let check::Checked {
         model,
         mut diagnostics,
-        files,
+        outside,
         mut cache,
     } = check::check(&sources);
     if model.services.is_empty() && diagnostics.is_empty() {
@@ -80,7 +80,7 @@ pub fn load_sources(sources: Sources) -> Result<RuleSet, Report> {
                 .help("add a table [service.NAME] with `listen` and a route"),
         );
     }
-    let report = Report::new(sources, diagnostics).naming(files);
+    let report = Report::new(sources, diagnostics).naming(outside);
     if report.has_errors() {
         return Err(report);
     }

@@ -2,6 +2,7 @@
 //! The command line: what may be typed, and its help.
 
 use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -43,6 +44,12 @@ pub(crate) enum Command {
         /// Do not read the certificates and keys that the rules name
         #[arg(long)]
         no_files: bool,
+        /// Do not look up the names of servers
+        #[arg(long)]
+        offline: bool,
+        /// Name server that is asked, in place of the system's
+        #[arg(long, value_name = "ADDR:PORT", conflicts_with = "offline")]
+        name_server: Option<SocketAddr>,
         /// Print JSON: { ok, errors, warnings, … }
         #[arg(long)]
         json: bool,

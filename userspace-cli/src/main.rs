@@ -66,8 +66,17 @@ fn run(cli: Cli, out: &mut impl io::Write) -> Outcome {
         Command::Check {
             rules,
             no_files,
+            offline,
+            name_server,
             json,
-        } => rules::check(&rules, !no_files, json, out),
+        } => {
+            let outside = rules::Outside {
+                files: !no_files,
+                names: !offline,
+                name_server,
+            };
+            rules::check(&rules, &outside, json, out)
+        }
         Command::Compile { rules, output } => rules::compile(&rules, &output, out),
         Command::Kernel(command) => kernel::run(command, out),
         Command::Explain(explain) => match explain.given() {

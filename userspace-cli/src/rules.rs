@@ -4,6 +4,7 @@
 use std::io;
 use std::io::IsTerminal as _;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -41,11 +42,37 @@ fn by_severity(report: &Report, severity: Severity) -> Vec<serde_json::Value> {
         .collect()
 }
 
-/// Checks rules, and with `files` the certificates and keys that they name.
-pub(crate) fn check(path: &Path, files: bool, as_json: bool, out: &mut impl io::Write) -> Outcome {
+/// What is checked besides the rules.
+pub(crate) struct Outside {
+    /// The certificates, keys and other files that they name.
+    pub(crate) files: bool,
+    /// The names of servers.
+    pub(crate) names: bool,
+    /// The name server that is asked; absent: as the system is configured.
+    pub(crate) name_server: Option<SocketAddr>,
+}
+
+/// Checks rules, and what they name.
+pub(crate) fn check(
+    path: &Path,
+    outside: &Outside,
+    as_json: bool,
+    out: &mut impl io::Write,
+) -> Outcome {
     let checked = l7switch_rules::load(path).and_then(|mut rules| {
-        if files {
+        if outside.files {
             rules.warnings = l7switch_certificates::check(&rules, SystemTime::now());
+        }
+        if outside.names && !rules.warnings.has_errors() && rules.model.lookups().next().is_some() {
+            match tokio::runtime::Runtime::new() {
+                Ok(runtime) => {
+                    rules.warnings =
+                        runtime.block_on(l7switch_resolver::check(&rules, outside.name_server));
+                    // A look-up that is still under way reads a file, or nothing.
+                    runtime.shutdown_background();
+                }
+                Err(error) => return Err(Report::of_file("unresolved", error.to_string())),
+            }
         }
         match rules.warnings.has_errors() {
             true => Err(rules.warnings),

@@ -2,7 +2,6 @@
 //! Names of servers: each is looked up again and again, and what is known of it lives longer than one generation of the
 //! rules.
 
-mod lookup;
 mod renewal;
 
 use std::collections::BTreeMap;
@@ -17,6 +16,8 @@ use std::time::Duration;
 use std::time::Instant;
 
 use l7switch_admin_api::NameStatus;
+use l7switch_resolver::Answer;
+use l7switch_resolver::look_up;
 use l7switch_rules::model::Model;
 use l7switch_rules::names::Answers;
 use l7switch_rules::names::Found;
@@ -25,8 +26,6 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::task::JoinSet;
 
-use lookup::Answer;
-use lookup::look_up;
 pub(crate) use renewal::renew;
 
 /// How long rules wait for the first answers to their names.

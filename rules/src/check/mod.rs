@@ -48,7 +48,7 @@ pub(crate) struct Check<'s> {
     diagnostics: Vec<Diagnostic>,
     cache: Cache,
     /// Where files are named first.
-    files: Places,
+    outside: Places,
     /// Where certificates are ordered.
     ordered: Vec<Span>,
     /// Whether every file is TOML: otherwise what is missing may stand where nothing could be read.
@@ -62,7 +62,7 @@ pub(crate) struct Checked {
     /// What is wrong with them.
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// Where they name files.
-    pub(crate) files: Places,
+    pub(crate) outside: Places,
     /// Automata of their expressions.
     pub(crate) cache: Cache,
 }
@@ -73,7 +73,7 @@ pub(crate) fn check(sources: &Sources) -> Checked {
         sources,
         diagnostics: Vec::new(),
         cache: Cache::default(),
-        files: Places::default(),
+        outside: Places::default(),
         ordered: Vec::new(),
         syntax_is_good: true,
     };
@@ -179,7 +179,7 @@ pub(crate) fn check(sources: &Sources) -> Checked {
     Checked {
         model,
         diagnostics: check.diagnostics,
-        files: check.files,
+        outside: check.outside,
         cache: check.cache,
     }
 }
@@ -363,7 +363,9 @@ impl Check<'_> {
     /// The path of a file that the rules name.
     fn file(&mut self, given: &At<String>) -> PathBuf {
         let path = self.folder(given.span).join(&given.value);
-        self.files.entry(path.clone()).or_insert(given.span);
+        self.outside
+            .entry(path.clone().into())
+            .or_insert(given.span);
         path
     }
 

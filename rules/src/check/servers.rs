@@ -87,19 +87,22 @@ impl Check<'_> {
                     health_port,
                     max_connections,
                 }),
-                ServerAddress::Name(name, port) => names.push(NamedServer {
-                    name: name.clone(),
-                    port: *port,
-                    weight,
-                    backup,
-                    drain,
-                    resolve: text
-                        .resolve
-                        .as_ref()
-                        .map_or_else(Resolve::default, |r| r.value.0),
-                    health_port,
-                    max_connections,
-                }),
+                ServerAddress::Name(name, port) => {
+                    self.outside.entry(name.clone().into()).or_insert(*span);
+                    names.push(NamedServer {
+                        name: name.clone(),
+                        port: *port,
+                        weight,
+                        backup,
+                        drain,
+                        resolve: text
+                            .resolve
+                            .as_ref()
+                            .map_or_else(Resolve::default, |r| r.value.0),
+                        health_port,
+                        max_connections,
+                    });
+                }
             }
         }
         let all = || {

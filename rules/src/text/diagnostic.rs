@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::source::SourceFile;
 use super::source::Sources;
 use super::source::Span;
+use crate::names::Lookup;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -88,14 +89,35 @@ impl Diagnostic {
     }
 }
 
-/// Where rules name files: the first place of each.
-pub(crate) type Places = BTreeMap<PathBuf, Span>;
+/// Something that rules name, and that is not in them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outside {
+    /// A file. Relative paths were resolved.
+    File(PathBuf),
+    /// A name of servers.
+    Name(Lookup),
+}
+
+impl From<PathBuf> for Outside {
+    fn from(path: PathBuf) -> Self {
+        Self::File(path)
+    }
+}
+
+impl From<Lookup> for Outside {
+    fn from(name: Lookup) -> Self {
+        Self::Name(name)
+    }
+}
+
+/// Where rules name what is not in them: the first place of each.
+pub(crate) type Places = BTreeMap<Outside, Span>;
 
 /// Everything that was found in a rule set, in the order of the text.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     sources: Sources,
-    files: Places,
+    outside: Places,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -129,30 +151,30 @@ impl Report {
         diagnostics.sort_by_key(|d| (d.span.is_some(), d.span, d.severity));
         Self {
             sources,
-            files: Places::default(),
+            outside: Places::default(),
             diagnostics,
         }
     }
 
-    /// Remembers where the rules name files.
-    pub(crate) fn naming(mut self, files: Places) -> Self {
-        self.files = files;
+    /// Remembers where the rules name what is not in them.
+    pub(crate) fn naming(mut self, outside: Places) -> Self {
+        self.outside = outside;
         self
     }
 
-    /// The same with more: what was found in files that the rules name, each with its path, at the place where they name it.
+    /// The same with more: what was found of files and names that the rules name, at the place where they do.
     #[must_use]
-    pub fn with(self, found: impl IntoIterator<Item = (PathBuf, Diagnostic)>) -> Self {
+    pub fn with<T: Into<Outside>>(self, found: impl IntoIterator<Item = (T, Diagnostic)>) -> Self {
         let Self {
             sources,
-            files,
+            outside,
             mut diagnostics,
         } = self;
-        diagnostics.extend(found.into_iter().map(|(path, diagnostic)| Diagnostic {
-            span: files.get(&path).copied(),
+        diagnostics.extend(found.into_iter().map(|(of, diagnostic)| Diagnostic {
+            span: outside.get(&of.into()).copied(),
             ..diagnostic
         }));
-        Self::new(sources, diagnostics).naming(files)
+        Self::new(sources, diagnostics).naming(outside)
     }
 
     /// A report of one mistake that is no place in a file.

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: MIT
-//! One look-up of a name: /etc/hosts, then DNS.
+//! One look-up of a name of servers: /etc/hosts, then DNS. For the front, which looks names up again and again, and for `l7ctl check`.
 //!
 //! Both files of the system's configuration are read anew each time, so that changes of them take effect.
+
+#![forbid(unsafe_code)]
+
+mod check;
 
 use std::net::IpAddr;
 use std::net::SocketAddr;
@@ -26,6 +30,8 @@ use l7switch_rules::names::Found;
 use l7switch_rules::names::Lookup;
 use l7switch_rules::names::ServiceRecord;
 
+pub use check::check;
+
 /// After this time, a name in /etc/hosts is looked up again.
 const HOSTS_AGAIN: Duration = Duration::from_secs(5);
 
@@ -34,11 +40,11 @@ const MOST: usize = 256;
 
 /// What a look-up found.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub struct Answer {
     /// Not empty; in the order of the answer.
-    pub(super) found: Vec<Found>,
+    pub found: Vec<Found>,
     /// When it has to be asked again; absent: soon, since a part of it could not be had.
-    pub(super) until: Option<Instant>,
+    pub until: Option<Instant>,
 }
 
 /// Where names are looked up.
@@ -53,7 +59,7 @@ struct Directory {
 /// # Errors
 ///
 /// Why there is no answer.
-pub(super) async fn look_up(
+pub async fn look_up(
     server: Option<SocketAddr>,
     name: Lookup,
     known: Vec<Found>,
@@ -205,12 +211,14 @@ fn both(
     let mut list = Vec::new();
     let mut until = Vec::new();
     let mut failed = None;
+    let mut none = "the name has no address".to_owned();
     for (records, is_v4) in [(v4, true), (v6, false)] {
         match records {
             Ok(records) => {
                 list.extend(addresses(&records));
                 until.push(records.valid_until());
             }
+            Err(error) if error.is_nx_domain() => none = said(&error),
             Err(error) if error.is_no_records_found() => {}
             Err(error) => {
                 list.extend(known.iter().filter(|address| address.is_ipv4() == is_v4));
@@ -220,7 +228,7 @@ fn both(
     }
     let list = usable(list);
     match failed {
-        _ if list.is_empty() => Err(failed.unwrap_or_else(|| "the name has no address".to_owned())),
+        _ if list.is_empty() => Err(failed.unwrap_or(none)),
         Some(error) if until.is_empty() => Err(error),
         Some(_) => Ok(Addresses { list, until: None }),
         None => Ok(Addresses {
