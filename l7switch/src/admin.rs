@@ -27,6 +27,7 @@ use hyper_util::rt::TokioTimer;
 use l7switch_admin_api::Failure;
 use l7switch_admin_api::Maintenance;
 use l7switch_admin_api::Reloaded;
+use l7switch_admin_api::RulesInForce;
 use l7switch_admin_api::ServerStatus;
 use l7switch_admin_api::Servers;
 use l7switch_admin_api::ServiceStatus;
@@ -219,7 +220,7 @@ async fn dispatch(caller: &Caller, request: Request<Incoming>) -> Result<Answer,
     let segments: Vec<String> = path.split('/').skip(1).map(percent_decoded).collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let (allowed, known) = match segments.as_slice() {
-        ["v1", "status" | "servers"] | ["metrics"] => (Method::GET, true),
+        ["v1", "status" | "servers" | "rules"] | ["metrics"] => (Method::GET, true),
         ["v1", "reload" | "take-over" | "explain"] => (Method::POST, true),
         ["v1", "servers", _] | ["v1", "servers", _, _] | ["v1", "services", _] => {
             (Method::PATCH, true)
@@ -249,6 +250,15 @@ async fn dispatch(caller: &Caller, request: Request<Incoming>) -> Result<Answer,
                 servers: servers(switch),
             },
         )),
+        ["v1", "rules"] => {
+            let generation = switch.generation();
+            let rules = RulesInForce {
+                generation: generation.number,
+                rules: switch.rules_path().map(Path::to_owned),
+                model: serde_json::to_value(&generation.rules.model).unwrap_or_default(),
+            };
+            Ok(json(StatusCode::OK, &rules))
+        }
         ["metrics"] => {
             let format = Format::Prometheus;
             let text = metrics(switch, format).await;
@@ -271,6 +281,7 @@ fn endpoints() -> Vec<String> {
     [
         "GET /v1/status",
         "GET /v1/servers",
+        "GET /v1/rules",
         "POST /v1/explain",
         "POST /v1/reload",
         "POST /v1/take-over",

@@ -32,6 +32,7 @@ use crate::Outcome;
 use crate::cli::Explain;
 use crate::cli::Running;
 use crate::cli::Wanted;
+use crate::diff;
 use crate::print;
 use crate::print_json;
 use crate::server::ServerName;
@@ -135,6 +136,10 @@ pub(crate) fn run(socket: &Path, command: Running, out: &mut impl io::Write) -> 
             } else {
                 print(out, &show::servers(&servers))?
             }
+        }
+        Running::Diff { rules, json } => {
+            let running = parse(&ask(socket, Method::GET, "/v1/rules", Vec::new())?)?;
+            return diff::diff(&rules, running, json, out);
         }
         Running::Reload => {
             let answer = ask(socket, Method::POST, "/v1/reload", Vec::new())?;

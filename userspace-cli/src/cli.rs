@@ -23,7 +23,7 @@ use crate::kernel::command::Kernel;
 )]
 #[command(
     after_help = "Exit status: 0: success; 1: negative result (rules with errors, a refused reload, \
-                        a table that the kernel refuses); 2: the command failed."
+                        a table that the kernel refuses, differences); 2: the command failed."
 )]
 pub(crate) struct Cli {
     /// Admin socket of the running switch
@@ -132,6 +132,14 @@ pub(crate) enum Running {
     },
     /// Show real servers
     Servers {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a reload of these rules would change
+    Diff {
+        /// Rule file, or folder of *.toml files
+        rules: PathBuf,
         /// Print JSON
         #[arg(long)]
         json: bool,

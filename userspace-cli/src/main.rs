@@ -5,6 +5,7 @@
 
 mod admin;
 mod cli;
+mod diff;
 mod kernel;
 mod rules;
 mod server;

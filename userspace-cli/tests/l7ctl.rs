@@ -500,3 +500,49 @@ fn explain_asks_the_running_switch_where_no_file_is_given() {
     let nonsense = switch.l7ctl(&["explain", "gopher://a/"]);
     assert_eq!(nonsense.status.code(), Some(2));
 }
+
+#[test]
+fn diff_shows_what_a_reload_would_change() {
+    let switch = running();
+    let folder = tempfile::tempdir().unwrap();
+    let other = folder.path().join("other.toml");
+    let rules = std::fs::read_to_string(&switch.rules).unwrap();
+    let differs = |text: String| {
+        std::fs::write(&other, text).unwrap();
+        let diff = switch.l7ctl(&["diff", other.to_str().unwrap()]);
+        (diff.status.code(), out(&diff))
+    };
+    // Other words for the same are the same.
+    let (code, text) = differs(rules.replace("weight = 3", "weight = 0x3, backup = false"));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.ends_with("the same as generation 1\n"), "{text}");
+    let changed = rules.replace("weight = 3", "weight = 4").replace(
+        "servers = [\"127.0.0.1:1\", \"[::1]:2\"]",
+        "servers = [\"127.0.0.1:1\", \"[::1]:3\"]\nconnect_timeout = \"3s\"",
+    );
+    let (code, text) = differs(format!(
+        "{changed}\n[pool.three]\nservers = \"127.0.0.1:9\"\n"
+    ));
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        (code, lines),
+        (
+            Some(1),
+            vec![
+                "- pools.one.servers.127.0.0.1:2.weight = 3",
+                "+ pools.one.servers.127.0.0.1:2.weight = 4",
+                "+ pools.three",
+                "- pools.two.connect_timeout = \"2s\"",
+                "+ pools.two.connect_timeout = \"3s\"",
+                "- pools.two.servers.[::1]:2",
+                "+ pools.two.servers.[::1]:3",
+            ]
+        )
+    );
+    let told = json(&switch.l7ctl(&["diff", other.to_str().unwrap(), "--json"]));
+    assert_eq!(told["same"], false);
+    assert_eq!(told["differences"].as_array().unwrap().len(), 5);
+    let (code, text) = differs("[service.web]\nlisten = 5\n".to_owned());
+    assert_eq!(code, Some(1));
+    assert!(text.contains("other.toml:2:10"), "{text}");
+}

@@ -425,6 +425,17 @@ pub struct Explained {
     pub servers: Vec<ServerStatus>,
 }
 
+/// Answer to `GET /v1/rules`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RulesInForce {
+    /// Number of the rule set in force.
+    pub generation: u64,
+    /// Rule file or folder.
+    pub rules: Option<PathBuf>,
+    /// What they mean, every default filled in. Its keys are no interface: they may change with each version.
+    pub model: serde_json::Value,
+}
+
 /// Answer to a successful `POST /v1/reload`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
