@@ -218,7 +218,7 @@ async fn dispatch(caller: &Caller, request: Request<Incoming>) -> Result<Answer,
     let segments: Vec<String> = path.split('/').skip(1).map(percent_decoded).collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let (allowed, known) = match segments.as_slice() {
-        ["v1", "status" | "servers"] | ["metrics"] => (Method::GET, true),
+        ["v1", "status" | "servers" | "events"] | ["metrics"] => (Method::GET, true),
         ["v1", "reload" | "take-over"] => (Method::POST, true),
         ["v1", "servers", _] | ["v1", "servers", _, _] | ["v1", "services", _] => {
             (Method::PATCH, true)
@@ -248,6 +248,7 @@ async fn dispatch(caller: &Caller, request: Request<Incoming>) -> Result<Answer,
                 servers: servers(switch),
             },
         )),
+        ["v1", "events"] => Ok(json(StatusCode::OK, &switch.core().events.status())),
         ["metrics"] => {
             let format = Format::Prometheus;
             let text = metrics(switch, format).await;
@@ -269,6 +270,7 @@ fn endpoints() -> Vec<String> {
     [
         "GET /v1/status",
         "GET /v1/servers",
+        "GET /v1/events",
         "POST /v1/reload",
         "POST /v1/take-over",
         "PATCH /v1/servers/{pool}/{address}",
@@ -288,6 +290,7 @@ pub async fn metrics(switch: &Switch, format: Format) -> String {
     let first_byte = numbers.as_ref().map(|numbers| &numbers.module.first_byte);
     let front = switch.core().first_byte();
     text += &times::render(&switch.generation(), &front, first_byte, format);
+    text += &metrics::events(&switch.core().events, format);
     text += &metrics::refused(&switch.core().metrics_refused, format);
     if let Some(process) = Process::read().await {
         text += &process.render(format);
@@ -340,6 +343,7 @@ pub fn status(switch: &Switch) -> Status {
                     .outcomes()
                     .map(|(word, n)| (word.to_owned(), n))
                     .collect(),
+                first_byte: stats.first_byte.counts().status(),
                 maintenance: Some(told_of(&model.maintenance)).filter(|told| *told != OPEN),
                 maintenance_told: told.has_told(&model.name),
                 certificates: service

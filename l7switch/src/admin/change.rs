@@ -10,6 +10,7 @@ use http_body_util::BodyExt;
 use http_body_util::Limited;
 use hyper::body::Incoming;
 use l7switch_admin_api::ServerChange;
+use l7switch_admin_api::ServerStatus;
 use l7switch_admin_api::Servers;
 use l7switch_admin_api::ServiceChange;
 use l7switch_admin_api::ServiceStatus;
@@ -21,6 +22,7 @@ use super::Problem;
 use super::json;
 use super::status;
 use crate::handover::state::maintenance_of;
+use crate::observe::events::Kind;
 use crate::switch::SetError;
 use crate::switch::Switch;
 
@@ -152,6 +154,7 @@ pub(super) async fn change(
         }
         pool.rebuild_lookup();
         let after = server.status();
+        server.report(Kind::ServerChanged, words(&change, &after));
         tracing::info!(
             pool = after.pool,
             server = %after.address,
@@ -177,6 +180,25 @@ pub(super) async fn change(
     }
     switch.has_changed();
     Ok(json(StatusCode::OK, &Servers { servers: changed }))
+}
+
+/// What was changed.
+fn words(change: &ServerChange, after: &ServerStatus) -> String {
+    let state = match change.state {
+        Some(WantedState::Drain) => Some("drained".to_owned()),
+        Some(WantedState::Up) => Some("put back".to_owned()),
+        None => None,
+    };
+    let weight = match change.weight {
+        Some(Some(weight)) => Some(format!("weight {weight}")),
+        Some(None) => Some(format!("the rule file's weight, {}", after.weight)),
+        None => None,
+    };
+    let parts: Vec<String> = state.into_iter().chain(weight).collect();
+    match parts.is_empty() {
+        true => "nothing changed, by an administrator".to_owned(),
+        false => format!("{} by an administrator", parts.join(", ")),
+    }
 }
 
 /// What is changed in a front that another process has replaced would be lost.

@@ -14,6 +14,7 @@ use l7switch_admin_api::ServiceStatus;
 use l7switch_admin_api::Status;
 use l7switch_engine::table::format;
 
+use crate::observe::events::Events;
 use crate::observe::exposition::Format;
 use crate::observe::exposition::Text;
 use crate::observe::stats::MetricsRefused;
@@ -67,6 +68,20 @@ pub fn refused(refused: &MetricsRefused, format: Format) -> String {
     for (reason, count) in [("token", &refused.token), ("tls", &refused.tls)] {
         out.sample(name, &[("reason", reason)], count.load(Relaxed));
     }
+    out.into_string()
+}
+
+/// What has happened.
+pub fn events(events: &Events, format: Format) -> String {
+    let mut out = Text::new(format);
+    let help = "What has happened that an operator wants to know, by kind.";
+    out.family("events_total", "counter", help);
+    for (kind, count) in events.counts() {
+        out.sample("events_total", &[("kind", kind.as_str())], count);
+    }
+    let help = "Events that were forgotten for newer ones.";
+    out.family("events_lost_total", "counter", help);
+    out.sample("events_lost_total", &[], events.lost());
     out.into_string()
 }
 

@@ -187,11 +187,12 @@ pub async fn send<F: Feed>(
                             }
                             server.log_connect(&error);
                             let refusal = connect_refusal(&error);
+                            let why = error.to_string();
                             if rule.is_some_and(|rule| !rule.connect) {
-                                pool.failed(server, Fault::Connect);
+                                pool.failed(server, Fault::Connect, &why);
                                 return Err(refusal);
                             }
-                            break (refusal, Some(Fault::Connect));
+                            break (refusal, Some((Fault::Connect, why.into())));
                         }
                     }
                 }
@@ -256,17 +257,19 @@ pub async fn send<F: Feed>(
                 Err(Attempt::Unseen(_)) => {
                     let refusal = stream_refusal();
                     if !feed.can_begin() || rule.is_some_and(|rule| !rule.connect) {
-                        pool.failed(server, Fault::Answer);
+                        pool.failed(server, Fault::Answer, &refusal.detail);
                         return Err(refusal);
                     }
-                    break (refusal, Some(Fault::Answer));
+                    let why = refusal.detail.clone();
+                    break (refusal, Some((Fault::Answer, why)));
                 }
                 Err(Attempt::Unshaken(refusal)) => {
                     if !feed.can_begin() || rule.is_some_and(|rule| !rule.connect) {
-                        pool.failed(server, Fault::Connect);
+                        pool.failed(server, Fault::Connect, &refusal.detail);
                         return Err(refusal);
                     }
-                    break (refusal, Some(Fault::Connect));
+                    let why = refusal.detail.clone();
+                    break (refusal, Some((Fault::Connect, why)));
                 }
                 Err(Attempt::Closed(refusal)) => refusal,
                 Err(Attempt::Spent(refusal))
@@ -275,7 +278,8 @@ pub async fn send<F: Feed>(
                             rule.timeout && rule_allows(rule, message, feed)
                         }) =>
                 {
-                    break (refusal, Some(Fault::Answer));
+                    let why = refusal.detail.clone();
+                    break (refusal, Some((Fault::Answer, why)));
                 }
                 Err(Attempt::Spent(refusal)) => {
                     // A client that broke off is no fault of the server.
@@ -283,24 +287,25 @@ pub async fn send<F: Feed>(
                         refusal.reason,
                         Reason::BadResponse | Reason::ResponseTimeout
                     ) {
-                        pool.failed(server, Fault::Answer);
+                        pool.failed(server, Fault::Answer, &refusal.detail);
                     }
                     return Err(refusal);
                 }
             };
             if !is_reused {
                 if rule.is_some_and(|rule| !(rule.reset && rule_allows(rule, message, feed))) {
-                    pool.failed(server, Fault::Answer);
+                    pool.failed(server, Fault::Answer, &refusal.detail);
                     return Err(refusal);
                 }
-                break (refusal, Some(Fault::Answer));
+                let why = refusal.detail.clone();
+                break (refusal, Some((Fault::Answer, why)));
             }
             // The kept connection was closed meanwhile, which says nothing about the server. Others
             // that were kept may be closed too: a fresh one is not.
         };
         // Otherwise the next server is chosen already.
-        if let Some(fault) = fault {
-            pool.failed(server, fault);
+        if let Some((fault, why)) = fault {
+            pool.failed(server, fault, &why);
             tried.push(index);
             failed = failed.saturating_add(1);
             // Where there is no other server, another connection of this one may take it.
