@@ -97,11 +97,13 @@ pub(super) async fn change_service(
     Ok(json(StatusCode::OK, &changed))
 }
 
-pub(super) async fn change(
+/// Changes a server in a pool, or in all. `who` does it, such as `by an administrator`.
+pub(crate) async fn change(
     switch: &Arc<Switch>,
     pool: Option<&str>,
     address: &str,
     request: Request<Incoming>,
+    who: &str,
 ) -> Result<Answer, Problem> {
     let change: ServerChange = body(request).await?;
     // A successor gets it, or does not begin yet.
@@ -150,17 +152,17 @@ pub(super) async fn change(
             server.set_admin_weight(weight);
         }
         if let Some(state) = change.state {
-            server.set_draining(state == WantedState::Drain);
+            server.set_draining_by(state == WantedState::Drain, who);
         }
         pool.rebuild_lookup();
         let after = server.status();
-        server.report(Kind::ServerChanged, words(&change, &after));
+        server.report(Kind::ServerChanged, format!("{} {who}", words(&change, &after)));
         tracing::info!(
             pool = after.pool,
             server = %after.address,
             weight = after.effective_weight,
             state = after.state.as_str(),
-            "changed by an administrator"
+            "changed {who}"
         );
         changed.push(after);
     }
@@ -196,8 +198,8 @@ fn words(change: &ServerChange, after: &ServerStatus) -> String {
     };
     let parts: Vec<String> = state.into_iter().chain(weight).collect();
     match parts.is_empty() {
-        true => "nothing changed, by an administrator".to_owned(),
-        false => format!("{} by an administrator", parts.join(", ")),
+        true => "not changed".to_owned(),
+        false => parts.join(", "),
     }
 }
 
@@ -213,7 +215,7 @@ fn may_change(switch: &Switch) -> Result<(), Problem> {
 }
 
 /// A path segment as it was before it was put into a URL (RFC 3986, 2.1); bad escapes stay.
-pub(super) fn percent_decoded(segment: &str) -> String {
+pub(crate) fn percent_decoded(segment: &str) -> String {
     let mut out = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {

@@ -21,7 +21,7 @@ use crate::net::tls::ServiceTls;
 use crate::observe::access_log::AccessLog;
 use crate::observe::events::Events;
 use crate::observe::histogram::Counts;
-use crate::observe::stats::MetricsRefused;
+use crate::observe::stats::MetricsListener;
 use crate::observe::stats::RouteStats;
 use crate::observe::stats::ServiceStats;
 use crate::ruleset::filters::Filters;
@@ -132,8 +132,8 @@ pub struct Core {
     pub active: ArcSwap<Generation>,
     /// Counts of services, also of those that a reload took away: they may come back.
     stats: Mutex<BTreeMap<String, Arc<ServiceStats>>>,
-    /// Who was refused by the metrics listener.
-    pub metrics_refused: MetricsRefused,
+    /// What the metrics listener counts.
+    pub metrics_listener: MetricsListener,
     /// The access log.
     pub log: Arc<AccessLog>,
     /// What has happened.
@@ -158,7 +158,7 @@ impl Core {
         Self {
             active: ArcSwap::from_pointee(first),
             stats: Mutex::new(stats.0),
-            metrics_refused: MetricsRefused::default(),
+            metrics_listener: MetricsListener::default(),
             log: Arc::new(log),
             events,
             acme,
