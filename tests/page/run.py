@@ -95,6 +95,9 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         super().__init__(("127.0.0.1", 0), Answers)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
+    def handle_error(self, *arguments):
+        """A connection that the switch has given up says nothing here."""
+
 
 def free_port():
     with socket.socket() as probe:

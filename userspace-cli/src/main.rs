@@ -9,6 +9,7 @@ mod kernel;
 mod rules;
 mod server;
 mod show;
+mod watch;
 
 use std::io;
 use std::io::Write as _;

@@ -421,6 +421,54 @@ fn a_running_switch_is_shown_and_changed() {
     assert!(message.contains("127.0.0.1:2"), "{message}");
 }
 
+/// What an operator looks at: servers with why, routes, events, certificates; once, and again and again.
+#[test]
+fn what_happens_is_shown() {
+    let switch = running();
+    assert_eq!(out(&switch.l7ctl(&["events"])), "nothing has happened\n");
+    assert!(switch.l7ctl(&["drain", "one/127.0.0.1:1"]).status.success());
+    let servers = out(&switch.l7ctl(&["servers"]));
+    assert!(servers.contains("\n    by an administrator\n"), "{servers}");
+    let drained = switch.server("one", "127.0.0.1:1");
+    assert_eq!(drained["why"], "by an administrator");
+    let now = std::time::SystemTime::now();
+    let now = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let since = drained["since"].as_u64().unwrap();
+    assert!((now - 60..=now).contains(&since), "{since} {now}");
+
+    let events = switch.l7ctl(&["events"]);
+    let text = out(&events);
+    assert!(
+        text.contains("server_changed  one/127.0.0.1:1\n    drained by an administrator\n"),
+        "{text}"
+    );
+    let events = json(&switch.l7ctl(&["events", "--json"]));
+    assert_eq!(events["events"][0]["count"], 1);
+
+    let watched =
+        out(&switch.l7ctl(&["servers", "--watch", "--interval", "100ms", "--count", "2"]));
+    assert_eq!(watched.matches("REQ/S").count(), 1, "{watched}");
+    assert_eq!(watched.matches("TOTAL").count(), 1, "{watched}");
+    let routes = out(&switch.l7ctl(&["routes"]));
+    assert!(routes.contains("\n    path prefix /two\n"), "{routes}");
+    let routes = json(&switch.l7ctl(&["routes", "web", "--json"]));
+    assert_eq!(routes["routes"][1]["action"], "pool two");
+    assert_eq!(switch.l7ctl(&["routes", "none"]).status.code(), Some(2));
+    let none = "no service has a certificate\n";
+    assert_eq!(out(&switch.l7ctl(&["certs"])), none);
+    assert_eq!(
+        json(&switch.l7ctl(&["certs", "--json"])),
+        serde_json::json!({})
+    );
+    for wrong in [
+        &["servers", "--count", "2"][..],
+        &["routes", "--json", "--watch"],
+        &["servers", "--watch", "--interval", "1ms"],
+    ] {
+        assert_eq!(switch.l7ctl(wrong).status.code(), Some(2), "{wrong:?}");
+    }
+}
+
 #[test]
 fn a_service_is_closed_for_maintenance() {
     let switch = running();

@@ -156,7 +156,10 @@ pub(crate) async fn change(
         }
         pool.rebuild_lookup();
         let after = server.status();
-        server.report(Kind::ServerChanged, format!("{} {who}", words(&change, &after)));
+        server.report(
+            Kind::ServerChanged,
+            format!("{} {who}", words(&change, &after)),
+        );
         tracing::info!(
             pool = after.pool,
             server = %after.address,

@@ -330,11 +330,26 @@ mod tests {
             (&both, "", Err(Denied::Nobody), Err(Denied::Nobody)),
             (&both, "Bearer reader", Ok(()), Err(Denied::Less)),
             (&both, "Bearer operator", Ok(()), Ok(())),
-            (&both, "Bearer other", Err(Denied::Unknown), Err(Denied::Unknown)),
+            (
+                &both,
+                "Bearer other",
+                Err(Denied::Unknown),
+                Err(Denied::Unknown),
+            ),
             (&only, "", Ok(()), Err(Denied::Nobody)),
             (&only, "Bearer operator", Ok(()), Ok(())),
-            (&only, "Bearer reader", Err(Denied::Unknown), Err(Denied::Unknown)),
-            (&only, "Basic b3BlcmF0b3I=", Err(Denied::Unknown), Err(Denied::Unknown)),
+            (
+                &only,
+                "Bearer reader",
+                Err(Denied::Unknown),
+                Err(Denied::Unknown),
+            ),
+            (
+                &only,
+                "Basic b3BlcmF0b3I=",
+                Err(Denied::Unknown),
+                Err(Denied::Unknown),
+            ),
         ] {
             let headers = given(token);
             let found = (
@@ -350,7 +365,10 @@ mod tests {
             ..Files::default()
         };
         let error = Access::read(&same).unwrap_err().to_string();
-        assert!(error.ends_with("the token to operate is the one to read"), "{error}");
+        assert!(
+            error.ends_with("the token to operate is the one to read"),
+            "{error}"
+        );
     }
 
     #[test]

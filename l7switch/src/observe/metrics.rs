@@ -76,7 +76,10 @@ pub fn listener(listener: &MetricsListener, format: Format) -> String {
     let name = "metrics_changes_total";
     let help = "Changes of servers at the metrics listener by result.";
     out.family(name, "counter", help);
-    let results = [("ok", &listener.changes), ("failed", &listener.changes_failed)];
+    let results = [
+        ("ok", &listener.changes),
+        ("failed", &listener.changes_failed),
+    ];
     for (result, count) in results {
         out.sample(name, &[("result", result)], count.load(Relaxed));
     }
