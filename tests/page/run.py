@@ -105,8 +105,12 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def certificates(folder):
-    """A certificate that has expired, and one that has not, of one key."""
+CERTIFICATES = [("expired", "old.shop.example", "20200101000000Z", "20200601000000Z"),
+                ("good", "shop.example", "20200101000000Z", "20491231000000Z")]
+
+
+def certificates(folder, wanted=CERTIFICATES):
+    """Certificates of one key: name of the file, host, and when they begin and expire."""
     def openssl(*arguments):
         subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=folder)
 
@@ -116,8 +120,7 @@ def certificates(folder):
     (folder / "index").write_text("")
     (folder / "serial").write_text("01\n")
     openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "key.pem")
-    for name, host, begin, end in (("expired", "old.shop.example", "20200101000000Z", "20200601000000Z"),
-                                   ("good", "shop.example", "20200101000000Z", "20491231000000Z")):
+    for name, host, begin, end in wanted:
         openssl("req", "-new", "-key", "key.pem", "-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}", "-out", "request")
         openssl("ca", "-config", "ca.conf", "-batch", "-selfsign", "-keyfile", "key.pem", "-in", "request", "-startdate", begin,
                 "-enddate", end, "-notext", "-out", f"{name}.pem")
@@ -381,4 +384,5 @@ def main():
     print("5 passed, 0 failed")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -22,6 +22,7 @@ pub use events::Level;
 pub use routes::KernelCounted;
 pub use routes::KernelNumbers;
 pub use routes::KernelRoute;
+pub use routes::KernelServer;
 pub use routes::KernelService;
 pub use routes::RouteStatus;
 pub use routes::Routes;

@@ -72,6 +72,25 @@ pub struct KernelCounted {
     pub first_byte: Times,
     /// Services, by name.
     pub services: BTreeMap<String, KernelService>,
+    /// Real servers.
+    pub servers: Vec<KernelServer>,
+}
+
+/// What the kernel module has counted of a real server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelServer {
+    /// Its pool.
+    pub pool: String,
+    /// Its address.
+    pub address: String,
+    /// Requests or connections now.
+    pub active: u64,
+    /// Requests that were passed on to it.
+    pub requests: u64,
+    /// Connections that it refused or did not answer.
+    pub failures: u64,
+    /// Whether it is left out for a while after failed connections.
+    pub failing: bool,
 }
 
 /// What the kernel module has counted of a service.

@@ -10,6 +10,7 @@ use http::StatusCode;
 use l7switch_admin_api::KernelCounted;
 use l7switch_admin_api::KernelNumbers;
 use l7switch_admin_api::KernelRoute;
+use l7switch_admin_api::KernelServer;
 use l7switch_admin_api::KernelService;
 use l7switch_admin_api::Maintenance;
 use l7switch_admin_api::RouteStatus;
@@ -263,6 +264,14 @@ fn counted(numbers: &Numbers) -> KernelCounted {
         };
         (service.name.clone(), counted)
     });
+    let servers = numbers.servers.iter().map(|server| KernelServer {
+        pool: server.pool.clone(),
+        address: server.address.to_string(),
+        active: server.active.into(),
+        requests: server.requests,
+        failures: server.failures,
+        failing: server.failing,
+    });
     KernelCounted {
         flows: module.flows.into(),
         max_flows: module.max_flows.into(),
@@ -271,6 +280,7 @@ fn counted(numbers: &Numbers) -> KernelCounted {
             .collect(),
         first_byte: Times::of(classes.map(|class| class.count).collect()),
         services: services.collect(),
+        servers: servers.collect(),
     }
 }
 

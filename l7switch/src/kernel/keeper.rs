@@ -21,7 +21,6 @@ use l7switch_netlink::Error;
 use l7switch_netlink::Event;
 use l7switch_netlink::ServerChange;
 use l7switch_netlink::WeightChange;
-use rustix::io::Errno;
 use tokio::sync::Notify;
 
 use super::concerns::Logged;
@@ -29,6 +28,7 @@ use super::connection::Connection;
 use super::connection::Held;
 use super::connection::Staged;
 use super::connection::Table;
+use super::connection::is_passing;
 use super::connection::place;
 use super::module::Connect;
 use super::module::Module;
@@ -446,6 +446,7 @@ impl<C: Connect> Keeper<C> {
                 // Not asked again before something changes.
                 Err(error @ (Error::Refused(_) | Error::Input(_))) => {
                     tracing::warn!(pool = server.pool(), server = %server.address(), %error, "kernel");
+                    server.report(Kind::KernelRefused, error.to_string());
                 }
                 Err(error) => return Err(error),
             }
@@ -453,19 +454,6 @@ impl<C: Connect> Keeper<C> {
         }
         Ok(())
     }
-}
-
-/// Whether a refusal may be none when the same is asked again: memory is short, or someone else is loading.
-fn is_passing(error: &Error) -> bool {
-    let passing = [
-        Errno::BUSY,
-        Errno::AGAIN,
-        Errno::INTR,
-        Errno::NOMEM,
-        Errno::NOBUFS,
-    ];
-    let errno = error.errno().map(Errno::from_raw_os_error);
-    errno.is_some_and(|errno| passing.contains(&errno))
 }
 
 /// What has to be set so that the kernel's server stands as the front's, and how it stands then.

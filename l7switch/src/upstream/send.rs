@@ -165,6 +165,8 @@ pub async fn send<F: Feed>(
         chosen(server);
         let mut kept = server.take_idle(own, message.told.as_ref(), message.began);
         let mut endings = 0_u32;
+        // Why there is no connection.
+        let mut said = None;
         let (refusal, fault) = loop {
             let is_reused = kept.is_some();
             let mut link = match kept.take() {
@@ -192,7 +194,8 @@ pub async fn send<F: Feed>(
                                 pool.failed(server, Fault::Connect, &why);
                                 return Err(refusal);
                             }
-                            break (refusal, Some((Fault::Connect, why.into())));
+                            said = Some(why);
+                            break (refusal, Some(Fault::Connect));
                         }
                     }
                 }
@@ -260,16 +263,14 @@ pub async fn send<F: Feed>(
                         pool.failed(server, Fault::Answer, &refusal.detail);
                         return Err(refusal);
                     }
-                    let why = refusal.detail.clone();
-                    break (refusal, Some((Fault::Answer, why)));
+                    break (refusal, Some(Fault::Answer));
                 }
                 Err(Attempt::Unshaken(refusal)) => {
                     if !feed.can_begin() || rule.is_some_and(|rule| !rule.connect) {
                         pool.failed(server, Fault::Connect, &refusal.detail);
                         return Err(refusal);
                     }
-                    let why = refusal.detail.clone();
-                    break (refusal, Some((Fault::Connect, why)));
+                    break (refusal, Some(Fault::Connect));
                 }
                 Err(Attempt::Closed(refusal)) => refusal,
                 Err(Attempt::Spent(refusal))
@@ -278,8 +279,7 @@ pub async fn send<F: Feed>(
                             rule.timeout && rule_allows(rule, message, feed)
                         }) =>
                 {
-                    let why = refusal.detail.clone();
-                    break (refusal, Some((Fault::Answer, why)));
+                    break (refusal, Some(Fault::Answer));
                 }
                 Err(Attempt::Spent(refusal)) => {
                     // A client that broke off is no fault of the server.
@@ -297,15 +297,14 @@ pub async fn send<F: Feed>(
                     pool.failed(server, Fault::Answer, &refusal.detail);
                     return Err(refusal);
                 }
-                let why = refusal.detail.clone();
-                break (refusal, Some((Fault::Answer, why)));
+                break (refusal, Some(Fault::Answer));
             }
             // The kept connection was closed meanwhile, which says nothing about the server. Others
             // that were kept may be closed too: a fresh one is not.
         };
         // Otherwise the next server is chosen already.
-        if let Some((fault, why)) = fault {
-            pool.failed(server, fault, &why);
+        if let Some(fault) = fault {
+            pool.failed(server, fault, said.as_deref().unwrap_or(&refusal.detail));
             tried.push(index);
             failed = failed.saturating_add(1);
             // Where there is no other server, another connection of this one may take it.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 //! Real servers.
 
-use l7switch_admin_api::LastCheck;
 use l7switch_admin_api::ServerStatus;
 use l7switch_admin_api::Servers;
 
@@ -96,6 +95,7 @@ fn told(server: &ServerStatus, now: u64) -> String {
 #[cfg(test)]
 mod tests {
     use l7switch_admin_api::Health;
+    use l7switch_admin_api::LastCheck;
     use l7switch_admin_api::ServerState;
 
     use super::*;

@@ -288,8 +288,10 @@ class NeedsToken extends Error {}
 
 async function round() {
   try {
-    const [who, status, servers, routes, events, kernel] = await Promise.all([
-      read("v1/role"), read("v1/status"), read("v1/servers"), read("v1/routes?most=" + MOST_ROUTES), read("v1/events"), read("v1/kernel")]);
+    // One after another, on one connection: the listener has a bounded number of them, and others read there, too.
+    const documents = [];
+    for (const name of ["role", "status", "servers", "routes?most=" + MOST_ROUTES, "events", "kernel"]) documents.push(await read("v1/" + name));
+    const [who, status, servers, routes, events, kernel] = documents;
     [role, operable] = [who.role, who.operable];
     const read_at = performance.now();
     if (process !== status.pid) {
@@ -338,10 +340,12 @@ function reckon(all) {
     one.p99s = remember(key + "/p99", one.p99);
     return one;
   });
+  const inKernel = new Map((kernel.counted?.servers ?? []).map((server) => [server.pool + "\n" + server.address, server]));
   all.of = servers.map((server) => {
-    const key = "server/" + server.pool + "\n" + server.address;
-    const one = { server, key };
-    one.rate = since(key, server.total);
+    const name = server.pool + "\n" + server.address;
+    const key = "server/" + name;
+    const one = { server, key, inKernel: inKernel.get(name) };
+    one.rate = since(key, server.total + (one.inKernel?.requests ?? 0));
     [one.p50, one.p99] = quantiles(key, server.first_byte);
     one.rates = remember(key, one.rate);
     return one;
@@ -391,6 +395,7 @@ function certificatesOf(services) {
   return all.sort((a, b) => (a.left ?? 0) - (b.left ?? 0));
 }
 
+// Their words stay the same while nothing changes: they are read out where they do.
 function problemsOf({ status, of, kernel, certificates }) {
   const all = [];
   const add = (bad, what, text) => all.push({ bad, what, text });
@@ -406,7 +411,7 @@ function problemsOf({ status, of, kernel, certificates }) {
   }
   for (const [name, pool] of pools) {
     if (pool.up === 0) add(true, `Pool ${name} has no server`, pool.out.slice(0, 3).map((s) => `${s.address} is ${s.state}: ${s.why ?? "?"}`).join("\n"));
-    else for (const s of pool.out.slice(0, 3)) if (s.state !== "draining") add(false, `${s.address} in pool ${name} is ${s.state}`, `${s.why ?? "?"}, for ${span(now() - s.since)}`);
+    else for (const s of pool.out.slice(0, 3)) if (s.state !== "draining") add(false, `${s.address} in pool ${name} is ${s.state}`, `${s.why ?? "?"}, since ${date(s.since)}`);
     if (pool.up > 0 && pool.out.filter((s) => s.state !== "draining").length > 3) add(false, `Pool ${name}`, `${pool.out.length} of ${pool.all} servers are out`);
   }
   for (const { certificate, left, mark } of certificates) {
@@ -587,10 +592,10 @@ function drawServer(made, one, up) {
   if (server.back) times.push(`back in ${span(server.back - now())}`);
   put(made.why, [server.why, times.join(", ")].filter(Boolean).join(" · "));
   put(weight, server.weight === server.effective_weight ? server.weight : `${server.effective_weight} (${server.weight})`);
-  put(active, count(server.active));
+  put(active, count(server.active + (one.inKernel?.active ?? 0)));
   put(perSecond, rate(one.rate));
   chartIn(spark, "Requests per second of " + shown(server.address), rate, "", one.rates);
-  put(failed, count(server.failures));
+  lines(failed, count(server.failures + (one.inKernel?.failures ?? 0)), one.inKernel?.failing ? "left out by the kernel" : "");
   put(p50, ms(one.p50));
   put(p99, ms(one.p99));
   const last = server.last_check;
