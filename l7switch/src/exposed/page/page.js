@@ -71,10 +71,13 @@ function keyed(parent, items, keyOf, make, update) {
 
 // ---- Numbers in words ----
 
+// Between a number and its unit no line ends.
+const GAP = "\u00a0";
+
 function count(n) {
   if (n === null || n === undefined || Number.isNaN(n)) return "–";
   for (const [unit, size] of [["T", 1e12], ["G", 1e9], ["M", 1e6], ["k", 1e4]]) {
-    if (n >= size) return (n / (unit === "k" ? 1e3 : size)).toFixed(1) + " " + unit;
+    if (n >= size) return (n / (unit === "k" ? 1e3 : size)).toFixed(1) + GAP + unit;
   }
   return String(Math.round(n));
 }
@@ -87,27 +90,27 @@ function rate(n) {
 
 function ms(n) {
   if (n === null || n === undefined) return "–";
-  if (n < 1) return n.toFixed(2) + " ms";
-  if (n < 10) return n.toFixed(1) + " ms";
-  if (n < 1000) return n.toFixed(0) + " ms";
-  return (n / 1000).toFixed(n < 10000 ? 1 : 0) + " s";
+  if (n < 1) return n.toFixed(2) + GAP + "ms";
+  if (n < 10) return n.toFixed(1) + GAP + "ms";
+  if (n < 1000) return n.toFixed(0) + GAP + "ms";
+  return (n / 1000).toFixed(n < 10000 ? 1 : 0) + GAP + "s";
 }
 
 function bytes(n) {
   if (n === null) return "–";
   for (const [unit, size] of [["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 2 ** 10]]) {
-    if (n >= size) return (n / size).toFixed(1) + " " + unit;
+    if (n >= size) return (n / size).toFixed(1) + GAP + unit;
   }
-  return Math.round(n) + " B";
+  return Math.round(n) + GAP + "B";
 }
 
 function span(seconds) {
   const s = Math.max(0, Math.floor(seconds));
-  if (s < 60) return s + " s";
-  if (s < 3600) return Math.floor(s / 60) + " min";
-  if (s < DAY) return Math.floor(s / 3600) + " h " + Math.floor(s % 3600 / 60) + " min";
-  if (s >= 60 * DAY) return Math.floor(s / DAY) + " d";
-  return Math.floor(s / DAY) + " d " + Math.floor(s % DAY / 3600) + " h";
+  if (s < 60) return s + GAP + "s";
+  if (s < 3600) return Math.floor(s / 60) + GAP + "min";
+  if (s < DAY) return Math.floor(s / 3600) + GAP + "h " + Math.floor(s % 3600 / 60) + GAP + "min";
+  if (s >= 60 * DAY) return Math.floor(s / DAY) + GAP + "d";
+  return Math.floor(s / DAY) + GAP + "d " + Math.floor(s % DAY / 3600) + GAP + "h";
 }
 
 const now = () => Date.now() / 1000;
@@ -531,7 +534,7 @@ function drawServices() {
   });
 }
 
-const SERVER = [["Server", "name", 21], ["State", "t", 25], ["Weight", "n", 6], ["Active", "n", 6], ["Req/s", "n", 6], ["", "draws", 9], ["Failed", "n", 6], ["p50", "n", 7], ["p99", "n", 7], ["Last check", "k", 11], ["", "act", 11]];
+const SERVER = [["Server", "name", 21], ["State", "t", 25], ["Weight", "n", 6], ["Active", "n", 6], ["Req/s", "n", 6], ["", "draws", 9], ["Failed", "n", 6], ["p50", "n", 7], ["p99", "n", 7], ["Last check", "k", 13], ["", "act", 11]];
 
 function drawPools() {
   const pools = new Map();
@@ -579,6 +582,9 @@ function serverRow({ server }) {
   return made;
 }
 
+// Whether an administrator can bring it back: not where its checks decide.
+const isBroughtBack = (server) => server.state === "draining" || server.state === "ejected" || (server.state === "down" && server.health !== "down");
+
 function drawServer(made, one, up) {
   const { server } = one;
   made.server = server;
@@ -599,9 +605,9 @@ function drawServer(made, one, up) {
   put(p50, ms(one.p50));
   put(p99, ms(one.p99));
   const last = server.last_check;
-  lines(check, last ? (last.error ? "failed" : "well") + ", " + ms(last.took_ms) : server.health ? "soon" : "none", last ? ago(last.at) : "");
+  lines(check, last ? (last.error ? "failed" : "ok") + ", " + ms(last.took_ms) : server.health ? "soon" : "none", last ? ago(last.at) : "");
   set(check, "class", "k " + (last?.error ? "down" : ""));
-  const wanted = server.state === "up" ? "Drain" : "Put back";
+  const wanted = isBroughtBack(server) ? "Put back" : "Drain";
   if (!made.button.sure) put(made.button, wanted);
   set(made.button, "aria-label", `${made.button.textContent} ${shown(server.address)} in pool ${shown(server.pool)}`);
 }
@@ -705,7 +711,7 @@ function note(text) {
 
 async function operate(made) {
   const { server, isLast } = made;
-  const drains = server.state === "up";
+  const drains = !isBroughtBack(server);
   if (role !== "operate") { openDialog("To drain a server and put it back, the token to operate is needed.", false); return; }
   if (drains && isLast && !made.button.sure) {
     made.button.sure = true;
