@@ -197,7 +197,7 @@ pub fn describe_path(path: &PathMatch) -> String {
     }
 }
 
-pub(crate) fn describe_value(value: &ValueMatch) -> String {
+fn describe_value(value: &ValueMatch) -> String {
     match value {
         ValueMatch::Present(true) => "present".to_owned(),
         ValueMatch::Present(false) => "absent".to_owned(),

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT
-//! A route in a line: what it takes, and what it does.
+//! A route in a line: what it takes, and what it does. For those who may not read the rule file: a value that a header field, query
+//! parameter or cookie must have may be a secret, and is not told.
 
 use std::fmt::Display;
 
 use crate::evaluate::describe_path;
-use crate::evaluate::describe_value;
 use crate::model::Action;
 use crate::model::FieldMatch;
 use crate::model::HostMatch;
 use crate::model::Model;
 use crate::model::Route;
+use crate::model::ValueMatch;
 
 /// Most alternatives of a condition that are shown.
 const SHOWN: usize = 3;
@@ -41,13 +42,23 @@ pub fn conditions(route: &Route) -> Vec<String> {
     ];
     for (kind, conditions) in fields {
         for field in conditions {
-            let name = format!("{kind} {}", field.name);
-            add(&name, vec![describe_value(&field.value)]);
+            add(kind, vec![describe_field(field)]);
         }
     }
     add("source", strings(&route.sources));
     add("source not", strings(&route.not_sources));
     all
+}
+
+/// What a field must be, without values.
+fn describe_field(field: &FieldMatch) -> String {
+    let name = &field.name;
+    match field.value {
+        ValueMatch::Present(true) => name.clone(),
+        ValueMatch::Present(false) => format!("{name} absent"),
+        ValueMatch::Any(_) => format!("{name} = …"),
+        ValueMatch::None(_) => format!("{name} ≠ …"),
+    }
 }
 
 /// What a route does with a request.
@@ -93,7 +104,7 @@ mod tests {
             "test.toml",
             "[service.web]\nlisten = '127.0.0.1:80'\n\
              [[service.web.route]]\nhost = ['a.example', '*.b.example']\npath = { prefix = '/api' }\nmethod = 'GET'\n\
-             headers = { X-Canary = 'yes' }\nsource = ['10.0.0.0/8', '192.0.2.1']\npools = [{ name = 'p', weight = 9 }, { name = 'q', weight = 1 }]\n\
+             headers = { X-Canary = 'yes' }\nquery = { debug = { present = true } }\nsource = ['10.0.0.0/8', '192.0.2.1']\npools = [{ name = 'p', weight = 9 }, { name = 'q', weight = 1 }]\n\
              [[service.web.route]]\npath = [{ prefix = '/1' }, { prefix = '/2' }, { prefix = '/3' }, { prefix = '/4' }, { prefix = '/5' }]\nrespond = { status = 410 }\n\
              [[service.web.route]]\npool = 'p'\n\
              [pool.p]\nservers = '10.0.0.1:80'\n[pool.q]\nservers = '10.0.0.2:80'\n",
@@ -110,7 +121,7 @@ mod tests {
         assert_eq!(
             told,
             [
-                "host a.example, *.b.example; path prefix /api; method GET; header x-canary \"yes\"; \
+                "host a.example, *.b.example; path prefix /api; method GET; header x-canary = …; query debug; \
                  source 10.0.0.0/8, 192.0.2.1/32 -> pools p 9, q 1",
                 "path prefix /1, prefix /2, prefix /3 and 2 more -> respond 410",
                 " -> pool p",
