@@ -9,7 +9,6 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -25,13 +24,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
 use l7switch_admin_api::Failure;
-use l7switch_admin_api::Maintenance;
 use l7switch_admin_api::Reloaded;
 use l7switch_admin_api::RulesInForce;
-use l7switch_admin_api::ServerStatus;
-use l7switch_admin_api::Servers;
-use l7switch_admin_api::ServiceStatus;
-use l7switch_admin_api::Status;
 use serde::Serialize;
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
@@ -40,26 +34,25 @@ use tokio::net::unix::UCred;
 use crate::accept::listen;
 use crate::handover::give;
 use crate::handover::give::NoPlace;
-use crate::handover::state::told_of;
-use crate::kernel::metrics as kernel_metrics;
-use crate::kernel::numbers;
-use crate::net::shown::Shown;
 use crate::observe::exposition::Format;
-use crate::observe::metrics;
-use crate::observe::process::Process;
-use crate::ruleset::times;
 use crate::switch::SetError;
 use crate::switch::Switch;
 
-mod change;
+pub(crate) mod change;
+pub(crate) mod documents;
 mod explain;
 
 use self::change::change;
 use self::change::change_service;
 use self::change::percent_decoded;
+pub use self::documents::kernel;
+pub use self::documents::metrics;
+pub use self::documents::routes;
+pub use self::documents::servers;
+pub use self::documents::status;
 
-/// A service that is not closed for maintenance.
-const OPEN: Maintenance = Maintenance::Closed(false);
+/// Who changes something here.
+const WHO: &str = "by an administrator";
 
 /// The admin socket. Dropped, it is removed, unless another process has it.
 #[derive(Debug)]
@@ -165,7 +158,7 @@ struct Caller {
 pub(crate) type Answer = Response<Full<Bytes>>;
 
 /// An answer that tells what is wrong.
-struct Problem(StatusCode, Box<Failure>);
+pub(crate) struct Problem(StatusCode, Box<Failure>);
 
 impl Problem {
     fn new(status: StatusCode, error: impl Into<String>) -> Self {
@@ -176,6 +169,12 @@ impl Problem {
                 ..Failure::default()
             }),
         )
+    }
+
+    /// The answer that tells it.
+    pub(crate) fn into_answer(self) -> Answer {
+        let Self(status, failure) = self;
+        json(status, &*failure)
     }
 
     fn unknown(error: String, known: Vec<String>) -> Self {
@@ -189,13 +188,11 @@ impl Problem {
 }
 
 async fn serve(caller: Caller, request: Request<Incoming>) -> Result<Answer, Infallible> {
-    Ok(match dispatch(&caller, request).await {
-        Ok(answer) => answer,
-        Err(Problem(status, failure)) => json(status, &*failure),
-    })
+    let answered = dispatch(&caller, request).await;
+    Ok(answered.unwrap_or_else(Problem::into_answer))
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
     let mut text = serde_json::to_vec(value).unwrap_or_default();
     text.push(b'\n');
     answer(status, "application/json", text)
@@ -220,7 +217,8 @@ async fn dispatch(caller: &Caller, request: Request<Incoming>) -> Result<Answer,
     let segments: Vec<String> = path.split('/').skip(1).map(percent_decoded).collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let (allowed, known) = match segments.as_slice() {
-        ["v1", "status" | "servers" | "rules"] | ["metrics"] => (Method::GET, true),
+        ["v1", name] if documents::NAMES.contains(name) => (Method::GET, true),
+        ["v1", "rules"] | ["metrics"] => (Method::GET, true),
         ["v1", "reload" | "take-over" | "explain"] => (Method::POST, true),
         ["v1", "servers", _] | ["v1", "servers", _, _] | ["v1", "services", _] => {
             (Method::PATCH, true)
@@ -243,13 +241,9 @@ async fn dispatch(caller: &Caller, request: Request<Incoming>) -> Result<Answer,
         return Ok(answer);
     }
     match segments.as_slice() {
-        ["v1", "status"] => Ok(json(StatusCode::OK, &status(switch))),
-        ["v1", "servers"] => Ok(json(
-            StatusCode::OK,
-            &Servers {
-                servers: servers(switch),
-            },
-        )),
+        ["v1", name] if documents::NAMES.contains(name) => {
+            Ok(documents::document(switch, name, request.uri().query()).await)
+        }
         ["v1", "rules"] => {
             let generation = switch.generation();
             let rules = RulesInForce {
@@ -270,17 +264,16 @@ async fn dispatch(caller: &Caller, request: Request<Incoming>) -> Result<Answer,
             let begun = give::begin(switch, &caller.socket, caller.peer, request);
             begun.map_err(|NoPlace(status, why)| Problem::new(status, why))
         }
-        ["v1", "servers", address] => change(switch, None, address, request).await,
+        ["v1", "servers", address] => change(switch, None, address, request, WHO).await,
         ["v1", "services", service] => change_service(switch, service, request).await,
-        ["v1", "servers", pool, address] => change(switch, Some(pool), address, request).await,
+        ["v1", "servers", pool, address] => change(switch, Some(pool), address, request, WHO).await,
         _ => Err(Problem::new(StatusCode::NOT_FOUND, "not found")),
     }
 }
 
 fn endpoints() -> Vec<String> {
-    [
-        "GET /v1/status",
-        "GET /v1/servers",
+    let documents = documents::NAMES.map(|name| format!("GET /v1/{name}"));
+    let others = [
         "GET /v1/rules",
         "POST /v1/explain",
         "POST /v1/reload",
@@ -289,114 +282,9 @@ fn endpoints() -> Vec<String> {
         "PATCH /v1/servers/{address}",
         "PATCH /v1/services/{name}",
         "GET /metrics",
-    ]
-    .map(str::to_owned)
-    .to_vec()
-}
-
-/// All metrics.
-pub async fn metrics(switch: &Switch, format: Format) -> String {
-    let status = status(switch);
-    let numbers = numbers(status.kernel.state).await;
-    let mut text = metrics::render(&status, &servers(switch), format);
-    let first_byte = numbers.as_ref().map(|numbers| &numbers.module.first_byte);
-    let front = switch.core().first_byte();
-    text += &times::render(&switch.generation(), &front, first_byte, format);
-    text += &metrics::refused(&switch.core().metrics_refused, format);
-    if let Some(process) = Process::read().await {
-        text += &process.render(format);
-    }
-    if let Some(numbers) = &numbers {
-        text += &kernel_metrics::render(numbers, format);
-    }
-    text + format.end()
-}
-
-/// What `GET /v1/status` answers.
-pub fn status(switch: &Switch) -> Status {
-    let core = switch.core();
-    let generation = switch.generation();
-    let reloads = switch.reload_status();
-    let mut bound = switch.bound();
-    let told = switch.told();
-    let services = generation
-        .rules
-        .model
-        .services
-        .iter()
-        .zip(&generation.services)
-        .map(|(model, service)| {
-            let stats = &service.stats;
-            let counts = ServiceStatus {
-                protocol: model.protocol.as_str().to_owned(),
-                listen: bound.remove(&model.name).unwrap_or_default(),
-                active: u64::try_from(stats.active()).unwrap_or(u64::MAX),
-                connections: stats.connections.load(Relaxed),
-                requests: stats.requests.load(Relaxed),
-                interim_dropped: stats.interim_dropped.load(Relaxed),
-                bytes_in: stats.bytes_in.load(Relaxed),
-                bytes_out: stats.bytes_out.load(Relaxed),
-                responses: stats
-                    .classes()
-                    .map(|(class, n)| (class.to_owned(), n))
-                    .collect(),
-                refused: stats
-                    .refusals()
-                    .map(|(r, n)| (r.as_str().to_owned(), n))
-                    .collect(),
-                routes: service
-                    .routes
-                    .iter()
-                    .map(|route| (route.label.clone(), route.stats.requests.load(Relaxed)))
-                    .collect(),
-                mirrored: stats
-                    .mirrored
-                    .outcomes()
-                    .map(|(word, n)| (word.to_owned(), n))
-                    .collect(),
-                maintenance: Some(told_of(&model.maintenance)).filter(|told| *told != OPEN),
-                maintenance_told: told.has_told(&model.name),
-                certificates: service
-                    .tls
-                    .iter()
-                    .flat_map(|tls| tls.shown.iter().map(Shown::status))
-                    .collect(),
-            };
-            (model.name.clone(), counts)
-        });
-    Status {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        pid: std::process::id(),
-        uptime: core.started.elapsed().as_secs_f64(),
-        generation: generation.number,
-        rules: switch.rules_path().map(Path::to_owned),
-        reloads: reloads.succeeded,
-        reload_failures: reloads.refused,
-        last_error: reloads.last_error,
-        draining: core.shutdown.is_draining(),
-        access_log_dropped: core.log.dropped(),
-        services: services.collect(),
-        pools: generation
-            .pools
-            .iter()
-            .map(|pool| (pool.config().name.clone(), pool.status()))
-            .collect(),
-        names: switch.names(),
-        kernel: switch.kernel_status(),
-        take_overs: switch.place().counts(),
-        state_file: switch.state_file().status(),
-    }
-}
-
-/// Every real server of the rules in force, in the order of the rule file.
-pub fn servers(switch: &Switch) -> Vec<ServerStatus> {
-    let generation = switch.generation();
-    generation
-        .pools
-        .iter()
-        .flat_map(|pool| pool.servers())
-        .map(|server| server.status())
-        .collect()
+    ];
+    let others = others.into_iter().map(str::to_owned);
+    documents.into_iter().chain(others).collect()
 }
 
 async fn reload(switch: &Arc<Switch>) -> Result<Answer, Problem> {

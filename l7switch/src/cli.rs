@@ -56,7 +56,7 @@ pub struct Cli {
     #[arg(long, env = "L7SWITCH_REUSE_PORT")]
     pub reuse_port: bool,
 
-    /// Address on which metrics may be read, by everybody who reaches it or who has the token, with /live and /ready [default: none].
+    /// Address of the metrics and the status page, for everybody who reaches it or who has the token, with /live and /ready [default: none].
     #[arg(long, value_name = "ADDRESS", env = "L7SWITCH_METRICS")]
     pub metrics: Option<SocketAddr>,
 
@@ -78,7 +78,7 @@ pub struct Cli {
     )]
     pub metrics_key: Option<PathBuf>,
 
-    /// File of the bearer token that /metrics needs; /live and /ready need none.
+    /// File of the bearer token that /metrics and the status page's numbers need; /live and /ready need none.
     #[arg(
         long,
         value_name = "FILE",
@@ -86,6 +86,16 @@ pub struct Cli {
         requires = "metrics"
     )]
     pub metrics_token: Option<PathBuf>,
+
+    /// File of a second bearer token, with which servers may be drained and put back there; without it, nothing can be
+    /// changed.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "L7SWITCH_METRICS_OPERATE_TOKEN",
+        requires = "metrics"
+    )]
+    pub metrics_operate_token: Option<PathBuf>,
 
     /// Target of the access log: a file, - for standard output, journald, syslog:ADDRESS (UDP), syslog:PATH (a Unix socket,
     /// /dev/log unless given), or off [default: off; with --demo, -].
@@ -198,6 +208,7 @@ impl Cli {
         Files {
             pair: pair.zip(self.metrics_key.clone()),
             token: self.metrics_token.clone(),
+            operate: self.metrics_operate_token.clone(),
         }
     }
 
@@ -266,6 +277,9 @@ mod tests {
         assert!(metrics(&[at, key].concat()).is_err());
         assert!(metrics(&[certificate, key].concat()).is_err());
         assert!(metrics(&["--metrics-token", "t"]).is_err());
+        let operate = metrics(&[at, ["--metrics-operate-token", "o"]].concat()).unwrap();
+        assert_eq!(operate.operate, Some("o".into()));
+        assert!(metrics(&["--metrics-operate-token", "o"]).is_err());
         let level = |level: &str| {
             let line = ["l7switch", "--demo", "--log-level", level];
             Cli::try_parse_from(line).is_ok()

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-//! The metrics listener: what everybody may read who reaches it, or who has its token. It changes nothing: that is the admin socket's.
+//! The metrics listener: what everybody may read who reaches it, or who has its token, also as a page for people. With a second
+//! token servers are drained and put back; all other changes are the admin socket's.
 
 use std::convert::Infallible;
 use std::io;
@@ -10,7 +11,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use http::HeaderMap;
 use http::HeaderValue;
 use http::Method;
@@ -22,6 +22,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
+use serde::Serialize;
 use thiserror::Error;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
@@ -36,14 +37,22 @@ use tokio_rustls::server::TlsStream;
 use crate::accept::listen;
 use crate::admin;
 use crate::admin::Answer;
+use crate::admin::Problem;
+use crate::admin::change::change;
+use crate::admin::change::percent_decoded;
+use crate::admin::documents::NAMES;
+use crate::admin::documents::document;
 use crate::observe::exposition::Format;
 use crate::switch::Switch;
 
 pub mod access;
+mod page;
 
 use self::access::Access;
 use self::access::AccessError;
+use self::access::Denied;
 use self::access::Files;
+use self::access::Role;
 
 /// Most connections at a time; more wait to be accepted.
 const CONNECTIONS: usize = 64;
@@ -52,7 +61,7 @@ const CONNECTIONS: usize = 64;
 const HEAD_TIME: Duration = Duration::from_secs(10);
 
 /// What there is to be read.
-const PATHS: &str = "there are /metrics, /live and /ready\n";
+const PATHS: &str = "there are /status, /metrics, /live, /ready and /v1/\n";
 
 /// The listener. Dropped, it is closed.
 #[derive(Debug)]
@@ -144,17 +153,17 @@ async fn accept(switch: Arc<Switch>, socket: Arc<TcpListener>, access: Arc<ArcSw
             accepted = socket.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let (switch, access) = (Arc::clone(&switch), Arc::clone(&access));
                 tokio::spawn(async move {
                     let tls = access.load().tls.clone();
                     match tls {
-                        None => converse(&switch, &access, stream).await,
+                        None => converse(&switch, &access, peer, stream).await,
                         Some(tls) => match shake_hands(TlsAcceptor::from(tls), stream).await {
-                            Ok(stream) => converse(&switch, &access, stream).await,
+                            Ok(stream) => converse(&switch, &access, peer, stream).await,
                             Err(error) => {
-                                let refused = &switch.core().metrics_refused;
-                                refused.tls.fetch_add(1, Relaxed);
+                                let listener = &switch.core().metrics_listener;
+                                listener.tls.fetch_add(1, Relaxed);
                                 tracing::debug!(%error, "metrics handshake");
                             }
                         },
@@ -172,11 +181,19 @@ async fn shake_hands(acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<Tls
 }
 
 async fn converse(
-    switch: &Switch,
+    switch: &Arc<Switch>,
     access: &ArcSwap<Access>,
+    peer: SocketAddr,
     stream: impl AsyncRead + AsyncWrite + Unpin,
 ) {
-    let handler = service_fn(|request| serve(switch, access, request));
+    let handler = service_fn(|request| {
+        let caller = Caller {
+            switch,
+            access,
+            peer,
+        };
+        serve(caller, request)
+    });
     let result = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
@@ -187,42 +204,153 @@ async fn converse(
     }
 }
 
-async fn serve(
-    switch: &Switch,
-    access: &ArcSwap<Access>,
-    request: Request<Incoming>,
-) -> Result<Answer, Infallible> {
-    let path = request.uri().path();
-    if !matches!(path, "/metrics" | "/live" | "/ready") {
-        return Ok(say(StatusCode::NOT_FOUND, PATHS));
+/// Who asks, and of what.
+struct Caller<'a> {
+    switch: &'a Arc<Switch>,
+    access: &'a ArcSwap<Access>,
+    peer: SocketAddr,
+}
+
+/// What there is at a path.
+enum Place<'a> {
+    /// Leads to the status page.
+    Root,
+    Page,
+    Live,
+    Ready,
+    Metrics,
+    /// What the token allows.
+    Role,
+    Document(&'a str),
+    /// A server, of a pool or of all.
+    Server(Option<&'a str>, &'a str),
+}
+
+impl<'a> Place<'a> {
+    /// Of a path whose segments were decoded.
+    fn of(segments: &[&'a str]) -> Option<Self> {
+        Some(match segments {
+            [""] => Self::Root,
+            ["status"] => Self::Page,
+            ["live"] => Self::Live,
+            ["ready"] => Self::Ready,
+            ["metrics"] => Self::Metrics,
+            ["v1", "role"] => Self::Role,
+            ["v1", name] if NAMES.contains(name) => Self::Document(name),
+            ["v1", "servers", address] => Self::Server(None, address),
+            ["v1", "servers", pool, address] => Self::Server(Some(pool), address),
+            _ => return None,
+        })
     }
-    if ![Method::GET, Method::HEAD].contains(request.method()) {
+}
+
+async fn serve(caller: Caller<'_>, request: Request<Incoming>) -> Result<Answer, Infallible> {
+    let mut answer = answered(&caller, request).await;
+    for (name, value) in page::HEADERS {
+        answer
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    Ok(answer)
+}
+
+async fn answered(caller: &Caller<'_>, request: Request<Incoming>) -> Answer {
+    let path = request.uri().path().to_owned();
+    let segments: Vec<String> = path.split('/').skip(1).map(percent_decoded).collect();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let Some(place) = Place::of(&segments) else {
+        return say(StatusCode::NOT_FOUND, PATHS);
+    };
+    let access = caller.access.load_full();
+    let core = caller.switch.core();
+    let allowed: &[Method] = match place {
+        Place::Server(..) if access.may_be_operated() => &[Method::PATCH],
+        Place::Server(..) => &[],
+        _ => &[Method::GET, Method::HEAD],
+    };
+    if !allowed.contains(request.method()) {
         let mut answer = say(StatusCode::METHOD_NOT_ALLOWED, "this is read only\n");
-        let allowed = HeaderValue::from_static("GET, HEAD");
-        answer.headers_mut().insert(header::ALLOW, allowed);
-        return Ok(answer);
-    }
-    Ok(match path {
-        "/metrics" => {
-            if let Err(challenge) = access.load().permits(request.headers()) {
-                let refused = &switch.core().metrics_refused;
-                refused.token.fetch_add(1, Relaxed);
-                let mut answer = say(StatusCode::UNAUTHORIZED, "metrics need the token\n");
-                let challenge = HeaderValue::from_static(challenge);
-                let headers = answer.headers_mut();
-                headers.insert(header::WWW_AUTHENTICATE, challenge);
-                return Ok(answer);
-            }
-            let format = wanted(request.headers());
-            let text = admin::metrics(switch, format).await;
-            content(StatusCode::OK, format.content_type(), text)
+        let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+        if let Ok(names) = HeaderValue::from_str(&names.join(", ")) {
+            answer.headers_mut().insert(header::ALLOW, names);
         }
-        "/ready" if switch.core().shutdown.is_draining() => {
+        return answer;
+    }
+    let needed = match place {
+        Place::Root | Place::Page | Place::Live | Place::Ready => None,
+        Place::Metrics | Place::Role | Place::Document(_) => Some(Role::Read),
+        Place::Server(..) => Some(Role::Operate),
+    };
+    if let Some(needed) = needed
+        && let Err(denied) = access.permits(request.headers(), needed)
+    {
+        return refused(caller, &path, denied);
+    }
+    match place {
+        Place::Root => {
+            let mut answer = say(StatusCode::FOUND, "the status page is at /status\n");
+            let to = HeaderValue::from_static("status");
+            answer.headers_mut().insert(header::LOCATION, to);
+            answer
+        }
+        Place::Page => page::answer(),
+        Place::Live => say(StatusCode::OK, "live\n"),
+        Place::Ready if core.shutdown.is_draining() => {
             say(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
         }
-        "/ready" => say(StatusCode::OK, "ready\n"),
-        _ => say(StatusCode::OK, "live\n"),
-    })
+        Place::Ready => say(StatusCode::OK, "ready\n"),
+        Place::Metrics => {
+            let format = wanted(request.headers());
+            let text = admin::metrics(caller.switch, format).await;
+            admin::answer(StatusCode::OK, format.content_type(), text)
+        }
+        Place::Role => {
+            let role = access.role(request.headers());
+            let told = Told {
+                role: role.map_or("none", Role::as_str),
+                operable: access.may_be_operated(),
+            };
+            admin::json(StatusCode::OK, &told)
+        }
+        Place::Document(name) => document(caller.switch, name, request.uri().query()).await,
+        Place::Server(pool, address) => {
+            let who = format!("by an administrator at {}", caller.peer.ip());
+            let changed = change(caller.switch, pool, address, request, &who).await;
+            let listener = &core.metrics_listener;
+            let count = match &changed {
+                Ok(_) => &listener.changes,
+                Err(_) => &listener.changes_failed,
+            };
+            count.fetch_add(1, Relaxed);
+            changed.unwrap_or_else(Problem::into_answer)
+        }
+    }
+}
+
+/// What `GET /v1/role` answers.
+#[derive(Debug, Serialize)]
+struct Told {
+    /// What the request's token allows.
+    role: &'static str,
+    /// Whether there is a token that allows to operate.
+    operable: bool,
+}
+
+/// The answer to one who may not, who is counted.
+fn refused(caller: &Caller<'_>, path: &str, denied: Denied) -> Answer {
+    let listener = &caller.switch.core().metrics_listener;
+    let (count, text) = match denied {
+        Denied::Nobody => (&listener.token, "this needs a token\n"),
+        Denied::Unknown => (&listener.token, "the token is not known\n"),
+        Denied::Less => (&listener.role, "the token is for reading\n"),
+    };
+    count.fetch_add(1, Relaxed);
+    tracing::debug!(client = %caller.peer, path, "refused: {}", text.trim_end());
+    let mut answer = say(denied.status(), text);
+    let challenge = HeaderValue::from_static(denied.challenge());
+    let headers = answer.headers_mut();
+    headers.insert(header::WWW_AUTHENTICATE, challenge);
+    answer
 }
 
 /// The format that a scraper prefers: OpenMetrics where it is named, as Prometheus does, which takes the other with less weight.
@@ -239,17 +367,7 @@ fn wanted(headers: &HeaderMap) -> Format {
 }
 
 fn say(status: StatusCode, text: &'static str) -> Answer {
-    content(status, "text/plain; charset=utf-8", text)
-}
-
-fn content(status: StatusCode, kind: &'static str, content: impl Into<Bytes>) -> Answer {
-    let mut answer = admin::answer(status, kind, content);
-    // A state of now: no cache may say it later.
-    let stays_nowhere = HeaderValue::from_static("no-store");
-    answer
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, stays_nowhere);
-    answer
+    admin::answer(status, "text/plain; charset=utf-8", text)
 }
 
 #[cfg(test)]

@@ -475,7 +475,13 @@ fn exposed(
         .and_then(start)
         .map_err(|error| format!("the metrics listener {address} cannot be opened: {error}"))?;
     let scheme = if exposed.is_https() { "https" } else { "http" };
-    tracing::info!("metrics on {scheme}://{}/metrics", exposed.bound());
+    let bound = exposed.bound();
+    tracing::info!("metrics on {scheme}://{bound}/metrics, the status page on {scheme}://{bound}/");
+    if cli.metrics_operate_token.is_some() && !exposed.is_https() && !bound.ip().is_loopback() {
+        tracing::warn!(
+            "--metrics-operate-token: on {bound} the token goes in clear text: use --metrics-certificate"
+        );
+    }
     Ok(Some(exposed))
 }
 

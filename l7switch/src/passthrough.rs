@@ -268,7 +268,7 @@ async fn connect(
                 return Ok((stream, outstanding));
             }
             Err(error) => {
-                pool.failed(&server, Fault::Connect);
+                pool.failed(&server, Fault::Connect, &error.to_string());
                 log_failure(server.address(), &error);
                 last = error.reason();
             }

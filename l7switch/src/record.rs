@@ -115,8 +115,9 @@ impl Record {
         self.stats.first_byte.observe(waited);
         if let Some(route) = &self.route {
             route.times.times().first_byte.observe(waited);
+            route.responses.count(status);
         }
-        self.stats.responded(status);
+        self.stats.responses.count(status);
     }
 
     /// The switch answers with an error for this reason.

@@ -28,6 +28,7 @@ use tokio::time::sleep;
 use tokio::time::timeout;
 
 use crate::handover::state::State;
+use crate::observe::events::Kind;
 use crate::switch::Switch;
 
 /// Version of the content.
@@ -253,6 +254,8 @@ async fn update(switch: &Switch, path: &Path, last: &Mutex<Option<State>>) {
         Err(error) => {
             status.failures.fetch_add(1, Relaxed);
             let before = status.error().replace(error.to_string());
+            let text = format!("{}: {error}", path.display());
+            switch.core().events.add(Kind::StateFileFailed, text);
             if before.is_none() {
                 let path = path.display();
                 tracing::warn!("the state file {path} cannot be written, it is tried on: {error}");

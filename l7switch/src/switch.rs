@@ -38,6 +38,7 @@ use crate::names::Names;
 use crate::names::Task;
 use crate::names::renew;
 use crate::observe::access_log::AccessLog;
+use crate::observe::events::Kind;
 use crate::ruleset::build;
 use crate::ruleset::generation::Core;
 use crate::ruleset::generation::Generation;
@@ -105,7 +106,7 @@ impl Switch {
         rules_path: Option<PathBuf>,
         options: &Options,
     ) -> Result<Arc<Self>, SetError> {
-        let names = Names::new(options.name_server);
+        let names = Names::new(options.name_server, Arc::default());
         Self::start_with(rules, rules_path, options, names, &mut Legacy::default())
     }
 
@@ -133,7 +134,7 @@ impl Switch {
         options: &Options,
         legacy: &mut Legacy,
     ) -> Result<Arc<Self>, SetError> {
-        let names = Names::new(options.name_server);
+        let names = Names::new(options.name_server, Arc::default());
         names.first(&rules.model).await;
         Self::start_with(rules, rules_path, options, names, legacy)
     }
@@ -154,14 +155,16 @@ impl Switch {
         let first = build::build(rules, None, &mut stats, &acme)?;
         let sockets = open(&first, &[], &mut legacy.sockets, options.sharing)?;
         let log = AccessLog::open(&options.access_log).map_err(SetError::AccessLog)?;
-        build::activate(&first);
+        let events = Arc::clone(names.events());
+        build::activate(&first, &events);
         let rest = state::remember(&first, std::mem::take(&mut legacy.state.servers));
         state::take_tickets(&first, &legacy.tickets);
         for limit in &legacy.limits {
             state::take_limit(&first, limit);
         }
+        let place = Place::after(&legacy.counts, Arc::clone(&events));
         let switch = Arc::new(Self {
-            core: Arc::new(Core::new(first, stats, log, acme)),
+            core: Arc::new(Core::new(first, stats, log, events, acme)),
             rules_path,
             listeners: Mutex::default(),
             checks: Mutex::default(),
@@ -172,7 +175,7 @@ impl Switch {
             told: Mutex::new(told),
             renewal: OnceLock::new(),
             sharing: options.sharing,
-            place: Place::after(&legacy.counts),
+            place,
             rest: Mutex::new(rest),
             changed: Notify::new(),
             state_file: StateFileStatus::default(),
@@ -255,11 +258,14 @@ impl Switch {
                 status.last_error = None;
                 let generation = self.generation();
                 tracing::info!(generation = generation.number, "rules reloaded");
+                let text = format!("generation {}", generation.number);
+                self.core.events.add(Kind::Reloaded, text);
                 warn_of_certificates(&generation);
             }
             Err(error) => {
                 status.refused = status.refused.saturating_add(1);
                 status.last_error = Some(error.to_string());
+                self.core.events.add(Kind::ReloadRefused, error.to_string());
                 tracing::error!("the reload failed, the old rules stay in force:\n{error}");
             }
         }
@@ -315,6 +321,10 @@ impl Switch {
             return Err(SetError::Draining);
         }
         let mut told = self.told();
+        let told_words = maintenance.as_ref().map(|wanted| match wanted {
+            Maintenance::Off => "opened",
+            Maintenance::Except(_) => "closed",
+        });
         told.tell(service, maintenance);
         let mut model = self.generation().rules.model.clone();
         if !told.apply(&mut model) {
@@ -326,6 +336,11 @@ impl Switch {
         self.put_told(rules.await?, Source::Renewed, told).await?;
         self.has_changed();
         tracing::info!(service, "maintenance changed");
+        let text = match told_words {
+            Some(words) => format!("service `{service}`: {words} by an administrator"),
+            None => format!("service `{service}`: as the rule file says"),
+        };
+        self.core.events.add(Kind::Maintenance, text);
         Ok(())
     }
 
@@ -399,7 +414,7 @@ impl Switch {
         };
         let none = &mut Sockets::default();
         let sockets = open(&next, &have, none, self.sharing)?;
-        build::activate(&next);
+        build::activate(&next, &self.core.events);
         self.remember_rest(&next);
         self.core.keep_stats(stats);
         self.core.active.store(Arc::new(next));

@@ -14,6 +14,7 @@ mod front_only;
 pub mod model;
 pub mod names;
 pub mod rewrite;
+pub mod short;
 pub mod template;
 pub mod text;
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 //! Speaking with a running switch: HTTP with JSON over its admin socket, see docs/admin-api.md.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::Method;
@@ -14,11 +16,13 @@ use http_body_util::Full;
 use http_body_util::Limited;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use l7switch_admin_api::Events;
 use l7switch_admin_api::Explained;
 use l7switch_admin_api::Failure;
 use l7switch_admin_api::Maintenance;
 use l7switch_admin_api::Question;
 use l7switch_admin_api::Reloaded;
+use l7switch_admin_api::Routes;
 use l7switch_admin_api::ServerChange;
 use l7switch_admin_api::Servers;
 use l7switch_admin_api::ServiceChange;
@@ -37,6 +41,7 @@ use crate::print;
 use crate::print_json;
 use crate::server::ServerName;
 use crate::show;
+use crate::watch;
 use l7switch_rules::names::UNIX_PREFIX;
 
 /// A reload of very many routes takes seconds; nothing takes longer.
@@ -119,22 +124,75 @@ fn failure(answer: &Answer) -> String {
     }
 }
 
+/// A document of the switch.
+fn get<T: DeserializeOwned>(socket: &Path, target: &str) -> Result<T, String> {
+    parse(&ask(socket, Method::GET, target, Vec::new())?)
+}
+
+/// Unix time in seconds.
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.unwrap_or_default().as_secs()
+}
+
 pub(crate) fn run(socket: &Path, command: Running, out: &mut impl io::Write) -> Outcome {
     match command {
         Running::Status { json } => {
-            let status: Status = parse(&ask(socket, Method::GET, "/v1/status", Vec::new())?)?;
+            let status: Status = get(socket, "/v1/status")?;
             if json {
                 print_json(out, &status)?
             } else {
-                print(out, &show::status(&status))?
+                print(out, &show::status(&status, now()))?
             }
         }
-        Running::Servers { json } => {
-            let servers: Servers = parse(&ask(socket, Method::GET, "/v1/servers", Vec::new())?)?;
+        Running::Servers { json: true, .. } => {
+            print_json(out, &get::<Servers>(socket, "/v1/servers")?)?;
+        }
+        Running::Servers { watch, .. } => {
+            let read = || get::<Servers>(socket, "/v1/servers");
+            watch::run(&watch, out, read, |servers, before| {
+                show::servers(servers, before, now())
+            })?;
+        }
+        Running::Routes {
+            service,
+            json,
+            watch,
+        } => {
+            let read = || {
+                let mut routes: Routes = get(socket, "/v1/routes")?;
+                if let Some(service) = &service {
+                    routes.routes.retain(|route| route.service == *service);
+                    if routes.routes.is_empty() {
+                        return Err(format!("there is no service `{service}`"));
+                    }
+                }
+                Ok(routes)
+            };
+            match json {
+                true => print_json(out, &read()?)?,
+                false => watch::run(&watch, out, read, show::routes)?,
+            }
+        }
+        Running::Certs { json } => {
+            let status: Status = get(socket, "/v1/status")?;
             if json {
-                print_json(out, &servers)?
+                let services = status.services.into_iter();
+                let all: BTreeMap<_, _> = services
+                    .map(|(name, service)| (name, service.certificates))
+                    .filter(|(_, certificates)| !certificates.is_empty())
+                    .collect();
+                print_json(out, &all)?
             } else {
-                print(out, &show::servers(&servers))?
+                print(out, &show::certificates(&status, now()))?
+            }
+        }
+        Running::Events { json } => {
+            let events: Events = get(socket, "/v1/events")?;
+            if json {
+                print_json(out, &events)?
+            } else {
+                print(out, &show::events(&events))?
             }
         }
         Running::Diff { rules, json } => {
@@ -245,7 +303,7 @@ pub(crate) fn explain(
         let servers = Servers {
             servers: explained.servers,
         };
-        print(out, &format!("\n{}", show::servers(&servers)))?;
+        print(out, &format!("\n{}", show::servers(&servers, None, now())))?;
     }
     Ok(true)
 }
@@ -260,7 +318,7 @@ fn change(
     let target = target(server)?;
     let body = serde_json::to_vec(&change).map_err(|error| error.to_string())?;
     let changed: Servers = parse(&ask(socket, Method::PATCH, &target, body)?)?;
-    print(out, &show::servers(&changed))
+    print(out, &show::servers(&changed, None, now()))
 }
 
 /// A server as a target.

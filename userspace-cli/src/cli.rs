@@ -12,6 +12,7 @@ use clap::Subcommand;
 use clap_complete::Shell;
 
 use crate::kernel::command::Kernel;
+use crate::watch::Watch;
 
 /// Checks and explains the rules of l7switch; shows and changes a running switch.
 #[derive(Debug, Parser)]
@@ -130,8 +131,32 @@ pub(crate) enum Running {
         #[arg(long)]
         json: bool,
     },
-    /// Show real servers
+    /// Show real servers: state, since when and why, and the last check
     Servers {
+        /// Print JSON
+        #[arg(long, conflicts_with = "watch")]
+        json: bool,
+        #[command(flatten)]
+        watch: Watch,
+    },
+    /// Show routes: what they take, requests, responses and times
+    Routes {
+        /// Service [default: all]
+        service: Option<String>,
+        /// Print JSON
+        #[arg(long, conflicts_with = "watch")]
+        json: bool,
+        #[command(flatten)]
+        watch: Watch,
+    },
+    /// Show certificates: names, when they expire, and orders
+    Certs {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what has happened: servers, reloads, certificates, the kernel module
+    Events {
         /// Print JSON
         #[arg(long)]
         json: bool,

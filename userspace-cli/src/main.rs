@@ -10,6 +10,7 @@ mod kernel;
 mod rules;
 mod server;
 mod show;
+mod watch;
 
 use std::io;
 use std::io::Write as _;

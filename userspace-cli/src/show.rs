@@ -1,21 +1,70 @@
 // SPDX-License-Identifier: MIT
 //! Answers of a running switch as tables for people.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 use std::time::SystemTime;
 
-use l7switch_admin_api::Health;
 use l7switch_admin_api::KernelState;
 use l7switch_admin_api::KernelStatus;
 use l7switch_admin_api::Maintenance;
-use l7switch_admin_api::Servers;
 use l7switch_admin_api::ServiceStatus;
 use l7switch_admin_api::Status;
 
+mod certificates;
+mod events;
+mod routes;
+mod servers;
+
+pub(crate) use certificates::certificates;
+use certificates::expiries;
+use certificates::failing;
+pub(crate) use events::events;
+pub(crate) use routes::routes;
+pub(crate) use servers::servers;
+
+/// Columns of a terminal that lines keep within, where columns of a table let them.
+const WIDTH: usize = 100;
+
 /// Lines of cells as columns; the first line is the heading, numbers stand to the right.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    table_lines(rows).concat()
+}
+
+/// The same, with text below each line.
+fn table_with(rows: &[(Vec<String>, String)]) -> String {
+    let (cells, below): (Vec<Vec<String>>, Vec<&String>) = rows
+        .iter()
+        .map(|(cells, below)| (cells.clone(), below))
+        .unzip();
+    let lines = table_lines(&cells).into_iter().zip(below);
+    lines.map(|(line, below)| line + below).collect()
+}
+
+/// A text that stands below a line: indented, and wrapped.
+fn below(text: &str) -> String {
+    const INDENT: &str = "    ";
+    let mut lines = String::new();
+    let mut line = String::new();
+    let room = WIDTH - INDENT.len();
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        let needed = line.chars().count() + 1 + word.chars().count();
+        if !line.is_empty() && needed > room {
+            let _ = writeln!(lines, "{INDENT}{line}");
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    if !line.is_empty() {
+        let _ = writeln!(lines, "{INDENT}{line}");
+    }
+    lines
+}
+
+fn table_lines(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter()
@@ -27,8 +76,7 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let is_number =
         |cell: &String| cell.chars().all(|c| c.is_ascii_digit() || c == '.') && !cell.is_empty();
-    let mut text = String::new();
-    for row in rows {
+    let lines = rows.iter().map(|row| {
         let mut line = String::new();
         for (column, (cell, &width)) in row.iter().zip(&widths).enumerate() {
             let right = rows
@@ -43,10 +91,9 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
                 write!(line, "{cell:<width$}  ")
             };
         }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
+        format!("{}\n", line.trim_end())
+    });
+    lines.collect()
 }
 
 /// Words as the cells of a line.
@@ -82,6 +129,16 @@ pub(crate) fn printable(text: &str) -> String {
     out
 }
 
+/// Seconds by the unit that tells most.
+fn short(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
 fn duration(time: Duration) -> String {
     let s = time.as_secs();
     match s {
@@ -110,7 +167,8 @@ pub(crate) fn maintenance(service: &ServiceStatus) -> Option<String> {
     }
 }
 
-pub(crate) fn status(status: &Status) -> String {
+/// The switch; `now` is the Unix time.
+pub(crate) fn status(status: &Status, now: u64) -> String {
     let mut text = String::new();
     let up = Duration::try_from_secs_f64(status.uptime).unwrap_or_default();
     let _ = write!(
@@ -206,7 +264,7 @@ pub(crate) fn status(status: &Status) -> String {
             );
         }
     }
-    for list in [routes, refused, certificates(status)] {
+    for list in [routes, refused, expiries(status, now)] {
         if list.len() > 1 {
             let _ = write!(text, "\n{}", table(&list));
         }
@@ -215,51 +273,11 @@ pub(crate) fn status(status: &Status) -> String {
     text
 }
 
-/// Certificates whose last order has failed, a line each.
-fn failing(status: &Status) -> String {
-    let all = status
-        .services
-        .values()
-        .flat_map(|service| &service.certificates);
-    let lines: BTreeSet<String> = all
-        .filter_map(|certificate| {
-            let order = certificate.order.as_ref()?;
-            let error = order.error.as_deref()?;
-            let next = date(Some(order.next)).unwrap_or_else(|| "-".to_owned());
-            let name = printable(&certificate.name);
-            Some(format!(
-                "no new certificate for {name}, next order {next}: {}\n",
-                printable(error)
-            ))
-        })
-        .collect();
-    match lines.is_empty() {
-        true => String::new(),
-        false => format!("\n{}", lines.into_iter().collect::<String>()),
-    }
-}
-
 /// A Unix time as a date; what is later than the year 9999 has none in four digits.
 fn date(unix: Option<u64>) -> Option<String> {
     let unix = unix.filter(|unix| *unix < 253_402_300_800)?;
     let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(unix))?;
     Some(humantime::format_rfc3339_seconds(time).to_string())
-}
-
-/// The certificates of services, and when they expire.
-fn certificates(status: &Status) -> Vec<Vec<String>> {
-    let mut rows = vec![cells(["SERVICE", "CERTIFICATE", "EXPIRES"])];
-    for (name, service) in &status.services {
-        rows.extend(service.certificates.iter().map(|certificate| {
-            let none = match certificate.order {
-                Some(_) => "ordered",
-                None => "-",
-            };
-            let end = date(certificate.not_after).unwrap_or_else(|| none.to_owned());
-            vec![name.clone(), printable(&certificate.name), end]
-        }));
-    }
-    rows
 }
 
 /// The kernel module, as the front knows it.
@@ -286,128 +304,10 @@ fn kernel(kernel: &KernelStatus) -> String {
     }
 }
 
-pub(crate) fn servers(servers: &Servers) -> String {
-    let heading = cells([
-        "POOL",
-        "SERVER",
-        "STATE",
-        "HEALTH",
-        "WEIGHT",
-        "ACTIVE",
-        "TOTAL",
-        "FAILURES",
-        "IDLE",
-        "FIRST BYTE",
-    ]);
-    let mut rows = vec![heading];
-    let has_names = servers.servers.iter().any(|server| server.name.is_some());
-    if let (true, Some(heading)) = (has_names, rows.first_mut()) {
-        heading.push("NAME".to_owned());
-    }
-    for server in &servers.servers {
-        let weight = if server.weight == server.effective_weight {
-            server.weight.to_string()
-        } else {
-            format!("{} ({})", server.effective_weight, server.weight)
-        };
-        let health = match server.health {
-            Some(Health::Up) => "up",
-            Some(Health::Down) => "down",
-            None => "-",
-        };
-        rows.push(vec![
-            server.pool.clone(),
-            server.address.to_string(),
-            match server.backup {
-                true => format!("{} (backup)", server.state.as_str()),
-                false => server.state.as_str().to_owned(),
-            },
-            health.to_owned(),
-            weight,
-            server.active.to_string(),
-            server.total.to_string(),
-            server.failures.to_string(),
-            server.idle.to_string(),
-            format!("{:.1} ms", server.ewma_ms),
-        ]);
-        if let (true, Some(row)) = (has_names, rows.last_mut()) {
-            let name = server.name.as_deref().unwrap_or("-");
-            row.push(printable(name));
-        }
-    }
-    table(&rows)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use l7switch_admin_api::PoolStatus;
-
-    #[test]
-    fn certificates_have_the_day_they_expire() {
-        use l7switch_admin_api::CertificateStatus;
-        use l7switch_admin_api::ServiceStatus;
-        let ends = [Some(0), Some(253_402_300_799), Some(253_402_300_800), None];
-        let certificates = ends.map(|not_after| CertificateStatus {
-            name: "a\u{1b}.example".to_owned(),
-            not_after,
-            ..CertificateStatus::default()
-        });
-        let service = ServiceStatus {
-            certificates: certificates.into(),
-            ..ServiceStatus::default()
-        };
-        let status = Status {
-            services: [("web".to_owned(), service)].into(),
-            ..Status::default()
-        };
-        let rows = super::certificates(&status);
-        let ends: Vec<&str> = rows.iter().map(|row| row[2].as_str()).collect();
-        let expected = [
-            "EXPIRES",
-            "1970-01-01T00:00:00Z",
-            "9999-12-31T23:59:59Z",
-            "-",
-            "-",
-        ];
-        assert_eq!(ends, expected);
-        assert_eq!(rows[1][1], "a\\u{1b}.example");
-        assert!(super::status(&status).contains("CERTIFICATE"));
-    }
-
-    #[test]
-    fn orders_that_have_failed_are_told_once() {
-        use l7switch_admin_api::CertificateStatus;
-        use l7switch_admin_api::OrderStatus;
-        use l7switch_admin_api::ServiceStatus;
-        let certificate = |name: &str, error: Option<&str>| CertificateStatus {
-            name: name.to_owned(),
-            order: Some(OrderStatus {
-                next: 60,
-                error: error.map(str::to_owned),
-                ..OrderStatus::default()
-            }),
-            ..CertificateStatus::default()
-        };
-        let service = ServiceStatus {
-            certificates: vec![
-                certificate("a.example", Some("no\u{1b}")),
-                certificate("b.example", None),
-            ],
-            ..ServiceStatus::default()
-        };
-        let services = ["one", "two"].map(|name| (name.to_owned(), service.clone()));
-        let status = Status {
-            services: services.into(),
-            ..Status::default()
-        };
-        let line =
-            "\nno new certificate for a.example, next order 1970-01-01T00:01:00Z: no\\u{1b}\n";
-        assert_eq!(super::failing(&status), line);
-        assert!(super::status(&status).ends_with(line));
-        assert_eq!(super::certificates(&status)[1][2], "ordered");
-        assert_eq!(super::failing(&Status::default()), "");
-    }
 
     #[test]
     fn columns_line_up() {
@@ -433,6 +333,8 @@ mod tests {
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(u64::MAX), "16777215.9 TiB");
         assert_eq!(duration(Duration::from_secs(3_700)), "1 h 1 min");
+        let times = [59, 60, 3599, 3600, 86_400].map(short);
+        assert_eq!(times, ["59 s", "1 min", "59 min", "1 h", "1 d"]);
     }
 
     #[test]
@@ -444,10 +346,11 @@ mod tests {
                 why: why.map(str::to_owned),
                 ..KernelStatus::default()
             };
-            status(&Status {
+            let of = Status {
                 kernel,
                 ..Status::default()
-            })
+            };
+            status(&of, 0)
         };
         let loaded = text(KernelState::Loaded, Some(4), None);
         assert!(loaded.contains("kernel: loaded generation 4\n"), "{loaded}");
@@ -464,7 +367,7 @@ mod tests {
         status.pools.insert("idle".to_owned(), pool);
         pool.queued = 3;
         status.pools.insert("busy".to_owned(), pool);
-        let shown = super::status(&status);
+        let shown = super::status(&status, 0);
         assert!(
             shown.contains("pool busy: 3 wait for a server\n"),
             "{shown}"
@@ -485,7 +388,7 @@ mod tests {
         };
         service.refused.insert("host-repeated".into(), 2);
         shown.services.insert("web".into(), service);
-        let text = status(&shown);
+        let text = status(&shown, 0);
         assert!(text.contains("the last reload was refused"), "{text}");
         assert!(text.contains("web      host-repeated      2"), "{text}");
     }

@@ -13,6 +13,22 @@ use serde::Deserialize;
 use serde::Deserializer;
 use serde::Serialize;
 
+mod events;
+mod routes;
+mod times;
+
+pub use events::Event;
+pub use events::Events;
+pub use events::Level;
+pub use routes::KernelCounted;
+pub use routes::KernelNumbers;
+pub use routes::KernelRoute;
+pub use routes::KernelServer;
+pub use routes::KernelService;
+pub use routes::RouteStatus;
+pub use routes::Routes;
+pub use times::Times;
+
 /// The admin socket unless another is named: `$XDG_RUNTIME_DIR/l7switch.sock`, as root
 /// `/run/l7switch.sock`, otherwise `/tmp/l7switch-UID.sock`.
 pub fn default_path() -> PathBuf {
@@ -210,6 +226,9 @@ pub struct ServiceStatus {
     pub refused: BTreeMap<String, u64>,
     /// Requests by route: the name, or `#n` by position.
     pub routes: BTreeMap<String, u64>,
+    /// Times from a request's head to its response's head, in the front.
+    #[serde(default)]
+    pub first_byte: Times,
     /// Copies of requests to mirrors by what became of them: `sent`, `failed`, `skipped`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub mirrored: BTreeMap<String, u64>,
@@ -280,8 +299,20 @@ pub struct ServerStatus {
     pub backup: bool,
     /// Whether it gets requests.
     pub state: ServerState,
+    /// Since when it is in this state, Unix time in seconds.
+    #[serde(default)]
+    pub since: u64,
+    /// Why it is not up, for people; absent: it is.
+    #[serde(default)]
+    pub why: Option<String>,
+    /// When its ejection ends, Unix time in seconds; absent: it is not ejected.
+    #[serde(default)]
+    pub back: Option<u64>,
     /// What the active check says; absent without one.
     pub health: Option<Health>,
+    /// The last active check; absent: there was none.
+    #[serde(default)]
+    pub last_check: Option<LastCheck>,
     /// Requests (or connections) now.
     pub active: u64,
     /// Requests (or connections) since the start.
@@ -294,6 +325,20 @@ pub struct ServerStatus {
     pub idle: u64,
     /// Peak-EWMA of the time to first byte, milliseconds.
     pub ewma_ms: f64,
+    /// Times to the response's head. Absent: none, or counted with those of other servers.
+    #[serde(default)]
+    pub first_byte: Option<Times>,
+}
+
+/// The last active check of a server.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LastCheck {
+    /// When it ended, Unix time in seconds.
+    pub at: u64,
+    /// How long it took, milliseconds.
+    pub took_ms: f64,
+    /// What was wrong, for people; absent: nothing.
+    pub error: Option<String>,
 }
 
 /// Whether a real server gets requests.

@@ -15,6 +15,9 @@ use super::order::OrderError;
 use super::order::Wanted;
 use super::plan;
 use super::slot::Slot;
+use crate::observe::events::Events;
+use crate::observe::events::Kind;
+use crate::observe::words;
 use crate::ruleset::generation::Core;
 use crate::ruleset::generation::Generation;
 
@@ -37,9 +40,10 @@ enum Next {
 /// Orders and renews what the rules in force want.
 pub(crate) async fn keep(core: Weak<Core>, acme: Arc<Acme>) {
     loop {
-        let next = match core.upgrade() {
+        let (next, events) = match core.upgrade() {
             Some(core) if !core.shutdown.is_draining() => {
-                next(&core.active.load(), SystemTime::now())
+                let next = next(&core.active.load(), SystemTime::now());
+                (next, Arc::clone(&core.events))
             }
             _ => return,
         };
@@ -47,7 +51,7 @@ pub(crate) async fn keep(core: Weak<Core>, acme: Arc<Acme>) {
             Next::Wait(time) => {
                 let _ = tokio::time::timeout(time, acme.changed.notified()).await;
             }
-            Next::Order(rules, slot) => attempt(*rules, slot, &acme).await,
+            Next::Order(rules, slot) => attempt(*rules, slot, &acme, events).await,
             Next::Ask(rules, slot) => ask(*rules, slot).await,
         }
     }
@@ -96,7 +100,7 @@ fn wanted(rules: model::Acme, slot: &Slot) -> Wanted {
 }
 
 /// Orders a certificate, and shows it.
-async fn attempt(rules: model::Acme, slot: Arc<Slot>, acme: &Acme) {
+async fn attempt(rules: model::Acme, slot: Arc<Slot>, acme: &Acme, events: Arc<Events>) {
     let wanted = wanted(rules, &slot);
     let challenges = Arc::clone(&acme.challenges);
     let result = match order::client(&wanted.rules) {
@@ -120,9 +124,14 @@ async fn attempt(rules: model::Acme, slot: Arc<Slot>, acme: &Acme) {
                     next = status.next,
                     "a certificate was ordered"
                 );
+                events.add(Kind::CertificateOrdered, slot.names.join(", "));
             }
             Err(why) => {
                 let why = cut(why);
+                events.add(
+                    Kind::OrderFailed,
+                    format!("{}: {why}", slot.names.join(", ")),
+                );
                 if slot.fail(&why, wait, now) {
                     tracing::error!(
                         names = slot.names.join(","),
@@ -177,14 +186,9 @@ async fn bounded<T: Send + 'static>(
 }
 
 /// A reason in a line of bounded length.
-fn cut(mut why: String) -> String {
-    why = why.replace(|c: char| c.is_control(), " ");
-    if why.len() > MOST_REASON {
-        let end = (0..=MOST_REASON).rev().find(|at| why.is_char_boundary(*at));
-        why.truncate(end.unwrap_or_default());
-        why.push('\u{2026}');
-    }
-    why
+fn cut(why: String) -> String {
+    let why = why.replace(|c: char| c.is_control(), " ");
+    words::cut(why, MOST_REASON)
 }
 
 #[cfg(test)]

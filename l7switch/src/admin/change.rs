@@ -10,6 +10,7 @@ use http_body_util::BodyExt;
 use http_body_util::Limited;
 use hyper::body::Incoming;
 use l7switch_admin_api::ServerChange;
+use l7switch_admin_api::ServerStatus;
 use l7switch_admin_api::Servers;
 use l7switch_admin_api::ServiceChange;
 use l7switch_admin_api::ServiceStatus;
@@ -21,6 +22,7 @@ use super::Problem;
 use super::json;
 use super::status;
 use crate::handover::state::maintenance_of;
+use crate::observe::events::Kind;
 use crate::switch::SetError;
 use crate::switch::Switch;
 
@@ -95,11 +97,13 @@ pub(super) async fn change_service(
     Ok(json(StatusCode::OK, &changed))
 }
 
-pub(super) async fn change(
+/// Changes a server in a pool, or in all. `who` does it, such as `by an administrator`.
+pub(crate) async fn change(
     switch: &Arc<Switch>,
     pool: Option<&str>,
     address: &str,
     request: Request<Incoming>,
+    who: &str,
 ) -> Result<Answer, Problem> {
     let change: ServerChange = body(request).await?;
     // A successor gets it, or does not begin yet.
@@ -148,16 +152,20 @@ pub(super) async fn change(
             server.set_admin_weight(weight);
         }
         if let Some(state) = change.state {
-            server.set_draining(state == WantedState::Drain);
+            server.set_draining_by(state == WantedState::Drain, who);
         }
         pool.rebuild_lookup();
         let after = server.status();
+        server.report(
+            Kind::ServerChanged,
+            format!("{} {who}", words(&change, &after)),
+        );
         tracing::info!(
             pool = after.pool,
             server = %after.address,
             weight = after.effective_weight,
             state = after.state.as_str(),
-            "changed by an administrator"
+            "changed {who}"
         );
         changed.push(after);
     }
@@ -179,6 +187,25 @@ pub(super) async fn change(
     Ok(json(StatusCode::OK, &Servers { servers: changed }))
 }
 
+/// What was changed.
+fn words(change: &ServerChange, after: &ServerStatus) -> String {
+    let state = match change.state {
+        Some(WantedState::Drain) => Some("drained".to_owned()),
+        Some(WantedState::Up) => Some("put back".to_owned()),
+        None => None,
+    };
+    let weight = match change.weight {
+        Some(Some(weight)) => Some(format!("weight {weight}")),
+        Some(None) => Some(format!("the rule file's weight, {}", after.weight)),
+        None => None,
+    };
+    let parts: Vec<String> = state.into_iter().chain(weight).collect();
+    match parts.is_empty() {
+        true => "not changed".to_owned(),
+        false => parts.join(", "),
+    }
+}
+
 /// What is changed in a front that another process has replaced would be lost.
 fn may_change(switch: &Switch) -> Result<(), Problem> {
     match switch.place().given_to() {
@@ -191,7 +218,7 @@ fn may_change(switch: &Switch) -> Result<(), Problem> {
 }
 
 /// A path segment as it was before it was put into a URL (RFC 3986, 2.1); bad escapes stay.
-pub(super) fn percent_decoded(segment: &str) -> String {
+pub(crate) fn percent_decoded(segment: &str) -> String {
     let mut out = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-//! Who may read metrics, and how the listener is spoken to.
+//! Who may do what at the metrics listener, and how it is spoken to.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -10,6 +10,7 @@ use aws_lc_rs::digest::Digest;
 use aws_lc_rs::digest::SHA256;
 use aws_lc_rs::digest::digest;
 use http::HeaderMap;
+use http::StatusCode;
 use http::header;
 use l7switch_certificates::TlsError;
 use l7switch_certificates::file;
@@ -21,13 +22,65 @@ use thiserror::Error;
 /// Longest file of a token, bytes.
 const MOST_TOKEN: u64 = 4096;
 
-/// The files that say who may read metrics; without any, everybody who reaches the listener.
+/// What somebody may do. Who may do more may do all before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Read metrics and status.
+    Read,
+    /// Drain servers, put them back, and set their weights.
+    Operate,
+}
+
+impl Role {
+    /// The word in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Operate => "operate",
+        }
+    }
+}
+
+/// Why somebody may not do something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Denied {
+    /// There is no token, and one is needed.
+    Nobody,
+    /// The token is none that is known.
+    Unknown,
+    /// The token is for less.
+    Less,
+}
+
+impl Denied {
+    /// What `WWW-Authenticate` says (RFC 6750, 3).
+    pub(super) const fn challenge(self) -> &'static str {
+        match self {
+            Self::Nobody => "Bearer realm=\"l7switch\"",
+            Self::Unknown => "Bearer realm=\"l7switch\", error=\"invalid_token\"",
+            Self::Less => "Bearer realm=\"l7switch\", error=\"insufficient_scope\"",
+        }
+    }
+
+    /// The answer's status (RFC 6750, 3.1).
+    pub(super) const fn status(self) -> StatusCode {
+        match self {
+            Self::Nobody | Self::Unknown => StatusCode::UNAUTHORIZED,
+            Self::Less => StatusCode::FORBIDDEN,
+        }
+    }
+}
+
+/// The files that say who may do what. Without `token`, everybody who reaches the listener may read; without `operate`, nobody may
+/// change anything.
 #[derive(Clone, Debug, Default)]
 pub struct Files {
     /// Certificate chain and key, PEM: the listener speaks TLS.
     pub pair: Option<(PathBuf, PathBuf)>,
-    /// The bearer token.
+    /// The bearer token of who may read.
     pub token: Option<PathBuf>,
+    /// The bearer token of who may operate.
+    pub operate: Option<PathBuf>,
 }
 
 /// Why they cannot be used.
@@ -46,7 +99,10 @@ pub enum AccessError {
         /// Why.
         error: rustls::Error,
     },
-    /// The token.
+    /// Who may read could operate.
+    #[error("{0}: the token to operate is the one to read")]
+    Same(PathBuf),
+    /// A token.
     #[error("{path}: {why}")]
     Token {
         /// Its file.
@@ -62,6 +118,7 @@ pub struct Access {
     /// `None`: clear text.
     pub(super) tls: Option<Arc<ServerConfig>>,
     token: Option<Token>,
+    operate: Option<Token>,
 }
 
 impl Access {
@@ -73,29 +130,61 @@ impl Access {
     pub fn read(files: &Files) -> Result<Self, AccessError> {
         let tls = files.pair.as_ref();
         let tls = tls.map(|(certificate, key)| config(certificate, key));
-        let token = files.token.as_deref().map(Token::read);
+        let token = files.token.as_deref().map(Token::read).transpose()?;
+        let operate = files.operate.as_deref().map(Token::read).transpose()?;
+        if let (Some(read), Some(operate), Some(path)) = (&token, &operate, &files.operate)
+            && read.0.as_ref() == operate.0.as_ref()
+        {
+            return Err(AccessError::Same(path.clone()));
+        }
         Ok(Self {
             tls: tls.transpose()?.map(Arc::new),
-            token: token.transpose()?,
+            token,
+            operate,
         })
     }
 
-    /// Whether the request may read metrics.
+    /// Whether anybody may operate.
+    pub(super) const fn may_be_operated(&self) -> bool {
+        self.operate.is_some()
+    }
+
+    /// Who sends a request with these fields, by its token.
     ///
     /// # Errors
     ///
-    /// It may not: what `WWW-Authenticate` says (RFC 6750, 3).
-    pub(super) fn permits(&self, headers: &HeaderMap) -> Result<(), &'static str> {
-        let Some(token) = &self.token else {
-            return Ok(());
-        };
+    /// Nobody who may do anything.
+    pub(super) fn role(&self, headers: &HeaderMap) -> Result<Role, Denied> {
+        if self.token.is_none() && self.operate.is_none() {
+            return Ok(Role::Read);
+        }
         let mut given = headers.get_all(header::AUTHORIZATION).iter();
-        match (given.next(), given.next()) {
-            (None, _) => Err("Bearer realm=\"l7switch\""),
-            (Some(given), None) if bearer(given.as_bytes()).is_some_and(|it| token.is(it)) => {
-                Ok(())
-            }
-            _ => Err("Bearer realm=\"l7switch\", error=\"invalid_token\""),
+        let given = match (given.next(), given.next()) {
+            (None, _) if self.token.is_none() => return Ok(Role::Read),
+            (None, _) => return Err(Denied::Nobody),
+            (Some(given), None) => bearer(given.as_bytes()).ok_or(Denied::Unknown)?,
+            (Some(_), Some(_)) => return Err(Denied::Unknown),
+        };
+        let is = |token: &Option<Token>| token.as_ref().is_some_and(|token| token.is(given));
+        // Both are compared, whatever comes of the first.
+        match (is(&self.operate), is(&self.token)) {
+            (true, _) => Ok(Role::Operate),
+            (false, true) => Ok(Role::Read),
+            (false, false) => Err(Denied::Unknown),
+        }
+    }
+
+    /// Whether a request with these fields may do what needs a role.
+    ///
+    /// # Errors
+    ///
+    /// It may not.
+    pub(super) fn permits(&self, headers: &HeaderMap, needed: Role) -> Result<(), Denied> {
+        let has_none = headers.get(header::AUTHORIZATION).is_none();
+        match self.role(headers)? {
+            role if role >= needed => Ok(()),
+            _ if has_none => Err(Denied::Nobody),
+            _ => Err(Denied::Less),
         }
     }
 }
@@ -171,8 +260,8 @@ mod tests {
         let path = folder.path().join("token");
         std::fs::write(&path, token).unwrap();
         Access::read(&Files {
-            pair: None,
             token: Some(path),
+            ..Files::default()
         })
     }
 
@@ -199,9 +288,87 @@ mod tests {
             for value in given {
                 headers.append(header::AUTHORIZATION, HeaderValue::from_static(value));
             }
-            assert_eq!(access.permits(&headers).is_ok(), is_right, "{given:?}");
+            let found = access.permits(&headers, Role::Read);
+            assert_eq!(found.is_ok(), is_right, "{given:?}");
+            assert!(access.permits(&headers, Role::Operate).is_err());
         }
-        assert!(Access::default().permits(&HeaderMap::new()).is_ok());
+        let nobody = HeaderMap::new();
+        let everybody = Access::default();
+        assert_eq!(everybody.permits(&nobody, Role::Read), Ok(()));
+        let operate = everybody.permits(&nobody, Role::Operate);
+        assert_eq!(operate, Err(Denied::Nobody));
+    }
+
+    #[test]
+    fn who_may_operate_has_another_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, token: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, token).unwrap();
+            Some(path)
+        };
+        let (reader, operator) = (file("read", "reader"), file("operate", "operator"));
+        let given = |token: &'static str| {
+            let mut headers = HeaderMap::new();
+            if !token.is_empty() {
+                let value = HeaderValue::from_static(token);
+                headers.insert(header::AUTHORIZATION, value);
+            }
+            headers
+        };
+        let both = Files {
+            token: reader,
+            operate: operator.clone(),
+            ..Files::default()
+        };
+        let only = Files {
+            operate: operator,
+            ..Files::default()
+        };
+        let (both, only) = (Access::read(&both).unwrap(), Access::read(&only).unwrap());
+        for (access, token, read, operate) in [
+            (&both, "", Err(Denied::Nobody), Err(Denied::Nobody)),
+            (&both, "Bearer reader", Ok(()), Err(Denied::Less)),
+            (&both, "Bearer operator", Ok(()), Ok(())),
+            (
+                &both,
+                "Bearer other",
+                Err(Denied::Unknown),
+                Err(Denied::Unknown),
+            ),
+            (&only, "", Ok(()), Err(Denied::Nobody)),
+            (&only, "Bearer operator", Ok(()), Ok(())),
+            (
+                &only,
+                "Bearer reader",
+                Err(Denied::Unknown),
+                Err(Denied::Unknown),
+            ),
+            (
+                &only,
+                "Basic b3BlcmF0b3I=",
+                Err(Denied::Unknown),
+                Err(Denied::Unknown),
+            ),
+        ] {
+            let headers = given(token);
+            let found = (
+                access.permits(&headers, Role::Read),
+                access.permits(&headers, Role::Operate),
+            );
+            assert_eq!(found, (read, operate), "{token}");
+        }
+        assert!(both.may_be_operated() && !Access::default().may_be_operated());
+        let same = Files {
+            token: file("read", "same"),
+            operate: file("operate", "same\n"),
+            ..Files::default()
+        };
+        let error = Access::read(&same).unwrap_err().to_string();
+        assert!(
+            error.ends_with("the token to operate is the one to read"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -220,8 +387,8 @@ mod tests {
         }
         assert!(access(&[b'a'; 4096]).is_ok());
         let none = Files {
-            pair: None,
             token: Some("/nowhere/token".into()),
+            ..Files::default()
         };
         let error = Access::read(&none).unwrap_err().to_string();
         assert!(error.starts_with("/nowhere/token: "), "{error}");

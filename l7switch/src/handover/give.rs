@@ -87,7 +87,7 @@ pub(crate) fn begin(
     let pid = pid.and_then(|pid| u32::try_from(pid).ok());
     let pid = pid.unwrap_or_default();
     let refuse = |status, why: String| {
-        place.refuse(pid);
+        place.refuse(pid, &why);
         tracing::warn!(successor = pid, "a take-over is refused: {why}");
         Err(NoPlace(status, why))
     };

@@ -43,6 +43,9 @@ use tokio::sync::Notify;
 use tokio::sync::RwLock;
 use tokio::sync::watch;
 
+use crate::observe::events::Events;
+use crate::observe::events::Kind;
+
 /// What both sides speak, as a protocol that HTTP is upgraded to (RFC 9110, 7.8). Sides of other versions refuse each other.
 pub const PROTOCOL: &str = "l7switch-takeover/1";
 
@@ -70,6 +73,8 @@ pub struct Place {
     refused: AtomicU64,
     /// Process of the successor that failed last, or was not let in.
     noted: AtomicU32,
+    /// Told of successors that have failed.
+    events: Arc<Events>,
 }
 
 impl Default for Place {
@@ -84,14 +89,16 @@ impl Default for Place {
             failed: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             noted: AtomicU32::new(0),
+            events: Arc::default(),
         }
     }
 }
 
 impl Place {
     /// The place of a front that has taken it over, with the counts of those before.
-    pub fn after(counts: &TakeOvers) -> Self {
+    pub fn after(counts: &TakeOvers, events: Arc<Events>) -> Self {
         Self {
+            events,
             taken: AtomicU64::new(counts.taken),
             failed: AtomicU64::new(counts.failed),
             refused: AtomicU64::new(counts.refused),
@@ -144,15 +151,18 @@ impl Place {
     }
 
     /// Takes note of a successor that was not let in.
-    fn refuse(&self, pid: u32) {
+    fn refuse(&self, pid: u32, why: &str) {
         self.refused.fetch_add(1, Relaxed);
         self.noted.store(pid, Relaxed);
+        let text = format!("it was not let in: {why}");
+        self.events.add(Kind::TakeOverFailed, text);
     }
 
     /// Takes note of a successor that has failed, and says so.
     fn fail(&self, pid: u32, why: &str) {
         self.failed.fetch_add(1, Relaxed);
         self.noted.store(pid, Relaxed);
+        self.events.add(Kind::TakeOverFailed, why);
         tracing::warn!(
             successor = pid,
             "the successor has failed, this front goes on: {why}"

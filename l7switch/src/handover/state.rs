@@ -19,7 +19,7 @@ use crate::upstream::Memory;
 use crate::upstream::RealServer;
 
 /// Servers and services.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// Servers of which there is something to say.
     #[serde(default)]
@@ -30,7 +30,7 @@ pub struct State {
 }
 
 /// What is known of a server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OfServer {
     /// Its pool.
     pub pool: String,

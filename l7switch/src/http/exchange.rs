@@ -416,7 +416,7 @@ impl<C: Codec> Session<'_, C> {
                         refusal.reason,
                         Reason::BadResponse | Reason::ResponseTimeout
                     ) {
-                        answered.lease.failed();
+                        answered.lease.failed(&refusal.detail);
                     }
                     return Err(refusal);
                 }

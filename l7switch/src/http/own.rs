@@ -182,7 +182,7 @@ impl<C: Codec> Session<'_, C> {
         buffer.advance(length);
         let mut decoder = Decoder::of_response(follows);
         let Ok(decoded) = decoder.decode(buffer) else {
-            return lease.failed();
+            return lease.failed("its content is not HTTP");
         };
         let is_whole = decoded.ended && decoded.length == buffer.len();
         if is_whole && upload.is_done() && head.persistent {

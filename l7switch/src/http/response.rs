@@ -39,6 +39,7 @@ use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
 use crate::record::Record;
 use crate::upstream::Answered;
+use crate::upstream::BROKE_OFF;
 use crate::upstream::Broke;
 use crate::upstream::Ending;
 use crate::upstream::Lease;
@@ -89,7 +90,7 @@ impl<C: Codec> Session<'_, C> {
             None => Ok(()),
         });
         if let Err(what) = checked {
-            answered.lease.failed();
+            answered.lease.failed(what);
             record.received(upload.bytes());
             let refusal = Refusal::new(Reason::BadResponse, StatusCode::BAD_GATEWAY, what);
             return self.refuse(&refusal, request.method, record, onward).await;
@@ -418,7 +419,7 @@ fn record_end(record: &mut Record, upload: &Upload, reason: Reason) -> NotTaken 
 
 /// Records that a server's response broke off.
 fn cut(lease: Lease, record: &mut Record, upload: &Upload, reason: Reason) -> NotTaken {
-    lease.failed();
+    lease.failed(BROKE_OFF);
     record_end(record, upload, reason)
 }
 

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use l7switch_engine::netlink::ServerState;
 use l7switch_netlink::Error;
+use rustix::io::Errno;
 
 use super::module::Module;
 
@@ -96,4 +97,17 @@ impl<M: Module> Connection<M> {
 /// Where bytes lie.
 pub(super) fn place(bytes: &[u8]) -> (usize, usize) {
     (bytes.as_ptr().addr(), bytes.len())
+}
+
+/// Whether a refusal may be none when the same is asked again: memory is short, or someone else is loading.
+pub(super) fn is_passing(error: &Error) -> bool {
+    let passing = [
+        Errno::BUSY,
+        Errno::AGAIN,
+        Errno::INTR,
+        Errno::NOMEM,
+        Errno::NOBUFS,
+    ];
+    let errno = error.errno().map(Errno::from_raw_os_error);
+    errno.is_some_and(|errno| passing.contains(&errno))
 }

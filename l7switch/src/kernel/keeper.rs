@@ -21,7 +21,6 @@ use l7switch_netlink::Error;
 use l7switch_netlink::Event;
 use l7switch_netlink::ServerChange;
 use l7switch_netlink::WeightChange;
-use rustix::io::Errno;
 use tokio::sync::Notify;
 
 use super::concerns::Logged;
@@ -29,9 +28,11 @@ use super::connection::Connection;
 use super::connection::Held;
 use super::connection::Staged;
 use super::connection::Table;
+use super::connection::is_passing;
 use super::connection::place;
 use super::module::Connect;
 use super::module::Module;
+use crate::observe::events::Kind;
 use crate::ruleset::generation::Generation;
 use crate::upstream::RealServer;
 
@@ -236,7 +237,7 @@ impl<C: Connect> Keeper<C> {
                     let now = Held { state, weight };
                     let was = there.hold(&pool, address, now);
                     if in_force.is_some() && by != own {
-                        self.take_over(generation, &pool, address, was, now);
+                        self.take_over(generation, &pool, address, (was, now), Some(by));
                     }
                 }
                 Ok(Some(Event::TableReplaced {
@@ -368,19 +369,19 @@ impl<C: Connect> Keeper<C> {
                 weight: server.weight,
             };
             let was = self.there()?.hold(&server.pool, server.address, now);
-            self.take_over(generation, &server.pool, server.address, was, now);
+            self.take_over(generation, &server.pool, server.address, (was, now), None);
         }
         Ok(())
     }
 
-    /// Does to the front's server what someone else did to the kernel's.
+    /// Does to the front's server what someone else did to the kernel's; `by`: its netlink port, if that is known.
     fn take_over(
         &mut self,
         generation: &Generation,
         pool: &str,
         address: SocketAddr,
-        was: Option<Held>,
-        now: Held,
+        (was, now): (Option<Held>, Held),
+        by: Option<u32>,
     ) {
         if was == Some(now) {
             return;
@@ -394,12 +395,16 @@ impl<C: Connect> Keeper<C> {
         else {
             return;
         };
+        let who = match by {
+            Some(port) => format!("in the kernel, by netlink port {port}"),
+            None => "in the kernel".to_owned(),
+        };
         // What was there before is not that one's doing: a state may be what this front's checks found.
         if was.is_none_or(|was| was.state != now.state) {
             match now.state {
-                ServerState::Up => server.set_draining(false),
-                ServerState::Draining => server.set_draining(true),
-                ServerState::Down => server.hold_down(),
+                ServerState::Up => server.set_draining_by(false, &who),
+                ServerState::Draining => server.set_draining_by(true, &who),
+                ServerState::Down => server.hold_down(&who),
             }
         }
         if was.is_none_or(|was| was.weight != now.weight) {
@@ -409,12 +414,11 @@ impl<C: Connect> Keeper<C> {
         }
         pool.rebuild_lookup();
         self.status.changes_taken = self.status.changes_taken.saturating_add(1);
-        tracing::info!(
-            pool = server.pool(),
-            server = %address,
-            weight = now.weight,
-            state = now.state.name(),
-            "changed in the kernel"
+        let (state, weight) = (now.state.name(), now.weight);
+        tracing::info!(pool = server.pool(), server = %address, weight, state, "changed in the kernel");
+        server.report(
+            Kind::ServerChanged,
+            format!("{state}, weight {weight}, {who}"),
         );
     }
 
@@ -442,6 +446,7 @@ impl<C: Connect> Keeper<C> {
                 // Not asked again before something changes.
                 Err(error @ (Error::Refused(_) | Error::Input(_))) => {
                     tracing::warn!(pool = server.pool(), server = %server.address(), %error, "kernel");
+                    server.report(Kind::KernelRefused, error.to_string());
                 }
                 Err(error) => return Err(error),
             }
@@ -449,19 +454,6 @@ impl<C: Connect> Keeper<C> {
         }
         Ok(())
     }
-}
-
-/// Whether a refusal may be none when the same is asked again: memory is short, or someone else is loading.
-fn is_passing(error: &Error) -> bool {
-    let passing = [
-        Errno::BUSY,
-        Errno::AGAIN,
-        Errno::INTR,
-        Errno::NOMEM,
-        Errno::NOBUFS,
-    ];
-    let errno = error.errno().map(Errno::from_raw_os_error);
-    errno.is_some_and(|errno| passing.contains(&errno))
 }
 
 /// What has to be set so that the kernel's server stands as the front's, and how it stands then.

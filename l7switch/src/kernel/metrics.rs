@@ -4,6 +4,7 @@
 use crate::kernel::Numbers;
 use crate::observe::exposition::Format;
 use crate::observe::exposition::Text;
+use crate::observe::stats::CLASSES;
 
 /// Everything that the module says.
 pub(crate) fn render(numbers: &Numbers, format: Format) -> String {
@@ -33,9 +34,6 @@ pub(crate) fn render(numbers: &Numbers, format: Format) -> String {
     servers(&mut out, numbers);
     out.into_string()
 }
-
-/// Classes of responses, as labels.
-const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 fn services(out: &mut Text, numbers: &Numbers) {
     let families = [

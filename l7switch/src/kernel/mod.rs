@@ -33,6 +33,8 @@ use tokio::sync::Notify;
 pub use numbers::Numbers;
 pub use numbers::numbers;
 
+use crate::observe::events::Events;
+use crate::observe::events::Kind;
 use crate::ruleset::generation::Core;
 use crate::ruleset::generation::Generation;
 
@@ -78,6 +80,7 @@ trait Steps: Debug + Send + Sync {
     fn step(&self, generation: &Generation, look: bool) -> u64;
     fn readiness(&self) -> Option<OwnedFd>;
     fn let_go(&self, lets_go: bool);
+    fn status(&self) -> KernelStatus;
 }
 
 #[derive(Debug)]
@@ -113,6 +116,11 @@ impl<C: Connect> Steps for Shared<C> {
     fn let_go(&self, lets_go: bool) {
         let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
         keeper.let_go(lets_go);
+    }
+
+    fn status(&self) -> KernelStatus {
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.clone()
     }
 }
 
@@ -209,10 +217,36 @@ async fn step(shared: &Arc<dyn Steps>, core: &Arc<Core>, look: bool) -> u64 {
     let core = Arc::clone(core);
     let done = tokio::task::spawn_blocking(move || {
         let generation = core.active.load_full();
-        shared.step(&generation, look)
+        let before = shared.status();
+        let connections = shared.step(&generation, look);
+        report(&core.events, &before, &shared.status());
+        connections
     });
     // It fails where the runtime ends.
     done.await.unwrap_or(0)
+}
+
+/// Tells what has become of the module, unless it is what was known.
+fn report(events: &Events, before: &KernelStatus, now: &KernelStatus) {
+    let said = |status: &KernelStatus| {
+        let counts = (status.loads, status.refusals);
+        (status.state, status.why.clone(), counts)
+    };
+    if said(before) == said(now) {
+        return;
+    }
+    let why = now.why.clone().unwrap_or_default();
+    match now.state {
+        // That there is no module is no event where there never was one.
+        KernelState::Off | KernelState::NotPermitted => (),
+        KernelState::Absent if before.loads == 0 => (),
+        KernelState::Absent => events.add(Kind::KernelLost, "the module is not loaded any more"),
+        KernelState::Loaded => events.add(Kind::KernelLoaded, "the rules are in force"),
+        KernelState::Refused => events.add(Kind::KernelRefused, why),
+        KernelState::Replaced | KernelState::Unloaded | KernelState::Failed => {
+            events.add(Kind::KernelLost, format!("{}: {why}", now.state.as_str()));
+        }
+    }
 }
 
 /// Steps whenever there may be something to do, for as long as the switch lives.

@@ -26,6 +26,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::task::JoinSet;
 
+use crate::observe::events::Events;
+use crate::observe::events::Kind;
 pub(crate) use renewal::renew;
 
 /// How long rules wait for the first answers to their names.
@@ -69,6 +71,8 @@ pub(crate) struct Names {
     looked_up: Notify,
     /// Told when a name has other addresses than before.
     changed: Arc<Notify>,
+    /// Told what cannot be resolved.
+    events: Arc<Events>,
 }
 
 #[derive(Debug)]
@@ -83,13 +87,19 @@ struct Watched {
 
 impl Names {
     /// None so far. `server`: a name server in place of the system's configuration.
-    pub(crate) fn new(server: Option<SocketAddr>) -> Arc<Self> {
+    pub(crate) fn new(server: Option<SocketAddr>, events: Arc<Events>) -> Arc<Self> {
         Arc::new(Self {
             server,
             watched: Mutex::default(),
             looked_up: Notify::new(),
             changed: Arc::default(),
+            events,
         })
+    }
+
+    /// Where it tells what cannot be resolved.
+    pub(crate) const fn events(&self) -> &Arc<Events> {
+        &self.events
     }
 
     fn watched(&self) -> MutexGuard<'_, BTreeMap<Lookup, Watched>> {
@@ -205,6 +215,8 @@ impl Names {
                 if entry.error.is_none() {
                     let kept = entry.known.len();
                     tracing::warn!(%name, kept, "not resolved: {why}");
+                    let text = format!("{name} is not resolved: {why}");
+                    self.events.add(Kind::NameFailed, text);
                 }
                 entry.error = Some(why);
                 again

@@ -9,6 +9,8 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use l7switch_admin_api as api;
+
 use crate::net::clock::nanos;
 
 /// Classes: the first is up to 1,024 ns, each next one twice as long; the last has everything that is longer.
@@ -70,6 +72,11 @@ impl Counts {
         self.classes
             .iter()
             .fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// For administrators.
+    pub fn status(&self) -> api::Times {
+        api::Times::of(self.classes.to_vec())
     }
 
     /// Both together.

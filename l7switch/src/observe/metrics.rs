@@ -14,9 +14,10 @@ use l7switch_admin_api::ServiceStatus;
 use l7switch_admin_api::Status;
 use l7switch_engine::table::format;
 
+use crate::observe::events::Events;
 use crate::observe::exposition::Format;
 use crate::observe::exposition::Text;
-use crate::observe::stats::MetricsRefused;
+use crate::observe::stats::MetricsListener;
 
 /// Everything that [`Status`] and the servers' status say.
 pub fn render(status: &Status, servers: &[ServerStatus], format: Format) -> String {
@@ -58,15 +59,44 @@ pub fn render(status: &Status, servers: &[ServerStatus], format: Format) -> Stri
     out.into_string()
 }
 
-/// Who was refused by the metrics listener.
-pub fn refused(refused: &MetricsRefused, format: Format) -> String {
+/// Who was refused by the metrics listener, and what was changed there.
+pub fn listener(listener: &MetricsListener, format: Format) -> String {
     let mut out = Text::new(format);
     let name = "metrics_refused_total";
-    let help = "Requests without the token, and failed TLS handshakes, at the metrics listener.";
+    let help = "Requests without the token that they need, and failed TLS handshakes, at the metrics listener.";
     out.family(name, "counter", help);
-    for (reason, count) in [("token", &refused.token), ("tls", &refused.tls)] {
+    let reasons = [
+        ("token", &listener.token),
+        ("role", &listener.role),
+        ("tls", &listener.tls),
+    ];
+    for (reason, count) in reasons {
         out.sample(name, &[("reason", reason)], count.load(Relaxed));
     }
+    let name = "metrics_changes_total";
+    let help = "Changes of servers at the metrics listener by result.";
+    out.family(name, "counter", help);
+    let results = [
+        ("ok", &listener.changes),
+        ("failed", &listener.changes_failed),
+    ];
+    for (result, count) in results {
+        out.sample(name, &[("result", result)], count.load(Relaxed));
+    }
+    out.into_string()
+}
+
+/// What has happened.
+pub fn events(events: &Events, format: Format) -> String {
+    let mut out = Text::new(format);
+    let help = "What has happened that an operator wants to know, by kind.";
+    out.family("events_total", "counter", help);
+    for (kind, count) in events.counts() {
+        out.sample("events_total", &[("kind", kind.as_str())], count);
+    }
+    let help = "Events that were forgotten for newer ones.";
+    out.family("events_lost_total", "counter", help);
+    out.sample("events_lost_total", &[], events.lost());
     out.into_string()
 }
 

@@ -2,6 +2,7 @@
 //! What is counted and logged. Nothing here knows who does it.
 
 pub mod access_log;
+pub mod events;
 pub mod exposition;
 pub mod histogram;
 pub mod log_limit;
@@ -9,3 +10,4 @@ pub mod metrics;
 pub mod process;
 pub mod reason;
 pub mod stats;
+pub mod words;

@@ -36,7 +36,8 @@ pub struct ServiceStats {
     pub bytes_in: AtomicU64,
     /// Content bytes to clients.
     pub bytes_out: AtomicU64,
-    classes: [AtomicU64; 5],
+    /// Responses.
+    pub responses: Classes,
     refused: Vec<AtomicU64>,
     /// From a request's head to its response's head, whatever route takes it.
     pub first_byte: Histogram,
@@ -49,13 +50,47 @@ pub struct ServiceStats {
     pub sources: Arc<Sources>,
 }
 
-/// Who was refused by the metrics listener.
+/// Who was refused by the metrics listener, and what was changed there.
 #[derive(Debug, Default)]
-pub struct MetricsRefused {
-    /// Requests without the token.
+pub struct MetricsListener {
+    /// Requests without a token that is known.
     pub token: AtomicU64,
+    /// Requests whose token is for less.
+    pub role: AtomicU64,
+    /// Changes of servers.
+    pub changes: AtomicU64,
+    /// Changes of servers that were not possible.
+    pub changes_failed: AtomicU64,
     /// Connections whose TLS handshake failed.
     pub tls: AtomicU64,
+}
+
+/// The names of the classes of responses.
+pub const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Responses by class.
+#[derive(Debug, Default)]
+pub struct Classes([AtomicU64; 5]);
+
+impl Classes {
+    /// Counts a response.
+    pub fn count(&self, status: StatusCode) {
+        let class = usize::from(status.as_u16() / 100).saturating_sub(1);
+        if let Some(count) = self.0.get(class) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How many there are of each class, `1xx` first.
+    pub fn counts(&self) -> [u64; 5] {
+        self.0.each_ref().map(|count| count.load(Relaxed))
+    }
+}
+
+/// Counts of responses by the names of their classes.
+pub fn by_class(counts: [u64; 5]) -> BTreeMap<String, u64> {
+    let names = CLASSES.into_iter().map(str::to_owned);
+    names.zip(counts).collect()
 }
 
 /// A route's counts since it came into the rules.
@@ -63,6 +98,8 @@ pub struct MetricsRefused {
 pub struct RouteStats {
     /// Requests; connections where they cannot be seen.
     pub requests: AtomicU64,
+    /// Responses.
+    pub responses: Classes,
     /// Times of responses.
     pub times: Place,
 }
@@ -91,7 +128,7 @@ impl Default for ServiceStats {
             interim_dropped: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
-            classes: Default::default(),
+            responses: Classes::default(),
             refused: Reason::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
             first_byte: Histogram::default(),
             route_times: Arc::default(),
@@ -103,26 +140,11 @@ impl Default for ServiceStats {
 }
 
 impl ServiceStats {
-    /// Counts a response.
-    pub fn responded(&self, status: StatusCode) {
-        let class = usize::from(status.as_u16() / 100).saturating_sub(1);
-        if let Some(count) = self.classes.get(class) {
-            count.fetch_add(1, Relaxed);
-        }
-    }
-
     /// Counts a refusal.
     pub fn refused(&self, reason: Reason) {
         if let Some(count) = self.refused.get(reason as usize) {
             count.fetch_add(1, Relaxed);
         }
-    }
-
-    /// Responses by class, `1xx` first.
-    pub fn classes(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        ["1xx", "2xx", "3xx", "4xx", "5xx"]
-            .into_iter()
-            .zip(self.classes.iter().map(|count| count.load(Relaxed)))
     }
 
     /// Refusals by reason, without those that did not occur.
@@ -142,6 +164,7 @@ impl ServiceStats {
         }
         let stats = Arc::new(RouteStats {
             requests: AtomicU64::new(0),
+            responses: Classes::default(),
             times: Place::new(Arc::clone(&self.route_times)),
         });
         routes.insert(label.to_owned(), Arc::clone(&stats));
@@ -274,15 +297,12 @@ mod tests {
     #[test]
     fn classes_and_reasons_are_counted_apart() {
         let stats = ServiceStats::default();
-        stats.responded(StatusCode::OK);
-        stats.responded(StatusCode::NOT_FOUND);
-        stats.responded(StatusCode::GONE);
+        for status in [StatusCode::OK, StatusCode::NOT_FOUND, StatusCode::GONE] {
+            stats.responses.count(status);
+        }
         stats.refused(Reason::NoRoute);
-        let classes: Vec<_> = stats.classes().collect();
-        assert_eq!(
-            classes,
-            [("1xx", 0), ("2xx", 1), ("3xx", 0), ("4xx", 2), ("5xx", 0)]
-        );
+        assert_eq!(stats.responses.counts(), [0, 1, 0, 2, 0]);
+        assert_eq!(by_class([0, 1, 0, 2, 0]).get("4xx"), Some(&2));
         assert_eq!(stats.refusals().collect::<Vec<_>>(), [(Reason::NoRoute, 1)]);
     }
 

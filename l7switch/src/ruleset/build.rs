@@ -19,6 +19,7 @@ use crate::acme::Source;
 use crate::limit::rate::RateLimiter;
 use crate::net::tls;
 use crate::net::tls::ServiceTls;
+use crate::observe::events::Events;
 use crate::ruleset::filters::Filters;
 use crate::ruleset::generation::BasicAuth;
 use crate::ruleset::generation::Generation;
@@ -311,10 +312,10 @@ fn challenge(realm: &str) -> HeaderValue {
 }
 
 /// Does what has to be done when a generation comes into force: the servers that it shares with the
-/// one before get its weights.
-pub fn activate(generation: &Generation) {
+/// one before get its weights, and say what happens to them.
+pub fn activate(generation: &Generation, events: &Arc<Events>) {
     for pool in &generation.pools {
-        pool.activate();
+        pool.activate(events);
     }
     for service in &generation.services {
         service

@@ -19,8 +19,9 @@ use crate::limit::rate::RateLimiter;
 use crate::net::shutdown::Shutdown;
 use crate::net::tls::ServiceTls;
 use crate::observe::access_log::AccessLog;
+use crate::observe::events::Events;
 use crate::observe::histogram::Counts;
-use crate::observe::stats::MetricsRefused;
+use crate::observe::stats::MetricsListener;
 use crate::observe::stats::RouteStats;
 use crate::observe::stats::ServiceStats;
 use crate::ruleset::filters::Filters;
@@ -131,10 +132,12 @@ pub struct Core {
     pub active: ArcSwap<Generation>,
     /// Counts of services, also of those that a reload took away: they may come back.
     stats: Mutex<BTreeMap<String, Arc<ServiceStats>>>,
-    /// Who was refused by the metrics listener.
-    pub metrics_refused: MetricsRefused,
+    /// What the metrics listener counts.
+    pub metrics_listener: MetricsListener,
     /// The access log.
     pub log: Arc<AccessLog>,
+    /// What has happened.
+    pub events: Arc<Events>,
     /// Certificates that are ordered.
     pub acme: Arc<Acme>,
     /// How the switch ends.
@@ -145,12 +148,19 @@ pub struct Core {
 
 impl Core {
     /// The state of a switch that starts with this generation.
-    pub fn new(first: Generation, stats: StatsRegistry, log: AccessLog, acme: Arc<Acme>) -> Self {
+    pub fn new(
+        first: Generation,
+        stats: StatsRegistry,
+        log: AccessLog,
+        events: Arc<Events>,
+        acme: Arc<Acme>,
+    ) -> Self {
         Self {
             active: ArcSwap::from_pointee(first),
             stats: Mutex::new(stats.0),
-            metrics_refused: MetricsRefused::default(),
+            metrics_listener: MetricsListener::default(),
             log: Arc::new(log),
+            events,
             acme,
             shutdown: Shutdown::default(),
             started: Instant::now(),

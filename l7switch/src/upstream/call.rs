@@ -18,6 +18,7 @@ use super::feed::Feed;
 use super::feed::WaitsFor;
 use super::idle::Ending;
 use super::idle::Own;
+use super::lease::BROKE_OFF;
 use super::pool::Pool;
 use super::send::Answered;
 use super::send::Message;
@@ -106,7 +107,7 @@ pub async fn call<F: Feed>(
         passed = passed.saturating_add(1);
         buffer.advance(answered.length);
         if passed > MOST_INTERIM {
-            answered.lease.failed();
+            answered.lease.failed("too many interim responses");
             return Err(no_response());
         }
         let read = answered
@@ -123,7 +124,7 @@ pub async fn call<F: Feed>(
     } = answered;
     // Nobody has asked for another protocol; and there are no others (RFC 9110, 15).
     if !(200..600).contains(&head.status) {
-        lease.failed();
+        lease.failed("its status is none");
         return Err(no_response());
     }
     let bytes = buffer.split_to(length);
@@ -137,7 +138,7 @@ pub async fn call<F: Feed>(
     let mut read = 0_usize;
     loop {
         let Ok(decoded) = decoder.decode(&mut buffer) else {
-            lease.failed();
+            lease.failed("its content is not HTTP");
             return Err(no_response());
         };
         let has_surplus = decoded.length < buffer.len();
@@ -171,7 +172,7 @@ pub async fn call<F: Feed>(
                 break;
             }
             Ok(_) | Err(Broke::Expired(_)) => {
-                lease.failed();
+                lease.failed(BROKE_OFF);
                 return Err(no_response());
             }
             Err(broke) => return Err(broke.refusal()),

@@ -22,6 +22,7 @@ use crate::net::proxy_header::Ends;
 use crate::net::stream::SharedStream;
 use crate::net::stream::probe;
 use crate::observe::reason::Reason;
+use crate::observe::words;
 
 /// How long what was sent on a connection that requests share may stay unacknowledged (TCP_USER_TIMEOUT, RFC 5482) until the peer
 /// counts as gone: TCP alone takes a quarter of an hour. HTTP/2's own pings are no way to find out: servers of gRPC end the
@@ -32,13 +33,13 @@ const SHARED_PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Error)]
 pub enum ConnectError {
     /// It was refused, or there is no way.
-    #[error("{0}")]
+    #[error("{}", words::io_error(.0))]
     Refused(#[from] io::Error),
     /// Nobody answered in time.
-    #[error("no answer within {0:?}")]
+    #[error("timed out after {}", words::time(*.0))]
     Timeout(Duration),
     /// The TLS handshake failed.
-    #[error("TLS: {0}")]
+    #[error("TLS: {}", words::io_error(.0))]
     Tls(io::Error),
 }
 

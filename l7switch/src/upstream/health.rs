@@ -10,7 +10,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use l7switch_admin_api as api;
 use l7switch_rules::model::Health;
 use l7switch_rules::model::ServerAddress;
 use tokio::task::JoinHandle;
@@ -19,7 +18,9 @@ use super::connect::Told;
 use super::pool::Pool;
 use super::probe::Sought;
 use super::probe::probe;
+use super::server::Checked;
 use super::server::RealServer;
+use crate::observe::words;
 
 /// The running checks.
 #[derive(Debug, Default)]
@@ -131,24 +132,17 @@ impl Checking {
             let next = tokio::time::Instant::now()
                 + rules.interval.mul_f64(0.95)
                 + part(rules.interval / 10);
+            let began = tokio::time::Instant::now();
             let result =
-                tokio::time::timeout(rules.timeout, probe(&target, &rules, sought.as_ref(), told))
-                    .await;
-            let outcome = match &result {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(why)) => Err(why.as_str()),
-                Err(_) => Err("no answer in time"),
+                tokio::time::timeout(rules.timeout, probe(&target, &rules, sought.as_ref(), told));
+            let result = result
+                .await
+                .unwrap_or_else(|_| Err(format!("timed out after {}", words::time(rules.timeout))));
+            let check = Checked {
+                took: began.elapsed(),
+                result,
             };
-            match server.checked(outcome.is_ok(), rules.rise, rules.fall) {
-                Some(api::Health::Up) => {
-                    tracing::info!(pool = server.pool(), server = %server.address(), "up");
-                }
-                Some(api::Health::Down) => {
-                    let why = outcome.err().unwrap_or_default();
-                    tracing::warn!(pool = server.pool(), server = %server.address(), why, "down");
-                }
-                None => (),
-            }
+            server.checked(check, rules.rise, rules.fall);
             tokio::time::sleep_until(next).await;
         }
     }

@@ -30,6 +30,9 @@ use crate::net::stream::MaybeRaw;
 use crate::net::timer::Timer;
 use crate::observe::reason::Refusal;
 
+/// Why a response that began has failed.
+pub const BROKE_OFF: &str = "the response broke off";
+
 /// A request or connection that a server has. Counted until it is dropped.
 #[derive(Debug)]
 pub struct Outstanding {
@@ -182,9 +185,9 @@ impl Lease {
         self.server().times.ended(duration);
     }
 
-    /// The response broke off, or is none.
-    pub fn failed(self) {
-        self.pool.failed(self.server(), Fault::Answer);
+    /// The response broke off, or is none, for this reason.
+    pub fn failed(self, why: &str) {
+        self.pool.failed(self.server(), Fault::Answer, why);
     }
 
     /// The connection becomes another protocol's.

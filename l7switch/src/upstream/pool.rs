@@ -25,6 +25,7 @@ use super::server::RealServer;
 use super::server::control::SlowStart;
 use super::tls::Manner;
 use crate::net::tls::TlsError;
+use crate::observe::events::Events;
 use crate::observe::histogram::Kind;
 use crate::observe::histogram::Times;
 use crate::observe::reason::Reason;
@@ -126,7 +127,7 @@ impl Pool {
     }
 
     /// Puts the rules' weights in force: for the generation that becomes the one in force.
-    pub fn activate(&self) {
+    pub fn activate(&self, events: &Arc<Events>) {
         let slow_start = self.config.slow_start.map(|time| SlowStart {
             time,
             scale: self.config.weight_scale(),
@@ -136,6 +137,7 @@ impl Pool {
                 server.set_queue(&self.queue);
             }
             self.configure(server, rules);
+            server.report_to(events);
             server.set_checked(self.config.health.is_some());
             server.set_slow_start(slow_start);
         }
@@ -176,9 +178,10 @@ impl Pool {
         server.speak(self.manner.towards(rules));
     }
 
-    /// A request has failed by the fault of one of the servers.
-    pub fn failed(&self, server: &Arc<RealServer>, fault: Fault) {
-        server.failed(&self.config.passive, || self.can_do_without(server, fault));
+    /// A request has failed by the fault of one of the servers, for this reason.
+    pub fn failed(&self, server: &Arc<RealServer>, fault: Fault, why: &str) {
+        let may_eject = || self.can_do_without(server, fault);
+        server.failed(&self.config.passive, why, may_eject);
     }
 
     /// Whether a server may be ejected. The last one to which requests may come never is, whatever it does (as with nginx),

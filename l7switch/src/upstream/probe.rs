@@ -23,6 +23,7 @@ use super::connect::Told;
 use super::server::RealServer;
 use super::stream::ServerStream;
 use crate::net::content::Decoder;
+use crate::observe::words;
 
 /// Content of an answer that is looked at, bytes.
 const ANSWER_MAX: usize = 64 * 1024;
@@ -79,7 +80,11 @@ async fn http(
     let head = ask(stream, request(asked, own).as_bytes(), &mut buffer).await?;
     let (lowest, highest) = asked.status;
     if !(lowest..=highest).contains(&head.status) {
-        return Err(format!("status {}", head.status));
+        let expected = match lowest == highest {
+            true => lowest.to_string(),
+            false => format!("{lowest} to {highest}"),
+        };
+        return Err(format!("status {}, expected {expected}", head.status));
     }
     let Some(sought) = sought else {
         return Ok(());
@@ -193,7 +198,7 @@ impl Content {
         }
         if buffer.is_empty() && !self.decoder.has_ended() {
             let read = stream.read_buf(buffer).await;
-            if read.map_err(|error| error.to_string())? == 0 {
+            if read.map_err(|error| words::io_error(&error))? == 0 {
                 if self.decoder.ends_with_connection() {
                     self.ended = true;
                     return Ok(false);
@@ -236,7 +241,7 @@ async fn grpc(stream: &mut ServerStream, service: &str, host: &str) -> Result<()
     let mut buffer = BytesMut::new();
     let head = ask(stream, &request, &mut buffer).await?;
     if head.status != 200 {
-        return Err(format!("status {}", head.status));
+        return Err(format!("status {}, expected 200", head.status));
     }
     let mut content = Content::of(&head, RequestKind::Normal);
     while content.more(stream, &mut buffer).await? {}
@@ -249,7 +254,7 @@ async fn grpc(stream: &mut ServerStream, service: &str, host: &str) -> Result<()
         .get("grpc-status")
         .and_then(|status| status.to_str().ok());
     Err(match (content.seen.get(5..), status) {
-        (None, Some(status)) => format!("gRPC status {status}"),
+        (None, Some(status)) => format!("gRPC status {status}, expected 0"),
         _ => "not serving".to_owned(),
     })
 }
@@ -261,12 +266,13 @@ async fn ask(
     buffer: &mut BytesMut,
 ) -> Result<ResponseHead, String> {
     let sent = stream.write_all(request).await;
-    sent.map_err(|error| error.to_string())?;
-    stream.flush().await.map_err(|error| error.to_string())?;
+    sent.map_err(|error| words::io_error(&error))?;
+    let flushed = stream.flush().await;
+    flushed.map_err(|error| words::io_error(&error))?;
     let mut parser = ResponseParser::new();
     loop {
         let read = stream.read_buf(buffer).await;
-        if read.map_err(|error| error.to_string())? == 0 {
+        if read.map_err(|error| words::io_error(&error))? == 0 {
             return Err("the connection ended before an answer".to_owned());
         }
         while !buffer.is_empty() {

@@ -165,6 +165,8 @@ pub async fn send<F: Feed>(
         chosen(server);
         let mut kept = server.take_idle(own, message.told.as_ref(), message.began);
         let mut endings = 0_u32;
+        // Why there is no connection.
+        let mut said = None;
         let (refusal, fault) = loop {
             let is_reused = kept.is_some();
             let mut link = match kept.take() {
@@ -187,10 +189,12 @@ pub async fn send<F: Feed>(
                             }
                             server.log_connect(&error);
                             let refusal = connect_refusal(&error);
+                            let why = error.to_string();
                             if rule.is_some_and(|rule| !rule.connect) {
-                                pool.failed(server, Fault::Connect);
+                                pool.failed(server, Fault::Connect, &why);
                                 return Err(refusal);
                             }
+                            said = Some(why);
                             break (refusal, Some(Fault::Connect));
                         }
                     }
@@ -256,14 +260,14 @@ pub async fn send<F: Feed>(
                 Err(Attempt::Unseen(_)) => {
                     let refusal = stream_refusal();
                     if !feed.can_begin() || rule.is_some_and(|rule| !rule.connect) {
-                        pool.failed(server, Fault::Answer);
+                        pool.failed(server, Fault::Answer, &refusal.detail);
                         return Err(refusal);
                     }
                     break (refusal, Some(Fault::Answer));
                 }
                 Err(Attempt::Unshaken(refusal)) => {
                     if !feed.can_begin() || rule.is_some_and(|rule| !rule.connect) {
-                        pool.failed(server, Fault::Connect);
+                        pool.failed(server, Fault::Connect, &refusal.detail);
                         return Err(refusal);
                     }
                     break (refusal, Some(Fault::Connect));
@@ -283,14 +287,14 @@ pub async fn send<F: Feed>(
                         refusal.reason,
                         Reason::BadResponse | Reason::ResponseTimeout
                     ) {
-                        pool.failed(server, Fault::Answer);
+                        pool.failed(server, Fault::Answer, &refusal.detail);
                     }
                     return Err(refusal);
                 }
             };
             if !is_reused {
                 if rule.is_some_and(|rule| !(rule.reset && rule_allows(rule, message, feed))) {
-                    pool.failed(server, Fault::Answer);
+                    pool.failed(server, Fault::Answer, &refusal.detail);
                     return Err(refusal);
                 }
                 break (refusal, Some(Fault::Answer));
@@ -300,7 +304,7 @@ pub async fn send<F: Feed>(
         };
         // Otherwise the next server is chosen already.
         if let Some(fault) = fault {
-            pool.failed(server, fault);
+            pool.failed(server, fault, said.as_deref().unwrap_or(&refusal.detail));
             tried.push(index);
             failed = failed.saturating_add(1);
             // Where there is no other server, another connection of this one may take it.

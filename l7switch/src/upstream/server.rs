@@ -18,11 +18,9 @@ use std::time::Duration;
 use std::time::Instant;
 
 use l7switch_admin_api::Health;
-use l7switch_admin_api::ServerStatus;
 use l7switch_engine::sched;
 use l7switch_rules::model;
 use l7switch_rules::model::Lookup;
-use l7switch_rules::model::Passive;
 use l7switch_rules::model::ServerAddress;
 use tokio::sync::Notify;
 
@@ -46,14 +44,19 @@ use super::stream::ServerStream;
 use super::tls::Manner;
 use crate::net::clock::nanos;
 use crate::net::clock::now_ns;
+use crate::net::clock::unix_now;
+use crate::observe::events::Events;
 use crate::observe::histogram::Kind;
 
+mod account;
 pub(super) mod control;
+mod found;
 mod memory;
 mod place;
 mod times;
 
 pub use self::control::Standing;
+pub use self::found::Checked;
 pub use self::memory::Memory;
 
 /// A real server in one pool.
@@ -80,6 +83,8 @@ pub struct RealServer {
     watcher: OnceLock<Arc<Notify>>,
     /// Those who may wait for it; absent: it never had a bound.
     queue: OnceLock<Arc<Queue>>,
+    /// Told what happens to it.
+    events: OnceLock<Arc<Events>>,
 }
 
 impl RealServer {
@@ -102,6 +107,7 @@ impl RealServer {
             times: ResponseTimes::new(of),
             watcher: OnceLock::new(),
             queue: OnceLock::new(),
+            events: OnceLock::new(),
         })
     }
 
@@ -156,6 +162,9 @@ impl RealServer {
         let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
         let stood = control.standing();
         change(&mut control);
+        if control.state() != stood.state {
+            control.account.since = unix_now();
+        }
         if let Some(climb) = control.climbs(stood.state) {
             climb.begin(Weak::clone(&self.me));
         }
@@ -199,14 +208,6 @@ impl RealServer {
     pub fn standing(&self) -> Standing {
         let control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
         control.standing()
-    }
-
-    /// An administrator holds the server to be dead, whatever checks say, until [`Self::set_draining`].
-    pub fn hold_down(&self) {
-        self.change(|control| {
-            control.set_drain(false);
-            control.held_down = true;
-        });
     }
 
     /// A connection to it within `patience`.
@@ -304,109 +305,6 @@ impl RealServer {
         self.change(|control| control.admin_weight = weight.map(|w| w.min(sched::MAX_WEIGHT)));
     }
 
-    /// An administrator takes the server out, or puts it back.
-    pub fn set_draining(&self, draining: bool) {
-        self.change(|control| {
-            control.set_drain(draining);
-            control.held_down = false;
-            if !draining {
-                control.ejected = false;
-                self.failed_in_row.store(0, Relaxed);
-            }
-        });
-    }
-
-    /// Active checks begin (`true`: the server starts up, unless it is known already) or end.
-    pub fn set_checked(&self, checked: bool) {
-        self.change(|control| {
-            control.health = match (checked, control.health) {
-                (false, _) => None,
-                (true, known) => Some(known.unwrap_or(Health::Up)),
-            };
-            control.against = 0;
-        });
-    }
-
-    /// Enters the result of an active check. Gives the new health when it changed.
-    pub fn checked(&self, healthy: bool, rise: u32, fall: u32) -> Option<Health> {
-        let mut changed = None;
-        self.change(|control| {
-            let (Some(health), result) = (
-                control.health,
-                if healthy { Health::Up } else { Health::Down },
-            ) else {
-                return;
-            };
-            if result == health {
-                control.against = 0;
-                return;
-            }
-            control.against = control.against.saturating_add(1);
-            let needed = if healthy { rise } else { fall };
-            if control.against >= needed {
-                control.against = 0;
-                control.health = Some(result);
-                changed = Some(result);
-            }
-        });
-        changed
-    }
-
-    /// A request has ended well.
-    pub fn succeeded(&self) {
-        // Written only where that changes something: this is the way of every request.
-        if self.failed_in_row.load(Relaxed) != 0 {
-            self.failed_in_row.store(0, Relaxed);
-        }
-    }
-
-    /// A request has failed by the server's fault: refused, reset, timed out, no response. `may_eject` says whether the
-    /// pool can do without this server; it is asked where the server would be ejected.
-    pub fn failed(self: &Arc<Self>, passive: &Passive, may_eject: impl FnOnce() -> bool) {
-        self.failures.fetch_add(1, Relaxed);
-        let in_row = self.failed_in_row.fetch_add(1, Relaxed).saturating_add(1);
-        if passive.failures == 0 || in_row < passive.failures {
-            return;
-        }
-        self.failed_in_row.store(0, Relaxed);
-        if !may_eject() {
-            return;
-        }
-        let mut ejection = None;
-        self.change(|control| {
-            if !control.ejected {
-                ejection = Some(control.eject(passive.eject));
-            }
-        });
-        if let Some(number) = ejection {
-            tracing::warn!(pool = %self.pool, server = %self.address, "ejected for {:?}", passive.eject);
-            self.readmit_after(number, passive.eject);
-        }
-    }
-
-    /// Whether requests may come to it, and whether it was ejected.
-    pub(super) fn turnout(&self) -> (bool, bool) {
-        let control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        let present = control.effective_weight() > 0
-            && control.health != Some(Health::Down)
-            && !control.held_down;
-        (present, control.ejected)
-    }
-
-    fn readmit(&self, number: u64) {
-        let mut back = false;
-        self.change(|control| {
-            if control.ejection == number && control.ejected {
-                control.ejected = false;
-                self.failed_in_row.store(0, Relaxed);
-                back = true;
-            }
-        });
-        if back {
-            tracing::info!(pool = %self.pool, server = %self.address, "back after ejection");
-        }
-    }
-
     /// One more request or connection; see [`super::Outstanding`] for its end.
     pub(super) fn start(&self) {
         self.total.fetch_add(1, Relaxed);
@@ -463,28 +361,6 @@ impl RealServer {
     pub fn prune_idle(&self, patience: Duration, most: usize) {
         self.idle().prune(patience, || self.sent_surplus());
         self.reach.shared.prune(patience, most);
-    }
-
-    /// What an administrator sees.
-    pub fn status(&self) -> ServerStatus {
-        let control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        ServerStatus {
-            pool: self.pool.to_string(),
-            address: self.address.to_string(),
-            name: control.name.as_ref().map(Lookup::to_string),
-            weight: control.configured,
-            effective_weight: control.effective_weight(),
-            backup: control.backup,
-            state: control.state(),
-            health: control.health,
-            active: u64::from(self.sched.active()),
-            total: self.total.load(Relaxed),
-            failures: self.failures.load(Relaxed),
-            surplus: self.surplus.load(Relaxed),
-            idle: u64::try_from(self.idle().len().saturating_add(self.reach.shared.idle()))
-                .unwrap_or(u64::MAX),
-            ewma_ms: self.times.smoothed().as_secs_f64() * 1000.0,
-        }
     }
 }
 

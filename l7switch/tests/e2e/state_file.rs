@@ -104,10 +104,22 @@ fn what_is_set_and_found_survives_restarts_and_kills() {
         (ServerState::Draining, 0),
         (ServerState::Up, 7),
     ];
+    // Why and since when, of those that are out.
+    let told = |world: &World| {
+        [0, 1].map(|number| {
+            let server = world.switch.server(world.address(number));
+            (server.since, server.why)
+        })
+    };
+    let (before, by) = (told(&world), Some("by an administrator".to_owned()));
+    let ill = before[0].1.clone().unwrap();
+    assert!(ill.starts_with("status 503, expected "), "{ill}");
+    assert_eq!(before[1].1, by);
     // In order, what has changed just now is written at the end; killed, what was written before counts.
     for signal in ["TERM", "KILL", "TERM"] {
         world.restart(signal);
         assert_eq!(world.states(), expected, "{signal}");
+        assert_eq!(told(&world), before, "{signal}");
         let url = world.switch.url("web") + "/echo";
         assert_eq!(curl().get(&url).status, 503);
         assert!(world.switch.status().services["web"].maintenance_told);

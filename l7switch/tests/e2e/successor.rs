@@ -42,8 +42,22 @@ fn what_administrators_have_set_and_checks_have_found_goes_over() {
     let (code, content) = switch.admin("PATCH", "/v1/services/web", r#"{"maintenance": true}"#);
     assert_eq!(code, 200, "{content}");
     let url = switch.url("web") + "/echo";
+    let told = |switch: &Switch| {
+        let server = |address| {
+            let server = switch.server(address);
+            (server.since, server.why)
+        };
+        addresses
+            .clone()
+            .into_iter()
+            .map(server)
+            .collect::<Vec<_>>()
+    };
+    let before = told(&switch);
+    assert_eq!(before[1].1.as_deref(), Some("by an administrator"));
     for _ in 0..3 {
         switch.take_over();
+        assert_eq!(told(&switch), before);
         let states: Vec<_> = addresses
             .iter()
             .map(|&address| {

@@ -93,7 +93,14 @@ async fn it_says_whether_the_switch_lives_and_is_ready_and_changes_nothing() {
     };
     assert_eq!(said("/live").await, (200, "live\n".into()));
     assert_eq!(said("/ready").await, (200, "ready\n".into()));
-    for target in ["/", "/v1/status", "/v1/reload", "/metrics/", "//metrics"] {
+    for target in [
+        "/v1",
+        "/v1/",
+        "/v1/reload",
+        "/v2/status",
+        "/metrics/",
+        "//metrics",
+    ] {
         assert_eq!(said(target).await.0, 404, "{target}");
     }
     for (method, wanted) in [
@@ -146,8 +153,8 @@ async fn metrics_may_need_a_token() {
     let path = folder.path().join("token");
     let switch = start(&simple(&["127.0.0.1:1".parse().unwrap()], "", ""));
     let files = Files {
-        pair: None,
         token: Some(path.clone()),
+        ..Files::default()
     };
     let error = exposed_with(&switch, files.clone()).unwrap_err();
     assert!(error.to_string().contains("token: "), "{error}");
@@ -198,7 +205,7 @@ async fn metrics_may_be_read_by_tls() {
     let (_, other) = tls::write(folder.path(), "other", &new);
     let files = |key: &str| Files {
         pair: Some((certificate.clone().into(), key.into())),
-        token: None,
+        ..Files::default()
     };
     let error = exposed_with(&switch, files(&other))
         .unwrap_err()
@@ -223,7 +230,7 @@ async fn metrics_may_be_read_by_tls() {
     clear.send("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await;
     let said = clear.rest().await.unwrap_or_default();
     assert!(!said.starts_with(b"HTTP/"), "{said:?}");
-    let refused = || switch.core().metrics_refused.tls.load(Relaxed);
+    let refused = || switch.core().metrics_listener.tls.load(Relaxed);
     until(|| refused() == 1).await;
 
     // A renewed certificate is shown to connections from now on.

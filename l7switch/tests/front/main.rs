@@ -40,6 +40,7 @@ mod server_http2;
 mod server_tls;
 mod server_websocket;
 mod slow_start;
+mod status_page;
 mod sticky;
 mod strict;
 mod support;

@@ -76,7 +76,7 @@ fn loadable(text: &str, weights: &[(&str, u32)]) -> RuleSet {
 fn next(rules: RuleSet, before: Option<&Generation>) -> Generation {
     let (mut stats, acme) = (StatsRegistry::default(), Acme::default());
     let next = build::build(rules, before, &mut stats, &acme).unwrap();
-    build::activate(&next);
+    build::activate(&next, &Arc::default());
     next
 }
 

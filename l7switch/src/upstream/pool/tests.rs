@@ -56,7 +56,7 @@ fn every_scheduler_picks_and_passes_over_what_was_tried() {
             None,
         )
         .unwrap();
-        pool.activate();
+        pool.activate(&Arc::default());
         let (first, held) = pool.pick(7, &[]).unwrap();
         let (second, _) = pool.pick(7, &[first]).unwrap();
         assert_ne!(first, second, "{kind:?}");
@@ -75,7 +75,7 @@ fn servers_live_on_in_the_next_generation() {
         None,
     )
     .unwrap();
-    old.activate();
+    old.activate(&Arc::default());
     let (_, held) = old.pick(0, &[]).unwrap();
     held.server().set_draining(true);
     let new = Pool::new(
@@ -84,7 +84,7 @@ fn servers_live_on_in_the_next_generation() {
         Some(&old),
     )
     .unwrap();
-    new.activate();
+    new.activate(&Arc::default());
     let status: Vec<_> = new.servers().map(|server| server.status()).collect();
     assert_eq!(status[1].active, 1);
     assert_eq!(status[1].weight, 4);

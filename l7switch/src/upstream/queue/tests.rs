@@ -25,7 +25,7 @@ fn bounded(servers: usize, bound: u32, length: usize) -> model::Pool {
 
 fn pool(config: model::Pool, before: Option<&Pool>) -> Arc<Pool> {
     let pool = Arc::new(Pool::new(config, false, before).unwrap());
-    pool.activate();
+    pool.activate(&Arc::default());
     pool
 }
 

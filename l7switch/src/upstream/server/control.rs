@@ -11,6 +11,8 @@ use l7switch_rules::model::Lookup;
 use tokio::time::Instant;
 
 use super::RealServer;
+use super::account::Account;
+use crate::net::clock::unix_now;
 
 /// What comes of all that the hands on a server have said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +57,8 @@ pub(super) struct Control {
     began: Option<(u64, Instant)>,
     /// Number of the last slow start.
     starts: u64,
+    /// Why it is in its state, and since when.
+    pub(super) account: Account,
 }
 
 /// How slowly a server starts.
@@ -98,7 +102,7 @@ const STEPS: u32 = 100;
 
 impl Control {
     /// What is said of a server that is up.
-    pub(super) const fn new(weight: u32) -> Self {
+    pub(super) fn new(weight: u32) -> Self {
         Self {
             name: None,
             configured: weight,
@@ -116,6 +120,7 @@ impl Control {
             is_new: false,
             began: None,
             starts: 0,
+            account: Account::new(),
         }
     }
 
@@ -186,6 +191,7 @@ impl Control {
     pub(super) fn eject(&mut self, time: Duration) -> u64 {
         self.ejected = true;
         self.ejected_until = Instant::now().checked_add(time);
+        self.account.back = unix_now().saturating_add(time.as_secs());
         self.ejection = self.ejection.wrapping_add(1);
         self.ejection
     }

@@ -7,15 +7,20 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use l7switch_admin_api::Health;
+use l7switch_admin_api::LastCheck;
+use l7switch_admin_api::ServerState;
 use l7switch_engine::sched;
 use serde::Deserialize;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::RealServer;
+use super::account::MOST_REASON;
+use crate::net::clock::unix_now;
+use crate::observe::words::cut;
 
 /// What is known of a server.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     /// The weight that an administrator has set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -29,13 +34,22 @@ pub struct Memory {
     /// What its checks say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// Since when it is in its state, Unix time in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+    /// Who has drained it, or holds it to be dead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand: Option<String>,
+    /// What the last check that failed has found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
     /// What has happened just now, and means nothing to a process that starts later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passing: Option<Passing>,
 }
 
 /// What is known of a server for seconds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Passing {
     /// Checks in a row with the result that contradicts `health`.
     #[serde(default)]
@@ -46,9 +60,18 @@ pub struct Passing {
     /// How long it is ejected still, milliseconds.
     #[serde(default)]
     pub ejected: Option<u64>,
+    /// How it came to be ejected.
+    #[serde(default)]
+    pub ejection: Option<String>,
     /// How long ago its slow start began, milliseconds.
     #[serde(default)]
     pub rising: Option<u64>,
+    /// Its last check.
+    #[serde(default)]
+    pub last_check: Option<LastCheck>,
+    /// Whether the rules drain it.
+    #[serde(default)]
+    pub drained: bool,
 }
 
 fn millis(time: Duration) -> u64 {
@@ -58,8 +81,13 @@ fn millis(time: Duration) -> u64 {
 impl Memory {
     /// Without what means nothing to a process that starts later; `None`: nothing is left that a server would not be anyway.
     pub fn lasting(self) -> Option<Self> {
+        let is_out = self.draining == Some(true) || self.held_down;
+        let health = self.health.filter(|health| *health == Health::Down);
         let lasting = Self {
-            health: self.health.filter(|health| *health == Health::Down),
+            health,
+            since: self.since.filter(|_| is_out || health.is_some()),
+            hand: self.hand.filter(|_| is_out),
+            failure: self.failure.filter(|_| health.is_some()),
             passing: None,
             ..self
         };
@@ -78,11 +106,17 @@ impl RealServer {
             draining: control.admin_drain,
             held_down: control.held_down,
             health: control.health,
+            since: Some(control.account.since),
+            hand: control.account.hand.clone(),
+            failure: control.account.failure.clone(),
             passing: Some(Passing {
                 against: control.against,
                 failed_in_row: self.failed_in_row.load(Relaxed),
                 ejected: ejected.map(|until| millis(until.saturating_duration_since(now))),
+                ejection: control.account.ejection.clone(),
                 rising: control.rising().map(millis),
+                last_check: control.account.last_check.clone(),
+                drained: control.configured_drain,
             }),
         }
     }
@@ -96,13 +130,37 @@ impl RealServer {
             control.admin_weight = memory.weight.map(|weight| weight.min(sched::MAX_WEIGHT));
             control.admin_drain = memory.draining;
             control.held_down = memory.held_down && !control.drains();
+            control.account.hand = shortened(&memory.hand);
             if let (Some(health), Some(_)) = (memory.health, control.health) {
                 control.health = Some(health);
                 control.against = passing.against;
+                control.account.failure = shortened(&memory.failure);
+                control.account.last_check = passing.last_check.map(|check| LastCheck {
+                    error: shortened(&check.error),
+                    ..check
+                });
             }
             if let Some(left) = passing.ejected {
                 let left = Duration::from_millis(left).min(LONGEST_EJECTION);
                 ejection = Some((control.eject(left), left));
+                control.account.ejection = shortened(&passing.ejection);
+            }
+        });
+        // It stands as it stood: so it has since then.
+        let stood = if memory.draining.unwrap_or(passing.drained) {
+            ServerState::Draining
+        } else if memory.held_down || memory.health == Some(Health::Down) {
+            ServerState::Down
+        } else if passing.ejected.is_some() {
+            ServerState::Ejected
+        } else {
+            ServerState::Up
+        };
+        self.change(|control| {
+            if let Some(since) = memory.since
+                && control.state() == stood
+            {
+                control.account.since = since.min(unix_now());
             }
         });
         if let Some((number, left)) = ejection {
@@ -127,12 +185,16 @@ impl RealServer {
     }
 }
 
+/// A reason as another process has it, of the length that it has here.
+fn shortened(text: &Option<String>) -> Option<String> {
+    text.clone().map(|text| cut(text, 2 * MOST_REASON))
+}
+
 /// Longest that an ejection of the process before goes on, whatever that process says.
 const LONGEST_EJECTION: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {
-    use l7switch_admin_api::ServerState;
     use l7switch_rules::model::Passive;
 
     use super::*;
@@ -174,7 +236,7 @@ mod tests {
     async fn what_administrators_said_and_ejections_go_on() {
         let (old, new) = (server(), server());
         old.set_admin_weight(Some(3));
-        old.hold_down();
+        old.hold_down("by netlink port 7");
         passed(&old, &new);
         assert_eq!(new.standing(), old.standing());
         old.set_draining(true);
@@ -185,7 +247,7 @@ mod tests {
             failures: 1,
             eject: Duration::from_secs(10),
         };
-        old.failed(&passive, || true);
+        old.failed(&passive, "reset", || true);
         tokio::time::sleep(Duration::from_secs(4)).await;
         passed(&old, &new);
         assert_eq!(new.standing().state, ServerState::Ejected);
@@ -194,6 +256,42 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!(new.standing().state, ServerState::Up);
         assert_eq!(new.standing().weight, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn why_and_since_when_go_on_with_a_state_that_does() {
+        let (old, new) = (server(), server());
+        for one in [&old, &new] {
+            one.set_checked(true);
+        }
+        old.checked(false, 1, 1);
+        old.control.lock().unwrap().account.since = 1000;
+        passed(&old, &new);
+        let status = new.status();
+        assert_eq!((status.since, status.why.as_deref()), (1000, Some("ill")));
+        assert_eq!(status.last_check, old.status().last_check);
+        // What is not in the same state there is in it since now.
+        let unchecked = server();
+        passed(&old, &unchecked);
+        let status = unchecked.status();
+        assert!(status.since > 1000 && status.why.is_none() && status.last_check.is_none());
+        // By the state file, too.
+        let later = server();
+        later.set_checked(true);
+        later.remember(&old.memory().lasting().unwrap());
+        let status = later.status();
+        assert_eq!((status.since, status.why.as_deref()), (1000, Some("ill")));
+        assert_eq!(status.last_check, None);
+        // A clock that was ahead says nothing.
+        let mut memory = old.memory();
+        memory.since = Some(u64::MAX);
+        memory.failure = Some("\u{fc}".repeat(100_000));
+        later.remember(&memory);
+        let status = later.status();
+        assert!(status.since <= unix_now() && status.why.unwrap().len() < 1000);
+        old.hold_down("by netlink port 7");
+        passed(&old, &new);
+        assert_eq!(new.status().why.as_deref(), Some("by netlink port 7"));
     }
 
     #[tokio::test(start_paused = true)]
@@ -222,14 +320,17 @@ mod tests {
         old.set_checked(true);
         assert_eq!(old.memory().lasting(), None);
         old.checked(false, 1, 1);
+        old.control.lock().unwrap().account.since = 5;
         let down = old.memory().lasting().unwrap();
         assert_eq!(
             serde_json::to_string(&down).unwrap(),
-            r#"{"health":"down"}"#
+            r#"{"health":"down","since":5,"failure":"ill"}"#
         );
         old.set_admin_weight(Some(0));
         old.set_draining(true);
+        old.control.lock().unwrap().account.since = 6;
         let text = serde_json::to_string(&old.memory().lasting().unwrap()).unwrap();
-        assert_eq!(text, r#"{"weight":0,"draining":true,"health":"down"}"#);
+        let expected = r#"{"weight":0,"draining":true,"health":"down","since":6,"hand":"by an administrator","failure":"ill"}"#;
+        assert_eq!(text, expected);
     }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 use l7switch_admin_api::ServerState;
 
+use l7switch_rules::model::Passive;
+
 use super::*;
 
 fn server() -> Arc<RealServer> {
@@ -28,6 +30,85 @@ fn checks_need_so_many_results_in_a_row() {
     assert!(server.sched().available());
 }
 
+/// What is told of a server: state, why, and whether that is since now.
+fn told(server: &RealServer) -> (ServerState, Option<String>, bool) {
+    let status = server.status();
+    (status.state, status.why, status.since + 5 >= unix_now())
+}
+
+#[tokio::test(start_paused = true)]
+async fn why_it_is_out_and_since_when_is_known() {
+    let server = server();
+    let events = Arc::<Events>::default();
+    server.report_to(&events);
+    let long_ago = |server: &RealServer| server.control.lock().unwrap().account.since = 1000;
+    let check = |result: Result<(), &str>| Checked {
+        took: Duration::from_millis(7),
+        result: result.map_err(str::to_owned),
+    };
+    assert_eq!(told(&server), (ServerState::Up, None, true));
+    long_ago(&server);
+    server.set_checked(true);
+    server.checked(check(Err("connection refused")), 1, 2);
+    assert_eq!(told(&server), (ServerState::Up, None, false));
+    server.checked(check(Err("status 503, expected 200")), 1, 2);
+    let why = |text: &str| Some(text.to_owned());
+    let down = (ServerState::Down, why("status 503, expected 200"), true);
+    assert_eq!(told(&server), down);
+    long_ago(&server);
+    server.checked(check(Err("timed out after 2 s")), 2, 2);
+    let still = (ServerState::Down, why("timed out after 2 s"), false);
+    assert_eq!(told(&server), still);
+    server.checked(check(Ok(())), 2, 2);
+    assert_eq!(told(&server), still, "one success is not enough");
+    let last = server.status().last_check.unwrap();
+    assert_eq!((last.error, last.took_ms), (None, 7.0));
+    assert!(last.at + 5 >= unix_now());
+
+    server.set_draining_by(true, "by netlink port 7");
+    server.set_draining(true);
+    let drained = (ServerState::Draining, why("by netlink port 7"), true);
+    assert_eq!(told(&server), drained, "who came first has drained it");
+    server.hold_down("by netlink port 8");
+    let held = (ServerState::Down, why("by netlink port 8"), true);
+    assert_eq!(told(&server), held);
+    server.set_draining(false);
+    server.checked(check(Ok(())), 2, 2);
+    assert_eq!(told(&server), (ServerState::Up, None, true));
+    server.set_checked(false);
+    assert_eq!(server.status().last_check, None);
+
+    let passive = Passive {
+        failures: 2,
+        eject: Duration::from_secs(10),
+    };
+    server.failed(&passive, "no response in time", || true);
+    server.failed(&passive, &"x".repeat(10_000), || true);
+    let status = server.status();
+    let cut = format!("2 failures in a row, the last: {}…", "x".repeat(200));
+    assert_eq!(status.why, Some(cut));
+    let back = status.back.unwrap();
+    assert!((unix_now() + 5..=unix_now() + 10).contains(&back), "{back}");
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(told(&server), (ServerState::Up, None, true));
+    assert_eq!(server.status().back, None);
+    let kinds: Vec<String> = events
+        .status()
+        .events
+        .into_iter()
+        .map(|event| event.kind)
+        .collect();
+    let expected = [
+        "server_back",
+        "server_ejected",
+        "server_failed",
+        "server_failed",
+        "server_up",
+        "server_down",
+    ];
+    assert_eq!(kinds, expected);
+}
+
 /// What rules say of a server.
 fn rules(server: &RealServer, drain: bool) -> model::RealServer {
     model::RealServer {
@@ -51,6 +132,7 @@ fn rules_drain_a_server_and_an_administrator_says_otherwise() {
     };
     configure(true);
     assert_eq!(is(), (ServerState::Draining, 0, 2));
+    assert_eq!(server.status().why.as_deref(), Some("by the rules"));
     assert!(server.standing().weight_is_set, "0 in the kernel's table");
     server.set_draining(false);
     assert_eq!(is(), (ServerState::Up, 2, 2));
@@ -87,7 +169,7 @@ fn one_held_down_stays_so_whatever_checks_say() {
     let server = server();
     server.set_checked(true);
     server.set_draining(true);
-    server.hold_down();
+    server.hold_down("by netlink port 7");
     server.checked(true, 1, 1);
     assert_eq!(server.standing().state, ServerState::Down);
     assert!(!server.sched().available());
@@ -120,11 +202,11 @@ async fn failures_in_a_row_eject_for_a_while() {
         failures: 2,
         eject: Duration::from_secs(10),
     };
-    server.failed(&passive, || true);
+    server.failed(&passive, "reset", || true);
     server.succeeded();
-    server.failed(&passive, || true);
+    server.failed(&passive, "reset", || true);
     assert!(server.sched().available());
-    server.failed(&passive, || true);
+    server.failed(&passive, "reset", || true);
     assert_eq!(server.status().state, ServerState::Ejected);
     assert!(!server.sched().available());
     tokio::time::sleep(Duration::from_secs(11)).await;
@@ -195,7 +277,7 @@ async fn a_server_that_comes_up_gets_its_weight_slowly() {
         failures: 1,
         eject: Duration::from_secs(1),
     };
-    server.failed(&passive, || true);
+    server.failed(&passive, "reset", || true);
     assert_eq!(server.status().state, ServerState::Ejected);
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(server.status().state, ServerState::Up);
