@@ -115,9 +115,9 @@ impl Record {
         self.stats.first_byte.observe(waited);
         if let Some(route) = &self.route {
             route.times.times().first_byte.observe(waited);
-            route.responses.count(status);
+            route.responses.count(status.as_u16());
         }
-        self.stats.responses.count(status);
+        self.stats.responses.count(status.as_u16());
     }
 
     /// The switch answers with an error for this reason.

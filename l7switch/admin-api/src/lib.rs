@@ -319,6 +319,9 @@ pub struct ServerStatus {
     pub total: u64,
     /// Those that failed.
     pub failures: u64,
+    /// Its responses by class, `1xx` to `5xx`, also those that clients did not get.
+    #[serde(default)]
+    pub responses: BTreeMap<String, u64>,
     /// Connections on which bytes came behind an answer.
     pub surplus: u64,
     /// Idle connections kept for reuse.

@@ -33,6 +33,7 @@ use crate::observe::exposition::Format;
 use crate::observe::metrics;
 use crate::observe::process::Process;
 use crate::observe::stats::by_class;
+use crate::ruleset::counted;
 use crate::ruleset::times;
 use crate::switch::Switch;
 
@@ -71,7 +72,9 @@ pub async fn metrics(switch: &Switch, format: Format) -> String {
     let mut text = metrics::render(&status, &servers(switch), format);
     let first_byte = numbers.as_ref().map(|numbers| &numbers.module.first_byte);
     let front = switch.core().first_byte();
-    text += &times::render(&switch.generation(), &front, first_byte, format);
+    let generation = switch.generation();
+    text += &counted::route_responses(&generation, format);
+    text += &times::render(&generation, &front, first_byte, format);
     text += &metrics::events(&switch.core().events, format);
     text += &metrics::listener(&switch.core().metrics_listener, format);
     if let Some(process) = Process::read().await {

@@ -27,6 +27,7 @@ use crate::observe::reason::Refusal;
 use crate::ruleset::filters;
 use crate::ruleset::filters::RedirectSource;
 use crate::ruleset::generation::Generation;
+use crate::ruleset::sticky::Place;
 use crate::upstream::Pool;
 
 /// Paths of at most so many bytes are brought into comparison form without an allocation.
@@ -181,19 +182,13 @@ pub fn plan<F: Fields + ?Sized>(
             }
         }
         Action::Forward(shares) => {
-            let stays = state
+            let named = state
                 .sticky
                 .as_ref()
                 .and_then(|sticky| sticky.place(asked.fields));
-            let stays = stays.filter(|(pool, server)| {
-                let pool = generation.pools.get(*pool);
-                pool.is_some_and(|pool| pool.is_available(*server))
-            });
-            let pool = match stays {
-                Some((pool, _)) => Some(pool),
-                None => pool_of(generation, shares, route.strict),
-            };
-            let pool = pool.ok_or_else(|| Refusal::internal("the route has no pool"))?;
+            let stays = named.and_then(|place| stays(generation, shares, place));
+            let place = stays.or_else(|| Some((pool_of(generation, shares, route.strict)?, None)));
+            let (pool, server) = place.ok_or_else(|| Refusal::internal("the route has no pool"))?;
             let rewritten = match &state.filters.path {
                 Some(rewrite) if form.path != b"*" => {
                     let path = rewrite.path(&route.paths, text(form.path)?);
@@ -204,7 +199,7 @@ pub fn plan<F: Fields + ?Sized>(
             };
             Step::Forward {
                 pool,
-                server: stays.map(|(_, server)| server),
+                server,
                 rewritten,
                 hash: generation
                     .pools
@@ -236,6 +231,22 @@ fn dot_segments() -> Refusal {
 pub(super) fn location_value(location: &[u8]) -> Result<HeaderValue, Refusal> {
     HeaderValue::from_bytes(location)
         .map_err(|_| Refusal::bad_request("there is no Location for this request"))
+}
+
+/// Where a client stays whose cookie names this place: at its server, or, where that is down, at another one of its pool, which may be
+/// a version of the site. Not in a pool that gets no new clients, nor in one that has no server.
+fn stays(
+    generation: &Generation,
+    shares: &[PoolShare],
+    (pool, server): Place,
+) -> Option<(usize, Option<usize>)> {
+    let known = generation.pools.get(pool)?;
+    if known.is_available(server) {
+        return Some((pool, Some(server)));
+    }
+    let mut shares = shares.iter();
+    let is_open = shares.any(|share| share.pool == pool && share.weight > 0);
+    (is_open && known.has_server()).then_some((pool, None))
 }
 
 /// The pool of a weighted split, or the one that it falls back on. Where it has no server, nor has what it falls back on, the

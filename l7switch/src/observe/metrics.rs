@@ -411,6 +411,18 @@ fn real_servers(out: &mut Text, servers: &[ServerStatus]) {
             out.sample(name, &labels, value(server));
         }
     }
+    let name = "server_responses_total";
+    out.family(name, "counter", "Responses of a real server by class.");
+    for server in servers {
+        for (class, count) in &server.responses {
+            let labels = [
+                ("pool", server.pool.as_str()),
+                ("server", server.address.as_str()),
+                ("class", class),
+            ];
+            out.sample(name, &labels, count);
+        }
+    }
 }
 
 /// A count as Prometheus keeps it: exact up to 2⁵³.

@@ -2,6 +2,7 @@
 //! The rules in force, and the generations of them.
 
 pub mod build;
+pub mod counted;
 pub mod filters;
 pub mod generation;
 pub mod pages;

@@ -217,7 +217,7 @@ pub async fn send<F: Feed>(
                 Ok((head, length)) => {
                     let now = Instant::now();
                     let waited = now.saturating_duration_since(began);
-                    server.observe(waited, ns_of(now));
+                    server.observe(head.status, waited, ns_of(now));
                     server.succeeded();
                     if let Some(rule) = rule
                         && rule.statuses.contains(&head.status)

@@ -47,6 +47,7 @@ use crate::net::clock::now_ns;
 use crate::net::clock::unix_now;
 use crate::observe::events::Events;
 use crate::observe::histogram::Kind;
+use crate::observe::stats::Classes;
 
 mod account;
 pub(super) mod control;
@@ -75,6 +76,7 @@ pub struct RealServer {
     failures: AtomicU64,
     /// Connections on which bytes came behind an answer.
     surplus: AtomicU64,
+    responses: Classes,
     /// Failures of requests in a row.
     failed_in_row: AtomicU32,
     /// How long its responses take.
@@ -103,6 +105,7 @@ impl RealServer {
             total: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             surplus: AtomicU64::new(0),
+            responses: Classes::default(),
             failed_in_row: AtomicU32::new(0),
             times: ResponseTimes::new(of),
             watcher: OnceLock::new(),
@@ -311,8 +314,9 @@ impl RealServer {
         self.sched.start();
     }
 
-    /// The first byte of a response came so long after the request.
-    pub(super) fn observe(&self, first_byte: Duration, now_ns: u64) {
+    /// The head of a response came so long after the request.
+    pub(super) fn observe(&self, status: u16, first_byte: Duration, now_ns: u64) {
+        self.responses.count(status);
         self.sched.observe(nanos(first_byte), now_ns);
         self.times.began(first_byte);
     }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use l7switch::Switch;
+use l7switch_rules::model::Action;
 
 use crate::support::Raw;
 use crate::support::Server;
@@ -142,6 +143,50 @@ async fn a_client_leaves_a_server_that_is_down() {
     assert_ne!(second, first);
     let new = new.unwrap();
     assert_eq!(ask(&switch, cookie(&new)).await, (second, None));
+}
+
+/// A pool may be a version of the site: while it has a server, its clients stay in it.
+#[tokio::test]
+async fn a_client_stays_in_its_pool_when_its_server_is_down() {
+    let servers = servers().await;
+    let text = rules(&servers, "", "");
+    let switch = start(&text);
+    let set_ejected = |at: usize, is_out: bool| {
+        let generation = switch.generation();
+        let pool = generation.pool(if at < 2 { "one" } else { "two" }).unwrap();
+        let server = pool.servers().nth(at % 2).unwrap();
+        match is_out {
+            true => server.hold_down("by this test"),
+            false => server.set_draining(false),
+        }
+    };
+    for _ in 0..20 {
+        let (first, set) = ask(&switch, "").await;
+        let set = set.unwrap();
+        let at = ["a", "b", "c", "d"].iter().position(|name| *name == first);
+        let (at, other) = (at.unwrap(), ["b", "a", "d", "c"][at.unwrap()]);
+        set_ejected(at, true);
+        let (second, new) = ask(&switch, cookie(&set)).await;
+        assert_eq!(second, other, "the other one of its pool");
+        assert_eq!(ask(&switch, cookie(&new.unwrap())).await.0, second);
+        // Where its pool gets no new clients, they are new anywhere.
+        let mut closed = load(&text);
+        let Action::Forward(shares) = &mut closed.model.services[0].routes[0].action else {
+            panic!("a split")
+        };
+        let share = shares.iter_mut().nth(at / 2).unwrap();
+        share.weight = 0;
+        switch.set(closed).unwrap();
+        let (third, _) = ask(&switch, cookie(&set)).await;
+        assert_ne!(third, other);
+        switch.set(load(&text)).unwrap();
+        // Nor where it has no server.
+        set_ejected(at ^ 1, true);
+        let (fourth, new) = ask(&switch, cookie(&set)).await;
+        assert!(fourth != first && fourth != other && new.is_some());
+        set_ejected(at, false);
+        set_ejected(at ^ 1, false);
+    }
 }
 
 /// No server at all: the answer of the switch's own says nothing of a cookie.

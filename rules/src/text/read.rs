@@ -35,7 +35,8 @@ pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
         .into_iter()
         .map(|k| (strsim::osa_distance(&lower, &k.to_lowercase()), k))
         .filter(|(distance, k)| *distance <= k.len().max(word.len()).div_ceil(4))
-        .min_by_key(|(distance, _)| *distance)
+        // Of several the first of the alphabet: the same each time, in whatever order they come.
+        .min_by_key(|(distance, k)| (*distance, *k))
         .map(|(_, k)| k)
 }
 

@@ -121,6 +121,7 @@ mod tests {
             active: 3,
             total: 123_456_789,
             failures: 12,
+            responses: std::collections::BTreeMap::new(),
             surplus: 0,
             idle: 4,
             ewma_ms: 12.34,

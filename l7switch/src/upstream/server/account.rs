@@ -11,6 +11,7 @@ use super::Lookup;
 use super::RealServer;
 use super::control::Control;
 use crate::net::clock::unix_now;
+use crate::observe::stats::by_class;
 
 /// Longest reason that is kept, bytes: some are what a server has sent.
 pub(super) const MOST_REASON: usize = 200;
@@ -83,6 +84,7 @@ impl RealServer {
             active: u64::from(self.sched.active()),
             total: self.total.load(Relaxed),
             failures: self.failures.load(Relaxed),
+            responses: by_class(self.responses.counts()),
             surplus: self.surplus.load(Relaxed),
             idle: u64::try_from(self.idle().len().saturating_add(self.reach.shared.idle()))
                 .unwrap_or(u64::MAX),
