@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-//! The metrics listener: what everybody may read who reaches it, or who has its token, also as a page for people. With a second
-//! token servers are drained and put back; all other changes are the admin socket's.
+//! The metrics listener: metrics for everybody who reaches it, or who has its token; the documents of the status page for the latter,
+//! or for peers of this machine. With a second token servers are drained and put back; all other changes are the admin socket's.
 
 use std::convert::Infallible;
 use std::io;
@@ -278,11 +278,12 @@ async fn answered(caller: &Caller<'_>, request: Request<Incoming>) -> Answer {
     }
     let needed = match place {
         Place::Root | Place::Page | Place::Live | Place::Ready => None,
-        Place::Metrics | Place::Role | Place::Document(_) => Some(Role::Read),
+        Place::Metrics => Some(Role::Scrape),
+        Place::Role | Place::Document(_) => Some(Role::Read),
         Place::Server(..) => Some(Role::Operate),
     };
     if let Some(needed) = needed
-        && let Err(denied) = access.permits(request.headers(), needed)
+        && let Err(denied) = access.permits(request.headers(), caller.peer.ip(), needed)
     {
         return refused(caller, &path, denied);
     }
@@ -305,7 +306,7 @@ async fn answered(caller: &Caller<'_>, request: Request<Incoming>) -> Answer {
             admin::answer(StatusCode::OK, format.content_type(), text)
         }
         Place::Role => {
-            let role = access.role(request.headers());
+            let role = access.role(request.headers(), caller.peer.ip());
             let told = Told {
                 role: role.map_or("none", Role::as_str),
                 operable: access.may_be_operated(),
@@ -343,13 +344,20 @@ fn refused(caller: &Caller<'_>, path: &str, denied: Denied) -> Answer {
         Denied::Nobody => (&listener.token, "this needs a token\n"),
         Denied::Unknown => (&listener.token, "the token is not known\n"),
         Denied::Less => (&listener.role, "the token is for reading\n"),
+        Denied::Far => (
+            &listener.peer,
+            "without --metrics-token this is for loopback addresses only: start the switch with --metrics-token FILE, or come by ssh -L\n",
+        ),
     };
     count.fetch_add(1, Relaxed);
     tracing::debug!(client = %caller.peer, path, "refused: {}", text.trim_end());
     let mut answer = say(denied.status(), text);
-    let challenge = HeaderValue::from_static(denied.challenge());
-    let headers = answer.headers_mut();
-    headers.insert(header::WWW_AUTHENTICATE, challenge);
+    if let Some(challenge) = denied.challenge() {
+        let challenge = HeaderValue::from_static(challenge);
+        answer
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, challenge);
+    }
     answer
 }
 
