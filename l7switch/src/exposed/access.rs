@@ -13,6 +13,7 @@ use aws_lc_rs::digest::digest;
 use http::HeaderMap;
 use http::StatusCode;
 use http::header;
+use l7switch_admin_api::Role;
 use l7switch_certificates::TlsError;
 use l7switch_certificates::file;
 use l7switch_certificates::provider;
@@ -22,28 +23,6 @@ use thiserror::Error;
 
 /// Longest file of a token, bytes.
 const MOST_TOKEN: u64 = 4096;
-
-/// What somebody may do. Who may do more may do all before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Read metrics.
-    Scrape,
-    /// Read the documents of the status page, too.
-    Read,
-    /// Drain servers, put them back, and set their weights.
-    Operate,
-}
-
-impl Role {
-    /// The word in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Scrape => "scrape",
-            Self::Read => "read",
-            Self::Operate => "operate",
-        }
-    }
-}
 
 /// Why somebody may not do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -35,18 +35,40 @@ pub struct Question {
 
 /// Why there is no explanation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QuestionError(String);
+pub struct QuestionError {
+    text: String,
+    services: Vec<String>,
+}
+
+impl QuestionError {
+    /// What is wrong, without the names of the services.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Where the question makes sense and leads to no service: the names of all that there are; otherwise empty.
+    pub fn services(&self) -> &[String] {
+        &self.services
+    }
+}
 
 impl fmt::Display for QuestionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)?;
+        match self.services.as_slice() {
+            [] => Ok(()),
+            names => write!(f, "; there are: {}", names.join(", ")),
+        }
     }
 }
 
 impl std::error::Error for QuestionError {}
 
 fn wrong<T>(message: impl Into<String>) -> Result<T, QuestionError> {
-    Err(QuestionError(message.into()))
+    Err(QuestionError {
+        text: message.into(),
+        services: Vec::new(),
+    })
 }
 
 /// A URL taken apart, its fragment left away: that is never sent.
@@ -128,13 +150,17 @@ pub(super) fn find_service<'m>(
             .join(", ")
     };
     let all: Vec<(usize, &Service)> = model.services.iter().enumerate().collect();
+    let nowhere = |text: String| {
+        let services = model.services.iter().map(|service| service.name.clone());
+        Err(QuestionError {
+            text,
+            services: services.collect(),
+        })
+    };
     if let Some(name) = name {
         return match all.iter().find(|(_, s)| s.name == name) {
             Some((number, service)) => Ok((*number, service, "named".to_owned())),
-            None => wrong(format!(
-                "there is no service `{name}`; there are: {}",
-                names(&all)
-            )),
+            None => nowhere(format!("there is no service `{name}`")),
         };
     }
     let spoken = protocols(url.scheme);
@@ -144,7 +170,7 @@ pub(super) fn find_service<'m>(
         .filter(|(_, s)| spoken.contains(&s.protocol))
         .collect();
     let (host, port) = uri::split_port(url.authority.as_bytes())
-        .map_err(|error| QuestionError(format!("`{}`: {error}", url.authority)))?;
+        .or_else(|error| wrong(format!("`{}`: {error}", url.authority)))?;
     let default_port = if url.scheme.is_some_and(|s| s == "https" || s == "tls") {
         443
     } else {
@@ -198,10 +224,9 @@ pub(super) fn find_service<'m>(
             };
             Ok((*number, service, why))
         }
-        [] => wrong(format!(
-            "no service speaks {}; there are: {}",
-            url.scheme.unwrap_or("http"),
-            names(&all)
+        [] => nowhere(format!(
+            "no service speaks {}",
+            url.scheme.unwrap_or("http")
         )),
         several => wrong(format!(
             "several services match: choose one of {} with --service",
