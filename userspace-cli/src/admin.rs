@@ -37,6 +37,7 @@ use crate::cli::Explain;
 use crate::cli::Running;
 use crate::cli::Wanted;
 use crate::diff;
+use crate::drain;
 use crate::print;
 use crate::print_json;
 use crate::server::ServerName;
@@ -214,8 +215,8 @@ pub(crate) fn run(socket: &Path, command: Running, out: &mut impl io::Write) -> 
                 &format!("reloaded: generation {}\n", reloaded.generation),
             )?;
         }
-        Running::Drain { server } => {
-            change(
+        Running::Drain { server, wait } => {
+            let drained = change(
                 socket,
                 &server,
                 ServerChange {
@@ -224,6 +225,10 @@ pub(crate) fn run(socket: &Path, command: Running, out: &mut impl io::Write) -> 
                 },
                 out,
             )?;
+            if let Some(patience) = wait {
+                let read = || Ok((get(socket, "/v1/servers")?, get(socket, "/v1/kernel")?));
+                return drain::wait(&drained, patience, read, out);
+            }
         }
         Running::Undrain { server } => {
             change(
@@ -314,11 +319,12 @@ fn change(
     server: &str,
     change: ServerChange,
     out: &mut impl io::Write,
-) -> Result<(), String> {
+) -> Result<Servers, String> {
     let target = target(server)?;
     let body = serde_json::to_vec(&change).map_err(|error| error.to_string())?;
     let changed: Servers = parse(&ask(socket, Method::PATCH, &target, body)?)?;
-    print(out, &show::servers(&changed, None, now()))
+    print(out, &show::servers(&changed, None, now()))?;
+    Ok(changed)
 }
 
 /// A server as a target.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use clap::Parser;
@@ -176,6 +177,13 @@ pub(crate) enum Running {
     Drain {
         /// ADDRESS:PORT in every pool, or POOL/ADDRESS:PORT in one
         server: String,
+        /// Wait until it has no request any more, for at most this time; exit status 1 if it has
+        #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, value_parser = humantime::parse_duration)]
+        #[expect(
+            clippy::option_option,
+            reason = "clap: absent, without a value, with one"
+        )]
+        wait: Option<Option<Duration>>,
     },
     /// Put a drained real server back
     #[command(visible_alias = "enable")]

@@ -6,6 +6,7 @@
 mod admin;
 mod cli;
 mod diff;
+mod drain;
 mod kernel;
 mod rules;
 mod server;
