@@ -14,6 +14,7 @@ use clap_complete::Shell;
 
 use crate::kernel::command::Kernel;
 use crate::watch::Watch;
+use crate::watch::interval;
 
 /// Checks and explains the rules of l7switch; shows and changes a running switch.
 #[derive(Debug, Parser)]
@@ -161,6 +162,12 @@ pub(crate) enum Running {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Show services, routes and servers again and again: rates, times, states; sort, filter, drain by keys
+    Top {
+        /// Time between two readings
+        #[arg(long, value_name = "TIME", default_value = "2s", value_parser = interval)]
+        interval: Duration,
     },
     /// Show what a reload of these rules would change
     Diff {

@@ -11,6 +11,7 @@ mod kernel;
 mod rules;
 mod server;
 mod show;
+mod top;
 mod watch;
 
 use std::io;
