@@ -132,7 +132,7 @@ class Machine:
     def __init__(self, name: str, base: pathlib.Path, folder: pathlib.Path) -> None:
         self.name = name
         self.folder = folder / name
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shell(f"as_root rm -rf --one-file-system {self.folder}")
         self.folder.mkdir(parents=True)
         self.tree = self.folder / "root"
         shell(f"as_root cp -a --reflink=auto {base} {self.tree}")

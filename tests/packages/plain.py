@@ -55,7 +55,6 @@ pool = "app"
 servers = "127.0.0.1:8080"
 [pool.more]
 servers = "127.0.0.1:8081"
-timeouts = { idle = "1h", first_byte = "1h" }
 """
 
 

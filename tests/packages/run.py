@@ -8,7 +8,6 @@ run.py [plain] [dkms]: only these machines. The console of each is in target/pac
 import os
 import pathlib
 import re
-import shutil
 import sys
 import time
 
@@ -34,7 +33,8 @@ def debs(name: str) -> list[pathlib.Path]:
 
 def upgrades(folder: pathlib.Path) -> list[pathlib.Path]:
     """Folders with the same packages of rising versions."""
-    shutil.rmtree(folder, ignore_errors=True)
+    shell(f"as_root rm -rf {folder}")
+    folder.mkdir(parents=True)
     for package in debs("l7switch") + debs("l7switch-tools"):
         tree = folder / "tree"
         shell(f"as_root dpkg-deb -R {package} {tree}")
