@@ -170,10 +170,10 @@ class Machine:
         shell(f"as_root rm -rf --one-file-system {self.tree}")
         told = self.folder / "told"
         accelerator = os.environ.get("L7_ACCEL", "tcg")
-        command = ["setpriv", "--pdeathsig", "KILL", "nice", "-n", "5", "qemu-system-x86_64", "-nodefaults", "-display", "none", "-nic", "none"]
+        command = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-nodefaults", "-display", "none", "-nic", "none"]
         command += ["-accel", "tcg,thread=single" if accelerator == "tcg" else accelerator]
         command += ["-cpu", "max,la57=off" if accelerator == "tcg" else "host", "-smp", "2", "-m", "2048"]
-        command += ["-kernel", image, "-initrd", archive, "-append", "console=ttyS0 no_timer_check panic=-1 random.trust_cpu=on net.ifnames=0 systemd.show_status=0"]
+        command += ["-kernel", image, "-initrd", archive, "-append", "console=ttyS0 no_timer_check panic=-1 random.trust_cpu=on net.ifnames=0 audit=0 systemd.show_status=0"]
         command += ["-drive", f"file={self.folder}/disk,format=raw,if=none,id=disk,cache=unsafe", "-device", "virtio-blk-pci,drive=disk"]
         command += ["-serial", f"file:{self.folder}/console", "-serial", f"file:{told}"]
         began = time.monotonic()
