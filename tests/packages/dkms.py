@@ -23,6 +23,8 @@ servers = ["10.0.2.2:80"]
 
 def hosts() -> None:
     """A client, this switch and a server, joined by veth."""
+    # The image's nginx has port 80.
+    run("systemctl disable --now nginx")
     for name, switch, host in (("client", "10.0.1.1", "10.0.1.2"), ("server", "10.0.2.1", "10.0.2.2")):
         run(
             f"ip netns add {name}; ip link add {name} type veth peer name eth0 netns {name};"

@@ -360,7 +360,7 @@ def packages_are_upgraded_under_load():
     run("systemctl restart l7switch")
     probe = Probe()
     wrk = subprocess.Popen(
-        ["wrk", "-t1", "-c4", "-d3600s", "--timeout", "60s", "-H", "Host: www.example.com", URL], stdout=subprocess.PIPE, text=True
+        ["nice", "-n", "19", "wrk", "-t1", "-c2", "-d3600s", "--timeout", "60s", "-H", "Host: www.example.com", URL], stdout=subprocess.PIPE, text=True
     )
     sockets = subprocess.Popen(["python3", "/l7/sockets.py", "20"], stdout=subprocess.PIPE, text=True)
     limit = os.environ.get("L7_RATE", "120k")

@@ -46,7 +46,7 @@ def upgrades(folder: pathlib.Path) -> list[pathlib.Path]:
             to.mkdir(parents=True, exist_ok=True)
             control.write_text(before.replace(version, f"{version}+{number}"))
             name = package.name.replace(version, f"{version}+{number}")
-            shell(f"as_root dpkg-deb -Zgzip -z1 --root-owner-group -b {tree} {to}/{name}")
+            shell(f"as_root dpkg-deb -Znone --root-owner-group -b {tree} {to}/{name}")
         shell(f"as_root rm -rf {tree}")
     return [folder / str(number) for number in range(1, UPGRADES + 1)]
 
