@@ -23,10 +23,12 @@ KERNEL = ["linux-image-amd64"]
 # What `apt install ./l7switch-dkms_*.deb` brings besides; the headers are its Recommends.
 DKMS = ["linux-headers-amd64", "linux-source"]
 
-# Devices that nobody asks for have their drivers loaded by udev's trigger, which takes an emulated processor a minute.
+# Devices that nobody asks for have their drivers loaded by udev's trigger, which takes an emulated processor a minute; and there is no
+# network that networkd could wait for.
 COMMAND_LINE = (
     "console=ttyS0 no_timer_check panic=-1 random.trust_cpu=on net.ifnames=0 audit=0 systemd.show_status=0"
     " systemd.mask=systemd-udev-trigger.service systemd.mask=serial-getty@ttyS0.service"
+    " systemd.mask=systemd-networkd.service systemd.mask=systemd-networkd.socket systemd.mask=systemd-networkd-wait-online.service"
 )
 
 
