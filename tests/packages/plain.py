@@ -287,7 +287,7 @@ def a_certificate_is_ordered():
     folder.mkdir(exist_ok=True)
     run(
         f"cd {folder}; openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 9 -subj /CN=pebble"
-        " -addext subjectAltName=IP:127.0.0.1 2>/dev/null; install -m 644 cert.pem /etc/l7switch/authority.pem"
+        " -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE 2>/dev/null; install -m 644 cert.pem /etc/l7switch/authority.pem"
     )
     (folder / "config.json").write_text(json.dumps({"pebble": {
         "listenAddress": "127.0.0.1:14000", "managementListenAddress": "127.0.0.1:15000", "certificate": f"{folder}/cert.pem",
