@@ -378,6 +378,7 @@ def packages_are_upgraded_under_load():
             raise AssertionError(said)
         pids.append(main_process())
         within(run("dpkg-query --show l7switch"), f"+{number}")
+        checks.tell(f"upgrade {number}", times[-1], said=f"{probe.count} requests so far, {len(probe.failures)} failed")
     equal(len(set(pids)), 21, "main processes")
     told = probe.end()
     streams = {"download": download, "upload": upload}
