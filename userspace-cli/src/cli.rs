@@ -29,9 +29,10 @@ use crate::watch::interval;
                         a table that the kernel refuses, differences); 2: the command failed."
 )]
 pub(crate) struct Cli {
-    /// Admin socket of the running switch
+    /// Admin socket of the running switch [default: as root /run/l7switch/admin.sock, $XDG_RUNTIME_DIR/l7switch.sock, else
+    /// /tmp/l7switch-UID.sock]
     #[arg(long, global = true, value_name = "PATH", env = "L7SWITCH_ADMIN",
-          default_value_os_t = l7switch_admin_api::default_path())]
+          default_value_os_t = l7switch_admin_api::default_path(), hide_default_value = true)]
     pub(crate) admin: PathBuf,
     #[command(subcommand)]
     pub(crate) command: Command,
