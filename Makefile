@@ -8,8 +8,8 @@ DENY = $(CACHE)/tools/bin/cargo-deny
 RIG = cargo run --quiet --locked --package l7switch-qemu-tests --
 BENCH = cargo run --quiet --locked --package l7switch-bench --
 
-.PHONY: run test build needs style format lint doc deny no-panic module check-module unit test-debug-kernel test-servers test-grpc test-upgrade \
-	test-page test-api test-crossing test-programs test-mutations segments bench-rules bench-gate bench bench-full bench-host bench-locks \
+.PHONY: run test build deb needs style format lint doc deny no-panic module check-module unit test-debug-kernel test-servers test-grpc test-upgrade \
+	test-packages test-page test-api test-monitoring test-crossing test-programs test-mutations segments bench-rules bench-gate bench bench-full bench-host bench-locks \
 	bench-memory profile fuzz install
 
 run:
@@ -22,11 +22,18 @@ test: needs style format lint doc deny no-panic check-module unit bench-rules be
 build:
 	cargo build --release --locked --package l7switch --package l7ctl
 
+# The Debian packages, in target/deb: docs/install.md.
+deb:
+	@.ci/install deb
+	cargo build --release --locked --package l7switch --package l7ctl
+	@.ci/deb
+
 needs:
 	@.ci/install test
 
 style: needs
 	.ci/style
+	.ci/check-apt
 
 format: needs
 	cargo fmt --all --check
@@ -75,11 +82,25 @@ segments: needs
 test-upgrade: needs
 	L7_TAKE_OVERS=1 cargo test --locked --release --package l7switch --test e2e take_over -- --nocapture
 
+# The packages in a Debian 13 that QEMU boots with systemd: installed, run, upgraded under load, removed, and the module by DKMS.
+# lintian has no word against them.
+test-packages: needs
+	@.ci/install deb
+	cargo build --release --locked --package l7switch --package l7ctl
+	.ci/deb --lint
+	python3 tests/packages/run.py
+
 # Real HTTP servers direct and through the switch: the answers are the same. It writes docs/servers.md.
 test-servers:
 	@.ci/install servers
 	cargo build --release --locked --package l7switch
 	python3 tests/servers/run.py
+
+# Alert rules and dashboard of docs/monitoring, before a Prometheus.
+test-monitoring:
+	@.ci/install monitoring
+	cargo build --locked --package l7switch
+	PYTHONPATH=$(CACHE)/tools/grafana PROMETHEUS=$(CACHE)/tools/prometheus python3 tests/monitoring/run.py
 
 # gRPC between grpcio and grpcio: 10,000 calls of each kind, in clear text and by TLS.
 test-grpc:

@@ -30,13 +30,53 @@ as_root() {
     fi
 }
 
-# Whether this machine has the toolchain itself: Debian of the right suite with every package.
-host_has_toolchain() {
+# Whether this machine is itself a Debian of the right suite with these packages.
+host_has() {
     grep -q "VERSION_CODENAME=$SUITE" /etc/os-release 2>/dev/null || return 1
-    # shellcheck disable=SC2086
-    dpkg-query -W -f '${Status}\n' $TOOLCHAIN_PACKAGES 2>/dev/null | grep -vq 'install ok installed' && return 1
-    # shellcheck disable=SC2086
-    dpkg-query -W $TOOLCHAIN_PACKAGES >/dev/null 2>&1
+    dpkg-query -W -f '${Status}\n' "$@" 2>/dev/null | grep -vq 'install ok installed' && return 1
+    dpkg-query -W "$@" >/dev/null 2>&1
+}
+
+# debian_root NAME PACKAGE...: prints the root of a Debian of the suite with these packages: "/" where this machine is one, else
+# a folder of the cache, made once.
+debian_root() {
+    local name=$1 version root
+    shift
+    if host_has "$@"; then
+        echo /
+        return
+    fi
+    version=$(echo "$SUITE" "$@" | sha256sum | cut -c1-12)
+    root=$CACHE/$name-$version
+    if ! [ -e "$root/.complete" ]; then
+        lock "$name"
+    fi
+    if ! [ -e "$root/.complete" ]; then
+        command -v debootstrap >/dev/null || die "missing: debootstrap (apt-get install debootstrap)"
+        command -v unshare >/dev/null || die "missing: unshare (apt-get install util-linux)"
+        local keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+        [ -e $keyring ] || die "missing: $keyring (apt-get install debian-archive-keyring)"
+        say "making the $name root, once: $root"
+        as_root rm -rf --one-file-system "$root" "$root.new"
+        if ! as_root debootstrap --variant=minbase "$SUITE" "$root.new" "$(mirror)" >"$CACHE/$name.log" 2>&1; then
+            tail -n 20 "$CACHE/$name.log" >&2
+            die "debootstrap failed, see $CACHE/$name.log"
+        fi
+        local file
+        for file in /etc/apt/apt.conf.d/*proxy*; do
+            if [ -e "$file" ]; then as_root cp "$file" "$root.new/etc/apt/apt.conf.d/"; fi
+        done
+        # debootstrap itself does not put packages in the order of what they need.
+        if ! TOOLCHAIN=$root.new in_toolchain apt-get -o APT::Sandbox::User=root install -y -qq \
+            --no-install-recommends "$@" >>"$CACHE/$name.log" 2>&1; then
+            tail -n 20 "$CACHE/$name.log" >&2
+            die "the packages are not had, see $CACHE/$name.log"
+        fi
+        as_root rm -rf "$root.new/var/cache/apt/archives"/*.deb
+        as_root mv "$root.new" "$root"
+        as_root touch "$root/.complete"
+    fi
+    echo "$root"
 }
 
 # The machine's own mirror of Debian, from apt's configuration.

@@ -33,7 +33,7 @@ pub struct Cli {
     )]
     pub rules: Option<PathBuf>,
 
-    /// Admin socket [default: $XDG_RUNTIME_DIR/l7switch.sock, as root /run/l7switch.sock, else
+    /// Admin socket [default: as root /run/l7switch/admin.sock, $XDG_RUNTIME_DIR/l7switch.sock, else
     /// /tmp/l7switch-UID.sock].
     #[arg(long, value_name = "PATH", env = "L7SWITCH_ADMIN")]
     pub admin: Option<PathBuf>,

@@ -438,6 +438,10 @@ async fn admin(
     given: Option<OwnedFd>,
 ) -> Result<Option<Admin>, String> {
     let path = admin_path(cli);
+    if cli.admin.is_none() && rustix::process::geteuid().is_root() {
+        // Where no unit has made root's folder. One that cannot be made is told of below.
+        let _ = path.parent().map(std::fs::create_dir);
+    }
     let started = match given.map(sockets::unix) {
         Some(Ok(socket)) => Ok(Admin::start_with(Arc::clone(switch), &path, socket)),
         Some(Err(error)) => Err(error),

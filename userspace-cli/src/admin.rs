@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
+use std::time::Instant;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -37,10 +38,12 @@ use crate::cli::Explain;
 use crate::cli::Running;
 use crate::cli::Wanted;
 use crate::diff;
+use crate::drain;
 use crate::print;
 use crate::print_json;
 use crate::server::ServerName;
 use crate::show;
+use crate::top;
 use crate::watch;
 use l7switch_rules::names::UNIX_PREFIX;
 
@@ -195,6 +198,28 @@ pub(crate) fn run(socket: &Path, command: Running, out: &mut impl io::Write) -> 
                 print(out, &show::events(&events))?
             }
         }
+        Running::Top { interval } => {
+            let read = || {
+                Ok(top::Reading {
+                    status: get(socket, "/v1/status")?,
+                    routes: get(socket, "/v1/routes")?,
+                    servers: get(socket, "/v1/servers")?,
+                    kernel: get(socket, "/v1/kernel")?,
+                    at: Instant::now(),
+                    now: now(),
+                })
+            };
+            let drain = |server: &str, is_drained| {
+                let state = match is_drained {
+                    true => WantedState::Drain,
+                    false => WantedState::Up,
+                };
+                let changed = changed(socket, server, &to(state))?;
+                let words = changed.servers.first().map(|server| server.state.as_str());
+                Ok(format!("{server} is {}", words.unwrap_or("gone")))
+            };
+            return top::run(interval, read, drain);
+        }
         Running::Diff { rules, json } => {
             let running = parse(&ask(socket, Method::GET, "/v1/rules", Vec::new())?)?;
             return diff::diff(&rules, running, json, out);
@@ -214,27 +239,15 @@ pub(crate) fn run(socket: &Path, command: Running, out: &mut impl io::Write) -> 
                 &format!("reloaded: generation {}\n", reloaded.generation),
             )?;
         }
-        Running::Drain { server } => {
-            change(
-                socket,
-                &server,
-                ServerChange {
-                    state: Some(WantedState::Drain),
-                    weight: None,
-                },
-                out,
-            )?;
+        Running::Drain { server, wait } => {
+            let drained = change(socket, &server, &to(WantedState::Drain), out)?;
+            if let Some(patience) = wait {
+                let read = || Ok((get(socket, "/v1/servers")?, get(socket, "/v1/kernel")?));
+                return drain::wait(&drained, patience, read, out);
+            }
         }
         Running::Undrain { server } => {
-            change(
-                socket,
-                &server,
-                ServerChange {
-                    state: Some(WantedState::Up),
-                    weight: None,
-                },
-                out,
-            )?;
+            change(socket, &server, &to(WantedState::Up), out)?;
         }
         Running::Maintenance {
             service,
@@ -266,7 +279,7 @@ pub(crate) fn run(socket: &Path, command: Running, out: &mut impl io::Write) -> 
             change(
                 socket,
                 &server,
-                ServerChange {
+                &ServerChange {
                     state: None,
                     weight: Some(weight.0),
                 },
@@ -308,17 +321,31 @@ pub(crate) fn explain(
     Ok(true)
 }
 
-/// Changes a server in the pools that it is in, and shows what it is now.
+/// A change of a server's state.
+const fn to(state: WantedState) -> ServerChange {
+    ServerChange {
+        state: Some(state),
+        weight: None,
+    }
+}
+
+/// Changes a server in the pools that it is in. Gives what it is now.
+fn changed(socket: &Path, server: &str, change: &ServerChange) -> Result<Servers, String> {
+    let target = target(server)?;
+    let body = serde_json::to_vec(change).map_err(|error| error.to_string())?;
+    parse(&ask(socket, Method::PATCH, &target, body)?)
+}
+
+/// The same, and shows it.
 fn change(
     socket: &Path,
     server: &str,
-    change: ServerChange,
+    change: &ServerChange,
     out: &mut impl io::Write,
-) -> Result<(), String> {
-    let target = target(server)?;
-    let body = serde_json::to_vec(&change).map_err(|error| error.to_string())?;
-    let changed: Servers = parse(&ask(socket, Method::PATCH, &target, body)?)?;
-    print(out, &show::servers(&changed, None, now()))
+) -> Result<Servers, String> {
+    let changed = changed(socket, server, change)?;
+    print(out, &show::servers(&changed, None, now()))?;
+    Ok(changed)
 }
 
 /// A server as a target.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use clap::Parser;
@@ -13,6 +14,7 @@ use clap_complete::Shell;
 
 use crate::kernel::command::Kernel;
 use crate::watch::Watch;
+use crate::watch::interval;
 
 /// Checks and explains the rules of l7switch; shows and changes a running switch.
 #[derive(Debug, Parser)]
@@ -27,9 +29,10 @@ use crate::watch::Watch;
                         a table that the kernel refuses, differences); 2: the command failed."
 )]
 pub(crate) struct Cli {
-    /// Admin socket of the running switch
+    /// Admin socket of the running switch [default: as root /run/l7switch/admin.sock, $XDG_RUNTIME_DIR/l7switch.sock, else
+    /// /tmp/l7switch-UID.sock]
     #[arg(long, global = true, value_name = "PATH", env = "L7SWITCH_ADMIN",
-          default_value_os_t = l7switch_admin_api::default_path())]
+          default_value_os_t = l7switch_admin_api::default_path(), hide_default_value = true)]
     pub(crate) admin: PathBuf,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -161,6 +164,12 @@ pub(crate) enum Running {
         #[arg(long)]
         json: bool,
     },
+    /// Show services, routes and servers again and again: rates, times, states; sort, filter, drain by keys
+    Top {
+        /// Time between two readings
+        #[arg(long, value_name = "TIME", default_value = "2s", value_parser = interval)]
+        interval: Duration,
+    },
     /// Show what a reload of these rules would change
     Diff {
         /// Rule file, or folder of *.toml files
@@ -176,6 +185,13 @@ pub(crate) enum Running {
     Drain {
         /// ADDRESS:PORT in every pool, or POOL/ADDRESS:PORT in one
         server: String,
+        /// Wait until it has no request any more, for at most this time; exit status 1 if it has
+        #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, value_parser = humantime::parse_duration)]
+        #[expect(
+            clippy::option_option,
+            reason = "clap: absent, without a value, with one"
+        )]
+        wait: Option<Option<Duration>>,
     },
     /// Put a drained real server back
     #[command(visible_alias = "enable")]

@@ -6,10 +6,12 @@
 mod admin;
 mod cli;
 mod diff;
+mod drain;
 mod kernel;
 mod rules;
 mod server;
 mod show;
+mod top;
 mod watch;
 
 use std::io;

@@ -130,7 +130,7 @@ pub(crate) fn printable(text: &str) -> String {
 }
 
 /// Seconds by the unit that tells most.
-fn short(seconds: u64) -> String {
+pub(crate) fn short(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3600 => format!("{} min", seconds / 60),

@@ -25,7 +25,7 @@ pub(crate) struct Watch {
     pub(crate) count: Option<u64>,
 }
 
-fn interval(text: &str) -> Result<Duration, String> {
+pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     match time >= Duration::from_millis(100) {
         true => Ok(time),

@@ -317,3 +317,20 @@ fn diff_shows_what_a_reload_would_change() {
     assert_eq!(code, Some(1));
     assert!(text.contains("other.toml:2:10"), "{text}");
 }
+
+#[test]
+fn drain_waits_until_nothing_is_left() {
+    let switch = running();
+    let drained = switch.l7ctl(&["drain", "one/127.0.0.1:1", "--wait=5s"]);
+    assert_eq!(drained.status.code(), Some(0));
+    let text = out(&drained);
+    assert!(text.ends_with("nothing is left\n"), "{text}");
+    assert!(
+        switch
+            .l7ctl(&["drain", "127.0.0.1:2", "--wait"])
+            .status
+            .success()
+    );
+    let wrong = switch.l7ctl(&["drain", "127.0.0.1:2", "--wait=soon"]);
+    assert_eq!(wrong.status.code(), Some(2));
+}

@@ -38,17 +38,21 @@ pub use routes::RouteStatus;
 pub use routes::Routes;
 pub use times::Times;
 
-/// The admin socket unless another is named: `$XDG_RUNTIME_DIR/l7switch.sock`, as root
-/// `/run/l7switch.sock`, otherwise `/tmp/l7switch-UID.sock`.
+/// The admin socket unless another is named: `/run/l7switch/admin.sock` as root; else
+/// `$XDG_RUNTIME_DIR/l7switch.sock`, or `/tmp/l7switch-UID.sock` without that.
+///
+/// Root always finds the machine's switch, also in a session that has a folder of its own.
 pub fn default_path() -> PathBuf {
-    let uid = own_uid();
-    if let Some(folder) = std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()) {
-        return PathBuf::from(folder).join("l7switch.sock");
-    }
-    match uid {
-        Some(0) => PathBuf::from("/run/l7switch.sock"),
-        Some(uid) => PathBuf::from(format!("/tmp/l7switch-{uid}.sock")),
-        None => PathBuf::from("/tmp/l7switch.sock"),
+    let session = std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty());
+    path_for(own_uid(), session.map(PathBuf::from))
+}
+
+fn path_for(uid: Option<u32>, session: Option<PathBuf>) -> PathBuf {
+    match (uid, session) {
+        (Some(0), _) => PathBuf::from("/run/l7switch/admin.sock"),
+        (_, Some(folder)) => folder.join("l7switch.sock"),
+        (Some(uid), None) => PathBuf::from(format!("/tmp/l7switch-{uid}.sock")),
+        (None, None) => PathBuf::from("/tmp/l7switch.sock"),
     }
 }
 
@@ -462,4 +466,25 @@ pub struct Failure {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<Object>")]
     pub diagnostics: Vec<serde_json::Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_has_one_path_in_every_session() {
+        let path = |uid, session: Option<&str>| path_for(uid, session.map(PathBuf::from));
+        let session = Some("/run/user/7");
+        for (uid, session, expected) in [
+            (Some(0), None, "/run/l7switch/admin.sock"),
+            (Some(0), session, "/run/l7switch/admin.sock"),
+            (Some(7), session, "/run/user/7/l7switch.sock"),
+            (Some(7), None, "/tmp/l7switch-7.sock"),
+            (None, session, "/run/user/7/l7switch.sock"),
+            (None, None, "/tmp/l7switch.sock"),
+        ] {
+            assert_eq!(path(uid, session), PathBuf::from(expected), "{uid:?}");
+        }
+    }
 }

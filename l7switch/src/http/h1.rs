@@ -127,8 +127,10 @@ impl<S: AsyncRead + AsyncWrite + MaybeRaw + Unpin> Session<'_, Http1<'_, S>> {
         let read = match read {
             Some(read) => read,
             None if served && ends() => return over,
-            // Accepted and not served yet: its first answer says that it is the last.
+            // Accepted and not served yet: its first answer says that it is the last. A request that is there counts, however late
+            // this is looked at.
             None => tokio::select! {
+                biased;
                 read = self.read() => read,
                 () = shutdown.last_chance() => return over,
             },

@@ -2,7 +2,10 @@
 //! Starting: what is printed, and what two switches on one machine do to each other.
 
 use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support::curl::curl;
@@ -27,8 +30,24 @@ fn rules(folder: &Path, name: &str) -> (std::path::PathBuf, String) {
     (file, format!("http://{address}/"))
 }
 
+/// The switch in a session of a user's. Root has none; as root it runs as somebody else, who may not reach cargo's folder.
 fn switch(runtime_dir: &Path, rules: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_l7switch"));
+    const SOMEBODY: u32 = 65534;
+    let mut program = PathBuf::from(env!("CARGO_BIN_EXE_l7switch"));
+    let folder = rules.parent().unwrap();
+    let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    if is_root {
+        let copy = folder.join("l7switch");
+        if !copy.exists() {
+            std::fs::copy(&program, &copy).unwrap();
+        }
+        std::os::unix::fs::chown(folder, Some(SOMEBODY), None).unwrap();
+        program = copy;
+    }
+    let mut command = Command::new(program);
+    if is_root {
+        command.uid(SOMEBODY).gid(SOMEBODY);
+    }
     command
         .arg(rules)
         .env("XDG_RUNTIME_DIR", runtime_dir)

@@ -174,7 +174,7 @@ async fn a_client_stays_in_its_pool_when_its_server_is_down() {
         let Action::Forward(shares) = &mut closed.model.services[0].routes[0].action else {
             panic!("a split")
         };
-        let share = shares.iter_mut().nth(at / 2).unwrap();
+        let share = shares.get_mut(at / 2).unwrap();
         share.weight = 0;
         switch.set(closed).unwrap();
         let (third, _) = ask(&switch, cookie(&set)).await;

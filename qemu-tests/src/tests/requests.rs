@@ -351,7 +351,7 @@ fn compare(client: &mut Client, text: &str, count: usize, rng: &mut Rng, seen: &
             assert_eq!(found.outcome, Outcome::Front, "TLS ends at the front");
             continue;
         }
-        let wanted = explain::explain(&rules, &asked.question).unwrap();
+        let wanted = explain::explain(&rules.model, &rules.table, &asked.question).unwrap();
         assert!(
             agree(&found, &wanted),
             "{}\nkernel: {found:?}\nexplain: {wanted:?}",
