@@ -62,7 +62,7 @@ pub enum Maintenance {
     },
 }
 
-/// Whether a service is to be closed for maintenance: a [`Maintenance`] that has no other keys.
+/// Whether a service is to be closed for maintenance.
 #[derive(JsonSchema)]
 #[serde(untagged, deny_unknown_fields, rename = "WantedMaintenance")]
 #[expect(dead_code, reason = "it is the schema of what `Asked` reads")]
@@ -213,8 +213,29 @@ pub enum WantedState {
     Up,
 }
 
-/// A URL of a scheme that there are services for, or a path.
-const URL: &str = r"^((http|https|tls|tcp)://([A-Za-z0-9._~-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,4})?([/?#][!-~]*)?|/[!-~]*|\*)$";
+/// A URL of a scheme that there are services for, or a path: whatever can be explained, also a host that would be refused.
+struct Url;
+
+impl JsonSchema for Url {
+    fn schema_name() -> Cow<'static, str> {
+        "Url".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        // Neither white space nor control characters of ASCII.
+        let no = r"\u0000-\u0020\u007f";
+        let host = format!(r"(\[[^{no}/?#\]]*\]|[^{no}/?#:\[][^{no}/?#:]*)?");
+        let port = "(:(0*(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[0-9]{1,4}))?)?";
+        let path = r#"/[!-"$->@-~]*"#;
+        let rest = format!(r"(\?[^{no}#]*)?(#[^{no}]*)?");
+        let url = format!("(http|https|tls|tcp)://{host}{port}({path})?{rest}");
+        json_schema!({
+            "description": "A URL, or a path",
+            "type": "string",
+            "pattern": format!(r"^({url}|{path}{rest}|\*)$"),
+        })
+    }
+}
 
 /// A header field's name (RFC 9110, 5.1).
 struct FieldName;
@@ -255,7 +276,7 @@ impl JsonSchema for FieldValue {
 #[serde(deny_unknown_fields)]
 pub struct Question {
     /// URL, or path with `Host` in `headers`.
-    #[schemars(regex(pattern = URL))]
+    #[schemars(with = "Url")]
     pub url: String,
     /// Method; absent: `GET`.
     #[serde(default)]

@@ -282,6 +282,14 @@ async fn a_question_that_leads_to_no_service_names_those_that_are() {
         (r#"{"url":"/","service":"wep"}"#, 404),
         (r#"{"url":"tls://a.example/"}"#, 404),
         (r#"{"url":"/a b"}"#, 400),
+        // What is no URL is none for each service, also for one that is named.
+        (r#"{"url":"/login?next=http://a.example/"}"#, 200),
+        (r#"{"url":"http://*","service":"web"}"#, 200),
+        (r#"{"url":"tcp://ä:065535?ä#ä","service":"web"}"#, 200),
+        (r#"{"url":"http://a:65536/","service":"web"}"#, 400),
+        (r#"{"url":"http://[::1/","service":"web"}"#, 400),
+        (r#"{"url":"http://[::1]a/","service":"web"}"#, 400),
+        (r#"{"url":"/ä","service":"web"}"#, 400),
         (r#"{"url":""}"#, 400),
         ("{}", 400),
     ] {

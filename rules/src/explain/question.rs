@@ -88,7 +88,8 @@ pub struct Url<'a> {
 ///
 /// # Errors
 ///
-/// [`QuestionError`] for what is neither, for another scheme, white space or control characters.
+/// [`QuestionError`] for what is neither, for another scheme, white space or control characters, a port that is none, and a path
+/// with non-ASCII characters.
 pub fn split_url(url: &str) -> Result<Url<'_>, QuestionError> {
     if url.bytes().any(|b| b <= b' ' || b == 0x7f) {
         return wrong(format!(
@@ -96,13 +97,15 @@ pub fn split_url(url: &str) -> Result<Url<'_>, QuestionError> {
             url.escape_debug()
         ));
     }
+    // A path may have a URL in its query.
+    let is_path = url.starts_with('/') || url == "*";
     let (scheme, authority, rest) = match url.split_once("://") {
+        _ if is_path => (None, "", url),
         Some((scheme, rest)) => {
             let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
             let (authority, rest) = rest.split_at(end);
             (Some(scheme), authority, rest)
         }
-        None if url.starts_with('/') || url == "*" => (None, "", url),
         None => {
             return wrong(format!(
                 "`{url}` is neither a URL nor a path: write http://{url}"
@@ -117,6 +120,11 @@ pub fn split_url(url: &str) -> Result<Url<'_>, QuestionError> {
     }
     let target = rest.split('#').next().unwrap_or(rest);
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    if !path.is_ascii() {
+        return wrong("the path has non-ASCII characters: write them as %XX");
+    }
+    uri::split_port(authority.as_bytes())
+        .or_else(|error| wrong(format!("`{authority}`: {error}")))?;
     Ok(Url {
         scheme,
         authority,
@@ -312,9 +320,6 @@ pub(super) fn ask(
     }
     ask.headers = Fields(headers);
     let raw = url.path.as_bytes();
-    if !raw.is_ascii() {
-        return wrong("the path has non-ASCII characters: write them as %XX");
-    }
     let mut path = vec![0; raw.len()];
     let buffers = Buffers {
         host: &mut host,
