@@ -9,6 +9,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -83,6 +84,19 @@ impl Admin {
     ///
     /// A living switch has it, or the file system says no.
     pub async fn start(switch: Arc<Switch>, path: &Path) -> io::Result<Self> {
+        Self::start_for(switch, path, None).await
+    }
+
+    /// The same, for a group, too, whose members may read.
+    ///
+    /// # Errors
+    ///
+    /// A living switch has it, or the file system says no: also where this user may not give a file to the group.
+    pub async fn start_for(
+        switch: Arc<Switch>,
+        path: &Path,
+        readers: Option<u32>,
+    ) -> io::Result<Self> {
         if UnixStream::connect(path).await.is_ok() {
             let why = "another switch uses it";
             return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
@@ -93,18 +107,34 @@ impl Admin {
         let hidden = PathBuf::from(hidden);
         let _ = std::fs::remove_file(&hidden);
         let socket = UnixListener::bind(&hidden)?;
-        let placed = std::fs::set_permissions(&hidden, Permissions::from_mode(0o600))
-            .and_then(|()| std::fs::rename(&hidden, path));
+        let placed = permit(&hidden, readers).and_then(|()| std::fs::rename(&hidden, path));
         if let Err(error) = placed {
             let _ = std::fs::remove_file(&hidden);
             return Err(error);
         }
-        Ok(Self::start_with(switch, path, socket))
+        Ok(Self::over(switch, path, readers, socket))
     }
 
     /// Goes on with the socket of another process, which is at this path.
-    pub fn start_with(switch: Arc<Switch>, path: &Path, socket: UnixListener) -> Self {
-        let task = tokio::spawn(accept(Arc::clone(&switch), Arc::new(socket)));
+    ///
+    /// # Errors
+    ///
+    /// This user may not give the file to the group of readers.
+    pub fn start_with(
+        switch: Arc<Switch>,
+        path: &Path,
+        readers: Option<u32>,
+        socket: UnixListener,
+    ) -> io::Result<Self> {
+        // A file that somebody has deleted needs no permission.
+        match permit(path, readers) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(Self::over(switch, path, readers, socket)),
+        }
+    }
+
+    fn over(switch: Arc<Switch>, path: &Path, readers: Option<u32>, socket: UnixListener) -> Self {
+        let task = tokio::spawn(accept(Arc::clone(&switch), readers, Arc::new(socket)));
         Self {
             path: path.to_owned(),
             switch,
@@ -118,7 +148,19 @@ impl Admin {
     }
 }
 
-async fn accept(switch: Arc<Switch>, socket: Arc<UnixListener>) {
+/// Who may open the socket: its owner, and a group.
+fn permit(path: &Path, readers: Option<u32>) -> io::Result<()> {
+    let mode = match readers {
+        None => 0o600,
+        Some(group) => {
+            std::os::unix::fs::chown(path, None, Some(group))?;
+            0o660
+        }
+    };
+    std::fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+async fn accept(switch: Arc<Switch>, readers: Option<u32>, socket: Arc<UnixListener>) {
     let mut given = pin!(switch.place().given());
     loop {
         let accepted = tokio::select! {
@@ -132,6 +174,7 @@ async fn accept(switch: Arc<Switch>, socket: Arc<UnixListener>) {
                 let caller = Caller {
                     switch: Arc::clone(&switch),
                     socket: Arc::clone(&socket),
+                    readers,
                     peer: stream.peer_cred().ok(),
                 };
                 tokio::spawn(async move {
@@ -156,7 +199,36 @@ async fn accept(switch: Arc<Switch>, socket: Arc<UnixListener>) {
 struct Caller {
     switch: Arc<Switch>,
     socket: Arc<UnixListener>,
+    /// The group whose members may open the socket.
+    readers: Option<u32>,
     peer: Option<UCred>,
+}
+
+impl Caller {
+    /// What it may do. Where a group may open the socket, those who are neither its owner nor root are of that group.
+    fn role(&self) -> Role {
+        let own = rustix::process::geteuid().as_raw();
+        let is_owner = |peer: UCred| [0, own].contains(&peer.uid());
+        match self.readers.is_none() || self.peer.is_some_and(is_owner) {
+            true => Role::Operate,
+            false => Role::Read,
+        }
+    }
+
+    /// The answer to one who may not do that, who is counted.
+    fn refuse(&self, path: &str) -> Problem {
+        self.switch.core().admin_refused.fetch_add(1, Relaxed);
+        let (uid, pid) = (self.peer.map(|p| p.uid()), self.peer.and_then(|p| p.pid()));
+        tracing::info!(
+            uid,
+            pid,
+            path,
+            "refused at the admin socket: the role is read"
+        );
+        let group = self.readers.unwrap_or_default();
+        let why = format!("this needs the role operate, and group {group} may read");
+        Problem::new(StatusCode::FORBIDDEN, why)
+    }
 }
 
 pub(crate) type Answer = Response<Full<Bytes>>;
@@ -234,6 +306,9 @@ async fn dispatch(caller: &Caller, request: Request<Incoming>) -> Result<Answer,
     if !takes(operation, request.method()) {
         return Ok(not_allowed(&path, request.method(), operation.allowed()));
     }
+    if caller.role() < operation.needs() {
+        return Err(caller.refuse(&path));
+    }
     match (operation, values.as_slice()) {
         (Operation::Rules, _) => {
             let generation = switch.generation();
@@ -246,7 +321,7 @@ async fn dispatch(caller: &Caller, request: Request<Incoming>) -> Result<Answer,
         }
         (Operation::Role, _) => {
             let allowed = Allowed {
-                role: Role::Operate,
+                role: caller.role(),
                 operable: true,
             };
             Ok(json(StatusCode::OK, &allowed))

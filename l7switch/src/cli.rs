@@ -38,6 +38,10 @@ pub struct Cli {
     #[arg(long, value_name = "PATH", env = "L7SWITCH_ADMIN")]
     pub admin: Option<PathBuf>,
 
+    /// Group whose members may read at the admin socket; changes stay its owner's and root's [default: none].
+    #[arg(long, value_name = "GROUP", env = "L7SWITCH_ADMIN_GROUP", value_parser = group)]
+    pub admin_group: Option<GroupId>,
+
     /// Take the place of the front that runs behind the admin socket: its listening sockets, what administrators have set, health of
     /// servers; it ends after its requests in progress. Where none runs, start as usual.
     #[arg(long, conflicts_with = "demo")]
@@ -187,6 +191,21 @@ pub enum ErrorLogFormat {
     Json,
 }
 
+/// A group by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupId(pub u32);
+
+/// A group by its name or its number.
+fn group(text: &str) -> Result<GroupId, String> {
+    match (nix::unistd::Group::from_name(text), text.parse()) {
+        (Ok(Some(group)), _) => Ok(GroupId(group.gid.as_raw())),
+        // -1 leaves a file's group as it is (chown(2)).
+        (_, Ok(number)) if number != u32::MAX => Ok(GroupId(number)),
+        (Err(error), _) => Err(format!("the groups cannot be read: {error}")),
+        _ => Err("there is no such group".to_owned()),
+    }
+}
+
 /// A word that is no level would be taken for the name of a part of the program, and silence all others.
 fn log_filter(text: &str) -> Result<String, String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -261,6 +280,12 @@ mod tests {
         assert_eq!(cli.kernel(), Mode::Auto);
         let demo = Cli::parse_from(["l7switch", "--demo"]);
         assert_eq!(demo.kernel(), Mode::Off);
+        let group = |group| Cli::try_parse_from(["l7switch", "--demo", "--admin-group", group]);
+        assert_eq!(group("root").unwrap().admin_group, Some(GroupId(0)));
+        assert_eq!(group("54321").unwrap().admin_group, Some(GroupId(54_321)));
+        for wrong in ["", "-1", "4294967295", "no such group"] {
+            assert!(group(wrong).is_err(), "{wrong}");
+        }
         let required = Cli::parse_from(["l7switch", "--demo", "--kernel", "require"]);
         assert_eq!(required.kernel(), Mode::Require);
         let metrics = |more: &[&'static str]| {

@@ -442,14 +442,15 @@ async fn admin(
         // Where no unit has made root's folder. One that cannot be made is told of below.
         let _ = path.parent().map(std::fs::create_dir);
     }
+    let readers = cli.admin_group.map(|group| group.0);
     let started = match given.map(sockets::unix) {
-        Some(Ok(socket)) => Ok(Admin::start_with(Arc::clone(switch), &path, socket)),
+        Some(Ok(socket)) => Admin::start_with(Arc::clone(switch), &path, readers, socket),
         Some(Err(error)) => Err(error),
-        None => Admin::start(Arc::clone(switch), &path).await,
+        None => Admin::start_for(Arc::clone(switch), &path, readers).await,
     };
     match started {
         Ok(admin) => Ok(Some(admin)),
-        Err(error) if cli.admin.is_some() => Err(format!(
+        Err(error) if cli.admin.is_some() || readers.is_some() => Err(format!(
             "the admin socket {} cannot be opened: {error}",
             path.display()
         )),

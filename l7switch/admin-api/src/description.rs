@@ -224,10 +224,12 @@ const fn failures(operation: Operation) -> &'static [(u16, &'static str)] {
         503,
         "the switch is shutting down, or another process has taken its place: ask again",
     );
+    const ROLE: (u16, &str) = (403, "whoever asks may only read");
     match operation {
         Operation::Routes => &[(400, "`most` is not a number, or is there twice")],
         Operation::ChangeServer | Operation::ChangeServerInAll => &[
             CONTENT,
+            ROLE,
             (
                 404,
                 "there is no such pool or server; `known` has those that are",
@@ -240,6 +242,7 @@ const fn failures(operation: Operation) -> &'static [(u16, &'static str)] {
                 400,
                 "the content is not as described, or the service has no maintenance",
             ),
+            ROLE,
             (404, "there is no such service; `known` has those that are"),
             LONG,
             (422, "the rules cannot be put in force"),
@@ -254,6 +257,7 @@ const fn failures(operation: Operation) -> &'static [(u16, &'static str)] {
             LONG,
         ],
         Operation::Reload => &[
+            ROLE,
             (422, "the rules cannot be put in force; nothing has changed"),
             AWAY,
         ],

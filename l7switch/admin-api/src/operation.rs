@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 //! The requests that the switch answers: what is not here has no path, and what is here is in the description.
 
+use crate::Role;
+
 /// A request that the switch answers, by method and path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -112,6 +114,17 @@ impl Operation {
             | Self::Metrics => "GET",
             Self::ChangeServer | Self::ChangeServerInAll | Self::ChangeService => "PATCH",
             Self::Explain | Self::Reload | Self::TakeOver => "POST",
+        }
+    }
+
+    /// What somebody must be allowed to do for it. Who may take the front's place is told by itself.
+    pub const fn needs(self) -> Role {
+        match self {
+            Self::Metrics => Role::Scrape,
+            Self::ChangeServer | Self::ChangeServerInAll | Self::ChangeService | Self::Reload => {
+                Role::Operate
+            }
+            _ => Role::Read,
         }
     }
 

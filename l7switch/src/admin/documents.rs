@@ -123,7 +123,11 @@ pub async fn metrics(switch: &Switch, format: Format) -> String {
     text += &counted::route_responses(&generation, format);
     text += &times::render(&generation, &front, first_byte, format);
     text += &metrics::events(&switch.core().events, format);
-    text += &metrics::listener(&switch.core().metrics_listener, format);
+    text += &metrics::listener(
+        &switch.core().metrics_listener,
+        &switch.core().admin_refused,
+        format,
+    );
     if let Some(process) = Process::read().await {
         text += &process.render(format);
     }

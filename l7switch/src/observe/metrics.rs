@@ -2,6 +2,7 @@
 //! The counts in the text formats of Prometheus and OpenMetrics.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use l7switch_admin_api::KernelState;
@@ -60,7 +61,7 @@ pub fn render(status: &Status, servers: &[ServerStatus], format: Format) -> Stri
 }
 
 /// Who was refused by the metrics listener, and what was changed there.
-pub fn listener(listener: &MetricsListener, format: Format) -> String {
+pub fn listener(listener: &MetricsListener, admin_refused: &AtomicU64, format: Format) -> String {
     let mut out = Text::new(format);
     let name = "metrics_refused_total";
     let help = "Requests that may not have what they ask for, and failed TLS handshakes, at the metrics listener.";
@@ -74,6 +75,10 @@ pub fn listener(listener: &MetricsListener, format: Format) -> String {
     for (reason, count) in reasons {
         out.sample(name, &[("reason", reason)], count.load(Relaxed));
     }
+    let name = "admin_refused_total";
+    let help = "Requests for changes at the admin socket by those who may only read.";
+    out.family(name, "counter", help);
+    out.sample(name, &[], admin_refused.load(Relaxed));
     let name = "metrics_changes_total";
     let help = "Changes of servers at the metrics listener by result.";
     out.family(name, "counter", help);

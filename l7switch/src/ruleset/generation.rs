@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 use std::time::SystemTime;
 
@@ -134,6 +135,8 @@ pub struct Core {
     stats: Mutex<BTreeMap<String, Arc<ServiceStats>>>,
     /// What the metrics listener counts.
     pub metrics_listener: MetricsListener,
+    /// Requests at the admin socket by those who may only read.
+    pub admin_refused: AtomicU64,
     /// The access log.
     pub log: Arc<AccessLog>,
     /// What has happened.
@@ -159,6 +162,7 @@ impl Core {
             active: ArcSwap::from_pointee(first),
             stats: Mutex::new(stats.0),
             metrics_listener: MetricsListener::default(),
+            admin_refused: AtomicU64::new(0),
             log: Arc::new(log),
             events,
             acme,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! The admin socket.
 
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -317,4 +318,92 @@ async fn what_becomes_of_a_request_is_told() {
         assert!(told["error"].as_str().unwrap().contains(why), "{told}");
     }
     assert_eq!(ask(&path, "GET", "/v1/explain", "").await.0, 405);
+}
+
+/// Asks as another user and group, by curl; gives status and content. 0: the socket cannot be opened.
+async fn ask_as(ids: (u32, u32), path: &Path, line: (&str, &str, &str)) -> (u16, String) {
+    let (method, target, body) = line;
+    let mut curl = tokio::process::Command::new("curl");
+    curl.uid(ids.0).gid(ids.1);
+    curl.args(["-s", "-w", "\n%{http_code}", "-X", method, "-d", body]);
+    curl.arg("--unix-socket").arg(path);
+    let output = curl.arg(format!("http://l7switch{target}")).output().await;
+    let text = String::from_utf8(output.unwrap().stdout).unwrap();
+    let (content, code) = text.rsplit_once('\n').unwrap();
+    (code.parse().unwrap(), content.to_owned())
+}
+
+/// Members of the group read, and change nothing; the owner and root do.
+#[tokio::test]
+async fn a_group_may_read() {
+    const GROUP: u32 = 54_321;
+    const MEMBER: (u32, u32) = (65_534, GROUP);
+    // Only root can be somebody else.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let switch = start(&simple(&["127.0.0.1:1".parse().unwrap()], "", ""));
+    let folder = tempfile::tempdir().unwrap();
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open).unwrap();
+    let path = folder.path().join("admin.sock");
+    let admin = Admin::start_for(Arc::clone(&switch), &path, Some(GROUP)).await;
+    let admin = admin.unwrap();
+    let who = |path: &Path| {
+        let data = std::fs::metadata(path).unwrap();
+        (data.permissions().mode() & 0o777, data.gid())
+    };
+    assert_eq!(who(&path), (0o660, GROUP));
+
+    let server = "/v1/servers/p/127.0.0.1:1";
+    let drain = r#"{"state":"drain"}"#;
+    for (line, expected) in [
+        (("GET", "/v1/status", ""), 200),
+        (("GET", "/v1/rules", ""), 200),
+        (("GET", "/metrics", ""), 200),
+        (("POST", "/v1/explain", r#"{"url":"/"}"#), 200),
+        (("PATCH", server, drain), 403),
+        (("PATCH", "/v1/servers/127.0.0.1:1", "not JSON"), 403),
+        (
+            ("PATCH", "/v1/services/web", r#"{"maintenance":true}"#),
+            403,
+        ),
+        (("POST", "/v1/reload", ""), 403),
+        (("POST", "/v1/take-over", ""), 403),
+        (("DELETE", server, ""), 405),
+        (("PATCH", "/v1/nothing", ""), 404),
+    ] {
+        let (code, text) = ask_as(MEMBER, &path, line).await;
+        assert_eq!(code, expected, "{line:?}: {text}");
+    }
+    let role = ("GET", "/v1/role", "");
+    let (_, told) = ask_as(MEMBER, &path, role).await;
+    assert!(told.contains("\"role\":\"read\""), "{told}");
+    assert_eq!(ask_as((65_534, 65_534), &path, role).await.0, 0);
+    let (_, metrics) = ask(&path, "GET", "/metrics", "").await;
+    assert!(
+        metrics.contains("l7switch_admin_refused_total 4\n"),
+        "{metrics}"
+    );
+    assert_eq!(l7switch::admin::servers(&switch)[0].state.as_str(), "up");
+
+    let (_, told) = ask_as((0, 0), &path, role).await;
+    assert!(told.contains("\"role\":\"operate\""), "{told}");
+    assert_eq!(ask_as((0, 0), &path, ("PATCH", server, drain)).await.0, 200);
+    assert_eq!(
+        l7switch::admin::servers(&switch)[0].state.as_str(),
+        "draining"
+    );
+
+    // A successor says anew who may open it.
+    drop(admin);
+    let socket = tokio::net::UnixListener::bind(&path).unwrap();
+    let admin = Admin::start_with(Arc::clone(&switch), &path, Some(GROUP), socket).unwrap();
+    assert_eq!(who(&path), (0o660, GROUP));
+    assert_eq!(ask_as(MEMBER, &path, ("PATCH", server, drain)).await.0, 403);
+    drop(admin);
+    let socket = tokio::net::UnixListener::bind(&path).unwrap();
+    let _admin = Admin::start_with(Arc::clone(&switch), &path, None, socket).unwrap();
+    assert_eq!(who(&path).0, 0o600);
+    assert_eq!(ask_as(MEMBER, &path, role).await.0, 0);
 }

@@ -240,6 +240,9 @@ pub(super) fn failure(operation: Operation, status: &u16) -> Option<Value> {
         (Operation::ChangeService | Operation::Explain, 404) => {
             failure("there is no service `wep`", &["web"])
         }
+        (_, 403) if operation != Operation::TakeOver => {
+            failure("this needs the role operate, and group 990 may read", &[])
+        }
         (Operation::Routes, 400) => failure("`most` is a number, not `many`", &[]),
         _ => None,
     }
