@@ -90,9 +90,9 @@ pub(crate) enum Command {
 /// Show which route takes a request.
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// Rule file, or folder of *.toml files, if it is not the running switch that is asked; then a URL, such as
-    /// http://www.example.com/img/a.png?x=1, or a path
-    #[arg(required = true, num_args = 1..=2, value_names = ["RULES", "URL"])]
+    #[arg(required = true, num_args = 1..=2, value_names = ["RULES", "URL"],
+          help = "Rule file, or folder of *.toml files, if it is not the running switch that is asked; then a URL, such as \
+                  http://www.example.com/img/a.png?x=1, or a path")]
     given: Vec<String>,
     /// Header field
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
