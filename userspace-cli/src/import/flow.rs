@@ -86,7 +86,8 @@ pub(super) struct Leaf {
     pub(super) all: All,
     pub(super) edits: Vec<Edit>,
     pub(super) end: End,
-    pub(super) origin: String,
+    /// The steps that have led here, as they are written.
+    pub(super) origin: Vec<String>,
     pub(super) guards: bool,
     pub(super) priority: i64,
 }
@@ -120,7 +121,7 @@ pub(super) fn follow(steps: &[Step], first: usize) -> Result<Vec<Leaf>, Stuck> {
     let start = State {
         all: All::default(),
         edits: Vec::new(),
-        origin: String::new(),
+        origin: Vec::new(),
         guards: false,
     };
     flow.run(first, 0, start, 0)?;
@@ -133,7 +134,7 @@ pub(super) fn follow(steps: &[Step], first: usize) -> Result<Vec<Leaf>, Stuck> {
 struct State {
     all: All,
     edits: Vec<Edit>,
-    origin: String,
+    origin: Vec<String>,
     guards: bool,
 }
 
@@ -210,9 +211,7 @@ impl Flow<'_> {
                         self.run(at + 1, 0, inside, depth + 1)?;
                     }
                     Effect::Jump(to) => {
-                        if !step.origin.is_empty() {
-                            inside.origin.clone_from(&step.origin);
-                        }
+                        inside.origin.extend(origin(step));
                         // Only down, so that there is an end.
                         self.run((*to).max(at + 1), 0, inside, depth + 1)?;
                     }
@@ -234,15 +233,16 @@ impl Flow<'_> {
                 all: state.all,
                 edits: state.edits,
                 end,
-                origin: match step.origin.is_empty() {
-                    true => state.origin,
-                    false => step.origin.clone(),
-                },
+                origin: state.origin.into_iter().chain(origin(step)).collect(),
                 guards: state.guards,
                 priority: 0,
             });
         }
     }
+}
+
+fn origin(step: &Step) -> Option<String> {
+    (!step.origin.is_empty()).then(|| step.origin.clone())
 }
 
 /// Gives routes priorities where their own order would not be that of the list, in which the first one wins.
@@ -256,7 +256,11 @@ pub(super) fn rank(leaves: &mut [Leaf]) {
             };
             // The natural order needs equal priorities.
             let natural = match (ranks.get(first), ranks.get(second)) {
-                (Some(a), Some(b)) => wins(a, b),
+                (Some(first), Some(second)) => {
+                    // Of the same alternatives, a request meets the same.
+                    let same = [a.all.hosts == b.all.hosts, a.all.paths == b.all.paths];
+                    wins(first, second, same)
+                }
                 _ => false,
             };
             let needed = b.priority + i64::from(!natural);
@@ -320,8 +324,12 @@ fn span(ranks: impl Iterator<Item = Rank> + Clone) -> (Rank, Rank) {
 }
 
 /// Whether a route wins before a later one by its own rank, whichever of their alternatives a request meets.
-fn wins(a: &[(Rank, Rank); 7], b: &[(Rank, Rank); 7]) -> bool {
-    for ((low, _), (_, high)) in a.iter().zip(b) {
+fn wins(a: &[(Rank, Rank); 7], b: &[(Rank, Rank); 7], same: [bool; 2]) -> bool {
+    let same = same.into_iter().chain(std::iter::repeat(false));
+    for (((low, _), (_, high)), same) in a.iter().zip(b).zip(same) {
+        if same {
+            continue;
+        }
         if low > high {
             return true;
         }

@@ -3,8 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use super::conditions::All;
-use super::conditions::Host;
 use super::flow::Edit;
 use super::flow::Effect;
 use super::flow::End;
@@ -200,30 +198,6 @@ pub(super) fn name(text: &str) -> String {
     }
 }
 
-/// Makes one route of two for a server's names and its wildcards, where all else is the same.
-pub(super) fn merge(leaves: &mut Vec<Leaf>) {
-    let named = |leaf: &Leaf| {
-        let all = &leaf.all.hosts;
-        !all.is_empty() && !all.iter().any(|host| matches!(host, Host::Regex(_)))
-    };
-    let mut kept: Vec<Leaf> = Vec::new();
-    for leaf in std::mem::take(leaves) {
-        let bare = |leaf: &Leaf| Leaf {
-            all: All {
-                hosts: Vec::new(),
-                ..leaf.all.clone()
-            },
-            ..leaf.clone()
-        };
-        let same = |known: &&mut Leaf| named(known) && named(&leaf) && bare(known) == bare(&leaf);
-        match kept.iter_mut().find(same) {
-            Some(known) => known.all.hosts.extend(leaf.all.hosts),
-            None => kept.push(leaf),
-        }
-    }
-    *leaves = kept;
-}
-
 /// A route of the file.
 pub(super) fn route(leaf: &Leaf) -> Route {
     let mut item = Item {
@@ -231,8 +205,8 @@ pub(super) fn route(leaf: &Leaf) -> Route {
         keys: leaf.all.keys(),
         ..Item::default()
     };
-    if !leaf.origin.is_empty() {
-        item.note(leaf.origin.clone());
+    for origin in &leaf.origin {
+        item.note(origin.clone());
     }
     if leaf.priority != 0 {
         item.keys.insert(0, ("priority", Toml::Number(leaf.priority)));

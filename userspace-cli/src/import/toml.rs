@@ -73,6 +73,9 @@ pub(super) fn key(text: &str) -> String {
 fn escaped(c: char) -> String {
     match c {
         '"' | '\\' => format!("\\{c}"),
+        '\n' => "\\n".to_owned(),
+        '\r' => "\\r".to_owned(),
+        '\t' => "\\t".to_owned(),
         c if c.is_control() => format!("\\u{:04X}", u32::from(c)),
         c => c.to_string(),
     }

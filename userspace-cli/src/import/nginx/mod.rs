@@ -17,7 +17,6 @@ use std::path::Path;
 use super::rules::Item;
 use super::rules::Rules;
 use super::rules::Service;
-use super::rules::merge;
 use super::rules::route;
 use super::source::Wrong;
 use super::toml::Toml;
@@ -34,7 +33,9 @@ use words::reason;
 /// [`Wrong`] where it is not nginx's language.
 pub(super) fn import(path: &Path) -> Result<Rules, Wrong> {
     let all = read::read(path)?;
-    Ok(translate(&all, path.parent().unwrap_or(Path::new(""))))
+    // Relative paths are those of the configuration's folder.
+    let whole = std::path::absolute(path).unwrap_or(path.to_path_buf());
+    Ok(translate(&all, whole.parent().unwrap_or(Path::new("/"))))
 }
 
 /// Translates a text. For tests.
@@ -209,8 +210,7 @@ fn service<'d>(group: &[Socket<'d>], scope: &Scope<'d>, shared: &Shared<'d>, rul
     for note in notes {
         rules.note_at(&mut service, note);
     }
-    let mut leaves = rules.routes(&mut service, steps);
-    merge(&mut leaves);
+    let leaves = rules.routes(&mut service, steps);
     service.routes = leaves.iter().map(route).collect();
     rules.services.push(service);
 }

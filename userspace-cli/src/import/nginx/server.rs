@@ -17,6 +17,7 @@ use super::scope::Blocks;
 use super::scope::Scope;
 use super::upstream::Upstreams;
 use super::words::pattern;
+use crate::import::conditions::All;
 use crate::import::conditions::Atom;
 use crate::import::conditions::Host;
 use crate::import::conditions::Path;
@@ -101,6 +102,7 @@ pub(super) fn servers<'d>(
     let entry = blocks.open();
     let mut chosen: Vec<(u8, usize, Vec<Host>, &'d Directive)> = Vec::new();
     let mut seen = HashSet::new();
+    let mut all: Vec<(&'d Directive, Vec<Host>)> = Vec::new();
     for server in servers {
         let named = server.inside().iter().filter(|d| d.name == "server_name");
         let mut names: Vec<Host> = Vec::new();
@@ -113,13 +115,25 @@ pub(super) fn servers<'d>(
                 Err(why) => notes.push(format!("{}:{}: server_name {word}: {why}", server.file, server.line)),
             }
         }
-        let (mut exact, mut rest) = (Vec::new(), Vec::new());
+        all.push((server, names));
+    }
+    for (server, names) in &all {
+        let mut exact: Vec<Host> = Vec::new();
+        let mut rest = Vec::new();
         for host in names {
+            // A wildcard stands beside names, unless another server has names below it.
+            let alone = |host: &Host| {
+                let others = all.iter().filter(|(other, _)| !std::ptr::eq(*other, *server));
+                let mut others = others.flat_map(|(_, names)| names);
+                !others.any(|other| !matches!(other, Host::Regex(_)) && overlap(host, other))
+            };
             match host {
-                Host::Exact(_) => exact.push(host),
-                host => rest.push(host),
+                Host::Exact(_) => exact.push(host.clone()),
+                Host::Wildcard(_) if alone(host) => exact.push(host.clone()),
+                host => rest.push(host.clone()),
             }
         }
+        let server = *server;
         if !exact.is_empty() {
             chosen.push((0, 0, exact, server));
         }
@@ -165,6 +179,14 @@ pub(super) fn servers<'d>(
         one(server, start, http, tls, shared, &mut blocks, rules);
     }
     (blocks.link(), notes)
+}
+
+fn overlap(a: &Host, b: &Host) -> bool {
+    let of = |host: &Host| All {
+        hosts: vec![host.clone()],
+        ..All::default()
+    };
+    !of(a).is_disjoint(&of(b))
 }
 
 fn jump(origin: String, condition: Vec<Vec<Literal>>, to: usize) -> Step {
@@ -243,7 +265,20 @@ fn one<'d>(
     let mut list = first.0;
     choice(&locations, &mut list);
     for location in &locations {
-        let filled = steps(&location.place, shared, blocks, rules);
+        let filled = match &location.place.asked {
+            // More is refused than by nginx, never let in.
+            Asked::Regex(_, true) if !refuses(location) => {
+                let why = "the expression is not understood (PCRE)";
+                rules.count(&format!("{}: {why}", location.origin));
+                vec![Step {
+                    origin: String::new(),
+                    condition: always(),
+                    effect: Effect::End(End::Closed(why.to_owned())),
+                    guards: true,
+                }]
+            }
+            _ => steps(&location.place, shared, blocks, rules),
+        };
         blocks.fill(location.block, filled);
     }
     // No location is for the path: files.
@@ -373,6 +408,14 @@ fn choice(locations: &[Location<'_>], list: &mut Vec<Step>) {
 fn is_proxied(location: &Location<'_>) -> bool {
     let passes = ["proxy_pass", "grpc_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass"];
     location.place.scope.own().iter().any(|d| passes.contains(&d.name.as_str()))
+}
+
+/// Whether a location lets nobody in.
+fn refuses(location: &Location<'_>) -> bool {
+    let own = location.place.scope.own();
+    let allows = own.iter().any(|d| d.name == "allow");
+    let denies = own.iter().any(|d| d.name == "deny" && d.word(0) == "all");
+    denies && !allows || own.iter().any(|d| d.name == "return" && d.word(0).starts_with('4'))
 }
 
 /// A prefix of characters, by segments where that is the same.

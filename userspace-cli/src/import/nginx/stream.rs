@@ -101,7 +101,7 @@ pub(super) fn services(stream: &[Directive], rules: &mut Rules) {
                 Err(why) => rules.close(&mut service, &format!("proxy_pass {pass}: {why}")),
             },
         }
-        let pass = scope.one("proxy_pass").map(Directive::origin).unwrap_or_default();
+        let pass: Vec<String> = scope.one("proxy_pass").map(Directive::origin).into_iter().collect();
         let mut leaves: Vec<Leaf> = leaves
             .into_iter()
             .map(|(all, value)| Leaf {
