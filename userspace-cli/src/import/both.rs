@@ -46,7 +46,8 @@ pub(super) fn host_and(a: &Host, b: &Host) -> Both<Host> {
     Ok(match (a, b) {
         (a, b) if a == b => Some(a.clone()),
         (Host::Exact(_), Host::Exact(_)) => None,
-        (Host::Exact(name), Host::Wildcard(domain)) | (Host::Wildcard(domain), Host::Exact(name)) => {
+        (Host::Exact(name), Host::Wildcard(domain))
+        | (Host::Wildcard(domain), Host::Exact(name)) => {
             below(name, domain).then(|| Host::Exact(name.clone()))
         }
         (Host::Wildcard(a), Host::Wildcard(b)) if below(a, b) => Some(Host::Wildcard(a.clone())),
@@ -87,9 +88,9 @@ pub(super) fn path_and(a: &Path, b: &Path) -> Both<Path> {
         (Path::Exact(path), Path::Prefix(prefix)) | (Path::Prefix(prefix), Path::Exact(path)) => {
             below(path, prefix).then(|| Path::Exact(path.clone()))
         }
-        (Path::Exact(path), Path::Begins(start)) | (Path::Begins(start), Path::Exact(path)) => {
-            path.starts_with(start.as_str()).then(|| Path::Exact(path.clone()))
-        }
+        (Path::Exact(path), Path::Begins(start)) | (Path::Begins(start), Path::Exact(path)) => path
+            .starts_with(start.as_str())
+            .then(|| Path::Exact(path.clone())),
         (Path::Exact(path), Path::Regex(pattern)) | (Path::Regex(pattern), Path::Exact(path)) => {
             found(pattern, path)?.then(|| Path::Exact(path.clone()))
         }
@@ -101,19 +102,18 @@ pub(super) fn path_and(a: &Path, b: &Path) -> Both<Path> {
         (Path::Begins(a), Path::Begins(b)) => {
             b.starts_with(a.as_str()).then(|| Path::Begins(b.clone()))
         }
-        (Path::Prefix(prefix), Path::Begins(start)) | (Path::Begins(start), Path::Prefix(prefix)) => {
+        (Path::Prefix(prefix), Path::Begins(start))
+        | (Path::Begins(start), Path::Prefix(prefix)) => {
             if prefix.starts_with(start.as_str()) {
                 Some(Path::Prefix(prefix.clone()))
             } else {
                 below(start, prefix).then(|| Path::Begins(start.clone()))
             }
         }
-        (Path::Prefix(start), Path::Regex(pattern)) | (Path::Regex(pattern), Path::Prefix(start)) => {
-            narrowed(start, "(?:/|$)", pattern)?
-        }
-        (Path::Begins(start), Path::Regex(pattern)) | (Path::Regex(pattern), Path::Begins(start)) => {
-            narrowed(start, "", pattern)?
-        }
+        (Path::Prefix(start), Path::Regex(pattern))
+        | (Path::Regex(pattern), Path::Prefix(start)) => narrowed(start, "(?:/|$)", pattern)?,
+        (Path::Begins(start), Path::Regex(pattern))
+        | (Path::Regex(pattern), Path::Begins(start)) => narrowed(start, "", pattern)?,
         (Path::Regex(_), Path::Regex(_)) => {
             let why = "a path cannot be asked for by two expressions";
             return Err(Unsupported(why.to_owned()));
@@ -134,23 +134,46 @@ fn narrowed(start: &str, end: &str, pattern: &str) -> Both<Path> {
             return Ok(None);
         }
     }
-    // What begins with a character that the path does not have is found behind it.
     let (flags, body) = match pattern.strip_prefix("(?i)") {
         Some(body) => ("(?i:", body),
         None => ("(?:", pattern),
     };
-    let first = body.trim_start_matches(['(', '?', ':']).strip_prefix('\\');
-    let first = first.and_then(|rest| rest.chars().next());
-    match first.filter(|c| c.is_ascii_punctuation() && !start.contains(*c)) {
-        Some(_) if !top_level_bar(body) => {
-            let start = regex::escape(start);
-            let end = if end.is_empty() { "" } else { "/" };
-            Ok(Some(Path::Regex(format!("^{start}{end}.*{flags}{body})"))))
-        }
-        _ => Err(Unsupported(
-            "a path cannot be asked for by its begin and an expression".to_owned(),
-        )),
+    // What cannot begin within the path is found behind it.
+    let head = literal_head(body).to_ascii_lowercase();
+    let lower = start.to_ascii_lowercase();
+    let mut ends = lower.char_indices().map(|(at, _)| lower.get(at..));
+    let inside =
+        ends.any(|end| end.is_none_or(|end| end.starts_with(&head) || head.starts_with(end)));
+    if head.is_empty() || inside || top_level_bar(body) {
+        let why = "a path cannot be asked for by its begin and an expression";
+        return Err(Unsupported(why.to_owned()));
     }
+    let start = regex::escape(start);
+    let found = format!("{flags}{body})");
+    Ok(Some(Path::Regex(match end {
+        "" => format!("^{start}.*{found}"),
+        // The slash behind the prefix may be the expression's own.
+        _ if head.starts_with('/') => format!("^{start}(?:/.*)?{found}"),
+        _ => format!("^{start}/.*{found}"),
+    })))
+}
+
+/// Characters that each text in which an expression is found has where it is found.
+fn literal_head(pattern: &str) -> String {
+    let mut head = String::new();
+    let mut chars = pattern.chars().peekable();
+    while let Some(c) = chars.next() {
+        let literal = match c {
+            '\\' => chars.next().filter(char::is_ascii_punctuation),
+            c => (c.is_ascii_alphanumeric() || "/_-".contains(c)).then_some(c),
+        };
+        let counted = matches!(chars.peek(), Some('*' | '?' | '{'));
+        match literal.filter(|_| !counted) {
+            Some(literal) => head.push(literal),
+            None => break,
+        }
+    }
+    head
 }
 
 fn top_level_bar(pattern: &str) -> bool {
@@ -184,7 +207,11 @@ pub(super) fn test_and(a: &Test, b: &Test, name: &str) -> Both<Test> {
             (!both.is_empty()).then_some(Test::Is(both))
         }
         (Test::Is(is), Test::IsNot(not)) | (Test::IsNot(not), Test::Is(is)) => {
-            let left: Vec<_> = is.iter().filter(|text| !not.contains(text)).cloned().collect();
+            let left: Vec<_> = is
+                .iter()
+                .filter(|text| !not.contains(text))
+                .cloned()
+                .collect();
             (!left.is_empty()).then_some(Test::Is(left))
         }
         (Test::Is(is), Test::Has(p)) | (Test::Has(p), Test::Is(is)) => kept(is, p, true)?,
@@ -217,5 +244,54 @@ pub(super) fn net_and(a: &IpNet, b: &IpNet) -> Option<IpNet> {
         (true, _) => Some(*b),
         (_, true) => Some(*a),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_begin_and_an_expression() {
+        let both = |a: Path, b: &str| path_and(&a, &Path::Regex(b.to_owned()));
+        let begins = |text: &str| Path::Begins(text.to_owned());
+        let prefix = |text: &str| Path::Prefix(text.to_owned());
+        let cases = [
+            (
+                begins("/a"),
+                r"\.php$",
+                "/a/x.php /ab.php",
+                "/b/x.php /a.phpx",
+            ),
+            (
+                begins("/a/d"),
+                r"/\.git",
+                "/a/d/.git /a/dx/.gitx",
+                "/a/.git /a/d.git",
+            ),
+            (
+                prefix("/a"),
+                r"/\.git",
+                "/a/.git /a/b/.git",
+                "/ax/.git /b/a/.git",
+            ),
+            (prefix("/a"), r"(?i)\.png$", "/a/b.PNG", "/ab.png /a/b.pngx"),
+            (prefix("/a"), "^/a/b", "/a/b /a/bc", "/a /a/c"),
+        ];
+        for (path, pattern, taken, others) in cases {
+            let Some(Path::Regex(found)) = both(path, pattern).unwrap() else {
+                panic!("{pattern}");
+            };
+            let regex = Regex::new(&found).unwrap();
+            assert!(taken.split(' ').all(|text| regex.is_match(text)), "{found}");
+            assert!(
+                !others.split(' ').any(|text| regex.is_match(text)),
+                "{found}"
+            );
+        }
+        assert_eq!(both(begins("/a"), "^/b"), Ok(None));
+        // A match may begin within the path.
+        assert!(both(begins("/a/"), "/x").is_err() && both(begins("/a"), "a|b").is_err());
+        assert!(both(prefix("/a.b"), r"(\.b|c)$").is_err() && both(begins("/a."), r"\.b").is_err());
     }
 }

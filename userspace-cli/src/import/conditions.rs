@@ -219,9 +219,8 @@ impl All {
                     return Ok(None);
                 }
                 let sources = both.sources.clone();
-                both.not_sources.retain(|not| {
-                    sources.is_empty() || sources.iter().any(|of| of.contains(not))
-                });
+                both.not_sources
+                    .retain(|not| sources.is_empty() || sources.iter().any(|of| of.contains(not)));
             }
         }
         Ok(Some(both))
@@ -266,12 +265,17 @@ impl All {
         let mut keys = Vec::new();
         let hosts: Vec<Toml> = self.hosts.iter().map(host_toml).collect();
         let paths: Vec<Toml> = self.paths.iter().map(Path::toml).collect();
-        let not = self.not_sources.iter().map(|net| format!("!{}", plain(net)));
+        let not = self
+            .not_sources
+            .iter()
+            .map(|net| format!("!{}", plain(net)));
         let sources: Vec<String> = self.sources.iter().map(plain).chain(not).collect();
         for (key, mut all) in [("host", hosts), ("path", paths)] {
             match (all.len(), all.pop()) {
                 (1, Some(one)) => keys.push((key, one)),
-                (_, Some(last)) => keys.push((key, Toml::List(all.into_iter().chain([last]).collect()))),
+                (_, Some(last)) => {
+                    keys.push((key, Toml::List(all.into_iter().chain([last]).collect())))
+                }
                 (_, None) => {}
             }
         }
@@ -284,7 +288,9 @@ impl All {
             ("cookies", Kind::Cookie),
         ] {
             let of = self.fields.iter().filter(|(k, ..)| *k == kind);
-            let fields: Vec<_> = of.map(|(_, name, test)| (name.clone(), test.toml())).collect();
+            let fields: Vec<_> = of
+                .map(|(_, name, test)| (name.clone(), test.toml()))
+                .collect();
             if !fields.is_empty() {
                 keys.push((key, Toml::Table(fields)));
             }
@@ -317,4 +323,3 @@ fn mixed(hosts: &[Host]) -> bool {
     let regexes = hosts.iter().filter(is_regex).count();
     regexes != 0 && regexes != hosts.len()
 }
-

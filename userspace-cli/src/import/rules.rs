@@ -78,11 +78,13 @@ impl Service {
     pub(super) fn close(&mut self, why: &str) {
         match self.is_http() {
             true => {
-                self.item.note(format!("{why}: closed until somebody has looked"));
+                self.item
+                    .note(format!("{why}: closed until somebody has looked"));
                 self.item.set("maintenance", Toml::Bool(true));
             }
             false => {
-                self.item.note(format!("{why}: a comment until somebody has looked"));
+                self.item
+                    .note(format!("{why}: a comment until somebody has looked"));
                 self.item.dead = true;
             }
         }
@@ -150,7 +152,10 @@ impl Rules {
             let why = format!("{}: {}", step.origin, stuck.why);
             match step.guards || matches!(step.effect, Effect::Edit(_)) {
                 true => self.close(service, &why),
-                false => self.note_at(service, format!("{why}: its requests go on to what is below")),
+                false => self.note_at(
+                    service,
+                    format!("{why}: its requests go on to what is below"),
+                ),
             }
         }
     }
@@ -191,7 +196,11 @@ fn free(wanted: &str, taken: impl Fn(&str) -> bool) -> String {
 /// A text as a name of the language: 1 to 64 letters, digits, `-`, `_` and `.`.
 pub(super) fn name(text: &str) -> String {
     let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let text: String = text.chars().map(|c| if good(c) { c } else { '-' }).take(64).collect();
+    let text: String = text
+        .chars()
+        .map(|c| if good(c) { c } else { '-' })
+        .take(64)
+        .collect();
     match text.trim_matches('-') {
         "" => "unnamed".to_owned(),
         text => text.to_owned(),
@@ -209,7 +218,8 @@ pub(super) fn route(leaf: &Leaf) -> Route {
         item.note(origin.clone());
     }
     if leaf.priority != 0 {
-        item.keys.insert(0, ("priority", Toml::Number(leaf.priority)));
+        item.keys
+            .insert(0, ("priority", Toml::Number(leaf.priority)));
     }
     let forwards = matches!(leaf.end, End::Pool(_) | End::Pools(_));
     let mut request = Fields::default();
@@ -238,7 +248,10 @@ pub(super) fn route(leaf: &Leaf) -> Route {
         End::Pool(pool) => item.set("pool", pool.as_str()),
         End::Pools(pools) => {
             let share = |(name, weight): &(String, i64)| {
-                Toml::table([("name", name.as_str().into()), ("weight", Toml::Number(*weight))])
+                Toml::table([
+                    ("name", name.as_str().into()),
+                    ("weight", Toml::Number(*weight)),
+                ])
             };
             item.set("pools", Toml::List(pools.iter().map(share).collect()));
         }
@@ -268,9 +281,12 @@ struct Fields {
 
 impl Fields {
     fn forget(&mut self, name: &str) {
-        self.remove.retain(|known| !known.eq_ignore_ascii_case(name));
-        self.set.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
-        self.add.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        self.remove
+            .retain(|known| !known.eq_ignore_ascii_case(name));
+        self.set
+            .retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        self.add
+            .retain(|(known, _)| !known.eq_ignore_ascii_case(name));
     }
 
     fn set(&mut self, name: &str, value: &str) {

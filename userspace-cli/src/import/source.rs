@@ -32,10 +32,14 @@ impl Wrong {
 impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = self.file.escape_debug();
-        let why: String = self.why.chars().flat_map(|c| match c.is_control() {
-            true => c.escape_debug().collect::<Vec<_>>(),
-            false => vec![c],
-        }).collect();
+        let why: String = self
+            .why
+            .chars()
+            .flat_map(|c| match c.is_control() {
+                true => c.escape_debug().collect::<Vec<_>>(),
+                false => vec![c],
+            })
+            .collect();
         match self.line {
             0 => write!(f, "{file}: {why}"),
             line => write!(f, "{file}:{line}:{}: {why}", self.column),

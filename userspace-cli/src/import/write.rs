@@ -36,9 +36,29 @@ struct Text {
 
 /// Keys without which a table means something else: conditions, actions, and what protects.
 const NEEDED: &[&str] = &[
-    "listen", "protocol", "certificates", "client_certificates", "accept_proxy", "maintenance", "priority", "host", "path",
-    "method", "headers", "query", "cookies", "source", "pool", "pools", "respond", "redirect", "rewrite", "basic_auth",
-    "servers", "tls", "send_proxy",
+    "listen",
+    "protocol",
+    "certificates",
+    "client_certificates",
+    "accept_proxy",
+    "maintenance",
+    "priority",
+    "host",
+    "path",
+    "method",
+    "headers",
+    "query",
+    "cookies",
+    "source",
+    "pool",
+    "pools",
+    "respond",
+    "redirect",
+    "rewrite",
+    "basic_auth",
+    "servers",
+    "tls",
+    "send_proxy",
 ];
 
 /// How often the rules are checked: each time something that is wrong is taken out.
@@ -69,9 +89,15 @@ pub(super) fn finish(mut rules: Rules) -> (String, Rules) {
     // Nothing of it is served, and all of it can be read.
     for service in &mut rules.services {
         service.item.dead = true;
-        service.routes.iter_mut().for_each(|route| route.item.dead = true);
+        service
+            .routes
+            .iter_mut()
+            .for_each(|route| route.item.dead = true);
     }
-    rules.pools.iter_mut().for_each(|pool| pool.item.dead = true);
+    rules
+        .pools
+        .iter_mut()
+        .for_each(|pool| pool.item.dead = true);
     (write(&rules).text, rules)
 }
 
@@ -147,22 +173,30 @@ fn mend(rules: &mut Rules, marks: &[Mark], error: &Diagnostic) -> bool {
 /// Routes to a pool that is not there refuse their requests.
 fn without_pool(rules: &mut Rules, name: &str) {
     let shares = |value: &Toml| match value {
-        Toml::List(all) => all.iter().any(|share| share.get("name") == Some(&name.into())),
+        Toml::List(all) => all
+            .iter()
+            .any(|share| share.get("name") == Some(&name.into())),
         other => *other == name.into(),
     };
     for service in &mut rules.services {
         let http = service.is_http();
         for route in &mut service.routes {
             let keys = &route.item.keys;
-            let uses = keys.iter().any(|(k, v)| matches!(*k, "pool" | "pools") && shares(v));
+            let uses = keys
+                .iter()
+                .any(|(k, v)| matches!(*k, "pool" | "pools") && shares(v));
             if !uses {
                 continue;
             }
-            route.item.note(format!("pool {name} is not taken over: refused"));
+            route
+                .item
+                .note(format!("pool {name} is not taken over: refused"));
             if http {
                 let kept = |k: &str| CONDITIONS.contains(&k);
                 route.item.keys.retain(|(k, _)| kept(k));
-                route.item.set("respond", Toml::table([("status", Toml::Number(503))]));
+                route
+                    .item
+                    .set("respond", Toml::table([("status", Toml::Number(503))]));
             } else {
                 route.item.dead = true;
             }
@@ -192,7 +226,12 @@ fn write(rules: &Rules) -> Text {
     }
     for (number, service) in rules.services.iter().enumerate() {
         let head = format!("[service.{}]", key(&service.name));
-        text.table(&head, &service.item, Place::Service(number), service.item.dead);
+        text.table(
+            &head,
+            &service.item,
+            Place::Service(number),
+            service.item.dead,
+        );
         for (position, route) in service.routes.iter().enumerate() {
             let head = format!("[[service.{}.route]]", key(&service.name));
             let dead = service.item.dead || route.item.dead;

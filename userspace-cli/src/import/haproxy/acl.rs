@@ -73,8 +73,11 @@ impl<'l> Acls<'l> {
             let atoms = match rest {
                 "" => continue,
                 "{" => {
-                    let inside: Vec<String> =
-                        words.by_ref().take_while(|w| *w != "}").map(str::to_owned).collect();
+                    let inside: Vec<String> = words
+                        .by_ref()
+                        .take_while(|w| *w != "}")
+                        .map(str::to_owned)
+                        .collect();
                     self.atoms(&inside, strict)?
                 }
                 name => self.named(name, strict)?,
@@ -110,7 +113,18 @@ impl<'l> Acls<'l> {
         let given = Given::read(fetch, rest)?;
         let not_there = || format!("`{fetch}` cannot be asked for");
         let texts = &given.patterns;
-        if self.passes_tls && !matches!(given.name.as_str(), "src" | "req.ssl_sni" | "req_ssl_sni" | "req.ssl_hello_type" | "req_ssl_hello_type" | "always_true" | "always_false") {
+        if self.passes_tls
+            && !matches!(
+                given.name.as_str(),
+                "src"
+                    | "req.ssl_sni"
+                    | "req_ssl_sni"
+                    | "req.ssl_hello_type"
+                    | "req_ssl_hello_type"
+                    | "always_true"
+                    | "always_false"
+            )
+        {
             return Err(not_there());
         }
         let atom = match given.name.as_str() {
@@ -130,12 +144,21 @@ impl<'l> Acls<'l> {
                 Atom::Source(texts.iter().map(net).collect::<Result<_, _>>()?, Vec::new())
             }
             "method" => Atom::Method(texts.iter().map(|text| text.to_ascii_uppercase()).collect()),
-            "path" | "url" => Atom::Path(texts.iter().map(|t| given.path(t)).collect::<Result<_, _>>()?),
+            "path" | "url" => Atom::Path(
+                texts
+                    .iter()
+                    .map(|t| given.path(t))
+                    .collect::<Result<_, _>>()?,
+            ),
             "req.ssl_sni" | "req_ssl_sni" | "ssl_fc_sni" => self.host(&given)?,
-            "hdr" | "req.hdr" | "req.fhdr" | "hdr_fhdr" if given.argument.eq_ignore_ascii_case("host") => {
+            "hdr" | "req.hdr" | "req.fhdr" | "hdr_fhdr"
+                if given.argument.eq_ignore_ascii_case("host") =>
+            {
                 self.host(&given)?
             }
-            "hdr" | "req.hdr" | "req.fhdr" => given.field(Kind::Header, strict && given.name != "req.fhdr")?,
+            "hdr" | "req.hdr" | "req.fhdr" => {
+                given.field(Kind::Header, strict && given.name != "req.fhdr")?
+            }
             "cook" | "req.cook" => given.field(Kind::Cookie, false)?,
             "url_param" | "urlp" | "query_param" => given.field(Kind::Query, false)?,
             _ => return Err(not_there()),
@@ -150,9 +173,15 @@ impl<'l> Acls<'l> {
             }
             // Names and expressions are not for one route.
             Atom::Host(all) => {
-                let (regexes, names): (Vec<_>, Vec<_>) =
-                    all.iter().cloned().partition(|h| matches!(h, Host::Regex(_)));
-                Ok([names, regexes].into_iter().filter(|p| !p.is_empty()).map(Atom::Host).collect())
+                let (regexes, names): (Vec<_>, Vec<_>) = all
+                    .iter()
+                    .cloned()
+                    .partition(|h| matches!(h, Host::Regex(_)));
+                Ok([names, regexes]
+                    .into_iter()
+                    .filter(|p| !p.is_empty())
+                    .map(Atom::Host)
+                    .collect())
             }
             _ => Ok(vec![atom]),
         }
@@ -194,7 +223,9 @@ impl Given {
         let mut method = String::new();
         let mut name = name.to_owned();
         for suffix in ["beg", "end", "reg", "sub", "dom", "dir", "str"] {
-            let base = name.strip_suffix(suffix).and_then(|name| name.strip_suffix('_'));
+            let base = name
+                .strip_suffix(suffix)
+                .and_then(|name| name.strip_suffix('_'));
             if let Some(base) = base {
                 (name, method) = (base.to_owned(), suffix.to_owned());
                 break;
@@ -265,7 +296,9 @@ impl Given {
             return Err("a query within url is not asked for".to_owned());
         }
         Ok(match self.method.as_str() {
-            "" | "str" if !self.ignores_case && text.starts_with('/') => Path::Exact(text.to_owned()),
+            "" | "str" if !self.ignores_case && text.starts_with('/') => {
+                Path::Exact(text.to_owned())
+            }
             "beg" if !self.ignores_case => Path::Begins(text.to_owned()),
             _ => Path::Regex(self.pattern(text)?),
         })
@@ -322,14 +355,20 @@ impl Given {
                 true => pattern
                     .replacen('^', "(?:^|,)[ \\t]*", 1)
                     .strip_suffix('$')
-                    .map_or(pattern.replacen('^', "(?:^|,)[ \\t]*", 1), |p| format!("{p}[ \\t]*(?:,|$)")),
+                    .map_or(pattern.replacen('^', "(?:^|,)[ \\t]*", 1), |p| {
+                        format!("{p}[ \\t]*(?:,|$)")
+                    }),
                 false => pattern,
             };
             patterns.push(pattern);
         }
         let pattern = match patterns.as_slice() {
             [one] => one.clone(),
-            all => all.iter().map(|p| format!("(?:{p})")).collect::<Vec<_>>().join("|"),
+            all => all
+                .iter()
+                .map(|p| format!("(?:{p})"))
+                .collect::<Vec<_>>()
+                .join("|"),
         };
         Ok(Atom::Field(kind, name, Test::Has(pattern)))
     }
@@ -339,13 +378,17 @@ fn patterns_of(file: &str) -> Result<Vec<String>, String> {
     let text = crate::import::source::read(std::path::Path::new(file))
         .map_err(|wrong| format!("patterns cannot be read: {wrong}"))?;
     let lines = text.lines().map(str::trim);
-    Ok(lines.filter(|l| !l.is_empty() && !l.starts_with('#')).map(str::to_owned).collect())
+    Ok(lines
+        .filter(|l| !l.is_empty() && !l.starts_with('#'))
+        .map(str::to_owned)
+        .collect())
 }
 
 /// An address or a prefix.
 pub(in crate::import) fn net(text: &str) -> Option<IpNet> {
     let net = text.parse::<IpNet>().map(|net| net.trunc());
-    net.or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from)).ok()
+    net.or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
+        .ok()
 }
 
 fn predefined(name: &str) -> Option<Vec<Atom>> {
@@ -369,7 +412,9 @@ fn add(all: &mut Vec<Atom>, atom: Atom) {
             (Atom::Host(known), Atom::Host(more)) if is_regex(known) == is_regex(more) => {
                 return known.extend(more.iter().cloned());
             }
-            (Atom::Source(known, not), Atom::Source(more, none)) if not.is_empty() && none.is_empty() => {
+            (Atom::Source(known, not), Atom::Source(more, none))
+                if not.is_empty() && none.is_empty() =>
+            {
                 return known.extend(more.iter().copied());
             }
             (Atom::Field(a, b, Test::Is(known)), Atom::Field(c, d, Test::Is(more)))
@@ -396,7 +441,11 @@ pub(in crate::import) fn product(a: &Condition, b: &Condition) -> Result<Conditi
     if a.len().saturating_mul(b.len()) > MOST {
         return Err("its condition has too many alternatives".to_owned());
     }
-    let both = |a: &Vec<Literal>| b.iter().map(|b| [a.as_slice(), b].concat()).collect::<Vec<_>>();
+    let both = |a: &Vec<Literal>| {
+        b.iter()
+            .map(|b| [a.as_slice(), b].concat())
+            .collect::<Vec<_>>()
+    };
     Ok(a.iter().flat_map(both).collect())
 }
 

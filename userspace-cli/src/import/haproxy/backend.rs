@@ -37,7 +37,10 @@ pub(super) fn backend(file: &str, section: &Section, rules: &mut Rules) -> Backe
         default: Vec::new(),
         queue: None,
     };
-    pool.item.note(format!("{file}:{}: {} {}", section.number, section.word, section.name));
+    pool.item.note(format!(
+        "{file}:{}: {} {}",
+        section.number, section.word, section.name
+    ));
     for line in &section.lines {
         let here = at(file, line);
         let done = match line.word(0) {
@@ -78,9 +81,8 @@ pub(super) fn backend(file: &str, section: &Section, rules: &mut Rules) -> Backe
                     Ok(())
                 }
                 "tcp-check" | "redispatch" | "tcpka" | "srvtcpka" => Ok(()),
-                "ssl-hello-chk" | "ldap-check" | "mysql-check" | "pgsql-check" | "redis-check" | "smtpchk" => {
-                    Err("a check by connecting is made: { tcp = true }".to_owned())
-                }
+                "ssl-hello-chk" | "ldap-check" | "mysql-check" | "pgsql-check" | "redis-check"
+                | "smtpchk" => Err("a check by connecting is made: { tcp = true }".to_owned()),
                 _ => continue,
             },
             "http-check" => pool.http_check(line),
@@ -118,7 +120,9 @@ pub(super) fn backend(file: &str, section: &Section, rules: &mut Rules) -> Backe
                         made.cookie = Some((line.word(1).to_owned(), age));
                         Ok(())
                     }
-                    false => Err("only cookies that are inserted have a counterpart (sticky)".to_owned()),
+                    false => {
+                        Err("only cookies that are inserted have a counterpart (sticky)".to_owned())
+                    }
                 }
             }
             _ => continue,
@@ -132,7 +136,11 @@ pub(super) fn backend(file: &str, section: &Section, rules: &mut Rules) -> Backe
             }
         }
     }
-    if section.lines.iter().any(|line| line.word(0) == "server" || line.word(0) == "server-template") {
+    if section
+        .lines
+        .iter()
+        .any(|line| line.word(0) == "server" || line.word(0) == "server-template")
+    {
         if let Some(item) = pool.finish() {
             made.pool = Some(rules.add_pool(&section.name, item));
         }
@@ -193,7 +201,11 @@ impl Pool {
                             if value.eq_ignore_ascii_case("host") {
                                 self.health.set("host", text.into());
                             } else {
-                                let mut headers = self.health.get("headers").cloned().unwrap_or(Toml::Table(Vec::new()));
+                                let mut headers = self
+                                    .health
+                                    .get("headers")
+                                    .cloned()
+                                    .unwrap_or(Toml::Table(Vec::new()));
                                 headers.set(value, text.into());
                                 self.health.set("headers", headers);
                             }
@@ -210,9 +222,13 @@ impl Pool {
                     ("status", Ok(status)) => self.health.set("status", Toml::Number(status)),
                     ("status", Err(_)) => self.health.set("status", value.into()),
                     ("string", _) => self.health.set("body", value.into()),
-                    ("rstring", _) => self.health.set("body", Toml::table([("regex", value.into())])),
+                    ("rstring", _) => self
+                        .health
+                        .set("body", Toml::table([("regex", value.into())])),
                     ("rstatus", _) if value == "(2|3)[0-9][0-9]" || value == "^[23]" => {}
-                    _ => return Err("only status, string and rstring have a counterpart".to_owned()),
+                    _ => {
+                        return Err("only status, string and rstring have a counterpart".to_owned());
+                    }
                 }
                 Ok(())
             }
@@ -225,7 +241,9 @@ impl Pool {
         let words: Vec<String> = self.default.iter().chain(words).cloned().collect();
         let mut unknown = Vec::new();
         let mut server = Toml::Table(Vec::new());
-        let stripped = ["ipv4@", "ipv6@"].iter().find_map(|kind| address.strip_prefix(kind));
+        let stripped = ["ipv4@", "ipv6@"]
+            .iter()
+            .find_map(|kind| address.strip_prefix(kind));
         let address = match (stripped, address.strip_prefix("unix@")) {
             (Some(address), _) => address.to_owned(),
             (None, Some(path)) => format!("unix:{path}"),
@@ -267,21 +285,34 @@ impl Pool {
                 }
                 "ssl" => tls = true,
                 "no-ssl" => tls = false,
-                "verify" => verify = if value() == "none" { "none" } else { "required" },
+                "verify" => {
+                    verify = if value() == "none" {
+                        "none"
+                    } else {
+                        "required"
+                    }
+                }
                 "ca-file" => match value() {
                     "@system-ca" => {}
                     file => towards.set("ca", file.into()),
                 },
                 "crt" => {
                     let file = value();
-                    towards.set("certificate", Toml::table([("cert", file.into()), ("key", file.into())]));
+                    towards.set(
+                        "certificate",
+                        Toml::table([("cert", file.into()), ("key", file.into())]),
+                    );
                 }
                 "verifyhost" => towards.set("server_name", value().into()),
                 "sni" => {
                     let sni = value();
-                    let text = sni.strip_prefix("str(").and_then(|rest| rest.strip_suffix(')'));
+                    let text = sni
+                        .strip_prefix("str(")
+                        .and_then(|rest| rest.strip_suffix(')'));
                     match text {
-                        Some(name) if towards.get("server_name").is_none() => towards.set("server_name", name.into()),
+                        Some(name) if towards.get("server_name").is_none() => {
+                            towards.set("server_name", name.into())
+                        }
                         Some(_) => {}
                         None => unknown.push(format!("sni {sni}")),
                     }
@@ -289,7 +320,14 @@ impl Pool {
                 "alpn" => {
                     let offered = value();
                     if offered.contains("h2") {
-                        self.item.set("protocol", if offered.contains("http/1.1") { "auto" } else { "http2" });
+                        self.item.set(
+                            "protocol",
+                            if offered.contains("http/1.1") {
+                                "auto"
+                            } else {
+                                "http2"
+                            },
+                        );
                     }
                 }
                 "proto" => {
@@ -302,12 +340,15 @@ impl Pool {
                 // Names are always resolved, again and again.
                 "resolvers" | "init-addr" | "resolve-prefer" | "id" => drop(value()),
                 "check-ssl" | "observe-layer7" | "stick" | "non-stick" => {}
-                "ciphers" | "ciphersuites" | "ssl-min-ver" | "ssl-max-ver" | "crl-file" | "on-error" | "on-marked-down"
-                | "on-marked-up" | "observe" | "error-limit" | "fastinter" | "downinter" | "addr" | "track" | "minconn"
-                | "maxqueue" | "pool-max-conn" | "pool-purge-delay" | "pool-low-conn" | "agent-port" | "agent-addr"
-                | "agent-inter" | "check-sni" | "check-alpn" | "check-proto" | "source" | "tfo" | "namespace" | "redir" => {
+                "ciphers" | "ciphersuites" | "ssl-min-ver" | "ssl-max-ver" | "crl-file"
+                | "on-error" | "on-marked-down" | "on-marked-up" | "observe" | "error-limit"
+                | "fastinter" | "downinter" | "addr" | "track" | "minconn" | "maxqueue"
+                | "pool-max-conn" | "pool-purge-delay" | "pool-low-conn" | "agent-port"
+                | "agent-addr" | "agent-inter" | "check-sni" | "check-alpn" | "check-proto"
+                | "source" | "tfo" | "namespace" | "redir" => {
                     if word == "crl-file" {
-                        self.bad = Some("crl-file: revocation lists for servers are not read".to_owned());
+                        self.bad =
+                            Some("crl-file: revocation lists for servers are not read".to_owned());
                     }
                     unknown.push(format!("{word} {}", value()));
                 }
@@ -346,7 +387,9 @@ impl Pool {
             self.item.set("tls", tls);
         }
         let servers = std::mem::take(&mut self.servers);
-        let bounded = servers.iter().any(|server| server.get("max_connections").is_some());
+        let bounded = servers
+            .iter()
+            .any(|server| server.get("max_connections").is_some());
         if let Some(time) = self.queue.filter(|_| bounded) {
             self.item.set_in("queue", "timeout", time);
         }

@@ -48,18 +48,23 @@ impl Bind {
                 "force-tlsv13" => bind.min_version = Some("1.3"),
                 "accept-proxy" => bind.accept_proxy = true,
                 "v4v6" => both = true,
-                "v6only" | "transparent" | "tfo" | "defer-accept" | "no-sslv3" | "no-tlsv10" | "no-tlsv11" | "no-tls-tickets" => {}
-                "alpn" | "npn" | "name" | "id" | "backlog" | "process" | "thread" | "shards" | "proto" => drop(value()),
+                "v6only" | "transparent" | "tfo" | "defer-accept" | "no-sslv3" | "no-tlsv10"
+                | "no-tlsv11" | "no-tls-tickets" => {}
+                "alpn" | "npn" | "name" | "id" | "backlog" | "process" | "thread" | "shards"
+                | "proto" => drop(value()),
                 "crt-list" => {
                     let list = value();
-                    bind.closed = Some(format!("crt-list {list}: name each certificate in `certificates`"));
+                    bind.closed = Some(format!(
+                        "crt-list {list}: name each certificate in `certificates`"
+                    ));
                 }
                 "ca-verify-file" | "ca-sign-file" | "crt-ignore-err" | "ca-ignore-err" => {
                     let list = value();
                     bind.closed = Some(format!("{word} {list}: there is no counterpart"));
                 }
-                "ciphers" | "ciphersuites" | "curves" | "ecdhe" | "maxconn" | "ssl-max-ver" | "mode" | "user" | "group" | "uid"
-                | "gid" | "interface" | "level" | "mss" | "namespace" | "nice" | "severity-output" | "tcp-ut" | "tls-ticket-keys" => {
+                "ciphers" | "ciphersuites" | "curves" | "ecdhe" | "maxconn" | "ssl-max-ver"
+                | "mode" | "user" | "group" | "uid" | "gid" | "interface" | "level" | "mss"
+                | "namespace" | "nice" | "severity-output" | "tcp-ut" | "tls-ticket-keys" => {
                     notes.push(format!("{word} {}: there is no counterpart", value()));
                 }
                 other => notes.push(format!("{other}: there is no counterpart")),
@@ -86,7 +91,12 @@ impl Bind {
     /// The keys of the service.
     pub(super) fn keys(&self, item: &mut Item) {
         if self.tls {
-            let one = |file: &String| Toml::table([("cert", file.as_str().into()), ("key", file.as_str().into())]);
+            let one = |file: &String| {
+                Toml::table([
+                    ("cert", file.as_str().into()),
+                    ("key", file.as_str().into()),
+                ])
+            };
             let all = self.certificates.iter().map(one).collect();
             item.set("certificates", Toml::List(all));
         }
@@ -132,7 +142,10 @@ fn certificates(path: &str) -> Vec<String> {
 }
 
 fn address(text: &str, both: bool) -> Result<Vec<String>, String> {
-    let text = ["ipv4@", "ipv6@"].iter().find_map(|kind| text.strip_prefix(kind)).unwrap_or(text);
+    let text = ["ipv4@", "ipv6@"]
+        .iter()
+        .find_map(|kind| text.strip_prefix(kind))
+        .unwrap_or(text);
     if text.starts_with('/') || text.contains('@') {
         return Err("only addresses can be listened on".to_owned());
     }

@@ -69,21 +69,63 @@ pub(super) fn import(file: &str, text: &str) -> Result<Rules, Wrong> {
 
 /// Keywords that sections give to their services and pools.
 const KNOWN: &[&str] = &[
-    "mode", "bind", "acl", "http-request", "http-response", "http-after-response", "tcp-request", "redirect", "use_backend",
-    "default_backend", "balance", "hash-type", "server", "server-template", "default-server", "http-check", "retries", "cookie",
-    "description", "id", "block",
+    "mode",
+    "bind",
+    "acl",
+    "http-request",
+    "http-response",
+    "http-after-response",
+    "tcp-request",
+    "redirect",
+    "use_backend",
+    "default_backend",
+    "balance",
+    "hash-type",
+    "server",
+    "server-template",
+    "default-server",
+    "http-check",
+    "retries",
+    "cookie",
+    "description",
+    "id",
+    "block",
 ];
 const KNOWN_OPTIONS: &[&str] = &[
-    "forwardfor", "httpchk", "tcp-check", "redispatch", "tcpka", "clitcpka", "srvtcpka", "ssl-hello-chk", "ldap-check",
-    "mysql-check", "pgsql-check", "redis-check", "smtpchk", "http-use-htx", "abortonclose", "splice-auto", "accept-invalid-http-request",
+    "forwardfor",
+    "httpchk",
+    "tcp-check",
+    "redispatch",
+    "tcpka",
+    "clitcpka",
+    "srvtcpka",
+    "ssl-hello-chk",
+    "ldap-check",
+    "mysql-check",
+    "pgsql-check",
+    "redis-check",
+    "smtpchk",
+    "http-use-htx",
+    "abortonclose",
+    "splice-auto",
+    "accept-invalid-http-request",
 ];
 const KNOWN_TIMES: &[&str] = &[
-    "connect", "server", "client", "check", "queue", "tunnel", "http-request", "http-keep-alive",
+    "connect",
+    "server",
+    "client",
+    "check",
+    "queue",
+    "tunnel",
+    "http-request",
+    "http-keep-alive",
 ];
 
 fn is_known(line: &Line) -> bool {
     match line.word(0) {
-        "option" => KNOWN_OPTIONS.contains(&line.word(1)) && line.word(1) != "accept-invalid-http-request",
+        "option" => {
+            KNOWN_OPTIONS.contains(&line.word(1)) && line.word(1) != "accept-invalid-http-request"
+        }
         "timeout" => KNOWN_TIMES.contains(&line.word(1)),
         "no" | "maxconn" => true,
         word => KNOWN.contains(&word),
@@ -96,7 +138,11 @@ fn others(file: &str, section: &Section, rules: &mut Rules) {
         let name = format!("{} {}", section.word, section.name);
         let words = [section.word.clone()];
         let why = reason(&words);
-        rules.note(format!("{file}:{}: {}: {why}", section.number, name.trim_end()));
+        rules.note(format!(
+            "{file}:{}: {}: {why}",
+            section.number,
+            name.trim_end()
+        ));
         return;
     }
     for line in &section.lines {
@@ -108,7 +154,11 @@ fn others(file: &str, section: &Section, rules: &mut Rules) {
 }
 
 fn leftovers(file: &str, section: &Section, rules: &mut Rules) {
-    for line in section.lines.iter().filter(|line| !line.inherited && !is_known(line)) {
+    for line in section
+        .lines
+        .iter()
+        .filter(|line| !line.inherited && !is_known(line))
+    {
         rules.note(format!("{}: {}", at(file, line), reason(&line.words)));
     }
 }
@@ -132,7 +182,10 @@ fn frontend(
         match Bind::read(line) {
             Ok((bind, addresses, more)) => {
                 rules.translated += 1;
-                notes.extend(more.into_iter().map(|why| format!("{}: {why}", at(file, line))));
+                notes.extend(
+                    more.into_iter()
+                        .map(|why| format!("{}: {why}", at(file, line))),
+                );
                 match groups.iter_mut().find(|(known, _)| *known == bind) {
                     Some((_, known)) => known.extend(addresses),
                     None => groups.push((bind, addresses)),
@@ -142,7 +195,10 @@ fn frontend(
         }
     }
     if groups.is_empty() {
-        rules.note(format!("{file}:{}: {} listens nowhere", section.number, section.name));
+        rules.note(format!(
+            "{file}:{}: {} listens nowhere",
+            section.number, section.name
+        ));
     }
     rules.left += notes.len();
     let several = groups.len() > 1;
@@ -157,7 +213,10 @@ fn frontend(
             ..Service::default()
         };
         let item = &mut service.item;
-        item.note(format!("{file}:{}: {} {}", section.number, section.word, section.name));
+        item.note(format!(
+            "{file}:{}: {} {}",
+            section.number, section.word, section.name
+        ));
         item.notes.extend(notes.iter().cloned());
         item.set("listen", Toml::one_or_many(&addresses));
         if protocol != "http" {
@@ -165,8 +224,14 @@ fn frontend(
         }
         bind.keys(item);
         limits(section, item);
-        let ports: Vec<u16> = addresses.iter().filter_map(|a| a.rsplit_once(':')?.1.parse().ok()).collect();
-        let port = ports.first().copied().filter(|one| ports.iter().all(|port| port == one));
+        let ports: Vec<u16> = addresses
+            .iter()
+            .filter_map(|a| a.rsplit_once(':')?.1.parse().ok())
+            .collect();
+        let port = ports
+            .first()
+            .copied()
+            .filter(|one| ports.iter().all(|port| port == one));
         let serving = Serving {
             file,
             http,
@@ -179,7 +244,9 @@ fn frontend(
             service.item.note(why.clone());
             service.item.dead = true;
         } else if !http && bind.tls {
-            service.item.note("TLS ends at the switch for HTTP only: pass it through with protocol = \"tls\"");
+            service.item.note(
+                "TLS ends at the switch for HTTP only: pass it through with protocol = \"tls\"",
+            );
             service.item.dead = true;
         }
         rules.services.push(service);
@@ -242,7 +309,9 @@ fn routes(
     steps.rules(file, section, &of, http);
     let none = Backend::default();
     let own = backends.get(section.name.as_str()).map(|(_, made)| made);
-    let own = own.filter(|_| section.kind == Kind::Listen).unwrap_or(&none);
+    let own = own
+        .filter(|_| section.kind == Kind::Listen)
+        .unwrap_or(&none);
     steps.choice(file, section, &of, http, own);
     // The rules of each backend, once, behind those of the frontend.
     let wanted = steps.steps.iter().filter_map(|(_, target)| match target {
@@ -274,24 +343,31 @@ fn routes(
         rules.note_at(service, note);
     }
     let mut closed = steps.closed;
-    let mut list: Vec<Step> = steps.steps.into_iter().map(|(mut step, target)| {
-        if let Target::Backend(name) = target {
-            step.effect = Effect::Jump(starts.get(&name).copied().unwrap_or(usize::MAX));
-        }
-        step
-    }).collect();
+    let mut list: Vec<Step> = steps
+        .steps
+        .into_iter()
+        .map(|(mut step, target)| {
+            if let Target::Backend(name) = target {
+                step.effect = Effect::Jump(starts.get(&name).copied().unwrap_or(usize::MAX));
+            }
+            step
+        })
+        .collect();
     if !http {
         without_refused(&mut list, &mut closed);
     }
     let leaves = rules.routes(service, list);
-    service.routes = leaves.iter().map(|leaf| {
-        let mut leaf = leaf.clone();
-        // What is answered at once does not come by the rules for responses.
-        if matches!(leaf.end, End::Respond(_) | End::Redirect(_)) {
-            leaf.edits.clear();
-        }
-        route(&leaf)
-    }).collect();
+    service.routes = leaves
+        .iter()
+        .map(|leaf| {
+            let mut leaf = leaf.clone();
+            // What is answered at once does not come by the rules for responses.
+            if matches!(leaf.end, End::Respond(_) | End::Redirect(_)) {
+                leaf.edits.clear();
+            }
+            route(&leaf)
+        })
+        .collect();
     for why in closed {
         rules.close(service, &why);
     }
@@ -311,12 +387,25 @@ fn without_refused(steps: &mut [Step], closed: &mut Vec<String>) {
             let own = all.iter().take(all.len() - refused.len().min(all.len()));
             let own: Vec<&Literal> = own.collect();
             match own.as_slice() {
-                [Literal { atom: atom @ Atom::Source(..), negated }] => refused.push(Literal {
+                [
+                    Literal {
+                        atom: atom @ Atom::Source(..),
+                        negated,
+                    },
+                ] => refused.push(Literal {
                     atom: atom.clone(),
                     negated: !negated,
                 }),
-                [Literal { atom: Atom::Constant(is), negated }] if is == negated => {}
-                _ => closed.push(format!("{}: who is refused can be told by address only", step.origin)),
+                [
+                    Literal {
+                        atom: Atom::Constant(is),
+                        negated,
+                    },
+                ] if is == negated => {}
+                _ => closed.push(format!(
+                    "{}: who is refused can be told by address only",
+                    step.origin
+                )),
             }
         }
         step.condition.clear();

@@ -49,8 +49,21 @@ pub(super) struct Section {
 }
 
 const OTHER: &[&str] = &[
-    "global", "userlist", "peers", "resolvers", "mailers", "cache", "program", "http-errors", "ring", "log-forward", "fcgi-app",
-    "crt-store", "traces", "acme", "log-profile",
+    "global",
+    "userlist",
+    "peers",
+    "resolvers",
+    "mailers",
+    "cache",
+    "program",
+    "http-errors",
+    "ring",
+    "log-forward",
+    "fcgi-app",
+    "crt-store",
+    "traces",
+    "acme",
+    "log-profile",
 ];
 
 /// Most words of a line.
@@ -104,7 +117,12 @@ pub(super) fn read(file: &str, text: &str) -> Result<Vec<Section>, Wrong> {
             Some(name) => name,
         };
         if name.is_empty() && matches!(kind, Kind::Frontend | Kind::Backend | Kind::Listen) {
-            return Err(Wrong::at(file, number, 1, format!("a `{first}` needs a name")));
+            return Err(Wrong::at(
+                file,
+                number,
+                1,
+                format!("a `{first}` needs a name"),
+            ));
         }
         let from = words.iter().position(|word| word == "from");
         let from = from.and_then(|at| words.get(at + 1));
@@ -221,7 +239,10 @@ mod tests {
     #[test]
     fn quotes_and_escapes() {
         let read = |text| words(text).unwrap();
-        assert_eq!(read(r#"a "b c" 'd "e' f\ g # h"#), ["a", "b c", "d \"e", "f g"]);
+        assert_eq!(
+            read(r#"a "b c" 'd "e' f\ g # h"#),
+            ["a", "b c", "d \"e", "f g"]
+        );
         assert_eq!(read(r"path_reg \.php$ ''"), ["path_reg", r"\.php$", ""]);
         assert_eq!(read(r#"x "\"y\\""#), ["x", "\"y\\"]);
         assert_eq!(words("a 'b").unwrap_err().0, 3);

@@ -49,7 +49,9 @@ enum Rule {
 
 /// Takes `if` or `unless` and what follows off.
 fn split(words: &[String]) -> (&[String], &[String]) {
-    let at = words.iter().position(|word| word == "if" || word == "unless");
+    let at = words
+        .iter()
+        .position(|word| word == "if" || word == "unless");
     words.split_at(at.unwrap_or(words.len()))
 }
 
@@ -57,7 +59,10 @@ impl Steps {
     /// The steps of the rules of a section, up to its choice of a server.
     pub(super) fn rules(&mut self, file: &str, section: &Section, acls: &Acls<'_>, http: bool) {
         let lines = |words: &'static [&'static str]| {
-            section.lines.iter().filter(move |line| words.contains(&line.word(0)))
+            section
+                .lines
+                .iter()
+                .filter(move |line| words.contains(&line.word(0)))
         };
         for line in lines(&["tcp-request"]) {
             self.tcp_request(file, line, acls, http);
@@ -95,7 +100,14 @@ impl Steps {
         }
     }
 
-    fn push(&mut self, origin: String, condition: Condition, effect: Effect, target: Target, guards: bool) {
+    fn push(
+        &mut self,
+        origin: String,
+        condition: Condition,
+        effect: Effect,
+        target: Target,
+        guards: bool,
+    ) {
         let step = Step {
             origin,
             condition,
@@ -116,7 +128,10 @@ impl Steps {
         let (words, condition) = split(line.from(1));
         let word = line.word(1);
         let guards = line.word(0) == "block"
-            || matches!(word, "deny" | "tarpit" | "auth" | "reject" | "silent-drop" | "allow");
+            || matches!(
+                word,
+                "deny" | "tarpit" | "auth" | "reject" | "silent-drop" | "allow"
+            );
         let of_response = line.word(0).ends_with("response");
         let condition = acls.condition(condition, guards);
         let constant = |c: &Condition| c.iter().all(|all| all.is_empty() || is_constant(all));
@@ -143,7 +158,13 @@ impl Steps {
                 let sets = matches!(word, "set-header" | "replace-header" | "replace-value");
                 if let (false, true, Ok(_)) = (of_response, sets, condition) {
                     let edit = Edit::RequestRemove(line.word(2).to_owned());
-                    self.push(String::new(), always(), Effect::Edit(edit), Target::Step, true);
+                    self.push(
+                        String::new(),
+                        always(),
+                        Effect::Edit(edit),
+                        Target::Step,
+                        true,
+                    );
                 } else if guards {
                     self.closed.push(format!("{here}: {why}"));
                     return;
@@ -163,12 +184,24 @@ impl Steps {
         self.translated += 1;
         match rule {
             Rule::Nothing => {}
-            Rule::Allow => self.push(String::new(), condition, Effect::Jump(0), Target::Allowed, guards),
+            Rule::Allow => self.push(
+                String::new(),
+                condition,
+                Effect::Jump(0),
+                Target::Allowed,
+                guards,
+            ),
             Rule::Done(effect) => self.push(here, condition, effect, Target::Step, guards),
             Rule::Edits(edits) => {
                 for edit in edits {
                     let effect = Effect::Edit(edit);
-                    self.push(String::new(), condition.clone(), effect, Target::Step, guards);
+                    self.push(
+                        String::new(),
+                        condition.clone(),
+                        effect,
+                        Target::Step,
+                        guards,
+                    );
                 }
             }
         }
@@ -190,27 +223,47 @@ impl Steps {
                 }
                 Err(why) => self.closed.push(format!("{here}: {why}")),
             },
-            "accept" if !http && !line.words.iter().any(|word| word == "src") => self.translated += 1,
+            "accept" if !http && !line.words.iter().any(|word| word == "src") => {
+                self.translated += 1
+            }
             "accept" => match acls.condition(condition, true) {
-                Ok(condition) if condition.iter().all(|all| is_constant(all)) => self.translated += 1,
+                Ok(condition) if condition.iter().all(|all| is_constant(all)) => {
+                    self.translated += 1
+                }
                 _ => self.closed.push(format!("{here}: {}", reason(&line.words))),
             },
-            "expect-proxy" => self.closed.push(format!("{here}: write accept_proxy = [\"…\"] in the service")),
+            "expect-proxy" => self.closed.push(format!(
+                "{here}: write accept_proxy = [\"…\"] in the service"
+            )),
             _ => self.notes.push(format!("{here}: {}", reason(&line.words))),
         }
     }
 
     /// The choice of a server: `use_backend`, `default_backend`, the section's own servers.
-    pub(super) fn choice(&mut self, file: &str, section: &Section, acls: &Acls<'_>, http: bool, own: &Backend) {
-        for line in section.lines.iter().filter(|line| line.word(0) == "use_backend") {
+    pub(super) fn choice(
+        &mut self,
+        file: &str,
+        section: &Section,
+        acls: &Acls<'_>,
+        http: bool,
+        own: &Backend,
+    ) {
+        for line in section
+            .lines
+            .iter()
+            .filter(|line| line.word(0) == "use_backend")
+        {
             let here = at(file, line);
             let (words, condition) = split(line.from(1));
             let [name] = words else {
-                self.notes.push(format!("{here}: the name of a backend is wanted"));
+                self.notes
+                    .push(format!("{here}: the name of a backend is wanted"));
                 continue;
             };
             if name.contains('%') {
-                self.notes.push(format!("{here}: a backend by a variable has no counterpart: write a route for each"));
+                self.notes.push(format!(
+                    "{here}: a backend by a variable has no counterpart: write a route for each"
+                ));
                 continue;
             }
             match acls.condition(condition, false) {
@@ -219,10 +272,16 @@ impl Steps {
                     let target = Target::Backend(name.clone());
                     self.push(here, condition, Effect::Jump(0), target, false);
                 }
-                Err(why) => self.notes.push(format!("{here}: {why}: its requests go on to what is below")),
+                Err(why) => self.notes.push(format!(
+                    "{here}: {why}: its requests go on to what is below"
+                )),
             }
         }
-        let default = section.lines.iter().rev().find(|line| line.word(0) == "default_backend");
+        let default = section
+            .lines
+            .iter()
+            .rev()
+            .find(|line| line.word(0) == "default_backend");
         match (default, &own.pool) {
             (Some(line), _) => {
                 self.translated += 1;
@@ -232,8 +291,17 @@ impl Steps {
             (None, Some(_)) => self.end(file, section, own),
             (None, None) if http => {
                 let respond = Toml::table([("status", Toml::Number(503))]);
-                let here = format!("{file}:{}: {} has no default_backend", section.number, section.name);
-                self.push(here, always(), Effect::End(End::Respond(respond)), Target::Step, false);
+                let here = format!(
+                    "{file}:{}: {} has no default_backend",
+                    section.number, section.name
+                );
+                self.push(
+                    here,
+                    always(),
+                    Effect::End(End::Respond(respond)),
+                    Target::Step,
+                    false,
+                );
             }
             (None, None) => {}
         }
@@ -249,7 +317,10 @@ impl Steps {
                 }
                 ("sticky", sticky)
             }),
-            backend.tunnel.as_ref().map(|time| ("tunnel_timeout", time.as_str().into())),
+            backend
+                .tunnel
+                .as_ref()
+                .map(|time| ("tunnel_timeout", time.as_str().into())),
         ];
         for (key, value) in keys.into_iter().flatten() {
             let effect = Effect::Edit(Edit::Key(key, value));
@@ -257,15 +328,25 @@ impl Steps {
         }
         let end = match &backend.pool {
             Some(pool) => End::Pool(pool.clone()),
-            None => End::Closed(format!("{file}:{}: {} has no server", section.number, section.name)),
+            None => End::Closed(format!(
+                "{file}:{}: {} has no server",
+                section.number, section.name
+            )),
         };
-        self.push(String::new(), always(), Effect::End(end), Target::Step, false);
+        self.push(
+            String::new(),
+            always(),
+            Effect::End(end),
+            Target::Step,
+            false,
+        );
     }
 }
 
 fn is_constant(all: &[crate::import::flow::Literal]) -> bool {
     use crate::import::conditions::Atom;
-    all.iter().all(|literal| matches!(literal.atom, Atom::Constant(_)))
+    all.iter()
+        .all(|literal| matches!(literal.atom, Atom::Constant(_)))
 }
 
 fn text(words: &[String], number: usize) -> &str {
@@ -370,7 +451,11 @@ fn redirect(words: &[String]) -> Result<End, String> {
             Toml::table([("path", Toml::table([("replace_full", to.into())]))])
         }
         "location" => Toml::table([("location", template(to)?.into())]),
-        _ => return Err("only redirects by scheme, location and prefix have a counterpart".to_owned()),
+        _ => {
+            return Err(
+                "only redirects by scheme, location and prefix have a counterpart".to_owned(),
+            );
+        }
     };
     redirect.set("status", Toml::Number(status));
     Ok(End::Redirect(redirect))
@@ -383,7 +468,9 @@ fn respond(words: &[String]) -> Result<End, String> {
         let value = words.next().unwrap_or_default();
         match word {
             "status" => {
-                let status = value.parse().map_err(|_| "the status is no number".to_owned())?;
+                let status = value
+                    .parse()
+                    .map_err(|_| "the status is no number".to_owned())?;
                 respond.set("status", Toml::Number(status));
             }
             "content-type" => respond.set("content_type", value.into()),

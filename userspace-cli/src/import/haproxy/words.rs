@@ -3,7 +3,9 @@
 
 /// A duration as HAProxy writes it: milliseconds, or a number with a unit.
 pub(super) fn duration(text: &str) -> Option<String> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let number = number.parse::<u64>().ok()?;
     let (number, unit) = match unit {
@@ -31,7 +33,9 @@ pub(super) fn template(text: &str) -> Result<String, String> {
             all.push('%');
             rest = after;
         } else if let Some(after) = after.strip_prefix("%[") {
-            let (fetch, after) = after.split_once(']').ok_or(format!("`{text}` has no end"))?;
+            let (fetch, after) = after
+                .split_once(']')
+                .ok_or(format!("`{text}` has no end"))?;
             all += &value(fetch).ok_or(format!("%[{fetch}] has no counterpart"))?;
             rest = after;
         } else {
@@ -56,7 +60,10 @@ pub(super) fn template(text: &str) -> Result<String, String> {
 
 fn value(fetch: &str) -> Option<String> {
     let fetch = fetch.trim();
-    if let Some(text) = fetch.strip_prefix("str(").and_then(|rest| rest.strip_suffix(')')) {
+    if let Some(text) = fetch
+        .strip_prefix("str(")
+        .and_then(|rest| rest.strip_suffix(')'))
+    {
         return Some(text.trim_matches(['\'', '"']).replace('$', "$$"));
     }
     let name = match fetch.split(',').next().unwrap_or_default() {
@@ -102,31 +109,68 @@ pub(super) fn groups(text: &str) -> Result<String, String> {
 pub(super) fn reason(words: &[String]) -> &'static str {
     let word = |number: usize| words.get(number).map_or("", String::as_str);
     match (word(0), word(1)) {
-        ("log" | "log-format" | "log-tag" | "unique-id-format" | "unique-id-header" | "error-log-format", _)
-        | ("option", "httplog" | "tcplog" | "dontlognull" | "logasap" | "dontlog-normal" | "log-separate-errors" | "log-health-checks") => {
-            "the access log is an option of the command line (--access-log, --log-format)"
+        (
+            "log" | "log-format" | "log-tag" | "unique-id-format" | "unique-id-header"
+            | "error-log-format",
+            _,
+        )
+        | (
+            "option",
+            "httplog"
+            | "tcplog"
+            | "dontlognull"
+            | "logasap"
+            | "dontlog-normal"
+            | "log-separate-errors"
+            | "log-health-checks",
+        ) => "the access log is an option of the command line (--access-log, --log-format)",
+        ("stick-table" | "stick", _) => {
+            "there are no stick tables: rate_limit and limits.connections_per_source count, sticky keeps"
         }
-        ("stick-table" | "stick", _) => "there are no stick tables: rate_limit and limits.connections_per_source count, sticky keeps",
-        ("http-request" | "tcp-request" | "http-response" | "tcp-response", _) => "there is no counterpart for it",
-        ("errorfile" | "errorloc" | "errorloc302" | "errorloc303" | "errorfiles" | "http-error", _) => {
+        ("http-request" | "tcp-request" | "http-response" | "tcp-response", _) => {
+            "there is no counterpart for it"
+        }
+        (
+            "errorfile" | "errorloc" | "errorloc302" | "errorloc303" | "errorfiles" | "http-error",
+            _,
+        ) => {
             "HAProxy's files have a head: write error_pages = { \"503\" = \"503.html\" } with the page alone"
         }
         ("compression", _) => "the switch does not compress",
         ("cache", _) | ("filter", "cache") => "the switch has no cache",
         ("filter" | "email-alert" | "mailers", _) => "there are no filters",
-        ("capture" | "declare", _) => "fields of the access log are options of the command line (--log-fields)",
-        ("stats", _) => "l7ctl, the metrics (--metrics) and the admin socket (--admin) take its place",
+        ("capture" | "declare", _) => {
+            "fields of the access log are options of the command line (--log-fields)"
+        }
+        ("stats", _) => {
+            "l7ctl, the metrics (--metrics) and the admin socket (--admin) take its place"
+        }
         ("monitor-uri" | "monitor", _) => "the metrics listener has /live and /ready",
-        ("option", "http-keep-alive" | "http-server-close" | "httpclose" | "forceclose" | "http-pretend-keepalive") => {
-            "connections are kept as HTTP says"
+        (
+            "option",
+            "http-keep-alive"
+            | "http-server-close"
+            | "httpclose"
+            | "forceclose"
+            | "http-pretend-keepalive",
+        ) => "connections are kept as HTTP says",
+        ("http-reuse", _) => {
+            "connections to servers are shared by all clients where that is safe (keepalive)"
         }
-        ("http-reuse", _) => "connections to servers are shared by all clients where that is safe (keepalive)",
         ("timeout", _) => "this time cannot be set apart",
-        ("user" | "group" | "chroot" | "daemon" | "pidfile" | "uid" | "gid", _) => "the switch runs as systemd starts it",
-        ("ssl-default-bind-ciphers" | "ssl-default-bind-ciphersuites" | "ssl-default-server-ciphers" | "ssl-default-server-ciphersuites", _) => {
-            "cipher suites cannot be chosen: only AEAD suites with forward secrecy are spoken"
+        ("user" | "group" | "chroot" | "daemon" | "pidfile" | "uid" | "gid", _) => {
+            "the switch runs as systemd starts it"
         }
-        ("resolvers" | "nameserver" | "resolve_retries" | "hold", _) => "names are resolved as the system is configured",
+        (
+            "ssl-default-bind-ciphers"
+            | "ssl-default-bind-ciphersuites"
+            | "ssl-default-server-ciphers"
+            | "ssl-default-server-ciphersuites",
+            _,
+        ) => "cipher suites cannot be chosen: only AEAD suites with forward secrecy are spoken",
+        ("resolvers" | "nameserver" | "resolve_retries" | "hold", _) => {
+            "names are resolved as the system is configured"
+        }
         ("lua-load" | "lua-load-per-thread" | "module-load", _) => "programs cannot be loaded",
         ("maxconn" | "nbthread" | "nbproc" | "cpu-map" | "maxsslconn" | "ulimit-n", _) => {
             "an option of the command line (--threads), or a bound of a service (limits.connections)"
@@ -151,7 +195,10 @@ mod tests {
     #[test]
     fn formats() {
         assert_eq!(template("a%[src]b$").unwrap(), "a${client_address}b$$");
-        assert_eq!(template("https://%[hdr(host)]%[capture.req.uri]").unwrap(), "https://${host}${uri}");
+        assert_eq!(
+            template("https://%[hdr(host)]%[capture.req.uri]").unwrap(),
+            "https://${host}${uri}"
+        );
         assert!(template("%[rand(3)]").is_err() && template("%[path,lower]").is_err());
         assert_eq!(groups(r"/\1$").unwrap(), "/${1}$$");
     }

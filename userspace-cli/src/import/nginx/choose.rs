@@ -29,7 +29,10 @@ impl<'d> Variables<'d> {
     pub(super) fn new(directives: &'d [Directive]) -> Self {
         let of = |d: &&Directive| d.name == "map" || d.name == "split_clients";
         let all = directives.iter().filter(of);
-        Self(all.map(|d| (d.word(1).trim_start_matches('$'), d)).collect())
+        Self(
+            all.map(|d| (d.word(1).trim_start_matches('$'), d))
+                .collect(),
+        )
     }
 
     /// The values of a variable of `map` or `split_clients`.
@@ -38,7 +41,10 @@ impl<'d> Variables<'d> {
     ///
     /// Why they cannot be told.
     pub(super) fn values(&self, name: &str, tls: bool) -> Result<Values, String> {
-        let directive = self.0.get(name).ok_or(format!("${name} has no counterpart"))?;
+        let directive = self
+            .0
+            .get(name)
+            .ok_or(format!("${name} has no counterpart"))?;
         if directive.name == "split_clients" {
             return shares(directive);
         }
@@ -48,7 +54,10 @@ impl<'d> Variables<'d> {
         };
         let mut all = Vec::new();
         let mut default = None;
-        let hostnames = directive.inside().iter().any(|entry| entry.name == "hostnames");
+        let hostnames = directive
+            .inside()
+            .iter()
+            .any(|entry| entry.name == "hostnames");
         for entry in directive.inside() {
             let value = entry.word(0).to_owned();
             match entry.name.as_str() {
@@ -88,13 +97,17 @@ fn shares(directive: &Directive) -> Result<Values, String> {
                 let (whole, part) = number.split_once('.').unwrap_or((number, ""));
                 let digits = format!("{part:0<2}");
                 let digits = digits.get(..2).unwrap_or("00");
-                format!("{whole}{digits}").parse::<i64>().map_err(|_| "a share is no number".to_owned())?
+                format!("{whole}{digits}")
+                    .parse::<i64>()
+                    .map_err(|_| "a share is no number".to_owned())?
             }
         };
         left = left.saturating_sub(weight).max(0);
         all.push((entry.word(0).to_owned(), weight));
     }
-    let divisor = [1000, 100, 10, 5].into_iter().find(|n| all.iter().all(|(_, weight)| weight % n == 0));
+    let divisor = [1000, 100, 10, 5]
+        .into_iter()
+        .find(|n| all.iter().all(|(_, weight)| weight % n == 0));
     if let Some(divisor) = divisor {
         all.iter_mut().for_each(|(_, weight)| *weight /= divisor);
     }
@@ -129,7 +142,10 @@ pub(super) fn hosts(text: &str) -> Result<Vec<Host>, String> {
         return pattern(text, true).map(|(pattern, _)| vec![Host::Regex(pattern)]);
     }
     Ok(if let Some(domain) = lower.strip_prefix('.') {
-        vec![Host::Exact(domain.to_owned()), Host::Wildcard(domain.to_owned())]
+        vec![
+            Host::Exact(domain.to_owned()),
+            Host::Wildcard(domain.to_owned()),
+        ]
     } else if let Some(domain) = lower.strip_prefix("*.") {
         vec![Host::Wildcard(domain.to_owned())]
     } else if let Some(begin) = lower.strip_suffix(".*") {
@@ -152,11 +168,15 @@ fn field(name: &str) -> Option<(Kind, String)> {
 
 fn equal(name: &str, text: &str, tls: bool) -> Result<Atom, String> {
     Ok(match name {
-        "host" | "http_host" | "ssl_preread_server_name" => Atom::Host(vec![Host::Exact(text.to_ascii_lowercase())]),
+        "host" | "http_host" | "ssl_preread_server_name" => {
+            Atom::Host(vec![Host::Exact(text.to_ascii_lowercase())])
+        }
         "request_method" => Atom::Method(vec![text.to_owned()]),
         "scheme" => Atom::Constant(text == if tls { "https" } else { "http" }),
         "https" => Atom::Constant(text == if tls { "on" } else { "" }),
-        "uri" | "document_uri" if text.starts_with('/') => Atom::Path(vec![Path::Exact(text.to_owned())]),
+        "uri" | "document_uri" if text.starts_with('/') => {
+            Atom::Path(vec![Path::Exact(text.to_owned())])
+        }
         "remote_addr" => {
             let address = text.parse::<std::net::IpAddr>();
             let address = address.map_err(|_| format!("`{text}` is not an address"))?;
@@ -183,9 +203,13 @@ fn found(name: &str, text: &str, ignores_case: bool) -> Result<Atom, String> {
         "uri" | "document_uri" | "request_uri" => Atom::Path(vec![Path::Regex(found)]),
         "request_method" => {
             let bare = text.trim_start_matches('^').trim_end_matches('$');
-            let bare = bare.trim_start_matches('(').trim_end_matches(')').trim_start_matches("?:");
+            let bare = bare
+                .trim_start_matches('(')
+                .trim_end_matches(')')
+                .trim_start_matches("?:");
             let all: Vec<String> = bare.split('|').map(str::to_owned).collect();
-            let plain = |name: &String| !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase());
+            let plain =
+                |name: &String| !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase());
             if !all.iter().all(plain) {
                 return Err("methods are compared as words".to_owned());
             }
@@ -218,9 +242,13 @@ pub(super) fn condition(directive: &Directive, tls: bool) -> Result<Condition, S
     };
     let (atom, negated) = match words.as_slice() {
         [name] => {
-            let (kind, name) = field(&variable(name)?).ok_or(format!("{name} cannot be asked for"))?;
+            let (kind, name) =
+                field(&variable(name)?).ok_or(format!("{name} cannot be asked for"))?;
             // Neither empty nor 0.
-            (Atom::Field(kind, name, Test::Has("[^0]|^0.".to_owned())), false)
+            (
+                Atom::Field(kind, name, Test::Has("[^0]|^0.".to_owned())),
+                false,
+            )
         }
         [name, "="] => (equal(&variable(name)?, "", tls)?, false),
         [name, "!="] => (equal(&variable(name)?, "", tls)?, true),

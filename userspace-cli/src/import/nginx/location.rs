@@ -77,21 +77,65 @@ impl Steps {
 
 /// Directives of a location that are looked at where they have an effect.
 const KNOWN: &[&str] = &[
-    "location", "return", "rewrite", "if", "allow", "deny", "satisfy", "auth_basic", "auth_basic_user_file", "auth_request",
-    "limit_req", "limit_req_status", "client_max_body_size", "proxy_pass", "grpc_pass", "proxy_set_header", "add_header",
-    "proxy_hide_header", "proxy_read_timeout", "proxy_connect_timeout", "proxy_http_version", "proxy_redirect",
-    "proxy_next_upstream", "proxy_next_upstream_tries", "proxy_ssl_verify", "proxy_ssl_trusted_certificate", "proxy_ssl_name",
-    "proxy_ssl_server_name", "proxy_ssl_certificate", "proxy_ssl_certificate_key", "proxy_intercept_errors", "error_page", "root",
-    "proxy_pass_request_headers", "grpc_read_timeout", "grpc_set_header", "default_type", "internal",
+    "location",
+    "return",
+    "rewrite",
+    "if",
+    "allow",
+    "deny",
+    "satisfy",
+    "auth_basic",
+    "auth_basic_user_file",
+    "auth_request",
+    "limit_req",
+    "limit_req_status",
+    "client_max_body_size",
+    "proxy_pass",
+    "grpc_pass",
+    "proxy_set_header",
+    "add_header",
+    "proxy_hide_header",
+    "proxy_read_timeout",
+    "proxy_connect_timeout",
+    "proxy_http_version",
+    "proxy_redirect",
+    "proxy_next_upstream",
+    "proxy_next_upstream_tries",
+    "proxy_ssl_verify",
+    "proxy_ssl_trusted_certificate",
+    "proxy_ssl_name",
+    "proxy_ssl_server_name",
+    "proxy_ssl_certificate",
+    "proxy_ssl_certificate_key",
+    "proxy_intercept_errors",
+    "error_page",
+    "root",
+    "proxy_pass_request_headers",
+    "grpc_read_timeout",
+    "grpc_set_header",
+    "default_type",
+    "internal",
 ];
 
 /// The steps of a location, in the order of nginx's phases: rewriting, access, content.
-pub(super) fn steps<'d>(place: &Place<'d>, shared: &Shared<'d>, blocks: &mut Blocks, rules: &mut Rules) -> Vec<Step> {
+pub(super) fn steps<'d>(
+    place: &Place<'d>,
+    shared: &Shared<'d>,
+    blocks: &mut Blocks,
+    rules: &mut Rules,
+) -> Vec<Step> {
     let mut steps = Steps(Vec::new());
-    let own = if place.asked == Asked::Nothing { &[] } else { place.scope.own() };
+    let own = if place.asked == Asked::Nothing {
+        &[]
+    } else {
+        place.scope.own()
+    };
     for directive in own {
         if !KNOWN.contains(&directive.name.as_str()) {
-            steps.note(rules, format!("{}: {}", directive.origin(), reason(&directive.name)));
+            steps.note(
+                rules,
+                format!("{}: {}", directive.origin(), reason(&directive.name)),
+            );
         }
     }
     response_headers(place, &mut steps, rules);
@@ -122,7 +166,11 @@ pub(super) fn rewriting<'d>(
         match directive.name.as_str() {
             "return" => match returned(directive, &place.known, kind) {
                 Ok(end) => steps.end(origin, always(), end),
-                Err(why) => steps.end(String::new(), always(), End::Closed(format!("{origin}: {why}"))),
+                Err(why) => steps.end(
+                    String::new(),
+                    always(),
+                    End::Closed(format!("{origin}: {why}")),
+                ),
             },
             "rewrite" => match rewrite(directive, &place.known, in_location) {
                 Ok(step) => steps.0.push(step),
@@ -147,7 +195,9 @@ fn when<'d>(
     let refuses = has("return").is_some_and(|d| d.word(0).starts_with('4'));
     match condition(directive, place.tls) {
         Ok(condition) => {
-            let acts = ["return", "proxy_pass", "rewrite"].into_iter().any(|name| has(name).is_some());
+            let acts = ["return", "proxy_pass", "rewrite"]
+                .into_iter()
+                .any(|name| has(name).is_some());
             if !acts {
                 let inside = directive.inside().first().map_or("if", |d| d.name.as_str());
                 steps.note(rules, format!("{origin}: {}", reason(inside)));
@@ -159,7 +209,14 @@ fn when<'d>(
             };
             let mut inside = Steps(Vec::new());
             response_headers(&inner, &mut inside, rules);
-            rewriting(&inner, shared, blocks, &mut inside, rules, place.asked != Asked::Nothing);
+            rewriting(
+                &inner,
+                shared,
+                blocks,
+                &mut inside,
+                rules,
+                place.asked != Asked::Nothing,
+            );
             if has("proxy_pass").is_some() {
                 access(&inner, shared, &mut inside, rules);
                 super::proxy::content(&inner, shared, &mut inside, rules);
@@ -174,12 +231,19 @@ fn when<'d>(
                     }
                 }
                 if !step.origin.is_empty() {
-                    step.origin = format!("{origin} {{ {} }}", step.origin.rsplit(": ").next().unwrap_or_default());
+                    step.origin = format!(
+                        "{origin} {{ {} }}",
+                        step.origin.rsplit(": ").next().unwrap_or_default()
+                    );
                 }
                 steps.0.push(step);
             }
         }
-        Err(why) if refuses => steps.end(String::new(), always(), End::Closed(format!("{origin}: {why}"))),
+        Err(why) if refuses => steps.end(
+            String::new(),
+            always(),
+            End::Closed(format!("{origin}: {why}")),
+        ),
         Err(why) => steps.note(rules, format!("{origin}: {why}")),
     }
 }
@@ -239,22 +303,39 @@ fn access(place: &Place<'_>, shared: &Shared<'_>, steps: &mut Steps, rules: &mut
         steps.end(origin, only(atom), End::Respond(respond));
     }
     if let Some(directive) = scope.one("auth_request").filter(|d| d.word(0) != "off") {
-        let why = format!("{}: write external_auth = {{ pool = \"…\", path = \"…\" }} in place of `respond`", directive.origin());
+        let why = format!(
+            "{}: write external_auth = {{ pool = \"…\", path = \"…\" }} in place of `respond`",
+            directive.origin()
+        );
         return steps.end(String::new(), always(), End::Closed(why));
     }
     let Some(realm) = scope.one("auth_basic").filter(|d| d.word(0) != "off") else {
         return;
     };
     if scope.word("satisfy") == Some("any") {
-        steps.note(rules, format!("{}: satisfy any: address and password are both asked for", realm.origin()));
+        steps.note(
+            rules,
+            format!(
+                "{}: satisfy any: address and password are both asked for",
+                realm.origin()
+            ),
+        );
     }
-    let Some(file) = scope.word("auth_basic_user_file").filter(|file| !file.contains('$')) else {
+    let Some(file) = scope
+        .word("auth_basic_user_file")
+        .filter(|file| !file.contains('$'))
+    else {
         let why = format!("{}: there is no auth_basic_user_file", realm.origin());
         return steps.end(String::new(), always(), End::Closed(why));
     };
     let file = shared.path(file);
     let auth = Toml::table([("file", file.into()), ("realm", realm.word(0).into())]);
-    steps.push(String::new(), always(), Effect::Edit(Edit::Key("basic_auth", auth)), true);
+    steps.push(
+        String::new(),
+        always(),
+        Effect::Edit(Edit::Key("basic_auth", auth)),
+        true,
+    );
 }
 
 /// Pages in place of errors, where they are files.
@@ -265,13 +346,21 @@ fn error_pages(place: &Place<'_>, steps: &mut Steps, rules: &mut Rules) {
             continue;
         };
         let inside = place.server.inside().iter();
-        let mut named = inside.filter(|d| d.name == "location" && d.word(0) == "=" && d.word(1) == uri);
-        let own = named.next().and_then(|d| d.inside().iter().find(|d| d.name == "root"));
+        let mut named =
+            inside.filter(|d| d.name == "location" && d.word(0) == "=" && d.word(1) == uri);
+        let own = named
+            .next()
+            .and_then(|d| d.inside().iter().find(|d| d.name == "root"));
         let root = own.map(|d| d.word(0)).or(place.scope.word("root"));
         let file = match (root, uri.strip_prefix('/')) {
-            (Some(root), Some(name)) if !uri.contains('$') => format!("{}/{name}", root.trim_end_matches('/')),
+            (Some(root), Some(name)) if !uri.contains('$') => {
+                format!("{}/{name}", root.trim_end_matches('/'))
+            }
             _ => {
-                steps.note(rules, format!("{}: {}", directive.origin(), reason("error_page")));
+                steps.note(
+                    rules,
+                    format!("{}: {}", directive.origin(), reason("error_page")),
+                );
                 continue;
             }
         };
@@ -282,7 +371,10 @@ fn error_pages(place: &Place<'_>, steps: &mut Steps, rules: &mut Rules) {
         for status in statuses {
             match status.parse::<u16>() {
                 Ok(_) => pages.set(status, page.clone()),
-                Err(_) => steps.note(rules, format!("{}: {status} has no counterpart", directive.origin())),
+                Err(_) => steps.note(
+                    rules,
+                    format!("{}: {status} has no counterpart", directive.origin()),
+                ),
             }
         }
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! nginx's configuration as rules: servers that listen on the same addresses are a service, locations are routes, upstreams are pools.
 
+mod choice;
 mod choose;
 mod location;
 mod proxy;
@@ -53,9 +54,15 @@ fn translate(all: &[Directive], folder: &Path) -> Rules {
             "http" => http.extend(directive.inside().iter().cloned()),
             "stream" => stream.extend(directive.inside().iter().cloned()),
             // A file of sites-available: it stands within http.
-            "server" | "upstream" | "map" | "split_clients" | "limit_req_zone" => http.push(directive.clone()),
+            "server" | "upstream" | "map" | "split_clients" | "limit_req_zone" => {
+                http.push(directive.clone())
+            }
             "events" => {}
-            _ => rules.note(format!("{}: {}", directive.origin(), reason(&directive.name))),
+            _ => rules.note(format!(
+                "{}: {}",
+                directive.origin(),
+                reason(&directive.name)
+            )),
         }
     }
     services(&http, folder, &mut rules);
@@ -66,20 +73,69 @@ fn translate(all: &[Directive], folder: &Path) -> Rules {
 }
 
 fn count(all: &[Directive]) -> usize {
-    all.iter().map(|directive| 1 + count(directive.inside())).sum()
+    all.iter()
+        .map(|directive| 1 + count(directive.inside()))
+        .sum()
 }
 
 /// Directives of `http` that have an effect somewhere.
 const KNOWN: &[&str] = &[
-    "server", "upstream", "map", "split_clients", "limit_req_zone", "limit_req", "limit_req_status", "include",
-    "client_max_body_size", "keepalive_timeout", "client_header_timeout", "client_body_timeout", "proxy_set_header", "add_header",
-    "proxy_hide_header", "proxy_read_timeout", "proxy_connect_timeout", "proxy_send_timeout", "proxy_http_version", "ssl_protocols",
-    "ssl_certificate", "ssl_certificate_key", "ssl_client_certificate", "ssl_verify_client", "ssl_crl", "auth_basic",
-    "auth_basic_user_file", "allow", "deny", "set_real_ip_from", "real_ip_header", "real_ip_recursive", "error_page", "root",
-    "default_type", "proxy_intercept_errors", "proxy_next_upstream", "proxy_next_upstream_tries", "proxy_ssl_verify",
-    "proxy_ssl_trusted_certificate", "proxy_ssl_name", "proxy_ssl_server_name", "proxy_redirect", "listen", "server_name",
-    "location", "return", "rewrite", "if", "http2", "satisfy", "index", "auth_request", "proxy_ssl_certificate",
-    "proxy_ssl_certificate_key", "ssl",
+    "server",
+    "upstream",
+    "map",
+    "split_clients",
+    "limit_req_zone",
+    "limit_req",
+    "limit_req_status",
+    "include",
+    "client_max_body_size",
+    "keepalive_timeout",
+    "client_header_timeout",
+    "client_body_timeout",
+    "proxy_set_header",
+    "add_header",
+    "proxy_hide_header",
+    "proxy_read_timeout",
+    "proxy_connect_timeout",
+    "proxy_send_timeout",
+    "proxy_http_version",
+    "ssl_protocols",
+    "ssl_certificate",
+    "ssl_certificate_key",
+    "ssl_client_certificate",
+    "ssl_verify_client",
+    "ssl_crl",
+    "auth_basic",
+    "auth_basic_user_file",
+    "allow",
+    "deny",
+    "set_real_ip_from",
+    "real_ip_header",
+    "real_ip_recursive",
+    "error_page",
+    "root",
+    "default_type",
+    "proxy_intercept_errors",
+    "proxy_next_upstream",
+    "proxy_next_upstream_tries",
+    "proxy_ssl_verify",
+    "proxy_ssl_trusted_certificate",
+    "proxy_ssl_name",
+    "proxy_ssl_server_name",
+    "proxy_redirect",
+    "listen",
+    "server_name",
+    "location",
+    "return",
+    "rewrite",
+    "if",
+    "http2",
+    "satisfy",
+    "index",
+    "auth_request",
+    "proxy_ssl_certificate",
+    "proxy_ssl_certificate_key",
+    "ssl",
 ];
 
 /// An address that servers listen on, and the servers.
@@ -95,11 +151,19 @@ fn services(http: &[Directive], folder: &Path, rules: &mut Rules) {
     let shared = Shared::new(http, folder.to_path_buf());
     let scope = Scope::default().inside(http);
     for directive in http.iter().filter(|d| !KNOWN.contains(&d.name.as_str())) {
-        rules.note(format!("{}: {}", directive.origin(), reason(&directive.name)));
+        rules.note(format!(
+            "{}: {}",
+            directive.origin(),
+            reason(&directive.name)
+        ));
     }
     let mut sockets: Vec<Socket<'_>> = Vec::new();
     for server in http.iter().filter(|d| d.name == "server") {
-        let mut listens: Vec<&Directive> = server.inside().iter().filter(|d| d.name == "listen").collect();
+        let mut listens: Vec<&Directive> = server
+            .inside()
+            .iter()
+            .filter(|d| d.name == "listen")
+            .collect();
         let usual = Directive {
             name: "listen".to_owned(),
             arguments: vec!["80".to_owned()],
@@ -111,7 +175,10 @@ fn services(http: &[Directive], folder: &Path, rules: &mut Rules) {
         }
         for listen in listens {
             let Some(address) = address(listen.word(0)) else {
-                rules.note(format!("{}: only addresses can be listened on", listen.origin()));
+                rules.note(format!(
+                    "{}: only addresses can be listened on",
+                    listen.origin()
+                ));
                 continue;
             };
             let has = |word: &str| listen.arguments.iter().any(|a| a == word);
@@ -135,9 +202,17 @@ fn services(http: &[Directive], folder: &Path, rules: &mut Rules) {
             let Some(socket) = socket else {
                 continue;
             };
-            socket.tls |= has("ssl") || server.inside().iter().any(|d| d.name == "ssl" && d.word(0) == "on");
+            socket.tls |= has("ssl")
+                || server
+                    .inside()
+                    .iter()
+                    .any(|d| d.name == "ssl" && d.word(0) == "on");
             socket.proxy |= has("proxy_protocol");
-            if !socket.servers.iter().any(|known| std::ptr::eq(*known, server)) {
+            if !socket
+                .servers
+                .iter()
+                .any(|known| std::ptr::eq(*known, server))
+            {
                 socket.servers.push(server);
             }
             if has("default_server") || has("default") {
@@ -190,7 +265,9 @@ fn service<'d>(group: &[Socket<'d>], scope: &Scope<'d>, shared: &Shared<'d>, rul
     for server in &first.servers {
         let name = server.inside().iter().find(|d| d.name == "server_name");
         let name = name.map_or(String::new(), |d| format!(" {}", d.arguments.join(" ")));
-        service.item.note(format!("{}:{}: server{name}", server.file, server.line));
+        service
+            .item
+            .note(format!("{}:{}: server{name}", server.file, server.line));
     }
     let addresses: Vec<String> = group.iter().map(|socket| socket.address.clone()).collect();
     service.item.set("listen", Toml::one_or_many(&addresses));
@@ -201,9 +278,15 @@ fn service<'d>(group: &[Socket<'d>], scope: &Scope<'d>, shared: &Shared<'d>, rul
     }
     limits(&here, first.proxy, &mut service.item);
     for server in &first.servers {
-        let unknown = server.inside().iter().filter(|d| !KNOWN.contains(&d.name.as_str()));
+        let unknown = server
+            .inside()
+            .iter()
+            .filter(|d| !KNOWN.contains(&d.name.as_str()));
         for directive in unknown {
-            rules.note_at(&mut service, format!("{}: {}", directive.origin(), reason(&directive.name)));
+            rules.note_at(
+                &mut service,
+                format!("{}: {}", directive.origin(), reason(&directive.name)),
+            );
         }
     }
     let (steps, notes) = server::servers(&first.servers, default, scope, first.tls, shared, rules);
@@ -216,14 +299,23 @@ fn service<'d>(group: &[Socket<'d>], scope: &Scope<'d>, shared: &Shared<'d>, rul
 }
 
 fn limits(scope: &Scope<'_>, proxy: bool, item: &mut Item) {
-    let time = |name| scope.word(name).and_then(duration).filter(|time| time != "0s");
+    let time = |name| {
+        scope
+            .word(name)
+            .and_then(duration)
+            .filter(|time| time != "0s")
+    };
     if let Some(time) = time("client_header_timeout") {
         item.set_in("limits", "head_timeout", time);
     }
     if let Some(time) = time("keepalive_timeout") {
         item.set_in("limits", "idle_timeout", time);
     }
-    let from: Vec<String> = scope.all(&["set_real_ip_from"]).iter().map(|d| d.word(0).to_owned()).collect();
+    let from: Vec<String> = scope
+        .all(&["set_real_ip_from"])
+        .iter()
+        .map(|d| d.word(0).to_owned())
+        .collect();
     if !from.is_empty() && !proxy {
         item.set("trusted", Toml::one_or_many(&from));
     }
@@ -243,7 +335,11 @@ fn tls<'d>(
 ) {
     let mut certificates = Vec::new();
     let mut clients = Vec::new();
-    let others = socket.servers.iter().copied().filter(|server| !std::ptr::eq(*server, default));
+    let others = socket
+        .servers
+        .iter()
+        .copied()
+        .filter(|server| !std::ptr::eq(*server, default));
     for server in [default].into_iter().chain(others) {
         let here = scope.inside(server.inside());
         let certs = here.all(&["ssl_certificate"]);
@@ -279,13 +375,18 @@ fn tls<'d>(
     } else if let Some((table, unchecked)) = first {
         service.item.set("client_certificates", table);
         if unchecked {
-            rules.close(service, "ssl_verify_client optional_no_ca has no counterpart");
+            rules.close(
+                service,
+                "ssl_verify_client optional_no_ca has no counterpart",
+            );
         }
     }
     let here = scope.inside(default.inside());
     let versions = here.one("ssl_protocols").map(|d| d.arguments.as_slice());
     if versions.is_some_and(|all| *all == ["TLSv1.3"]) {
-        service.item.set("tls", Toml::table([("min_version", "1.3".into())]));
+        service
+            .item
+            .set("tls", Toml::table([("min_version", "1.3".into())]));
     }
 }
 

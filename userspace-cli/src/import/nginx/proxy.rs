@@ -26,15 +26,26 @@ use crate::import::toml::Toml;
 const DEEPEST: usize = 4;
 
 /// The steps of what a location has to show.
-pub(super) fn content(place: &Place<'_>, shared: &Shared<'_>, steps: &mut Steps, rules: &mut Rules) {
+pub(super) fn content(
+    place: &Place<'_>,
+    shared: &Shared<'_>,
+    steps: &mut Steps,
+    rules: &mut Rules,
+) {
     let own = |name: &str| place.scope.own().iter().find(|d| d.name == name);
     if let Some(pass) = own("proxy_pass").or(own("grpc_pass")) {
         return proxied(place, shared, pass, steps, rules);
     }
     // Files first, which the switch does not have; then a named location.
-    let named = own("try_files").and_then(|d| d.arguments.last()).filter(|last| last.starts_with('@'));
+    let named = own("try_files")
+        .and_then(|d| d.arguments.last())
+        .filter(|last| last.starts_with('@'));
     let named = named.and_then(|name| {
-        let mut all = place.server.inside().iter().filter(|d| d.name == "location");
+        let mut all = place
+            .server
+            .inside()
+            .iter()
+            .filter(|d| d.name == "location");
         all.find(|d| d.word(0) == name)
     });
     if let Some(location) = named {
@@ -46,16 +57,31 @@ pub(super) fn content(place: &Place<'_>, shared: &Shared<'_>, steps: &mut Steps,
             return content(&there, shared, steps, rules);
         }
     }
-    let other = ["fastcgi_pass", "uwsgi_pass", "scgi_pass", "memcached_pass", "stub_status"];
+    let other = [
+        "fastcgi_pass",
+        "uwsgi_pass",
+        "scgi_pass",
+        "memcached_pass",
+        "stub_status",
+    ];
     let why = match other.into_iter().find_map(own) {
         Some(directive) => format!("{}: {}", directive.origin(), reason(&directive.name)),
         None => "files are served here: name a pool of a server that has them".to_owned(),
     };
-    rules.count(&format!("{}:{}: {why}", place.server.file, place.server.line));
+    rules.count(&format!(
+        "{}:{}: {why}",
+        place.server.file, place.server.line
+    ));
     steps.end(String::new(), always(), End::Closed(why));
 }
 
-fn proxied(place: &Place<'_>, shared: &Shared<'_>, pass: &Directive, steps: &mut Steps, rules: &mut Rules) {
+fn proxied(
+    place: &Place<'_>,
+    shared: &Shared<'_>,
+    pass: &Directive,
+    steps: &mut Steps,
+    rules: &mut Rules,
+) {
     if let Some(time) = response_timeout(place) {
         steps.edit(Edit::Key("response_timeout", time.into()));
     }
@@ -81,18 +107,30 @@ fn request_headers(place: &Place<'_>, steps: &mut Steps, rules: &mut Rules) -> b
                     "$host" | "$http_host" | "$host:$server_port" | "${host}" => {}
                     "$proxy_host" => host = false,
                     value => match template(value, &place.known) {
-                        Ok(name) if !name.contains('$') => steps.edit(Edit::Rewrite("hostname", name.into())),
-                        _ => steps.note(rules, format!("{}: a host by a variable has no counterpart", directive.origin())),
+                        Ok(name) if !name.contains('$') => {
+                            steps.edit(Edit::Rewrite("hostname", name.into()))
+                        }
+                        _ => steps.note(
+                            rules,
+                            format!(
+                                "{}: a host by a variable has no counterpart",
+                                directive.origin()
+                            ),
+                        ),
                     },
                 }
             }
             // The front says so itself, or does it by itself.
-            "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "connection" | "upgrade" | "te" => {}
+            "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "connection"
+            | "upgrade" | "te" => {}
             _ if value.is_empty() => steps.edit(Edit::RequestRemove(name.to_owned())),
             _ => match template(value, &place.known) {
                 Ok(value) => steps.edit(Edit::RequestSet(name.to_owned(), value)),
                 Err(why) => {
-                    steps.note(rules, format!("{}: {why}: the client's is removed", directive.origin()));
+                    steps.note(
+                        rules,
+                        format!("{}: {why}: the client's is removed", directive.origin()),
+                    );
                     steps.edit(Edit::RequestRemove(name.to_owned()));
                 }
             },
@@ -110,20 +148,37 @@ struct Target<'a, 'd> {
 
 impl Target<'_, '_> {
     /// Follows an URL, whose variables may choose.
-    fn go(&self, url: &str, condition: &Condition, steps: &mut Steps, rules: &mut Rules, depth: usize) {
+    fn go(
+        &self,
+        url: &str,
+        condition: &Condition,
+        steps: &mut Steps,
+        rules: &mut Rules,
+        depth: usize,
+    ) {
         let closed = |why: &str| End::Closed(format!("{}: {why}", self.pass.origin()));
         let all = parts(url);
-        let variables: Vec<&String> = all.iter().filter_map(|part| match part {
-            Part::Variable(name) if name != "request_uri" && name != "uri" => Some(name),
-            _ => None,
-        }).collect();
+        let variables: Vec<&String> = all
+            .iter()
+            .filter_map(|part| match part {
+                Part::Variable(name) if name != "request_uri" && name != "uri" => Some(name),
+                _ => None,
+            })
+            .collect();
         let name = match variables.as_slice() {
             [] => return self.pool(url, condition, steps, rules),
             [name] if depth < DEEPEST => name.as_str(),
-            _ => return steps.end(String::new(), condition.clone(), closed("these variables have no counterpart")),
+            _ => {
+                return steps.end(
+                    String::new(),
+                    condition.clone(),
+                    closed("these variables have no counterpart"),
+                );
+            }
         };
         let filled = |value: &str| {
-            url.replace(&format!("${{{name}}}"), value).replace(&format!("${name}"), value)
+            url.replace(&format!("${{{name}}}"), value)
+                .replace(&format!("${name}"), value)
         };
         match self.shared.variables.values(name, self.place.tls) {
             Ok(Values::ByCondition(values)) => {
@@ -140,10 +195,13 @@ impl Target<'_, '_> {
                 for (value, weight) in values {
                     match self.known_pool(&filled(&value), rules) {
                         Ok(pool) => pools.push((pool, weight)),
-                        Err(why) => return steps.end(String::new(), condition.clone(), closed(&why)),
+                        Err(why) => {
+                            return steps.end(String::new(), condition.clone(), closed(&why));
+                        }
                     }
                 }
-                let note = "split_clients keeps a client by its key: sticky = { cookie = \"…\" } does";
+                let note =
+                    "split_clients keeps a client by its key: sticky = { cookie = \"…\" } does";
                 steps.note(rules, format!("{}: {note}", self.pass.origin()));
                 steps.end(self.pass.origin(), condition.clone(), End::Pools(pools));
             }
@@ -162,10 +220,17 @@ impl Target<'_, '_> {
         }
         let scope = &self.place.scope;
         let tls = matches!(scheme, "https" | "grpcs").then(|| self.tls());
-        let retries = match (scope.one("proxy_next_upstream"), scope.word("proxy_next_upstream_tries")) {
+        let retries = match (
+            scope.one("proxy_next_upstream"),
+            scope.word("proxy_next_upstream_tries"),
+        ) {
             (Some(directive), _) if directive.word(0) == "off" => Some(Toml::Number(0)),
             (Some(directive), tries) => retries(directive, tries),
-            (None, Some(tries)) => tries.parse::<i64>().ok().filter(|n| *n > 0).map(|n| Toml::Number(n - 1)),
+            (None, Some(tries)) => tries
+                .parse::<i64>()
+                .ok()
+                .filter(|n| *n > 0)
+                .map(|n| Toml::Number(n - 1)),
             (None, None) => None,
         };
         let towards = Towards {
@@ -189,11 +254,20 @@ impl Target<'_, '_> {
         } else {
             tls.set("verify", Toml::Bool(false));
         }
-        if let Some(name) = scope.word("proxy_ssl_name").filter(|name| !name.contains('$')) {
+        if let Some(name) = scope
+            .word("proxy_ssl_name")
+            .filter(|name| !name.contains('$'))
+        {
             tls.set("server_name", name.into());
         }
-        if let (Some(cert), Some(key)) = (scope.word("proxy_ssl_certificate"), scope.word("proxy_ssl_certificate_key")) {
-            let certificate = Toml::table([("cert", self.shared.path(cert).into()), ("key", self.shared.path(key).into())]);
+        if let (Some(cert), Some(key)) = (
+            scope.word("proxy_ssl_certificate"),
+            scope.word("proxy_ssl_certificate_key"),
+        ) {
+            let certificate = Toml::table([
+                ("cert", self.shared.path(cert).into()),
+                ("key", self.shared.path(key).into()),
+            ]);
             tls.set("certificate", certificate);
         }
         match tls == Toml::Table(Vec::new()) {
@@ -206,20 +280,34 @@ impl Target<'_, '_> {
         let origin = self.pass.origin();
         let pool = match self.known_pool(url, rules) {
             Ok(pool) => pool,
-            Err(why) => return steps.end(String::new(), condition.clone(), End::Closed(format!("{origin}: {why}"))),
+            Err(why) => {
+                return steps.end(
+                    String::new(),
+                    condition.clone(),
+                    End::Closed(format!("{origin}: {why}")),
+                );
+            }
         };
         let rest = url.split_once("://").map_or("", |(_, rest)| rest);
         let host = authority(rest);
         let uri = rest.get(host.len()..).unwrap_or_default();
         let mut edits = Vec::new();
-        let is_name = host.chars().any(|c| c.is_ascii_alphabetic()) && !host.starts_with(['[', 'u']) || host.starts_with("u") && !host.starts_with("unix:");
+        let is_name = host.chars().any(|c| c.is_ascii_alphabetic())
+            && !host.starts_with(['[', 'u'])
+            || host.starts_with("u") && !host.starts_with("unix:");
         if !self.host && is_name && !self.shared.upstreams.has(host) {
             edits.push(Edit::Rewrite("hostname", host.into()));
         }
         match self.path(uri) {
             Ok(Some(path)) => edits.push(Edit::Rewrite("path", path)),
             Ok(None) => {}
-            Err(why) => return steps.end(String::new(), condition.clone(), End::Closed(format!("{origin}: {why}"))),
+            Err(why) => {
+                return steps.end(
+                    String::new(),
+                    condition.clone(),
+                    End::Closed(format!("{origin}: {why}")),
+                );
+            }
         }
         for edit in edits {
             steps.0.push(crate::import::flow::Step {
@@ -248,12 +336,17 @@ impl Target<'_, '_> {
         Ok(match &self.place.asked {
             Asked::Exact(_) => Some(Toml::table([("replace_full", uri.into())])),
             Asked::Prefix(prefix, _) if prefix == uri => None,
-            Asked::Prefix(prefix, _) if prefix.len() > 1 && prefix.ends_with('/') && uri.ends_with('/') => {
+            Asked::Prefix(prefix, _)
+                if prefix.len() > 1 && prefix.ends_with('/') && uri.ends_with('/') =>
+            {
                 Some(Toml::table([("replace_prefix", uri.into())]))
             }
             Asked::Prefix(prefix, _) => {
                 let found = format!("^{}", regex::escape(prefix));
-                Some(Toml::table([("replace_regex", found.into()), ("with", with.into())]))
+                Some(Toml::table([
+                    ("replace_regex", found.into()),
+                    ("with", with.into()),
+                ]))
             }
             Asked::Regex(..) | Asked::Nothing => {
                 return Err("a path is replaced where the location is one".to_owned());
@@ -280,7 +373,10 @@ fn retries(directive: &Directive, tries: Option<&str>) -> Option<Toml> {
             "error" => on.extend(["connect".into(), "reset".into()]),
             "timeout" => on.push("timeout".into()),
             word => {
-                if let Some(status) = word.strip_prefix("http_").and_then(|s| s.parse::<i64>().ok()) {
+                if let Some(status) = word
+                    .strip_prefix("http_")
+                    .and_then(|s| s.parse::<i64>().ok())
+                {
                     on.push(Toml::Number(status));
                 }
             }
@@ -290,7 +386,10 @@ fn retries(directive: &Directive, tries: Option<&str>) -> Option<Toml> {
         return None;
     }
     let mut retries = Toml::table([("on", Toml::List(on))]);
-    if let Some(tries) = tries.and_then(|tries| tries.parse::<i64>().ok()).filter(|n| *n > 1) {
+    if let Some(tries) = tries
+        .and_then(|tries| tries.parse::<i64>().ok())
+        .filter(|n| *n > 1)
+    {
         retries.set("attempts", Toml::Number(tries - 1));
     }
     Some(retries)

@@ -43,7 +43,12 @@ const MOST_DIRECTIVES: usize = 200_000;
 const MOST_FILES: usize = 5000;
 /// Files of nginx's own without which a configuration means the same here.
 const OPTIONAL: &[&str] = &[
-    "mime.types", "fastcgi_params", "fastcgi.conf", "uwsgi_params", "scgi_params", "fastcgi-php.conf",
+    "mime.types",
+    "fastcgi_params",
+    "fastcgi.conf",
+    "uwsgi_params",
+    "scgi_params",
+    "fastcgi-php.conf",
 ];
 
 /// Reads a file and all that it includes.
@@ -105,7 +110,12 @@ impl Reader {
         }
     }
 
-    fn block(&mut self, file: &str, tokens: &mut Tokens, depth: usize) -> Result<Vec<Directive>, Wrong> {
+    fn block(
+        &mut self,
+        file: &str,
+        tokens: &mut Tokens,
+        depth: usize,
+    ) -> Result<Vec<Directive>, Wrong> {
         let mut all = Vec::new();
         while let Some((line, column, token)) = tokens.peek().cloned() {
             let wrong = |why: &str| Wrong::at(file, line, column, why);
@@ -175,8 +185,14 @@ impl Reader {
         let mut all = Vec::new();
         for file in files {
             self.files += 1;
-            if self.open.len() > DEEPEST_INCLUDE || self.open.contains(&file) || self.files > MOST_FILES {
-                return Err(wrong(format!("{}: files include one another, or too many", file.display())));
+            if self.open.len() > DEEPEST_INCLUDE
+                || self.open.contains(&file)
+                || self.files > MOST_FILES
+            {
+                return Err(wrong(format!(
+                    "{}: files include one another, or too many",
+                    file.display()
+                )));
             }
             let text = source::read(&file).map_err(|error| wrong(error.to_string()))?;
             self.open.push(file.clone());
@@ -198,7 +214,11 @@ fn matching(pattern: &Path) -> Vec<PathBuf> {
         }
         let mut next = Vec::new();
         for folder in found {
-            let folder = if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder };
+            let folder = if folder.as_os_str().is_empty() {
+                PathBuf::from(".")
+            } else {
+                folder
+            };
             let Ok(entries) = std::fs::read_dir(&folder) else {
                 continue;
             };
@@ -307,7 +327,9 @@ fn tokens(file: &str, text: &str) -> Result<Vec<(usize, usize, Token)>, Wrong> {
                         '\\' => {
                             column += 1;
                             match chars.next() {
-                                Some(c @ ('"' | '\'' | '\\')) if c != '\\' || quote.is_some() => word.push(c),
+                                Some(c @ ('"' | '\'' | '\\')) if c != '\\' || quote.is_some() => {
+                                    word.push(c)
+                                }
                                 Some('t') => word.push('\t'),
                                 Some('r') => word.push('\r'),
                                 Some('n') => word.push('\n'),
@@ -324,7 +346,12 @@ fn tokens(file: &str, text: &str) -> Result<Vec<(usize, usize, Token)>, Wrong> {
                     }
                 }
                 if !closed {
-                    return Err(Wrong::at(file, start.0, start.1, "this quote is not closed"));
+                    return Err(Wrong::at(
+                        file,
+                        start.0,
+                        start.1,
+                        "this quote is not closed",
+                    ));
                 }
                 all.push((start.0, start.1, Token::Word(word)));
             }
@@ -339,7 +366,8 @@ mod tests {
 
     #[test]
     fn words_and_blocks() {
-        let all = read_text("a 'b c' \"d\\\"e\" f\\ng; # x\nh ${i}j { k; }\nl ~ \\.php$ {}").unwrap();
+        let all =
+            read_text("a 'b c' \"d\\\"e\" f\\ng; # x\nh ${i}j { k; }\nl ~ \\.php$ {}").unwrap();
         assert_eq!(all[0].arguments, ["b c", "d\"e", "f\ng"]);
         assert_eq!((all[1].line, all[1].word(0)), (2, "${i}j"));
         assert_eq!(all[1].inside()[0].name, "k");

@@ -26,7 +26,11 @@ pub(super) type Known<'d> = HashMap<&'d str, String>;
 /// # Errors
 ///
 /// Why it has no counterpart.
-pub(super) fn returned(directive: &Directive, known: &Known<'_>, content_type: Option<&str>) -> Result<End, String> {
+pub(super) fn returned(
+    directive: &Directive,
+    known: &Known<'_>,
+    content_type: Option<&str>,
+) -> Result<End, String> {
     let (status, text) = match (directive.word(0).parse::<i64>(), directive.word(1)) {
         (Ok(status), text) => (status, text),
         (Err(_), _) => (302, directive.word(0)),
@@ -50,7 +54,9 @@ pub(super) fn returned(directive: &Directive, known: &Known<'_>, content_type: O
 }
 
 fn redirect(to: &str, status: i64, known: &Known<'_>) -> Result<End, String> {
-    let rest = to.strip_suffix("$request_uri").or(to.strip_suffix("${request_uri}"));
+    let rest = to
+        .strip_suffix("$request_uri")
+        .or(to.strip_suffix("${request_uri}"));
     let scheme = rest.and_then(|rest| rest.split_once("://"));
     let mut redirect = match scheme {
         Some((scheme @ ("http" | "https"), "$host" | "$http_host" | "${host}")) => {
@@ -77,7 +83,11 @@ fn redirect(to: &str, status: i64, known: &Known<'_>) -> Result<End, String> {
 /// # Errors
 ///
 /// Why it has no counterpart.
-pub(super) fn rewrite(directive: &Directive, known: &Known<'_>, in_location: bool) -> Result<Step, String> {
+pub(super) fn rewrite(
+    directive: &Directive,
+    known: &Known<'_>,
+    in_location: bool,
+) -> Result<Step, String> {
     let (text, to, flag) = (directive.word(0), directive.word(1), directive.word(2));
     let (found, wider) = pattern(text, false)?;
     if wider {
@@ -89,7 +99,8 @@ pub(super) fn rewrite(directive: &Directive, known: &Known<'_>, in_location: boo
         effect,
         guards: false,
     };
-    let elsewhere = to.starts_with("http://") || to.starts_with("https://") || to.starts_with("$scheme");
+    let elsewhere =
+        to.starts_with("http://") || to.starts_with("https://") || to.starts_with("$scheme");
     let status = if flag == "permanent" { 301 } else { 302 };
     if elsewhere || matches!(flag, "permanent" | "redirect") {
         let every = matches!(text, "^" | ".*" | "^.*$" | "^(.*)$" | "^/(.*)$");
@@ -100,16 +111,27 @@ pub(super) fn rewrite(directive: &Directive, known: &Known<'_>, in_location: boo
         let stripped = to.strip_suffix('?');
         let end = if !elsewhere {
             moved(None, &found, stripped.unwrap_or(to), status)?
-        } else if let Some((scheme, rest)) = to.split_once("://").filter(|(scheme, _)| !scheme.contains('$')) {
+        } else if let Some((scheme, rest)) = to
+            .split_once("://")
+            .filter(|(scheme, _)| !scheme.contains('$'))
+        {
             match rest.split_once('/') {
                 // The whole of the request, with its query.
                 Some((host, path)) if !host.contains('$') && !path.starts_with("$request_uri") => {
                     moved(Some((scheme, host)), &found, &format!("/{path}"), status)?
                 }
-                _ => redirect(&to.replace("/$1", "$request_uri").replace('?', ""), status, known)?,
+                _ => redirect(
+                    &to.replace("/$1", "$request_uri").replace('?', ""),
+                    status,
+                    known,
+                )?,
             }
         } else {
-            redirect(&to.replace("/$1", "$request_uri").replace('?', ""), status, known)?
+            redirect(
+                &to.replace("/$1", "$request_uri").replace('?', ""),
+                status,
+                known,
+            )?
         };
         return Ok(step(condition, Effect::End(end)));
     }
@@ -119,7 +141,10 @@ pub(super) fn rewrite(directive: &Directive, known: &Known<'_>, in_location: boo
     if to.contains('?') {
         return Err("a rewrite does not change the query".to_owned());
     }
-    let path = Toml::table([("replace_regex", whole(&found).into()), ("with", groups(to)?.into())]);
+    let path = Toml::table([
+        ("replace_regex", whole(&found).into()),
+        ("with", groups(to)?.into()),
+    ]);
     Ok(step(always(), Effect::Edit(Edit::Rewrite("path", path))))
 }
 
@@ -131,7 +156,10 @@ fn moved(to: Option<(&str, &str)>, found: &str, path: &str, status: i64) -> Resu
         redirect.set("hostname", host.into());
     }
     let path = match path.contains('$') {
-        true => Toml::table([("replace_regex", whole(found).into()), ("with", groups(path)?.into())]),
+        true => Toml::table([
+            ("replace_regex", whole(found).into()),
+            ("with", groups(path)?.into()),
+        ]),
         false => Toml::table([("replace_full", path.into())]),
     };
     redirect.set("path", path);

@@ -5,6 +5,9 @@ use std::collections::HashMap;
 use std::collections::HashSet;
 use std::path::PathBuf;
 
+use super::choice::choice;
+use super::choice::gather;
+use super::choice::refuses;
 use super::choose::Variables;
 use super::choose::hosts;
 use super::location::Asked;
@@ -16,11 +19,9 @@ use super::read::Directive;
 use super::scope::Blocks;
 use super::scope::Scope;
 use super::upstream::Upstreams;
-use super::words::pattern;
 use crate::import::conditions::All;
 use crate::import::conditions::Atom;
 use crate::import::conditions::Host;
-use crate::import::conditions::Path;
 use crate::import::flow::Effect;
 use crate::import::flow::End;
 use crate::import::flow::Literal;
@@ -41,10 +42,16 @@ pub(super) struct Shared<'d> {
 impl<'d> Shared<'d> {
     pub(super) fn new(http: &'d [Directive], folder: PathBuf) -> Self {
         let zone = |d: &'d Directive| {
-            let name = d.arguments.iter().find_map(|word| word.strip_prefix("zone="))?;
+            let name = d
+                .arguments
+                .iter()
+                .find_map(|word| word.strip_prefix("zone="))?;
             Some((name.split(':').next().unwrap_or(name), d))
         };
-        let zones = http.iter().filter(|d| d.name == "limit_req_zone").filter_map(zone);
+        let zones = http
+            .iter()
+            .filter(|d| d.name == "limit_req_zone")
+            .filter_map(zone);
         Self {
             upstreams: Upstreams::new(http),
             variables: Variables::new(http),
@@ -64,24 +71,44 @@ impl<'d> Shared<'d> {
     ///
     /// Why it has no counterpart.
     pub(super) fn rate(&self, directive: &Directive) -> Result<Toml, String> {
-        let given = |name: &str| directive.arguments.iter().find_map(|word| word.strip_prefix(name));
-        let zone = given("zone=").and_then(|name| self.zones.get(name)).ok_or("there is no such zone")?;
-        let rate = zone.arguments.iter().find_map(|word| word.strip_prefix("rate=")).unwrap_or_default();
+        let given = |name: &str| {
+            directive
+                .arguments
+                .iter()
+                .find_map(|word| word.strip_prefix(name))
+        };
+        let zone = given("zone=")
+            .and_then(|name| self.zones.get(name))
+            .ok_or("there is no such zone")?;
+        let rate = zone
+            .arguments
+            .iter()
+            .find_map(|word| word.strip_prefix("rate="))
+            .unwrap_or_default();
         let (number, per) = match (rate.strip_suffix("r/s"), rate.strip_suffix("r/m")) {
             (Some(number), _) => (number, "1s"),
             (None, Some(number)) => (number, "1m"),
             (None, None) => return Err("its rate is not understood".to_owned()),
         };
-        let requests = number.parse::<i64>().map_err(|_| "its rate is no number".to_owned())?;
-        let burst = given("burst=").and_then(|burst| burst.parse::<i64>().ok()).unwrap_or(0);
+        let requests = number
+            .parse::<i64>()
+            .map_err(|_| "its rate is no number".to_owned())?;
+        let burst = given("burst=")
+            .and_then(|burst| burst.parse::<i64>().ok())
+            .unwrap_or(0);
         let mut limit = Toml::table([("requests", Toml::Number(requests)), ("per", per.into())]);
         limit.set("burst", Toml::Number(burst.saturating_add(1)));
         match zone.word(0) {
             "$binary_remote_addr" | "$remote_addr" => {}
             "$server_name" => limit.set("key", "route".into()),
             key => {
-                let name = key.strip_prefix("$http_").ok_or("its key has no counterpart")?;
-                limit.set("key", Toml::table([("header", name.replace('_', "-").into())]));
+                let name = key
+                    .strip_prefix("$http_")
+                    .ok_or("its key has no counterpart")?;
+                limit.set(
+                    "key",
+                    Toml::table([("header", name.replace('_', "-").into())]),
+                );
             }
         }
         Ok(limit)
@@ -111,8 +138,14 @@ pub(super) fn servers<'d>(
                 continue;
             }
             match hosts(word) {
-                Ok(more) => names.extend(more.into_iter().filter(|host| seen.insert(format!("{host:?}")))),
-                Err(why) => notes.push(format!("{}:{}: server_name {word}: {why}", server.file, server.line)),
+                Ok(more) => names.extend(
+                    more.into_iter()
+                        .filter(|host| seen.insert(format!("{host:?}"))),
+                ),
+                Err(why) => notes.push(format!(
+                    "{}:{}: server_name {word}: {why}",
+                    server.file, server.line
+                )),
             }
         }
         all.push((server, names));
@@ -123,7 +156,9 @@ pub(super) fn servers<'d>(
         for host in names {
             // A wildcard stands beside names, unless another server has names below it.
             let alone = |host: &Host| {
-                let others = all.iter().filter(|(other, _)| !std::ptr::eq(*other, *server));
+                let others = all
+                    .iter()
+                    .filter(|(other, _)| !std::ptr::eq(*other, *server));
                 let mut others = others.flat_map(|(_, names)| names);
                 !others.any(|other| !matches!(other, Host::Regex(_)) && overlap(host, other))
             };
@@ -152,7 +187,10 @@ pub(super) fn servers<'d>(
     let mut list = Vec::new();
     for (_, _, names, server) in chosen {
         // The server of all other names needs no condition but before a wider name.
-        let start = match starts.iter().find(|(known, _)| std::ptr::eq(*known, server)) {
+        let start = match starts
+            .iter()
+            .find(|(known, _)| std::ptr::eq(*known, server))
+        {
             Some((_, start)) => *start,
             None => {
                 let start = blocks.open();
@@ -162,7 +200,10 @@ pub(super) fn servers<'d>(
         };
         list.push(jump(String::new(), only(Atom::Host(names)), start));
     }
-    let start = match starts.iter().find(|(known, _)| std::ptr::eq(*known, default)) {
+    let start = match starts
+        .iter()
+        .find(|(known, _)| std::ptr::eq(*known, default))
+    {
         Some((_, start)) => *start,
         None => {
             let start = blocks.open();
@@ -189,20 +230,13 @@ fn overlap(a: &Host, b: &Host) -> bool {
     !of(a).is_disjoint(&of(b))
 }
 
-fn jump(origin: String, condition: Vec<Vec<Literal>>, to: usize) -> Step {
+pub(super) fn jump(origin: String, condition: Vec<Vec<Literal>>, to: usize) -> Step {
     Step {
         origin,
         condition,
         effect: Effect::Jump(to),
         guards: false,
     }
-}
-
-/// A location with what it is asked by.
-struct Location<'d> {
-    place: Place<'d>,
-    origin: String,
-    block: usize,
 }
 
 /// The blocks of one server.
@@ -230,15 +264,24 @@ fn one<'d>(
         tls,
     };
     let mut first = Steps(Vec::new());
-    if server.inside().iter().any(|d| matches!(d.name.as_str(), "return" | "if" | "rewrite")) {
+    if server
+        .inside()
+        .iter()
+        .any(|d| matches!(d.name.as_str(), "return" | "if" | "rewrite"))
+    {
         // The fields of what is answered here; locations have theirs in place of them.
         rewriting(&whole, shared, blocks, &mut first, rules, false);
         let headers = whole.scope.all(&["add_header"]);
-        for step in first.0.iter_mut().filter(|step| matches!(step.effect, Effect::End(_))) {
+        for step in first
+            .0
+            .iter_mut()
+            .filter(|step| matches!(step.effect, Effect::End(_)))
+        {
             let mut steps = Vec::new();
             for directive in &headers {
                 if let Ok(value) = super::words::template(directive.word(1), &whole.known) {
-                    let edit = crate::import::flow::Edit::ResponseAdd(directive.word(0).to_owned(), value);
+                    let edit =
+                        crate::import::flow::Edit::ResponseAdd(directive.word(0).to_owned(), value);
                     steps.push(Step {
                         origin: String::new(),
                         condition: always(),
@@ -283,145 +326,12 @@ fn one<'d>(
     }
     // No location is for the path: files.
     let block = blocks.open();
-    list.push(jump(format!("{}:{}: server", server.file, server.line), always(), block));
+    list.push(jump(
+        format!("{}:{}: server", server.file, server.line),
+        always(),
+        block,
+    ));
     let rest = steps(&whole, shared, blocks, rules);
     blocks.fill(block, rest);
     blocks.fill(start, list);
-}
-
-/// The locations of a block and of those within.
-fn gather<'d>(outer: &Place<'d>, all: &mut Vec<Location<'d>>, blocks: &mut Blocks, depth: usize) {
-    for directive in outer.scope.own().iter().filter(|d| d.name == "location") {
-        let (sign, text) = match directive.arguments.as_slice() {
-            [sign, text, ..] => (sign.as_str(), text.as_str()),
-            [text] => match ["=", "^~", "~*", "~"].iter().find(|sign| text.starts_with(**sign)) {
-                Some(sign) => (*sign, text.get(sign.len()..).unwrap_or_default()),
-                None => ("", text.as_str()),
-            },
-            [] => continue,
-        };
-        let regex = |ignores_case| match pattern(text, ignores_case) {
-            Ok((pattern, wider)) => Asked::Regex(pattern, wider),
-            // Found nowhere: the check says why.
-            Err(_) => Asked::Regex(text.to_owned(), true),
-        };
-        let asked = match sign {
-            "=" => Asked::Exact(text.to_owned()),
-            "^~" => Asked::Prefix(text.to_owned(), true),
-            "~" => regex(false),
-            "~*" => regex(true),
-            _ if text.starts_with('@') => continue,
-            _ => Asked::Prefix(text.to_owned(), false),
-        };
-        let place = Place {
-            scope: outer.scope.inside(directive.inside()),
-            asked,
-            ..outer.clone()
-        };
-        if depth < 8 {
-            gather(&place, all, blocks, depth + 1);
-        }
-        all.push(Location {
-            place,
-            origin: directive.origin(),
-            block: blocks.open(),
-        });
-    }
-}
-
-/// The steps that choose a location: exact ones, then the longest prefix if it has `^~`, then expressions in their order, then the longest
-/// prefix.
-fn choice(locations: &[Location<'_>], list: &mut Vec<Step>) {
-    let path = |path: Path| only(Atom::Path(vec![path]));
-    let exact: HashSet<&str> = locations.iter().filter_map(|l| match &l.place.asked {
-        Asked::Exact(text) => Some(text.as_str()),
-        Asked::Prefix(text, _) if !text.ends_with('/') => Some(text.as_str()),
-        _ => None,
-    }).collect();
-    for location in locations {
-        if let Asked::Exact(text) = &location.place.asked {
-            list.push(jump(location.origin.clone(), path(Path::Exact(text.clone())), location.block));
-        }
-    }
-    let regexes = || locations.iter().filter_map(|l| match &l.place.asked {
-        Asked::Regex(pattern, wider) => Some((l, pattern, *wider)),
-        _ => None,
-    });
-    let mut prefixes: Vec<(&Location<'_>, &str, bool)> = locations.iter().filter_map(|l| match &l.place.asked {
-        Asked::Prefix(text, first) => Some((l, text.as_str(), *first)),
-        _ => None,
-    }).collect();
-    prefixes.sort_by_key(|(_, text, _)| usize::MAX - text.len());
-    // nginx redirects to the location that is asked for without its slash.
-    for (location, text, _) in &prefixes {
-        let bare = text.strip_suffix('/').filter(|bare| !bare.is_empty() && !exact.contains(bare));
-        if let Some(bare) = bare.filter(|_| is_proxied(location)) {
-            let to = Toml::table([("replace_full", (*text).into())]);
-            let redirect = Toml::table([("path", to), ("status", Toml::Number(301))]);
-            list.push(Step {
-                origin: format!("{}: nginx adds the slash", location.origin),
-                condition: path(Path::Exact(bare.to_owned())),
-                effect: Effect::End(End::Redirect(redirect)),
-                guards: false,
-            });
-        }
-    }
-    let regex = |location: &Location<'_>, pattern: &String, wider: bool| {
-        let mut step = jump(location.origin.clone(), path(Path::Regex(pattern.clone())), location.block);
-        if wider {
-            step.origin += ": requests that the expression leaves out (?!…) come here, too";
-        }
-        step.guards = true;
-        step
-    };
-    for (index, (location, text, first)) in prefixes.iter().enumerate() {
-        let shorter = prefixes.iter().skip(index + 1);
-        let under = shorter.clone().any(|(_, short, first)| *first && text.starts_with(short));
-        let own = prefix(location, text);
-        if *first {
-            list.push(jump(location.origin.clone(), path(own), location.block));
-        } else if under {
-            for (other, pattern, wider) in regexes() {
-                let mut step = regex(other, pattern, wider);
-                let atom = Atom::Path(vec![own.clone()]);
-                let literal = Literal { atom, negated: false };
-                step.condition.iter_mut().for_each(|all| all.insert(0, literal.clone()));
-                list.push(step);
-            }
-            list.push(jump(location.origin.clone(), path(own), location.block));
-        }
-    }
-    for (location, pattern, wider) in regexes() {
-        list.push(regex(location, pattern, wider));
-    }
-    for (location, text, first) in &prefixes {
-        if !first {
-            let condition = match *text {
-                "/" => always(),
-                text => path(prefix(location, text)),
-            };
-            list.push(jump(location.origin.clone(), condition, location.block));
-        }
-    }
-}
-
-fn is_proxied(location: &Location<'_>) -> bool {
-    let passes = ["proxy_pass", "grpc_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass"];
-    location.place.scope.own().iter().any(|d| passes.contains(&d.name.as_str()))
-}
-
-/// Whether a location lets nobody in.
-fn refuses(location: &Location<'_>) -> bool {
-    let own = location.place.scope.own();
-    let allows = own.iter().any(|d| d.name == "allow");
-    let denies = own.iter().any(|d| d.name == "deny" && d.word(0) == "all");
-    denies && !allows || own.iter().any(|d| d.name == "return" && d.word(0).starts_with('4'))
-}
-
-/// A prefix of characters, by segments where that is the same.
-fn prefix(location: &Location<'_>, text: &str) -> Path {
-    match text.strip_suffix('/') {
-        Some(bare) if !bare.is_empty() && is_proxied(location) => Path::Prefix(bare.to_owned()),
-        _ => Path::Begins(text.to_owned()),
-    }
 }

@@ -21,8 +21,19 @@ use crate::import::rules::route;
 use crate::import::toml::Toml;
 
 const KNOWN: &[&str] = &[
-    "server", "upstream", "map", "listen", "proxy_pass", "ssl_preread", "proxy_timeout", "proxy_connect_timeout", "proxy_protocol",
-    "allow", "deny", "include", "tcp_nodelay",
+    "server",
+    "upstream",
+    "map",
+    "listen",
+    "proxy_pass",
+    "ssl_preread",
+    "proxy_timeout",
+    "proxy_connect_timeout",
+    "proxy_protocol",
+    "allow",
+    "deny",
+    "include",
+    "tcp_nodelay",
 ];
 
 /// The services of `stream`.
@@ -31,12 +42,18 @@ pub(super) fn services(stream: &[Directive], rules: &mut Rules) {
     let variables = Variables::new(stream);
     let outer = Scope::default().inside(stream);
     for directive in stream.iter().filter(|d| !KNOWN.contains(&d.name.as_str())) {
-        rules.note(format!("{}: {}", directive.origin(), reason(&directive.name)));
+        rules.note(format!(
+            "{}: {}",
+            directive.origin(),
+            reason(&directive.name)
+        ));
     }
     for server in stream.iter().filter(|d| d.name == "server") {
         let scope = outer.inside(server.inside());
         let mut service = Service::default();
-        service.item.note(format!("{}:{}: server", server.file, server.line));
+        service
+            .item
+            .note(format!("{}:{}: server", server.file, server.line));
         let mut addresses = Vec::new();
         let mut bad = None;
         for listen in server.inside().iter().filter(|d| d.name == "listen") {
@@ -45,23 +62,36 @@ pub(super) fn services(stream: &[Directive], rules: &mut Rules) {
             if has("udp") {
                 bad = Some("UDP is not switched");
             } else if has("ssl") {
-                bad = Some("TLS ends at the switch for HTTP only: pass it through with protocol = \"tls\"");
+                bad = Some(
+                    "TLS ends at the switch for HTTP only: pass it through with protocol = \"tls\"",
+                );
             }
             if has("proxy_protocol") {
                 service.item.set("accept_proxy", Toml::Bool(true));
             }
         }
-        let port = addresses.first().and_then(|a| a.rsplit_once(':')).map_or("", |(_, port)| port);
+        let port = addresses
+            .first()
+            .and_then(|a| a.rsplit_once(':'))
+            .map_or("", |(_, port)| port);
         let sni = scope.is_on("ssl_preread");
         let protocol = if sni { "tls" } else { "tcp" };
         service.name = rules.free_service(&format!("{protocol}-{port}"));
-        service.item.keys.insert(0, ("listen", Toml::one_or_many(&addresses)));
+        service
+            .item
+            .keys
+            .insert(0, ("listen", Toml::one_or_many(&addresses)));
         service.item.set("protocol", protocol);
         if let Some(time) = scope.word("proxy_timeout").and_then(duration) {
             service.item.set_in("limits", "idle_timeout", time);
         }
-        for directive in server.inside().iter().filter(|d| !KNOWN.contains(&d.name.as_str())) {
-            let protects = directive.name.starts_with("proxy_ssl") || directive.name.starts_with("ssl_");
+        for directive in server
+            .inside()
+            .iter()
+            .filter(|d| !KNOWN.contains(&d.name.as_str()))
+        {
+            let protects =
+                directive.name.starts_with("proxy_ssl") || directive.name.starts_with("ssl_");
             let note = format!("{}: {}", directive.origin(), reason(&directive.name));
             match protects {
                 true => rules.close(&mut service, &note),
@@ -91,17 +121,29 @@ pub(super) fn services(stream: &[Directive], rules: &mut Rules) {
                     for (atom, value) in values {
                         let all = atom.map_or(Ok(Some(base.clone())), |atom| base.and(&atom));
                         match all {
-                            Ok(Some(all)) if !value.is_empty() && !value.contains('$') => leaves.push((all, value)),
+                            Ok(Some(all)) if !value.is_empty() && !value.contains('$') => {
+                                leaves.push((all, value))
+                            }
                             Ok(None) => {}
-                            _ => rules.note_at(&mut service, format!("proxy_pass {pass}: `{value}` has no counterpart")),
+                            _ => rules.note_at(
+                                &mut service,
+                                format!("proxy_pass {pass}: `{value}` has no counterpart"),
+                            ),
                         }
                     }
                 }
-                Ok(Values::ByWeight(_)) => rules.close(&mut service, "proxy_pass of split_clients: write pools = […]"),
+                Ok(Values::ByWeight(_)) => rules.close(
+                    &mut service,
+                    "proxy_pass of split_clients: write pools = […]",
+                ),
                 Err(why) => rules.close(&mut service, &format!("proxy_pass {pass}: {why}")),
             },
         }
-        let pass: Vec<String> = scope.one("proxy_pass").map(Directive::origin).into_iter().collect();
+        let pass: Vec<String> = scope
+            .one("proxy_pass")
+            .map(Directive::origin)
+            .into_iter()
+            .collect();
         let mut leaves: Vec<Leaf> = leaves
             .into_iter()
             .map(|(all, value)| Leaf {
@@ -136,17 +178,24 @@ fn sources(scope: &Scope<'_>) -> Result<Option<All>, String> {
                 if !denies {
                     allowed.clear();
                 }
-                return All::default().and(&Atom::Source(allowed, denied)).map_err(|why| why.to_string());
+                return All::default()
+                    .and(&Atom::Source(allowed, denied))
+                    .map_err(|why| why.to_string());
             }
             (_, None) => return Err(format!("{}: not an address", directive.origin())),
             ("allow", Some(net)) => allowed.push(net),
             // An exception of an exception would be let in.
             (_, Some(net)) if allowed.iter().any(|a: &ipnet::IpNet| net.contains(a)) => {
-                return Err(format!("{}: who is denied and allowed in this order has no counterpart", directive.origin()));
+                return Err(format!(
+                    "{}: who is denied and allowed in this order has no counterpart",
+                    directive.origin()
+                ));
             }
             (_, Some(net)) => denied.push(net),
         }
     }
     // Without `deny all`, all others are let in.
-    All::default().and(&Atom::Source(Vec::new(), denied)).map_err(|why| why.to_string())
+    All::default()
+        .and(&Atom::Source(Vec::new(), denied))
+        .map_err(|why| why.to_string())
 }

@@ -41,7 +41,10 @@ impl<'d> Upstreams<'d> {
         let mut item = Item::default();
         match self.0.get(name) {
             Some(upstream) => group(upstream, towards, &mut item),
-            None => item.set("servers", Toml::List(vec![address(name, towards.port).into()])),
+            None => item.set(
+                "servers",
+                Toml::List(vec![address(name, towards.port).into()]),
+            ),
         }
         if let Some(tls) = &towards.tls {
             item.set("tls", tls.clone());
@@ -104,7 +107,11 @@ fn group(upstream: &Directive, towards: &Towards, item: &mut Item) {
             }
             "hash" => match hashed(word) {
                 Some(key) => {
-                    let name = if directive.word(1) == "consistent" { "ch" } else { "mh" };
+                    let name = if directive.word(1) == "consistent" {
+                        "ch"
+                    } else {
+                        "mh"
+                    };
                     scheduler = Toml::table([("name", name.into()), ("key", key)]);
                     Ok(())
                 }
@@ -167,7 +174,12 @@ fn server(
     let mut eject = None;
     for word in directive.arguments.iter().skip(1) {
         let (name, value) = word.split_once('=').unwrap_or((word, ""));
-        let number = || value.parse::<i64>().map(Toml::Number).map_err(|_| format!("`{value}` is no number"));
+        let number = || {
+            value
+                .parse::<i64>()
+                .map(Toml::Number)
+                .map_err(|_| format!("`{value}` is no number"))
+        };
         match name {
             "weight" => server.set("weight", number()?),
             "backup" => server.set("backup", Toml::Bool(true)),
@@ -186,7 +198,9 @@ fn server(
         let eject = eject.unwrap_or_else(|| "10s".to_owned());
         let wanted = Toml::table([("failures", failures), ("eject", eject.into())]);
         match passive {
-            Some(known) if *known != wanted => unknown.push("max_fails and fail_timeout of a server's own"),
+            Some(known) if *known != wanted => {
+                unknown.push("max_fails and fail_timeout of a server's own")
+            }
             _ => *passive = Some(wanted),
         }
     }

@@ -8,10 +8,14 @@ pub(super) fn duration(text: &str) -> Option<String> {
     let mut milliseconds: u64 = 0;
     let mut rest = text;
     while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
         let (number, after) = rest.split_at(end);
         let number = number.parse::<u64>().ok()?;
-        let unit_end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let unit_end = after
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(after.len());
         let (unit, after) = after.split_at(unit_end);
         let unit = match unit {
             "ms" => 1,
@@ -32,7 +36,9 @@ pub(super) fn duration(text: &str) -> Option<String> {
 
 /// A size as nginx writes it; `None` also for 0, which is no bound.
 pub(super) fn size(text: &str) -> Option<String> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let number = number.parse::<u64>().ok().filter(|number| *number != 0)?;
     let unit = match unit {
@@ -67,7 +73,9 @@ pub(super) fn parts(text: &str) -> Vec<Part> {
         }
         let after = after.get(1..).unwrap_or_default();
         let word = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
-        let braced = after.strip_prefix('{').and_then(|inside| inside.split_once('}'));
+        let braced = after
+            .strip_prefix('{')
+            .and_then(|inside| inside.split_once('}'));
         let (name, after) = match braced {
             Some(split) => split,
             None => after.split_at(after.find(word).unwrap_or(after.len())),
@@ -181,33 +189,63 @@ fn without_lookahead(text: &str) -> Option<String> {
 /// Why a directive stands as a comment.
 pub(super) fn reason(name: &str) -> &'static str {
     match name {
-        name if name.starts_with("gzip") || name.starts_with("brotli") => "the switch does not compress",
-        name if name.starts_with("proxy_cache") || name.starts_with("open_file_cache") => "the switch has no cache",
-        name if name.starts_with("fastcgi") || name.starts_with("uwsgi") || name.starts_with("scgi") => {
+        name if name.starts_with("gzip") || name.starts_with("brotli") => {
+            "the switch does not compress"
+        }
+        name if name.starts_with("proxy_cache") || name.starts_with("open_file_cache") => {
+            "the switch has no cache"
+        }
+        name if name.starts_with("fastcgi")
+            || name.starts_with("uwsgi")
+            || name.starts_with("scgi") =>
+        {
             "the switch speaks HTTP to servers, not FastCGI, uwsgi or SCGI"
         }
-        name if name.starts_with("proxy_buffer") || name.ends_with("_buffers") || name.ends_with("_buffer_size") || name.ends_with("_buffering") => {
+        name if name.starts_with("proxy_buffer")
+            || name.ends_with("_buffers")
+            || name.ends_with("_buffer_size")
+            || name.ends_with("_buffering") =>
+        {
             "contents are passed on as they come"
         }
-        name if name.starts_with("ssl_session") => "TLS sessions are resumed: there is nothing to set",
+        name if name.starts_with("ssl_session") => {
+            "TLS sessions are resumed: there is nothing to set"
+        }
         name if name.starts_with("ssl_stapling") || name == "ssl_trusted_certificate" => {
             "a response is stapled from a file: ocsp in `certificates`"
         }
-        "root" | "alias" | "index" | "try_files" | "autoindex" | "expires" | "sendfile" | "tcp_nopush" | "etag" | "default_type"
-        | "types" | "charset" | "directio" | "sendfile_max_chunk" | "if_modified_since" => "the switch serves no files",
+        "root" | "alias" | "index" | "try_files" | "autoindex" | "expires" | "sendfile"
+        | "tcp_nopush" | "etag" | "default_type" | "types" | "charset" | "directio"
+        | "sendfile_max_chunk" | "if_modified_since" => "the switch serves no files",
         "access_log" | "error_log" | "log_format" | "log_not_found" | "log_subrequest" => {
             "logs are options of the command line (--access-log, --log-format)"
         }
-        "ssl_ciphers" | "ssl_prefer_server_ciphers" | "ssl_ecdh_curve" | "ssl_dhparam" | "ssl_conf_command" => {
+        "ssl_ciphers"
+        | "ssl_prefer_server_ciphers"
+        | "ssl_ecdh_curve"
+        | "ssl_dhparam"
+        | "ssl_conf_command" => {
             "cipher suites cannot be chosen: only AEAD suites with forward secrecy are spoken (curves: tls.curves)"
         }
-        "user" | "worker_processes" | "pid" | "worker_rlimit_nofile" | "worker_cpu_affinity" | "events" | "daemon" | "pcre_jit"
-        | "load_module" | "env" | "thread_pool" | "timer_resolution" => "settings of the process are options of the command line",
+        "user"
+        | "worker_processes"
+        | "pid"
+        | "worker_rlimit_nofile"
+        | "worker_cpu_affinity"
+        | "events"
+        | "daemon"
+        | "pcre_jit"
+        | "load_module"
+        | "env"
+        | "thread_pool"
+        | "timer_resolution" => "settings of the process are options of the command line",
         "resolver" | "resolver_timeout" => "names are resolved as the system is configured",
         "server_tokens" => "the switch does not say its name",
         "set" | "if" => "there are no variables to set, and this condition has no counterpart",
         "mirror" | "mirror_request_body" => "write mirror = { pool = \"…\" }",
-        "limit_conn" | "limit_conn_zone" => "write limits = { connections_per_source = … } in the service",
+        "limit_conn" | "limit_conn_zone" => {
+            "write limits = { connections_per_source = … } in the service"
+        }
         "stub_status" => "the metrics (--metrics) take its place",
         "error_page" => "write error_pages = { \"502\" = \"502.html\" }",
         "tcp_nodelay" => "it is always set",
@@ -235,7 +273,10 @@ mod tests {
     fn values() {
         let known = HashMap::from([("server_name", "a".to_owned())]);
         let read = |text| template(text, &known);
-        assert_eq!(read("https://$server_name$request_uri").unwrap(), "https://a${uri}");
+        assert_eq!(
+            read("https://$server_name$request_uri").unwrap(),
+            "https://a${uri}"
+        );
         assert_eq!(read("${host}x$").unwrap(), "${host}x$$");
         assert!(read("$geoip_country").is_err());
         assert_eq!(groups("/$1/b").unwrap(), "/${1}/b");
@@ -244,8 +285,14 @@ mod tests {
 
     #[test]
     fn expressions() {
-        assert_eq!(pattern(r"\.php$", true).unwrap(), (r"(?i)\.php$".to_owned(), false));
-        assert_eq!(pattern(r"/\.(?!well-known).*", false).unwrap(), (r"/\..*".to_owned(), true));
+        assert_eq!(
+            pattern(r"\.php$", true).unwrap(),
+            (r"(?i)\.php$".to_owned(), false)
+        );
+        assert_eq!(
+            pattern(r"/\.(?!well-known).*", false).unwrap(),
+            (r"/\..*".to_owned(), true)
+        );
         assert!(pattern(r"(a)\1", false).is_err());
     }
 }
