@@ -273,7 +273,7 @@ fn agree(program: &str, config: &str, names: &[&'static str], requests: &[&str])
 }
 
 #[test]
-fn nginx_and_the_rules_agree() {
+fn e2e_nginx_and_the_rules_agree() {
     let config = r#"
         map $cookie_canary $target { "always" [two]; "~^n" [three]; default [one]; }
         server {
@@ -350,7 +350,7 @@ fn nginx_and_the_rules_agree() {
 }
 
 #[test]
-fn haproxy_and_the_rules_agree() {
+fn e2e_haproxy_and_the_rules_agree() {
     let config = r#"
 defaults
     mode http

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 //! What two conditions of a kind are together.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use ipnet::IpNet;
 use regex::Regex;
 
@@ -32,10 +35,28 @@ pub(super) fn any_of<T: Clone + PartialEq>(
     Ok((!all.is_empty()).then_some(all))
 }
 
+/// Most expressions that are kept ready.
+const MOST_READY: usize = 1000;
+
+thread_local! {
+    /// Expressions by their text: the same ones are asked for again and again.
+    static READY: RefCell<HashMap<String, Option<Regex>>> = RefCell::default();
+}
+
 fn found(pattern: &str, text: &str) -> Result<bool, Unsupported> {
-    Regex::new(pattern)
-        .map(|regex| regex.is_match(text))
-        .map_err(|_| Unsupported(format!("the expression {pattern} is not understood")))
+    READY.with_borrow_mut(|ready| {
+        if ready.len() >= MOST_READY {
+            ready.clear();
+        }
+        let known = ready.entry(pattern.to_owned());
+        let regex = known.or_insert_with(|| Regex::new(pattern).ok());
+        match regex {
+            Some(regex) => Ok(regex.is_match(text)),
+            None => Err(Unsupported(format!(
+                "the expression {pattern} is not understood"
+            ))),
+        }
+    })
 }
 
 pub(super) fn host_and(a: &Host, b: &Host) -> Both<Host> {

@@ -228,6 +228,13 @@ impl All {
 
     /// Whether no request meets both.
     pub(super) fn is_disjoint(&self, other: &Self) -> bool {
+        // Most routes are told apart by their names.
+        let is_name = |host: &Host| matches!(host, Host::Exact(_));
+        let named = |all: &Self| !all.hosts.is_empty() && all.hosts.iter().all(is_name);
+        if named(self) && named(other) && !self.hosts.iter().any(|host| other.hosts.contains(host))
+        {
+            return true;
+        }
         let mut both = Some(self.clone());
         for atom in other.atoms() {
             // What cannot be said may be met.

@@ -101,7 +101,7 @@ pub(super) struct Stuck {
 }
 
 /// Most routes of a service.
-const MOST_ROUTES: usize = 2000;
+const MOST_ROUTES: usize = 5000;
 /// Most steps that are followed, with repetitions.
 const MOST_STEPS: usize = 200_000;
 /// How deep steps may part.
