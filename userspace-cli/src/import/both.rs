@@ -25,10 +25,10 @@ pub(super) fn any_of<T: Clone + PartialEq>(
     let mut all = Vec::new();
     for a in a {
         for b in b {
-            if let Some(both) = and(a, b)? {
-                if !all.contains(&both) {
-                    all.push(both);
-                }
+            if let Some(both) = and(a, b)?
+                && !all.contains(&both)
+            {
+                all.push(both);
             }
         }
     }

@@ -229,10 +229,8 @@ impl All {
     /// Whether no request meets both.
     pub(super) fn is_disjoint(&self, other: &Self) -> bool {
         // Most routes are told apart by their names.
-        let is_name = |host: &Host| matches!(host, Host::Exact(_));
-        let named = |all: &Self| !all.hosts.is_empty() && all.hosts.iter().all(is_name);
-        if named(self) && named(other) && !self.hosts.iter().any(|host| other.hosts.contains(host))
-        {
+        let apart = |a: &Host| other.hosts.iter().all(|b| host_and(a, b) == Ok(None));
+        if !self.hosts.is_empty() && !other.hosts.is_empty() && self.hosts.iter().all(apart) {
             return true;
         }
         let mut both = Some(self.clone());

@@ -98,12 +98,14 @@ pub(super) struct Stuck {
     /// The step that is at fault.
     pub(super) step: usize,
     pub(super) why: String,
+    /// Whether there is too much of it, so that nothing is gained without this step.
+    pub(super) too_much: bool,
 }
 
 /// Most routes of a service.
-const MOST_ROUTES: usize = 5000;
+const MOST_ROUTES: usize = 4000;
 /// Most steps that are followed, with repetitions.
-const MOST_STEPS: usize = 200_000;
+const MOST_STEPS: usize = 1_000_000;
 /// How deep steps may part.
 const MOST_PARTINGS: usize = 200;
 
@@ -149,18 +151,30 @@ impl Flow<'_> {
     fn run(&mut self, at: usize, from: usize, state: State, depth: usize) -> Result<(), Stuck> {
         let (mut at, mut from) = (at, from);
         'steps: while let Some(step) = self.steps.get(at) {
-            let stuck = |Unsupported(why)| Stuck { step: at, why };
+            let stuck = |Unsupported(why)| Stuck {
+                step: at,
+                why,
+                too_much: false,
+            };
             for (number, conjunction) in step.condition.iter().enumerate().skip(from) {
                 self.left = self.left.saturating_sub(1);
                 if self.left == 0 || self.leaves.len() >= MOST_ROUTES || depth > MOST_PARTINGS {
                     let why = "too many routes would be needed for its condition".to_owned();
-                    return Err(Stuck { step: at, why });
+                    return Err(Stuck {
+                        step: at,
+                        why,
+                        too_much: true,
+                    });
                 }
                 let rewritten = |edit: &Edit| matches!(edit, Edit::Rewrite("path", _));
                 let asks_path = |literal: &Literal| matches!(literal.atom, Atom::Path(_));
                 if conjunction.iter().any(asks_path) && state.edits.iter().any(rewritten) {
                     let why = "the path was changed before".to_owned();
-                    return Err(Stuck { step: at, why });
+                    return Err(Stuck {
+                        step: at,
+                        why,
+                        too_much: false,
+                    });
                 }
                 let mut met = Some(state.all.clone());
                 let mut without = Vec::new();

@@ -148,6 +148,11 @@ impl Rules {
             let Some(step) = steps.get_mut(stuck.step) else {
                 return Vec::new();
             };
+            if stuck.too_much {
+                let why = format!("{}: {}: no route is made", step.origin, stuck.why);
+                self.close(service, &why);
+                return Vec::new();
+            }
             step.condition.clear();
             let why = format!("{}: {}", step.origin, stuck.why);
             match step.guards || matches!(step.effect, Effect::Edit(_)) {

@@ -46,13 +46,13 @@ pub(super) fn backend(file: &str, section: &Section, rules: &mut Rules) -> Backe
         let done = match line.word(0) {
             "balance" => pool.balance(line),
             "hash-type" => {
-                if line.word(1) == "consistent" {
-                    if let Some(scheduler) = pool.item.get("scheduler").cloned() {
-                        let mut scheduler = scheduler;
-                        scheduler.set("name", "ch".into());
-                        if scheduler.get("key").is_some() {
-                            pool.item.set("scheduler", scheduler);
-                        }
+                if line.word(1) == "consistent"
+                    && let Some(scheduler) = pool.item.get("scheduler").cloned()
+                {
+                    let mut scheduler = scheduler;
+                    scheduler.set("name", "ch".into());
+                    if scheduler.get("key").is_some() {
+                        pool.item.set("scheduler", scheduler);
                     }
                 }
                 Ok(())
@@ -140,10 +140,9 @@ pub(super) fn backend(file: &str, section: &Section, rules: &mut Rules) -> Backe
         .lines
         .iter()
         .any(|line| line.word(0) == "server" || line.word(0) == "server-template")
+        && let Some(item) = pool.finish()
     {
-        if let Some(item) = pool.finish() {
-            made.pool = Some(rules.add_pool(&section.name, item));
-        }
+        made.pool = Some(rules.add_pool(&section.name, item));
     }
     made
 }

@@ -246,10 +246,11 @@ fn fits(pattern: &[u8], name: &[u8]) -> bool {
     }
     let stars = |reached: &mut Vec<bool>| {
         for (at, sign) in pattern.iter().enumerate() {
-            if *sign == b'*' && reached.get(at) == Some(&true) {
-                if let Some(next) = reached.get_mut(at + 1) {
-                    *next = true;
-                }
+            if *sign == b'*'
+                && reached.get(at) == Some(&true)
+                && let Some(next) = reached.get_mut(at + 1)
+            {
+                *next = true;
             }
         }
     };
