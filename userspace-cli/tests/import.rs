@@ -62,6 +62,7 @@ fn files_as_people_have_them() {
         if let Err(report) = l7switch_rules::load_text("rules.toml", &rules) {
             panic!("{file:?}: {}", report.render(false));
         }
+        let rules = format!("# SPDX-License-Identifier: MIT\n{rules}");
         let golden = file.with_extension("toml");
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             std::fs::write(&golden, &rules).unwrap();
