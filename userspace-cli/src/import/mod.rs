@@ -306,5 +306,14 @@ mod tests {
         };
         assert!(closed(nginx("location ~ (a)\\1 { deny all; }")));
         assert!(!closed(nginx("location ~ ^/a { deny all; }")));
+        // Who the client is, is told in another way.
+        let by_address = "deny 192.0.2.0/24; set_real_ip_from 10.0.0.0/8;";
+        assert!(closed(nginx(by_address)));
+        assert!(closed(nginx(
+            "listen 80 proxy_protocol; deny 192.0.2.0/24;"
+        )));
+        assert!(!closed(nginx(&format!(
+            "{by_address} real_ip_header X-Forwarded-For;"
+        ))));
     }
 }

@@ -276,7 +276,7 @@ fn service<'d>(group: &[Socket<'d>], scope: &Scope<'d>, shared: &Shared<'d>, rul
         service.item.set("protocol", "https");
         tls(first, default, scope, shared, &mut service, rules);
     }
-    limits(&here, first.proxy, &mut service.item);
+    let other_address = limits(&here, first.proxy, &mut service.item);
     for server in &first.servers {
         let unknown = server
             .inside()
@@ -295,10 +295,18 @@ fn service<'d>(group: &[Socket<'d>], scope: &Scope<'d>, shared: &Shared<'d>, rul
     }
     let leaves = rules.routes(&mut service, steps);
     service.routes = leaves.iter().map(route).collect();
+    if let Some(why) = other_address {
+        let mut items = service.routes.iter().map(|route| &route.item);
+        match items.any(|item| item.get("source").is_some()) {
+            true => rules.close(&mut service, why),
+            false => rules.note_at(&mut service, why.to_owned()),
+        }
+    }
     rules.services.push(service);
 }
 
-fn limits(scope: &Scope<'_>, proxy: bool, item: &mut Item) {
+/// Bounds, and how the client's address is known. Returns why it is another one than with nginx, if it is.
+fn limits(scope: &Scope<'_>, proxy: bool, item: &mut Item) -> Option<&'static str> {
     let time = |name| {
         scope
             .word(name)
@@ -316,12 +324,24 @@ fn limits(scope: &Scope<'_>, proxy: bool, item: &mut Item) {
         .iter()
         .map(|d| d.word(0).to_owned())
         .collect();
-    if !from.is_empty() && !proxy {
-        item.set("trusted", Toml::one_or_many(&from));
+    let header = scope.word("real_ip_header").unwrap_or("X-Real-IP");
+    match (proxy, from.is_empty()) {
+        (true, true) => {
+            item.set("accept_proxy", Toml::Bool(true));
+            return Some(
+                "proxy_protocol without set_real_ip_from: nginx goes by the peer's address",
+            );
+        }
+        (true, false) => item.set("accept_proxy", Toml::one_or_many(&from)),
+        (false, true) => {}
+        (false, false) if header.eq_ignore_ascii_case("X-Forwarded-For") => {
+            item.set("trusted", Toml::one_or_many(&from));
+        }
+        (false, false) => {
+            return Some("real_ip_header: the client's address is read of X-Forwarded-For only");
+        }
     }
-    if proxy {
-        item.set("accept_proxy", Toml::Bool(true));
-    }
+    None
 }
 
 /// Certificates, versions, and clients' certificates.
