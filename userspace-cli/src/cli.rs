@@ -12,6 +12,7 @@ use clap::Parser;
 use clap::Subcommand;
 use clap_complete::Shell;
 
+use crate::import::Program;
 use crate::kernel::command::Kernel;
 use crate::watch::Watch;
 use crate::watch::interval;
@@ -65,6 +66,19 @@ pub(crate) enum Command {
         /// Output file; - for standard output
         #[arg(long, short, value_name = "FILE")]
         output: PathBuf,
+    },
+    /// Make rules of the configuration of another program
+    ///
+    /// What can be translated is; the rest stands as a comment with the reason. What protects something and cannot be translated closes the
+    /// route or the service. Exit status 1: the file is not in that program's language.
+    Import {
+        /// Whose configuration it is
+        program: Program,
+        /// Its file, such as /etc/haproxy/haproxy.cfg
+        file: PathBuf,
+        /// Rule file that is written, in place of standard output
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
     },
     /// Show which route takes a request, why, and why others do not
     Explain(Explain),
