@@ -9,7 +9,7 @@ RIG = cargo run --quiet --locked --package l7switch-qemu-tests --
 BENCH = cargo run --quiet --locked --package l7switch-bench --
 
 .PHONY: run test build deb needs style format lint doc deny no-panic module check-module unit test-debug-kernel test-servers test-grpc test-upgrade \
-	test-packages test-page test-monitoring test-crossing test-programs test-mutations segments bench-rules bench-gate bench bench-full bench-host bench-locks \
+	test-packages test-page test-api test-monitoring test-crossing test-programs test-mutations segments bench-rules bench-gate bench bench-full bench-host bench-locks \
 	bench-memory profile fuzz install
 
 run:
@@ -113,6 +113,12 @@ test-page:
 	@.ci/install page
 	cargo build --locked --package l7switch
 	python3 tests/page/run.py
+
+# The admin API by its description: schemathesis asks a running switch.
+test-api:
+	@.ci/install api
+	cargo build --locked --package l7switch
+	$(CACHE)/tools/api/bin/python tests/api/run.py
 
 # The kernel path between each kind of device and beside others in the network stack. It writes docs/crossing.md.
 test-crossing: needs

@@ -23,8 +23,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
+use l7switch_admin_api::Allowed;
 use l7switch_admin_api::Failure;
+use l7switch_admin_api::Operation;
 use l7switch_admin_api::Reloaded;
+use l7switch_admin_api::Role;
 use l7switch_admin_api::RulesInForce;
 use serde::Serialize;
 use tokio::net::UnixListener;
@@ -32,6 +35,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::UCred;
 
 use crate::accept::listen;
+use crate::handover;
 use crate::handover::give;
 use crate::handover::give::NoPlace;
 use crate::observe::exposition::Format;
@@ -161,7 +165,7 @@ pub(crate) type Answer = Response<Full<Bytes>>;
 pub(crate) struct Problem(StatusCode, Box<Failure>);
 
 impl Problem {
-    fn new(status: StatusCode, error: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, error: impl Into<String>) -> Self {
         Self(
             status,
             Box::new(Failure {
@@ -193,7 +197,15 @@ async fn serve(caller: Caller, request: Request<Incoming>) -> Result<Answer, Inf
 }
 
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
-    let mut text = serde_json::to_vec(value).unwrap_or_default();
+    let (status, mut text) = match serde_json::to_vec(value) {
+        Ok(text) => (status, text),
+        // A path that is not UTF-8.
+        Err(error) => {
+            let failure = serde_json::json!({ "error": error.to_string() });
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            (status, failure.to_string().into_bytes())
+        }
+    };
     text.push(b'\n');
     answer(status, "application/json", text)
 }
@@ -216,35 +228,14 @@ async fn dispatch(caller: &Caller, request: Request<Incoming>) -> Result<Answer,
     let path = request.uri().path().to_owned();
     let segments: Vec<String> = path.split('/').skip(1).map(percent_decoded).collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    let (allowed, known) = match segments.as_slice() {
-        ["v1", name] if documents::NAMES.contains(name) => (Method::GET, true),
-        ["v1", "rules"] | ["metrics"] => (Method::GET, true),
-        ["v1", "reload" | "take-over" | "explain"] => (Method::POST, true),
-        ["v1", "servers", _] | ["v1", "servers", _, _] | ["v1", "services", _] => {
-            (Method::PATCH, true)
-        }
-        _ => (Method::GET, false),
-    };
-    if !known {
+    let Some((operation, values)) = Operation::at(&segments) else {
         return Err(Problem::unknown(format!("there is no {path}"), endpoints()));
+    };
+    if !takes(operation, request.method()) {
+        return Ok(not_allowed(&path, request.method(), operation.allowed()));
     }
-    if *request.method() != allowed {
-        let error = format!("{path} takes {allowed}, not {}", request.method());
-        let failure = Failure {
-            error,
-            ..Failure::default()
-        };
-        let mut answer = json(StatusCode::METHOD_NOT_ALLOWED, &failure);
-        if let Ok(allowed) = HeaderValue::from_str(allowed.as_str()) {
-            answer.headers_mut().insert(header::ALLOW, allowed);
-        }
-        return Ok(answer);
-    }
-    match segments.as_slice() {
-        ["v1", name] if documents::NAMES.contains(name) => {
-            Ok(documents::document(switch, name, request.uri().query()).await)
-        }
-        ["v1", "rules"] => {
+    match (operation, values.as_slice()) {
+        (Operation::Rules, _) => {
             let generation = switch.generation();
             let rules = RulesInForce {
                 generation: generation.number,
@@ -253,38 +244,69 @@ async fn dispatch(caller: &Caller, request: Request<Incoming>) -> Result<Answer,
             };
             Ok(json(StatusCode::OK, &rules))
         }
-        ["metrics"] => {
+        (Operation::Role, _) => {
+            let allowed = Allowed {
+                role: Role::Operate,
+                operable: true,
+            };
+            Ok(json(StatusCode::OK, &allowed))
+        }
+        (Operation::Metrics, _) => {
             let format = Format::Prometheus;
             let text = metrics(switch, format).await;
             Ok(answer(StatusCode::OK, format.content_type(), text))
         }
-        ["v1", "reload"] => reload(switch).await,
-        ["v1", "explain"] => explain::explain(switch, request).await,
-        ["v1", "take-over"] => {
+        (Operation::Reload, _) => reload(switch).await,
+        (Operation::Explain, _) => explain::explain(switch, request).await,
+        (Operation::TakeOver, _) => {
             let begun = give::begin(switch, &caller.socket, caller.peer, request);
-            begun.map_err(|NoPlace(status, why)| Problem::new(status, why))
+            begun.or_else(|NoPlace(status, why)| {
+                let mut answer = Problem::new(status, why).into_answer();
+                // Which protocol it would be (RFC 9110, 15.5.22).
+                if status == StatusCode::UPGRADE_REQUIRED {
+                    let protocol = HeaderValue::from_static(handover::PROTOCOL);
+                    answer.headers_mut().insert(header::UPGRADE, protocol);
+                    let upgrade = HeaderValue::from_static("upgrade");
+                    answer.headers_mut().insert(header::CONNECTION, upgrade);
+                }
+                Ok(answer)
+            })
         }
-        ["v1", "servers", address] => change(switch, None, address, request, WHO).await,
-        ["v1", "services", service] => change_service(switch, service, request).await,
-        ["v1", "servers", pool, address] => change(switch, Some(pool), address, request, WHO).await,
-        _ => Err(Problem::new(StatusCode::NOT_FOUND, "not found")),
+        (Operation::ChangeServerInAll, [address]) => {
+            change(switch, None, address, request, WHO).await
+        }
+        (Operation::ChangeServer, [pool, address]) => {
+            change(switch, Some(pool), address, request, WHO).await
+        }
+        (Operation::ChangeService, [service]) => change_service(switch, service, request).await,
+        _ => documents::document(switch, operation, request.uri().query()).await,
     }
 }
 
+/// Whether an operation is asked for by this method.
+pub(crate) fn takes(operation: Operation, method: &Method) -> bool {
+    operation
+        .allowed()
+        .split(", ")
+        .any(|one| one == method.as_str())
+}
+
+/// The answer to a method that there is not.
+pub(crate) fn not_allowed(path: &str, method: &Method, allowed: &'static str) -> Answer {
+    let error = match allowed {
+        "" => format!("{path} takes no method here"),
+        allowed => format!("{path} takes {allowed}, not {method}"),
+    };
+    let mut answer = Problem::new(StatusCode::METHOD_NOT_ALLOWED, error).into_answer();
+    let allowed = HeaderValue::from_static(allowed);
+    answer.headers_mut().insert(header::ALLOW, allowed);
+    answer
+}
+
 fn endpoints() -> Vec<String> {
-    let documents = documents::NAMES.map(|name| format!("GET /v1/{name}"));
-    let others = [
-        "GET /v1/rules",
-        "POST /v1/explain",
-        "POST /v1/reload",
-        "POST /v1/take-over",
-        "PATCH /v1/servers/{pool}/{address}",
-        "PATCH /v1/servers/{address}",
-        "PATCH /v1/services/{name}",
-        "GET /metrics",
-    ];
-    let others = others.into_iter().map(str::to_owned);
-    documents.into_iter().chain(others).collect()
+    let all = Operation::ALL.into_iter();
+    all.map(|operation| format!("{} {}", operation.method(), operation.path()))
+        .collect()
 }
 
 async fn reload(switch: &Arc<Switch>) -> Result<Answer, Problem> {

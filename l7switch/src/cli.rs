@@ -78,7 +78,8 @@ pub struct Cli {
     )]
     pub metrics_key: Option<PathBuf>,
 
-    /// File of the bearer token that /metrics and the status page's numbers need; /live and /ready need none.
+    /// File of the bearer token that /metrics and the status page's numbers need; /live and /ready need none. Without it, the
+    /// status page's numbers are for loopback addresses only.
     #[arg(
         long,
         value_name = "FILE",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-//! The metrics listener: what everybody may read who reaches it, or who has its token, also as a page for people. With a second
-//! token servers are drained and put back; all other changes are the admin socket's.
+//! The metrics listener: metrics for everybody who reaches it, or who has its token; the documents of the status page for the latter,
+//! or for peers of this machine. With a second token servers are drained and put back; all other changes are the admin socket's.
 
 use std::convert::Infallible;
 use std::io;
@@ -22,7 +22,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
-use serde::Serialize;
+use l7switch_admin_api::Allowed;
+use l7switch_admin_api::Operation;
+use l7switch_admin_api::Role;
 use thiserror::Error;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
@@ -40,7 +42,6 @@ use crate::admin::Answer;
 use crate::admin::Problem;
 use crate::admin::change::change;
 use crate::admin::change::percent_decoded;
-use crate::admin::documents::NAMES;
 use crate::admin::documents::document;
 use crate::observe::exposition::Format;
 use crate::switch::Switch;
@@ -52,7 +53,6 @@ use self::access::Access;
 use self::access::AccessError;
 use self::access::Denied;
 use self::access::Files;
-use self::access::Role;
 
 /// Most connections at a time; more wait to be accepted.
 const CONNECTIONS: usize = 64;
@@ -221,7 +221,7 @@ enum Place<'a> {
     Metrics,
     /// What the token allows.
     Role,
-    Document(&'a str),
+    Document(Operation),
     /// A server, of a pool or of all.
     Server(Option<&'a str>, &'a str),
 }
@@ -235,11 +235,15 @@ impl<'a> Place<'a> {
             ["live"] => Self::Live,
             ["ready"] => Self::Ready,
             ["metrics"] => Self::Metrics,
-            ["v1", "role"] => Self::Role,
-            ["v1", name] if NAMES.contains(name) => Self::Document(name),
-            ["v1", "servers", address] => Self::Server(None, address),
-            ["v1", "servers", pool, address] => Self::Server(Some(pool), address),
-            _ => return None,
+            _ => match Operation::at(segments)? {
+                (Operation::Role, _) => Self::Role,
+                (document, _) if document.is_document() => Self::Document(document),
+                (Operation::ChangeServerInAll, values) => Self::Server(None, values.first()?),
+                (Operation::ChangeServer, values) => {
+                    Self::Server(Some(values.first()?), values.get(1)?)
+                }
+                _ => return None,
+            },
         })
     }
 }
@@ -259,30 +263,31 @@ async fn answered(caller: &Caller<'_>, request: Request<Incoming>) -> Answer {
     let segments: Vec<String> = path.split('/').skip(1).map(percent_decoded).collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let Some(place) = Place::of(&segments) else {
-        return say(StatusCode::NOT_FOUND, PATHS);
+        return tell(&path, StatusCode::NOT_FOUND, PATHS);
     };
     let access = caller.access.load_full();
     let core = caller.switch.core();
-    let allowed: &[Method] = match place {
-        Place::Server(..) if access.may_be_operated() => &[Method::PATCH],
-        Place::Server(..) => &[],
-        _ => &[Method::GET, Method::HEAD],
-    };
-    if !allowed.contains(request.method()) {
-        let mut answer = say(StatusCode::METHOD_NOT_ALLOWED, "this is read only\n");
-        let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
-        if let Ok(names) = HeaderValue::from_str(&names.join(", ")) {
-            answer.headers_mut().insert(header::ALLOW, names);
+    let (allowed, is_right) = match place {
+        Place::Server(..) if access.may_be_operated() => {
+            ("PATCH", *request.method() == Method::PATCH)
         }
-        return answer;
+        Place::Server(..) => ("", false),
+        _ => {
+            let reads = [Method::GET, Method::HEAD].contains(request.method());
+            ("GET, HEAD", reads)
+        }
+    };
+    if !is_right {
+        return admin::not_allowed(&path, request.method(), allowed);
     }
     let needed = match place {
         Place::Root | Place::Page | Place::Live | Place::Ready => None,
-        Place::Metrics | Place::Role | Place::Document(_) => Some(Role::Read),
+        Place::Metrics => Some(Role::Scrape),
+        Place::Role | Place::Document(_) => Some(Role::Read),
         Place::Server(..) => Some(Role::Operate),
     };
     if let Some(needed) = needed
-        && let Err(denied) = access.permits(request.headers(), needed)
+        && let Err(denied) = access.permits(request.headers(), caller.peer.ip(), needed)
     {
         return refused(caller, &path, denied);
     }
@@ -305,14 +310,17 @@ async fn answered(caller: &Caller<'_>, request: Request<Incoming>) -> Answer {
             admin::answer(StatusCode::OK, format.content_type(), text)
         }
         Place::Role => {
-            let role = access.role(request.headers());
-            let told = Told {
-                role: role.map_or("none", Role::as_str),
+            let role = access.role(request.headers(), caller.peer.ip());
+            let allowed = Allowed {
+                role: role.unwrap_or(Role::Scrape),
                 operable: access.may_be_operated(),
             };
-            admin::json(StatusCode::OK, &told)
+            admin::json(StatusCode::OK, &allowed)
         }
-        Place::Document(name) => document(caller.switch, name, request.uri().query()).await,
+        Place::Document(name) => {
+            let found = document(caller.switch, name, request.uri().query()).await;
+            found.unwrap_or_else(Problem::into_answer)
+        }
         Place::Server(pool, address) => {
             let who = format!("by an administrator at {}", caller.peer.ip());
             let changed = change(caller.switch, pool, address, request, &who).await;
@@ -327,15 +335,6 @@ async fn answered(caller: &Caller<'_>, request: Request<Incoming>) -> Answer {
     }
 }
 
-/// What `GET /v1/role` answers.
-#[derive(Debug, Serialize)]
-struct Told {
-    /// What the request's token allows.
-    role: &'static str,
-    /// Whether there is a token that allows to operate.
-    operable: bool,
-}
-
 /// The answer to one who may not, who is counted.
 fn refused(caller: &Caller<'_>, path: &str, denied: Denied) -> Answer {
     let listener = &caller.switch.core().metrics_listener;
@@ -343,13 +342,20 @@ fn refused(caller: &Caller<'_>, path: &str, denied: Denied) -> Answer {
         Denied::Nobody => (&listener.token, "this needs a token\n"),
         Denied::Unknown => (&listener.token, "the token is not known\n"),
         Denied::Less => (&listener.role, "the token is for reading\n"),
+        Denied::Far => (
+            &listener.peer,
+            "without --metrics-token this is for loopback addresses only: start the switch with --metrics-token FILE, or come by ssh -L\n",
+        ),
     };
     count.fetch_add(1, Relaxed);
     tracing::debug!(client = %caller.peer, path, "refused: {}", text.trim_end());
-    let mut answer = say(denied.status(), text);
-    let challenge = HeaderValue::from_static(denied.challenge());
-    let headers = answer.headers_mut();
-    headers.insert(header::WWW_AUTHENTICATE, challenge);
+    let mut answer = tell(path, denied.status(), text);
+    if let Some(challenge) = denied.challenge() {
+        let challenge = HeaderValue::from_static(challenge);
+        answer
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, challenge);
+    }
     answer
 }
 
@@ -363,6 +369,14 @@ fn wanted(headers: &HeaderMap) -> Format {
     match accepted.any(|range| range.eq_ignore_ascii_case("application/openmetrics-text")) {
         true => Format::OpenMetrics,
         false => Format::Prometheus,
+    }
+}
+
+/// An answer that tells what is wrong: below `/v1/` in JSON, as at the admin socket.
+fn tell(path: &str, status: StatusCode, text: &'static str) -> Answer {
+    match path.starts_with("/v1/") {
+        true => Problem::new(status, text.trim_end()).into_answer(),
+        false => say(status, text),
     }
 }
 

@@ -126,18 +126,27 @@ def certificates(folder, wanted=CERTIFICATES):
                 "-enddate", end, "-notext", "-out", f"{name}.pem")
 
 
+def own_address():
+    """An address of this machine that is not a loopback address, if it has one. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+        probe.connect(("192.0.2.1", 9))
+        if not probe.getsockname()[0].startswith("127."):
+            return probe.getsockname()[0]
+    return None
+
+
 @contextlib.contextmanager
-def switch(folder, ports, *options):
+def switch(folder, ports, *options, host="127.0.0.1"):
     """A switch with trouble, and what its metrics listener is at."""
     metrics = free_port()
     process = subprocess.Popen(
         [SWITCH, folder / "rules.toml", "--admin", folder / f"admin-{metrics}.sock", "--kernel", "off", "--metrics",
-         f"127.0.0.1:{metrics}", "--access-log", "off", *options],
+         f"{host}:{metrics}", "--access-log", "off", *options],
         stdout=subprocess.PIPE, stderr=(folder / "log").open("a"), text=True)
     try:
         if not process.stdout.readline():
             raise SystemExit("the switch does not start:\n" + (folder / "log").read_text())
-        yield f"http://127.0.0.1:{metrics}", process, folder / f"admin-{metrics}.sock"
+        yield f"http://{host}:{metrics}", process, folder / f"admin-{metrics}.sock"
     finally:
         process.terminate()
         try:
@@ -340,6 +349,27 @@ def test_operating(browser, folder, ports):
     print("ok: operating")
 
 
+def test_from_another_machine(browser, folder, ports):
+    own = own_address()
+    if own is None:
+        print("left out: from another machine (this one has loopback addresses only)")
+        return
+    with switch(folder, ports, host=own) as (base, _, _):
+        page = Page(browser, base + "/status", 1280, 900, "light")
+        page.until("document.querySelector('#state').innerText.includes('--metrics-token')", "it names the option")
+        assert page.run("document.querySelectorAll('#pools tbody tr').length") == 0, "nothing is shown"
+        assert not page.run("document.querySelector('#ask').open"), "there is no token to ask for"
+        assert page.run(OVERFLOW) == [], page.run(OVERFLOW)
+        others = [text for text in page.complaints() if "status of 403" not in text]
+        assert others == [], others
+        page.close()
+        page = Page(browser, base + "/status", 360, 780, "dark")
+        page.until("document.querySelector('#state').innerText.includes('--metrics-token')", "on a phone, too")
+        assert page.run(OVERFLOW) == [], page.run(OVERFLOW)
+        page.close()
+    print("ok: from another machine")
+
+
 def test_a_switch_that_ends(browser, folder, ports):
     with switch(folder, ports) as (base, process, _):
         page = Page(browser, base + "/status", 1280, 900, "light")
@@ -377,11 +407,12 @@ def main():
                 test_colours_filter_and_keyboard(browser, base)
                 ends.set()
             test_operating(browser, folder, ports)
+            test_from_another_machine(browser, folder, ports)
             test_a_switch_that_ends(browser, folder, ports)
         finally:
             ends.set()
             browser.close()
-    print("5 passed, 0 failed")
+    print("6 passed, 0 failed")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 //! What has happened that an operator wants to know.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 
 /// Answer to `GET /v1/events`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Events {
     /// Those that are kept, the newest first.
     pub events: Vec<Event>,
@@ -14,7 +15,7 @@ pub struct Events {
 }
 
 /// Something that has happened once or, with the same words, several times.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// Its number; 1 is the first since the start. One that happens again keeps it.
     pub number: u64,
@@ -28,16 +29,16 @@ pub struct Event {
     pub kind: String,
     /// How bad it is.
     pub level: Level,
-    /// The pool that it is about; absent: none.
+    /// The pool that it is about; null: none.
     pub pool: Option<String>,
-    /// The server that it is about; absent: none.
+    /// The server that it is about; null: none.
     pub server: Option<String>,
     /// What has happened, for people.
     pub text: String,
 }
 
 /// How bad it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Nothing has to be done.

@@ -5,21 +5,30 @@
 //! readers ignore those that they do not know.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde::Deserializer;
 use serde::Serialize;
 
+mod description;
 mod events;
+mod operation;
+mod requests;
 mod routes;
 mod times;
 
+pub use description::description;
 pub use events::Event;
 pub use events::Events;
 pub use events::Level;
+pub use operation::Operation;
+pub use requests::Maintenance;
+pub use requests::Question;
+pub use requests::ServerChange;
+pub use requests::ServiceChange;
+pub use requests::WantedState;
 pub use routes::KernelCounted;
 pub use routes::KernelNumbers;
 pub use routes::KernelRoute;
@@ -54,7 +63,7 @@ fn own_uid() -> Option<u32> {
 }
 
 /// Answer to `GET /v1/status`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Version of the running switch.
     pub version: String,
@@ -71,7 +80,7 @@ pub struct Status {
     pub reloads: u64,
     /// Refused reloads.
     pub reload_failures: u64,
-    /// Why the last reload was refused; absent when it succeeded.
+    /// Why the last reload was refused; null when it succeeded.
     pub last_error: Option<String>,
     /// Whether the switch is draining before it ends.
     pub draining: bool,
@@ -91,13 +100,13 @@ pub struct Status {
     /// How often the front's place was taken over, and was not.
     #[serde(default)]
     pub take_overs: TakeOvers,
-    /// The state file; absent where there is none.
+    /// The state file; null where there is none.
     #[serde(default)]
     pub state_file: Option<StateFileStatus>,
 }
 
 /// How often the place of the front was taken over, and was not, over all processes that have had it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TakeOvers {
     /// Successors that have taken it.
     pub taken: u64,
@@ -108,7 +117,7 @@ pub struct TakeOvers {
 }
 
 /// What has become of the state file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StateFileStatus {
     /// Where it is.
     pub path: PathBuf,
@@ -116,12 +125,12 @@ pub struct StateFileStatus {
     pub writes: u64,
     /// How often it could not be.
     pub failures: u64,
-    /// Why it cannot be now; absent: it can.
+    /// Why it cannot be now; null: it can.
     pub error: Option<String>,
 }
 
 /// How a pool stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolStatus {
     /// Requests (or connections) that wait for a server now.
     pub queued: u64,
@@ -132,7 +141,7 @@ pub struct PoolStatus {
 }
 
 /// What the switch knows of a name of servers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NameStatus {
     /// Its addresses that are known.
     pub addresses: u64,
@@ -140,18 +149,18 @@ pub struct NameStatus {
     pub resolutions: u64,
     /// Look-ups that failed; what was known before is kept.
     pub failures: u64,
-    /// Why the last one failed; absent when it did not.
+    /// Why the last one failed; null when it did not.
     pub error: Option<String>,
 }
 
 /// What the switch knows of the kernel module.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelStatus {
     /// How it stands.
     pub state: KernelState,
-    /// Generation of the table in the kernel, as the kernel counts; absent where that is not known.
+    /// Generation of the table in the kernel, as the kernel counts; null where that is not known.
     pub generation: Option<u64>,
-    /// Why it is not used, in words; absent where that is clear.
+    /// Why it is not used, in words; null where that is clear.
     pub why: Option<String>,
     /// Tables that the kernel took.
     pub loads: u64,
@@ -166,7 +175,7 @@ pub struct KernelStatus {
 }
 
 /// How the kernel module stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum KernelState {
     /// It is not to be used.
@@ -205,7 +214,7 @@ impl KernelState {
 }
 
 /// A virtual service's counts since the switch began.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceStatus {
     /// `http`, `https`, `tls` or `tcp`.
     pub protocol: String,
@@ -248,7 +257,7 @@ pub struct ServiceStatus {
 }
 
 /// A certificate that clients are shown.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CertificateStatus {
     /// Its first name; its file where it has none.
     pub name: String,
@@ -256,9 +265,9 @@ pub struct CertificateStatus {
     pub names: Vec<String>,
     /// The file.
     pub file: PathBuf,
-    /// From when it is good, Unix time in seconds; absent where that is not known.
+    /// From when it is good, Unix time in seconds; null where that is not known.
     pub not_before: Option<u64>,
-    /// To when it is good, Unix time in seconds; absent where that is not known.
+    /// To when it is good, Unix time in seconds; null where that is not known.
     pub not_after: Option<u64>,
     /// How the orders of it go; absent where it is not ordered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -266,7 +275,7 @@ pub struct CertificateStatus {
 }
 
 /// How the orders of a certificate by ACME go, since the start.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderStatus {
     /// Certificates that came.
     pub orders: u64,
@@ -274,25 +283,25 @@ pub struct OrderStatus {
     pub failures: u64,
     /// When the next one is made, Unix time in seconds; 0: at once.
     pub next: u64,
-    /// Why the last one failed; absent when it did not.
+    /// Why the last one failed; null when it did not.
     pub error: Option<String>,
 }
 
 /// Answer to `GET /v1/servers` and, with the changed entries, to `PATCH`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Servers {
     /// One entry for every server of every pool.
     pub servers: Vec<ServerStatus>,
 }
 
 /// A real server as a member of one pool.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerStatus {
     /// The pool.
     pub pool: String,
     /// The server: an IP address and a port, or `unix:` and the path of a Unix socket.
     pub address: String,
-    /// The name in the rules that its address was found by; absent: the rules give the address.
+    /// The name in the rules that its address was found by; null: the rules give the address.
     #[serde(default)]
     pub name: Option<String>,
     /// Weight in the rule file.
@@ -306,15 +315,15 @@ pub struct ServerStatus {
     /// Since when it is in this state, Unix time in seconds.
     #[serde(default)]
     pub since: u64,
-    /// Why it is not up, for people; absent: it is.
+    /// Why it is not up, for people; null: it is.
     #[serde(default)]
     pub why: Option<String>,
-    /// When its ejection ends, Unix time in seconds; absent: it is not ejected.
+    /// When its ejection ends, Unix time in seconds; null: it is not ejected.
     #[serde(default)]
     pub back: Option<u64>,
-    /// What the active check says; absent without one.
+    /// What the active check says; null without one.
     pub health: Option<Health>,
-    /// The last active check; absent: there was none.
+    /// The last active check; null: there was none.
     #[serde(default)]
     pub last_check: Option<LastCheck>,
     /// Requests (or connections) now.
@@ -332,24 +341,24 @@ pub struct ServerStatus {
     pub idle: u64,
     /// Peak-EWMA of the time to first byte, milliseconds.
     pub ewma_ms: f64,
-    /// Times to the response's head. Absent: none, or counted with those of other servers.
+    /// Times to the response's head. Null: none, or counted with those of other servers.
     #[serde(default)]
     pub first_byte: Option<Times>,
 }
 
 /// The last active check of a server.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LastCheck {
     /// When it ended, Unix time in seconds.
     pub at: u64,
     /// How long it took, milliseconds.
     pub took_ms: f64,
-    /// What was wrong, for people; absent: nothing.
+    /// What was wrong, for people; null: nothing.
     pub error: Option<String>,
 }
 
 /// Whether a real server gets requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ServerState {
     /// It does.
@@ -375,7 +384,7 @@ impl ServerState {
 }
 
 /// What the active check says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
     /// Healthy.
@@ -384,92 +393,16 @@ pub enum Health {
     Down,
 }
 
-/// Body of `PATCH /v1/servers/{pool}/{address}` and of `PATCH /v1/servers/{address}`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServerChange {
-    /// A weight, 0 to 65535, in place of the rule file's; `null` gives the rule file's back;
-    /// absent leaves it.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "present"
-    )]
-    pub weight: Option<Option<u32>>,
-    /// Take it out or put it back; absent leaves it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub state: Option<WantedState>,
-}
-
-/// Tells `null` from an absent key.
-fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    Option::<T>::deserialize(deserializer).map(Some)
-}
-
-/// Body of `PATCH /v1/services/{name}`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServiceChange {
-    /// Whether it is closed for maintenance, in place of what the rule file says; `null` gives that back; absent leaves it.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "present"
-    )]
-    pub maintenance: Option<Option<Maintenance>>,
-}
-
-/// Whether a service is closed for maintenance.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Maintenance {
-    /// To everybody, or to nobody.
-    Closed(bool),
-    /// To all but some.
-    Except {
-        /// Prefixes of their addresses.
-        except: Vec<String>,
-    },
-}
-
-/// What an administrator wants of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WantedState {
-    /// No new requests.
-    Drain,
-    /// Requests again; also ends an ejection.
-    Up,
-}
-
-/// Body of `POST /v1/explain`: a request as an administrator describes it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Question {
-    /// URL, or path with `Host` in `headers`.
-    pub url: String,
-    /// Method; absent: `GET`.
-    pub method: Option<String>,
-    /// Names and values of header fields.
-    pub headers: Vec<(String, String)>,
-    /// The client's address; absent: 192.0.2.1 (RFC 5737).
-    pub source: Option<IpAddr>,
-    /// TLS server name; absent: the URL's host.
-    pub sni: Option<String>,
-    /// Service, where the URL leads to several.
-    pub service: Option<String>,
-}
+/// An object of JSON whose keys are told elsewhere.
+type Object = serde_json::Map<String, serde_json::Value>;
 
 /// Answer to `POST /v1/explain`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Explained {
     /// Number of the rule set in force.
     pub generation: u64,
     /// What `l7ctl explain --json` shows of a file.
+    #[schemars(with = "Object")]
     pub explanation: serde_json::Value,
     /// The same as a person reads it.
     pub text: String,
@@ -478,18 +411,42 @@ pub struct Explained {
 }
 
 /// Answer to `GET /v1/rules`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RulesInForce {
     /// Number of the rule set in force.
     pub generation: u64,
     /// Rule file or folder.
     pub rules: Option<PathBuf>,
     /// What they mean, every default filled in. Its keys are no interface: they may change with each version.
+    #[schemars(with = "Object")]
     pub model: serde_json::Value,
 }
 
+/// Answer to `GET /v1/role`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Allowed {
+    /// What whoever asks may do.
+    pub role: Role,
+    /// Whether anybody may operate here.
+    pub operable: bool,
+}
+
+/// What somebody may do. Who may do more may do all before it.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Read metrics.
+    Scrape,
+    /// Read all documents.
+    Read,
+    /// Change what can be changed.
+    Operate,
+}
+
 /// Answer to a successful `POST /v1/reload`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reloaded {
     /// Number of the rule set now in force.
     pub generation: u64,
@@ -498,7 +455,7 @@ pub struct Reloaded {
 }
 
 /// Every error: the body that goes with a status of 400 and above.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     /// What is wrong, for people.
     pub error: String,
@@ -507,6 +464,7 @@ pub struct Failure {
     pub known: Vec<String>,
     /// For a refused reload: what is wrong in the rule file, as `l7ctl check --json` says it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<Object>")]
     pub diagnostics: Vec<serde_json::Value>,
 }
 
@@ -528,27 +486,5 @@ mod tests {
         ] {
             assert_eq!(path(uid, session), PathBuf::from(expected), "{uid:?}");
         }
-    }
-
-    #[test]
-    fn null_weight_is_not_an_absent_weight() {
-        let null: ServerChange = serde_json::from_str(r#"{"weight":null}"#).unwrap();
-        assert_eq!(null.weight, Some(None));
-        let absent: ServerChange = serde_json::from_str("{}").unwrap();
-        assert_eq!(absent.weight, None);
-        let five: ServerChange = serde_json::from_str(r#"{"weight":5,"state":"drain"}"#).unwrap();
-        assert_eq!(
-            five,
-            ServerChange {
-                weight: Some(Some(5)),
-                state: Some(WantedState::Drain)
-            }
-        );
-        assert_eq!(serde_json::to_string(&null).unwrap(), r#"{"weight":null}"#);
-    }
-
-    #[test]
-    fn unknown_keys_in_a_change_are_refused() {
-        assert!(serde_json::from_str::<ServerChange>(r#"{"wieght":5}"#).is_err());
     }
 }

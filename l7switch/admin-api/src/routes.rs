@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -10,7 +11,7 @@ use crate::KernelStatus;
 use crate::Times;
 
 /// Answer to `GET /v1/routes`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Routes {
     /// The routes of all services, in the order of the rule file.
     pub routes: Vec<RouteStatus>,
@@ -19,7 +20,7 @@ pub struct Routes {
 }
 
 /// A route of a service.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RouteStatus {
     /// Its service.
     pub service: String,
@@ -33,16 +34,16 @@ pub struct RouteStatus {
     pub requests: u64,
     /// Responses in the front by class: keys `1xx` to `5xx`.
     pub responses: BTreeMap<String, u64>,
-    /// Times to the response's head, in the front. Absent: none, or counted with those of other routes.
+    /// Times to the response's head, in the front. Null: none, or counted with those of other routes.
     pub first_byte: Option<Times>,
-    /// Times to the response's end, in the front. Absent: none, or counted with those of other routes.
+    /// Times to the response's end, in the front. Null: none, or counted with those of other routes.
     pub duration: Option<Times>,
-    /// What the kernel module has counted; absent: it does not have the rules in force, or not the service.
+    /// What the kernel module has counted; null: it does not have the rules in force, or not the service.
     pub kernel: Option<KernelRoute>,
 }
 
 /// What the kernel module has counted of a route.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelRoute {
     /// Requests that were passed on.
     pub requests: u64,
@@ -51,16 +52,16 @@ pub struct KernelRoute {
 }
 
 /// Answer to `GET /v1/kernel`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelNumbers {
     /// How it stands.
     pub status: KernelStatus,
-    /// What it has counted; absent: it does not have the rules in force, or does not answer.
+    /// What it has counted; null: it does not have the rules in force, or does not answer.
     pub counted: Option<KernelCounted>,
 }
 
 /// What the kernel module has counted.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelCounted {
     /// Connections in its table.
     pub flows: u64,
@@ -77,7 +78,7 @@ pub struct KernelCounted {
 }
 
 /// What the kernel module has counted of a real server.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelServer {
     /// Its pool.
     pub pool: String,
@@ -94,7 +95,7 @@ pub struct KernelServer {
 }
 
 /// What the kernel module has counted of a service.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelService {
     /// Client connections.
     pub connections: u64,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! How long responses take, counted by class, and what follows of that.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -8,13 +9,13 @@ use serde::Serialize;
 const FIRST_BITS: i32 = 10;
 
 /// Times of responses, in exponential classes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Times {
     /// How many there are.
     pub count: u64,
-    /// The time, in milliseconds, that half of them are below; absent: there are none.
+    /// The time, in milliseconds, that half of them are below; null: there are none.
     pub p50_ms: Option<f64>,
-    /// The time, in milliseconds, that 99 of a hundred are below; absent: there are none.
+    /// The time, in milliseconds, that 99 of a hundred are below; null: there are none.
     pub p99_ms: Option<f64>,
     /// How many are in each class: the first below 2¹⁰ ns, each next one below twice that; the last has no bound.
     pub classes: Vec<u64>,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::Request;
 use http::StatusCode;
 use http_body_util::BodyExt;
+use http_body_util::LengthLimitError;
 use http_body_util::Limited;
 use hyper::body::Incoming;
 use l7switch_admin_api::ServerChange;
@@ -35,15 +36,19 @@ pub(super) async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Res
     let content = Limited::new(request.into_body(), CONTENT_MAX)
         .collect()
         .await
-        .map_err(|error| bad(error.to_string()))?
+        .map_err(|error| match error.is::<LengthLimitError>() {
+            true => Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the content is longer than {CONTENT_MAX} bytes"),
+            ),
+            false => bad(error.to_string()),
+        })?
         .to_bytes();
-    serde_json::from_slice(&content).map_err(|error| {
-        let text = error.to_string();
-        match text.contains("untagged enum Maintenance") {
-            true => bad("maintenance is true, false, null or {\"except\": [PREFIX, …]}".to_owned()),
-            false => bad(text),
-        }
-    })
+    // serde would take an array for the object's values, in their order.
+    if content.trim_ascii_start().first() == Some(&b'[') {
+        return Err(bad("the content is an object, not an array".to_owned()));
+    }
+    serde_json::from_slice(&content).map_err(|error| bad(error.to_string()))
 }
 
 pub(super) async fn change_service(

@@ -4,8 +4,10 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::sync::atomic::Ordering::Relaxed;
 
+use bytes::Bytes;
 use http::StatusCode;
 use l7switch_admin_api::KernelCounted;
 use l7switch_admin_api::KernelNumbers;
@@ -13,6 +15,7 @@ use l7switch_admin_api::KernelRoute;
 use l7switch_admin_api::KernelServer;
 use l7switch_admin_api::KernelService;
 use l7switch_admin_api::Maintenance;
+use l7switch_admin_api::Operation;
 use l7switch_admin_api::RouteStatus;
 use l7switch_admin_api::Routes;
 use l7switch_admin_api::ServerStatus;
@@ -23,6 +26,9 @@ use l7switch_admin_api::Times;
 use l7switch_rules::short;
 
 use super::Answer;
+use super::Problem;
+use super::answer;
+use super::change::percent_decoded;
 use super::json;
 use crate::handover::state::told_of;
 use crate::kernel::Numbers;
@@ -40,29 +46,70 @@ use crate::switch::Switch;
 /// A service that is not closed for maintenance.
 const OPEN: Maintenance = Maintenance::Closed(false);
 
-/// The documents below `/v1/`, by name.
-pub(crate) const NAMES: [&str; 5] = ["status", "servers", "routes", "events", "kernel"];
+/// The description, as it is served.
+static DESCRIPTION: LazyLock<Bytes> = LazyLock::new(|| {
+    let mut text = format!("{:#}", l7switch_admin_api::description());
+    text.push('\n');
+    text.into()
+});
 
-/// A document by its name, which is one of [`NAMES`], and the query of its target.
-pub(crate) async fn document(switch: &Switch, name: &str, query: Option<&str>) -> Answer {
+/// A document ([`Operation::is_document`]), and the query of its target.
+///
+/// # Errors
+///
+/// The query makes no sense.
+pub(crate) async fn document(
+    switch: &Switch,
+    operation: Operation,
+    query: Option<&str>,
+) -> Result<Answer, Problem> {
     let ok = StatusCode::OK;
-    match name {
-        "status" => json(ok, &status(switch)),
-        "servers" => {
+    Ok(match operation {
+        Operation::Status => json(ok, &status(switch)),
+        Operation::Servers => {
             let servers = servers(switch);
             json(ok, &Servers { servers })
         }
-        "routes" => json(ok, &routes(switch, most(query)).await),
-        "events" => json(ok, &switch.core().events.status()),
-        _ => json(ok, &kernel(switch).await),
-    }
+        Operation::Routes => json(ok, &routes(switch, most(query)?).await),
+        Operation::Events => json(ok, &switch.core().events.status()),
+        Operation::Kernel => json(ok, &kernel(switch).await),
+        Operation::Description => answer(ok, "application/json", DESCRIPTION.clone()),
+        _ => {
+            return Err(Problem::new(
+                StatusCode::NOT_FOUND,
+                "there is no such document",
+            ));
+        }
+    })
 }
 
-/// How many routes are asked for: `most=N`, or all.
-fn most(query: Option<&str>) -> usize {
+/// How many routes are asked for: `most=N`, or all. What else a query has is not looked at.
+///
+/// # Errors
+///
+/// It is not a number, or is there twice.
+fn most(query: Option<&str>) -> Result<usize, Problem> {
+    let bad = |why: String| Problem::new(StatusCode::BAD_REQUEST, why);
     let fields = query.unwrap_or_default().split('&');
-    let mut asked = fields.filter_map(|field| field.strip_prefix("most=")?.parse().ok());
-    asked.next().unwrap_or(usize::MAX)
+    let mut asked = fields.filter_map(|field| {
+        let (name, value) = field.split_once('=').unwrap_or((field, ""));
+        (percent_decoded(name) == "most").then(|| percent_decoded(value))
+    });
+    let Some(most) = asked.next() else {
+        return Ok(usize::MAX);
+    };
+    if asked.next().is_some() {
+        return Err(bad("`most` is there twice".to_owned()));
+    }
+    let is_number = !most.is_empty() && most.bytes().all(|digit| digit.is_ascii_digit());
+    let number = is_number.then(|| most.parse::<u64>().ok()).flatten();
+    let number = number.ok_or_else(|| {
+        bad(format!(
+            "`most` is a number from 0 to {}, not `{most}`",
+            u64::MAX
+        ))
+    })?;
+    Ok(usize::try_from(number).unwrap_or(usize::MAX))
 }
 
 /// All metrics.
@@ -300,14 +347,23 @@ mod tests {
     #[test]
     fn a_query_may_ask_for_fewer() {
         for (query, expected) in [
-            (None, usize::MAX),
-            (Some(""), usize::MAX),
-            (Some("most=5"), 5),
-            (Some("a=b&most=0"), 0),
-            (Some("most=-1"), usize::MAX),
-            (Some("most=99999999999999999999999"), usize::MAX),
+            (None, Some(usize::MAX)),
+            (Some(""), Some(usize::MAX)),
+            (Some("most=5"), Some(5)),
+            (Some("m%6Fst=%35"), Some(5)),
+            (Some("a=b&most=0"), Some(0)),
+            (Some("least=x"), Some(usize::MAX)),
+            (Some("most=18446744073709551615"), Some(usize::MAX)),
+            (Some("most=18446744073709551616"), None),
+            (Some("most=-1"), None),
+            (Some("most=+1"), None),
+            (Some("most=1.0"), None),
+            (Some("most=many"), None),
+            (Some("most="), None),
+            (Some("most"), None),
+            (Some("most=1&most=1"), None),
         ] {
-            assert_eq!(most(query), expected, "{query:?}");
+            assert_eq!(most(query).ok(), expected, "{query:?}");
         }
     }
 

@@ -29,8 +29,10 @@ pub(super) async fn explain(
     let explained = tokio::task::spawn_blocking(move || rules.rules.explain(&question))
         .await
         .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    let mut explanation =
-        explained.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+    let mut explanation = explained.map_err(|error| match error.services() {
+        [] => Problem::new(StatusCode::BAD_REQUEST, error.text()),
+        known => Problem::unknown(error.text().to_owned(), known.to_vec()),
+    })?;
     if let Some(why) = without_kernel(switch.kernel_status().state) {
         explanation = explanation.without_kernel(why);
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Who may do what at the metrics listener, and how it is spoken to.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use aws_lc_rs::digest::digest;
 use http::HeaderMap;
 use http::StatusCode;
 use http::header;
+use l7switch_admin_api::Role;
 use l7switch_certificates::TlsError;
 use l7switch_certificates::file;
 use l7switch_certificates::provider;
@@ -22,25 +24,6 @@ use thiserror::Error;
 /// Longest file of a token, bytes.
 const MOST_TOKEN: u64 = 4096;
 
-/// What somebody may do. Who may do more may do all before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Read metrics and status.
-    Read,
-    /// Drain servers, put them back, and set their weights.
-    Operate,
-}
-
-impl Role {
-    /// The word in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Operate => "operate",
-        }
-    }
-}
-
 /// Why somebody may not do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Denied {
@@ -50,29 +33,32 @@ pub(super) enum Denied {
     Unknown,
     /// The token is for less.
     Less,
+    /// There is no token to be had, and the peer is not of this machine.
+    Far,
 }
 
 impl Denied {
-    /// What `WWW-Authenticate` says (RFC 6750, 3).
-    pub(super) const fn challenge(self) -> &'static str {
-        match self {
+    /// What `WWW-Authenticate` says (RFC 6750, 3); `None`: no token would help.
+    pub(super) const fn challenge(self) -> Option<&'static str> {
+        Some(match self {
             Self::Nobody => "Bearer realm=\"l7switch\"",
             Self::Unknown => "Bearer realm=\"l7switch\", error=\"invalid_token\"",
             Self::Less => "Bearer realm=\"l7switch\", error=\"insufficient_scope\"",
-        }
+            Self::Far => return None,
+        })
     }
 
     /// The answer's status (RFC 6750, 3.1).
     pub(super) const fn status(self) -> StatusCode {
         match self {
             Self::Nobody | Self::Unknown => StatusCode::UNAUTHORIZED,
-            Self::Less => StatusCode::FORBIDDEN,
+            Self::Less | Self::Far => StatusCode::FORBIDDEN,
         }
     }
 }
 
-/// The files that say who may do what. Without `token`, everybody who reaches the listener may read; without `operate`, nobody may
-/// change anything.
+/// The files that say who may do what. Without `token`, everybody who reaches the listener may read metrics, and peers at loopback
+/// addresses may read all; without `operate`, nobody may change anything.
 #[derive(Clone, Debug, Default)]
 pub struct Files {
     /// Certificate chain and key, PEM: the listener speaks TLS.
@@ -149,18 +135,21 @@ impl Access {
         self.operate.is_some()
     }
 
-    /// Who sends a request with these fields, by its token.
+    /// What a request with these fields may do, by its token or, where reading needs none, by its peer.
     ///
     /// # Errors
     ///
     /// Nobody who may do anything.
-    pub(super) fn role(&self, headers: &HeaderMap) -> Result<Role, Denied> {
+    pub(super) fn role(&self, headers: &HeaderMap, peer: IpAddr) -> Result<Role, Denied> {
+        // An IPv4 peer at an IPv6 socket is one of IPv4.
+        let is_near = peer.to_canonical().is_loopback();
+        let anybody = if is_near { Role::Read } else { Role::Scrape };
         if self.token.is_none() && self.operate.is_none() {
-            return Ok(Role::Read);
+            return Ok(anybody);
         }
         let mut given = headers.get_all(header::AUTHORIZATION).iter();
         let given = match (given.next(), given.next()) {
-            (None, _) if self.token.is_none() => return Ok(Role::Read),
+            (None, _) if self.token.is_none() => return Ok(anybody),
             (None, _) => return Err(Denied::Nobody),
             (Some(given), None) => bearer(given.as_bytes()).ok_or(Denied::Unknown)?,
             (Some(_), Some(_)) => return Err(Denied::Unknown),
@@ -179,10 +168,17 @@ impl Access {
     /// # Errors
     ///
     /// It may not.
-    pub(super) fn permits(&self, headers: &HeaderMap, needed: Role) -> Result<(), Denied> {
+    pub(super) fn permits(
+        &self,
+        headers: &HeaderMap,
+        peer: IpAddr,
+        needed: Role,
+    ) -> Result<(), Denied> {
         let has_none = headers.get(header::AUTHORIZATION).is_none();
-        match self.role(headers)? {
+        match self.role(headers, peer)? {
             role if role >= needed => Ok(()),
+            // With the token to operate it could.
+            Role::Scrape if self.operate.is_none() && needed == Role::Read => Err(Denied::Far),
             _ if has_none => Err(Denied::Nobody),
             _ => Err(Denied::Less),
         }
@@ -255,6 +251,9 @@ mod tests {
 
     use super::*;
 
+    const NEAR: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
+    const FAR: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
     fn access(token: &[u8]) -> Result<Access, AccessError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
@@ -288,15 +287,46 @@ mod tests {
             for value in given {
                 headers.append(header::AUTHORIZATION, HeaderValue::from_static(value));
             }
-            let found = access.permits(&headers, Role::Read);
+            // Where there is a token, loopback addresses are as all others.
+            let found = access.permits(&headers, NEAR, Role::Read);
             assert_eq!(found.is_ok(), is_right, "{given:?}");
-            assert!(access.permits(&headers, Role::Operate).is_err());
+            assert!(access.permits(&headers, NEAR, Role::Operate).is_err());
         }
+    }
+
+    #[test]
+    fn without_a_token_only_peers_of_this_machine_read_more_than_metrics() {
         let nobody = HeaderMap::new();
+        let mut somebody = HeaderMap::new();
+        somebody.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer x"));
         let everybody = Access::default();
-        assert_eq!(everybody.permits(&nobody, Role::Read), Ok(()));
-        let operate = everybody.permits(&nobody, Role::Operate);
-        assert_eq!(operate, Err(Denied::Nobody));
+        for (peer, role) in [
+            ("127.0.0.1", Role::Read),
+            ("127.255.0.9", Role::Read),
+            ("::1", Role::Read),
+            ("::ffff:127.0.0.1", Role::Read),
+            ("10.0.0.1", Role::Scrape),
+            ("0.0.0.0", Role::Scrape),
+            ("128.0.0.1", Role::Scrape),
+            ("::ffff:10.0.0.1", Role::Scrape),
+            ("::127.0.0.1", Role::Scrape),
+            ("::", Role::Scrape),
+            ("fe80::1", Role::Scrape),
+            ("2001:db8::1", Role::Scrape),
+        ] {
+            let peer = peer.parse().unwrap();
+            for headers in [&nobody, &somebody] {
+                assert_eq!(everybody.role(headers, peer), Ok(role), "{peer}");
+                let permits = |needed| everybody.permits(headers, peer, needed);
+                assert_eq!(permits(Role::Scrape), Ok(()), "{peer}");
+                let read = match role {
+                    Role::Scrape => Err(Denied::Far),
+                    _ => Ok(()),
+                };
+                assert_eq!(permits(Role::Read), read, "{peer}");
+                assert!(permits(Role::Operate).is_err(), "{peer}");
+            }
+        }
     }
 
     #[test]
@@ -352,12 +382,21 @@ mod tests {
             ),
         ] {
             let headers = given(token);
-            let found = (
-                access.permits(&headers, Role::Read),
-                access.permits(&headers, Role::Operate),
-            );
-            assert_eq!(found, (read, operate), "{token}");
+            let found = |peer| {
+                let permits = |needed| access.permits(&headers, peer, needed);
+                (permits(Role::Read), permits(Role::Operate))
+            };
+            assert_eq!(found(NEAR), (read, operate), "{token}");
+            // From afar, whoever has no token needs the one to operate.
+            let read = match (access.token.is_some(), token) {
+                (false, "") => Err(Denied::Nobody),
+                _ => read,
+            };
+            assert_eq!(found(FAR), (read, operate), "{token}");
         }
+        let scrape = |access: &Access| access.permits(&given(""), FAR, Role::Scrape);
+        assert_eq!(scrape(&both), Err(Denied::Nobody));
+        assert_eq!(scrape(&only), Ok(()));
         assert!(both.may_be_operated() && !Access::default().may_be_operated());
         let same = Files {
             token: file("read", "same"),

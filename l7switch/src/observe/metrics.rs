@@ -63,11 +63,12 @@ pub fn render(status: &Status, servers: &[ServerStatus], format: Format) -> Stri
 pub fn listener(listener: &MetricsListener, format: Format) -> String {
     let mut out = Text::new(format);
     let name = "metrics_refused_total";
-    let help = "Requests without the token that they need, and failed TLS handshakes, at the metrics listener.";
+    let help = "Requests that may not have what they ask for, and failed TLS handshakes, at the metrics listener.";
     out.family(name, "counter", help);
     let reasons = [
         ("token", &listener.token),
         ("role", &listener.role),
+        ("peer", &listener.peer),
         ("tls", &listener.tls),
     ];
     for (reason, count) in reasons {

@@ -56,6 +56,8 @@ pub struct MetricsListener {
     pub token: AtomicU64,
     /// Requests whose token is for less.
     pub role: AtomicU64,
+    /// Requests from other machines for what is shown to this one only.
+    pub peer: AtomicU64,
     /// Changes of servers.
     pub changes: AtomicU64,
     /// Changes of servers that were not possible.

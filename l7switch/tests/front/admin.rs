@@ -308,7 +308,6 @@ async fn what_becomes_of_a_request_is_told() {
     assert_eq!((code, &told["servers"]), (200, &json!([])));
     for (wrong, why) in [
         (r#"{"url": "gopher://a/"}"#, "gopher"),
-        (r#"{"url": "/", "service": "wep"}"#, "wep"),
         (r#"{"url": "/", "methods": "GET"}"#, "methods"),
         (r#"{"url": "/", "source": "10.0.0"}"#, "IP address"),
         ("", "EOF"),

@@ -16,6 +16,7 @@ mod bounds;
 mod connections;
 mod cors;
 mod demo;
+mod description;
 mod exchanges;
 mod exposed;
 mod exposition;

@@ -308,3 +308,46 @@ async fn reading_may_be_free_where_operating_is_not() {
         assert_eq!((read, patch), (status, operates), "{token}");
     }
 }
+
+/// An address of this machine that is not a loopback address, if it has one.
+fn own_address() -> Option<SocketAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    // Nothing is sent: the kernel chooses the address that it would send from.
+    socket.connect("192.0.2.1:9").ok()?;
+    let own = socket.local_addr().ok()?.ip();
+    (!own.is_loopback()).then(|| SocketAddr::new(own, 0))
+}
+
+/// Who sees what without a token is told by the peer's address; `access.rs` has the same for many addresses.
+#[tokio::test]
+async fn without_a_token_other_machines_see_metrics_and_no_more() {
+    let Some(own) = own_address() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let switch = start(&simple(&["127.0.0.1:1".parse().unwrap()], "", ""));
+    let start = |files| Exposed::start(Arc::clone(&switch), own, files, None).unwrap();
+    let exposed = start(Files::default());
+    let to = exposed.bound();
+    for target in ["/metrics", "/live", "/ready", "/status"] {
+        assert_eq!(get(to, target).await.0, 200, "{target}");
+    }
+    for target in ["status", "servers", "routes", "events", "kernel", "role"] {
+        let (status, head, text) = ask(to, "GET", &format!("/v1/{target}"), "", "").await;
+        assert_eq!(status, 403, "{target}");
+        assert!(text.contains("--metrics-token"), "{text}");
+        // No token would help.
+        assert_eq!(field(&head, "www-authenticate"), None);
+    }
+    let refused = "l7switch_metrics_refused_total{reason=\"peer\"} 6\n";
+    let text = metrics(&switch).await;
+    assert!(text.contains(refused), "{text}");
+
+    let exposed = start(files(folder.path(), "", "operator"));
+    let to = exposed.bound();
+    for (token, expected) in [("", 401), ("other", 401), ("operator", 200)] {
+        let status = ask(to, "GET", "/v1/status", token, "").await.0;
+        assert_eq!(status, expected, "{token}");
+    }
+    assert_eq!(get(to, "/metrics").await.0, 200);
+}

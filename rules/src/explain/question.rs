@@ -35,18 +35,40 @@ pub struct Question {
 
 /// Why there is no explanation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QuestionError(String);
+pub struct QuestionError {
+    text: String,
+    services: Vec<String>,
+}
+
+impl QuestionError {
+    /// What is wrong, without the names of the services.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Where the question makes sense and leads to no service: the names of all that there are; otherwise empty.
+    pub fn services(&self) -> &[String] {
+        &self.services
+    }
+}
 
 impl fmt::Display for QuestionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)?;
+        match self.services.as_slice() {
+            [] => Ok(()),
+            names => write!(f, "; there are: {}", names.join(", ")),
+        }
     }
 }
 
 impl std::error::Error for QuestionError {}
 
 fn wrong<T>(message: impl Into<String>) -> Result<T, QuestionError> {
-    Err(QuestionError(message.into()))
+    Err(QuestionError {
+        text: message.into(),
+        services: Vec::new(),
+    })
 }
 
 /// A URL taken apart, its fragment left away: that is never sent.
@@ -66,7 +88,8 @@ pub struct Url<'a> {
 ///
 /// # Errors
 ///
-/// [`QuestionError`] for what is neither, for another scheme, white space or control characters.
+/// [`QuestionError`] for what is neither, for another scheme, white space or control characters, a port that is none, and a path
+/// with non-ASCII characters.
 pub fn split_url(url: &str) -> Result<Url<'_>, QuestionError> {
     if url.bytes().any(|b| b <= b' ' || b == 0x7f) {
         return wrong(format!(
@@ -74,13 +97,15 @@ pub fn split_url(url: &str) -> Result<Url<'_>, QuestionError> {
             url.escape_debug()
         ));
     }
+    // A path may have a URL in its query.
+    let is_path = url.starts_with('/') || url == "*";
     let (scheme, authority, rest) = match url.split_once("://") {
+        _ if is_path => (None, "", url),
         Some((scheme, rest)) => {
             let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
             let (authority, rest) = rest.split_at(end);
             (Some(scheme), authority, rest)
         }
-        None if url.starts_with('/') || url == "*" => (None, "", url),
         None => {
             return wrong(format!(
                 "`{url}` is neither a URL nor a path: write http://{url}"
@@ -95,6 +120,11 @@ pub fn split_url(url: &str) -> Result<Url<'_>, QuestionError> {
     }
     let target = rest.split('#').next().unwrap_or(rest);
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    if !path.is_ascii() {
+        return wrong("the path has non-ASCII characters: write them as %XX");
+    }
+    uri::split_port(authority.as_bytes())
+        .or_else(|error| wrong(format!("`{authority}`: {error}")))?;
     Ok(Url {
         scheme,
         authority,
@@ -128,13 +158,17 @@ pub(super) fn find_service<'m>(
             .join(", ")
     };
     let all: Vec<(usize, &Service)> = model.services.iter().enumerate().collect();
+    let nowhere = |text: String| {
+        let services = model.services.iter().map(|service| service.name.clone());
+        Err(QuestionError {
+            text,
+            services: services.collect(),
+        })
+    };
     if let Some(name) = name {
         return match all.iter().find(|(_, s)| s.name == name) {
             Some((number, service)) => Ok((*number, service, "named".to_owned())),
-            None => wrong(format!(
-                "there is no service `{name}`; there are: {}",
-                names(&all)
-            )),
+            None => nowhere(format!("there is no service `{name}`")),
         };
     }
     let spoken = protocols(url.scheme);
@@ -144,7 +178,7 @@ pub(super) fn find_service<'m>(
         .filter(|(_, s)| spoken.contains(&s.protocol))
         .collect();
     let (host, port) = uri::split_port(url.authority.as_bytes())
-        .map_err(|error| QuestionError(format!("`{}`: {error}", url.authority)))?;
+        .or_else(|error| wrong(format!("`{}`: {error}", url.authority)))?;
     let default_port = if url.scheme.is_some_and(|s| s == "https" || s == "tls") {
         443
     } else {
@@ -198,10 +232,9 @@ pub(super) fn find_service<'m>(
             };
             Ok((*number, service, why))
         }
-        [] => wrong(format!(
-            "no service speaks {}; there are: {}",
-            url.scheme.unwrap_or("http"),
-            names(&all)
+        [] => nowhere(format!(
+            "no service speaks {}",
+            url.scheme.unwrap_or("http")
         )),
         several => wrong(format!(
             "several services match: choose one of {} with --service",
@@ -287,9 +320,6 @@ pub(super) fn ask(
     }
     ask.headers = Fields(headers);
     let raw = url.path.as_bytes();
-    if !raw.is_ascii() {
-        return wrong("the path has non-ASCII characters: write them as %XX");
-    }
     let mut path = vec![0; raw.len()];
     let buffers = Buffers {
         host: &mut host,

@@ -283,6 +283,8 @@ async function ask(path, options = {}) {
 async function read(path) {
   const answer = await ask(path);
   if (answer.status === 401) throw new NeedsToken(token ? "The token is not known." : "This switch shows its numbers to those who have the token.");
+  // From another machine, without a token: the answer says which option is wanted.
+  if (answer.status === 403) throw new Error((await answer.json()).error);
   if (!answer.ok) throw new Error(`${path}: status ${answer.status}`);
   return answer.json();
 }
