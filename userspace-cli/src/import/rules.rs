@@ -171,7 +171,8 @@ impl Rules {
     }
 
     /// Adds a pool. One that is the same but for its name is taken instead. Returns the name.
-    pub(super) fn add_pool(&mut self, wanted: &str, item: Item) -> String {
+    pub(super) fn add_pool(&mut self, wanted: &str, mut item: Item) -> String {
+        serve_by_backups(&mut item);
         let wanted = name(wanted);
         let same = |pool: &&Pool| pool.item.keys == item.keys && pool.name.starts_with(&wanted);
         if let Some(pool) = self.pools.iter().find(same) {
@@ -184,6 +185,24 @@ impl Rules {
         });
         name
     }
+}
+
+/// Where all servers are backups, they serve from the beginning; there is nobody whom they could wait for.
+fn serve_by_backups(pool: &mut Item) {
+    let servers = pool.keys.iter_mut().find(|(key, _)| *key == "servers");
+    let Some((_, Toml::List(servers))) = servers else {
+        return;
+    };
+    let is_backup = |server: &Toml| server.get("backup") == Some(&Toml::Bool(true));
+    if servers.is_empty() || !servers.iter().all(is_backup) {
+        return;
+    }
+    for server in servers {
+        if let Toml::Table(entries) = server {
+            entries.retain(|(key, _)| key != "backup");
+        }
+    }
+    pool.note("all of its servers are backups, which serve while there is no other: so they are none here");
 }
 
 fn free(wanted: &str, taken: impl Fn(&str) -> bool) -> String {
