@@ -12,6 +12,7 @@ use clap::Parser;
 use clap::Subcommand;
 use clap_complete::Shell;
 
+use crate::import::Program;
 use crate::kernel::command::Kernel;
 use crate::watch::Watch;
 use crate::watch::interval;
@@ -66,6 +67,19 @@ pub(crate) enum Command {
         #[arg(long, short, value_name = "FILE")]
         output: PathBuf,
     },
+    /// Make rules of the configuration of another program
+    ///
+    /// What can be translated is; the rest stands as a comment with the reason. What protects something and cannot be translated closes the
+    /// route or the service. Exit status 1: the file is not in that program's language.
+    Import {
+        /// Whose configuration it is
+        program: Program,
+        /// Its file, such as /etc/haproxy/haproxy.cfg
+        file: PathBuf,
+        /// Rule file that is written, in place of standard output
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Show which route takes a request, why, and why others do not
     Explain(Explain),
     /// Show and change the kernel module in this network namespace
@@ -90,9 +104,9 @@ pub(crate) enum Command {
 /// Show which route takes a request.
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// Rule file, or folder of *.toml files, if it is not the running switch that is asked; then a URL, such as
-    /// http://www.example.com/img/a.png?x=1, or a path
-    #[arg(required = true, num_args = 1..=2, value_names = ["RULES", "URL"])]
+    #[arg(required = true, num_args = 1..=2, value_names = ["RULES", "URL"],
+          help = "Rule file, or folder of *.toml files, if it is not the running switch that is asked; then a URL, such as \
+                  http://www.example.com/img/a.png?x=1, or a path")]
     given: Vec<String>,
     /// Header field
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]

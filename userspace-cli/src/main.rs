@@ -7,6 +7,7 @@ mod admin;
 mod cli;
 mod diff;
 mod drain;
+mod import;
 mod kernel;
 mod rules;
 mod server;
@@ -82,6 +83,11 @@ fn run(cli: Cli, out: &mut impl io::Write) -> Outcome {
             rules::check(&rules, &outside, json, out)
         }
         Command::Compile { rules, output } => rules::compile(&rules, &output, out),
+        Command::Import {
+            program,
+            file,
+            output,
+        } => import::import(program, &file, output.as_deref(), out),
         Command::Kernel(command) => kernel::run(command, out),
         Command::Explain(explain) => match explain.given() {
             (Some(path), url) => rules::explain(path, url, &explain, out),
