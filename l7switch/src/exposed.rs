@@ -344,7 +344,7 @@ fn refused(caller: &Caller<'_>, path: &str, denied: Denied) -> Answer {
         Denied::Less => (&listener.role, "the token is for reading\n"),
         Denied::Far => (
             &listener.peer,
-            "without --metrics-token this is for loopback addresses only: start the switch with --metrics-token FILE, or come by ssh -L\n",
+            "without --metrics-token this is for loopback addresses only, asked for by an address or as localhost: start the switch with --metrics-token FILE, or come by ssh -L\n",
         ),
     };
     count.fetch_add(1, Relaxed);

@@ -13,6 +13,7 @@ use aws_lc_rs::digest::digest;
 use http::HeaderMap;
 use http::StatusCode;
 use http::header;
+use http::uri::Authority;
 use l7switch_admin_api::Role;
 use l7switch_certificates::TlsError;
 use l7switch_certificates::file;
@@ -142,7 +143,7 @@ impl Access {
     /// Nobody who may do anything.
     pub(super) fn role(&self, headers: &HeaderMap, peer: IpAddr) -> Result<Role, Denied> {
         // An IPv4 peer at an IPv6 socket is one of IPv4.
-        let is_near = peer.to_canonical().is_loopback();
+        let is_near = peer.to_canonical().is_loopback() && names_no_site(headers);
         let anybody = if is_near { Role::Read } else { Role::Scrape };
         if self.token.is_none() && self.operate.is_none() {
             return Ok(anybody);
@@ -183,6 +184,19 @@ impl Access {
             _ => Err(Denied::Less),
         }
     }
+}
+
+/// Whether the request is for an address or for `localhost`, as those of this machine are. A page of another site may have the browser
+/// of this machine ask for the site's name, once the name leads to a loopback address (DNS rebinding).
+fn names_no_site(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST) else {
+        return true;
+    };
+    let authority = host.to_str().ok().and_then(|host| host.parse().ok());
+    authority.is_some_and(|authority: Authority| {
+        let host = authority.host().trim_matches(['[', ']']);
+        host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok()
+    })
 }
 
 fn config(certificate: &Path, key: &Path) -> Result<ServerConfig, AccessError> {
@@ -326,6 +340,26 @@ mod tests {
                 assert_eq!(permits(Role::Read), read, "{peer}");
                 assert!(permits(Role::Operate).is_err(), "{peer}");
             }
+        }
+    }
+
+    #[test]
+    fn a_page_of_another_site_reads_nothing_by_the_browser_of_this_machine() {
+        let everybody = Access::default();
+        for (host, role) in [
+            ("127.0.0.1:9100", Role::Read),
+            ("[::1]:9100", Role::Read),
+            ("10.0.0.1", Role::Read),
+            ("LOCALHOST:9100", Role::Read),
+            ("site.example:9100", Role::Scrape),
+            ("localhost.site.example", Role::Scrape),
+            ("127.0.0.1.site.example", Role::Scrape),
+            ("", Role::Scrape),
+            ("a b", Role::Scrape),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static(host));
+            assert_eq!(everybody.role(&headers, NEAR), Ok(role), "{host}");
         }
     }
 
