@@ -172,7 +172,7 @@ def drain(admin, target, state):
     with socket.socket(socket.AF_UNIX) as stream:
         stream.connect(str(admin))
         body = f'{{"state":"{state}"}}'
-        stream.sendall(f"PATCH {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        stream.sendall(f"PATCH {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
         answer = stream.makefile().read()
     assert answer.startswith("HTTP/1.1 200 "), answer
 

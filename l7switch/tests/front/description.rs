@@ -13,8 +13,8 @@ use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
+use crate::support::Raw;
 use crate::support::field;
-use crate::support::get;
 use crate::support::simple;
 use crate::support::start;
 use crate::support::status;
@@ -90,7 +90,12 @@ async fn the_description_is_served_as_docs_have_it() {
         Files::default(),
         None,
     );
-    let (code, _, text) = get(exposed.unwrap().bound(), "/v1/openapi.json").await;
+    let exposed = exposed.unwrap();
+    let mut client = Raw::connect(exposed.bound()).await;
+    client
+        .send("GET /v1/openapi.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .await;
+    let (code, _, text) = client.response().await;
     assert!(code == 200 && text == docs.as_bytes());
     let description: Value = serde_json::from_str(&docs).unwrap();
     assert_eq!(description["openapi"], "3.1.0");

@@ -54,7 +54,7 @@ async fn ask(
     let length = content.len();
     let mut raw = Raw::connect(to).await;
     raw.send(format!(
-        "{method} {target} HTTP/1.1\r\nHost: x\r\n{authorization}Content-Length: {length}\r\n\r\n{content}"
+        "{method} {target} HTTP/1.1\r\nHost: localhost\r\n{authorization}Content-Length: {length}\r\n\r\n{content}"
     ))
     .await;
     let (status, head, content) = raw.response().await;
