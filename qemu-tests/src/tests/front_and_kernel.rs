@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use l7switch_engine::netlink::ServerState;
 use l7switch_netlink::Client;
+use serde_json::Value;
 
 use super::tables::Done;
 use crate::kit::Module;
@@ -109,21 +110,22 @@ impl Setup {
         });
     }
 
-    /// The first server's line at the front.
-    fn at_front(&self) -> String {
-        let servers = self.ctl("servers");
-        let line = servers.lines().find(|line| line.contains("10.0.2.2:80"));
-        line.unwrap_or_else(|| panic!("{servers}")).to_owned()
+    /// State and weight of the first server at the front.
+    fn at_front(&self) -> (String, u64) {
+        let servers: Value = serde_json::from_str(&self.ctl("servers --json")).unwrap();
+        let mut all = servers["servers"].as_array().unwrap().iter();
+        let server = all
+            .find(|server| server["address"] == "10.0.2.2:80")
+            .unwrap();
+        let state = server["state"].as_str().unwrap().to_owned();
+        (state, server["effective_weight"].as_u64().unwrap())
     }
 
-    fn wait_for_front(&self, words: &str) {
-        wait_until(&format!("the front's server is {words}"), || {
-            self.at_front()
-                .split_whitespace()
-                .collect::<Vec<_>>()
-                .join(" ")
-                .contains(words)
-        });
+    fn wait_for_front(&self, state: &str, weight: u64) {
+        wait_until(
+            &format!("the front's server is {state} with weight {weight}"),
+            || self.at_front() == (state.to_owned(), weight),
+        );
     }
 
     fn get(&self) -> String {
@@ -344,19 +346,18 @@ pub(super) fn servers_are_kept_in_step_both_ways() {
     setup.wait_for_server(&mut client, (ServerState::Up, 1));
 
     in_kernel("10.0.2.2:80 --state draining");
-    setup.wait_for_front("draining");
+    setup.wait_for_front("draining", 0);
     in_kernel("10.0.2.2:80 --state down --weight 7");
-    setup.wait_for_front("down");
-    setup.wait_for_front("7 (1)");
+    setup.wait_for_front("down", 7);
     assert_eq!(setup.get(), "server2\n");
     in_kernel("p/10.0.2.2:80 --state up");
-    setup.wait_for_front("up");
+    setup.wait_for_front("up", 7);
     in_kernel("p/10.0.2.2:80 --weight default");
-    setup.wait_for_front("up - 1");
+    setup.wait_for_front("up", 1);
     // Both ends stand where they were left.
     setup.wait_for_server(&mut client, (ServerState::Up, 1));
     let status = setup.ctl("status --json");
-    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let status: Value = serde_json::from_str(&status).unwrap();
     println!("{}", status["kernel"]);
     assert!(status["kernel"]["changes_taken"].as_u64().unwrap() >= 4);
     assert_eq!(status["kernel"]["failures"], 0);
