@@ -24,6 +24,7 @@ use l7switch::demo;
 use l7switch::exposed::Exposed;
 use l7switch::exposed::StartError;
 use l7switch::handover::sockets;
+use l7switch::handover::spawn;
 use l7switch::handover::spawn::Program;
 use l7switch::handover::take;
 use l7switch::handover::take::Legacy;
@@ -60,6 +61,9 @@ const CUT: Duration = Duration::from_secs(1);
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
+    if let Some(code) = spawn::relay() {
+        return code;
+    }
     let cli = Cli::parse();
     if cli.man || cli.completions.is_some() {
         return describe(&cli);

@@ -265,6 +265,27 @@ def it_is_killed():
     return f"answered after {', '.join(f'{seconds:.1f}' for seconds in times)} s"
 
 
+def a_successor_is_killed():
+    """kill -9 of a successor while the front before it still has a download: noticed at once, not by the watchdog."""
+    download = subprocess.Popen(["curl", "-sS", "--limit-rate", "100k", "-o", "/dev/null", f"{URL}files/big"], stderr=subprocess.DEVNULL)
+    until("the download", lambda: status()["services"]["web"]["active"] > 0)
+    old = main_process()
+    run(TAKE_OVER)
+    successor = main_process()
+    pathlib.Path(f"/proc/{old}/status").read_text()
+    os.kill(successor, signal.SIGKILL)
+    began = time.monotonic()
+    within(ask("/"), "200 OK")
+    took = time.monotonic() - began
+    until("another main process", lambda: main_process() not in (0, old, successor))
+    download.wait()
+    if "not our child" in run("journalctl --no-pager -o cat _PID=1 --since -5min"):
+        raise AssertionError("systemd does not notice the successor's end")
+    if took > 2 * checks.PATIENCE:
+        raise AssertionError(f"answered after {took:.1f} s")
+    return f"answered after {took:.1f} s"
+
+
 def the_watchdog_sees():
     """A process that is stopped (SIGSTOP) is killed by the watchdog, and another one serves."""
     old = main_process()
@@ -477,6 +498,7 @@ checks.go([
     a_successor_takes_over,
     it_is_restarted,
     it_is_killed,
+    a_successor_is_killed,
     the_watchdog_sees,
     logs_go_where_they_are_asked_for,
     servers_on_unix_sockets,

@@ -21,6 +21,7 @@
 
 pub mod give;
 pub mod message;
+mod process;
 pub mod sockets;
 pub mod spawn;
 pub mod state;
@@ -169,8 +170,9 @@ impl Place {
         );
     }
 
-    /// The same of a process that has ended, unless it was said of it already.
-    fn ended(&self, pid: u32, why: &str) {
+    /// The same of a process that has ended, unless it was said of it already, or is about to be: what it has said counts more.
+    async fn ended(&self, pid: u32, why: &str) {
+        let _none_asks = self.asked.lock().await;
         if self.noted.load(Relaxed) != pid && self.given_to() != Some(pid) {
             self.fail(pid, why);
         }

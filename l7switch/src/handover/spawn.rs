@@ -1,23 +1,49 @@
 // SPDX-License-Identifier: MIT
 //! A successor that the front starts itself.
+//!
+//! Its parent must be whoever adopts orphans (PID 1, a subreaper) before it is anybody's main process: a service manager hears of the
+//! end of its own children only, and the front may drain for hours. So the front starts the program once, as a relay: that starts the
+//! successor, says its process, and ends when the front holds a descriptor of it.
 
 use std::env;
 use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::process::Command;
+use std::process::ExitCode;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::process::Command;
+use rustix::process::Pid;
+use tokio::io::AsyncReadExt;
+use tokio::process::Child;
 
+use super::process;
 use crate::switch::Switch;
 
 /// The option of a successor.
 const OPTION: &str = "--take-over";
 
+/// The variable of a relay, whose standard input is a socket of the front. A program of an older version, which does not know it, is
+/// the successor itself.
+const RELAY: &str = "L7SWITCH_RELAY";
+
 /// What the service manager says to one process only.
 const OF_THIS_PROCESS: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"];
+
+/// Longest process ID in digits, and more than that.
+const DIGITS: u64 = 20;
+
+/// How often it is looked whether a successor has ended, until it has the place.
+const LOOKS: Duration = Duration::from_millis(50);
 
 /// How this process was started, so that another one can be.
 #[derive(Clone, Debug)]
@@ -41,27 +67,102 @@ impl Program {
 
     /// Starts a successor.
     pub fn start(&self, switch: &Arc<Switch>) {
-        let mut command = Command::new(&self.path);
-        command.args(&self.arguments).stdin(Stdio::null());
-        for name in OF_THIS_PROCESS {
-            command.env_remove(name);
-        }
-        let place = switch.place();
-        let mut child = match command.spawn() {
-            Ok(child) => child,
+        let (relay, socket) = match self.start_relay() {
+            Ok(started) => started,
             Err(error) => {
-                return place.fail(0, &format!("{}: {error}", self.path.display()));
+                let why = format!("{}: {error}", self.path.display());
+                return switch.place().fail(0, &why);
             }
         };
-        let pid = child.id().unwrap_or_default();
-        tracing::info!(successor = pid, program = %self.path.display(), "a successor is started");
+        let path = self.path.clone();
         let switch = Arc::clone(switch);
         tokio::spawn(async move {
-            if let Ok(status) = child.wait().await {
-                switch.place().ended(pid, &format!("it ended: {status}"));
+            let place = switch.place();
+            match said(socket).await {
+                Some((pid, process)) => {
+                    tracing::info!(successor = pid, program = %path.display(), "a successor is started");
+                    drop(tokio::spawn(reap(relay)));
+                    let mut looks = tokio::time::interval(LOOKS);
+                    while place.given_to() != Some(pid) {
+                        looks.tick().await;
+                        if process::has_ended(&process, Duration::ZERO) {
+                            let why = "it ended; lines of its own say why";
+                            return place.ended(pid, why).await;
+                        }
+                    }
+                }
+                None => {
+                    let pid = relay.id().unwrap_or_default();
+                    // One that ends well has started a successor of which nothing is known, as descriptors are used up.
+                    if let Some(status) = reap(relay).await.filter(|status| !status.success()) {
+                        place.ended(pid, &format!("it ended: {status}")).await;
+                    }
+                }
             }
         });
     }
+
+    fn start_relay(&self) -> io::Result<(Child, tokio::net::UnixStream)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let ours = tokio::net::UnixStream::from_std(ours)?;
+        let mut command = Command::new(&self.path);
+        command
+            .args(&self.arguments)
+            .env(RELAY, "1")
+            .stdin(OwnedFd::from(theirs));
+        for name in OF_THIS_PROCESS {
+            command.env_remove(name);
+        }
+        Ok((tokio::process::Command::from(command).spawn()?, ours))
+    }
+}
+
+/// What a relay says: the successor's process, with a descriptor of it. `None`: nothing, as it has ended.
+async fn said(socket: tokio::net::UnixStream) -> Option<(u32, OwnedFd)> {
+    let mut digits = String::new();
+    let mut socket = socket.take(DIGITS);
+    socket.read_to_string(&mut digits).await.ok()?;
+    let pid: i32 = digits.parse().ok()?;
+    // It cannot be another process by now: the relay, which lives until the socket is closed, has not asked for its status.
+    let process = process::open(Pid::from_raw(pid)?)?;
+    Some((u32::try_from(pid).ok()?, process))
+}
+
+async fn reap(mut child: Child) -> Option<std::process::ExitStatus> {
+    child.wait().await.ok()
+}
+
+/// Where this process is a relay: starts the successor, and gives this process's exit code. To be called before anything else.
+pub fn relay() -> Option<ExitCode> {
+    env::var_os(RELAY)?;
+    Some(match start_successor() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(
+                io::stderr(),
+                "l7switch: the successor cannot be started: {error}"
+            );
+            ExitCode::FAILURE
+        }
+    })
+}
+
+fn start_successor() -> io::Result<()> {
+    let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let mut arguments = env::args_os();
+    // As the front called it: the file may have been replaced meanwhile.
+    let path = arguments.next().unwrap_or_default();
+    let successor = Command::new(path)
+        .args(arguments)
+        .env_remove(RELAY)
+        .stdin(Stdio::null())
+        .spawn()?;
+    // Until the front has it. Where that has died, the successor goes on without.
+    let _ = write!(socket, "{}", successor.id())
+        .and_then(|()| socket.shutdown(Shutdown::Write))
+        .and_then(|()| socket.read_to_end(&mut Vec::new()));
+    Ok(())
 }
 
 /// The arguments of a successor: the same, with the option that makes it one.

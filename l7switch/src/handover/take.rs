@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
@@ -18,11 +19,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use l7switch_admin_api::Failure as ApiFailure;
 use l7switch_admin_api::TakeOvers;
-use rustix::event::PollFd;
-use rustix::event::PollFlags;
-use rustix::event::Timespec;
 use rustix::process::Pid;
-use rustix::process::PidfdFlags;
 use serde::Serialize;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -37,6 +34,7 @@ use super::PROTOCOL;
 use super::message::Asked;
 use super::message::Given;
 use super::message::Socket;
+use super::process;
 use super::sockets::Listening;
 use super::sockets::NotUsable;
 use super::sockets::Sockets;
@@ -138,7 +136,7 @@ pub async fn ask(path: &Path) -> Result<Option<(Predecessor, Legacy)>, TakeError
     let predecessor = Predecessor {
         wire,
         pid: pid.unwrap_or_default(),
-        process: process.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()),
+        process: process.and_then(process::open),
     };
     let legacy = predecessor.legacy().await?;
     Ok(Some((predecessor, legacy)))
@@ -306,18 +304,10 @@ impl Predecessor {
         }
     }
 
-    /// Whether its process has ended, though nobody may have asked for its status yet. What closes its connections comes a moment
-    /// before.
+    /// Whether its process has ended. What closes its connections comes a moment before.
     fn is_dead(&self) -> bool {
-        let Some(process) = &self.process else {
-            return false;
-        };
-        let moment = Timespec {
-            tv_sec: 1,
-            tv_nsec: 0,
-        };
-        let mut waited = [PollFd::new(process, PollFlags::IN)];
-        rustix::event::poll(&mut waited, Some(&moment)).is_ok_and(|ready| ready > 0)
+        let process = self.process.as_ref();
+        process.is_some_and(|process| process::has_ended(process, Duration::from_secs(1)))
     }
 }
 

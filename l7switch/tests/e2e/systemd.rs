@@ -19,12 +19,14 @@ use crate::support::nginx::Nginx;
 use crate::support::process::Process;
 use crate::support::process::program;
 use crate::support::process::run;
+use crate::support::python::Python;
 use crate::support::python::script;
 use crate::support::raw::Raw;
 use crate::support::switch::command;
 use crate::support::switch::list;
 use crate::support::switch::simple;
 use crate::support::until;
+use crate::support::websocket::WebSocket;
 
 /// The front under `programs/manager.py`.
 struct Managed {
@@ -213,34 +215,76 @@ fn a_front_that_is_killed_while_its_successor_starts_refuses_nobody() {
     let address = free_port(LOCALHOST);
     let managed = Managed::start(&rules(&nginx, &[address]));
     let clients = Clients::start(2, address, "/name");
-    for wait in [0, 2, 5, 8, 12, 20] {
-        let pid = managed.pid();
-        signal("USR2", pid);
+    let whoever = || {
+        let answer = curl()
+            .arg("--unix-socket")
+            .arg(managed.folder.path().join("admin"));
+        let answer = answer.get("http://switch/v1/status");
+        let status = serde_json::from_slice::<l7switch_admin_api::Status>(&answer.body).ok()?;
+        (!status.draining).then_some(status.pid)
+    };
+    let mut pid = managed.pid();
+    for wait in [0, 4, 10, 20, 30, 50, 80] {
+        // It may have ended: it may be a successor that was told to.
+        let signal = |name: &str| {
+            let _ = program("kill", "procps")
+                .args([name, &pid.to_string()])
+                .stderr(Stdio::null())
+                .status();
+        };
+        signal("-USR2");
         std::thread::sleep(Duration::from_millis(wait));
-        // It may have ended.
-        let kill = ["-KILL", &pid.to_string()];
-        let _ = program("kill", "procps")
-            .args(kill)
-            .stderr(Stdio::null())
-            .status();
+        signal("-KILL");
         clients.go_on(20);
+        let mut next = None;
         until("one of the others has the place", || {
-            let answer = curl()
-                .arg("--unix-socket")
-                .arg(managed.folder.path().join("admin"));
-            let answer = answer.get("http://switch/v1/status");
-            serde_json::from_slice::<l7switch_admin_api::Status>(&answer.body)
-                .is_ok_and(|status| status.pid != pid)
+            next = whoever().filter(|&other| other != pid);
+            next.is_some()
         });
+        pid = next.unwrap();
     }
     let tally = clients.stop();
     let bad = tally.bad();
     let lost = |bad: &&String| bad.starts_with("request ");
+    let log = managed.log();
     assert_eq!(
         bad.iter().filter(lost).count(),
         bad.len(),
-        "{bad:#?}\n{}",
-        managed.log()
+        "{bad:#?}\n{log}"
+    );
+    let started = log.matches("a successor is started").count();
+    assert!(started >= 2, "{started} of 7\n{log}");
+}
+
+/// A successor dies while the front before it still drains: the manager notices at once, ends that too, and starts another one.
+#[test]
+fn a_successor_that_is_killed_while_the_front_before_drains_is_replaced() {
+    let python = Python::start("python");
+    let address = free_port(LOCALHOST);
+    let rules = simple(&[python.address], "", "").replace("127.0.0.1:0", &address.to_string());
+    let managed = Managed::start(&rules);
+    let first = managed.pid();
+    let mut open = WebSocket::open(address);
+    signal("USR2", first);
+    let (at, line) = managed.line(0, &format!("notify {first} MAINPID="));
+    assert!(line.ends_with("READY=1"), "its own: {line}");
+    let (at, line) = managed.line(at, "MAINPID=");
+    let second: u32 = line.split("MAINPID=").nth(1).unwrap().parse().unwrap();
+    let (at, _) = managed.line(at, &format!("notify {second} MAINPID={second} READY=1"));
+    open.say();
+    signal("KILL", second);
+    let (at, _) = managed.line(at, &format!("end {second} -9"));
+    let (at, _) = managed.line(at, &format!("end {first} 0"));
+    managed.line(at, "READY=1");
+    assert!(![first, second].contains(&managed.pid()));
+    assert_eq!(
+        Raw::connect(address).unwrap().get("/echo").unwrap().status,
+        200
+    );
+    let lines = managed.lines.lock().unwrap().clone();
+    assert!(
+        !lines.iter().any(|line| line.starts_with("alien")),
+        "{lines:#?}"
     );
 }
 

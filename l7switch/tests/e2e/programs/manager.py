@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """A service manager as far as one service needs it: `manager.py FOLDER PROGRAM [ARGUMENT]...` runs the program as systemd does
-with Type=notify, Restart=always, NotifyAccess=main and a descriptor store, until it is told to end.
+with Type=notify, Restart=always, NotifyAccess=main, KillMode=control-group and a descriptor store, until it is told to end.
 
-It prints a line for each process that it starts (`start PID DESCRIPTORS`), for each that ends (`end PID STATUS`), and for each
-message of the main process (`notify PID ASSIGNMENTS`); one of another process is `stranger PID ASSIGNMENTS`."""
+It prints a line for each process that it starts (`start PID DESCRIPTORS`), for each that ends (`end PID STATUS`), for each message
+of the main process (`notify PID ASSIGNMENTS`; one of another process is `stranger PID ASSIGNMENTS`), and for a main process that is
+not its child (`alien PID`)."""
 
 import ctypes
 import os
 import select
+import signal
 import socket
 import struct
 import sys
@@ -26,6 +28,7 @@ class Manager:
         self.socket.bind(self.path)
         self.store = []
         self.main = None
+        self.told_to_end = set()
 
     def start(self):
         pid = os.fork()
@@ -75,6 +78,8 @@ class Manager:
             self.store = [kept for kept in self.store if kept[0] != told["FDNAME"]]
         if is_main and "MAINPID" in told:
             self.main = int(told["MAINPID"])
+            if parent(self.main) != os.getpid():
+                say("alien", self.main)
 
     def keep(self, name, fd):
         """The same socket is kept once, as with systemd."""
@@ -96,7 +101,18 @@ class Manager:
                 self.message()
             say("end", pid, os.waitstatus_to_exitcode(status))
             if pid == self.main:
-                self.start()
+                self.main = None
+
+    def restart(self):
+        """KillMode=control-group: what is left of the service is told to end, and is waited for."""
+        left = children()
+        for pid in left:
+            if pid not in self.told_to_end:
+                os.kill(pid, signal.SIGTERM)
+        self.told_to_end |= left
+        if not left:
+            self.told_to_end.clear()
+            self.start()
 
     def run(self):
         self.start()
@@ -104,6 +120,20 @@ class Manager:
             if select.select([self.socket], [], [], 0.005)[0]:
                 self.message()
             self.reap()
+            if self.main is None:
+                self.restart()
+
+
+def children():
+    with open(f"/proc/self/task/{os.getpid()}/children") as pids:
+        return set(map(int, pids.read().split()))
+
+
+def parent(pid):
+    """The parent of a process. systemd looks at it when it is told of a main process: it may not notice the end of one that is not its
+    child."""
+    with open(f"/proc/{pid}/stat") as stat:
+        return int(stat.read().rpartition(")")[2].split()[1])
 
 
 def say(*words):
@@ -111,6 +141,6 @@ def say(*words):
 
 
 if __name__ == "__main__":
-    # Successors, which their predecessors have started, are its children when those have ended.
+    # Successors are its children once the relays that have started them have ended.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     Manager(sys.argv[1], sys.argv[2:]).run()
