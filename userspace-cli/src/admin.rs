@@ -246,6 +246,9 @@ pub(crate) fn run(socket: &Path, command: Running, out: &mut impl io::Write) -> 
                 return drain::wait(&drained, patience, read, out);
             }
         }
+        Running::Disable { server } => {
+            change(socket, &server, &to(WantedState::Down), out)?;
+        }
         Running::Undrain { server } => {
             change(socket, &server, &to(WantedState::Up), out)?;
         }

@@ -194,8 +194,8 @@ pub(crate) enum Running {
     },
     /// Reload the rule file
     Reload,
-    /// Drain a real server: no new requests; existing requests finish
-    #[command(visible_alias = "disable")]
+    /// Drain a real server: no new requests but of clients that stay there by a cookie; existing
+    /// requests finish
     Drain {
         /// ADDRESS:PORT in every pool, or POOL/ADDRESS:PORT in one
         server: String,
@@ -207,8 +207,15 @@ pub(crate) enum Running {
         )]
         wait: Option<Option<Duration>>,
     },
-    /// Put a drained real server back
-    #[command(visible_alias = "enable")]
+    /// Take a real server out: no new requests at all, clients that stay there go elsewhere;
+    /// existing requests finish
+    #[command(visible_alias = "down")]
+    Disable {
+        /// ADDRESS:PORT in every pool, or POOL/ADDRESS:PORT in one
+        server: String,
+    },
+    /// Put a drained or disabled real server back
+    #[command(visible_aliases = ["enable", "up"])]
     Undrain {
         /// ADDRESS:PORT in every pool, or POOL/ADDRESS:PORT in one
         server: String,

@@ -138,6 +138,18 @@ fn a_running_switch_is_shown_and_changed() {
     );
     assert_eq!(switch.server("one", "127.0.0.1:2")["effective_weight"], 3);
 
+    // Disabled, it gets nothing more, of nobody.
+    for (command, state) in [
+        ("disable", "down"),
+        ("drain", "draining"),
+        ("disable", "down"),
+        ("enable", "up"),
+    ] {
+        let changed = switch.l7ctl(&[command, "two/127.0.0.1:1"]);
+        assert!(changed.status.success());
+        assert_eq!(switch.server("two", "127.0.0.1:1")["state"], state);
+    }
+
     let unknown = switch.l7ctl(&["drain", "127.0.0.1:9"]);
     assert_eq!(unknown.status.code(), Some(2));
     let message = String::from_utf8(unknown.stderr).unwrap();

@@ -207,8 +207,10 @@ fn six() -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WantedState {
-    /// No new requests.
+    /// No new requests but of clients that stay there by a cookie.
     Drain,
+    /// No new requests at all: it counts as dead, whatever checks say.
+    Down,
     /// Requests again; also ends an ejection.
     Up,
 }

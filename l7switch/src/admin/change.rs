@@ -157,7 +157,11 @@ pub(crate) async fn change(
             server.set_admin_weight(weight);
         }
         if let Some(state) = change.state {
-            server.set_draining_by(state == WantedState::Drain, who);
+            match state {
+                WantedState::Drain => server.set_draining_by(true, who),
+                WantedState::Up => server.set_draining_by(false, who),
+                WantedState::Down => server.hold_down(who),
+            }
         }
         pool.rebuild_lookup();
         let after = server.status();
@@ -196,6 +200,7 @@ pub(crate) async fn change(
 fn words(change: &ServerChange, after: &ServerStatus) -> String {
     let state = match change.state {
         Some(WantedState::Drain) => Some("drained".to_owned()),
+        Some(WantedState::Down) => Some("disabled".to_owned()),
         Some(WantedState::Up) => Some("put back".to_owned()),
         None => None,
     };

@@ -184,6 +184,7 @@ impl<C: Codec> Session<'_, C> {
             told: self.told(pool, source),
             content: b"",
             method: &Method::GET,
+            falls_back: false,
             is_upgrade: false,
             patience: Patience {
                 response,

@@ -35,6 +35,7 @@ use crate::http::headers;
 use crate::http::headers::Present;
 use crate::http::onward::Onward;
 use crate::http::plan::Asked;
+use crate::http::plan::falls_back;
 use crate::http::plan::is_unsent;
 use crate::http::plan::substitute;
 use crate::http::routed;
@@ -277,6 +278,7 @@ impl<C: Codec> Session<'_, C> {
             told: self.told(onward.pool, source),
             content: request.content,
             method: request.method,
+            falls_back: false,
             is_upgrade: request.upgrade.is_some(),
             patience,
             // Who is asked for permission has a time of its own.
@@ -289,6 +291,7 @@ impl<C: Codec> Session<'_, C> {
         let mut pool = onward.pool;
         let mut asked = Vec::new();
         let sent = loop {
+            message.falls_back = falls_back(onward.generation, onward.route, pool, &asked);
             let mut from = From {
                 codec: &mut self.codec,
                 upload: &mut upload,
@@ -304,10 +307,12 @@ impl<C: Codec> Session<'_, C> {
             )
             .await;
             match &sent {
-                Err(refusal) if is_unsent(refusal.reason) && upload.can_begin() => (),
+                Err(refusal)
+                    if (is_unsent(refusal.reason) || refusal.may_repeat) && upload.can_begin() => {}
                 _ => break sent,
             }
-            // None of its servers has seen anything of the request: the next pool is asked at once, before checks know.
+            // None of its servers has seen anything of the request, or another of its servers would have been asked: the next pool
+            // is, at once, before checks know.
             asked.push(pool);
             match substitute(onward.generation, onward.route, &asked) {
                 Some(next) => {

@@ -146,6 +146,7 @@ impl Mirror {
             told: self.told,
             content: &self.content,
             method: &self.method,
+            falls_back: false,
             is_upgrade: false,
             patience: Patience {
                 response,

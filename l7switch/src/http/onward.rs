@@ -33,6 +33,8 @@ pub struct Onward<'a> {
     pub pages: Pages<'a>,
     /// The server at which the client stays, by its position in the pool.
     pub stays: Option<usize>,
+    /// The pool of the client's cookie, which it keeps where another one answers.
+    pub keeps: Option<usize>,
     /// Whether the client has sent it by TLS: to the switch, or to a proxy that is trusted.
     pub is_https: bool,
     /// The cookie that the client gets, by which it stays at its server.
@@ -66,6 +68,9 @@ impl Onward<'_> {
             let name = &pool.config().name;
             let mut pools = self.generation.pools.iter();
             let number = pools.position(|pool| pool.config().name == *name);
+            if self.keeps.is_some() && self.keeps != number {
+                return;
+            }
             self.set_cookie =
                 number.and_then(|pool| sticky.set_cookie(pool, server.address(), self.is_https));
         }

@@ -70,6 +70,8 @@ pub enum Step {
         pool: usize,
         /// The server at which the client stays, by its position in the pool.
         server: Option<usize>,
+        /// The pool of its cookie, if it keeps that whoever answers.
+        keeps: Option<usize>,
         /// Target in origin form, where the route's filters change it.
         rewritten: Option<String>,
         /// Hash of the key that the pool's scheduler hashes; 0 where it hashes none.
@@ -186,6 +188,7 @@ pub fn plan<F: Fields + ?Sized>(
                 .sticky
                 .as_ref()
                 .and_then(|sticky| sticky.place(asked.fields));
+            let keeps = named.and_then(|place| keeps(generation, shares, place));
             let stays = named.and_then(|place| stays(generation, shares, place));
             let place = stays.or_else(|| Some((pool_of(generation, shares, route.strict)?, None)));
             let (pool, server) = place.ok_or_else(|| Refusal::internal("the route has no pool"))?;
@@ -200,6 +203,7 @@ pub fn plan<F: Fields + ?Sized>(
             Step::Forward {
                 pool,
                 server,
+                keeps,
                 rewritten,
                 hash: generation
                     .pools
@@ -234,7 +238,7 @@ pub(super) fn location_value(location: &[u8]) -> Result<HeaderValue, Refusal> {
 }
 
 /// Where a client stays whose cookie names this place: at its server, or, where that is down, at another one of its pool, which may be
-/// a version of the site. Not in a pool that gets no new clients, nor in one that has no server.
+/// a version of the site, or of the pool that this one falls back on. Not in a pool that gets no new clients.
 fn stays(
     generation: &Generation,
     shares: &[PoolShare],
@@ -244,9 +248,22 @@ fn stays(
     if known.is_available(server) {
         return Some((pool, Some(server)));
     }
+    let is_open = is_open(shares, pool);
+    let pool = with_server(generation, pool).filter(|_| is_open)?;
+    Some((pool, None))
+}
+
+/// The pool of a client whose cookie names this place, if others serve it for a while only: the pool falls back on one of them. The
+/// client keeps its cookie then.
+fn keeps(generation: &Generation, shares: &[PoolShare], (pool, _): Place) -> Option<usize> {
+    let known = generation.pools.get(pool)?;
+    (known.config().fallback.is_some() && is_open(shares, pool)).then_some(pool)
+}
+
+/// Whether a pool of a split gets new clients.
+fn is_open(shares: &[PoolShare], pool: usize) -> bool {
     let mut shares = shares.iter();
-    let is_open = shares.any(|share| share.pool == pool && share.weight > 0);
-    (is_open && known.has_server()).then_some((pool, None))
+    shares.any(|share| share.pool == pool && share.weight > 0)
 }
 
 /// The pool of a weighted split, or the one that it falls back on. Where it has no server, nor has what it falls back on, the
@@ -318,6 +335,21 @@ pub(crate) fn substitute<'a>(
     policy::split(others.filter(|(pool, _)| pool.has_server()), || {
         fastrand::u64(..)
     })
+}
+
+/// Whether another pool is asked where no server of this one has answered with a status that its rule of retries takes.
+pub(crate) fn falls_back(
+    generation: &Generation,
+    route: &model::Route,
+    pool: &Arc<Pool>,
+    asked: &[&Arc<Pool>],
+) -> bool {
+    let rule = pool.config().retries.rule.as_ref();
+    if rule.is_none_or(|rule| rule.statuses.is_empty()) {
+        return false;
+    }
+    let asked = [asked, &[pool]].concat();
+    substitute(generation, route, &asked).is_some_and(|next| next.has_server())
 }
 
 /// Whether no server has had anything of a request that failed so.

@@ -269,6 +269,7 @@ impl<'a> Routed<'a> {
         let Step::Forward {
             pool: number,
             server,
+            keeps,
             rewritten,
             hash,
             mirror,
@@ -293,6 +294,7 @@ impl<'a> Routed<'a> {
             generation: self.generation,
             pages: self.pages,
             stays: server,
+            keeps,
             set_cookie: None,
             cors: self.cors,
             rewritten,

@@ -130,6 +130,8 @@ pub struct Refusal {
     pub status: StatusCode,
     /// Why, for the client.
     pub detail: Cow<'static, str>,
+    /// Whether the request may be sent once more, to a server of another pool, though one has had it.
+    pub may_repeat: bool,
 }
 
 impl Refusal {
@@ -139,6 +141,16 @@ impl Refusal {
             reason,
             status,
             detail: detail.into(),
+            may_repeat: false,
+        }
+    }
+
+    /// The same, where the request may be sent once more.
+    #[must_use]
+    pub fn repeatable(self) -> Self {
+        Self {
+            may_repeat: true,
+            ..self
         }
     }
 

@@ -63,6 +63,8 @@ pub struct Message<'a> {
     pub content: &'a [u8],
     /// Its method.
     pub method: &'a Method,
+    /// Whether another pool is asked where all servers of this one have answered with a status for which the rules want another.
+    pub falls_back: bool,
     /// Whether it may become a tunnel: then it is never sent twice.
     pub is_upgrade: bool,
     /// How long is waited for whom.
@@ -167,7 +169,7 @@ pub async fn send<F: Feed>(
         let mut endings = 0_u32;
         // Why there is no connection.
         let mut said = None;
-        let (refusal, fault) = loop {
+        let (mut refusal, fault) = loop {
             let is_reused = kept.is_some();
             let mut link = match kept.take() {
                 Some(link) => link,
@@ -226,12 +228,15 @@ pub async fn send<F: Feed>(
                     {
                         tried.push(index);
                         failed = failed.saturating_add(1);
-                        if pool.has_untried(&tried)
-                            && pool.may_repeat(&mut repeating)
+                        // Whatever follows of the response is not waited for: the connection ends.
+                        if !pool.has_untried(&tried) {
+                            if message.falls_back {
+                                return Err(no_response().repeatable());
+                            }
+                        } else if pool.may_repeat(&mut repeating)
                             && let Some(another) = pool.ask_now(message.hash, &tried)
                         {
                             next = Some(another);
-                            // Whatever follows of the response is not waited for: the connection ends.
                             break (no_response(), None);
                         }
                     }
@@ -320,6 +325,7 @@ pub async fn send<F: Feed>(
             if is_again {
                 tokio::time::sleep(REST).await;
             }
+            refusal = refusal.repeatable();
         }
         last = Some(refusal);
         // The next attempt has its own time.

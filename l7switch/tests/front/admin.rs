@@ -117,6 +117,19 @@ async fn a_server_is_taken_out_over_a_reload_and_put_back() {
     }
     assert!(said.contains(&b"a".to_vec()));
 
+    // Disabled, it counts as dead, until it is drained or put back.
+    for (state, said) in [("down", "down"), ("drain", "draining"), ("down", "down")] {
+        let change = format!("{{\"state\":\"{state}\"}}");
+        let (code, changed) = ask_json(&path, "PATCH", &target, &change).await;
+        assert_eq!((code, &changed["servers"][0]["state"]), (200, &json!(said)));
+        assert_eq!(changed["servers"][0]["why"], "by an administrator");
+        for _ in 0..4 {
+            assert_eq!(get(web, "/").await.2, b"b");
+        }
+    }
+    let (_, after) = ask_json(&path, "PATCH", &target, r#"{"state":"up"}"#).await;
+    assert_eq!(after["servers"][0]["state"], "up");
+
     std::fs::write(&file, rules.replace("pool = \"p\"", "pool = \"q\"")).unwrap();
     let (code, refused) = ask_json(&path, "POST", "/v1/reload", "").await;
     assert_eq!(code, 422);

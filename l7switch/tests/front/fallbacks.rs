@@ -5,6 +5,7 @@ use l7switch::Switch;
 use l7switch_admin_api::ServerState;
 use l7switch_admin_api::ServerStatus;
 
+use crate::support::Raw;
 use crate::support::Server;
 use crate::support::address;
 use crate::support::get;
@@ -268,4 +269,68 @@ async fn a_drained_pool_leaves_its_requests_to_others() {
         assert_eq!(answers(address(&switch, "web"), 10).await, [expected]);
     }
     assert_eq!(one.connection_count(), 0);
+}
+
+/// What a request may be sent to another server for, it is sent to the other pool for, too.
+#[tokio::test]
+async fn what_may_be_repeated_falls_back_whatever_has_failed() {
+    let spare = Server::saying("spare").await;
+    let closing = Server::start(|mut conn, _, seen| async move {
+        let head = conn.head().await.unwrap();
+        seen.lock().unwrap().push(head);
+    })
+    .await;
+    let rules = |server: &Server, pool: &str| {
+        format!(
+            "[service.web]\nlisten = \"127.0.0.1:1\"\n[[service.web.route]]\npool = \"a\"\n\
+             [pool.a]\nservers = \"{}\"\nfallback = \"b\"\npassive = {{ failures = 1000 }}\n{pool}\n\
+             [pool.b]\nservers = \"{}\"\n",
+            server.address, spare.address
+        )
+    };
+    let ask = async |switch: &Switch, method: &str| {
+        let mut client = Raw::connect(address(switch, "web")).await;
+        let head = format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
+        let head = match method {
+            "POST" => head,
+            _ => format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        };
+        client.send(head).await;
+        let (status, _, body) = client.response().await;
+        (status, String::from_utf8(body).unwrap())
+    };
+    let spared = (200, "spare".to_owned());
+    // The connection ends before it answers.
+    let switch = start(&rules(&closing, ""));
+    for number in 1..=3 {
+        assert_eq!(ask(&switch, "GET").await, spared);
+        assert_eq!(closing.heads().len(), number, "each was there first");
+    }
+    assert_eq!(
+        ask(&switch, "POST").await.0,
+        502,
+        "it may have had its effect"
+    );
+    // Rules that have nothing sent again have nothing sent to the other pool.
+    let switch = start(&rules(&closing, "retries = { on = ['connect'] }"));
+    assert_eq!(ask(&switch, "GET").await.0, 502);
+    // Statuses.
+    let unwell = Server::start(|mut conn, _, _| async move {
+        while let Some(head) = conn.head().await {
+            conn.body(&head).await;
+            conn.send("HTTP/1.1 503 X\r\nContent-Length: 4\r\n\r\nsick")
+                .await;
+        }
+    })
+    .await;
+    let sick = (503, "sick".to_owned());
+    let switch = start(&rules(&unwell, ""));
+    assert_eq!(ask(&switch, "GET").await, sick);
+    let switch = start(&rules(&unwell, "retries = { on = [503] }"));
+    assert_eq!(ask(&switch, "GET").await, spared);
+    assert_eq!(ask(&switch, "POST").await, sick);
+    let generation = switch.generation();
+    let other = generation.pool("b").unwrap().servers().next().unwrap();
+    other.hold_down("by this test");
+    assert_eq!(ask(&switch, "GET").await, sick, "better than nothing");
 }

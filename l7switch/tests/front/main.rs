@@ -42,6 +42,7 @@ mod server_tls;
 mod server_websocket;
 mod slow_start;
 mod status_page;
+mod statuses;
 mod sticky;
 mod strict;
 mod support;

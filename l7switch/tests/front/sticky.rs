@@ -189,6 +189,56 @@ async fn a_client_stays_in_its_pool_when_its_server_is_down() {
     }
 }
 
+/// A pool that falls back on another: that one serves its clients for a while, and they come back.
+#[tokio::test]
+async fn a_client_comes_back_to_a_pool_that_has_fallen_back() {
+    let mut servers = servers().await;
+    servers.truncate(3);
+    let text = rules(&servers, "", "passive = { failures = 1000 }");
+    let text = text.replacen("[pool.two]", "[pool.two]\nfallback = \"one\"", 1);
+    let switch = start(&text);
+    let set = loop {
+        match ask(&switch, "").await {
+            (name, Some(set)) if name == "c" => break set,
+            _ => continue,
+        }
+    };
+    let hold_down = |is_down| {
+        let generation = switch.generation();
+        let server = generation.pool("two").unwrap().servers().next().unwrap();
+        match is_down {
+            true => server.hold_down("by this test"),
+            false => server.set_draining(false),
+        }
+    };
+    // Known to be down, and found so by the request itself.
+    hold_down(true);
+    for _ in 0..10 {
+        let (name, new) = ask(&switch, cookie(&set)).await;
+        assert!(name != "c" && new.is_none(), "{name} {new:?}");
+    }
+    hold_down(false);
+    assert_eq!(ask(&switch, cookie(&set)).await, ("c".to_owned(), None));
+    let at = servers.pop().unwrap().address;
+    // The connections to it end with it.
+    for _ in 0..3 {
+        let (name, new) = ask(&switch, cookie(&set)).await;
+        assert!(name != "c" && new.is_none(), "{name} {new:?}");
+    }
+    servers.push(Server::saying_at(&at.to_string(), "c").await);
+    assert_eq!(ask(&switch, cookie(&set)).await, ("c".to_owned(), None));
+    // A pool that gets no new clients is none to come back to.
+    hold_down(true);
+    let mut closed = load(&text);
+    let Action::Forward(shares) = &mut closed.model.services[0].routes[0].action else {
+        panic!("a split")
+    };
+    shares.last_mut().unwrap().weight = 0;
+    switch.set(closed).unwrap();
+    let (name, new) = ask(&switch, cookie(&set)).await;
+    assert!(name != "c" && new.is_some(), "{name}");
+}
+
 /// No server at all: the answer of the switch's own says nothing of a cookie.
 #[tokio::test]
 async fn nobody_sets_no_cookie() {

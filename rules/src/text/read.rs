@@ -250,3 +250,20 @@ impl<T: Read> Read for Vec<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_words_that_are_as_near_the_first_of_the_alphabet_is_meant() {
+        let words = ["v3", "v2", "v10", "v1", "web"];
+        for turn in 0..words.len() {
+            let mut words = words;
+            words.rotate_left(turn);
+            assert_eq!(nearest("v4", words), Some("v1"));
+            assert_eq!(nearest("wep", words), Some("web"));
+        }
+        assert_eq!(nearest("route", ["pool", "listen"]), None);
+    }
+}

@@ -18,8 +18,8 @@ pub(crate) fn servers(servers: &Servers, before: Option<&Before<Servers>>, now: 
         None => "TOTAL",
     };
     let heading = [
-        "", "POOL", "SERVER", "STATE", "FOR", "WEIGHT", "ACTIVE", requests, "FAILED", "1ST BYTE",
-        "CHECKED",
+        "", "POOL", "SERVER", "STATE", "FOR", "WEIGHT", "ACTIVE", requests, "5XX", "FAILED",
+        "1ST BYTE", "CHECKED",
     ];
     let mut rows = vec![(cells(heading), String::new())];
     for server in &servers.servers {
@@ -60,6 +60,12 @@ pub(crate) fn servers(servers: &Servers, before: Option<&Before<Servers>>, now: 
             weight,
             server.active.to_string(),
             total,
+            server
+                .responses
+                .get("5xx")
+                .copied()
+                .unwrap_or_default()
+                .to_string(),
             server.failures.to_string(),
             format!("{:.1} ms", server.ewma_ms),
             match &server.last_check {
