@@ -14,9 +14,9 @@ use rustls::ServerConnection;
 
 use crate::limit::sources::OfSource;
 use crate::net::proxy_header::Ends;
+use crate::net::room::Entered;
 use crate::net::shutdown::Busy;
 use crate::net::stream::StreamHandle;
-use crate::observe::stats::Connected;
 use crate::observe::stats::ServiceStats;
 use crate::ruleset::generation::Core;
 use crate::upstream::Own;
@@ -49,7 +49,8 @@ pub struct Client {
     socket: OnceLock<StreamHandle>,
     /// What the client has connected to, as a PROXY header says.
     destination: Option<SocketAddr>,
-    _connected: Connected,
+    /// Counted as open, with its service and with the switch.
+    _entered: [Entered; 2],
     /// Absent where the client's connections are not counted.
     of_source: Option<Box<OfSource>>,
     busy: Busy,
@@ -95,7 +96,7 @@ impl Client {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         Self {
             own: Arc::default(),
-            _connected: stats.connected(),
+            _entered: [stats.connected(), core.room.enter()],
             of_source: None,
             busy: core.shutdown.busy(),
             core,

@@ -267,6 +267,10 @@ async fn connect(
                 outstanding.repeats(repeating);
                 return Ok((stream, outstanding));
             }
+            Err(error) if error.is_of_this_host() => {
+                server.log_connect(&error);
+                return Err(error.reason());
+            }
             Err(error) => {
                 pool.failed(&server, Fault::Connect, &error.to_string());
                 log_failure(server.address(), &error);

@@ -37,6 +37,7 @@ use crate::kernel::module::Connect;
 use crate::names::Names;
 use crate::names::Task;
 use crate::names::renew;
+use crate::net::clock::Steps;
 use crate::observe::access_log::AccessLog;
 use crate::observe::events::Kind;
 use crate::ruleset::build;
@@ -485,9 +486,11 @@ fn warn_of_certificates(generation: &Generation) {
 
 /// Closes idle connections to servers that have grown old.
 async fn prune(core: Weak<Core>) {
+    let mut steps = Steps::new();
     loop {
         tokio::time::sleep(PRUNE).await;
         let Some(core) = core.upgrade() else { return };
+        steps.look();
         for pool in &core.active.load().pools {
             pool.serve_queue();
             for server in pool.servers() {

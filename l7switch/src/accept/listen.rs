@@ -7,6 +7,9 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -25,6 +28,7 @@ use crate::accept::connection;
 use crate::client::Client;
 use crate::http::forwarded;
 use crate::net::saved_syn;
+use crate::observe::log_limit::Logged;
 use crate::passthrough;
 use crate::ruleset::generation::Core;
 
@@ -208,6 +212,13 @@ async fn accept(
                     tracing::warn!(%error, "what the kernel wants refused cannot be told apart");
                 }
             }
+            if core.room.open() >= core.most_connections {
+                is_full(&core);
+                tokio::select! {
+                    () = core.room.below(core.most_connections) => continue,
+                    _ = &mut stop => break,
+                }
+            }
             if let Some(room) = full(&core, &service.load()) {
                 tokio::select! {
                     // The limit may be another by then.
@@ -220,7 +231,10 @@ async fn accept(
                 Poll::Pending => stop.as_mut().poll(cx).map(|_| None),
             });
             match accepted.await {
-                Some(Ok((stream, peer))) => serve(&core, &service.load(), stream, peer),
+                Some(Ok((stream, peer))) => {
+                    has_accepted();
+                    serve(&core, &service.load(), stream, peer);
+                }
                 Some(Err(error)) => rest(&error).await,
                 None => break,
             }
@@ -253,18 +267,53 @@ fn accept_now(socket: &TcpListener) -> io::Result<Option<(TcpStream, SocketAddr)
     Ok(Some((TcpStream::from_std(accepted.into())?, peer)))
 }
 
-/// Waits where waiting helps: a process without free descriptors would spin.
+/// Attempts to accept that have failed. Descriptors and memory are the process's, so one count is for all its listeners.
+static FAILURES: AtomicU64 = AtomicU64::new(0);
+
+/// Whether the last one has.
+static FAILS: AtomicBool = AtomicBool::new(false);
+
+/// Attempts to accept a connection that have failed for want of descriptors or memory.
+pub(crate) fn failures() -> u64 {
+    FAILURES.load(Relaxed)
+}
+
+/// Waits where waiting helps: a process without free descriptors would spin. It is said once until it is over.
 pub(crate) async fn rest(error: &io::Error) {
     match error.kind() {
         io::ErrorKind::ConnectionAborted
         | io::ErrorKind::ConnectionReset
         | io::ErrorKind::Interrupted => (),
         _ => {
-            tracing::warn!(%error, "connections cannot be accepted");
+            FAILURES.fetch_add(1, Relaxed);
+            if !FAILS.swap(true, Relaxed) {
+                tracing::warn!(%error, "connections cannot be accepted: they wait");
+            }
             tokio::time::sleep(REST).await;
         }
     }
 }
+
+/// A connection of a service was accepted.
+fn has_accepted() {
+    if FAILS.load(Relaxed) && FAILS.swap(false, Relaxed) {
+        tracing::info!("connections are accepted again");
+    }
+}
+
+/// Says that no more connections are accepted, at most every ten seconds.
+fn is_full(core: &Core) {
+    core.rooms_full.fetch_add(1, Relaxed);
+    if FULL.is_due() {
+        let most = core.most_connections;
+        tracing::warn!(
+            "{most} client connections are open, as many as there are descriptors for: others wait (LimitNOFILE, ulimit -n)"
+        );
+    }
+}
+
+/// When it was said last.
+static FULL: Logged = Logged::new();
 
 /// Whether the kernel says of a service's requests that they are to be refused.
 fn is_refused_in_kernel(core: &Core, service: &str) -> bool {
@@ -278,11 +327,12 @@ fn full(core: &Core, service: &str) -> Option<impl Future<Output = ()> + use<>> 
     let generation = core.active.load();
     let (_, model, state) = generation.service(service)?;
     let limit = model.limits.connections;
-    if state.stats.active() < limit {
+    let room = &state.stats.room;
+    if room.open() < limit {
         return None;
     }
-    let stats = Arc::clone(&state.stats);
-    Some(async move { stats.below(limit).await })
+    let room = Arc::clone(room);
+    Some(async move { room.below(limit).await })
 }
 
 fn serve(core: &Arc<Core>, service: &Arc<str>, stream: TcpStream, peer: SocketAddr) {

@@ -30,6 +30,7 @@ use super::Problem;
 use super::answer;
 use super::change::percent_decoded;
 use super::json;
+use crate::accept::listen;
 use crate::handover::state::told_of;
 use crate::kernel::Numbers;
 use crate::kernel::metrics as kernel_metrics;
@@ -123,6 +124,7 @@ pub async fn metrics(switch: &Switch, format: Format) -> String {
     text += &counted::route_responses(&generation, format);
     text += &times::render(&generation, &front, first_byte, format);
     text += &metrics::events(&switch.core().events, format);
+    text += &metrics::connections(switch.core(), listen::failures(), format);
     text += &metrics::listener(
         &switch.core().metrics_listener,
         &switch.core().admin_refused,
@@ -155,7 +157,7 @@ pub fn status(switch: &Switch) -> Status {
             let counts = ServiceStatus {
                 protocol: model.protocol.as_str().to_owned(),
                 listen: bound.remove(&model.name).unwrap_or_default(),
-                active: u64::try_from(stats.active()).unwrap_or(u64::MAX),
+                active: u64::try_from(stats.room.open()).unwrap_or(u64::MAX),
                 connections: stats.connections.load(Relaxed),
                 requests: stats.requests.load(Relaxed),
                 interim_dropped: stats.interim_dropped.load(Relaxed),

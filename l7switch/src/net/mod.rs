@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod content;
 pub mod proxy_header;
+pub mod room;
 pub mod saved_syn;
 pub mod shown;
 pub mod shutdown;

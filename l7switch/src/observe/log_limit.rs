@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-//! Log lines that hostile input causes: at most one a second for each reason.
+//! Log lines that hostile input causes: at most one a second for each reason. And others that come again and again.
 
 use std::net::SocketAddr;
 use std::sync::LazyLock;
@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+use crate::net::clock::now_ns;
 use crate::observe::reason::Reason;
 
 const SECOND: u64 = 1_000_000_000;
@@ -38,6 +39,30 @@ fn due(reason: Reason, now: u64) -> Option<u64> {
     } else {
         suppressed.fetch_add(1, Relaxed);
         None
+    }
+}
+
+/// Time between two lines about the same, ns.
+const LOG_PAUSE: u64 = 10_000_000_000;
+
+/// When something was logged last that comes again and again, as [`now_ns`]; 0: never.
+#[derive(Debug, Default)]
+pub(crate) struct Logged(AtomicU64);
+
+impl Logged {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Whether it is logged now: at most every ten seconds.
+    pub(crate) fn is_due(&self) -> bool {
+        let (now, before) = (now_ns(), self.0.load(Relaxed));
+        let is_due = before == 0 || now.saturating_sub(before) > LOG_PAUSE;
+        is_due
+            && self
+                .0
+                .compare_exchange(before, now.max(1), Relaxed, Relaxed)
+                .is_ok()
     }
 }
 

@@ -19,6 +19,7 @@ use crate::observe::events::Events;
 use crate::observe::exposition::Format;
 use crate::observe::exposition::Text;
 use crate::observe::stats::MetricsListener;
+use crate::ruleset::generation::Core;
 
 /// Everything that [`Status`] and the servers' status say.
 pub fn render(status: &Status, servers: &[ServerStatus], format: Format) -> String {
@@ -57,6 +58,30 @@ pub fn render(status: &Status, servers: &[ServerStatus], format: Format) -> Stri
     certificates(&mut out, status);
     orders(&mut out, status);
     real_servers(&mut out, servers);
+    out.into_string()
+}
+
+/// Client connections of all services, and those that were not accepted at once.
+pub fn connections(core: &Core, accept_failures: u64, format: Format) -> String {
+    let mut out = Text::new(format);
+    let name = "client_connections";
+    out.family(name, "gauge", "Client connections of all services.");
+    out.sample(name, &[], core.room.open());
+    let name = "client_connections_max";
+    let help = "Most client connections: each may need two descriptors of process_max_fds.";
+    out.family(name, "gauge", help);
+    match core.most_connections {
+        usize::MAX => out.sample(name, &[], "+Inf"),
+        most => out.sample(name, &[], most),
+    }
+    let name = "client_connections_full_total";
+    let help = "How often that many were open, and others waited to be accepted.";
+    out.family(name, "counter", help);
+    out.sample(name, &[], core.rooms_full.load(Relaxed));
+    let name = "accept_failures_total";
+    let help = "Attempts to accept a connection that failed for want of descriptors or memory.";
+    out.family(name, "counter", help);
+    out.sample(name, &[], accept_failures);
     out.into_string()
 }
 

@@ -82,6 +82,8 @@ reasons! {
     QueueFull = "queue_full",
     /// The servers refused the connection.
     ConnectFailed = "connect_failed",
+    /// This host has no descriptor, port or memory for a connection to a server.
+    NoResources = "no_resources",
     /// The servers did not answer the connection.
     ConnectTimeout = "connect_timeout",
     /// The TLS handshake with the server failed: its certificate is not to be believed, or it speaks no TLS; or it has refused the

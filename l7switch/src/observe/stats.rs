@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
-use tokio::sync::Notify;
-
 use crate::limit::sources::Sources;
+use crate::net::room::Entered;
+use crate::net::room::Room;
 use crate::observe::histogram::Histogram;
 use crate::observe::histogram::Kind;
 use crate::observe::histogram::Place;
@@ -22,9 +21,7 @@ use crate::observe::reason::Reason;
 #[derive(Debug)]
 pub struct ServiceStats {
     /// Client connections now.
-    active: AtomicUsize,
-    /// Told whenever a connection ends.
-    freed: Notify,
+    pub room: Arc<Room>,
     /// Client connections.
     pub connections: AtomicU64,
     /// Requests; connections where they cannot be seen.
@@ -122,8 +119,7 @@ impl Mirrored {
 impl Default for ServiceStats {
     fn default() -> Self {
         Self {
-            active: AtomicUsize::new(0),
-            freed: Notify::new(),
+            room: Arc::default(),
             connections: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             interim_dropped: AtomicU64::new(0),
@@ -178,41 +174,10 @@ impl ServiceStats {
         routes.retain(|label, _| keep.contains(label.as_str()));
     }
 
-    /// Client connections now.
-    pub fn active(&self) -> usize {
-        self.active.load(Relaxed)
-    }
-
-    /// Waits until fewer than `limit` connections are open. There is one caller for each listener,
-    /// so a limit may be passed by as many as there are listeners of one service.
-    pub async fn below(&self, limit: usize) {
-        loop {
-            let freed = self.freed.notified();
-            tokio::pin!(freed);
-            freed.as_mut().enable();
-            if self.active() < limit {
-                return;
-            }
-            freed.await;
-        }
-    }
-
     /// Counts a connection until the guard is dropped.
-    pub fn connected(self: &Arc<Self>) -> Connected {
-        self.active.fetch_add(1, Relaxed);
+    pub fn connected(&self) -> Entered {
         self.connections.fetch_add(1, Relaxed);
-        Connected(Arc::clone(self))
-    }
-}
-
-/// A connection that is counted as open.
-#[derive(Debug)]
-pub struct Connected(Arc<ServiceStats>);
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        self.0.active.fetch_sub(1, Relaxed);
-        self.0.freed.notify_waiters();
+        self.room.enter()
     }
 }
 
@@ -329,20 +294,5 @@ mod tests {
         assert!(begin(0).is_none());
         drop(many);
         assert!(begin(MOST_COPIED).is_some());
-    }
-
-    #[tokio::test]
-    async fn the_limit_waits_for_a_connection_to_end() {
-        let stats = Arc::new(ServiceStats::default());
-        let first = stats.connected();
-        let waiting = tokio::spawn({
-            let stats = Arc::clone(&stats);
-            async move { stats.below(1).await }
-        });
-        tokio::task::yield_now().await;
-        assert!(!waiting.is_finished());
-        drop(first);
-        waiting.await.unwrap();
-        assert_eq!(stats.active(), 0);
     }
 }

@@ -17,6 +17,8 @@ use l7switch_rules::model;
 
 use crate::acme::Acme;
 use crate::limit::rate::RateLimiter;
+use crate::net::room;
+use crate::net::room::Room;
 use crate::net::shutdown::Shutdown;
 use crate::net::tls::ServiceTls;
 use crate::observe::access_log::AccessLog;
@@ -133,6 +135,12 @@ pub struct Core {
     pub active: ArcSwap<Generation>,
     /// Counts of services, also of those that a reload took away: they may come back.
     stats: Mutex<BTreeMap<String, Arc<ServiceStats>>>,
+    /// Client connections of all services.
+    pub room: Arc<Room>,
+    /// Most of them; more are accepted when one of these has ended.
+    pub most_connections: usize,
+    /// How often that many were open, and no more were accepted.
+    pub rooms_full: AtomicU64,
     /// What the metrics listener counts.
     pub metrics_listener: MetricsListener,
     /// Requests at the admin socket by those who may only read.
@@ -161,6 +169,9 @@ impl Core {
         Self {
             active: ArcSwap::from_pointee(first),
             stats: Mutex::new(stats.0),
+            room: Arc::default(),
+            most_connections: room::most_connections(),
+            rooms_full: AtomicU64::new(0),
             metrics_listener: MetricsListener::default(),
             admin_refused: AtomicU64::new(0),
             log: Arc::new(log),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use l7switch_rules::model::ProxyVersion;
 use l7switch_rules::model::ServerAddress;
 use l7switch_rules::model::ServerProtocol;
+use rustix::io::Errno;
 use socket2::SockRef;
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
@@ -34,7 +35,10 @@ const SHARED_PATIENCE: Duration = Duration::from_secs(30);
 pub enum ConnectError {
     /// It was refused, or there is no way.
     #[error("{}", words::io_error(.0))]
-    Refused(#[from] io::Error),
+    Refused(io::Error),
+    /// This host has no descriptor, port or memory for it: no fault of the server.
+    #[error("{}, on this host", words::io_error(.0))]
+    Here(io::Error),
     /// Nobody answered in time.
     #[error("timed out after {}", words::time(*.0))]
     Timeout(Duration),
@@ -43,11 +47,34 @@ pub enum ConnectError {
     Tls(io::Error),
 }
 
+impl From<io::Error> for ConnectError {
+    fn from(error: io::Error) -> Self {
+        let here = [
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOBUFS,
+            Errno::NOMEM,
+            // All ports towards the server are in use (connect(2)).
+            Errno::ADDRNOTAVAIL,
+        ];
+        match Errno::from_io_error(&error) {
+            Some(errno) if here.contains(&errno) => Self::Here(error),
+            _ => Self::Refused(error),
+        }
+    }
+}
+
 impl ConnectError {
+    /// Whether it is no fault of the server.
+    pub const fn is_of_this_host(&self) -> bool {
+        matches!(self, Self::Here(_))
+    }
+
     /// What is said of it in logs and metrics.
     pub const fn reason(&self) -> Reason {
         match self {
             Self::Refused(_) => Reason::ConnectFailed,
+            Self::Here(_) => Reason::NoResources,
             Self::Timeout(_) => Reason::ConnectTimeout,
             Self::Tls(_) => Reason::ServerTls,
         }

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::connect::Told;
 use super::pool::Pool;
+use super::probe::Failed;
 use super::probe::Sought;
 use super::probe::probe;
 use super::server::Checked;
@@ -135,14 +136,22 @@ impl Checking {
             let began = tokio::time::Instant::now();
             let result =
                 tokio::time::timeout(rules.timeout, probe(&target, &rules, sought.as_ref(), told));
-            let result = result
-                .await
-                .unwrap_or_else(|_| Err(format!("timed out after {}", words::time(rules.timeout))));
-            let check = Checked {
-                took: began.elapsed(),
-                result,
+            let result = match result.await {
+                Ok(Ok(())) => Some(Ok(())),
+                Ok(Err(Failed::Server(what))) => Some(Err(what)),
+                Ok(Err(Failed::Here)) => None,
+                Err(_) => Some(Err(format!(
+                    "timed out after {}",
+                    words::time(rules.timeout)
+                ))),
             };
-            server.checked(check, rules.rise, rules.fall);
+            if let Some(result) = result {
+                let check = Checked {
+                    took: began.elapsed(),
+                    result,
+                };
+                server.checked(check, rules.rise, rules.fall);
+            }
             tokio::time::sleep_until(next).await;
         }
     }

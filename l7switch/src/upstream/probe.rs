@@ -38,17 +38,32 @@ pub(super) enum Sought {
     Regex(Arc<Automaton>),
 }
 
+/// Why a check has failed.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// What is wrong with the server.
+    Server(String),
+    /// This host has no room for a connection, which says nothing of the server.
+    Here,
+}
+
+impl From<String> for Failed {
+    fn from(what: String) -> Self {
+        Self::Server(what)
+    }
+}
+
 /// Checks a server.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// See [`Failed`].
 pub(super) async fn probe(
     server: &Arc<RealServer>,
     rules: &Health,
     sought: Option<&Sought>,
     told: Option<Told>,
-) -> Result<(), String> {
+) -> Result<(), Failed> {
     let own = server.authority();
     for _ in 0..UNSEEN {
         let connected = match &rules.probe {
@@ -56,17 +71,25 @@ pub(super) async fn probe(
             Probe::Tcp => server.connect_apart(told, rules.timeout).await,
             Probe::Http(_) | Probe::Grpc { .. } => server.connect(told, rules.timeout).await,
         };
-        let mut stream = connected.map_err(|error: ConnectError| error.to_string())?;
+        let mut stream = connected.map_err(|error: ConnectError| {
+            if error.is_of_this_host() {
+                server.log_connect(&error);
+                return Failed::Here;
+            }
+            Failed::Server(error.to_string())
+        })?;
         let probed = match &rules.probe {
             Probe::Tcp => Ok(()),
             Probe::Http(asked) => http(&mut stream, asked, sought, &own).await,
             Probe::Grpc { service } => grpc(&mut stream, service, &own).await,
         };
         if stream.unseen().is_none() {
-            return probed;
+            return Ok(probed?);
         }
     }
-    Err("the server refuses requests unseen (HTTP/2)".to_owned())
+    Err("the server refuses requests unseen (HTTP/2)"
+        .to_owned()
+        .into())
 }
 
 /// Sends a request, and looks at the status and the content of the response.

@@ -4,7 +4,6 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -21,10 +20,7 @@ use super::http2::Place;
 use super::stream::ServerStream;
 use super::tls::ClientTls;
 use super::tls::Manner;
-use crate::net::clock::now_ns;
-
-/// Time between two lines about a server that fails, ns.
-const LOG_PAUSE: u64 = 10_000_000_000;
+use crate::observe::log_limit::Logged;
 
 /// How a server is reached.
 #[derive(Debug, Default)]
@@ -37,23 +33,6 @@ pub(super) struct Reach {
     is_http1: AtomicBool,
     /// When it was logged that it fails.
     pub(super) logged: Arc<Logged>,
-}
-
-/// When it was logged last that a server fails, as [`now_ns`]; 0: never.
-#[derive(Debug, Default)]
-pub(super) struct Logged(AtomicU64);
-
-impl Logged {
-    /// Whether it is logged now: at most every ten seconds.
-    pub(super) fn is_due(&self) -> bool {
-        let (now, before) = (now_ns(), self.0.load(Relaxed));
-        let is_due = before == 0 || now.saturating_sub(before) > LOG_PAUSE;
-        is_due
-            && self
-                .0
-                .compare_exchange(before, now.max(1), Relaxed, Relaxed)
-                .is_ok()
-    }
 }
 
 impl Reach {

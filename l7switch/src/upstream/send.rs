@@ -190,6 +190,9 @@ pub async fn send<F: Feed>(
                                 return Err(Broke::Over.refusal());
                             }
                             server.log_connect(&error);
+                            if error.is_of_this_host() {
+                                return Err(connect_refusal(&error));
+                            }
                             let refusal = connect_refusal(&error);
                             let why = error.to_string();
                             if rule.is_some_and(|rule| !rule.connect) {
@@ -474,6 +477,10 @@ fn is_safe(method: &Method) -> bool {
 fn connect_refusal(error: &ConnectError) -> Refusal {
     let (status, detail) = match error {
         ConnectError::Refused(_) => (StatusCode::BAD_GATEWAY, "no server accepts the connection"),
+        ConnectError::Here(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the switch has no room for another connection",
+        ),
         ConnectError::Timeout(_) => (
             StatusCode::GATEWAY_TIMEOUT,
             "no server accepted the connection in time",

@@ -47,6 +47,7 @@ use crate::net::clock::now_ns;
 use crate::net::clock::unix_now;
 use crate::observe::events::Events;
 use crate::observe::histogram::Kind;
+use crate::observe::log_limit::Logged;
 use crate::observe::stats::Classes;
 
 mod account;
@@ -59,6 +60,9 @@ mod times;
 pub use self::control::Standing;
 pub use self::found::Checked;
 pub use self::memory::Memory;
+
+/// When it was said last that this host has no room for connections.
+static NO_ROOM: Logged = Logged::new();
 
 /// A real server in one pool.
 #[derive(Debug)]
@@ -258,8 +262,12 @@ impl RealServer {
     }
 
     /// Logs why there is no connection: without checks nobody else says it.
-    pub(super) fn log_connect(&self, why: &ConnectError) {
-        if self.reach.logged.is_due() {
+    pub(crate) fn log_connect(&self, why: &ConnectError) {
+        if why.is_of_this_host() {
+            if NO_ROOM.is_due() {
+                tracing::error!(%why, "no connections to servers");
+            }
+        } else if self.reach.logged.is_due() {
             tracing::warn!(pool = %self.pool, server = %self.address, %why, "no connection");
         }
     }

@@ -13,6 +13,7 @@ mod support;
 
 mod busy;
 mod failure;
+mod faults;
 mod forwarding;
 mod health;
 mod large;

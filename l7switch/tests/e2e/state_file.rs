@@ -11,8 +11,7 @@ use l7switch_admin_api::ServerState;
 use l7switch_admin_api::StateFileStatus;
 
 use crate::support::curl::curl;
-use crate::support::process::program;
-use crate::support::process::run;
+use crate::support::disk::Disk;
 use crate::support::python::Python;
 use crate::support::switch::Switch;
 use crate::support::switch::simple;
@@ -205,57 +204,10 @@ fn a_file_that_is_not_to_be_trusted_or_not_understood_is_passed_over() {
     }
 }
 
-/// A full disk where only root can make one, or else a folder that cannot be written.
-struct Disk(tempfile::TempDir);
-
-impl Disk {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        if rustix::process::geteuid().is_root() {
-            let at = folder.path().to_str().unwrap();
-            run(
-                "mount",
-                "mount",
-                ["-t", "tmpfs", "-o", "size=64k", "none", at],
-            );
-        }
-        Self(folder)
-    }
-
-    fn fill(&self) {
-        if rustix::process::geteuid().is_root() {
-            let path = self.0.path().join("filler");
-            let error = std::fs::write(path, vec![0; 1 << 20]).unwrap_err();
-            assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
-        } else {
-            std::fs::set_permissions(self.0.path(), Permissions::from_mode(0o500)).unwrap();
-        }
-    }
-
-    fn clear(&self) {
-        if rustix::process::geteuid().is_root() {
-            std::fs::remove_file(self.0.path().join("filler")).unwrap();
-        } else {
-            std::fs::set_permissions(self.0.path(), Permissions::from_mode(0o700)).unwrap();
-        }
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        if rustix::process::geteuid().is_root() {
-            let _ = program("umount", "mount")
-                .args(["-l"])
-                .arg(self.0.path())
-                .status();
-        }
-    }
-}
-
 #[test]
 fn with_a_full_disk_it_serves_on_and_says_so_once() {
     let disk = Disk::new();
-    let file = disk.0.path().join("state");
+    let file = disk.path().join("state");
     let servers: Vec<Python> = ["a", "b", "c"].map(Python::start).into();
     let switch = start(&servers, &file);
     let world = World {

@@ -143,7 +143,7 @@ async fn tunnels_have_no_duration() {
     drop(client);
     let generation = switch.generation();
     let stats = &generation.services[0].stats;
-    until(|| stats.active() == 0).await;
+    until(|| stats.room.open() == 0).await;
     let text = metrics(&switch).await;
     let labels = ",service=\"web\",route=\"#1\"";
     assert_eq!(count(&text, "route_first_byte_seconds", labels), Some(1.0));

@@ -36,9 +36,9 @@ use tokio::sync::watch;
 use tokio::task::yield_now;
 
 use super::connect::Told;
-use super::reach::Logged;
 use super::stream::Layer;
 use super::stream::ServerStream;
+use crate::observe::log_limit::Logged;
 
 /// What a pipe holds in each direction, bytes.
 const PIPE: usize = 64 * 1024;

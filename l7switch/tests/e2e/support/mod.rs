@@ -4,6 +4,7 @@
 pub(crate) mod certs;
 pub(crate) mod counting;
 pub(crate) mod curl;
+pub(crate) mod disk;
 pub(crate) mod h2;
 pub(crate) mod nginx;
 pub(crate) mod process;
