@@ -79,7 +79,7 @@ fn check_tells_good_from_bad() {
 
     let warned = l7ctl(&["check", &bad("warnings.toml")]);
     assert_eq!(warned.status.code(), Some(0), "a warning is no error");
-    assert!(out(&warned).contains("no route uses pool `spare`"));
+    assert!(out(&warned).contains("no route uses pool `unused`"));
     let absent = l7ctl(&["check", "/nonexistent/rules.toml"]);
     assert_eq!(absent.status.code(), Some(1));
     assert!(out(&absent).contains("/nonexistent/rules.toml: No such file"));

@@ -287,6 +287,7 @@ pub async fn send<F: Feed>(
                             rule.timeout && rule_allows(rule, message, feed)
                         }) =>
                 {
+                    server.log_silence(&refusal.detail);
                     break (refusal, Some(Fault::Answer));
                 }
                 Err(Attempt::Spent(refusal)) => {
@@ -295,6 +296,9 @@ pub async fn send<F: Feed>(
                         refusal.reason,
                         Reason::BadResponse | Reason::ResponseTimeout
                     ) {
+                        if refusal.reason == Reason::ResponseTimeout {
+                            server.log_silence(&refusal.detail);
+                        }
                         pool.failed(server, Fault::Answer, &refusal.detail);
                     }
                     return Err(refusal);

@@ -280,6 +280,13 @@ impl RealServer {
         }
     }
 
+    /// Logs that it has not answered in time.
+    pub(super) fn log_silence(&self, why: &str) {
+        if self.reach.logged.is_due() {
+            tracing::warn!(pool = %self.pool, server = %self.address, why, "no response");
+        }
+    }
+
     /// A connection that takes a request within `patience`.
     ///
     /// # Errors

@@ -29,6 +29,7 @@ use toml::de::DeValue;
 use crate::automata::Alphabet;
 use crate::automata::AutomatonError;
 use crate::automata::Cache;
+use crate::model::Action;
 use crate::model::Model;
 use crate::text::diagnostic::Diagnostic;
 use crate::text::diagnostic::Places;
@@ -167,6 +168,7 @@ pub(crate) fn check(sources: &Sources) -> Checked {
     model.acme = check.acme(acme, &model);
     check.kernel_can(&model, &places);
     check.not_http(&model, &places);
+    check.lone_shares(&model, &places);
     if check
         .diagnostics
         .iter()
@@ -201,6 +203,42 @@ impl Check<'_> {
                 let message = format!("pool `{name}` falls back on itself");
                 let help = "end the chain of `fallback` at a pool without one";
                 self.note(Diagnostic::error("impossible", given.span, message).help(help));
+            }
+        }
+    }
+
+    /// Notes splits that give all to one pool, in whose place nobody is asked: shares of weight 0 get nothing then either.
+    fn lone_shares(&mut self, model: &Model, places: &[(Span, Vec<Span>)]) {
+        let routes = model
+            .services
+            .iter()
+            .zip(places)
+            .flat_map(|(service, (_, spans))| service.routes.iter().zip(spans));
+        for (route, span) in routes {
+            let Action::Forward(shares) = &route.action else {
+                continue;
+            };
+            let mut open = shares.iter().filter(|share| share.weight > 0);
+            let (Some(lone), None) = (open.next(), open.next()) else {
+                continue;
+            };
+            let Some(pool) = model.pools.get(lone.pool) else {
+                continue;
+            };
+            if shares.len() > 1 && !route.strict && pool.fallback.is_none() {
+                let name = &pool.name;
+                let message = format!(
+                    "while pool `{name}` has no server, nobody gets its requests: the other weights are 0"
+                );
+                let other = shares.iter().find(|share| share.weight == 0);
+                let other = other.and_then(|share| model.pools.get(share.pool));
+                let help = other.map(|other| {
+                    format!("add to `[pool.{name}]`: fallback = \"{}\". Or say that it is meant: `strict = true` in the route", other.name)
+                });
+                self.note(
+                    Diagnostic::warning("lone-share", *span, message)
+                        .help(help.unwrap_or_default()),
+                );
             }
         }
     }

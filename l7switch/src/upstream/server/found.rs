@@ -215,7 +215,8 @@ impl RealServer {
             if control.ejection == number && control.ejected {
                 control.ejected = false;
                 self.failed_in_row.store(0, Relaxed);
-                back = true;
+                // Checks or an administrator may have taken it out meanwhile.
+                back = control.state() == l7switch_admin_api::ServerState::Up;
             }
         });
         if back {

@@ -92,6 +92,14 @@ async fn why_it_is_out_and_since_when_is_known() {
     tokio::time::sleep(Duration::from_secs(11)).await;
     assert_eq!(told(&server), (ServerState::Up, None, true));
     assert_eq!(server.status().back, None);
+    // One that checks have taken out meanwhile is not back when its ejection ends.
+    server.set_checked(true);
+    for _ in 0..2 {
+        server.failed(&passive, "no response in time", || true);
+        server.checked(check(Err("refused")), 2, 2);
+    }
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(server.status().state, ServerState::Down);
     let kinds: Vec<String> = events
         .status()
         .events
@@ -99,9 +107,11 @@ async fn why_it_is_out_and_since_when_is_known() {
         .map(|event| event.kind)
         .collect();
     let expected = [
-        "server_back",
+        "server_down",
         "server_ejected",
         "server_failed",
+        "server_back",
+        "server_ejected",
         "server_failed",
         "server_up",
         "server_down",
