@@ -9,7 +9,7 @@ RIG = cargo run --quiet --locked --package l7switch-qemu-tests --
 BENCH = cargo run --quiet --locked --package l7switch-bench --
 
 .PHONY: run test build deb needs style format lint doc deny no-panic module check-module unit test-debug-kernel test-servers test-grpc test-upgrade \
-	test-packages test-page test-api test-monitoring test-crossing test-programs test-mutations segments bench-rules bench-gate bench bench-full bench-host bench-locks \
+	test-packages test-page test-api test-monitoring test-crossing test-programs soak test-mutations segments bench-rules bench-gate bench bench-full bench-host bench-locks \
 	bench-memory profile fuzz install
 
 run:
@@ -81,6 +81,11 @@ segments: needs
 # The front's place taken over a hundred times under load: uploads, downloads, WebSockets, HTTP/2; then by h2load and wrk.
 test-upgrade: needs
 	L7_TAKE_OVERS=1 cargo test --locked --release --package l7switch --test e2e take_over -- --nocapture
+
+# Reloads each second, servers killed and restarted, certificates replaced, for so many seconds: nothing fails, nothing grows.
+soak: SECONDS = 1800
+soak: needs
+	L7_SOAK_SECONDS=$(SECONDS) cargo test --locked --release --package l7switch --test e2e soak -- --nocapture
 
 # The packages in a Debian 13 that QEMU boots with systemd: installed, run, upgraded under load, removed, and the module by DKMS.
 # lintian has no word against them.

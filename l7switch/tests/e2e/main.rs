@@ -31,6 +31,7 @@ mod server_http2;
 mod server_tls;
 mod shutdown;
 mod smuggling;
+mod soak;
 mod start;
 mod state_file;
 mod successor;

@@ -242,6 +242,11 @@ impl Switch {
         self.memory("VmHWM")
     }
 
+    /// The memory that is resident now, bytes.
+    pub(crate) fn resident_memory(&self) -> u64 {
+        self.memory("VmRSS")
+    }
+
     /// How many file descriptors it has open.
     pub(crate) fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.process.id()))
