@@ -4,13 +4,16 @@
 import argparse
 import concurrent.futures
 import contextlib
+import json
 import os
 import pathlib
+import queue
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import grpc
@@ -147,6 +150,84 @@ def many(caller, count, expected):
     return bad
 
 
+class Stream:
+    """A call that stays open: each message is answered before the next one is sent."""
+
+    def __init__(self, caller):
+        self.messages = queue.Queue()
+        self.call = caller.both("/test.Echo/Both")(iter(self.messages.get, None))
+        self.said = 0
+
+    def say(self):
+        """Says a message; whether it comes back."""
+        self.said += 1
+        self.messages.put(b"%d!" % self.said)
+        return next(self.call)
+
+    def close(self):
+        """Ends it; what still comes."""
+        self.messages.put(None)
+        return list(self.call)
+
+
+def switch_process(admin):
+    """The process that has the front's place."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(admin))
+        connection.sendall(b"GET /v1/status HTTP/1.1\r\nHost: switch\r\nConnection: close\r\n\r\n")
+        answer = connection.makefile("rb").read()
+    return json.loads(answer.partition(b"\r\n\r\n")[2])["pid"]
+
+
+def take_overs(caller, admin, count):
+    """The front's place is taken over again and again: calls in progress go on, others begin. What went wrong."""
+    wrong = []
+    done = threading.Event()
+    counts = [0]
+
+    def unary():
+        while not done.is_set():
+            got = caller.outcome(lambda: caller.unary("/test.Echo/Unary")(b"x", timeout=30))
+            counts[0] += 1
+            if got != b"x":
+                wrong.append(got)
+
+    threads = [threading.Thread(target=unary) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    streams = [Stream(caller) for _ in range(10)]
+    expected = [streams[0].say()] + [stream.say() for stream in streams[1:]]
+    if len(set(expected)) != 1:
+        wrong.append(expected)
+    pid = switch_process(admin)
+    for _ in range(count):
+        os.kill(pid, signal.SIGUSR2)
+        patience = time.monotonic() + 60
+        while switch_process(admin) == pid and time.monotonic() < patience:
+            time.sleep(0.01)
+        if switch_process(admin) == pid:
+            wrong.append("no take-over within a minute")
+            break
+        pid = switch_process(admin)
+        streams.append(Stream(caller))
+        for stream in streams:
+            try:
+                stream.say()
+            except (grpc.RpcError, StopIteration) as error:
+                wrong.append(repr(error))
+    for stream in streams:
+        try:
+            stream.close()
+        except grpc.RpcError as error:
+            wrong.append(repr(error))
+    done.set()
+    for thread in threads:
+        thread.join()
+    said = sum(stream.said for stream in streams)
+    print(f"  {count} take-overs: {len(streams)} streams with {said} messages, {counts[0]} calls, {len(wrong)} wrong", flush=True)
+    return pid, [("take-overs", wrong[:3])] if wrong else []
+
+
 def restart(caller, start, stop):
     """Calls while the server is restarted: their statuses."""
     statuses = {}
@@ -168,7 +249,7 @@ def restart(caller, start, stop):
     return statuses
 
 
-def check(count, secure, folder):
+def check(count, taken, secure, folder):
     ca, cert, key = certificate(folder) if secure else (None, None, None)
     back, front = free_port(), free_port()
     serve = [sys.executable, str(HERE / "server.py"), f"127.0.0.1:{back}", *([str(cert), str(key)] if secure else [])]
@@ -179,7 +260,8 @@ def check(count, secure, folder):
     bad = []
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(program(*serve))
-        stack.enter_context(program(str(SWITCH), str(rules), "--kernel", "off", "--admin", str(folder / "admin")))
+        admin = folder / "admin"
+        stack.enter_context(program(str(SWITCH), str(rules), "--kernel", "off", "--admin", str(admin), "--drain-timeout", "1h"))
         with channel(back, ca) as direct, channel(front, ca) as through:
             here, there = Caller(direct), Caller(through)
             expected = {name: here.outcome(call) for name, call in here.calls().items()}
@@ -198,6 +280,10 @@ def check(count, secure, folder):
             call = Caller.outcome(lambda: there.unary("/test.Echo/Quiet")(b"x"))
             print(f"  quiet for 50 s: {call!r}", flush=True)
             bad += [("quiet", call)] if call != b"x" else []
+
+            last, wrong = take_overs(there, admin, taken)
+            stack.callback(os.kill, last, signal.SIGTERM)
+            bad += wrong
 
             servers = [server]
 
@@ -230,12 +316,13 @@ def check(count, secure, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=10_000, help="calls of each kind")
-    count = parser.parse_args().calls
+    parser.add_argument("--take-overs", type=int, default=100, help="take-overs while calls are open")
+    arguments = parser.parse_args()
     bad = []
     for secure in (False, True):
         print("by TLS" if secure else "in clear text", flush=True)
         with tempfile.TemporaryDirectory() as folder:
-            bad += check(count, secure, pathlib.Path(folder))
+            bad += check(arguments.calls, arguments.take_overs, secure, pathlib.Path(folder))
     for name, what in bad:
         print(f"DIFFERS {name}: {what}")
     return 1 if bad else 0
