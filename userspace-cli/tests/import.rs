@@ -48,6 +48,7 @@ fn files_as_people_have_them() {
         let program = match kind {
             "cfg" => "haproxy",
             "conf" => "nginx",
+            "ipvs" => "ipvs",
             _ => continue,
         };
         seen += 1;
@@ -73,7 +74,7 @@ fn files_as_people_have_them() {
             "{golden:?}"
         );
     }
-    assert!(seen >= 10, "{seen}");
+    assert!(seen >= 12, "{seen}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod both;
 mod conditions;
 mod flow;
 mod haproxy;
+mod ipvs;
 mod nginx;
 mod rules;
 mod source;
@@ -31,6 +32,8 @@ pub(crate) enum Program {
     Haproxy,
     /// nginx: nginx.conf with what it includes, or one file of a site
     Nginx,
+    /// IPVS: what ipvsadm --save --numeric writes
+    Ipvs,
 }
 
 /// Translates a file, and writes the rules.
@@ -66,6 +69,7 @@ fn translate(program: Program, path: &Path) -> Result<Rules, Wrong> {
     match program {
         Program::Haproxy => haproxy::import(&source::short(path), &source::read(path)?),
         Program::Nginx => nginx::import(path),
+        Program::Ipvs => ipvs::import(&source::short(path), &source::read(path)?),
     }
 }
 
@@ -96,6 +100,9 @@ mod tests {
             is_read(rules);
         }
         if let Ok(rules) = nginx::import_text(text) {
+            is_read(rules);
+        }
+        if let Ok(rules) = ipvs::import("rules", text) {
             is_read(rules);
         }
     }
@@ -252,8 +259,63 @@ mod tests {
             .prop_map(|parts| format!("server {{ {} }}", parts.join("\n")))
     }
 
+    fn ipvs_text() -> impl Strategy<Value = String> {
+        let word = prop::sample::select(vec![
+            "-t",
+            "-u",
+            "-f",
+            "-r",
+            "-s",
+            "-p",
+            "-w",
+            "-x",
+            "-y",
+            "-m",
+            "-g",
+            "-i",
+            "-o",
+            "-M",
+            "--pe",
+            "10.0.0.1:80",
+            "10.0.0.2",
+            "[2001:db8::1]:80",
+            "web:http",
+            "wlc",
+            "fo",
+            "mh",
+            "x",
+            "0",
+            "7",
+            "-1",
+            "99999999999999999999",
+            "10.0.0.1:0",
+        ]);
+        let command = prop::sample::select(vec![
+            "-A -t 10.0.0.1:80",
+            "-A -u 10.0.0.1:53",
+            "-A -f 1",
+            "-A",
+            "-a",
+            "-a -t 10.0.0.1:80 -r 10.0.0.2:80",
+            "-a -t 10.0.0.1:80 -r 10.0.0.2",
+            "-C",
+            "-E",
+            "ipvsadm -A -t [::1]:443",
+            "# x",
+            "",
+        ]);
+        let line = (command, prop::collection::vec(word, 0..6))
+            .prop_map(|(command, words)| format!("{command} {}", words.join(" ")));
+        prop::collection::vec(line, 0..12).prop_map(|lines| lines.join("\n"))
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn any_ipvs(text in ipvs_text()) {
+            both(&text);
+        }
 
         #[test]
         fn any_text(text in "\\PC*", lines in "([a-z/{};=~^$'\"\\\\ #\n]){0,200}") {
