@@ -1,15 +1,9 @@
 // SPDX-License-Identifier: MIT
-//! The admin socket: HTTP/1 with JSON over a Unix socket; docs/admin-api.md is its reference.
+//! The admin API: HTTP/1 with JSON, over a Unix socket, and over TCP with TLS; docs/admin-api.md is its reference.
 
 use std::convert::Infallible;
-use std::fs::Permissions;
-use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -20,22 +14,14 @@ use http::StatusCode;
 use http::header;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use hyper_util::rt::TokioTimer;
 use l7switch_admin_api::Allowed;
 use l7switch_admin_api::Failure;
 use l7switch_admin_api::Operation;
 use l7switch_admin_api::Reloaded;
-use l7switch_admin_api::Role;
 use l7switch_admin_api::RulesInForce;
 use serde::Serialize;
-use tokio::net::UnixListener;
-use tokio::net::UnixStream;
-use tokio::net::unix::UCred;
 
-use crate::accept::listen;
+use crate::control;
 use crate::handover;
 use crate::handover::give;
 use crate::handover::give::NoPlace;
@@ -43,10 +29,16 @@ use crate::observe::exposition::Format;
 use crate::switch::SetError;
 use crate::switch::Switch;
 
+mod caller;
 pub(crate) mod change;
 pub(crate) mod documents;
 mod explain;
+pub mod remote;
+mod socket;
 
+use self::caller::Caller;
+use self::caller::Refusal;
+use self::caller::Way;
 use self::change::change;
 use self::change::change_service;
 use self::change::percent_decoded;
@@ -55,202 +47,36 @@ pub use self::documents::metrics;
 pub use self::documents::routes;
 pub use self::documents::servers;
 pub use self::documents::status;
+pub use self::socket::Admin;
 
-/// Who changes something here.
-const WHO: &str = "by an administrator";
-
-/// The admin socket. Dropped, it is removed, unless another process has it.
-#[derive(Debug)]
-pub struct Admin {
-    path: PathBuf,
-    switch: Arc<Switch>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Admin {
-    fn drop(&mut self) {
-        self.task.abort();
-        if self.switch.place().given_to().is_none() {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-impl Admin {
-    /// Opens the socket, readable and writable for its owner only. One that a dead switch has left
-    /// is replaced.
-    ///
-    /// # Errors
-    ///
-    /// A living switch has it, or the file system says no.
-    pub async fn start(switch: Arc<Switch>, path: &Path) -> io::Result<Self> {
-        Self::start_for(switch, path, None).await
-    }
-
-    /// The same, for a group, too, whose members may read.
-    ///
-    /// # Errors
-    ///
-    /// A living switch has it, or the file system says no: also where this user may not give a file to the group.
-    pub async fn start_for(
-        switch: Arc<Switch>,
-        path: &Path,
-        readers: Option<u32>,
-    ) -> io::Result<Self> {
-        if UnixStream::connect(path).await.is_ok() {
-            let why = "another switch uses it";
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
-        }
-        // Bound under another name until its mode is right.
-        let mut hidden = path.as_os_str().to_owned();
-        hidden.push(format!(".{}", std::process::id()));
-        let hidden = PathBuf::from(hidden);
-        let _ = std::fs::remove_file(&hidden);
-        let socket = UnixListener::bind(&hidden)?;
-        let placed = permit(&hidden, readers).and_then(|()| std::fs::rename(&hidden, path));
-        if let Err(error) = placed {
-            let _ = std::fs::remove_file(&hidden);
-            return Err(error);
-        }
-        Ok(Self::over(switch, path, readers, socket))
-    }
-
-    /// Goes on with the socket of another process, which is at this path.
-    ///
-    /// # Errors
-    ///
-    /// This user may not give the file to the group of readers.
-    pub fn start_with(
-        switch: Arc<Switch>,
-        path: &Path,
-        readers: Option<u32>,
-        socket: UnixListener,
-    ) -> io::Result<Self> {
-        // A file that somebody has deleted needs no permission.
-        match permit(path, readers) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(Self::over(switch, path, readers, socket)),
-        }
-    }
-
-    fn over(switch: Arc<Switch>, path: &Path, readers: Option<u32>, socket: UnixListener) -> Self {
-        let task = tokio::spawn(accept(Arc::clone(&switch), readers, Arc::new(socket)));
-        Self {
-            path: path.to_owned(),
-            switch,
-            task,
-        }
-    }
-
-    /// Where the socket is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-/// Who may open the socket: its owner, and a group.
-fn permit(path: &Path, readers: Option<u32>) -> io::Result<()> {
-    let mode = match readers {
-        None => 0o600,
-        Some(group) => {
-            std::os::unix::fs::chown(path, None, Some(group))?;
-            0o660
-        }
-    };
-    std::fs::set_permissions(path, Permissions::from_mode(mode))
-}
-
-async fn accept(switch: Arc<Switch>, readers: Option<u32>, socket: Arc<UnixListener>) {
-    let mut given = pin!(switch.place().given());
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            // What waits in the kernel is the successor's.
-            _ = &mut given => return,
-            accepted = socket.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let caller = Caller {
-                    switch: Arc::clone(&switch),
-                    socket: Arc::clone(&socket),
-                    readers,
-                    peer: stream.peer_cred().ok(),
-                };
-                tokio::spawn(async move {
-                    let handler = service_fn(move |request| serve(caller.clone(), request));
-                    let result = http1::Builder::new()
-                        .timer(TokioTimer::new())
-                        .serve_connection(TokioIo::new(stream), handler)
-                        .with_upgrades()
-                        .await;
-                    if let Err(error) = result {
-                        tracing::debug!(%error, "admin connection");
-                    }
-                });
-            }
-            Err(error) => listen::rest(&error).await,
-        }
-    }
-}
-
-/// Who asks, and of what.
-#[derive(Clone)]
-struct Caller {
-    switch: Arc<Switch>,
-    socket: Arc<UnixListener>,
-    /// The group whose members may open the socket.
-    readers: Option<u32>,
-    peer: Option<UCred>,
-}
-
-impl Caller {
-    /// What it may do. Where a group may open the socket, those who are neither its owner nor root are of that group.
-    fn role(&self) -> Role {
-        let own = rustix::process::geteuid().as_raw();
-        let is_owner = |peer: UCred| [0, own].contains(&peer.uid());
-        match self.readers.is_none() || self.peer.is_some_and(is_owner) {
-            true => Role::Operate,
-            false => Role::Read,
-        }
-    }
-
-    /// The answer to one who may not do that, who is counted.
-    fn refuse(&self, path: &str) -> Problem {
-        self.switch.core().admin_refused.fetch_add(1, Relaxed);
-        let (uid, pid) = (self.peer.map(|p| p.uid()), self.peer.and_then(|p| p.pid()));
-        tracing::info!(
-            uid,
-            pid,
-            path,
-            "refused at the admin socket: the role is read"
-        );
-        let group = self.readers.unwrap_or_default();
-        let why = format!("this needs the role operate, and group {group} may read");
-        Problem::new(StatusCode::FORBIDDEN, why)
-    }
-}
+/// Who changes something at the admin socket.
+pub(crate) const ADMINISTRATOR: &str = "by an administrator";
 
 pub(crate) type Answer = Response<Full<Bytes>>;
 
 /// An answer that tells what is wrong.
-pub(crate) struct Problem(StatusCode, Box<Failure>);
+pub(crate) struct Problem {
+    status: StatusCode,
+    failure: Box<Failure>,
+    /// Whether nothing more is read of the connection.
+    closes: bool,
+}
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        Self(
-            status,
-            Box::new(Failure {
-                error: error.into(),
-                ..Failure::default()
-            }),
-        )
+        let failure = Failure {
+            error: error.into(),
+            ..Failure::default()
+        };
+        Self::of(status, failure)
     }
 
-    /// The answer that tells it.
-    pub(crate) fn into_answer(self) -> Answer {
-        let Self(status, failure) = self;
-        json(status, &*failure)
+    fn of(status: StatusCode, failure: Failure) -> Self {
+        Self {
+            status,
+            failure: Box::new(failure),
+            closes: false,
+        }
     }
 
     fn unknown(error: String, known: Vec<String>) -> Self {
@@ -259,13 +85,31 @@ impl Problem {
             known,
             ..Failure::default()
         };
-        Self(StatusCode::NOT_FOUND, Box::new(failure))
+        Self::of(StatusCode::NOT_FOUND, failure)
+    }
+
+    /// The connection ends with it.
+    fn and_close(mut self) -> Self {
+        self.closes = true;
+        self
+    }
+
+    /// The answer that tells it.
+    pub(crate) fn into_answer(self) -> Answer {
+        let mut answer = json(self.status, &*self.failure);
+        if self.closes {
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(header::CONNECTION, close);
+        }
+        answer
     }
 }
 
 async fn serve(caller: Caller, request: Request<Incoming>) -> Result<Answer, Infallible> {
     let answered = dispatch(&caller, request).await;
-    Ok(answered.unwrap_or_else(Problem::into_answer))
+    let mut answer = answered.unwrap_or_else(Problem::into_answer);
+    control::tell_the_last(&caller.switch, &mut answer);
+    Ok(answer)
 }
 
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
@@ -298,6 +142,7 @@ pub(crate) fn answer(
 async fn dispatch(caller: &Caller, request: Request<Incoming>) -> Result<Answer, Problem> {
     let switch = &caller.switch;
     let path = request.uri().path().to_owned();
+    caller.verify_again(&path)?;
     let segments: Vec<String> = path.split('/').skip(1).map(percent_decoded).collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let Some((operation, values)) = Operation::at(&segments) else {
@@ -307,7 +152,7 @@ async fn dispatch(caller: &Caller, request: Request<Incoming>) -> Result<Answer,
         return Ok(not_allowed(&path, request.method(), operation.allowed()));
     }
     if caller.role() < operation.needs() {
-        return Err(caller.refuse(&path));
+        return Err(caller.refuse(Refusal::Role, &path));
     }
     match (operation, values.as_slice()) {
         (Operation::Rules, _) => {
@@ -322,7 +167,7 @@ async fn dispatch(caller: &Caller, request: Request<Incoming>) -> Result<Answer,
         (Operation::Role, _) => {
             let allowed = Allowed {
                 role: caller.role(),
-                operable: true,
+                operable: caller.may_be_operated(),
             };
             Ok(json(StatusCode::OK, &allowed))
         }
@@ -331,30 +176,43 @@ async fn dispatch(caller: &Caller, request: Request<Incoming>) -> Result<Answer,
             let text = metrics(switch, format).await;
             Ok(answer(StatusCode::OK, format.content_type(), text))
         }
-        (Operation::Reload, _) => reload(switch).await,
-        (Operation::Explain, _) => explain::explain(switch, request).await,
-        (Operation::TakeOver, _) => {
-            let begun = give::begin(switch, &caller.socket, caller.peer, request);
-            begun.or_else(|NoPlace(status, why)| {
-                let mut answer = Problem::new(status, why).into_answer();
-                // Which protocol it would be (RFC 9110, 15.5.22).
-                if status == StatusCode::UPGRADE_REQUIRED {
-                    let protocol = HeaderValue::from_static(handover::PROTOCOL);
-                    answer.headers_mut().insert(header::UPGRADE, protocol);
-                    let upgrade = HeaderValue::from_static("upgrade");
-                    answer.headers_mut().insert(header::CONNECTION, upgrade);
-                }
-                Ok(answer)
-            })
+        (Operation::Reload, _) => {
+            tracing::info!("a reload is asked for {}", caller.who());
+            reload(switch).await
         }
+        (Operation::Explain, _) => explain::explain(switch, request).await,
+        (Operation::TakeOver, _) => match &caller.way {
+            Way::Socket { socket, peer, .. } => {
+                let begun = give::begin(switch, socket, *peer, request);
+                begun.or_else(|no_place| Ok(no_place.into_answer()))
+            }
+            Way::Certificate(_) => Err(caller.refuse(Refusal::TakeOver, &path)),
+        },
         (Operation::ChangeServerInAll, [address]) => {
-            change(switch, None, address, request, WHO).await
+            change(switch, None, address, request, &caller.who()).await
         }
         (Operation::ChangeServer, [pool, address]) => {
-            change(switch, Some(pool), address, request, WHO).await
+            change(switch, Some(pool), address, request, &caller.who()).await
         }
-        (Operation::ChangeService, [service]) => change_service(switch, service, request).await,
+        (Operation::ChangeService, [service]) => {
+            change_service(switch, service, request, &caller.who()).await
+        }
         _ => documents::document(switch, operation, request.uri().query()).await,
+    }
+}
+
+impl NoPlace {
+    fn into_answer(self) -> Answer {
+        let Self(status, why) = self;
+        let mut answer = Problem::new(status, why).into_answer();
+        // Which protocol it would be (RFC 9110, 15.5.22).
+        if status == StatusCode::UPGRADE_REQUIRED {
+            let protocol = HeaderValue::from_static(handover::PROTOCOL);
+            answer.headers_mut().insert(header::UPGRADE, protocol);
+            let upgrade = HeaderValue::from_static("upgrade");
+            answer.headers_mut().insert(header::CONNECTION, upgrade);
+        }
+        answer
     }
 }
 
@@ -413,7 +271,7 @@ async fn reload(switch: &Arc<Switch>) -> Result<Answer, Problem> {
                 known: Vec::new(),
                 diagnostics,
             };
-            Err(Problem(status, Box::new(failure)))
+            Err(Problem::of(status, failure))
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use clap_complete::Shell;
 
+use self::admin_api::AdminApi;
 use crate::accept::listen::Sharing;
 use crate::exposed::access::Files;
 use crate::kernel::Mode;
@@ -16,6 +17,8 @@ use crate::observe::access_log::Fields;
 use crate::observe::access_log::Format;
 use crate::observe::access_log::Sample;
 use crate::observe::access_log::Target;
+
+mod admin_api;
 
 /// Switches HTTP, HTTPS, TLS and TCP by the rules of a rule file.
 ///
@@ -41,6 +44,10 @@ pub struct Cli {
     /// Group whose members may read at the admin socket; changes stay its owner's and root's [default: none].
     #[arg(long, value_name = "GROUP", env = "L7SWITCH_ADMIN_GROUP", value_parser = group)]
     pub admin_group: Option<GroupId>,
+
+    /// The same over TCP.
+    #[command(flatten)]
+    pub admin_api: AdminApi,
 
     /// Take the place of the front that runs behind the admin socket: its listening sockets, what administrators have set, health of
     /// servers; it ends after its requests in progress. Where none runs, start as usual.

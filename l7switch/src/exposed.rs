@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: MIT
 //! The metrics listener: metrics for everybody who reaches it, or who has its token; the documents of the status page for the latter,
-//! or for peers of this machine. With a second token servers are drained and put back; all other changes are the admin socket's.
+//! or for peers of this machine. With a second token servers are drained and put back; all other changes are the admin API's.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::HeaderMap;
@@ -21,7 +19,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use hyper_util::rt::TokioTimer;
 use l7switch_admin_api::Allowed;
 use l7switch_admin_api::Operation;
 use l7switch_admin_api::Role;
@@ -29,12 +26,7 @@ use thiserror::Error;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpListener;
-use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use crate::accept::listen;
 use crate::admin;
@@ -43,7 +35,11 @@ use crate::admin::Problem;
 use crate::admin::change::change;
 use crate::admin::change::percent_decoded;
 use crate::admin::documents::document;
+use crate::control;
+use crate::handover::message::Socket;
 use crate::observe::exposition::Format;
+use crate::observe::log_limit::Gate;
+use crate::switch::ReadAgain;
 use crate::switch::Switch;
 
 pub mod access;
@@ -54,22 +50,34 @@ use self::access::AccessError;
 use self::access::Denied;
 use self::access::Files;
 
-/// Most connections at a time; more wait to be accepted.
-const CONNECTIONS: usize = 64;
-
-/// How long a handshake of TLS and a request's head may take, and a connection be silent.
-const HEAD_TIME: Duration = Duration::from_secs(10);
-
 /// What there is to be read.
 const PATHS: &str = "there are /status, /metrics, /live, /ready and /v1/\n";
+
+/// Lets lines about failed handshakes into the log.
+static HANDSHAKES: Gate = Gate::new();
 
 /// The listener. Dropped, it is closed.
 #[derive(Debug)]
 pub struct Exposed {
     bound: SocketAddr,
-    files: Files,
-    access: Arc<ArcSwap<Access>>,
+    known: Arc<Known>,
     task: JoinHandle<()>,
+}
+
+/// Who may do what, and the files that say so.
+#[derive(Debug)]
+struct Known {
+    files: Files,
+    access: ArcSwap<Access>,
+}
+
+impl ReadAgain for Known {
+    fn read_again(&self) -> Result<(), String> {
+        let stays = |error| format!("the metrics listener stays as it is: {error}");
+        let access = Access::read(&self.files).map_err(stays)?;
+        self.access.store(Arc::new(access));
+        Ok(())
+    }
 }
 
 impl Drop for Exposed {
@@ -90,7 +98,8 @@ pub enum StartError {
 }
 
 impl Exposed {
-    /// Opens the listener, unless its socket was given by another process.
+    /// Opens the listener, unless its socket was given by another process. Its files are read again with each reload of the rules, for
+    /// connections and requests from then on.
     ///
     /// # Errors
     ///
@@ -101,36 +110,24 @@ impl Exposed {
         files: Files,
         given: Option<TcpListener>,
     ) -> Result<Self, StartError> {
-        let access = Access::read(&files)?;
-        let access = Arc::new(ArcSwap::from_pointee(access));
+        let known = Arc::new(Known {
+            access: ArcSwap::from_pointee(Access::read(&files)?),
+            files,
+        });
         let socket = Arc::new(match given {
             Some(socket) => socket,
             None => listen::bind(address, switch.sharing())?,
         });
         let bound = socket.local_addr()?;
-        switch.place().expose(address, &socket);
-        let task = tokio::spawn(accept(switch, socket, Arc::clone(&access)));
-        Ok(Self {
-            bound,
-            files,
-            access,
-            task,
-        })
-    }
-
-    /// Reads certificate, key and token again, for connections and requests from now on.
-    ///
-    /// # Errors
-    ///
-    /// One of them cannot be used; all stay as they were.
-    pub fn reload(&self) -> Result<(), AccessError> {
-        self.access.store(Arc::new(Access::read(&self.files)?));
-        Ok(())
+        switch.place().keep(Socket::Metrics { address }, &socket);
+        switch.reads_again(&known);
+        let task = tokio::spawn(accept(switch, socket, Arc::clone(&known)));
+        Ok(Self { bound, known, task })
     }
 
     /// Whether it speaks TLS.
-    pub const fn is_https(&self) -> bool {
-        self.files.pair.is_some()
+    pub fn is_https(&self) -> bool {
+        self.known.files.pair.is_some()
     }
 
     /// Where it listens.
@@ -139,45 +136,25 @@ impl Exposed {
     }
 }
 
-async fn accept(switch: Arc<Switch>, socket: Arc<TcpListener>, access: Arc<ArcSwap<Access>>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut given = pin!(switch.place().given());
-    loop {
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else {
-            return;
-        };
-        let accepted = tokio::select! {
-            biased;
-            // What waits in the kernel is the successor's.
-            _ = &mut given => return,
-            accepted = socket.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let (switch, access) = (Arc::clone(&switch), Arc::clone(&access));
-                tokio::spawn(async move {
-                    let tls = access.load().tls.clone();
-                    match tls {
-                        None => converse(&switch, &access, peer, stream).await,
-                        Some(tls) => match shake_hands(TlsAcceptor::from(tls), stream).await {
-                            Ok(stream) => converse(&switch, &access, peer, stream).await,
-                            Err(error) => {
-                                let listener = &switch.core().metrics_listener;
-                                listener.tls.fetch_add(1, Relaxed);
-                                tracing::debug!(%error, "metrics handshake");
-                            }
-                        },
-                    }
-                    drop(place);
-                });
+async fn accept(switch: Arc<Switch>, socket: Arc<TcpListener>, known: Arc<Known>) {
+    control::accept(&switch, &socket, |stream, peer| {
+        let (switch, known) = (Arc::clone(&switch), Arc::clone(&known));
+        async move {
+            let access = &known.access;
+            let Some(tls) = access.load().tls.clone() else {
+                return converse(&switch, access, peer, stream).await;
+            };
+            let failed = control::Failed {
+                count: &switch.core().metrics_listener.tls,
+                gate: &HANDSHAKES,
+                listener: "metrics",
+            };
+            if let Some(stream) = control::shake_hands(&switch, tls, stream, peer, failed).await {
+                converse(&switch, access, peer, stream).await;
             }
-            Err(error) => listen::rest(&error).await,
         }
-    }
-}
-
-async fn shake_hands(acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-    timeout(HEAD_TIME, acceptor.accept(stream)).await?
+    })
+    .await;
 }
 
 async fn converse(
@@ -194,11 +171,8 @@ async fn converse(
         };
         serve(caller, request)
     });
-    let result = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .serve_connection(TokioIo::new(stream), handler)
-        .await;
+    let connection = control::http1().serve_connection(TokioIo::new(stream), handler);
+    let result = control::finish(switch, connection, http1::Connection::graceful_shutdown).await;
     if let Err(error) = result {
         tracing::debug!(%error, "metrics connection");
     }
@@ -255,6 +229,7 @@ async fn serve(caller: Caller<'_>, request: Request<Incoming>) -> Result<Answer,
             .headers_mut()
             .insert(name, HeaderValue::from_static(value));
     }
+    control::tell_the_last(caller.switch, &mut answer);
     Ok(answer)
 }
 

@@ -21,6 +21,7 @@ pub mod acme;
 pub mod admin;
 pub mod cli;
 pub mod client;
+mod control;
 pub mod demo;
 pub mod exposed;
 pub mod handover;

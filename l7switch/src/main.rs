@@ -5,7 +5,6 @@ use std::io;
 use std::io::IsTerminal;
 use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,12 +17,11 @@ use l7switch::SetError;
 use l7switch::Switch;
 use l7switch::acme::Acme;
 use l7switch::admin::Admin;
+use l7switch::admin::remote::Remote;
 use l7switch::cli::Cli;
 use l7switch::cli::ErrorLogFormat;
 use l7switch::demo;
 use l7switch::exposed::Exposed;
-use l7switch::exposed::StartError;
-use l7switch::handover::sockets;
 use l7switch::handover::spawn;
 use l7switch::handover::spawn::Program;
 use l7switch::handover::take;
@@ -47,10 +45,15 @@ use rustix::process::Resource;
 use rustix::process::Rlimit;
 use rustix::process::getrlimit;
 use rustix::process::setrlimit;
-use tokio::signal::unix::Signal;
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
-use tracing_subscriber::EnvFilter;
+
+mod daemon;
+
+use self::daemon::listeners::admin;
+use self::daemon::listeners::admin_api;
+use self::daemon::listeners::admin_path;
+use self::daemon::listeners::exposed;
+use self::daemon::log;
+use self::daemon::signals::Signals;
 
 /// How long what is in progress may take to end where it is cut.
 const CUT: Duration = Duration::from_secs(1);
@@ -68,7 +71,7 @@ fn main() -> ExitCode {
     if cli.man || cli.completions.is_some() {
         return describe(&cli);
     }
-    start_log(&cli);
+    log::start(&cli);
     if cli.test {
         return test(&cli);
     }
@@ -140,32 +143,6 @@ fn describe(cli: &Cli) -> ExitCode {
     }
 }
 
-fn start_log(cli: &Cli) {
-    let wanted = cli
-        .log_level
-        .clone()
-        .or_else(|| std::env::var(EnvFilter::DEFAULT_ENV).ok())
-        .unwrap_or_else(|| "info".to_owned());
-    // The HTTP/2 library warns of each wrong frame of a client, as often as it comes. The switch says the same by itself,
-    // once a second and with the client's address.
-    // The resolver warns of odd lines in /etc/hosts, as often as it reads the file.
-    let mut quiet = wanted;
-    for library in ["h2", "hickory_resolver"] {
-        if !quiet.contains(&format!("{library}=")) {
-            quiet = format!("{quiet},{library}=error");
-        }
-    }
-    let usual = || EnvFilter::new("info,h2=error,hickory_resolver=error");
-    let filter = EnvFilter::try_new(&quiet).unwrap_or_else(|_| usual());
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
-    match cli.error_log_format {
-        ErrorLogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
-        ErrorLogFormat::Json => log.json().flatten_event(true).init(),
-    }
-}
-
 /// Each request may need two descriptors, and what shells give is often 1024.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
@@ -228,6 +205,7 @@ struct Started {
     signals: Signals,
     program: io::Result<Program>,
     admin: Option<Admin>,
+    admin_api: Option<Remote>,
     exposed: Option<Exposed>,
     watch: Option<Watch>,
     state_file: Option<StateFile>,
@@ -281,6 +259,7 @@ async fn start(
         other => other.to_string(),
     })?;
     let exposed = exposed(cli, &switch, &mut legacy)?;
+    let mut admin_api = admin_api(cli, &switch, &mut legacy)?;
     if let Some(predecessor) = predecessor.filter(|_| cli.kernel() != Mode::Off) {
         let let_go = predecessor.let_go_of_kernel().await;
         let_go.map_err(|error| format!("--take-over: {error}"))?;
@@ -295,6 +274,9 @@ async fn start(
             .map_err(|error| format!("--take-over: {error}"))?;
     }
     let admin = admin(cli, &switch, legacy.admin.take()).await?;
+    if let Some(admin_api) = &mut admin_api {
+        admin_api.serve(Arc::clone(&switch));
+    }
     let watch = cli
         .rules
         .as_ref()
@@ -340,6 +322,7 @@ async fn start(
         signals,
         program,
         admin,
+        admin_api,
         exposed,
         watch,
         state_file,
@@ -371,9 +354,6 @@ impl Started {
         loop {
             tokio::select! {
                 _ = self.signals.reload.recv() => {
-                    if let Some(Err(error)) = self.exposed.as_ref().map(Exposed::reload) {
-                        tracing::error!(%error, "the metrics listener stays as it is");
-                    }
                     let switch = Arc::clone(&switch);
                     // The outcome is logged and counted there.
                     tokio::spawn(async move { switch.reload().await.is_ok() });
@@ -386,7 +366,7 @@ impl Started {
                     tracing::info!(successor, "ending after the requests in progress");
                     // Its files are the successor's now, and its sockets.
                     (self.watch, self.exposed, self.admin) = (None, None, None);
-                    self.state_file = None;
+                    (self.admin_api, self.state_file) = (None, None);
                     return self.drain(cli).await;
                 }
             }
@@ -425,107 +405,6 @@ impl Started {
             }
             Ok(program) => program.start(&self.switch),
             Err(error) => tracing::error!(%error, "no successor is started"),
-        }
-    }
-}
-
-fn admin_path(cli: &Cli) -> PathBuf {
-    let path = cli.admin.clone();
-    path.unwrap_or_else(l7switch_admin_api::default_path)
-}
-
-/// Opens the admin socket, or goes on with that of the front before. One that was asked for must be had; without the usual one, which another switch may
-/// have, requests are served all the same.
-async fn admin(
-    cli: &Cli,
-    switch: &Arc<Switch>,
-    given: Option<OwnedFd>,
-) -> Result<Option<Admin>, String> {
-    let path = admin_path(cli);
-    if cli.admin.is_none() && rustix::process::geteuid().is_root() {
-        // Where no unit has made root's folder. One that cannot be made is told of below.
-        let _ = path.parent().map(std::fs::create_dir);
-    }
-    let readers = cli.admin_group.map(|group| group.0);
-    let started = match given.map(sockets::unix) {
-        Some(Ok(socket)) => Admin::start_with(Arc::clone(switch), &path, readers, socket),
-        Some(Err(error)) => Err(error),
-        None => Admin::start_for(Arc::clone(switch), &path, readers).await,
-    };
-    match started {
-        Ok(admin) => Ok(Some(admin)),
-        Err(error) if cli.admin.is_some() || readers.is_some() => Err(format!(
-            "the admin socket {} cannot be opened: {error}",
-            path.display()
-        )),
-        Err(error) => {
-            tracing::warn!(
-                "no admin socket: {} cannot be opened ({error}); use --admin for another path",
-                path.display()
-            );
-            Ok(None)
-        }
-    }
-}
-
-/// Opens the metrics listener, if it was asked for.
-fn exposed(
-    cli: &Cli,
-    switch: &Arc<Switch>,
-    legacy: &mut Legacy,
-) -> Result<Option<Exposed>, String> {
-    let Some(address) = cli.metrics else {
-        return Ok(None);
-    };
-    let start = |given| Exposed::start(Arc::clone(switch), address, cli.metrics_files(), given);
-    let exposed = legacy
-        .metrics_socket(address)
-        .map_err(StartError::Bind)
-        .and_then(start)
-        .map_err(|error| format!("the metrics listener {address} cannot be opened: {error}"))?;
-    let scheme = if exposed.is_https() { "https" } else { "http" };
-    let bound = exposed.bound();
-    tracing::info!("metrics on {scheme}://{bound}/metrics, the status page on {scheme}://{bound}/");
-    if cli.metrics_operate_token.is_some() && !exposed.is_https() && !bound.ip().is_loopback() {
-        tracing::warn!(
-            "--metrics-operate-token: on {bound} the token goes in clear text: use --metrics-certificate"
-        );
-    }
-    Ok(Some(exposed))
-}
-
-struct Signals {
-    reload: Signal,
-    reopen: Signal,
-    succeed: Signal,
-    end: End,
-}
-
-/// SIGTERM or SIGINT.
-struct End {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            reload: signal(SignalKind::hangup())?,
-            reopen: signal(SignalKind::user_defined1())?,
-            succeed: signal(SignalKind::user_defined2())?,
-            end: End {
-                terminate: signal(SignalKind::terminate())?,
-                interrupt: signal(SignalKind::interrupt())?,
-            },
-        })
-    }
-}
-
-impl End {
-    async fn recv(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => (),
-            _ = self.interrupt.recv() => (),
         }
     }
 }

@@ -15,7 +15,6 @@ use std::time::Duration;
 use l7switch_admin_api::KernelStatus;
 use l7switch_admin_api::NameStatus;
 use l7switch_rules::RuleSet;
-use l7switch_rules::model::Maintenance;
 use l7switch_rules::model::Model;
 use l7switch_rules::names::Answers;
 use l7switch_rules::text::diagnostic::Report;
@@ -49,10 +48,14 @@ use crate::state_file::StateFileStatus;
 use crate::systemd::Manager;
 use crate::upstream::health::Checks;
 
+mod again;
 mod listeners;
+mod maintenance;
 mod place;
 mod setting;
 
+use self::again::Others;
+pub use self::again::ReadAgain;
 pub use self::setting::Options;
 pub use self::setting::ReloadStatus;
 pub use self::setting::SetError;
@@ -92,6 +95,8 @@ pub struct Switch {
     /// Told when something changes that the state file has.
     changed: Notify,
     state_file: StateFileStatus,
+    /// What reads its files again with each reload.
+    others: Others,
     manager: OnceLock<Manager>,
 }
 
@@ -180,6 +185,7 @@ impl Switch {
             rest: Mutex::new(rest),
             changed: Notify::new(),
             state_file: StateFileStatus::default(),
+            others: Others::default(),
             manager: OnceLock::new(),
         });
         switch.follow(sockets)?;
@@ -243,7 +249,8 @@ impl Switch {
         self.names.status()
     }
 
-    /// Loads the rule file again. A file that is wrong changes nothing.
+    /// Loads the rule file again. A file that is wrong changes nothing. Files that the rules do not name are read again too; one that
+    /// cannot be used is among the warnings.
     ///
     /// # Errors
     ///
@@ -251,7 +258,12 @@ impl Switch {
     pub async fn reload(self: &Arc<Self>) -> Result<Vec<String>, SetError> {
         let _one = self.reloading.lock().await;
         let _reloading = self.manager.get().map(Manager::reloading);
-        let result = self.load_and_set().await;
+        let switch = Arc::clone(self);
+        let failed = blocking(move || Ok(switch.others.read_again())).await?;
+        let result = self.load_and_set().await.map(|mut warnings| {
+            warnings.extend(failed);
+            warnings
+        });
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         match &result {
             Ok(_) => {
@@ -305,62 +317,6 @@ impl Switch {
         self.put(rules.await?, Source::Renewed).await?;
         tracing::info!(generation = self.generation().number, "servers renewed");
         Ok(())
-    }
-
-    /// Closes a service for maintenance, or opens it, whatever the rules say; `None`: as they say. It stays so over reloads.
-    ///
-    /// # Errors
-    ///
-    /// See [`SetError`].
-    pub async fn maintain(
-        &self,
-        service: &str,
-        maintenance: Option<Maintenance>,
-    ) -> Result<(), SetError> {
-        let _one = self.reloading.lock().await;
-        if self.core.shutdown.is_draining() {
-            return Err(SetError::Draining);
-        }
-        let mut told = self.told();
-        let told_words = maintenance.as_ref().map(|wanted| match wanted {
-            Maintenance::Off => "opened",
-            Maintenance::Except(_) => "closed",
-        });
-        told.tell(service, maintenance);
-        let mut model = self.generation().rules.model.clone();
-        if !told.apply(&mut model) {
-            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
-            self.has_changed();
-            return Ok(());
-        }
-        let rules = blocking(move || compiled(model, Report::default()));
-        self.put_told(rules.await?, Source::Renewed, told).await?;
-        self.has_changed();
-        tracing::info!(service, "maintenance changed");
-        let text = match told_words {
-            Some(words) => format!("service `{service}`: {words} by an administrator"),
-            None => format!("service `{service}`: as the rule file says"),
-        };
-        self.core.events.add(Kind::Maintenance, text);
-        Ok(())
-    }
-
-    /// What administrators have told.
-    pub fn told(&self) -> Told {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.clone()
-    }
-
-    /// Puts rules in force that follow from what administrators have told.
-    async fn put_told(
-        &self,
-        rules: RuleSet,
-        source: Source,
-        told: Told,
-    ) -> Result<Vec<String>, SetError> {
-        let warnings = self.put(rules, source).await?;
-        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
-        Ok(warnings)
     }
 
     /// Puts rules in force in the front and in the kernel.

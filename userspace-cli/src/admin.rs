@@ -1,22 +1,13 @@
 // SPDX-License-Identifier: MIT
-//! Speaking with a running switch: HTTP with JSON over its admin socket, see docs/admin-api.md.
+//! The commands for a running switch.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
-use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use http::Method;
-use http::Request;
 use http::StatusCode;
-use http_body_util::BodyExt as _;
-use http_body_util::Full;
-use http_body_util::Limited;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use l7switch_admin_api::Events;
 use l7switch_admin_api::Explained;
 use l7switch_admin_api::Failure;
@@ -31,7 +22,6 @@ use l7switch_admin_api::ServiceStatus;
 use l7switch_admin_api::Status;
 use l7switch_admin_api::WantedState;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
 
 use crate::Outcome;
 use crate::cli::Explain;
@@ -43,73 +33,11 @@ use crate::print;
 use crate::print_json;
 use crate::server::ServerName;
 use crate::show;
+use crate::switch::Answer;
+use crate::switch::Switch;
 use crate::top;
 use crate::watch;
 use l7switch_rules::names::UNIX_PREFIX;
-
-/// A reload of very many routes takes seconds; nothing takes longer.
-const TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest answer that is read, bytes.
-const ANSWER: usize = 256 << 20;
-
-/// An answer's status and content.
-struct Answer {
-    status: StatusCode,
-    body: Bytes,
-}
-
-async fn exchange(
-    socket: &Path,
-    method: Method,
-    target: &str,
-    body: Vec<u8>,
-) -> Result<Answer, String> {
-    let at = socket.display();
-    let stream = UnixStream::connect(socket)
-        .await
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                format!(
-                    "no switch is running at {at} ({error}); name its admin socket with --admin"
-                )
-            }
-            _ => format!("{at}: {error}"),
-        })?;
-    let failed = |error: hyper::Error| format!("{at}: {error}");
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(failed)?;
-    // Its end is seen by the request.
-    drop(tokio::spawn(connection));
-    let request = Request::builder()
-        .method(method)
-        .uri(target)
-        .header(http::header::HOST, "l7switch")
-        .header(http::header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))
-        .map_err(|error| error.to_string())?;
-    let response = sender.send_request(request).await.map_err(failed)?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), ANSWER)
-        .collect()
-        .await
-        .map_err(|error| format!("{at}: {error}"))?
-        .to_bytes();
-    Ok(Answer { status, body })
-}
-
-/// One request to the switch, and its answer whatever its status.
-fn ask(socket: &Path, method: Method, target: &str, body: Vec<u8>) -> Result<Answer, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())?;
-    runtime.block_on(async {
-        tokio::time::timeout(TIMEOUT, exchange(socket, method, target, body))
-            .await
-            .map_err(|_| format!("{}: no answer in {} s", socket.display(), TIMEOUT.as_secs()))?
-    })
-}
 
 fn parse<T: DeserializeOwned>(answer: &Answer) -> Result<T, String> {
     if !answer.status.is_success() {
@@ -128,8 +56,8 @@ fn failure(answer: &Answer) -> String {
 }
 
 /// A document of the switch.
-fn get<T: DeserializeOwned>(socket: &Path, target: &str) -> Result<T, String> {
-    parse(&ask(socket, Method::GET, target, Vec::new())?)
+fn get<T: DeserializeOwned>(switch: &Switch, target: &str) -> Result<T, String> {
+    parse(&switch.ask(Method::GET, target, Vec::new())?)
 }
 
 /// Unix time in seconds.
@@ -138,10 +66,10 @@ fn now() -> u64 {
     now.unwrap_or_default().as_secs()
 }
 
-pub(crate) fn run(socket: &Path, command: Running, out: &mut impl io::Write) -> Outcome {
+pub(crate) fn run(switch: &Switch, command: Running, out: &mut impl io::Write) -> Outcome {
     match command {
         Running::Status { json } => {
-            let status: Status = get(socket, "/v1/status")?;
+            let status: Status = get(switch, "/v1/status")?;
             if json {
                 print_json(out, &status)?
             } else {
@@ -149,10 +77,10 @@ pub(crate) fn run(socket: &Path, command: Running, out: &mut impl io::Write) -> 
             }
         }
         Running::Servers { json: true, .. } => {
-            print_json(out, &get::<Servers>(socket, "/v1/servers")?)?;
+            print_json(out, &get::<Servers>(switch, "/v1/servers")?)?;
         }
         Running::Servers { watch, .. } => {
-            let read = || get::<Servers>(socket, "/v1/servers");
+            let read = || get::<Servers>(switch, "/v1/servers");
             watch::run(&watch, out, read, |servers, before| {
                 show::servers(servers, before, now())
             })?;
@@ -163,7 +91,7 @@ pub(crate) fn run(socket: &Path, command: Running, out: &mut impl io::Write) -> 
             watch,
         } => {
             let read = || {
-                let mut routes: Routes = get(socket, "/v1/routes")?;
+                let mut routes: Routes = get(switch, "/v1/routes")?;
                 if let Some(service) = &service {
                     routes.routes.retain(|route| route.service == *service);
                     if routes.routes.is_empty() {
@@ -178,7 +106,7 @@ pub(crate) fn run(socket: &Path, command: Running, out: &mut impl io::Write) -> 
             }
         }
         Running::Certs { json } => {
-            let status: Status = get(socket, "/v1/status")?;
+            let status: Status = get(switch, "/v1/status")?;
             if json {
                 let services = status.services.into_iter();
                 let all: BTreeMap<_, _> = services
@@ -191,7 +119,7 @@ pub(crate) fn run(socket: &Path, command: Running, out: &mut impl io::Write) -> 
             }
         }
         Running::Events { json } => {
-            let events: Events = get(socket, "/v1/events")?;
+            let events: Events = get(switch, "/v1/events")?;
             if json {
                 print_json(out, &events)?
             } else {
@@ -201,10 +129,10 @@ pub(crate) fn run(socket: &Path, command: Running, out: &mut impl io::Write) -> 
         Running::Top { interval } => {
             let read = || {
                 Ok(top::Reading {
-                    status: get(socket, "/v1/status")?,
-                    routes: get(socket, "/v1/routes")?,
-                    servers: get(socket, "/v1/servers")?,
-                    kernel: get(socket, "/v1/kernel")?,
+                    status: get(switch, "/v1/status")?,
+                    routes: get(switch, "/v1/routes")?,
+                    servers: get(switch, "/v1/servers")?,
+                    kernel: get(switch, "/v1/kernel")?,
                     at: Instant::now(),
                     now: now(),
                 })
@@ -214,18 +142,18 @@ pub(crate) fn run(socket: &Path, command: Running, out: &mut impl io::Write) -> 
                     true => WantedState::Drain,
                     false => WantedState::Up,
                 };
-                let changed = changed(socket, server, &to(state))?;
+                let changed = changed(switch, server, &to(state))?;
                 let words = changed.servers.first().map(|server| server.state.as_str());
                 Ok(format!("{server} is {}", words.unwrap_or("gone")))
             };
             return top::run(interval, read, drain);
         }
         Running::Diff { rules, json } => {
-            let running = parse(&ask(socket, Method::GET, "/v1/rules", Vec::new())?)?;
+            let running = parse(&switch.ask(Method::GET, "/v1/rules", Vec::new())?)?;
             return diff::diff(&rules, running, json, out);
         }
         Running::Reload => {
-            let answer = ask(socket, Method::POST, "/v1/reload", Vec::new())?;
+            let answer = switch.ask(Method::POST, "/v1/reload", Vec::new())?;
             if answer.status == StatusCode::UNPROCESSABLE_ENTITY {
                 print(out, &format!("{}\n", failure(&answer)))?;
                 return Ok(false);
@@ -240,17 +168,17 @@ pub(crate) fn run(socket: &Path, command: Running, out: &mut impl io::Write) -> 
             )?;
         }
         Running::Drain { server, wait } => {
-            let drained = change(socket, &server, &to(WantedState::Drain), out)?;
+            let drained = change(switch, &server, &to(WantedState::Drain), out)?;
             if let Some(patience) = wait {
-                let read = || Ok((get(socket, "/v1/servers")?, get(socket, "/v1/kernel")?));
+                let read = || Ok((get(switch, "/v1/servers")?, get(switch, "/v1/kernel")?));
                 return drain::wait(&drained, patience, read, out);
             }
         }
         Running::Disable { server } => {
-            change(socket, &server, &to(WantedState::Down), out)?;
+            change(switch, &server, &to(WantedState::Down), out)?;
         }
         Running::Undrain { server } => {
-            change(socket, &server, &to(WantedState::Up), out)?;
+            change(switch, &server, &to(WantedState::Up), out)?;
         }
         Running::Maintenance {
             service,
@@ -270,7 +198,7 @@ pub(crate) fn run(socket: &Path, command: Running, out: &mut impl io::Write) -> 
             };
             let body = serde_json::to_vec(&change).map_err(|error| error.to_string())?;
             let target = format!("/v1/services/{}", escaped(&service));
-            let now: ServiceStatus = parse(&ask(socket, Method::PATCH, &target, body)?)?;
+            let now: ServiceStatus = parse(&switch.ask(Method::PATCH, &target, body)?)?;
             let name = show::printable(&service);
             let line = match show::maintenance(&now) {
                 Some(line) => format!("{name}: {line}\n"),
@@ -280,7 +208,7 @@ pub(crate) fn run(socket: &Path, command: Running, out: &mut impl io::Write) -> 
         }
         Running::Weight { server, weight } => {
             change(
-                socket,
+                switch,
                 &server,
                 &ServerChange {
                     state: None,
@@ -295,7 +223,7 @@ pub(crate) fn run(socket: &Path, command: Running, out: &mut impl io::Write) -> 
 
 /// Asks the running switch what becomes of a request.
 pub(crate) fn explain(
-    socket: &Path,
+    switch: &Switch,
     url: &str,
     given: &Explain,
     out: &mut impl io::Write,
@@ -309,7 +237,7 @@ pub(crate) fn explain(
         service: given.service.clone(),
     };
     let body = serde_json::to_vec(&question).map_err(|error| error.to_string())?;
-    let explained: Explained = parse(&ask(socket, Method::POST, "/v1/explain", body)?)?;
+    let explained: Explained = parse(&switch.ask(Method::POST, "/v1/explain", body)?)?;
     if given.json {
         print_json(out, &explained)?;
         return Ok(true);
@@ -333,20 +261,20 @@ const fn to(state: WantedState) -> ServerChange {
 }
 
 /// Changes a server in the pools that it is in. Gives what it is now.
-fn changed(socket: &Path, server: &str, change: &ServerChange) -> Result<Servers, String> {
+fn changed(switch: &Switch, server: &str, change: &ServerChange) -> Result<Servers, String> {
     let target = target(server)?;
     let body = serde_json::to_vec(change).map_err(|error| error.to_string())?;
-    parse(&ask(socket, Method::PATCH, &target, body)?)
+    parse(&switch.ask(Method::PATCH, &target, body)?)
 }
 
 /// The same, and shows it.
 fn change(
-    socket: &Path,
+    switch: &Switch,
     server: &str,
     change: &ServerChange,
     out: &mut impl io::Write,
 ) -> Result<Servers, String> {
-    let changed = changed(socket, server, change)?;
+    let changed = changed(switch, server, change)?;
     print(out, &show::servers(&changed, None, now()))?;
     Ok(changed)
 }
@@ -415,17 +343,5 @@ mod tests {
         assert!(target("10.0.0.1").is_err());
         assert!(target("a b/10.0.0.1:80").is_err());
         assert!(target("/10.0.0.1:80").is_err());
-    }
-
-    #[test]
-    fn a_switch_that_is_not_there_is_said_so() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = ask(
-            &folder.path().join("x.sock"),
-            Method::GET,
-            "/v1/status",
-            Vec::new(),
-        );
-        assert!(error.err().unwrap().contains("no switch is running at"));
     }
 }

@@ -10,10 +10,14 @@ use std::time::Duration;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
+use clap::builder::OsStringValueParser;
+use clap::builder::TypedValueParser as _;
 use clap_complete::Shell;
 
 use crate::import::Program;
 use crate::kernel::command::Kernel;
+use crate::switch::Place;
+use crate::tls::Identity;
 use crate::watch::Watch;
 use crate::watch::interval;
 
@@ -30,11 +34,13 @@ use crate::watch::interval;
                         a table that the kernel refuses, differences); 2: the command failed."
 )]
 pub(crate) struct Cli {
-    /// Admin socket of the running switch [default: as root /run/l7switch/admin.sock, $XDG_RUNTIME_DIR/l7switch.sock, else
-    /// /tmp/l7switch-UID.sock]
-    #[arg(long, global = true, value_name = "PATH", env = "L7SWITCH_ADMIN",
-          default_value_os_t = l7switch_admin_api::default_path(), hide_default_value = true)]
-    pub(crate) admin: PathBuf,
+    /// Admin socket of the running switch, or https://HOST:PORT of one with --admin-listen [default: as root
+    /// /run/l7switch/admin.sock, $XDG_RUNTIME_DIR/l7switch.sock, else /tmp/l7switch-UID.sock]
+    #[arg(long, global = true, value_name = "PATH|URL", env = "L7SWITCH_ADMIN",
+          value_parser = OsStringValueParser::new().try_map(|text| Place::parse(&text)))]
+    pub(crate) admin: Option<Place>,
+    #[command(flatten)]
+    pub(crate) identity: Identity,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

@@ -12,6 +12,8 @@ mod kernel;
 mod rules;
 mod server;
 mod show;
+mod switch;
+mod tls;
 mod top;
 mod watch;
 
@@ -24,6 +26,7 @@ use clap::Parser as _;
 
 use cli::Cli;
 use cli::Command;
+use switch::Switch;
 
 /// What a command answers besides its text: whether all is well.
 type Outcome = Result<bool, String>;
@@ -67,6 +70,10 @@ fn print_json(out: &mut impl io::Write, value: &impl serde::Serialize) -> Result
 }
 
 fn run(cli: Cli, out: &mut impl io::Write) -> Outcome {
+    let switch = Switch {
+        place: cli.admin.unwrap_or_default(),
+        identity: cli.identity,
+    };
     match cli.command {
         Command::Check {
             rules,
@@ -91,7 +98,7 @@ fn run(cli: Cli, out: &mut impl io::Write) -> Outcome {
         Command::Kernel(command) => kernel::run(command, out),
         Command::Explain(explain) => match explain.given() {
             (Some(path), url) => rules::explain(path, url, &explain, out),
-            (None, url) => admin::explain(&cli.admin, url, &explain, out),
+            (None, url) => admin::explain(&switch, url, &explain, out),
         },
         Command::Schema => {
             print_json(out, &l7switch_rules::text::language::json_schema())?;
@@ -108,6 +115,6 @@ fn run(cli: Cli, out: &mut impl io::Write) -> Outcome {
                 .map_err(|error| format!("{}: {error}", folder.display()))?;
             Ok(true)
         }
-        Command::Running(command) => admin::run(&cli.admin, command, out),
+        Command::Running(command) => admin::run(&switch, command, out),
     }
 }

@@ -30,7 +30,8 @@ mod examples;
 mod tests;
 
 /// What holds for all requests.
-const ABOUT: &str = "HTTP/1.1 with JSON over the admin socket of a running switch. The metrics listener has `/metrics` and the documents that \
+const ABOUT: &str = "HTTP/1.1 with JSON over the admin socket of a running switch, or over TCP with TLS (`--admin-listen`): each client shows a \
+certificate, whose names say what it may do. One that is not good any more gets 403 for every request. The metrics listener has `/metrics` and the documents that \
 can be read, too; what is at it alone is in docs/admin-api.md.\n\n\
 Answers may have more keys in later versions: ignore those that you do not know. A request with a key that is not known is refused (400). \
 `Content-Type` of a request is not looked at. What takes `GET` takes `HEAD`, too. Every other path is answered by 404, every other \
@@ -66,9 +67,25 @@ pub fn description() -> Value {
             "license": { "name": "MIT", "identifier": "MIT" },
             "description": ABOUT,
         },
-        "servers": [{ "url": "http://l7switch", "description": "the admin socket, whatever the host" }],
+        "servers": [
+            { "url": "http://l7switch", "description": "the admin socket, whatever the host" },
+            {
+                "url": "https://{host}:{port}",
+                "description": "the address of --admin-listen",
+                "variables": { "host": { "default": "localhost" }, "port": { "default": "7443" } },
+            },
+        ],
+        "security": [{}, { "certificate": [] }],
         "paths": paths,
-        "components": { "schemas": schemas.components() },
+        "components": {
+            "schemas": schemas.components(),
+            "securitySchemes": {
+                "certificate": {
+                    "type": "mutualTLS",
+                    "description": "over TCP; at the admin socket the user says who asks",
+                },
+            },
+        },
     })
 }
 
@@ -219,6 +236,7 @@ const fn words(operation: Operation) -> (&'static str, &'static str) {
 /// The statuses of what goes wrong, and why.
 const fn failures(operation: Operation) -> &'static [(u16, &'static str)] {
     const CONTENT: (u16, &str) = (400, "the content is not as described");
+    const SLOW: (u16, &str) = (408, "the content has not come within 10 s");
     const LONG: (u16, &str) = (413, "the content is longer than 64 KiB");
     const AWAY: (u16, &str) = (
         503,
@@ -234,6 +252,7 @@ const fn failures(operation: Operation) -> &'static [(u16, &'static str)] {
                 404,
                 "there is no such pool or server; `known` has those that are",
             ),
+            SLOW,
             LONG,
             AWAY,
         ],
@@ -244,6 +263,7 @@ const fn failures(operation: Operation) -> &'static [(u16, &'static str)] {
             ),
             ROLE,
             (404, "there is no such service; `known` has those that are"),
+            SLOW,
             LONG,
             (422, "the rules cannot be put in force"),
             AWAY,
@@ -254,6 +274,7 @@ const fn failures(operation: Operation) -> &'static [(u16, &'static str)] {
                 "the question makes no sense, or leads to several services",
             ),
             (404, "it leads to no service; `known` has those that are"),
+            SLOW,
             LONG,
         ],
         Operation::Reload => &[
@@ -264,7 +285,7 @@ const fn failures(operation: Operation) -> &'static [(u16, &'static str)] {
         Operation::TakeOver => &[
             (
                 403,
-                "the process is neither of the front's user nor of root",
+                "the process is neither of the front's user nor of root, or asks over TCP",
             ),
             (409, "another successor is taking the place"),
             (426, "another protocol, or none"),

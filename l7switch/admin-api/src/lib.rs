@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-//! The admin socket's requests and answers, shared by `l7switch` and `l7ctl`.
+//! The admin API's requests and answers, shared by `l7switch` and `l7ctl`.
 //!
-//! HTTP/1 with JSON over a Unix socket; `docs/admin-api.md` is the reference. Fields may be added;
+//! HTTP/1 with JSON over a Unix socket, or over TCP with TLS; `docs/admin-api.md` is the reference. Fields may be added;
 //! readers ignore those that they do not know.
 
 use std::collections::BTreeMap;

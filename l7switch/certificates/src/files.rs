@@ -73,6 +73,27 @@ pub fn read_roots(path: &Path) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
+/// The authorities that the system believes.
+///
+/// # Errors
+///
+/// [`TlsError::File`]: it has none.
+pub fn system_roots() -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    // Some systems have a few that are broken: the others count.
+    let (taken, _) = roots.add_parsable_certificates(found.certs);
+    if taken > 0 {
+        return Ok(roots);
+    }
+    let none = "no certificates of authorities; install ca-certificates, or give `ca`";
+    let first = found.errors.first();
+    Err(TlsError::File {
+        path: "the system's certificates".to_owned(),
+        why: first.map_or_else(|| none.to_owned(), ToString::to_string),
+    })
+}
+
 /// Revocation lists of a PEM file; at least one.
 pub(crate) fn read_crls(
     path: &Path,

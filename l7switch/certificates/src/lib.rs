@@ -16,6 +16,7 @@
 
 mod check;
 mod client;
+mod client_name;
 pub mod file;
 mod files;
 mod pair;
@@ -32,10 +33,12 @@ pub use check::check;
 pub use check::findings;
 pub use client::ClientCertificate;
 pub use client::verifier;
+pub use client_name::ClientName;
 pub use files::TlsError;
 pub use files::read_chain;
 pub use files::read_pair;
 pub use files::read_roots;
+pub use files::system_roots;
 pub use pair::Pair;
 pub use pair::identifier;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-//! What administrators change by the admin socket.
+//! What administrators change by the admin API.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,11 +17,13 @@ use l7switch_admin_api::ServiceChange;
 use l7switch_admin_api::ServiceStatus;
 use l7switch_admin_api::WantedState;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::Answer;
 use super::Problem;
 use super::json;
 use super::status;
+use crate::control::CONTENT_TIME;
 use crate::handover::state::maintenance_of;
 use crate::observe::events::Kind;
 use crate::switch::SetError;
@@ -30,12 +32,17 @@ use crate::switch::Switch;
 /// Longest content of a request.
 const CONTENT_MAX: usize = 64 * 1024;
 
-/// Reads a request's content.
+/// Reads a request's content, which may take [`CONTENT_TIME`].
 pub(super) async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Problem> {
     let bad = |error: String| Problem::new(StatusCode::BAD_REQUEST, error);
-    let content = Limited::new(request.into_body(), CONTENT_MAX)
-        .collect()
+    let content = Limited::new(request.into_body(), CONTENT_MAX).collect();
+    let content = timeout(CONTENT_TIME, content)
         .await
+        .map_err(|_| {
+            let seconds = CONTENT_TIME.as_secs();
+            let why = format!("the content has not come within {seconds} s");
+            Problem::new(StatusCode::REQUEST_TIMEOUT, why).and_close()
+        })?
         .map_err(|error| match error.is::<LengthLimitError>() {
             true => Problem::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -51,10 +58,12 @@ pub(super) async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Res
     serde_json::from_slice(&content).map_err(|error| bad(error.to_string()))
 }
 
+/// Closes a service for maintenance, or opens it. `who` does it, such as `by an administrator`.
 pub(super) async fn change_service(
     switch: &Arc<Switch>,
     name: &str,
     request: Request<Incoming>,
+    who: &str,
 ) -> Result<Answer, Problem> {
     let change: ServiceChange = body(request).await?;
     may_change(switch)?;
@@ -64,7 +73,7 @@ pub(super) async fn change_service(
         && change.maintenance == Some(None)
         && switch.told().has_told(name)
     {
-        let taken_back = switch.maintain(name, None).await;
+        let taken_back = switch.maintain(name, None, who).await;
         taken_back
             .map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
         return Ok(json(StatusCode::OK, &ServiceStatus::default()));
@@ -88,7 +97,7 @@ pub(super) async fn change_service(
             maintenance_of(wanted).map_err(wrong)
         });
         let wanted = wanted.transpose()?;
-        let changed = switch.maintain(name, wanted).await;
+        let changed = switch.maintain(name, wanted, who).await;
         changed.map_err(|error| {
             let status = match error {
                 SetError::Draining => StatusCode::SERVICE_UNAVAILABLE,

@@ -127,7 +127,7 @@ pub async fn metrics(switch: &Switch, format: Format) -> String {
     text += &metrics::connections(switch.core(), listen::failures(), format);
     text += &metrics::listener(
         &switch.core().metrics_listener,
-        &switch.core().admin_refused,
+        &switch.core().admin_api,
         format,
     );
     if let Some(process) = Process::read().await {

@@ -17,10 +17,11 @@ use http::uri::Authority;
 use l7switch_admin_api::Role;
 use l7switch_certificates::TlsError;
 use l7switch_certificates::file;
-use l7switch_certificates::provider;
-use l7switch_certificates::read_pair;
 use rustls::ServerConfig;
+use rustls::server::NoClientAuth;
 use thiserror::Error;
+
+use crate::control::server_config;
 
 /// Longest file of a token, bytes.
 const MOST_TOKEN: u64 = 4096;
@@ -76,16 +77,6 @@ pub enum AccessError {
     /// Certificate or key.
     #[error("{0}")]
     Tls(#[from] TlsError),
-    /// They do not go together.
-    #[error("{certificate} and {key}: {error}")]
-    Pair {
-        /// The certificate's file.
-        certificate: PathBuf,
-        /// The key's.
-        key: PathBuf,
-        /// Why.
-        error: rustls::Error,
-    },
     /// Who may read could operate.
     #[error("{0}: the token to operate is the one to read")]
     Same(PathBuf),
@@ -116,7 +107,8 @@ impl Access {
     /// See [`AccessError`].
     pub fn read(files: &Files) -> Result<Self, AccessError> {
         let tls = files.pair.as_ref();
-        let tls = tls.map(|(certificate, key)| config(certificate, key));
+        let tls =
+            tls.map(|(certificate, key)| server_config(certificate, key, Arc::new(NoClientAuth)));
         let token = files.token.as_deref().map(Token::read).transpose()?;
         let operate = files.operate.as_deref().map(Token::read).transpose()?;
         if let (Some(read), Some(operate), Some(path)) = (&token, &operate, &files.operate)
@@ -125,7 +117,7 @@ impl Access {
             return Err(AccessError::Same(path.clone()));
         }
         Ok(Self {
-            tls: tls.transpose()?.map(Arc::new),
+            tls: tls.transpose()?,
             token,
             operate,
         })
@@ -197,22 +189,6 @@ fn names_no_site(headers: &HeaderMap) -> bool {
         let host = authority.host().trim_matches(['[', ']']);
         host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok()
     })
-}
-
-fn config(certificate: &Path, key: &Path) -> Result<ServerConfig, AccessError> {
-    let (chain, private) = read_pair(certificate, key)?;
-    let config = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::from)?
-        .with_no_client_auth()
-        .with_single_cert(chain, private);
-    let mut config = config.map_err(|error| AccessError::Pair {
-        certificate: certificate.to_owned(),
-        key: key.to_owned(),
-        error,
-    })?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
 }
 
 /// The token of credentials, if they are of the scheme `Bearer`, in any case (RFC 9110, 11.1; RFC 6750, 2.1).

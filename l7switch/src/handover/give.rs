@@ -222,9 +222,7 @@ impl Giving {
             .into_iter()
             .map(|(address, socket)| (Socket::Service { address }, socket))
             .collect();
-        if let Some((address, socket)) = switch.place().exposed() {
-            sockets.push((Socket::Metrics { address }, socket));
-        }
+        sockets.append(&mut switch.place().kept());
         for part in sockets.chunks(MOST_DESCRIPTORS) {
             let descriptors: Vec<BorrowedFd<'_>> =
                 part.iter().map(|(_, socket)| socket.as_fd()).collect();

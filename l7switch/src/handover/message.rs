@@ -85,6 +85,11 @@ pub enum Socket {
         /// The address that was asked for.
         address: SocketAddr,
     },
+    /// Of the admin API, over TCP.
+    AdminApi {
+        /// The address that was asked for.
+        address: SocketAddr,
+    },
     /// The admin socket.
     Admin,
 }

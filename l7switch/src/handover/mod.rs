@@ -28,7 +28,6 @@ pub mod state;
 pub mod take;
 pub mod wire;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -44,6 +43,7 @@ use tokio::sync::Notify;
 use tokio::sync::RwLock;
 use tokio::sync::watch;
 
+use self::message::Socket;
 use crate::observe::events::Events;
 use crate::observe::events::Kind;
 
@@ -67,8 +67,8 @@ pub struct Place {
     pub(crate) given: watch::Sender<Option<u32>>,
     /// Told when there is nothing more to say to it.
     over: Notify,
-    /// The metrics listener, and the address that was asked for.
-    exposed: Mutex<Option<(SocketAddr, Arc<TcpListener>)>>,
+    /// The listening sockets of TCP that are no service's.
+    kept: Mutex<Vec<(Socket, Arc<TcpListener>)>>,
     taken: AtomicU64,
     failed: AtomicU64,
     refused: AtomicU64,
@@ -85,7 +85,7 @@ impl Default for Place {
             changes: RwLock::default(),
             given: watch::Sender::new(None),
             over: Notify::new(),
-            exposed: Mutex::default(),
+            kept: Mutex::default(),
             taken: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -140,15 +140,15 @@ impl Place {
         self.given_to().unwrap_or_default()
     }
 
-    /// The metrics listener is a part of the place.
-    pub fn expose(&self, address: SocketAddr, socket: &Arc<TcpListener>) {
-        let mut exposed = self.exposed.lock().unwrap_or_else(PoisonError::into_inner);
-        *exposed = Some((address, Arc::clone(socket)));
+    /// A listening socket that is no service's is a part of the place.
+    pub fn keep(&self, what: Socket, socket: &Arc<TcpListener>) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push((what, Arc::clone(socket)));
     }
 
-    fn exposed(&self) -> Option<(SocketAddr, Arc<TcpListener>)> {
-        let exposed = self.exposed.lock().unwrap_or_else(PoisonError::into_inner);
-        exposed.clone()
+    fn kept(&self) -> Vec<(Socket, Arc<TcpListener>)> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.clone()
     }
 
     /// Takes note of a successor that was not let in.

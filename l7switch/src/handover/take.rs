@@ -84,6 +84,8 @@ pub struct Legacy {
     pub sockets: Sockets,
     /// The metrics listener.
     pub metrics: Sockets,
+    /// The listener of the admin API.
+    pub admin_api: Sockets,
     /// The admin socket.
     pub admin: Option<OwnedFd>,
     /// Servers and services.
@@ -324,10 +326,23 @@ impl Legacy {
         }
     }
 
+    /// The socket for the admin API.
+    ///
+    /// # Errors
+    ///
+    /// As the kernel says.
+    pub fn admin_api_socket(&mut self, address: SocketAddr) -> io::Result<Option<TcpListener>> {
+        match self.admin_api.take(address)? {
+            Some(socket) => Ok(Some(socket)),
+            None => self.sockets.take(address),
+        }
+    }
+
     /// Takes the listening sockets that were not used: their addresses, and the service manager's names of them. They are closed.
     pub fn left(&mut self) -> Vec<(SocketAddr, Option<String>)> {
         let mut left = self.sockets.left();
         left.append(&mut self.metrics.left());
+        left.append(&mut self.admin_api.left());
         left
     }
 
@@ -345,6 +360,10 @@ impl Legacy {
                 }
                 (Socket::Metrics { address }, Listening::Tcp(descriptor, bound)) => {
                     let added = self.metrics.add(descriptor, bound, Some(address), None);
+                    added.map_err(TakeError::Address)?;
+                }
+                (Socket::AdminApi { address }, Listening::Tcp(descriptor, bound)) => {
+                    let added = self.admin_api.add(descriptor, bound, Some(address), None);
                     added.map_err(TakeError::Address)?;
                 }
                 (Socket::Admin, Listening::Unix(descriptor, _)) => self.admin = Some(descriptor),

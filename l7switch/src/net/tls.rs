@@ -17,7 +17,6 @@ use l7switch_rules::model::ServiceCertificate;
 use l7switch_rules::model::TlsVersion;
 use rustls::AlertDescription;
 use rustls::HandshakeKind;
-use rustls::RootCertStore;
 use rustls::ServerConfig;
 use rustls::ServerConnection;
 use rustls::SignatureScheme;
@@ -45,6 +44,7 @@ pub use l7switch_certificates::TlsError;
 pub use l7switch_certificates::provider;
 pub use l7switch_certificates::read_pair;
 pub use l7switch_certificates::read_roots;
+pub use l7switch_certificates::system_roots;
 
 /// Sessions that are kept for clients of TLS 1.2 that take no tickets.
 const SESSIONS: usize = 256;
@@ -335,27 +335,6 @@ impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.find(hello.server_name(), hello.signature_schemes())
     }
-}
-
-/// The authorities that the system believes.
-///
-/// # Errors
-///
-/// [`TlsError::File`]: it has none.
-pub fn system_roots() -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    // Some systems have a few that are broken: the others count.
-    let (taken, _) = roots.add_parsable_certificates(found.certs);
-    if taken > 0 {
-        return Ok(roots);
-    }
-    let none = "no certificates of authorities; install ca-certificates, or give `ca`";
-    let first = found.errors.first();
-    Err(TlsError::File {
-        path: "the system's certificates".to_owned(),
-        why: first.map_or_else(|| none.to_owned(), ToString::to_string),
-    })
 }
 
 #[cfg(test)]

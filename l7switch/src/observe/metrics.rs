@@ -2,7 +2,6 @@
 //! The counts in the text formats of Prometheus and OpenMetrics.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use l7switch_admin_api::KernelState;
@@ -18,6 +17,7 @@ use l7switch_engine::table::format;
 use crate::observe::events::Events;
 use crate::observe::exposition::Format;
 use crate::observe::exposition::Text;
+use crate::observe::stats::AdminApi;
 use crate::observe::stats::MetricsListener;
 use crate::ruleset::generation::Core;
 
@@ -85,8 +85,8 @@ pub fn connections(core: &Core, accept_failures: u64, format: Format) -> String 
     out.into_string()
 }
 
-/// Who was refused by the metrics listener, and what was changed there.
-pub fn listener(listener: &MetricsListener, admin_refused: &AtomicU64, format: Format) -> String {
+/// Who was refused by the metrics listener and the admin API, and what was changed at the former.
+pub fn listener(listener: &MetricsListener, admin_api: &AdminApi, format: Format) -> String {
     let mut out = Text::new(format);
     let name = "metrics_refused_total";
     let help = "Requests that may not have what they ask for, and failed TLS handshakes, at the metrics listener.";
@@ -101,9 +101,16 @@ pub fn listener(listener: &MetricsListener, admin_refused: &AtomicU64, format: F
         out.sample(name, &[("reason", reason)], count.load(Relaxed));
     }
     let name = "admin_refused_total";
-    let help = "Requests for changes at the admin socket by those who may only read.";
+    let help = "Requests that may not have what they ask for, and failed TLS handshakes, at the admin API.";
     out.family(name, "counter", help);
-    out.sample(name, &[], admin_refused.load(Relaxed));
+    let reasons = [
+        ("role", &admin_api.role),
+        ("take_over", &admin_api.take_over),
+        ("tls", &admin_api.tls),
+    ];
+    for (reason, count) in reasons {
+        out.sample(name, &[("reason", reason)], count.load(Relaxed));
+    }
     let name = "metrics_changes_total";
     let help = "Changes of servers at the metrics listener by result.";
     out.family(name, "counter", help);

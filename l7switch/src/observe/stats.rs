@@ -63,6 +63,17 @@ pub struct MetricsListener {
     pub tls: AtomicU64,
 }
 
+/// Who was refused at the admin API.
+#[derive(Debug, Default)]
+pub struct AdminApi {
+    /// Requests by those who may only read.
+    pub role: AtomicU64,
+    /// Requests for the front's place over TCP.
+    pub take_over: AtomicU64,
+    /// Connections whose TLS handshake failed, and requests with a certificate that is not good any more.
+    pub tls: AtomicU64,
+}
+
 /// The names of the classes of responses.
 pub const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 

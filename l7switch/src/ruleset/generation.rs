@@ -24,6 +24,7 @@ use crate::net::tls::ServiceTls;
 use crate::observe::access_log::AccessLog;
 use crate::observe::events::Events;
 use crate::observe::histogram::Counts;
+use crate::observe::stats::AdminApi;
 use crate::observe::stats::MetricsListener;
 use crate::observe::stats::RouteStats;
 use crate::observe::stats::ServiceStats;
@@ -143,8 +144,8 @@ pub struct Core {
     pub rooms_full: AtomicU64,
     /// What the metrics listener counts.
     pub metrics_listener: MetricsListener,
-    /// Requests at the admin socket by those who may only read.
-    pub admin_refused: AtomicU64,
+    /// What the admin API counts.
+    pub admin_api: AdminApi,
     /// The access log.
     pub log: Arc<AccessLog>,
     /// What has happened.
@@ -173,7 +174,7 @@ impl Core {
             most_connections: room::most_connections(),
             rooms_full: AtomicU64::new(0),
             metrics_listener: MetricsListener::default(),
-            admin_refused: AtomicU64::new(0),
+            admin_api: AdminApi::default(),
             log: Arc::new(log),
             events,
             acme,

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::Switch;
 use crate::accept::listen::Listener;
+use crate::admin::ADMINISTRATOR;
 use crate::handover::Place;
 use crate::handover::state;
 use crate::handover::state::State;
@@ -81,7 +82,7 @@ impl Switch {
             if wanted == before.get(service) {
                 continue;
             }
-            if let Err(error) = self.maintain(service, wanted.cloned()).await {
+            if let Err(error) = self.maintain(service, wanted.cloned(), ADMINISTRATOR).await {
                 tracing::warn!(service, %error, "what was told of it is not in force");
             }
         }

@@ -11,6 +11,7 @@
 
 mod support;
 
+mod admin_api;
 mod busy;
 mod failure;
 mod faults;

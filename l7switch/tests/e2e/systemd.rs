@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 
+use crate::admin_api;
 use crate::support::LOCALHOST;
 use crate::support::PATIENCE;
 use crate::support::counting::Clients;
@@ -294,7 +295,11 @@ fn sockets_that_nobody_wants_are_reported_and_closed() {
     let [address, other] = [(); 2].map(|()| free_port(LOCALHOST));
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("rules.toml"), rules(&nginx, &[address])).unwrap();
-    let mut activate = activate(&[&address.to_string(), &other.to_string()], folder.path());
+    let mut activate = activate(
+        &[&address.to_string(), &other.to_string()],
+        folder.path(),
+        &[],
+    );
     activate.args(["--fdname=web:other"]);
     let front = Activated::start(activate, folder);
     // The first connection starts it, and is served.
@@ -327,6 +332,28 @@ fn sockets_that_nobody_wants_are_reported_and_closed() {
     front.process.signal("TERM");
 }
 
+/// A socket unit may have the address of the admin API, too.
+#[test]
+fn the_admin_api_has_a_socket_of_the_manager() {
+    let world = admin_api::world();
+    let (web, api) = (free_port(LOCALHOST), world.address.to_string());
+    let folder = tempfile::tempdir().unwrap();
+    let text = admin_api::RULES.replace("127.0.0.1:0", &web.to_string());
+    std::fs::write(folder.path().join("rules.toml"), text).unwrap();
+    let options = world.options("dns:ops.example");
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let mut activate = activate(&[&web.to_string(), &api], folder.path(), &options);
+    activate.args(["--fdname=web:api"]);
+    let front = Activated::start(activate, folder);
+    until("it answers", || {
+        world.ask(Some(&world.reader), &[], "/v1/role").status == 200
+    });
+    let log = front.log();
+    assert!(!log.contains("is closed"), "{log}");
+    assert!(!log.contains("in use"), "{log}");
+    front.process.signal("TERM");
+}
+
 struct Activated {
     process: Process,
     folder: TempDir,
@@ -344,9 +371,9 @@ impl Activated {
     }
 }
 
-/// The front by `systemd-socket-activate` on these addresses; options of that may follow.
-fn activate(addresses: &[&str], folder: &std::path::Path) -> Command {
-    let front = command(folder, &[]);
+/// The front with these options by `systemd-socket-activate` on these addresses; options of that may follow.
+fn activate(addresses: &[&str], folder: &std::path::Path, options: &[&str]) -> Command {
+    let front = command(folder, options);
     let mut shell = program("sh", "dash");
     let mut line = "exec systemd-socket-activate -E L7SWITCH_KERNEL=off".to_owned();
     for address in addresses {

@@ -395,7 +395,7 @@ async fn a_group_may_read() {
     assert_eq!(ask_as((65_534, 65_534), &path, role).await.0, 0);
     let (_, metrics) = ask(&path, "GET", "/metrics", "").await;
     assert!(
-        metrics.contains("l7switch_admin_refused_total 4\n"),
+        metrics.contains("l7switch_admin_refused_total{reason=\"role\"} 4\n"),
         "{metrics}"
     );
     assert_eq!(l7switch::admin::servers(&switch)[0].state.as_str(), "up");

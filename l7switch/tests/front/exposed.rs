@@ -35,6 +35,12 @@ fn exposed_with(switch: &Arc<l7switch::Switch>, files: Files) -> Result<Exposed,
     )
 }
 
+/// The files are read again, though this switch has no rule file.
+async fn reload(switch: &Arc<l7switch::Switch>) {
+    let error = switch.reload().await.unwrap_err().to_string();
+    assert!(error.contains("no rule file"), "{error}");
+}
+
 #[tokio::test]
 async fn metrics_are_read_in_both_formats() {
     let server = Server::saying("fine").await;
@@ -184,10 +190,10 @@ async fn metrics_may_need_a_token() {
 
     // A file that cannot be used changes nothing.
     std::fs::write(&path, "two words").unwrap();
-    exposed.reload().unwrap_err();
+    reload(&switch).await;
     assert_eq!(ask(&exposed, "/metrics", first).await.0, 200);
     std::fs::write(&path, "second").unwrap();
-    exposed.reload().unwrap();
+    reload(&switch).await;
     assert_eq!(ask(&exposed, "/metrics", first).await.0, 401);
     assert_eq!(ask(&exposed, "/metrics", second).await.0, 200);
 }
@@ -236,7 +242,7 @@ async fn metrics_may_be_read_by_tls() {
     // A renewed certificate is shown to connections from now on.
     tls::write(folder.path(), "pair", &new);
     read(&old).await.unwrap();
-    exposed.reload().unwrap();
+    reload(&switch).await;
     read(&new).await.unwrap();
     read(&old).await.unwrap_err();
     until(|| refused() == 2).await;

@@ -11,6 +11,8 @@
 
 mod acme;
 mod admin;
+mod admin_api;
+mod admin_bounds;
 mod auth;
 mod bounds;
 mod connections;

@@ -87,7 +87,7 @@ impl Authority {
     }
 
     /// A list of what it has revoked, in a file.
-    fn revoke(&self, folder: &Path, serials: &[u64], next_update: i32) -> String {
+    pub(crate) fn revoke(&self, folder: &Path, serials: &[u64], next_update: i32) -> String {
         let revoked = |serial: &u64| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: date_time_ymd(2024, 1, 1),

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-//! Any bytes as a client's certificate: it has a fingerprint, and a subject or none. A subject of any bytes in a whole certificate too.
+//! Any bytes as a client's certificate: it has a fingerprint, names, and a subject or none. A subject of any bytes in a whole certificate too.
 #![no_main]
 
 use l7switch_certificates::ClientCertificate;
+use l7switch_certificates::ClientName;
 use libfuzzer_sys::fuzz_target;
 
 /// The tag of a SEQUENCE (X.690, 8.9).
@@ -51,6 +52,7 @@ fn told(der: &[u8]) -> ClientCertificate {
     // It becomes a part of a field's value, and of a log's line.
     assert!(told.subject.len() <= 16 * der.len());
     assert_eq!(told, ClientCertificate::of(der));
+    let _ = ClientName::all_of(der);
     told
 }
 
@@ -60,12 +62,20 @@ fuzz_target!(|bytes: &[u8]| {
     // A name of one attribute, of which the kind and the text are these.
     let (kind, text) = bytes.split_at(bytes.len().min(4));
     let tag = kind.first().map_or(12, |byte| byte % 32);
-    let kind = tagged(6, &[0x55, 4, kind.get(1).copied().unwrap_or(3) % 128]);
-    let attribute = tagged(SEQUENCE, &[kind, tagged(tag, text)].concat());
+    let kind = kind.get(1).copied().unwrap_or(3) % 128;
+    let id = tagged(6, &[0x55, 4, kind]);
+    let attribute = tagged(SEQUENCE, &[id, tagged(tag, text)].concat());
     let name = tagged(SEQUENCE, &tagged(0x31, &attribute));
-    let one = told(&certificate(&name));
-    // Text that is good is told.
-    if tag == 12 && std::str::from_utf8(text).is_ok_and(|text| !text.is_empty()) {
+    let certificate = certificate(&name);
+    let one = told(&certificate);
+    // Text that is good is told, and is the common name where it says so.
+    if tag == 12
+        && let Ok(text) = std::str::from_utf8(text)
+        && !text.is_empty()
+    {
         assert!(!one.subject.is_empty());
+        let names = ClientName::all_of(&certificate);
+        let common = ClientName::Common(text.to_owned());
+        assert_eq!(names, if kind == 3 { vec![common] } else { Vec::new() });
     }
 });

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT
+//! The admin socket, a Unix socket.
+
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixListener;
+use tokio::net::UnixStream;
+
+use super::caller::Caller;
+use super::caller::Way;
+use super::serve;
+use crate::accept::listen;
+use crate::control;
+use crate::switch::Switch;
+
+/// The admin socket. Dropped, it is removed, unless another process has it.
+#[derive(Debug)]
+pub struct Admin {
+    path: PathBuf,
+    switch: Arc<Switch>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        self.task.abort();
+        if self.switch.place().given_to().is_none() {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Admin {
+    /// Opens the socket, readable and writable for its owner only. One that a dead switch has left
+    /// is replaced.
+    ///
+    /// # Errors
+    ///
+    /// A living switch has it, or the file system says no.
+    pub async fn start(switch: Arc<Switch>, path: &Path) -> io::Result<Self> {
+        Self::start_for(switch, path, None).await
+    }
+
+    /// The same, for a group, too, whose members may read.
+    ///
+    /// # Errors
+    ///
+    /// A living switch has it, or the file system says no: also where this user may not give a file to the group.
+    pub async fn start_for(
+        switch: Arc<Switch>,
+        path: &Path,
+        readers: Option<u32>,
+    ) -> io::Result<Self> {
+        if UnixStream::connect(path).await.is_ok() {
+            let why = "another switch uses it";
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
+        }
+        // Bound under another name until its mode is right.
+        let mut hidden = path.as_os_str().to_owned();
+        hidden.push(format!(".{}", std::process::id()));
+        let hidden = PathBuf::from(hidden);
+        let _ = std::fs::remove_file(&hidden);
+        let socket = UnixListener::bind(&hidden)?;
+        let placed = permit(&hidden, readers).and_then(|()| std::fs::rename(&hidden, path));
+        if let Err(error) = placed {
+            let _ = std::fs::remove_file(&hidden);
+            return Err(error);
+        }
+        Ok(Self::over(switch, path, readers, socket))
+    }
+
+    /// Goes on with the socket of another process, which is at this path.
+    ///
+    /// # Errors
+    ///
+    /// This user may not give the file to the group of readers.
+    pub fn start_with(
+        switch: Arc<Switch>,
+        path: &Path,
+        readers: Option<u32>,
+        socket: UnixListener,
+    ) -> io::Result<Self> {
+        // A file that somebody has deleted needs no permission.
+        match permit(path, readers) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(Self::over(switch, path, readers, socket)),
+        }
+    }
+
+    fn over(switch: Arc<Switch>, path: &Path, readers: Option<u32>, socket: UnixListener) -> Self {
+        let task = tokio::spawn(accept(Arc::clone(&switch), readers, Arc::new(socket)));
+        Self {
+            path: path.to_owned(),
+            switch,
+            task,
+        }
+    }
+
+    /// Where the socket is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Who may open the socket: its owner, and a group.
+fn permit(path: &Path, readers: Option<u32>) -> io::Result<()> {
+    let mode = match readers {
+        None => 0o600,
+        Some(group) => {
+            std::os::unix::fs::chown(path, None, Some(group))?;
+            0o660
+        }
+    };
+    std::fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+async fn accept(switch: Arc<Switch>, readers: Option<u32>, socket: Arc<UnixListener>) {
+    let mut given = pin!(switch.place().given());
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            // What waits in the kernel is the successor's.
+            _ = &mut given => return,
+            accepted = socket.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let way = Way::Socket {
+                    socket: Arc::clone(&socket),
+                    readers,
+                    peer: stream.peer_cred().ok(),
+                };
+                let caller = Caller {
+                    switch: Arc::clone(&switch),
+                    way,
+                };
+                let (switch, busy) = (Arc::clone(&switch), switch.core().shutdown.busy());
+                tokio::spawn(async move {
+                    let handler = service_fn(move |request| serve(caller.clone(), request));
+                    let connection = control::http1()
+                        .serve_connection(TokioIo::new(stream), handler)
+                        .with_upgrades();
+                    let result = control::finish(
+                        &switch,
+                        connection,
+                        http1::UpgradeableConnection::graceful_shutdown,
+                    )
+                    .await;
+                    drop(busy);
+                    if let Err(error) = result {
+                        tracing::debug!(%error, "admin connection");
+                    }
+                });
+            }
+            Err(error) => listen::rest(&error).await,
+        }
+    }
+}
