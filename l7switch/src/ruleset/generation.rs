@@ -24,6 +24,7 @@ use crate::net::tls::ServiceTls;
 use crate::observe::access_log::AccessLog;
 use crate::observe::events::Events;
 use crate::observe::histogram::Counts;
+use crate::observe::spans::Spans;
 use crate::observe::stats::MetricsListener;
 use crate::observe::stats::RouteStats;
 use crate::observe::stats::ServiceStats;
@@ -147,6 +148,8 @@ pub struct Core {
     pub admin_refused: AtomicU64,
     /// The access log.
     pub log: Arc<AccessLog>,
+    /// What sends traces; absent where nothing is traced.
+    pub spans: Option<Spans>,
     /// What has happened.
     pub events: Arc<Events>,
     /// Certificates that are ordered.
@@ -163,6 +166,7 @@ impl Core {
         first: Generation,
         stats: StatsRegistry,
         log: AccessLog,
+        spans: Option<Spans>,
         events: Arc<Events>,
         acme: Arc<Acme>,
     ) -> Self {
@@ -175,6 +179,7 @@ impl Core {
             metrics_listener: MetricsListener::default(),
             admin_refused: AtomicU64::new(0),
             log: Arc::new(log),
+            spans,
             events,
             acme,
             shutdown: Shutdown::default(),

@@ -38,6 +38,7 @@ pub struct Line {
     pub server_wait: Option<f64>,
     pub server_first_byte: Option<f64>,
     pub attempts: u32,
+    pub trace_id: String,
 }
 
 impl Line {
@@ -70,6 +71,7 @@ impl Line {
             server_wait: None,
             server_first_byte: None,
             attempts: 0,
+            trace_id: String::new(),
         }
     }
 
@@ -84,7 +86,7 @@ impl Line {
     }
 
     /// The client's address without its port; an IPv6 address without its brackets.
-    pub(super) fn client_address(&self) -> &str {
+    pub(in crate::observe) fn client_address(&self) -> &str {
         let address = self.client.rsplit_once(':').map_or("", |(ip, _)| ip);
         address
             .strip_prefix('[')
