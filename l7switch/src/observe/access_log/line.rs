@@ -2,6 +2,7 @@
 //! What is known of a request when it is over.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use super::field::Field;
@@ -85,8 +86,11 @@ impl Line {
         humantime::format_rfc3339_millis(self.time).to_string()
     }
 
-    /// The client's address without its port; an IPv6 address without its brackets.
+    /// The client's address without its port, where one is known; an IPv6 address without its brackets.
     pub(in crate::observe) fn client_address(&self) -> &str {
+        if self.client.parse::<IpAddr>().is_ok() {
+            return &self.client;
+        }
         let address = self.client.rsplit_once(':').map_or("", |(ip, _)| ip);
         address
             .strip_prefix('[')
