@@ -18,7 +18,6 @@ use tokio::io::AsyncWrite;
 use super::connect::ConnectError;
 use super::feed::Broke;
 use super::feed::Feed;
-use super::feed::Patience;
 use super::http2::Unseen;
 use super::idle::Link;
 use super::idle::Own;
