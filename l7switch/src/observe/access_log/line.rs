@@ -133,7 +133,7 @@ impl Line {
         let mut out = String::with_capacity(256);
         for &field in fields {
             let value = field.value(self);
-            let is_optional = matches!(field, Field::User | Field::RequestId);
+            let is_optional = matches!(field, Field::User | Field::RequestId | Field::TraceId);
             if is_optional && value == Value::Text("".into()) {
                 continue;
             }
