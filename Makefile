@@ -46,6 +46,7 @@ format: needs
 
 lint: needs
 	cargo clippy --locked --workspace $(FEATURES) --all-targets -- -D warnings
+	cargo clippy --locked --package l7switch -- -D warnings
 
 doc: needs
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --workspace $(FEATURES) --no-deps --document-private-items
