@@ -182,9 +182,11 @@ impl Finished {
             &mut line.host,
             &mut line.user_agent,
         ] {
-            let end = (0..=LONGEST).rfind(|&end| text.is_char_boundary(end));
-            text.truncate(end.unwrap_or_default());
-            text.shrink_to_fit();
+            if text.len() > LONGEST {
+                let end = (0..=LONGEST).rfind(|&end| text.is_char_boundary(end));
+                text.truncate(end.unwrap_or_default());
+                text.shrink_to_fit();
+            }
         }
     }
 
