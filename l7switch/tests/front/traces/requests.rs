@@ -175,24 +175,29 @@ async fn attempts_are_told_apart() {
     assert!(first.end_time_unix_nano <= second.start_time_unix_nano);
 }
 
-/// What no server of a pool answers well goes to another pool in the same trace.
+/// What no server of a pool answers well goes to another pool in the same trace, and the span says why.
 #[tokio::test]
-async fn attempts_name_their_pools() {
-    let collector = Collector::start().await;
+async fn attempts_name_their_pools_and_why_they_failed() {
     let busy = answering("HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy").await;
     let good = Server::saying("fine").await;
-    let pool = "fallback = \"q\"\nretries = { on = [503] }";
-    let rules =
-        simple(&[busy.address], "", pool) + &format!("[pool.q]\nservers = \"{}\"\n", good.address);
-    let switch = traced(&rules, &collector);
-    assert_eq!(get(address(&switch, "web"), "/").await.0, 200);
-    let spans = collector.wait(3).await;
-    let said = |span, keys: [&str; 3]| keys.map(|key| attribute(span, key).unwrap_or_default());
-    let keys = ["l7switch.pool", "error.type", "http.request.resend_count"];
-    assert_eq!(said(&spans[0], keys), ["q", "", ""]);
-    assert_eq!(said(&spans[1], keys), ["p", "503", ""]);
-    assert_eq!(said(&spans[2], keys), ["q", "", "1"]);
-    assert!(spans[1].end_time_unix_nano <= spans[2].start_time_unix_nano);
+    for (first, why) in [
+        (busy.address, "503"),
+        (closed_port().await, "connect_failed"),
+    ] {
+        let collector = Collector::start().await;
+        let pool = "fallback = \"q\"\nretries = { on = [503] }";
+        let rules =
+            simple(&[first], "", pool) + &format!("[pool.q]\nservers = \"{}\"\n", good.address);
+        let switch = traced(&rules, &collector);
+        assert_eq!(get(address(&switch, "web"), "/").await.0, 200);
+        let spans = collector.wait(3).await;
+        let said = |span, keys: [&str; 3]| keys.map(|key| attribute(span, key).unwrap_or_default());
+        let keys = ["l7switch.pool", "error.type", "http.request.resend_count"];
+        assert_eq!(said(&spans[0], keys), ["q", "", ""]);
+        assert_eq!(said(&spans[1], keys), ["p", why, ""]);
+        assert_eq!(said(&spans[2], keys), ["q", "", "1"]);
+        assert!(spans[1].end_time_unix_nano <= spans[2].start_time_unix_nano);
+    }
 }
 
 /// A span says why there is no response of a server, and whose fault it is.
