@@ -2,6 +2,8 @@
 # Every target calls one tool. `make run` shows the product, `make test` runs every check.
 
 PREFIX ?= /usr/local
+# What the packages are built with: docs/tracing.md.
+FEATURES = --features l7switch/otlp
 FUZZ_SECONDS ?= 8
 CACHE = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/l7switch
 DENY = $(CACHE)/tools/bin/cargo-deny
@@ -9,7 +11,7 @@ RIG = cargo run --quiet --locked --package l7switch-qemu-tests --
 BENCH = cargo run --quiet --locked --package l7switch-bench --
 
 .PHONY: run test build deb needs style format lint doc deny no-panic module check-module unit test-debug-kernel test-servers test-grpc test-upgrade \
-	test-packages test-page test-api test-monitoring test-crossing test-programs soak test-mutations segments bench-rules bench-gate bench bench-full bench-host bench-locks \
+	test-packages test-page test-api test-monitoring test-tracing test-crossing test-programs soak test-mutations segments bench-rules bench-gate bench bench-full bench-host bench-locks \
 	bench-memory profile fuzz install
 
 run:
@@ -20,12 +22,12 @@ test: needs style format lint doc deny no-panic check-module unit bench-rules be
 	@echo "all checks passed"
 
 build:
-	cargo build --release --locked --package l7switch --package l7ctl
+	cargo build --release --locked $(FEATURES) --package l7switch --package l7ctl
 
 # The Debian packages, in target/deb: docs/install.md.
 deb:
 	@.ci/install deb
-	cargo build --release --locked --package l7switch --package l7ctl
+	cargo build --release --locked $(FEATURES) --package l7switch --package l7ctl
 	@.ci/deb
 
 needs:
@@ -43,10 +45,11 @@ format: needs
 	cargo fmt --check --manifest-path kmod/netlink/client/fuzz/Cargo.toml
 
 lint: needs
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace $(FEATURES) --all-targets -- -D warnings
+	cargo clippy --locked --package l7switch -- -D warnings
 
 doc: needs
-	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --workspace $(FEATURES) --no-deps --document-private-items
 
 deny: needs
 	$(DENY) --locked --log-level error check bans licenses sources
@@ -67,7 +70,7 @@ test-debug-kernel: needs
 	L7_KERNEL=debug cargo test --locked --package l7switch-qemu-tests --no-fail-fast --test basic --test guest
 
 unit: needs
-	cargo test --locked --workspace
+	cargo test --locked --workspace $(FEATURES)
 
 # Prints ns and instructions; fails where a match with 100,000 routes takes over twice the instructions.
 bench-rules: needs
@@ -91,7 +94,7 @@ soak: needs
 # lintian has no word against them.
 test-packages: needs
 	@.ci/install deb
-	cargo build --release --locked --package l7switch --package l7ctl
+	cargo build --release --locked $(FEATURES) --package l7switch --package l7ctl
 	.ci/deb --lint
 	python3 tests/packages/run.py
 
@@ -106,6 +109,12 @@ test-monitoring:
 	@.ci/install monitoring
 	cargo build --locked --package l7switch
 	PYTHONPATH=$(CACHE)/tools/grafana PROMETHEUS=$(CACHE)/tools/prometheus python3 tests/monitoring/run.py
+
+# Traces between programs that OpenTelemetry's Python libraries trace, through the switch, to a collector.
+test-tracing:
+	@.ci/install tracing
+	cargo build --locked $(FEATURES) --package l7switch
+	$(CACHE)/tools/tracing/bin/python tests/tracing/run.py
 
 # gRPC between grpcio and grpcio: 10,000 calls of each kind, in clear text and by TLS.
 test-grpc:

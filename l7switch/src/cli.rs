@@ -17,6 +17,8 @@ use crate::observe::access_log::Fields;
 use crate::observe::access_log::Format;
 use crate::observe::access_log::Sample;
 use crate::observe::access_log::Target;
+use crate::observe::spans;
+use crate::observe::spans::Endpoint;
 
 mod admin_api;
 
@@ -126,6 +128,16 @@ pub struct Cli {
     /// logged [default: 100%].
     #[arg(long, value_name = "PERCENT", env = "L7SWITCH_LOG_SAMPLE")]
     pub log_sample: Option<Sample>,
+
+    /// URL of an OpenTelemetry collector that traces are sent to by OTLP/HTTP, such as http://collector:4318, or off [default:
+    /// OTEL_EXPORTER_OTLP_ENDPOINT, if that is set; else off].
+    #[arg(long, value_name = "URL", env = "L7SWITCH_OTLP")]
+    pub otlp: Option<Endpoint>,
+
+    /// Part of the requests whose traces are recorded, such as 1%. For requests that belong to a trace already, a trusted proxy has
+    /// decided [default: 100%].
+    #[arg(long, value_name = "PERCENT", env = "L7SWITCH_OTLP_SAMPLE")]
+    pub otlp_sample: Option<Sample>,
 
     /// Worker threads [default: one for each CPU].
     #[arg(long, value_name = "N", env = "L7SWITCH_THREADS", value_parser = clap::value_parser!(u16).range(1..))]
@@ -256,6 +268,15 @@ impl Cli {
             },
             sample: self.log_sample.unwrap_or_default(),
         })
+    }
+
+    /// What is traced, and where it goes.
+    pub fn spans(&self) -> spans::Config {
+        spans::Config {
+            endpoint: self.otlp.clone().unwrap_or_else(Endpoint::usual),
+            sample: self.otlp_sample.unwrap_or_default(),
+            timeout: None,
+        }
     }
 
     /// Whether other processes may listen on the same addresses.

@@ -90,7 +90,12 @@ fn main() -> ExitCode {
             let outcome = runtime.block_on(run(&cli, given));
             // What is still in progress has had its time. It leaves lines in the access log.
             runtime.shutdown_timeout(CUT);
-            outcome.map(|switch| switch.core().log.flush())
+            outcome.map(|switch| {
+                switch.core().log.flush();
+                if let Some(spans) = &switch.core().spans {
+                    spans.flush();
+                }
+            })
         });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -243,6 +248,7 @@ async fn start(
     };
     let options = Options {
         access_log: cli.access_log(log_default)?,
+        spans: cli.spans(),
         sharing: cli.sharing(),
         ..Options::default()
     };

@@ -74,7 +74,7 @@ pub async fn serve(mut client: Box<Client>, stream: TcpStream, limits: Limits) {
     if !sources::admit(&mut client, &limits) {
         return stream.abort();
     }
-    let mut record = Record::begin(&client, |_| ());
+    let mut record = Record::begin(&client, None, |_| ());
     let drained = async {
         client.core.shutdown.draining().await;
         client.core.shutdown.last_chance().await;

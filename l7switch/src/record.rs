@@ -12,9 +12,13 @@ use l7switch_engine::table::Fields;
 use crate::client::Client;
 use crate::observe::access_log::Line;
 use crate::observe::reason::Reason;
+use crate::observe::spans::Context;
+use crate::observe::spans::Trace;
 use crate::observe::stats::RouteStats;
 use crate::observe::stats::ServiceStats;
 use crate::ruleset::generation::Core;
+use crate::upstream::Observer;
+use crate::upstream::RealServer;
 
 /// The record of an exchange in progress. Dropped without [`Record::close`], the client has gone, or the switch has ended.
 #[derive(Debug)]
@@ -23,8 +27,10 @@ pub struct Record {
     /// The route by which the response is timed.
     route: Option<Arc<RouteStats>>,
     core: Arc<Core>,
-    /// The access log's line; absent where there is no log.
+    /// What is known of it; absent where there is neither a log nor a span of it.
     line: Option<Box<Line>>,
+    /// Where the request stands in its trace; absent where nothing is traced.
+    trace: Option<Box<Trace>>,
     began: Instant,
     first_byte: Option<f64>,
     status: Option<StatusCode>,
@@ -36,10 +42,15 @@ pub struct Record {
 
 impl Record {
     /// A client's request has come. `describe` fills in the rest of the line, if one is wanted.
-    pub fn begin(client: &Client, describe: impl FnOnce(&mut Line)) -> Box<Self> {
+    pub fn begin(
+        client: &Client,
+        trace: Option<Box<Trace>>,
+        describe: impl FnOnce(&mut Line),
+    ) -> Box<Self> {
         let (stats, core) = (Arc::clone(&client.stats), Arc::clone(&client.core));
         stats.requests.fetch_add(1, Relaxed);
-        let line = core.log.enabled().then(|| {
+        let is_sampled = trace.as_ref().is_some_and(|trace| trace.is_sampled());
+        let line = (core.log.enabled() || is_sampled).then(|| {
             let mut line = Box::new(Line {
                 client: crate::client::shown(client.peer),
                 service: client.service.to_string(),
@@ -49,6 +60,9 @@ impl Record {
                 line.tls_version = tls.version;
                 line.server_name.clone_from(&tls.server_name);
             }
+            if let Some(trace) = &trace {
+                line.trace_id = format!("{:032x}", trace.context().trace());
+            }
             describe(&mut line);
             line
         });
@@ -57,6 +71,7 @@ impl Record {
             route: None,
             core,
             line,
+            trace,
             began: Instant::now(),
             first_byte: None,
             status: None,
@@ -69,7 +84,8 @@ impl Record {
 
     /// Adds what the line says of the request's header fields, if it says something of them.
     pub fn describe_fields<F: Fields + ?Sized>(&mut self, fields: &F) {
-        let Some(line) = self.line.as_mut().filter(|_| self.core.log.reads_headers()) else {
+        let is_wanted = self.is_sampled() || self.core.log.reads_headers();
+        let Some(line) = self.line.as_mut().filter(|_| is_wanted) else {
             return;
         };
         for (name, value) in fields.iter() {
@@ -89,6 +105,15 @@ impl Record {
         if let Some(line) = &mut self.line {
             describe(line);
         }
+    }
+
+    /// Where in its trace the request stands; `None`: nothing is traced.
+    pub fn context(&self) -> Option<Context> {
+        self.trace.as_ref().map(|trace| trace.context())
+    }
+
+    fn is_sampled(&self) -> bool {
+        self.context().is_some_and(Context::is_sampled)
     }
 
     /// When the request had come.
@@ -163,6 +188,36 @@ impl Record {
             line.first_byte = self.first_byte;
             line.end = self.refused.or(reason).map_or("ok", Reason::as_str);
             self.core.log.write(line);
+        }
+        if self.is_sampled()
+            && let Some(spans) = &self.core.spans
+            && let (Some(trace), Some(line)) = (self.trace.take(), self.line.take())
+        {
+            spans.finish(trace, line, self.began);
+        }
+    }
+}
+
+impl Observer for Record {
+    fn tries(&mut self, server: &RealServer) -> Option<Context> {
+        let address = || server.address().to_string();
+        if let Some(line) = &mut self.line {
+            line.tries(address());
+        }
+        let pool = self.line.as_ref().map_or("", |line| &line.pool);
+        let trace = self.trace.as_mut()?;
+        Some(trace.tries(pool, address))
+    }
+
+    fn answered(&mut self, status: u16) {
+        if let Some(trace) = &mut self.trace {
+            trace.answered(status);
+        }
+    }
+
+    fn failed(&mut self, reason: Reason) {
+        if let Some(trace) = &mut self.trace {
+            trace.failed(reason);
         }
     }
 }

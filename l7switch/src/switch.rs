@@ -39,6 +39,7 @@ use crate::names::renew;
 use crate::net::clock::Steps;
 use crate::observe::access_log::AccessLog;
 use crate::observe::events::Kind;
+use crate::observe::spans::Spans;
 use crate::ruleset::build;
 use crate::ruleset::generation::Core;
 use crate::ruleset::generation::Generation;
@@ -161,6 +162,7 @@ impl Switch {
         let first = build::build(rules, None, &mut stats, &acme)?;
         let sockets = open(&first, &[], &mut legacy.sockets, options.sharing)?;
         let log = AccessLog::open(&options.access_log).map_err(SetError::AccessLog)?;
+        let spans = Spans::start(&options.spans).map_err(SetError::Spans)?;
         let events = Arc::clone(names.events());
         build::activate(&first, &events);
         let rest = state::remember(&first, std::mem::take(&mut legacy.state.servers));
@@ -170,7 +172,7 @@ impl Switch {
         }
         let place = Place::after(&legacy.counts, Arc::clone(&events));
         let switch = Arc::new(Self {
-            core: Arc::new(Core::new(first, stats, log, events, acme)),
+            core: Arc::new(Core::new(first, stats, log, spans, events, acme)),
             rules_path,
             listeners: Mutex::default(),
             checks: Mutex::default(),

@@ -19,27 +19,22 @@ use http::Uri;
 use http::header;
 use http_body_util::BodyExt;
 use http_body_util::Limited;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use instant_acme::BodyWrapper;
 use instant_acme::BytesResponse;
 use instant_acme::Error;
 use instant_acme::HttpClient;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::plan::LONGEST_WAIT;
+use crate::net::outgoing;
+use crate::net::outgoing::Failure;
 
 /// Time for a request, from the look-up of the name to the end of the response.
 const TIME: Duration = Duration::from_secs(30);
 
 /// Longest content of a response, bytes. A chain of certificates has some 5 KiB, a directory 1 KiB.
 const MOST_CONTENT: usize = 256 * 1024;
-
-/// Longest head of a response, bytes.
-const MOST_HEAD: usize = 32 * 1024;
 
 /// Requests of one order, with those for a nonce. An order for 100 names takes some 500.
 const MOST_REQUESTS: u32 = 1000;
@@ -111,27 +106,13 @@ impl Client {
     async fn exchange(
         &self,
         request: Request<BodyWrapper<Bytes>>,
-    ) -> Result<Response<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
+    ) -> Result<Response<Bytes>, Failure> {
         let (mut parts, content) = request.into_parts();
         if parts.uri.scheme_str() != Some("https") {
             return Err("not https".into());
         }
-        let authority = parts.uri.authority().ok_or("no host")?.clone();
-        let host = authority
-            .host()
-            .trim_start_matches('[')
-            .trim_end_matches(']');
-        let name = ServerName::try_from(host.to_owned())?;
-        let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(443))).await?;
-        stream.set_nodelay(true)?;
-        let stream = self.connector.connect(name, stream).await?;
-        let (mut sender, connection) = http1::Builder::new()
-            .max_buf_size(MOST_HEAD)
-            .handshake(TokioIo::new(stream))
-            .await?;
-        parts
-            .headers
-            .insert(header::HOST, HeaderValue::from_str(authority.as_str())?);
+        let (mut sender, connection) = outgoing::connect(&parts.uri, Some(&self.connector)).await?;
+        outgoing::aim(&mut parts)?;
         // RFC 8555, 6.1.
         let agent = concat!("l7switch/", env!("CARGO_PKG_VERSION"), " instant-acme");
         parts
@@ -140,11 +121,6 @@ impl Client {
         parts
             .headers
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
-        let target = parts
-            .uri
-            .path_and_query()
-            .map_or("/", |target| target.as_str());
-        parts.uri = target.parse()?;
         let request = Request::from_parts(parts, content);
         // The connection ends with what is read from it.
         let answered = async {
@@ -177,7 +153,7 @@ impl HttpClient for Client {
     }
 }
 
-fn other(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+fn other(why: impl Into<Failure>) -> Error {
     Error::Other(why.into())
 }
 

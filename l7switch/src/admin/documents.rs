@@ -130,6 +130,9 @@ pub async fn metrics(switch: &Switch, format: Format) -> String {
         &switch.core().admin_api,
         format,
     );
+    if let Some(spans) = &switch.core().spans {
+        text += &spans.counts().render(format);
+    }
     if let Some(process) = Process::read().await {
         text += &process.render(format);
     }

@@ -30,11 +30,13 @@ use crate::net::timer::Timer;
 use crate::observe::log_limit;
 use crate::observe::reason::Reason;
 use crate::observe::reason::Refusal;
+use crate::observe::spans::Context;
 use crate::record::Record;
 use crate::ruleset::filters::Edit;
 use crate::ruleset::users::Busy;
 use crate::ruleset::users::Claim;
 use crate::upstream::Keeps;
+use crate::upstream::Lacks;
 use crate::upstream::Message;
 use crate::upstream::Patience;
 use crate::upstream::call;
@@ -88,7 +90,8 @@ impl<C: Codec> Session<'_, C> {
         let Some(auth) = &routed.route.external_auth else {
             return Ok(());
         };
-        match self.ask(request, source, auth, routed).await {
+        let trace = record.context();
+        match self.ask(request, source, auth, routed, trace).await {
             Ok(Asked::Granted(edit)) => {
                 routed.granted = Some(Box::new(edit));
                 Ok(())
@@ -166,6 +169,7 @@ impl<C: Codec> Session<'_, C> {
         source: SocketAddr,
         auth: &ExternalAuth,
         routed: &Routed<'_>,
+        trace: Option<Context>,
     ) -> Result<Asked, Refusal> {
         let Some(pool) = routed.generation().pools.get(auth.pool) else {
             return Err(Refusal::internal("no such pool"));
@@ -177,7 +181,11 @@ impl<C: Codec> Session<'_, C> {
         let response = pool.config().response_timeout;
         let mut message = Message {
             head: &head,
-            is_unnamed: true,
+            lacks: Lacks {
+                host: true,
+                trace: trace.is_some(),
+            },
+            trace,
             hash: fastrand::u64(..),
             is_full: false,
             stays: None,
@@ -237,7 +245,8 @@ impl<C: Codec> Session<'_, C> {
                     .and(Present::EXPECT)
                     .and(Present::COOKIE)
                     .and(Present::CONTENT_LENGTH)
-                    .and(Present::MAX_FORWARDS);
+                    .and(Present::MAX_FORWARDS)
+                    .and(request.retraced);
                 let mut edit = Edit::default();
                 for name in OF_THE_CONTENT {
                     edit.remove(name);
@@ -260,7 +269,10 @@ impl<C: Codec> Session<'_, C> {
                 for (name, value) in head.fields() {
                     let kind = Present::named(name);
                     let is_passed = is(name) && !fields.names(request.bytes, name);
-                    if is_passed && !kind.has(Present::COOKIE.and(Present::FORWARDED)) {
+                    let others = Present::COOKIE
+                        .and(Present::FORWARDED)
+                        .and(request.retraced);
+                    if is_passed && !kind.has(others) {
                         push(&mut out, name, value);
                     }
                 }

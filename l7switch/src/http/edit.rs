@@ -4,6 +4,7 @@
 
 use std::time::SystemTime;
 
+use http::HeaderName;
 use http::HeaderValue;
 use http::Method;
 use http::Version;
@@ -23,6 +24,10 @@ use crate::http::headers;
 use crate::http::headers::Present;
 use crate::http::onward::Onward;
 use crate::ruleset::filters::Edit;
+use crate::upstream::Lacks;
+
+/// Where in its trace a request stands (W3C Trace Context, 3.2).
+const TRACEPARENT: &str = "traceparent";
 
 /// Bytes of the shortest status line that has the space behind its code (RFC 9112, 4).
 const STATUS_LINE: usize = b"HTTP/1.1 200 \r\n".len();
@@ -46,6 +51,8 @@ pub(super) struct Request<'a> {
     pub(super) upgrade: Option<&'a [u8]>,
     /// How much further it may go.
     pub(super) max_forwards: Option<u32>,
+    /// What of its trace the switch says in its place: fields of these kinds do not go on.
+    pub(super) retraced: Present,
 }
 
 impl Request<'_> {
@@ -53,9 +60,21 @@ impl Request<'_> {
     pub(super) const fn expects(&self) -> bool {
         self.is_streamed && self.head.expect_continue()
     }
+
+    /// Whether servers are told where in the trace they stand. A route that takes `traceparent` out does so for the switch's, too;
+    /// one that sets it has the switch's.
+    fn is_traced(&self, edit: &Edit) -> bool {
+        self.retraced.has(Present::TRACEPARENT)
+            && (!edit.replaces(TRACEPARENT.as_bytes()) || edit.written().any(is_traceparent))
+    }
 }
 
-/// Writes the head of a request that goes on. Without a host its last line is absent: `false`.
+fn is_traceparent((name, _): &(HeaderName, HeaderValue)) -> bool {
+    name.as_str() == TRACEPARENT
+}
+
+/// Writes the head of a request that goes on. Where something is said that is another for each server, the empty line at its end is
+/// absent.
 pub(super) fn request(
     request: &Request<'_>,
     fields: &Fields,
@@ -63,13 +82,15 @@ pub(super) fn request(
     client: &Client,
     own: &[u8],
     out: &mut Vec<u8>,
-) -> bool {
+) -> Lacks {
     let filters = &onward.state.filters;
     let edit = &*onward.request_edit();
     let head = request.head;
     let present = fields.present();
     let host = head.host();
-    let mut without = Present::HOP_BY_HOP.and(Present::FORWARDED);
+    let mut without = Present::HOP_BY_HOP
+        .and(Present::FORWARDED)
+        .and(request.retraced);
     if onward.service.via {
         without = without.and(Present::VIA);
     }
@@ -132,8 +153,12 @@ pub(super) fn request(
         out.extend_from_slice(host.unwrap_or_default());
         out.extend_from_slice(b"\r\n");
     }
-    for (name, value) in edit.written() {
-        if *name != header::HOST || filters.hostname.is_none() {
+    let is_traced = request.is_traced(edit);
+    for field in edit.written() {
+        let (name, value) = field;
+        let is_said = *name == header::HOST && filters.hostname.is_some()
+            || is_traced && is_traceparent(field);
+        if !is_said {
             push(out, name.as_str().as_bytes(), value.as_bytes());
         }
     }
@@ -152,10 +177,14 @@ pub(super) fn request(
         }
         (None, None) => edit.written().any(|(name, _)| *name == header::HOST),
     };
-    if is_named {
+    let lacks = Lacks {
+        host: !is_named,
+        trace: is_traced,
+    };
+    if !lacks.something() {
         out.extend_from_slice(b"\r\n");
     }
-    is_named
+    lacks
 }
 
 /// What the switch says on its own connection to the server.

@@ -11,12 +11,10 @@ use bytes::Buf;
 use bytes::Bytes;
 use bytes::BytesMut;
 use http::Method;
-use http::StatusCode;
 use http::Version;
 use l7switch_engine::form::SentTarget;
 use l7switch_engine::http1::Framing;
 use l7switch_engine::http1::Head;
-use l7switch_engine::http1::Target;
 use l7switch_rules::model::ServerProtocol;
 
 use super::Codec;
@@ -25,7 +23,9 @@ use super::edit::Request;
 use super::feed::From;
 use super::fields::Fields;
 use super::refusals::too_long;
+use super::refusals::unwanted;
 use super::session::Session;
+use super::traced;
 use super::upload::Upload;
 use crate::client;
 use crate::http::answer;
@@ -47,6 +47,7 @@ use crate::upstream;
 use crate::upstream::Answered;
 use crate::upstream::Broke;
 use crate::upstream::Message;
+use crate::upstream::Observer as _;
 use crate::upstream::Outstanding;
 use crate::upstream::Patience;
 use crate::upstream::ServerStream;
@@ -97,7 +98,10 @@ impl<C: Codec> Session<'_, C> {
         let version = self.codec.version();
         self.is_grpc = version == Version::HTTP_2 && is_grpc(head);
         let method = Method::from_bytes(head.method()).unwrap_or_default();
-        let mut record = Record::begin(self.client, |line| {
+        let present = self.buffers.fields.scan(bytes);
+        let trace = self.trace(present, bytes);
+        let retraced = traced::replaced(trace.as_deref());
+        let mut record = Record::begin(self.client, trace, |line| {
             line.method = method.to_string();
             line.host = text(head.host().unwrap_or_default());
             line.path = text(head.path());
@@ -108,7 +112,6 @@ impl<C: Codec> Session<'_, C> {
             line.version = version_word(version);
         });
         record.received(wide(content.len()));
-        let present = self.buffers.fields.scan(bytes);
         record.describe_fields(head);
         let mut request = Request {
             head,
@@ -120,6 +123,7 @@ impl<C: Codec> Session<'_, C> {
             is_chunked: head.framing() == Framing::Chunked,
             upgrade: None,
             max_forwards: None,
+            retraced,
         };
         // Behind content, both sides would have to agree where the other protocol begins.
         let has_content = !matches!(head.framing(), Framing::None | Framing::Length(0));
@@ -238,7 +242,7 @@ impl<C: Codec> Session<'_, C> {
             Upload::nothing()
         };
         let mut mirror = match onward.mirror {
-            Some(_) => self.mirror(request, onward, source, &mut upload),
+            Some(_) => self.mirror(request, onward, source, record.context(), &mut upload),
             None => None,
         };
         if request.is_chunked {
@@ -261,7 +265,7 @@ impl<C: Codec> Session<'_, C> {
             upload.copy(REPLAY);
         }
         let patience = onward.patience();
-        let is_named = edit::request(
+        let lacks = edit::request(
             request,
             &self.buffers.fields,
             onward,
@@ -271,7 +275,8 @@ impl<C: Codec> Session<'_, C> {
         );
         let mut message = Message {
             head: &self.buffers.out,
-            is_unnamed: !is_named,
+            lacks,
+            trace: record.context(),
             hash: onward.hash,
             is_full: self.client.refusal == Some(Refused::Full),
             stays: onward.stays,
@@ -300,7 +305,7 @@ impl<C: Codec> Session<'_, C> {
                 pool,
                 &self.client.own,
                 &mut message,
-                |server| record.describe(|line| line.tries(server.address().to_string())),
+                &mut *record,
                 &mut from,
                 &mut self.timer,
                 &mut self.buffers.from_server,
@@ -314,6 +319,9 @@ impl<C: Codec> Session<'_, C> {
             // None of its servers has seen anything of the request, or another of its servers would have been asked: the next pool
             // is, at once, before checks know.
             asked.push(pool);
+            if let Err(refusal) = &sent {
+                record.failed(refusal.reason);
+            }
             match substitute(onward.generation, onward.route, &asked) {
                 Some(next) => {
                     pool = next;
@@ -333,6 +341,7 @@ impl<C: Codec> Session<'_, C> {
         mirror = mirror.and_then(|mirror| mirror.send_whole(&mut upload));
         match sent {
             Ok(answered) => {
+                record.answered(answered.head.status);
                 let (came, sent) = (record.began(), answered.lease.began());
                 record.describe(|line| {
                     let between = |from, to: Instant| to.saturating_duration_since(from);
@@ -460,27 +469,6 @@ fn is_grpc(head: &Head<'_>) -> bool {
                 .is_some_and(|kind| kind.eq_ignore_ascii_case(KIND))
             // Not gRPC-Web, whose clients read other statuses.
             && matches!(value.get(KIND.len()), None | Some(b'+' | b';' | b' '))
-    })
-}
-
-/// Requests that no rule can allow.
-fn unwanted(head: &Head<'_>, fields: &Fields, bytes: &[u8]) -> Option<Refusal> {
-    if matches!(head.target(), Target::Authority(_)) {
-        return Some(Refusal::new(
-            Reason::NotImplemented,
-            StatusCode::NOT_IMPLEMENTED,
-            "the switch opens no tunnels",
-        ));
-    }
-    let mut expectations = fields.values(bytes, Present::EXPECT);
-    (fields.present().has(Present::EXPECT)
-        && expectations.any(|value| !value.eq_ignore_ascii_case(b"100-continue")))
-    .then(|| {
-        Refusal::new(
-            Reason::BadRequest,
-            StatusCode::EXPECTATION_FAILED,
-            "the only expectation that can be met is 100-continue (RFC 9110, 10.1.1)",
-        )
     })
 }
 

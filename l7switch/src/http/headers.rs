@@ -46,6 +46,10 @@ impl Present {
     pub const DATE: Self = Self(1 << 11);
     /// Max-Forwards.
     pub const MAX_FORWARDS: Self = Self(1 << 12);
+    /// Traceparent.
+    pub const TRACEPARENT: Self = Self(1 << 13);
+    /// Tracestate.
+    pub const TRACESTATE: Self = Self(1 << 14);
     /// None.
     pub const NONE: Self = Self(0);
 
@@ -63,6 +67,8 @@ impl Present {
             9 if is_word(name, b"x-real-ip") => Self::FORWARDED,
             10 if is_word(name, b"connection") => Self::CONNECTION,
             10 if is_word(name, b"keep-alive") => Self::OTHERS,
+            10 if is_word(name, b"tracestate") => Self::TRACESTATE,
+            11 if is_word(name, b"traceparent") => Self::TRACEPARENT,
             12 if is_word(name, b"max-forwards") => Self::MAX_FORWARDS,
             14 if is_word(name, b"content-length") => Self::CONTENT_LENGTH,
             14 if is_word(name, b"http2-settings") => Self::OTHERS,

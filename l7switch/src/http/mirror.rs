@@ -18,8 +18,10 @@ use super::session::Session;
 use super::upload::Upload;
 use crate::net::shutdown::Busy;
 use crate::net::timer::Timer;
+use crate::observe::spans::Context;
 use crate::observe::stats::Copying;
 use crate::upstream::Keeps;
+use crate::upstream::Lacks;
 use crate::upstream::Message;
 use crate::upstream::Nobody;
 use crate::upstream::Own;
@@ -37,7 +39,8 @@ pub(super) struct Mirror {
     pool: Arc<Pool>,
     own: Arc<Own>,
     head: Vec<u8>,
-    is_unnamed: bool,
+    lacks: Lacks,
+    trace: Option<Context>,
     hash: u64,
     told: Option<Told>,
     method: Method,
@@ -56,6 +59,7 @@ impl<C: Codec> Session<'_, C> {
         request: &Request<'_>,
         onward: &Onward<'_>,
         source: SocketAddr,
+        trace: Option<Context>,
         upload: &mut Upload,
     ) -> Option<Box<Mirror>> {
         let (rules, hash) = (onward.route.mirror.as_ref()?, onward.mirror?);
@@ -77,7 +81,7 @@ impl<C: Codec> Session<'_, C> {
             is_streamed: false,
             ..*request
         };
-        let is_named = edit::request(
+        let lacks = edit::request(
             &copied,
             &self.buffers.fields,
             onward,
@@ -92,7 +96,8 @@ impl<C: Codec> Session<'_, C> {
             pool: Arc::clone(pool),
             own: Arc::clone(&self.client.own),
             head,
-            is_unnamed: !is_named,
+            lacks,
+            trace,
             hash,
             told: self.told(pool, source),
             method: request.method.clone(),
@@ -139,7 +144,8 @@ impl Mirror {
         let response = self.pool.config().response_timeout;
         let mut message = Message {
             head: &self.head,
-            is_unnamed: self.is_unnamed,
+            lacks: self.lacks,
+            trace: self.trace,
             hash: self.hash,
             is_full: false,
             stays: None,

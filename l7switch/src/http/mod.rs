@@ -29,6 +29,7 @@ mod response;
 pub mod routed;
 mod scan;
 mod session;
+mod traced;
 mod upload;
 pub mod variables;
 

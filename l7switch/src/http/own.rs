@@ -25,6 +25,7 @@ use super::fields::push_map;
 use super::onward::Onward;
 use super::session::Session;
 use super::upload::Upload;
+use crate::http::headers::Present;
 use crate::net::content::Decoder;
 use crate::observe::log_limit;
 use crate::observe::reason::Reason;
@@ -85,7 +86,8 @@ impl<C: Codec> Session<'_, C> {
         log_limit::hostile(refusal.reason, self.client.peer, &refusal.detail);
         self.is_persistent = true;
         self.may_go_on = false;
-        let record = Record::begin(self.client, describe);
+        let trace = self.trace(Present::NONE, b"");
+        let record = Record::begin(self.client, trace, describe);
         self.refuse_unrouted(refusal, &Method::GET, record).await
     }
 

@@ -133,7 +133,7 @@ pub fn routed<'a, F: Fields + ?Sized>(
     let has_template = matches!(&route.action, Action::Redirect(to) if to.location.is_some());
     let edits = (state.filters.has_variables || has_template).then(|| {
         let is_trusted = forwarded::is_trusted(&model.trusted, client.peer.ip());
-        let values = Values::new(client, asked, is_trusted, &state.label);
+        let values = Values::new(client, asked, is_trusted, &state.label, record.context());
         record.describe(|line| values.request_id().clone_into(&mut line.request_id));
         Box::new(Edits::new(&route.filters, values))
     });

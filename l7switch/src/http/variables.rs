@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 //! What variables of a rule file stand for in one exchange, and edits made with them.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use l7switch_certificates::ClientCertificate;
@@ -14,6 +13,7 @@ use l7switch_rules::template::Variable;
 
 use super::plan::Asked;
 use crate::client::Client;
+use crate::observe::spans::Context;
 use crate::ruleset::filters::Edit;
 
 /// Longest identifier of a request that is taken over.
@@ -47,6 +47,7 @@ impl Values {
         asked: &Asked<'_, F>,
         is_trusted: bool,
         route: &str,
+        trace: Option<Context>,
     ) -> Self {
         let told = |name: &[u8]| {
             let mut fields = asked.fields.iter().filter(|_| is_trusted);
@@ -72,7 +73,14 @@ impl Values {
             request_id: told(b"x-request-id")
                 .filter(|id| is_id(id))
                 .map_or_else(|| format!("{:032x}", fastrand::u128(..)), str::to_owned),
-            traceparent: traceparent(told(b"traceparent")),
+            traceparent: trace
+                .unwrap_or_else(|| {
+                    match told(b"traceparent").and_then(|told| Context::read(told.as_bytes())) {
+                        Some(told) => told.child(),
+                        None => Context::new(false),
+                    }
+                })
+                .to_string(),
         }
     }
 
@@ -199,75 +207,9 @@ fn is_id(id: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=@:".contains(&byte))
 }
 
-/// What is said of the trace (W3C Trace Context, 3.2): the one that a request belongs to, if that is known, with the switch as
-/// parent; otherwise a new one, of which nobody has said that it is recorded.
-fn traceparent(told: Option<&str>) -> String {
-    let (trace, flags) = told.and_then(trace_of).map_or_else(
-        || (format!("{:032x}", fastrand::u128(1..)), "00".to_owned()),
-        |(trace, flags)| (trace.to_owned(), flags.to_owned()),
-    );
-    let mut out = String::with_capacity(55);
-    let _ = write!(out, "00-{trace}-{:016x}-{flags}", fastrand::u64(1..));
-    out
-}
-
-/// The trace and the flags of a `traceparent`. Of later versions, what version 00 has is read (4.3).
-fn trace_of(told: &str) -> Option<(&str, &str)> {
-    let mut parts = told.split('-');
-    let (version, trace, parent, flags) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let is_hex = |part: &str, length| {
-        part.len() == length && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let is_something = |part: &str| part.bytes().any(|byte| byte != b'0');
-    let is_whole = is_hex(version, 2)
-        && version != "ff"
-        && (version != "00" || parts.next().is_none())
-        && is_hex(trace, 32)
-        && is_something(trace)
-        && is_hex(parent, 16)
-        && is_something(parent)
-        && is_hex(flags, 2);
-    is_whole.then_some((trace, flags))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
-
-    #[test]
-    fn a_trace_goes_on_with_a_new_parent() {
-        let told = format!("00-{TRACE}-b7ad6b7169203331-01");
-        let made = traceparent(Some(&told));
-        assert_eq!(trace_of(&made), Some((TRACE, "01")));
-        assert_ne!(made, told);
-        let later = format!("cc-{TRACE}-b7ad6b7169203331-01-what-comes");
-        assert_eq!(trace_of(&later), Some((TRACE, "01")));
-    }
-
-    #[test]
-    fn what_is_no_trace_begins_one() {
-        let whole = format!("00-{TRACE}-b7ad6b7169203331-01");
-        for told in [
-            String::new(),
-            whole.replacen("00", "ff", 1),
-            format!("{whole}-more"),
-            whole.to_uppercase(),
-            whole.replace(TRACE, &"0".repeat(32)),
-            whole.replace("b7ad6b7169203331", &"0".repeat(16)),
-            whole.replace("-01", "-0"),
-            whole.replace("-01", ""),
-        ] {
-            assert_eq!(trace_of(&told), None, "{told}");
-            let made = traceparent(Some(&told));
-            let (trace, flags) = trace_of(&made).unwrap();
-            assert_ne!(trace, TRACE);
-            assert_eq!(flags, "00");
-        }
-        assert_ne!(traceparent(None), traceparent(None));
-    }
 
     #[test]
     fn identifiers_are_harmless() {

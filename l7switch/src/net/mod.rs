@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod content;
+pub(crate) mod outgoing;
 pub mod proxy_header;
 pub mod room;
 pub mod saved_syn;

@@ -9,5 +9,6 @@ pub mod log_limit;
 pub mod metrics;
 pub mod process;
 pub mod reason;
+pub mod spans;
 pub mod stats;
 pub mod words;

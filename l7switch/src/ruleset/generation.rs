@@ -24,6 +24,7 @@ use crate::net::tls::ServiceTls;
 use crate::observe::access_log::AccessLog;
 use crate::observe::events::Events;
 use crate::observe::histogram::Counts;
+use crate::observe::spans::Spans;
 use crate::observe::stats::AdminApi;
 use crate::observe::stats::MetricsListener;
 use crate::observe::stats::RouteStats;
@@ -148,6 +149,8 @@ pub struct Core {
     pub admin_api: AdminApi,
     /// The access log.
     pub log: Arc<AccessLog>,
+    /// What sends traces; absent where nothing is traced.
+    pub spans: Option<Spans>,
     /// What has happened.
     pub events: Arc<Events>,
     /// Certificates that are ordered.
@@ -164,6 +167,7 @@ impl Core {
         first: Generation,
         stats: StatsRegistry,
         log: AccessLog,
+        spans: Option<Spans>,
         events: Arc<Events>,
         acme: Arc<Acme>,
     ) -> Self {
@@ -176,6 +180,7 @@ impl Core {
             metrics_listener: MetricsListener::default(),
             admin_api: AdminApi::default(),
             log: Arc::new(log),
+            spans,
             events,
             acme,
             shutdown: Shutdown::default(),

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::accept::listen::Sharing;
 use crate::observe::access_log;
+use crate::observe::spans;
 use crate::ruleset::build::BuildError;
 
 /// How a switch is set up besides its rules.
@@ -16,6 +17,8 @@ use crate::ruleset::build::BuildError;
 pub struct Options {
     /// The access log.
     pub access_log: access_log::Config,
+    /// Traces.
+    pub spans: spans::Config,
     /// The name server that names of servers are asked of; absent: as the system is configured.
     pub name_server: Option<SocketAddr>,
     /// Whether others may listen on the same addresses.
@@ -26,6 +29,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             access_log: access_log::Config::default(),
+            spans: spans::Config::default(),
             name_server: None,
             sharing: Sharing::Alone,
         }
@@ -54,6 +58,9 @@ pub enum SetError {
     /// The access log cannot be opened.
     #[error("the access log cannot be opened: {0}")]
     AccessLog(io::Error),
+    /// Traces cannot be sent.
+    #[error("traces cannot be sent: {0}")]
+    Spans(String),
     /// There is no rule file to load: the switch was started with rules from elsewhere.
     #[error("the switch has no rule file to reload")]
     NoFile,

@@ -19,10 +19,10 @@ use super::feed::WaitsFor;
 use super::idle::Ending;
 use super::idle::Own;
 use super::lease::BROKE_OFF;
+use super::message::Message;
 use super::pool::Pool;
+use super::refusals::no_response;
 use super::send::Answered;
-use super::send::Message;
-use super::send::no_response;
 use super::send::send;
 use super::stream::ServerStream;
 use crate::net::content::Decoder;
@@ -100,7 +100,7 @@ pub async fn call<F: Feed>(
     keeps: Keeps,
 ) -> Result<Whole, Refusal> {
     let mut buffer = BytesMut::new();
-    let mut answered = send(pool, own, message, |_| (), feed, timer, &mut buffer).await?;
+    let mut answered = send(pool, own, message, &mut (), feed, timer, &mut buffer).await?;
     let patience = message.patience;
     let mut passed = 0_u32;
     while answered.head.interim() {

@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use http::Method;
-use http::StatusCode;
 use l7switch_engine::http1::ResponseHead;
 use l7switch_engine::policy::may_retry;
 use l7switch_rules::model::RetryRule;
@@ -17,19 +16,25 @@ use l7switch_rules::model::ServerProtocol;
 use tokio::io::AsyncWrite;
 
 use super::connect::ConnectError;
-use super::connect::Told;
 use super::feed::Broke;
 use super::feed::Feed;
-use super::feed::Patience;
 use super::http2::Unseen;
 use super::idle::Link;
 use super::idle::Own;
 use super::lease::Lease;
+use super::message::Message;
+use super::message::Observer;
 use super::pool::Fault;
 use super::pool::Pool;
 use super::queue::Picked;
 use super::queue::Turn;
 use super::queue::Waiting;
+use super::refusals::connect_refusal;
+use super::refusals::no_response;
+use super::refusals::no_server;
+use super::refusals::queue_refusal;
+use super::refusals::stream_refusal;
+use super::refusals::websocket_refusal;
 use super::response::NoHead;
 use super::response::read_head;
 use super::server::RealServer;
@@ -43,35 +48,6 @@ use crate::observe::reason::Refusal;
 
 /// A server that has not taken a connection for so long could have: where the time of the exchange leaves less, it is not blamed.
 const FAIR: Duration = Duration::from_millis(200);
-
-/// A request that is to be sent.
-#[derive(Clone, Copy, Debug)]
-pub struct Message<'a> {
-    /// Its head. Where it names no host, the empty line at its end is absent.
-    pub head: &'a [u8],
-    /// Whether it names no host: each server gets its own address then, as HTTP/1.1 wants one.
-    pub is_unnamed: bool,
-    /// Hash of the scheduler's key.
-    pub hash: u64,
-    /// Whether the kernel has found all servers to have as many requests as they may.
-    pub is_full: bool,
-    /// The server that is asked first, by its position in the pool; no other is asked before it.
-    pub stays: Option<usize>,
-    /// What the server is told of the connection: one on which it was told something else is none for this request.
-    pub told: Option<Told>,
-    /// Content that has come with its head: all of it, or nothing.
-    pub content: &'a [u8],
-    /// Its method.
-    pub method: &'a Method,
-    /// Whether another pool is asked where all servers of this one have answered with a status for which the rules want another.
-    pub falls_back: bool,
-    /// Whether it may become a tunnel: then it is never sent twice.
-    pub is_upgrade: bool,
-    /// How long is waited for whom.
-    pub patience: Patience,
-    /// When it had come.
-    pub began: Instant,
-}
 
 /// The beginning of a response, which may be an interim one.
 #[derive(Debug)]
@@ -116,16 +92,16 @@ enum Attempt {
 /// allows. So does a server that refuses the request unseen (RFC 9113, 8.7), which is asked again itself where there is no other, and
 /// what else the pool's rule of retries names. What may have reached a server is sent again only where it is of a safe method and has no
 /// content (RFC 9110, 9.2.2): otherwise the server may have acted on it. Where a kept connection turns out to be
-/// closed, that is on a fresh one to the same server. `chosen` is told of each server before it is tried.
+/// closed, that is on a fresh one to the same server.
 ///
 /// # Errors
 ///
 /// No server, no connection, or no response.
-pub async fn send<F: Feed>(
+pub async fn send<F: Feed, O: Observer>(
     pool: &Arc<Pool>,
     own: &Arc<Own>,
     message: &mut Message<'_>,
-    mut chosen: impl FnMut(&RealServer),
+    observer: &mut O,
     feed: &mut F,
     timer: &mut Timer,
     buffer: &mut BytesMut,
@@ -164,7 +140,7 @@ pub async fn send<F: Feed>(
             pool.repeated();
         }
         let server = outstanding.server();
-        chosen(server);
+        message.trace = observer.tries(server).or(message.trace);
         let mut kept = server.take_idle(own, message.told.as_ref(), message.began);
         let mut endings = 0_u32;
         // Why there is no connection.
@@ -224,6 +200,7 @@ pub async fn send<F: Feed>(
                     let waited = now.saturating_duration_since(began);
                     server.observe(head.status, waited, ns_of(now));
                     server.succeeded();
+                    observer.answered(head.status);
                     if let Some(rule) = rule
                         && rule.statuses.contains(&head.status)
                         && rule_allows(rule, message, feed)
@@ -334,6 +311,7 @@ pub async fn send<F: Feed>(
             }
             refusal = refusal.repeatable();
         }
+        observer.failed(refusal.reason);
         last = Some(refusal);
         // The next attempt has its own time.
         message.began = Instant::now();
@@ -351,12 +329,11 @@ async fn attempt<F: Feed>(
     buffer: &mut BytesMut,
 ) -> Result<(ResponseHead, usize), Attempt> {
     buffer.clear();
-    let named;
+    let whole;
     let mut head = message.head;
-    if message.is_unnamed {
-        let host = format!("host: {}\r\n\r\n", server.host());
-        named = [head, host.as_bytes()].concat();
-        head = &named;
+    if message.lacks.something() {
+        whole = message.completed(server);
+        head = &whole;
     }
     let mut content = message.content;
     timer.start(message.patience.response);
@@ -458,68 +435,8 @@ async fn wait_turn<F: Feed>(
     }
 }
 
-/// There is no room at any server.
-fn queue_refusal(reason: Reason) -> Refusal {
-    let detail = "all servers have as many requests as they may";
-    Refusal::new(reason, StatusCode::SERVICE_UNAVAILABLE, detail)
-}
-
-fn no_server() -> Refusal {
-    Refusal::new(
-        Reason::NoServer,
-        StatusCode::SERVICE_UNAVAILABLE,
-        "no server is available",
-    )
-}
-
 /// Whether a request of this method may be sent again after it may have been seen, if it has no content
 /// (RFC 9110, 9.2.1 and 9.2.2).
 fn is_safe(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(method)
-}
-
-fn connect_refusal(error: &ConnectError) -> Refusal {
-    let (status, detail) = match error {
-        ConnectError::Refused(_) => (StatusCode::BAD_GATEWAY, "no server accepts the connection"),
-        ConnectError::Here(_) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the switch has no room for another connection",
-        ),
-        ConnectError::Timeout(_) => (
-            StatusCode::GATEWAY_TIMEOUT,
-            "no server accepted the connection in time",
-        ),
-        ConnectError::Tls(_) => (
-            StatusCode::BAD_GATEWAY,
-            "the TLS handshake with the server failed",
-        ),
-    };
-    Refusal::new(error.reason(), status, detail)
-}
-
-/// The servers have not seen the request, as they say themselves.
-fn stream_refusal() -> Refusal {
-    Refusal::new(
-        Reason::StreamRefused,
-        StatusCode::BAD_GATEWAY,
-        "the servers take no request",
-    )
-}
-
-/// The server takes no WebSockets, which is no fault of it.
-fn websocket_refusal() -> Refusal {
-    Refusal::new(
-        Reason::NoWebsocket,
-        StatusCode::BAD_GATEWAY,
-        "the server takes no WebSockets by HTTP/2 (RFC 8441)",
-    )
-}
-
-/// The server closed the connection, or what it sent is no response.
-pub(super) fn no_response() -> Refusal {
-    Refusal::new(
-        Reason::BadResponse,
-        StatusCode::BAD_GATEWAY,
-        "the server gave no valid response",
-    )
 }

@@ -94,7 +94,12 @@ fn without_descriptors_nobody_is_cut_and_no_server_is_blamed() {
     let mut kept = Raw::connect(address).unwrap();
     assert_eq!(kept.get("/echo").unwrap().status, 200);
     let mut waiting: Vec<Raw> = Vec::new();
-    let checked = || switch.server(python.address).last_check.map(|check| check.at);
+    let checked = || {
+        switch
+            .server(python.address)
+            .last_check
+            .map(|check| check.at)
+    };
     until("it is checked", || checked().is_some());
     let before = checked();
     limit_descriptors(switch.id(), switch.descriptors() as u64 + 2);

@@ -53,6 +53,8 @@ mod times;
 mod tls;
 mod tls_clients;
 mod tls_sessions;
+#[cfg(feature = "otlp")]
+mod traces;
 mod unix;
 mod variables;
 mod watching;

@@ -101,6 +101,8 @@ fields! {
     ServerFirstByte = "server_first_byte";
     /// How many times it was sent to a server, or that was tried.
     Attempts = "attempts";
+    /// The trace to which it belongs, where requests are traced.
+    TraceId = "trace_id";
     /// The client's address alone.
     ClientAddress = "client_address";
     /// When the request came, as in the common log format, UTC.
@@ -112,7 +114,7 @@ fields! {
 /// The fields of a line where none are chosen.
 pub(super) const DEFAULT: usize = Field::RequestId as usize + 1;
 /// Behind these come the ones that only templates have: others have their parts.
-const SINGLE: usize = Field::Attempts as usize + 1;
+const SINGLE: usize = Field::TraceId as usize + 1;
 
 impl Field {
     /// Those that a line of text or JSON can have.
@@ -165,6 +167,7 @@ impl Field {
             Self::ServerWait => Value::Seconds(line.server_wait),
             Self::ServerFirstByte => Value::Seconds(line.server_first_byte),
             Self::Attempts => Value::Number(line.attempts.into()),
+            Self::TraceId => text(&line.trace_id),
             Self::ClientAddress => text(line.client_address()),
             Self::TimeLocal => Value::Text(Cow::Owned(line.time_local())),
             Self::Request => Value::Text(Cow::Owned(line.request())),

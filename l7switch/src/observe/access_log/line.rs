@@ -2,6 +2,7 @@
 //! What is known of a request when it is over.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use super::field::Field;
@@ -38,6 +39,7 @@ pub struct Line {
     pub server_wait: Option<f64>,
     pub server_first_byte: Option<f64>,
     pub attempts: u32,
+    pub trace_id: String,
 }
 
 impl Line {
@@ -70,6 +72,7 @@ impl Line {
             server_wait: None,
             server_first_byte: None,
             attempts: 0,
+            trace_id: String::new(),
         }
     }
 
@@ -83,8 +86,11 @@ impl Line {
         humantime::format_rfc3339_millis(self.time).to_string()
     }
 
-    /// The client's address without its port; an IPv6 address without its brackets.
-    pub(super) fn client_address(&self) -> &str {
+    /// The client's address without its port, where one is known; an IPv6 address without its brackets.
+    pub(in crate::observe) fn client_address(&self) -> &str {
+        if self.client.parse::<IpAddr>().is_ok() {
+            return &self.client;
+        }
         let address = self.client.rsplit_once(':').map_or("", |(ip, _)| ip);
         address
             .strip_prefix('[')
@@ -127,7 +133,7 @@ impl Line {
         let mut out = String::with_capacity(256);
         for &field in fields {
             let value = field.value(self);
-            let is_optional = matches!(field, Field::User | Field::RequestId);
+            let is_optional = matches!(field, Field::User | Field::RequestId | Field::TraceId);
             if is_optional && value == Value::Text("".into()) {
                 continue;
             }

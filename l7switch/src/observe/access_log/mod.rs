@@ -57,7 +57,12 @@ impl FromStr for Sample {
 impl Sample {
     fn takes(self, line: &Line) -> bool {
         // What an administrator looks for is never left out.
-        line.end != "ok" || line.status >= 400 || fastrand::f64() * 100.0 < self.0
+        line.end != "ok" || line.status >= 400 || self.draws()
+    }
+
+    /// Whether the lot falls on one of that part.
+    pub fn draws(self) -> bool {
+        fastrand::f64() * 100.0 < self.0
     }
 }
 

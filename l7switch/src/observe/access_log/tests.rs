@@ -340,3 +340,19 @@ fn syslog_servers_get_lines_and_may_go_and_come() {
     }
     panic!("the server was not found again");
 }
+
+/// A client of which a proxy has told has no port.
+#[test]
+fn addresses_of_clients_have_no_ports() {
+    for (client, expected) in [
+        ("192.0.2.7:4711", "192.0.2.7"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("[2001:db8::7]:9", "2001:db8::7"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("", ""),
+    ] {
+        let mut line = line();
+        client.clone_into(&mut line.client);
+        assert_eq!(line.client_address(), expected, "{client}");
+    }
+}

@@ -93,7 +93,7 @@ pub(super) const KEYS: Answers = &[
     ),
     (
         "tracing trace traces opentelemetry otel otlp zipkin jaeger",
-        "the switch sends no traces; it passes them on: request_headers = { set = { Traceparent = \"$traceparent\" } }",
+        "traces are no matter of rules: l7switch --otlp http://collector:4318 sends them",
     ),
     (
         "request_id x_request_id unique_id unique_id_format unique_id_header generate_request_id",
