@@ -3,11 +3,13 @@
 
 use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -60,21 +62,7 @@ impl Admin {
         path: &Path,
         readers: Option<u32>,
     ) -> io::Result<Self> {
-        if UnixStream::connect(path).await.is_ok() {
-            let why = "another switch uses it";
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
-        }
-        // Bound under another name until its mode is right.
-        let mut hidden = path.as_os_str().to_owned();
-        hidden.push(format!(".{}", std::process::id()));
-        let hidden = PathBuf::from(hidden);
-        let _ = std::fs::remove_file(&hidden);
-        let socket = UnixListener::bind(&hidden)?;
-        let placed = permit(&hidden, readers).and_then(|()| std::fs::rename(&hidden, path));
-        if let Err(error) = placed {
-            let _ = std::fs::remove_file(&hidden);
-            return Err(error);
-        }
+        let socket = open(path, readers).await?;
         Ok(Self::over(switch, path, readers, socket))
     }
 
@@ -97,7 +85,13 @@ impl Admin {
     }
 
     fn over(switch: Arc<Switch>, path: &Path, readers: Option<u32>, socket: UnixListener) -> Self {
-        let task = tokio::spawn(accept(Arc::clone(&switch), readers, Arc::new(socket)));
+        let place = Place {
+            path: path.to_owned(),
+            readers,
+            file: file(path),
+            is_lost: false,
+        };
+        let task = tokio::spawn(accept(Arc::clone(&switch), place, Arc::new(socket)));
         Self {
             path: path.to_owned(),
             switch,
@@ -108,6 +102,67 @@ impl Admin {
     /// Where the socket is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Opens a socket at a path, in the place of one that a dead switch has left.
+async fn open(path: &Path, readers: Option<u32>) -> io::Result<UnixListener> {
+    if UnixStream::connect(path).await.is_ok() {
+        let why = "another switch uses it";
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
+    }
+    // Bound under another name until its mode is right.
+    let mut hidden = path.as_os_str().to_owned();
+    hidden.push(format!(".{}", std::process::id()));
+    let hidden = PathBuf::from(hidden);
+    let _ = std::fs::remove_file(&hidden);
+    let socket = UnixListener::bind(&hidden)?;
+    let placed = permit(&hidden, readers).and_then(|()| std::fs::rename(&hidden, path));
+    if let Err(error) = placed {
+        let _ = std::fs::remove_file(&hidden);
+        return Err(error);
+    }
+    Ok(socket)
+}
+
+/// How often it is looked whether the socket's file is there.
+const LOOKS: Duration = Duration::from_secs(1);
+
+/// What a file is known by: its device and number.
+type File = Option<(u64, u64)>;
+
+fn file(path: &Path) -> File {
+    let found = std::fs::symlink_metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
+/// Where the socket is to be found.
+#[derive(Debug)]
+struct Place {
+    path: PathBuf,
+    readers: Option<u32>,
+    /// The socket's file. Absent: it was deleted before this process had the socket.
+    file: File,
+    /// Whether it was said that it is there no more.
+    is_lost: bool,
+}
+
+impl Place {
+    /// Another socket, where the file is there no more by which clients find this one.
+    async fn look(&mut self) -> Option<UnixListener> {
+        if self.file.is_some() && file(&self.path) == self.file {
+            return None;
+        }
+        let path = self.path.display();
+        if !std::mem::replace(&mut self.is_lost, true) {
+            tracing::warn!("the admin socket {path} is gone, or another file is there");
+        }
+        // Where that is not possible now, or another switch has the place, it is tried again.
+        let socket = open(&self.path, self.readers).await.ok()?;
+        tracing::info!("the admin socket {path} is opened again");
+        self.file = file(&self.path);
+        self.is_lost = false;
+        Some(socket)
     }
 }
 
@@ -123,20 +178,27 @@ fn permit(path: &Path, readers: Option<u32>) -> io::Result<()> {
     std::fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
-async fn accept(switch: Arc<Switch>, readers: Option<u32>, socket: Arc<UnixListener>) {
+async fn accept(switch: Arc<Switch>, mut place: Place, mut socket: Arc<UnixListener>) {
     let mut given = pin!(switch.place().given());
+    let mut looks = tokio::time::interval(LOOKS);
     loop {
         let accepted = tokio::select! {
             biased;
             // What waits in the kernel is the successor's.
             _ = &mut given => return,
             accepted = socket.accept() => accepted,
+            _ = looks.tick() => {
+                if let Some(another) = place.look().await {
+                    socket = Arc::new(another);
+                }
+                continue;
+            }
         };
         match accepted {
             Ok((stream, _)) => {
                 let way = Way::Socket {
                     socket: Arc::clone(&socket),
-                    readers,
+                    readers: place.readers,
                     peer: stream.peer_cred().ok(),
                 };
                 let caller = Caller {

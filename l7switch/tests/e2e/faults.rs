@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! What goes wrong around the switch: it serves on, says so once, counts it, and says when it is over.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -198,6 +199,55 @@ fn with_log(command: &mut Command, folder: &Path) {
     let mut log = std::fs::OpenOptions::new();
     let log = log.create(true).append(true).open(folder.join("log"));
     command.stderr(log.unwrap()).env("L7SWITCH_KERNEL", "off");
+}
+
+#[test]
+fn an_admin_socket_that_is_deleted_is_opened_again() {
+    let python = Python::start("python");
+    let mut switch = Switch::start(&simple(&[python.address], "", ""));
+    let path = switch.folder().join("admin");
+    for times in 1..=2 {
+        std::fs::remove_file(&path).unwrap();
+        until("it is there again", || path.exists());
+        assert_eq!(switch.status().pid, switch.id());
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(said(&switch, "is gone, or another file is there"), times);
+        assert_eq!(said(&switch, "is opened again"), times);
+    }
+    // The new one is the one that goes over.
+    let first = switch.id();
+    switch.take_over();
+    let status = switch.status();
+    assert_eq!((status.pid, status.take_overs.taken), (switch.id(), 1));
+    assert_ne!(status.pid, first);
+    assert!(switch.all_before_end());
+    // Where it cannot be opened, as something else is there, that is said once, until it can.
+    let url = switch.url("web") + "/echo";
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    std::thread::sleep(Duration::from_millis(3200));
+    assert_eq!(said(&switch, "is gone, or another file is there"), 3);
+    assert_eq!(curl().get(&url).status, 200);
+    std::fs::remove_dir(&path).unwrap();
+    until("it is there again", || path.exists());
+    assert_eq!(switch.status().pid, switch.id());
+    assert_eq!(said(&switch, "is opened again"), 3);
+    // Another switch that has the path keeps it.
+    let mut other = Switch::start(&simple(&[python.address], "", ""));
+    let its = other.folder().join("admin");
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(&its, &path).unwrap();
+    std::thread::sleep(Duration::from_millis(2200));
+    assert_eq!(switch.status().pid, other.id());
+    other.signal("TERM");
+    other.wait();
+    until("its place is free", || {
+        let answer = curl().arg("--unix-socket").arg(&path);
+        let answer = answer.get("http://switch/v1/status");
+        serde_json::from_slice::<l7switch_admin_api::Status>(&answer.body)
+            .is_ok_and(|status| status.pid == switch.id())
+    });
 }
 
 /// The clock is set by days: what is measured is not, and what is shown follows.
