@@ -19,6 +19,7 @@ use hyper_util::rt::TokioTimer;
 use l7switch_certificates::TlsError;
 use l7switch_certificates::provider;
 use l7switch_certificates::read_pair;
+use l7switch_rules::model::SourcePrefix;
 use rustls::InconsistentKeys;
 use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
@@ -35,11 +36,15 @@ use tokio_rustls::server::TlsStream;
 
 use crate::accept::listen;
 use crate::admin::Answer;
+use crate::limit::sources::Sources;
 use crate::observe::log_limit::Gate;
 use crate::switch::Switch;
 
 /// Most connections at a time; more wait to be accepted.
-pub(crate) const CONNECTIONS: usize = 64;
+const CONNECTIONS: usize = 256;
+
+/// Most of them of one address (of a /64, for IPv6): whoever has no certificate, and no more than an address, keeps nobody out.
+const OF_ADDRESS: u32 = 16;
 
 /// How long a handshake of TLS and a request's head may take, a connection be silent, and a peer leave unread what was sent.
 pub(crate) const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -50,13 +55,19 @@ pub(crate) const CONTENT_TIME: Duration = Duration::from_secs(10);
 /// How long a peer may take to read why its handshake has failed, and how many bytes it may send meanwhile.
 const COURTESY: (Duration, u64) = (Duration::from_secs(1), 64 * 1024);
 
-/// Accepts until another process has the place, a task for each connection.
-pub(crate) async fn accept<F, S>(switch: &Switch, socket: &TcpListener, serve: F)
-where
+/// Accepts until another process has the place, a task for each connection. `refused` counts those of addresses that have as many as they
+/// may.
+pub(crate) async fn accept<F, S>(
+    switch: &Switch,
+    socket: &TcpListener,
+    refused: &AtomicU64,
+    serve: F,
+) where
     F: Fn(TcpStream, SocketAddr) -> S,
     S: Future<Output = ()> + Send + 'static,
 {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let sources = Arc::<Sources>::default();
     let mut given = pin!(switch.place().given());
     loop {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
@@ -70,6 +81,11 @@ where
         };
         match accepted {
             Ok((stream, peer)) => {
+                let source = SourcePrefix::default().of(peer.ip().to_canonical());
+                let Some(counted) = sources.enter(source, OF_ADDRESS) else {
+                    refused.fetch_add(1, Relaxed);
+                    continue;
+                };
                 // tcp(7): also for a peer that is there and reads nothing. A socket that has no such time is none any more.
                 let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(HEAD_TIME));
                 let served = serve(stream, peer);
@@ -77,7 +93,7 @@ where
                 let busy = switch.core().shutdown.busy();
                 tokio::spawn(async move {
                     served.await;
-                    drop((permit, busy));
+                    drop((permit, counted, busy));
                 });
             }
             Err(error) => listen::rest(&error).await,

@@ -60,8 +60,9 @@ static HANDSHAKES: Gate = Gate::new();
 #[derive(Debug)]
 pub struct Exposed {
     bound: SocketAddr,
+    socket: Arc<TcpListener>,
     known: Arc<Known>,
-    task: JoinHandle<()>,
+    task: Option<JoinHandle<()>>,
 }
 
 /// Who may do what, and the files that say so.
@@ -82,7 +83,9 @@ impl ReadAgain for Known {
 
 impl Drop for Exposed {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
@@ -98,14 +101,14 @@ pub enum StartError {
 }
 
 impl Exposed {
-    /// Opens the listener, unless its socket was given by another process. Its files are read again with each reload of the rules, for
-    /// connections and requests from then on.
+    /// Opens the listener, unless its socket was given by another process. Nothing is accepted before [`Self::serve`]. Its files are
+    /// read again with each reload of the rules, for connections and requests from then on.
     ///
     /// # Errors
     ///
     /// See [`StartError`].
-    pub fn start(
-        switch: Arc<Switch>,
+    pub fn open(
+        switch: &Switch,
         address: SocketAddr,
         files: Files,
         given: Option<TcpListener>,
@@ -118,11 +121,20 @@ impl Exposed {
             Some(socket) => socket,
             None => listen::bind(address, switch.sharing())?,
         });
-        let bound = socket.local_addr()?;
         switch.place().keep(Socket::Metrics { address }, &socket);
         switch.reads_again(&known);
-        let task = tokio::spawn(accept(switch, socket, Arc::clone(&known)));
-        Ok(Self { bound, known, task })
+        Ok(Self {
+            bound: socket.local_addr()?,
+            socket,
+            known,
+            task: None,
+        })
+    }
+
+    /// Serves, once this process has the place: what is changed before would be lost.
+    pub fn serve(&mut self, switch: Arc<Switch>) {
+        let (socket, known) = (Arc::clone(&self.socket), Arc::clone(&self.known));
+        self.task = Some(tokio::spawn(accept(switch, socket, known)));
     }
 
     /// Whether it speaks TLS.
@@ -137,7 +149,8 @@ impl Exposed {
 }
 
 async fn accept(switch: Arc<Switch>, socket: Arc<TcpListener>, known: Arc<Known>) {
-    control::accept(&switch, &socket, |stream, peer| {
+    let refused = &switch.core().metrics_listener.connections;
+    control::accept(&switch, &socket, refused, |stream, peer| {
         let (switch, known) = (Arc::clone(&switch), Arc::clone(&known));
         async move {
             let access = &known.access;

@@ -264,7 +264,7 @@ async fn start(
         SetError::Rules(error) => report(&error, colours),
         other => other.to_string(),
     })?;
-    let exposed = exposed(cli, &switch, &mut legacy)?;
+    let mut exposed = exposed(cli, &switch, &mut legacy)?;
     let mut admin_api = admin_api(cli, &switch, &mut legacy)?;
     if let Some(predecessor) = predecessor.filter(|_| cli.kernel() != Mode::Off) {
         let let_go = predecessor.let_go_of_kernel().await;
@@ -280,6 +280,9 @@ async fn start(
             .map_err(|error| format!("--take-over: {error}"))?;
     }
     let admin = admin(cli, &switch, legacy.admin.take()).await?;
+    if let Some(exposed) = &mut exposed {
+        exposed.serve(Arc::clone(&switch));
+    }
     if let Some(admin_api) = &mut admin_api {
         admin_api.serve(Arc::clone(&switch));
     }

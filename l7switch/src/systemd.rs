@@ -128,7 +128,8 @@ impl Manager {
 
     /// Says at the pace that the service manager wants that the process lives, for as long as the future is polled.
     pub async fn watched(&self) {
-        let Some(time) = sd_notify::watchdog_enabled() else {
+        let time = sd_notify::watchdog_enabled().filter(|time| time.as_millis() > 1);
+        let Some(time) = time else {
             return std::future::pending().await;
         };
         let mut ticks = tokio::time::interval(time / 2);

@@ -86,7 +86,8 @@ pub fn system_roots() -> Result<RootCertStore, TlsError> {
     if taken > 0 {
         return Ok(roots);
     }
-    let none = "no certificates of authorities; install ca-certificates, or give `ca`";
+    let none =
+        "no certificates of authorities; install ca-certificates, or name a file of authorities";
     let first = found.errors.first();
     Err(TlsError::File {
         path: "the system's certificates".to_owned(),

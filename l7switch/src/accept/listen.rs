@@ -235,7 +235,13 @@ async fn accept(
                     has_accepted();
                     serve(&core, &service.load(), stream, peer);
                 }
-                Some(Err(error)) => rest(&error).await,
+                Some(Err(error)) => {
+                    // What is kept for later requests is in the way of present ones.
+                    for pool in &core.active.load().pools {
+                        pool.let_go_of_idle();
+                    }
+                    rest(&error).await;
+                }
                 None => break,
             }
         }
@@ -270,8 +276,11 @@ fn accept_now(socket: &TcpListener) -> io::Result<Option<(TcpStream, SocketAddr)
 /// Attempts to accept that have failed. Descriptors and memory are the process's, so one count is for all its listeners.
 static FAILURES: AtomicU64 = AtomicU64::new(0);
 
-/// Whether the last one has.
+/// Whether it was said that they fail, and not yet that it is over.
 static FAILS: AtomicBool = AtomicBool::new(false);
+
+/// When it was said last.
+static FAILING: Logged = Logged::new();
 
 /// Attempts to accept a connection that have failed for want of descriptors or memory.
 pub(crate) fn failures() -> u64 {
@@ -286,7 +295,8 @@ pub(crate) async fn rest(error: &io::Error) {
         | io::ErrorKind::Interrupted => (),
         _ => {
             FAILURES.fetch_add(1, Relaxed);
-            if !FAILS.swap(true, Relaxed) {
+            if !FAILS.load(Relaxed) && FAILING.is_due() {
+                FAILS.store(true, Relaxed);
                 tracing::warn!(%error, "connections cannot be accepted: they wait");
             }
             tokio::time::sleep(REST).await;

@@ -239,7 +239,8 @@ fn label(certificate: &ClientCertificate, names: &[ClientName]) -> String {
 }
 
 async fn accept(switch: Arc<Switch>, socket: Arc<TcpListener>, known: Arc<Known>) {
-    control::accept(&switch, &socket, |stream, peer| {
+    let refused = &switch.core().admin_api.connections;
+    control::accept(&switch, &socket, refused, |stream, peer| {
         converse(Arc::clone(&switch), Arc::clone(&known), stream, peer)
     })
     .await;

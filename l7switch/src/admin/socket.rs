@@ -9,6 +9,8 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -28,6 +30,7 @@ use crate::switch::Switch;
 #[derive(Debug)]
 pub struct Admin {
     path: PathBuf,
+    file: Arc<Mutex<File>>,
     switch: Arc<Switch>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -35,7 +38,9 @@ pub struct Admin {
 impl Drop for Admin {
     fn drop(&mut self) {
         self.task.abort();
-        if self.switch.place().given_to().is_none() {
+        // Another switch's file stays.
+        let known = *self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.switch.place().given_to().is_none() && file(&self.path) == known {
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -85,15 +90,17 @@ impl Admin {
     }
 
     fn over(switch: Arc<Switch>, path: &Path, readers: Option<u32>, socket: UnixListener) -> Self {
+        let known = Arc::new(Mutex::new(file(path)));
         let place = Place {
             path: path.to_owned(),
             readers,
-            file: file(path),
+            file: Arc::clone(&known),
             is_lost: false,
         };
         let task = tokio::spawn(accept(Arc::clone(&switch), place, Arc::new(socket)));
         Self {
             path: path.to_owned(),
+            file: known,
             switch,
             task,
         }
@@ -128,7 +135,7 @@ async fn open(path: &Path, readers: Option<u32>) -> io::Result<UnixListener> {
 /// How often it is looked whether the socket's file is there.
 const LOOKS: Duration = Duration::from_secs(1);
 
-/// What a file is known by: its device and number.
+/// What a file is known by: its device and number. `None`: it is not there.
 type File = Option<(u64, u64)>;
 
 fn file(path: &Path) -> File {
@@ -141,16 +148,25 @@ fn file(path: &Path) -> File {
 struct Place {
     path: PathBuf,
     readers: Option<u32>,
-    /// The socket's file. Absent: it was deleted before this process had the socket.
-    file: File,
+    /// The socket's file.
+    file: Arc<Mutex<File>>,
     /// Whether it was said that it is there no more.
     is_lost: bool,
 }
 
 impl Place {
+    fn file(&self) -> File {
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn know(&self, file: File) {
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+    }
+
     /// Another socket, where the file is there no more by which clients find this one.
     async fn look(&mut self) -> Option<UnixListener> {
-        if self.file.is_some() && file(&self.path) == self.file {
+        let known = self.file();
+        if known.is_some() && file(&self.path) == known {
             return None;
         }
         let path = self.path.display();
@@ -160,7 +176,7 @@ impl Place {
         // Where that is not possible now, or another switch has the place, it is tried again.
         let socket = open(&self.path, self.readers).await.ok()?;
         tracing::info!("the admin socket {path} is opened again");
-        self.file = file(&self.path);
+        self.know(file(&self.path));
         self.is_lost = false;
         Some(socket)
     }
@@ -188,6 +204,10 @@ async fn accept(switch: Arc<Switch>, mut place: Place, mut socket: Arc<UnixListe
             _ = &mut given => return,
             accepted = socket.accept() => accepted,
             _ = looks.tick() => {
+                // Who takes the place has the socket already, and looks itself.
+                if switch.place().is_asked() {
+                    continue;
+                }
                 if let Some(another) = place.look().await {
                     socket = Arc::new(another);
                 }

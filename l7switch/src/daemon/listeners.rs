@@ -64,11 +64,11 @@ pub(crate) fn exposed(
     let Some(address) = cli.metrics else {
         return Ok(None);
     };
-    let start = |given| Exposed::start(Arc::clone(switch), address, cli.metrics_files(), given);
+    let open = |given| Exposed::open(switch, address, cli.metrics_files(), given);
     let exposed = legacy
         .metrics_socket(address)
         .map_err(StartError::Bind)
-        .and_then(start)
+        .and_then(open)
         .map_err(|error| format!("the metrics listener {address} cannot be opened: {error}"))?;
     let scheme = if exposed.is_https() { "https" } else { "http" };
     let bound = exposed.bound();

@@ -28,10 +28,11 @@ pub mod state;
 pub mod take;
 pub mod wire;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -56,6 +57,9 @@ pub const PATH: &str = "/v1/take-over";
 /// How long a successor may take until it is ready, and each side may be silent.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Processes that are remembered of those that did not get the place.
+const NOTED: usize = 16;
+
 /// The front's place, and who has asked for it.
 #[derive(Debug)]
 pub struct Place {
@@ -72,8 +76,8 @@ pub struct Place {
     taken: AtomicU64,
     failed: AtomicU64,
     refused: AtomicU64,
-    /// Process of the successor that failed last, or was not let in.
-    noted: AtomicU32,
+    /// Processes of successors that have failed or were not let in, the last one first.
+    noted: Mutex<VecDeque<u32>>,
     /// Told of successors that have failed.
     events: Arc<Events>,
 }
@@ -89,7 +93,7 @@ impl Default for Place {
             taken: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            noted: AtomicU32::new(0),
+            noted: Mutex::default(),
             events: Arc::default(),
         }
     }
@@ -154,7 +158,7 @@ impl Place {
     /// Takes note of a successor that was not let in.
     fn refuse(&self, pid: u32, why: &str) {
         self.refused.fetch_add(1, Relaxed);
-        self.noted.store(pid, Relaxed);
+        self.note(pid);
         let text = format!("it was not let in: {why}");
         self.events.add(Kind::TakeOverFailed, text);
     }
@@ -162,7 +166,7 @@ impl Place {
     /// Takes note of a successor that has failed, and says so.
     fn fail(&self, pid: u32, why: &str) {
         self.failed.fetch_add(1, Relaxed);
-        self.noted.store(pid, Relaxed);
+        self.note(pid);
         self.events.add(Kind::TakeOverFailed, why);
         tracing::warn!(
             successor = pid,
@@ -170,10 +174,26 @@ impl Place {
         );
     }
 
+    fn noted(&self) -> MutexGuard<'_, VecDeque<u32>> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, pid: u32) {
+        let mut noted = self.noted();
+        noted.truncate(NOTED.saturating_sub(1));
+        noted.push_front(pid);
+    }
+
+    /// Whether somebody is taking the place just now.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.asked.try_lock().is_err()
+    }
+
     /// The same of a process that has ended, unless it was said of it already, or is about to be: what it has said counts more.
     async fn ended(&self, pid: u32, why: &str) {
         let _none_asks = self.asked.lock().await;
-        if self.noted.load(Relaxed) != pid && self.given_to() != Some(pid) {
+        let is_noted = self.noted().contains(&pid);
+        if !is_noted && self.given_to() != Some(pid) {
             self.fail(pid, why);
         }
     }

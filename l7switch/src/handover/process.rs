@@ -9,6 +9,7 @@ use rustix::event::PollFlags;
 use rustix::event::Timespec;
 use rustix::process::Pid;
 use rustix::process::PidfdFlags;
+use rustix::process::Signal;
 
 /// A descriptor of a process. `None`: there is no such process, or too many descriptors are open.
 pub(super) fn open(pid: Pid) -> Option<OwnedFd> {
@@ -22,6 +23,12 @@ pub(super) fn has_ended(process: &OwnedFd, wait: Duration) -> bool {
     };
     let mut waited = [PollFd::new(process, PollFlags::IN)];
     rustix::event::poll(&mut waited, Some(&wait)).is_ok_and(|ready| ready > 0)
+}
+
+/// Tells a process to end.
+pub(super) fn end(process: &OwnedFd) {
+    // It may have ended.
+    let _ = rustix::process::pidfd_send_signal(process, Signal::TERM);
 }
 
 #[cfg(test)]

@@ -21,11 +21,15 @@ use std::process::ExitCode;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::Instant;
 
+use rustix::fs::FileType;
 use rustix::process::Pid;
+use rustix::process::WaitOptions;
 use tokio::io::AsyncReadExt;
 use tokio::process::Child;
 
+use super::PATIENCE;
 use super::process;
 use crate::switch::Switch;
 
@@ -82,10 +86,17 @@ impl Program {
                 Some((pid, process)) => {
                     tracing::info!(successor = pid, program = %path.display(), "a successor is started");
                     drop(tokio::spawn(reap(relay)));
-                    let mut looks = tokio::time::interval(LOOKS);
+                    let (mut looks, began) = (tokio::time::interval(LOOKS), Instant::now());
                     while place.given_to() != Some(pid) {
                         looks.tick().await;
+                        if began.elapsed() > PATIENCE && !place.is_asked() {
+                            process::end(&process);
+                            let why = "it has not asked for the place in time, and is told to end";
+                            return place.ended(pid, why).await;
+                        }
                         if process::has_ended(&process, Duration::ZERO) {
+                            // As PID 1 this process adopts it.
+                            reap_orphan(pid);
                             let why = "it ended; lines of its own say why";
                             return place.ended(pid, why).await;
                         }
@@ -129,6 +140,13 @@ async fn said(socket: tokio::net::UnixStream) -> Option<(u32, OwnedFd)> {
     Some((u32::try_from(pid).ok()?, process))
 }
 
+/// Asks for the status of a process that may be a child of this one's, and may not.
+fn reap_orphan(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG);
+    }
+}
+
 async fn reap(mut child: Child) -> Option<std::process::ExitStatus> {
     child.wait().await.ok()
 }
@@ -136,6 +154,11 @@ async fn reap(mut child: Child) -> Option<std::process::ExitStatus> {
 /// Where this process is a relay: starts the successor, and gives this process's exit code. To be called before anything else.
 pub fn relay() -> Option<ExitCode> {
     env::var_os(RELAY)?;
+    // An older program that was a successor itself passes the variable on, and no socket.
+    let input = rustix::fs::fstat(io::stdin()).ok()?;
+    if !FileType::from_raw_mode(input.st_mode).is_socket() {
+        return None;
+    }
     Some(match start_successor() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -348,8 +348,14 @@ pub(crate) fn falls_back(
     if rule.is_none_or(|rule| rule.statuses.is_empty()) {
         return false;
     }
-    let asked = [asked, &[pool]].concat();
-    substitute(generation, route, &asked).is_some_and(|next| next.has_server())
+    let mut asked = [asked, &[pool]].concat();
+    while let Some(next) = substitute(generation, route, &asked) {
+        if next.has_server() {
+            return true;
+        }
+        asked.push(next);
+    }
+    false
 }
 
 /// Whether no server has had anything of a request that failed so.

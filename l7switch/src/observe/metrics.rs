@@ -75,7 +75,7 @@ pub fn connections(core: &Core, accept_failures: u64, format: Format) -> String 
         most => out.sample(name, &[], most),
     }
     let name = "client_connections_full_total";
-    let help = "How often that many were open, and others waited to be accepted.";
+    let help = "How often a listener found that many open, and accepted no more.";
     out.family(name, "counter", help);
     out.sample(name, &[], core.rooms_full.load(Relaxed));
     let name = "accept_failures_total";
@@ -96,6 +96,7 @@ pub fn listener(listener: &MetricsListener, admin_api: &AdminApi, format: Format
         ("role", &listener.role),
         ("peer", &listener.peer),
         ("tls", &listener.tls),
+        ("connections", &listener.connections),
     ];
     for (reason, count) in reasons {
         out.sample(name, &[("reason", reason)], count.load(Relaxed));
@@ -107,6 +108,7 @@ pub fn listener(listener: &MetricsListener, admin_api: &AdminApi, format: Format
         ("role", &admin_api.role),
         ("take_over", &admin_api.take_over),
         ("tls", &admin_api.tls),
+        ("connections", &admin_api.connections),
     ];
     for (reason, count) in reasons {
         out.sample(name, &[("reason", reason)], count.load(Relaxed));

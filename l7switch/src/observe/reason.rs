@@ -82,7 +82,7 @@ reasons! {
     QueueFull = "queue_full",
     /// The servers refused the connection.
     ConnectFailed = "connect_failed",
-    /// This host has no descriptor, port or memory for a connection to a server.
+    /// This host has no descriptor or memory for a connection to a server.
     NoResources = "no_resources",
     /// The servers did not answer the connection.
     ConnectTimeout = "connect_timeout",

@@ -61,6 +61,8 @@ pub struct MetricsListener {
     pub changes_failed: AtomicU64,
     /// Connections whose TLS handshake failed.
     pub tls: AtomicU64,
+    /// Connections of addresses that have as many as they may.
+    pub connections: AtomicU64,
 }
 
 /// Who was refused at the admin API.
@@ -72,6 +74,8 @@ pub struct AdminApi {
     pub take_over: AtomicU64,
     /// Connections whose TLS handshake failed, and requests with a certificate that is not good any more.
     pub tls: AtomicU64,
+    /// Connections of addresses that have as many as they may.
+    pub connections: AtomicU64,
 }
 
 /// The names of the classes of responses.

@@ -36,7 +36,7 @@ pub enum ConnectError {
     /// It was refused, or there is no way.
     #[error("{}", words::io_error(.0))]
     Refused(io::Error),
-    /// This host has no descriptor, port or memory for it: no fault of the server.
+    /// This host has no descriptor or memory for it: no fault of the server.
     #[error("{}, on this host", words::io_error(.0))]
     Here(io::Error),
     /// Nobody answered in time.
@@ -49,14 +49,8 @@ pub enum ConnectError {
 
 impl From<io::Error> for ConnectError {
     fn from(error: io::Error) -> Self {
-        let here = [
-            Errno::MFILE,
-            Errno::NFILE,
-            Errno::NOBUFS,
-            Errno::NOMEM,
-            // All ports towards the server are in use (connect(2)).
-            Errno::ADDRNOTAVAIL,
-        ];
+        // Not EADDRNOTAVAIL: another server may be reached where this one has no port left, or no address of this host fits it.
+        let here = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
         match Errno::from_io_error(&error) {
             Some(errno) if here.contains(&errno) => Self::Here(error),
             _ => Self::Refused(error),

@@ -178,6 +178,13 @@ impl Pool {
         server.speak(self.manner.towards(rules));
     }
 
+    /// Closes the free connections to all servers: descriptors have run out.
+    pub fn let_go_of_idle(&self) {
+        for member in &self.members {
+            member.0.idle().clear();
+        }
+    }
+
     /// A request has failed by the fault of one of the servers, for this reason.
     pub fn failed(&self, server: &Arc<RealServer>, fault: Fault, why: &str) {
         let may_eject = || self.can_do_without(server, fault);

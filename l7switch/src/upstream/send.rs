@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! A request sent to a pool: the choice, the connection, the retries, the times.
 
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -143,6 +144,7 @@ pub async fn send<F: Feed, O: Observer>(
         message.trace = observer.tries(server).or(message.trace);
         let mut kept = server.take_idle(own, message.told.as_ref(), message.began);
         let mut endings = 0_u32;
+        let mut has_let_go = false;
         // Why there is no connection.
         let mut said = None;
         let (mut refusal, fault) = loop {
@@ -167,6 +169,10 @@ pub async fn send<F: Feed, O: Observer>(
                             }
                             server.log_connect(&error);
                             if error.is_of_this_host() {
+                                pool.let_go_of_idle();
+                                if !mem::replace(&mut has_let_go, true) {
+                                    continue;
+                                }
                                 return Err(connect_refusal(&error));
                             }
                             let refusal = connect_refusal(&error);

@@ -371,7 +371,7 @@ impl RealServer {
         self.idle().keep(link, own, most, now);
     }
 
-    fn idle(&self) -> MutexGuard<'_, Idle<ServerStream>> {
+    pub(super) fn idle(&self) -> MutexGuard<'_, Idle<ServerStream>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -84,13 +84,9 @@ async fn the_description_is_served_as_docs_have_it() {
         Some("application/json")
     );
     assert!(text == docs);
-    let exposed = Exposed::start(
-        switch,
-        "127.0.0.1:0".parse().unwrap(),
-        Files::default(),
-        None,
-    );
-    let exposed = exposed.unwrap();
+    let any = "127.0.0.1:0".parse().unwrap();
+    let mut exposed = Exposed::open(&switch, any, Files::default(), None).unwrap();
+    exposed.serve(switch);
     let mut client = Raw::connect(exposed.bound()).await;
     client
         .send("GET /v1/openapi.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")

@@ -22,7 +22,9 @@ use crate::support::start;
 
 fn exposed(switch: &Arc<Switch>, files: Files) -> Exposed {
     let address = "127.0.0.1:0".parse().unwrap();
-    Exposed::start(Arc::clone(switch), address, files, None).unwrap()
+    let mut exposed = Exposed::open(switch, address, files, None).unwrap();
+    exposed.serve(Arc::clone(switch));
+    exposed
 }
 
 /// Files with these tokens; an empty one: there is none.
@@ -326,7 +328,11 @@ async fn without_a_token_other_machines_see_metrics_and_no_more() {
     };
     let folder = tempfile::tempdir().unwrap();
     let switch = start(&simple(&["127.0.0.1:1".parse().unwrap()], "", ""));
-    let start = |files| Exposed::start(Arc::clone(&switch), own, files, None).unwrap();
+    let start = |files| {
+        let mut exposed = Exposed::open(&switch, own, files, None).unwrap();
+        exposed.serve(Arc::clone(&switch));
+        exposed
+    };
     let exposed = start(Files::default());
     let to = exposed.bound();
     for target in ["/metrics", "/live", "/ready", "/status"] {

@@ -2,6 +2,7 @@
 //! Tables of IPVS, as `ipvsadm --save --numeric` writes them (ipvsadm(8), ipvsadm-save(8)): virtual services of TCP are services of
 //! protocol `tcp` with a pool each.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use super::conditions::All;
@@ -16,7 +17,7 @@ use super::source::checked;
 use super::toml::Toml;
 
 /// A virtual service as ipvsadm names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Virtual {
     Tcp(String),
     Udp(String),
@@ -30,6 +31,7 @@ struct Made {
     service: Service,
     pool: Item,
     servers: Vec<Toml>,
+    addresses: Vec<SocketAddr>,
     /// Where it stands.
     at: String,
     /// Whether clients stay at a server.
@@ -93,7 +95,7 @@ const WITHOUT: &[([&str; 2], &str)] = &[
 pub(super) fn import(file: &str, text: &str) -> Result<Rules, Wrong> {
     checked(file, text)?;
     let mut rules = Rules::default();
-    let mut all: Vec<Made> = Vec::new();
+    let mut all = Table::default();
     for (index, text) in text.lines().enumerate() {
         let number = index + 1;
         let mut words: Vec<&str> = text.split_whitespace().collect();
@@ -116,7 +118,7 @@ pub(super) fn import(file: &str, text: &str) -> Result<Rules, Wrong> {
             "-A" | "--add-service" => add_service(&line, &mut all, &mut rules)?,
             "-a" | "--add-server" => add_server(&line, &mut all, &mut rules)?,
             "-C" | "--clear" => {
-                all.clear();
+                all = Table::default();
                 rules.translated += 1;
             }
             _ if command.starts_with('-') => {
@@ -131,7 +133,7 @@ pub(super) fn import(file: &str, text: &str) -> Result<Rules, Wrong> {
             }
         }
     }
-    for made in all {
+    for made in all.made {
         finish(made, &mut rules);
     }
     Ok(rules)
@@ -144,12 +146,12 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-fn add_service(line: &Line<'_>, all: &mut Vec<Made>, rules: &mut Rules) -> Result<(), Wrong> {
+fn add_service(line: &Line<'_>, all: &mut Table, rules: &mut Rules) -> Result<(), Wrong> {
     let wrong = |why: &str| Wrong::at(line.file, line.number, 1, why);
     let of = line
         .of()
         .ok_or_else(|| wrong("-A without -t, -u, --sctp-service or -f"))?;
-    if all.iter().any(|made| made.of == of) {
+    if all.known.contains_key(&of) {
         rules.note(format!("{}: this service is there already", line.at()));
         return Ok(());
     }
@@ -188,7 +190,7 @@ fn add_service(line: &Line<'_>, all: &mut Vec<Made>, rules: &mut Rules) -> Resul
         Virtual::Mark(mark) => mark.clone(),
         _ => listen.rsplit(':').next().unwrap_or_default().to_owned(),
     };
-    service.name = free(all, &format!("{protocol}-{end}"));
+    service.name = all.free(format!("{protocol}-{end}"));
     service.item.set("listen", listen);
     if let Some(why) = why {
         rules.count(why);
@@ -214,11 +216,12 @@ fn add_service(line: &Line<'_>, all: &mut Vec<Made>, rules: &mut Rules) -> Resul
         }
     }
     rules.translated += 1;
-    all.push(Made {
+    all.add(Made {
         of,
         service,
         pool,
         servers: Vec::new(),
+        addresses: Vec::new(),
         at: line.at(),
         is_persistent,
         port,
@@ -227,12 +230,31 @@ fn add_service(line: &Line<'_>, all: &mut Vec<Made>, rules: &mut Rules) -> Resul
     Ok(())
 }
 
-/// A name that no service has yet.
-fn free(all: &[Made], wanted: &str) -> String {
-    let is_free = |name: &String| !all.iter().any(|made| made.service.name == *name);
-    let others = (2_u32..).map(|number| format!("{wanted}-{number}"));
-    let mut names = std::iter::once(wanted.to_owned()).chain(others);
-    names.find(is_free).unwrap_or_default()
+/// The services so far.
+#[derive(Default)]
+struct Table {
+    made: Vec<Made>,
+    /// Their positions.
+    known: HashMap<Virtual, usize>,
+    /// How many services have wanted a name.
+    names: HashMap<String, u32>,
+}
+
+impl Table {
+    /// A name that no service has yet.
+    fn free(&mut self, wanted: String) -> String {
+        let count = self.names.entry(wanted.clone()).or_default();
+        *count = count.saturating_add(1);
+        match *count {
+            1 => wanted,
+            count => format!("{wanted}-{count}"),
+        }
+    }
+
+    fn add(&mut self, made: Made) {
+        self.known.insert(made.of.clone(), self.made.len());
+        self.made.push(made);
+    }
 }
 
 /// How servers are chosen. The schedulers of both have the same names where they do the same.
@@ -260,7 +282,7 @@ fn scheduler(line: &Line<'_>, pool: &mut Item, rules: &mut Rules) {
     }
 }
 
-fn add_server(line: &Line<'_>, all: &mut [Made], rules: &mut Rules) -> Result<(), Wrong> {
+fn add_server(line: &Line<'_>, all: &mut Table, rules: &mut Rules) -> Result<(), Wrong> {
     let wrong = |why: &str| Wrong::at(line.file, line.number, 1, why);
     let of = line
         .of()
@@ -268,7 +290,8 @@ fn add_server(line: &Line<'_>, all: &mut [Made], rules: &mut Rules) -> Result<()
     let given = line
         .value(["-r", "--real-server"])
         .ok_or_else(|| wrong("-a without -r"))?;
-    let Some(made) = all.iter_mut().find(|made| made.of == of) else {
+    let known = all.known.get(&of).copied();
+    let Some(made) = known.and_then(|number| all.made.get_mut(number)) else {
         rules.note(format!("{}: its service was not added before", line.at()));
         return Ok(());
     };
@@ -283,6 +306,11 @@ fn add_server(line: &Line<'_>, all: &mut [Made], rules: &mut Rules) -> Result<()
             return Ok(());
         }
     };
+    if made.addresses.contains(&address) {
+        rules.note(format!("{}: this server is there already", line.at()));
+        return Ok(());
+    }
+    made.addresses.push(address);
     let number = |names| line.value(names).and_then(|text| text.parse::<i64>().ok());
     let weight = number(["-w", "--weight"]).unwrap_or(1).clamp(0, 65_535);
     let most = number(["-x", "--u-threshold"]).filter(|most| (1..=1_000_000).contains(most));

@@ -33,6 +33,7 @@ pub use self::trace::Told;
 pub use self::trace::Trace;
 use crate::observe::access_log::Line;
 use crate::observe::access_log::Sample;
+use crate::observe::log_limit::Logged;
 
 /// Requests whose spans may wait for the collector.
 const QUEUE: usize = 4096;
@@ -54,6 +55,9 @@ pub enum Endpoint {
     OfEnvironment,
 }
 
+/// When it was said last that the collector is too slow.
+static FULL: Logged = Logged::new();
+
 /// `off`, or the URL of a collector, such as `http://collector:4318`.
 impl FromStr for Endpoint {
     type Err = String;
@@ -66,7 +70,12 @@ impl FromStr for Endpoint {
         let url = text.strip_suffix(PATH).unwrap_or(text);
         let url = url.trim_end_matches('/');
         let uri: Uri = format!("{url}{PATH}").parse().map_err(|_| wanted())?;
-        let is_right = matches!(uri.scheme_str(), Some("http" | "https"))
+        let is_whole = !text.contains(['#', '@'])
+            && uri
+                .authority()
+                .is_some_and(|all| all.port().is_none() || all.port_u16().is_some());
+        let is_right = is_whole
+            && matches!(uri.scheme_str(), Some("http" | "https"))
             && uri.host().is_some_and(|host| !host.is_empty())
             && uri.query().is_none();
         is_right.then_some(Self::At(uri)).ok_or_else(wanted)
@@ -181,6 +190,11 @@ impl Spans {
         finished.cut();
         if self.queue.try_send(finished).is_err() {
             self.counts.dropped.fetch_add(spans, Relaxed);
+            if FULL.is_due() {
+                tracing::warn!(
+                    "the collector is too slow for all traces: spans are lost and counted"
+                );
+            }
         }
     }
 

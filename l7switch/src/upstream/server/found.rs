@@ -12,14 +12,12 @@ use l7switch_rules::model::Passive;
 
 use super::RealServer;
 use super::account::MOST_REASON;
+use crate::admin::ADMINISTRATOR;
 use crate::net::clock::unix_now;
 use crate::observe::events::Events;
 use crate::observe::events::Kind;
 use crate::observe::words;
 use crate::observe::words::cut;
-
-/// Who drains and puts back, where nobody else is named.
-const ADMINISTRATOR: &str = "by an administrator";
 
 /// An active check that is over.
 #[derive(Clone, Debug)]
