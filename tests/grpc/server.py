@@ -85,7 +85,7 @@ HANDLERS = {
 
 def main():
     address, *pair = sys.argv[1:]
-    server = grpc.server(concurrent.futures.ThreadPoolExecutor(64))
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(512))
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo", HANDLERS),))
     servicer = health.HealthServicer()
     health_grpc.add_HealthServicer_to_server(servicer, server)
