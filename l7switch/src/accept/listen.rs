@@ -236,9 +236,11 @@ async fn accept(
                     serve(&core, &service.load(), stream, peer);
                 }
                 Some(Err(error)) => {
-                    // What is kept for later requests is in the way of present ones.
-                    for pool in &core.active.load().pools {
-                        pool.let_go_of_idle();
+                    if is_want(&error) {
+                        // What is kept for later requests is in the way of present ones.
+                        for pool in &core.active.load().pools {
+                            pool.let_go_of_idle();
+                        }
                     }
                     rest(&error).await;
                 }
@@ -287,21 +289,27 @@ pub(crate) fn failures() -> u64 {
     FAILURES.load(Relaxed)
 }
 
+/// Whether accepting failed for want of descriptors or memory, and not for what a client did to its own connection (accept(2)).
+fn is_want(error: &io::Error) -> bool {
+    !matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
+
 /// Waits where waiting helps: a process without free descriptors would spin. It is said once until it is over.
 pub(crate) async fn rest(error: &io::Error) {
-    match error.kind() {
-        io::ErrorKind::ConnectionAborted
-        | io::ErrorKind::ConnectionReset
-        | io::ErrorKind::Interrupted => (),
-        _ => {
-            FAILURES.fetch_add(1, Relaxed);
-            if !FAILS.load(Relaxed) && FAILING.is_due() {
-                FAILS.store(true, Relaxed);
-                tracing::warn!(%error, "connections cannot be accepted: they wait");
-            }
-            tokio::time::sleep(REST).await;
-        }
+    if !is_want(error) {
+        return;
     }
+    FAILURES.fetch_add(1, Relaxed);
+    if !FAILS.load(Relaxed) && FAILING.is_due() {
+        FAILS.store(true, Relaxed);
+        tracing::warn!(%error, "connections cannot be accepted: they wait");
+    }
+    tokio::time::sleep(REST).await;
 }
 
 /// A connection of a service was accepted.
@@ -394,6 +402,22 @@ mod tests {
             assert_eq!(peer, client.local_addr().unwrap());
         }
         assert!(accept_now(&listener).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_a_client_does_is_no_want() {
+        for (number, want) in [
+            (libc::ECONNABORTED, false),
+            (libc::ECONNRESET, false),
+            (libc::EINTR, false),
+            (libc::EMFILE, true),
+            (libc::ENFILE, true),
+            (libc::ENOBUFS, true),
+            (libc::ENOMEM, true),
+        ] {
+            let error = io::Error::from_raw_os_error(number);
+            assert_eq!(is_want(&error), want, "{error}");
+        }
     }
 
     #[tokio::test]
