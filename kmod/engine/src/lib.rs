@@ -27,6 +27,7 @@ pub mod policy;
 #[cfg(no_panic_probe)]
 pub mod probe;
 pub mod proxy_header;
+pub mod record;
 pub mod sched;
 pub mod siphash;
 pub mod slots;

@@ -26,6 +26,7 @@ pub mod wire;
 pub mod world;
 
 use report::Report;
+use world::Restarts;
 use world::World;
 
 /// The end of a trace: what led to a failure.
@@ -35,5 +36,12 @@ pub fn last_lines(trace: &[String]) -> String {
 
 /// Runs a seed.
 pub fn run(seed: u64, size: generate::Size, trace: bool) -> Report {
-    World::new(generate::plan(seed, size), trace).run()
+    run_restarting(seed, size, Restarts::Never, trace)
+}
+
+/// Runs a seed, with successors in the switch's place.
+pub fn run_restarting(seed: u64, size: generate::Size, restarts: Restarts, trace: bool) -> Report {
+    World::new(generate::plan(seed, size), trace)
+        .restarting(restarts)
+        .run()
 }

@@ -8,7 +8,8 @@ use l7switch_sim::generate::Size;
 use l7switch_sim::generate::plan;
 use l7switch_sim::last_lines;
 use l7switch_sim::report::Report;
-use l7switch_sim::run;
+use l7switch_sim::run_restarting;
+use l7switch_sim::world::Restarts;
 
 /// A cookie is met by chance on less than one of so many connections.
 const CHANCE: u64 = 100_000;
@@ -40,9 +41,31 @@ struct Args {
     /// Prints the plan and every packet.
     #[arg(long)]
     trace: bool,
+    /// A successor takes the switch's place before this event, by its number from 1.
+    #[arg(long, conflicts_with = "restarts")]
+    restart: Option<u64>,
+    /// The same before so many of a million events, by chance.
+    #[arg(long)]
+    restarts: Option<u32>,
+    /// The same before each event of each seed, one run for each.
+    #[arg(long, conflicts_with_all = ["restart", "restarts"])]
+    every: bool,
     /// Goes on after a seed that fails.
     #[arg(long)]
     go_on: bool,
+}
+
+/// The successors of a seed's runs, of which there is one where nothing else is said.
+fn restarts(args: &Args, seed: u64, size: Size) -> Vec<Restarts> {
+    match (args.restart, args.restarts) {
+        (Some(event), _) => vec![Restarts::Before(event)],
+        (_, Some(ppm)) => vec![Restarts::Often(ppm)],
+        _ if args.every => {
+            let events = run_restarting(seed, size, Restarts::Never, false).events;
+            (1..=events).map(Restarts::Before).collect()
+        }
+        _ => vec![Restarts::Never],
+    }
 }
 
 fn main() {
@@ -54,7 +77,7 @@ fn main() {
     };
     let start = Instant::now();
     let mut total = Report::default();
-    let (mut runs, mut failed) = (0, 0);
+    let (mut runs, mut points, mut failed) = (0, 0, 0);
     let mut seed = args.seed;
     loop {
         if let Some(grade) = args.grade.filter(|_| args.level >= 2) {
@@ -63,25 +86,34 @@ fn main() {
             }
         }
         runs += 1;
-        let report = run(seed, size, args.trace);
-        if args.trace {
-            println!("{:#?}", plan(seed, size));
-            for line in &report.trace {
-                println!("{line}");
+        for restarts in restarts(&args, seed, size) {
+            points += 1;
+            let report = run_restarting(seed, size, restarts, args.trace);
+            if args.trace {
+                println!("{:#?}", plan(seed, size));
+                for line in &report.trace {
+                    println!("{line}");
+                }
+            }
+            total.add(&report);
+            if report.chance > 0 {
+                println!("seed {seed} ended at a cookie met by chance");
+            }
+            if !report.errors.is_empty() {
+                failed += 1;
+                let errors = report.errors.join("\n    ");
+                println!("seed {seed}, successors {restarts:?}: {errors}");
+                if args.go_on {
+                    continue;
+                }
+                if !args.trace {
+                    // It was not kept, since most seeds do not fail.
+                    let trace = run_restarting(seed, size, restarts, true).trace;
+                    println!("{}", last_lines(&trace));
+                }
+                break;
             }
         }
-        if !report.errors.is_empty() {
-            failed += 1;
-            println!("seed {seed}: {}", report.errors.join("\n    "));
-            if !args.trace && !args.go_on {
-                // It was not kept, since most seeds do not fail.
-                println!("{}", last_lines(&run(seed, size, true).trace));
-            }
-        }
-        if report.chance > 0 {
-            println!("seed {seed} ended at a cookie met by chance");
-        }
-        total.add(&report);
         seed += 1;
         let enough = match args.connections {
             Some(connections) => total.connections >= connections,
@@ -92,6 +124,7 @@ fn main() {
         }
     }
     let seconds = start.elapsed().as_secs_f64();
+    total.stats.samples.clear();
     println!("{:#?}", total.stats);
     println!("{:#?}", total.outcomes);
     println!(
@@ -99,7 +132,7 @@ fn main() {
         total.twice, total.late, total.chance
     );
     println!(
-        "{runs} seeds before {seed}, {failed} failed; {} connections, {} exchanges, {} packets, {} MB in {seconds:.1} s: {:.0} connections/s",
+        "{runs} seeds before {seed}, {points} runs, {failed} failed; {} connections, {} exchanges, {} packets, {} MB in {seconds:.1} s: {:.0} connections/s",
         total.connections,
         total.exchanges,
         total.packets,

@@ -20,6 +20,8 @@ pub struct Report {
     pub exchanges: u64,
     /// Packets that arrived somewhere.
     pub packets: u64,
+    /// Events: packets that arrived, and times that had come.
+    pub events: u64,
     /// Bytes that clients read.
     pub bytes: u64,
     /// The switch's counters.
@@ -43,6 +45,7 @@ impl Report {
         self.connections += other.connections;
         self.exchanges += other.exchanges;
         self.packets += other.packets;
+        self.events += other.events;
         self.bytes += other.bytes;
         self.twice += other.twice;
         self.late += other.late;

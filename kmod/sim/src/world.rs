@@ -85,6 +85,17 @@ impl Ord for Timed {
     }
 }
 
+/// When a successor takes the switch's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restarts {
+    /// Never.
+    Never,
+    /// Before one event, by its number from 1.
+    Before(u64),
+    /// Before so many of a million events, by chance.
+    Often(u32),
+}
+
 /// The simulation.
 pub struct World {
     now: u64,
@@ -93,6 +104,9 @@ pub struct World {
     hosts: Vec<Host>,
     by_address: HashMap<[u8; 16], usize>,
     switch: Switch,
+    restarts: Restarts,
+    /// For them: nothing else is otherwise where there are some.
+    restarts_rng: Rng,
     ticked: u64,
     ledger: Ledger,
     rng: Rng,
@@ -118,7 +132,8 @@ fn stack(kind: &Kind, address: [u8; 16], seed: u64) -> Box<dyn Stack> {
 impl World {
     /// A world as planned.
     pub fn new(plan: Plan, trace: bool) -> Self {
-        let mut rng = Rng::new(plan.seed ^ 0x3035);
+        let seed = plan.seed;
+        let mut rng = Rng::new(seed ^ 0x3035);
         let service = plan.service();
         let snat = plan.snat();
         let mut hosts = Vec::new();
@@ -188,6 +203,8 @@ impl World {
             hosts,
             by_address,
             switch,
+            restarts: Restarts::Never,
+            restarts_rng: Rng::new(seed ^ 0x4ea7),
             ticked: u64::MAX,
             ledger: Ledger::new(plan, trace),
             rng,
@@ -204,6 +221,13 @@ impl World {
             world.hosts[host].scheduled = 0;
         }
         world
+    }
+
+    /// The same, with successors in the switch's place.
+    #[must_use]
+    pub fn restarting(mut self, restarts: Restarts) -> Self {
+        self.restarts = restarts;
+        self
     }
 
     fn push(&mut self, at: u64, event: Event) {
@@ -266,6 +290,15 @@ impl World {
                 mark = at;
             }
             self.now = at;
+            let restarts = match self.restarts {
+                Restarts::Never => false,
+                Restarts::Before(event) => events == event,
+                Restarts::Often(ppm) => self.restarts_rng.ppm(ppm),
+            };
+            if restarts {
+                self.switch.restart(at);
+                self.tick();
+            }
             match event {
                 Event::Host(host, packet) => {
                     self.packets += 1;
@@ -384,6 +417,7 @@ impl World {
             connections: self.ledger.outcomes.len() as u64,
             exchanges: self.ledger.exchanges,
             packets: self.packets,
+            events,
             bytes: self.ledger.bytes,
             stats: self.switch.stats(),
             twice: self.twice,
@@ -464,6 +498,11 @@ impl World {
                 self.push(at, Event::Host(host, packet));
             }
         }
+        self.tick();
+    }
+
+    /// Sees that the switch is called when its time has come.
+    fn tick(&mut self) {
         if let Some(at) = self.switch.wake()
             && at < self.ticked
         {

@@ -4,6 +4,7 @@
 
 mod choosing;
 mod held;
+mod record;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,10 @@ pub use held::Peek;
 pub use held::Queue;
 pub use held::HELD_ALL_MAX;
 pub use held::HELD_MAX;
+pub use record::pool_key;
+pub use record::Imported;
+pub use record::RECORD_MAX;
+pub use record::RECORD_WHOLE_MAX;
 pub use state::ConnState;
 pub use state::Kept;
 pub use state::RealServer;

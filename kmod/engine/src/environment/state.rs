@@ -23,7 +23,7 @@ use crate::sched;
 /// Least memory for one connection's [`UnackedBytes`], if there are some, bytes.
 const UNACKED_MIN: usize = 1024;
 /// Most bytes of them: the longest head that is held, and some chunks' sizes.
-const UNACKED_MAX: usize = 40 * 1024;
+pub(super) const UNACKED_MAX: usize = 40 * 1024;
 
 /// A real server, as connections to it see it.
 pub trait RealServer: Borrow<sched::Server> + Clone {

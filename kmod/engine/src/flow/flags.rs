@@ -19,6 +19,21 @@ macro_rules! flags {
                 self.0 & flags.0 != 0
             }
 
+            /// The set as a byte.
+            $visible const fn bits(self) -> u8 {
+                self.0
+            }
+
+            /// The set that a byte says; `None` where a bit of it is no flag.
+            $visible const fn of_bits(bits: u8) -> Option<Self> {
+                let known: u8 = 0 $(| $bit)*;
+                if bits | known == known {
+                    Some(Self(bits))
+                } else {
+                    None
+                }
+            }
+
             /// The set without some flags.
             #[inline]
             $visible const fn difference(self, flags: Self) -> Self {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! A leg: the connection to one real server, and what leads from its numbers to the client's.
 
+mod record;
+
 use super::build::Build;
 use super::flags::flags;
 use super::rewrite::Rewrite;

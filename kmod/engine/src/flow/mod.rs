@@ -25,6 +25,7 @@ mod leg;
 mod legs;
 mod outstanding;
 mod parse;
+mod record;
 mod request;
 mod response;
 mod rewrite;
@@ -32,7 +33,7 @@ pub mod segment;
 pub mod seq;
 mod server;
 mod timing;
-mod unacked;
+pub(crate) mod unacked;
 
 pub use build::Build;
 pub use build::LEN_MAX;

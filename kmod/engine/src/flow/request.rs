@@ -7,6 +7,9 @@ use crate::http1::BodyTracker;
 use crate::http1::Framing;
 use crate::http1::Head;
 use crate::http1::RequestKind;
+use crate::record::ImportError;
+use crate::record::Reader;
+use crate::record::Writer;
 
 /// Farthest that bytes which are not looked at are skipped at once; sequence numbers are compared over less than 2³¹.
 const SKIP_MAX: u64 = 1 << 30;
@@ -92,6 +95,35 @@ impl Requests {
 
     pub(super) const fn is_opaque(&self) -> bool {
         matches!(self.reading, Reading::Opaque)
+    }
+
+    /// Writes it; `high`: the end of what was passed on.
+    pub(super) fn export(&self, high: u32, to: &mut Writer<'_>) {
+        to.near(high, self.at);
+        to.byte(u8::from(self.last));
+        match &self.reading {
+            Reading::Head => to.byte(0),
+            Reading::Body(body) => {
+                to.byte(1);
+                body.export(to);
+            }
+            Reading::Over => to.byte(2),
+            Reading::Opaque => to.byte(3),
+        }
+    }
+
+    /// Reads it.
+    pub(super) fn import(high: u32, from: &mut Reader<'_>) -> Result<Self, ImportError> {
+        let at = from.near(high)?;
+        let last = from.code(&[false, true], "whether a request is the last one")?;
+        let reading = match from.byte()? {
+            0 => Reading::Head,
+            1 => Reading::Body(BodyTracker::import(from)?),
+            2 => Reading::Over,
+            3 => Reading::Opaque,
+            _ => return Err(ImportError::Field("what is read of a client")),
+        };
+        Ok(Self { at, reading, last })
     }
 
     /// Goes over a head.

@@ -12,6 +12,9 @@ use crate::http1::BodyTracker;
 use crate::http1::RequestKind;
 use crate::http1::ResponseBody;
 use crate::http1::ResponseParser;
+use crate::record::ImportError;
+use crate::record::Reader;
+use crate::record::Writer;
 
 /// Most requests that wait for their responses: clients that send ahead are rare, and wait a little.
 pub(super) const QUEUE: usize = 3;
@@ -75,6 +78,72 @@ impl Responses {
             begun: false,
             ended: 0,
         }
+    }
+
+    /// Writes it; `high`, `to_client`: the ends of what was passed on.
+    pub(super) fn export(&self, high: u32, to_client: u32, to: &mut Writer<'_>) {
+        to.near(to_client, self.at);
+        to.bytes(&[u8::from(self.persistent), u8::from(self.begun)]);
+        match &self.reading {
+            Reading::Start => to.byte(0),
+            Reading::Head(head) => {
+                to.byte(1);
+                head.export(to);
+            }
+            Reading::Body(body) => {
+                to.byte(2);
+                body.export(to);
+            }
+            Reading::End => to.byte(3),
+            Reading::UntilClose => to.byte(4),
+            Reading::Opaque => to.byte(5),
+        }
+        to.byte(self.queued);
+        if self.queued > 0 {
+            to.byte(self.kinds);
+        }
+        for start in self.starts.iter().take(usize::from(self.queued)) {
+            to.near(high, *start);
+        }
+    }
+
+    /// Reads it.
+    pub(super) fn import(
+        high: u32,
+        to_client: u32,
+        from: &mut Reader<'_>,
+    ) -> Result<Self, ImportError> {
+        let at = from.near(to_client)?;
+        let persistent = from.code(&[false, true], "whether a server goes on")?;
+        let begun = from.code(&[false, true], "whether a response has begun")?;
+        let reading = match from.byte()? {
+            0 => Reading::Start,
+            1 => Reading::Head(ResponseParser::import(from)?),
+            2 => Reading::Body(BodyTracker::import(from)?),
+            3 => Reading::End,
+            4 => Reading::UntilClose,
+            5 => Reading::Opaque,
+            _ => return Err(ImportError::Field("what is read of a server")),
+        };
+        let queued = from.byte()?;
+        let kinds = if queued > 0 { from.byte()? } else { 0 };
+        let mut starts = [0; QUEUE];
+        let waiting = starts
+            .get_mut(..usize::from(queued))
+            .ok_or(ImportError::Field("how many requests wait"))?;
+        for start in waiting {
+            *start = from.near(high)?;
+        }
+        Ok(Self {
+            at,
+            reading,
+            starts,
+            kinds,
+            queued,
+            persistent,
+            begun,
+            ended: 0,
+        })
     }
 
     /// Requests that wait for the end of their response.

@@ -75,13 +75,13 @@ pub(super) const fn experiment(refusal: Refusal) -> [u8; 2] {
 /// NOP, NOP, timestamps: what most segments have, and nothing else.
 const ALIGNED_TIMESTAMPS: [u8; 4] = [OPTION_NOP, OPTION_NOP, OPTION_TIMESTAMPS, 10];
 /// The largest shift that may be used (RFC 7323, 2.3).
-const WINDOW_SCALE_MAX: u8 = 14;
+pub(super) const WINDOW_SCALE_MAX: u8 = 14;
 /// What holds where a SYN names no size (RFC 9293, 3.7.1); IPv6 has 1220.
 pub const MSS_DEFAULT: u16 = 536;
 /// The same with IPv6.
 const MSS_DEFAULT_IPV6: u16 = 1220;
 /// The least that is believed: with all options there is room for some data (net.ipv4.tcp_min_snd_mss).
-const MSS_MIN: u16 = 48;
+pub(super) const MSS_MIN: u16 = 48;
 
 /// The option of RFC 7323, 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -38,6 +38,30 @@ fn used(kept: &[u8]) -> usize {
         .unwrap_or(NUMBER)
 }
 
+/// The bytes that are used, with their number; none where nothing is kept.
+pub(crate) fn kept(memory: &[u8]) -> &[u8] {
+    match used(memory) {
+        NUMBER => &[],
+        used => memory.get(..used).unwrap_or_default(),
+    }
+}
+
+/// Whether bytes are what [`kept`] gives: stretches that fill them, in the order of their numbers.
+pub(crate) fn is_whole(bytes: &[u8]) -> bool {
+    if bytes.is_empty() {
+        return true;
+    }
+    let (mut at, mut end) = (NUMBER, None);
+    while let Some((start, run, next)) = stretch(bytes, at) {
+        if run.is_empty() || end.is_some_and(|end| seq::before(start, end)) {
+            return false;
+        }
+        end = Some(start.wrapping_add(narrow(run.len())));
+        at = next;
+    }
+    at == bytes.len() && used(bytes) == bytes.len() && at > NUMBER
+}
+
 /// A stretch: its number, its bytes, and where the next one is.
 fn stretch(kept: &[u8], at: usize) -> Option<(u32, &[u8], usize)> {
     if at >= used(kept) {

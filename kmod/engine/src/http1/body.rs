@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Where a message body ends (RFC 9112, 6 and 7.1).
 
+mod record;
+
 use core::fmt;
 
 use super::bytes;

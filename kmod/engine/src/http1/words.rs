@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The few words that the framing of a message depends on, told from all others byte by byte.
 
+use crate::record::ImportError;
+use crate::record::Reader;
+use crate::record::Writer;
+
 /// A field name, transfer coding or connection option that matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Word {
@@ -74,6 +78,21 @@ impl WordReader {
     pub(super) fn word(self) -> Option<Word> {
         let (word, text, _) = WORDS.get(usize::from(self.candidate))?;
         (text.len() == usize::from(self.at)).then_some(*word)
+    }
+
+    /// Writes how far a word has been compared: two bytes.
+    pub(super) fn export(self, to: &mut Writer<'_>) {
+        to.bytes(&[self.candidate, self.at]);
+    }
+
+    /// Reads it.
+    pub(super) fn import(from: &mut Reader<'_>) -> Result<Self, ImportError> {
+        let (candidate, at) = (from.byte()?, from.byte()?);
+        let text = WORDS.get(usize::from(candidate));
+        if text.is_some_and(|(_, text, _)| usize::from(at) > text.len()) {
+            return Err(ImportError::Field("a word"));
+        }
+        Ok(Self { candidate, at })
     }
 }
 

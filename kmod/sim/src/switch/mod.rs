@@ -5,6 +5,7 @@
 mod choosing_tests;
 mod packet;
 mod platform;
+mod restart;
 mod rules;
 mod stats;
 

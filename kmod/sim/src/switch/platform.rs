@@ -94,7 +94,7 @@ pub(super) struct Shared {
     /// Memory to read requests in.
     buffers: Vec<(Vec<u8>, Vec<u8>)>,
     /// What was decided about requests: few, so that they take each other's places.
-    decisions: Vec<Entry>,
+    pub(super) decisions: Vec<Entry>,
 }
 
 impl Shared {

@@ -59,6 +59,11 @@ impl Borrow<sched::Server> for Handle {
     }
 }
 
+/// What schedulers see of a server.
+pub(super) fn scheduled(server: &Handle) -> &sched::Server {
+    &server.0.scheduled
+}
+
 impl RealServer for Handle {
     fn requested(&self) {
         self.0.requests.set(self.0.requests.get() + 1);

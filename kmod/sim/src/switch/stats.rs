@@ -3,6 +3,9 @@
 
 use std::collections::BTreeMap;
 
+/// Records that are kept.
+pub(super) const SAMPLES: usize = 1000;
+
 /// Counters.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
@@ -18,6 +21,14 @@ pub struct Stats {
     pub flows: u64,
     /// The most that were there at once.
     pub most: usize,
+    /// Records of connections of whose clients no bytes were kept.
+    pub records: u64,
+    /// Their bytes.
+    pub record_bytes: u64,
+    /// Bytes of the longest one.
+    pub longest_record: u64,
+    /// Some of them.
+    pub samples: Vec<Vec<u8>>,
     /// Verdicts, and what became of segments that belong to no flow.
     pub verdicts: BTreeMap<&'static str, u64>,
 }
@@ -36,5 +47,10 @@ impl Stats {
         self.freed += other.freed;
         self.flows += other.flows;
         self.most = self.most.max(other.most);
+        self.records += other.records;
+        self.record_bytes += other.record_bytes;
+        self.samples.extend_from_slice(&other.samples);
+        self.samples.truncate(SAMPLES);
+        self.longest_record = self.longest_record.max(other.longest_record);
     }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The response head, read as it passes.
 
+mod record;
+
 use super::head::Told;
 use super::ResponseError;
 use super::ResponseHead;
